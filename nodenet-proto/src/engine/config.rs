@@ -1,0 +1,60 @@
+//! Settings of everything above the transport boundary.
+
+use core::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::NodeId;
+
+/// The application's say over who may become an edge. Asked before a peer is registered, in either
+/// direction; must answer at once. It can not waive proof of work.
+#[derive(Clone, Default)]
+pub enum EdgePolicy {
+    /// Everyone.
+    #[default]
+    AdmitAll,
+    /// Those for whom the function says true.
+    Ask(Arc<dyn Fn(&NodeId) -> bool + Send + Sync>),
+}
+
+impl fmt::Debug for EdgePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AdmitAll => "AdmitAll",
+            Self::Ask(_) => "Ask(..)",
+        })
+    }
+}
+
+/// Settings of an [`super::Engine`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Leading zero bits required of every identifier; the same in the whole network (spec 10 §5).
+    pub difficulty: u16,
+    /// Who may become an edge.
+    pub edge_policy: EdgePolicy,
+    /// Edges that others opened, at most (spec 20 §1: 256).
+    pub inbound_edges_max: usize,
+    /// Messages that wait for the application, at most.
+    pub delivery_queue_max: usize,
+    /// Addresses under which this node can be reached from anywhere, as the operator knows them.
+    pub public_addrs: Vec<SocketAddr>,
+    /// Whether the node dials, pings and looks up by itself. Off: it only answers and forwards.
+    pub maintenance: bool,
+    /// Whether loopback and link-local addresses may be dialed and advertised.
+    pub allow_local_addrs: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            difficulty: 0,
+            edge_policy: EdgePolicy::AdmitAll,
+            inbound_edges_max: 256,
+            delivery_queue_max: 256,
+            public_addrs: Vec::new(),
+            maintenance: true,
+            allow_local_addrs: false,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The seam through which the engine hashes, signs and verifies.
+//!
+//! Production uses [`Ed25519Crypto`]. A simulation of very many nodes may swap in a keyed stand-in,
+//! because signatures would dominate its cost.
+
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Digest};
+
+use crate::NodeId;
+use crate::identity::Identity;
+
+/// Hash, sign and verify.
+pub trait Crypto: Send {
+    /// BLAKE2b-256 over the concatenation of `parts`.
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 32];
+
+    /// Signs `message` as `identity`.
+    fn sign(&self, identity: &Identity, message: &[u8]) -> [u8; 64];
+
+    /// Whether `signature` over `message` is by the holder of `key`.
+    fn verify(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
+
+    /// The identifier of the holder of `key`.
+    fn node_id(&self, key: &[u8; 32]) -> NodeId {
+        NodeId::from_bytes(self.hash(&[key]))
+    }
+}
+
+/// The real thing: BLAKE2b-256 and Ed25519 with the acceptance rules of spec 10 §4.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ed25519Crypto;
+
+impl Crypto for Ed25519Crypto {
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hash = Blake2b::<U32>::new();
+        for part in parts {
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+
+    fn sign(&self, identity: &Identity, message: &[u8]) -> [u8; 64] {
+        identity.sign(message)
+    }
+
+    fn verify(&self, key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        crate::identity::verify(key, message, signature)
+    }
+}

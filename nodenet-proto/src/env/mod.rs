@@ -1,0 +1,69 @@
+//! What a machine may know of the world: time, randomness, cryptography, counters.
+//!
+//! Every handler borrows a [`Cx`] for the length of one call. Nothing here reads a clock or the
+//! operating system's entropy; both enter through the driver.
+
+pub mod crypto;
+pub mod random;
+pub mod timer;
+
+use std::time::Instant;
+
+pub use crypto::{Crypto, Ed25519Crypto};
+pub use random::{Random, Seed};
+pub use timer::TimerQueue;
+
+use crate::stats::{DropReason, Stats};
+
+/// Wall time in nanoseconds since the Unix epoch. Routed messages are stamped with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixNanos(pub i64);
+
+/// Wall time derived from the monotonic clock, corrected by the driver.
+#[derive(Debug, Clone)]
+pub struct WallClock {
+    base: Instant,
+    at_base: UnixNanos,
+}
+
+impl WallClock {
+    /// The wall clock showed `wall` when the monotonic clock showed `now`.
+    pub fn new(now: Instant, wall: UnixNanos) -> Self {
+        Self { base: now, at_base: wall }
+    }
+
+    /// The wall time at `now`; saturates at the ends of the range.
+    pub fn at(&self, now: Instant) -> UnixNanos {
+        let elapsed = now.saturating_duration_since(self.base).as_nanos();
+        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        UnixNanos(self.at_base.0.saturating_add(elapsed))
+    }
+
+    /// Takes a new reading. Returns true if the wall clock had to go backwards.
+    pub fn correct(&mut self, now: Instant, wall: UnixNanos) -> bool {
+        let backwards = wall < self.at(now);
+        *self = Self::new(now, wall);
+        backwards
+    }
+}
+
+/// What one handler call may use.
+pub struct Cx<'a> {
+    /// Monotonic time of this call.
+    pub now: Instant,
+    /// Wall time of this call.
+    pub wall: UnixNanos,
+    /// This machine's random stream.
+    pub rng: &'a mut Random,
+    /// Counters; the only way to discard input is [`Cx::drop`].
+    pub stats: &'a mut Stats,
+    /// Hash, sign, verify.
+    pub crypto: &'a dyn Crypto,
+}
+
+impl Cx<'_> {
+    /// Discards input for `reason`, which is counted.
+    pub fn drop(&mut self, reason: DropReason) {
+        self.stats.count_drop(reason);
+    }
+}

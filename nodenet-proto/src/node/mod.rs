@@ -1,0 +1,176 @@
+//! The front door: a whole node as a state machine.
+//!
+//! # The contract of the loop
+//! 1. Give the node what happened with [`Node::handle_input`], or tell it that a deadline passed with
+//!    [`Node::handle_timeout`]. Time enters only here and must not go backwards.
+//! 2. Call [`Node::poll_output`] and carry out what it says until it says [`Output::Timeout`].
+//! 3. Wait for the next input or until that deadline, whichever comes first. Go to 1.
+//!
+//! Two inputs without a drain between them are legal.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use crate::engine::{self, EdgeInfo};
+pub use crate::engine::{Command, Deadline, Event};
+use crate::env::{Seed, UnixNanos};
+use crate::identity::Identity;
+use crate::quic;
+use crate::stats::Stats;
+
+/// Settings of a [`Node`].
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Everything above the transport boundary.
+    pub engine: engine::Config,
+    /// The transport.
+    pub quic: quic::Config,
+}
+
+/// Why a configuration can not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The identity does not clear the configured difficulty.
+    #[error(
+        "the identity has {has} leading zero bits, the network asks for {wants}; mint a new identity"
+    )]
+    WorkUnmet {
+        /// Bits the identity has.
+        has: u16,
+        /// Bits the configuration asks for.
+        wants: u16,
+    },
+}
+
+/// One UDP socket of the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
+
+impl SocketId {
+    /// The socket that carries everything but relayed traffic.
+    pub const MAIN: Self = Self(0);
+}
+
+/// Explicit congestion notification bits of a datagram.
+pub use quinn_proto::EcnCodepoint;
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// One UDP datagram arrived. What the kernel merged (GRO) is split by the driver first.
+    Datagram {
+        /// On which socket.
+        socket: SocketId,
+        /// From where. IPv4-mapped IPv6 addresses are folded to IPv4 here.
+        remote: SocketAddr,
+        /// To which of our addresses, if the system tells.
+        local_ip: Option<IpAddr>,
+        /// Its ECN bits, if the system tells.
+        ecn: Option<EcnCodepoint>,
+        /// Its payload.
+        data: BytesMut,
+    },
+    /// The application asks for something.
+    Command(Command),
+    /// The addresses at which the main socket can be reached on this machine's interfaces, port
+    /// included, best first.
+    LocalAddrs(Vec<SocketAddr>),
+    /// The wall clock now.
+    WallClock(UnixNanos),
+}
+
+/// What the driver is to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send what is in the [`TransmitBuf`].
+    Transmit(Transmit),
+    /// Tell the application.
+    Event(Event),
+    /// Nothing more until then, or until the next input.
+    Timeout(Option<Deadline>),
+}
+
+/// How to send the bytes in the [`TransmitBuf`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transmit {
+    /// From which socket.
+    pub socket: SocketId,
+    /// To where.
+    pub remote: SocketAddr,
+    /// From which of our addresses, if it matters.
+    pub local_ip: Option<IpAddr>,
+    /// ECN bits to set.
+    pub ecn: Option<EcnCodepoint>,
+    /// If set, the bytes are several datagrams of this length, the last one possibly shorter.
+    pub segment_len: Option<usize>,
+}
+
+/// Where the node writes what is to be sent. Cleared by every [`Node::poll_output`].
+#[derive(Debug)]
+pub struct TransmitBuf {
+    /// The bytes of the datagram or datagrams.
+    pub bytes: Vec<u8>,
+    /// Datagrams that one send can carry (GSO); 1 without it.
+    pub segments_max: usize,
+}
+
+impl TransmitBuf {
+    /// A buffer for a socket that can send this many datagrams at once.
+    pub fn new(segments_max: usize) -> Self {
+        Self { bytes: Vec::with_capacity(2048), segments_max: segments_max.max(1) }
+    }
+}
+
+/// A whole node.
+pub struct Node {
+    _private: (),
+}
+
+impl Node {
+    /// A node with no edges. `wall` is the wall time at `now`.
+    ///
+    /// # Errors
+    /// If the configuration can not work with this identity.
+    pub fn new(
+        _config: Config,
+        _identity: Identity,
+        _seed: Seed,
+        _now: Instant,
+        _wall: UnixNanos,
+    ) -> Result<Self, ConfigError> {
+        todo!()
+    }
+
+    /// Takes what happened.
+    pub fn handle_input(&mut self, _now: Instant, _input: Input) {
+        todo!()
+    }
+
+    /// Lets timers that are due fire.
+    pub fn handle_timeout(&mut self, _now: Instant) {
+        todo!()
+    }
+
+    /// The next thing to do. [`Output::Timeout`] means there is no other.
+    pub fn poll_output(&mut self, _buf: &mut TransmitBuf) -> Output {
+        todo!()
+    }
+
+    /// Counters of the whole node.
+    pub fn stats(&self) -> Stats {
+        todo!()
+    }
+
+    /// The live edges, nearest to this node first.
+    pub fn edges(&self) -> Vec<EdgeInfo> {
+        todo!()
+    }
+
+    /// Asserts every invariant.
+    ///
+    /// # Panics
+    /// If one does not hold, which is a bug here.
+    pub fn check(&self) {}
+}

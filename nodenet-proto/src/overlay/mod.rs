@@ -1,0 +1,1 @@
+//! Finding and forwarding: frames over edges.

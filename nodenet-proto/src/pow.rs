@@ -1,0 +1,1 @@
+//! Proof of work on identifiers (spec 10 §5).

@@ -1,0 +1,139 @@
+//! A frame as a chain of chunks, so that forwarding moves no payload byte.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// The bytes of one frame, in as many pieces as they arrived in.
+///
+/// The transport hands frames to the engine in this form and takes them back in it. Taking bytes off
+/// the front and putting other bytes there is how a forwarder rewrites a head without touching the
+/// rest.
+#[derive(Debug, Default)]
+pub struct Frame {
+    chunks: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl Frame {
+    /// An empty frame.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty frame that uses the storage of `chunks`, which is emptied first.
+    pub fn with_storage(mut chunks: VecDeque<Bytes>) -> Self {
+        chunks.clear();
+        Self { chunks, len: 0 }
+    }
+
+    /// The chunks, to be written out; gives back the storage too.
+    pub fn into_chunks(self) -> VecDeque<Bytes> {
+        self.chunks
+    }
+
+    /// Length in bytes, all chunks together.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Number of chunks.
+    pub fn chunk_count(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The chunks in order.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.chunks.iter()
+    }
+
+    /// Appends a chunk. An empty one is ignored.
+    pub fn push_back(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            self.len += chunk.len();
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// Puts a chunk in front. An empty one is ignored.
+    pub fn push_front(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            self.len += chunk.len();
+            self.chunks.push_front(chunk);
+        }
+    }
+
+    /// Takes `count` bytes off the front.
+    ///
+    /// # Panics
+    /// If the frame is shorter than that.
+    pub fn advance(&mut self, mut count: usize) {
+        assert!(count <= self.len, "a frame can not be shortened below nothing");
+        self.len -= count;
+        while count > 0 {
+            let first = self.chunks.front_mut().expect("the chunks add up to the length");
+            if first.len() > count {
+                let _ = first.split_to(count);
+                return;
+            }
+            count -= first.len();
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Cuts everything behind the first `len` bytes off.
+    pub fn truncate(&mut self, len: usize) {
+        while self.len > len {
+            let last = self.chunks.back_mut().expect("the chunks add up to the length");
+            let keep = last.len().saturating_sub(self.len - len);
+            self.len -= last.len() - keep;
+            if keep == 0 {
+                self.chunks.pop_back();
+            } else {
+                last.truncate(keep);
+            }
+        }
+    }
+
+    /// Copies bytes from `offset` on into `into` and returns how many there were, at most its length.
+    pub fn copy_to(&self, mut offset: usize, into: &mut [u8]) -> usize {
+        let mut filled = 0;
+        for chunk in &self.chunks {
+            if offset >= chunk.len() {
+                offset -= chunk.len();
+                continue;
+            }
+            let part = &chunk[offset..];
+            let count = part.len().min(into.len() - filled);
+            into[filled..filled + count].copy_from_slice(&part[..count]);
+            filled += count;
+            offset = 0;
+            if filled == into.len() {
+                break;
+            }
+        }
+        filled
+    }
+
+    /// The first chunk's bytes; nothing if the frame is empty.
+    pub fn first(&self) -> &[u8] {
+        self.chunks.front().map_or(&[], |chunk| chunk)
+    }
+
+    /// All bytes in one piece. Copies unless there is only one chunk.
+    pub fn to_bytes(&self) -> Bytes {
+        if self.chunks.len() == 1 {
+            return self.chunks[0].clone();
+        }
+        let mut all = BytesMut::with_capacity(self.len);
+        for chunk in &self.chunks {
+            all.extend_from_slice(chunk);
+        }
+        all.freeze()
+    }
+}

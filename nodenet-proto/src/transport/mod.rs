@@ -1,0 +1,232 @@
+//! The transport boundary: what lies between the engine and whatever moves its frames.
+//!
+//! Two enums and one trait. `quic` implements it over UDP, the simulator over in-memory conns. A conn
+//! is authenticated by the time the engine hears of it. Identifiers are counters and never reused, so
+//! a late event for a conn that is gone is recognised and discarded.
+
+mod frame;
+
+use core::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+pub use frame::Frame;
+
+use crate::NodeId;
+
+/// One connection. Counted up by the transport, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+/// One attempt to dial. Counted up by the engine, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+impl fmt::Display for DialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "d{}", self.0)
+    }
+}
+
+/// Which of a conn's send queues a frame waits in; earlier variants go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Pings, pongs, answers, leave.
+    Control,
+    /// Frames this node originates for its application.
+    Own,
+    /// Frames forwarded for others.
+    Transit,
+}
+
+impl Class {
+    /// Every class, most urgent first.
+    pub const ALL: [Self; 3] = [Self::Control, Self::Own, Self::Transit];
+}
+
+/// Who opened a conn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// We did, by this dial.
+    Outgoing(DialId),
+    /// The peer did.
+    Inbound,
+}
+
+/// What the engine asks of the transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Open a conn to exactly `expected` at `remote`. Settled by one [`Event::ConnUp`] or
+    /// [`Event::DialFailed`] with the same `dial`, at the latest shortly after `deadline`.
+    Dial {
+        /// Names the attempt.
+        dial: DialId,
+        /// Whom the other end must prove to be.
+        expected: NodeId,
+        /// Where.
+        remote: SocketAddr,
+        /// When to give up.
+        deadline: Instant,
+    },
+    /// Forget a dial. If it is still pending it settles as [`DialError::Cancelled`].
+    CancelDial(DialId),
+    /// Close a conn. Answered by [`Event::ConnDown`] with [`ConnDownReason::ClosedHere`]; frames that
+    /// the peer sent meanwhile are not delivered any more.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// How.
+        mode: CloseMode,
+    },
+}
+
+/// How a conn is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseMode {
+    /// At once; what is queued is lost.
+    Abort,
+    /// After what is queued was acknowledged, or after one second (spec 70 §15.2).
+    Drain,
+}
+
+/// What the transport reports to the engine.
+#[derive(Debug)]
+pub enum Event {
+    /// A conn is up and its peer proved who it is.
+    ConnUp {
+        /// The new conn.
+        conn: ConnId,
+        /// The peer's identifier, which is the hash of `key`.
+        peer: NodeId,
+        /// The peer's Ed25519 key, proved by the transport.
+        key: [u8; 32],
+        /// Who opened it.
+        direction: Direction,
+        /// Where the peer is, from here.
+        remote: SocketAddr,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// Which.
+        dial: DialId,
+        /// Why.
+        error: DialError,
+    },
+    /// A whole frame arrived.
+    Frame {
+        /// On which conn.
+        conn: ConnId,
+        /// The frame, without the transport's own framing.
+        frame: Frame,
+    },
+    /// A send on this conn was refused with [`SendError::Full`] and would be accepted now.
+    Writable(ConnId),
+    /// A conn is gone. Nothing follows for it.
+    ConnDown {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: ConnDownReason,
+    },
+}
+
+/// Why a dial came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// Nobody answered, or the handshake failed.
+    #[error("nobody answered there, or the handshake failed")]
+    NoRoute,
+    /// Somebody else answered.
+    #[error("the node that answered there has another identifier")]
+    IdentityMismatch,
+    /// The address can not be dialed at all.
+    #[error("that address can not be dialed")]
+    BadAddress,
+    /// The deadline passed.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The engine cancelled it.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Why a conn is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConnDownReason {
+    /// Closed by a command from here.
+    #[error("closed here")]
+    ClosedHere,
+    /// Closed by the peer.
+    #[error("closed by the peer")]
+    ClosedByPeer,
+    /// The peer broke the transport's protocol.
+    #[error("the peer broke the protocol")]
+    PeerMisbehaved,
+    /// Nothing was heard for the idle timeout.
+    #[error("timed out")]
+    TimedOut,
+    /// The peer stopped taking what we send.
+    #[error("the peer stopped reading")]
+    Stalled,
+    /// No complete first frame in time.
+    #[error("no frame in time")]
+    Silent,
+    /// The peer lost its state (stateless reset).
+    #[error("reset by the peer")]
+    Reset,
+}
+
+/// What the transport knows of the path of a conn now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathInfo {
+    /// The peer's current address; follows migrations.
+    pub remote: SocketAddr,
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Whether the path runs over a relay volunteer.
+    pub relayed: bool,
+}
+
+/// Why a frame was not taken. It comes back with the error, to be offered elsewhere.
+#[derive(Debug)]
+pub enum SendError {
+    /// The conn's queue for this class is full.
+    Full(Frame),
+    /// There is no such conn (any more).
+    Gone(Frame),
+}
+
+impl SendError {
+    /// The frame that was refused.
+    pub fn into_frame(self) -> Frame {
+        match self {
+            Self::Full(frame) | Self::Gone(frame) => frame,
+        }
+    }
+}
+
+/// The calls the engine makes into the transport and that answer at once.
+pub trait Conns {
+    /// Queues a whole frame on a conn, or gives it back.
+    fn try_send(&mut self, conn: ConnId, class: Class, frame: Frame) -> Result<(), SendError>;
+
+    /// The current path of a conn.
+    fn path(&self, conn: ConnId) -> Option<PathInfo>;
+}
+
+/// Convenience for frames that lie in one piece.
+impl From<Bytes> for Frame {
+    fn from(bytes: Bytes) -> Self {
+        let mut frame = Self::new();
+        frame.push_back(bytes);
+        frame
+    }
+}

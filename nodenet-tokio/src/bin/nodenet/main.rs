@@ -1,0 +1,2 @@
+//! The nodenet program.
+fn main() {}
