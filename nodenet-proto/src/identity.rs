@@ -1,17 +1,43 @@
 //! Keys of a node, derived from one master seed (spec 10 §3), and Ed25519 acceptance (spec 10 §4).
 
+use core::fmt;
+
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Digest};
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
+
 use crate::NodeId;
 
-/// The keys of one node.
+/// Bytes of the master seed (spec 10 §10).
+pub const MASTER_SEED_LEN: usize = 32;
+/// HKDF label of the signing key (spec 10 §3).
+const SIGNING_LABEL: &[u8] = b"nodenet/v1/identity-ed25519";
+/// HKDF label of the key-exchange key (spec 10 §3).
+const EXCHANGE_LABEL: &[u8] = b"nodenet/v1/kex-x25519";
+
+/// The keys of one node. Secrets are wiped when the last copy is dropped.
 #[derive(Clone)]
 pub struct Identity {
     id: NodeId,
+    signing: SigningKey,
+    public: [u8; 32],
+    exchange: StaticSecret,
+    exchange_public: [u8; 32],
 }
 
 impl Identity {
     /// Derives the keys from the 32-byte master seed, the only secret a node stores.
-    pub fn from_master_seed(_seed: &[u8; 32]) -> Self {
-        todo!()
+    pub fn from_master_seed(seed: &[u8; MASTER_SEED_LEN]) -> Self {
+        let derivation = Hkdf::<Sha256>::new(None, seed);
+        let signing = SigningKey::from_bytes(&expand(&derivation, SIGNING_LABEL));
+        let exchange = StaticSecret::from(*expand(&derivation, EXCHANGE_LABEL));
+        let public = signing.verifying_key().to_bytes();
+        let exchange_public = PublicKey::from(&exchange).to_bytes();
+        Self { id: node_id(&public), signing, public, exchange, exchange_public }
     }
 
     /// The node's identifier.
@@ -21,21 +47,63 @@ impl Identity {
 
     /// The Ed25519 public key.
     pub fn public_key(&self) -> &[u8; 32] {
-        todo!()
+        &self.public
     }
 
     /// The X25519 public key.
     pub fn exchange_key(&self) -> &[u8; 32] {
-        todo!()
+        &self.exchange_public
+    }
+
+    /// The secret shared with the holder of `peer`; nothing if it would be all zero, which only a
+    /// low-order key produces (spec 10 §4).
+    pub fn agree(&self, peer: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+        let shared = self.exchange.diffie_hellman(&PublicKey::from(*peer));
+        shared.was_contributory().then(|| Zeroizing::new(shared.to_bytes()))
     }
 
     /// Signs `message` with plain Ed25519.
-    pub fn sign(&self, _message: &[u8]) -> [u8; 64] {
-        todo!()
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.signing.sign(message).to_bytes()
     }
 }
 
-/// Verifies by the rules of spec 10 §4: cofactorless, canonical S, small-order keys refused.
-pub fn verify(_key: &[u8; 32], _message: &[u8], _signature: &[u8; 64]) -> bool {
-    todo!()
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({:?})", self.id)
+    }
+}
+
+/// The identifier that belongs to an Ed25519 key: its BLAKE2b-256.
+pub fn node_id(public_key: &[u8; 32]) -> NodeId {
+    NodeId::from_bytes(Blake2b::<U32>::digest(public_key).into())
+}
+
+/// Verifies by the rules of spec 10 §4: cofactorless, canonical S, the key in any encoding; refuses
+/// small-order keys, which nobody owns (W6).
+pub fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    VerifyingKey::from_bytes(key).is_ok_and(|key| {
+        !key.is_weak() && key.verify(message, &Signature::from_bytes(signature)).is_ok()
+    })
+}
+
+fn expand(derivation: &Hkdf<Sha256>, label: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut out = Zeroizing::new([0; 32]);
+    derivation.expand(label, &mut *out).expect("32 bytes are within HKDF's limit");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Identity;
+
+    #[test]
+    fn the_checking_value_of_the_spec_holds() {
+        let seed = core::array::from_fn(|i| i as u8 + 1);
+        let id = Identity::from_master_seed(&seed).id();
+        assert_eq!(
+            id.to_string(),
+            "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5"
+        );
+    }
 }
