@@ -1,4 +1,20 @@
 //! Every byte layout.
+//!
+//! One family of messages to a file, its byte table on top. Endpoints use owned values, transit a view
+//! of the received bytes. Malformed input is an error, never a panic; limits are checked before memory
+//! is allocated. Non-minimal `uvarint`s are accepted and never emitted.
+
+pub mod addr;
+pub mod codec;
+pub mod endpoint;
+#[doc(hidden)]
+pub mod fuzz_entry;
+#[cfg(test)]
+mod generic_tests;
+
+pub use addr::{ADDRS_MAX, Addr, AddrList};
+pub use codec::{Decode, DecodeError, Encode, Reader};
+pub use endpoint::{Scope, Subnet};
 
 /// Largest frame on an edge, its header included (spec 10 §10).
 pub const FRAME_MAX: usize = 65_536;

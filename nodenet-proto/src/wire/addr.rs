@@ -1,0 +1,241 @@
+//! Addresses as they travel: two byte strings that routing never interprets (spec 10 §9).
+//!
+//! ```text
+//! addr   uvarint(len net) ‖ net ‖ uvarint(len endpoint) ‖ endpoint
+//! addrs  uvarint(count) ‖ addr × count
+//! ```
+//!
+//! Responsible for: their layout and their tie to socket addresses. Never: resolves a name or decides
+//! to dial. Strings are kept bit for bit, because signatures cover a re-encoding of them.
+
+use core::cmp::Ordering;
+use core::fmt;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use bytes::BufMut;
+
+use super::codec::{
+    Decode, DecodeError, Encode, Reader, len_prefixed_len, put_len_prefixed, put_uvarint,
+    uvarint_len,
+};
+use super::endpoint::{Subnet, canonical, split_endpoint};
+
+/// Most addresses in one Hello, Reply, Connect or ConnectAck (spec 10 §11).
+pub const ADDRS_MAX: usize = 16;
+/// Shortest encoding of an address: two empty strings (spec 10 §10).
+pub const ADDR_LEN_MIN: usize = 2;
+/// Family of addresses that are `host:port` over UDP.
+pub const NET_QUIC: &[u8] = b"quic";
+/// Longest family of an address that is worth keeping (spec 10 W3).
+const NET_LEN_MAX: usize = 16;
+/// Longest endpoint of an address that is worth keeping (spec 10 W3).
+const ENDPOINT_LEN_MAX: usize = 256;
+
+/// Where a node says that it, or another, can be reached.
+///
+/// Ordered by family, then endpoint, both bytewise.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Addr {
+    /// Both strings in one allocation: there are many addresses in a table.
+    both: Box<[u8]>,
+    net_len: usize,
+}
+
+impl Addr {
+    /// An address of any family.
+    pub fn new(net: &[u8], endpoint: &[u8]) -> Self {
+        Self { both: [net, endpoint].concat().into(), net_len: net.len() }
+    }
+
+    /// The address of a UDP socket, spelled so that everybody spells it alike (spec 40 §7.2): an
+    /// IPv4-mapped address as IPv4.
+    pub fn from_socket_addr(addr: SocketAddr) -> Self {
+        Self::new(NET_QUIC, canonical(addr).to_string().as_bytes())
+    }
+
+    /// The family.
+    pub fn net(&self) -> &[u8] {
+        &self.both[..self.net_len]
+    }
+
+    /// Where, in the terms of the family.
+    pub fn endpoint(&self) -> &[u8] {
+        &self.both[self.net_len..]
+    }
+
+    /// The socket that this names, if it is a `quic` address with an IP literal. An IPv4-mapped
+    /// address comes out as IPv4. A zone other than a number means nothing here and gives nothing.
+    pub fn to_socket_addr(&self) -> Option<SocketAddr> {
+        if self.net() != NET_QUIC {
+            return None;
+        }
+        let (ip, zone, port) = split_endpoint(self.endpoint())?;
+        let scope_id = match zone {
+            Some(zone) => zone.parse().ok()?,
+            None => 0,
+        };
+        Some(match ip {
+            IpAddr::V4(ip) => SocketAddr::from((ip, port)),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, scope_id).into(),
+        })
+    }
+
+    /// The IP address and port in the endpoint, whatever the family. A zone is left out.
+    pub fn ip_port(&self) -> Option<(IpAddr, u16)> {
+        let (ip, _, port) = split_endpoint(self.endpoint())?;
+        Some((ip, port))
+    }
+
+    /// The subnet that it is in, if its endpoint is an IP address and a port. Judged by the endpoint
+    /// alone, whatever the family (spec 20 §5).
+    pub fn subnet(&self) -> Option<Subnet> {
+        self.ip_port().map(|(ip, _)| Subnet::of(ip))
+    }
+
+    /// Whether its strings are short enough to be worth keeping (spec 10 W3). Ask this of a copy to be
+    /// stored, never between parsing and the check of a signature.
+    pub fn is_storable(&self) -> bool {
+        self.net().len() <= NET_LEN_MAX && self.endpoint().len() <= ENDPOINT_LEN_MAX
+    }
+}
+
+impl PartialOrd for Addr {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Addr {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.net(), self.endpoint()).cmp(&(other.net(), other.endpoint()))
+    }
+}
+
+/// `net://endpoint`; bytes that are not printable ASCII are escaped, so that a peer can not write
+/// control characters into a log.
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.net().escape_ascii(), self.endpoint().escape_ascii())
+    }
+}
+
+impl fmt::Debug for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<SocketAddr> for Addr {
+    fn from(addr: SocketAddr) -> Self {
+        Self::from_socket_addr(addr)
+    }
+}
+
+impl Encode for Addr {
+    fn encoded_len(&self) -> usize {
+        len_prefixed_len(self.net()) + len_prefixed_len(self.endpoint())
+    }
+
+    fn encode(&self, out: &mut impl BufMut) {
+        put_len_prefixed(out, self.net());
+        put_len_prefixed(out, self.endpoint());
+    }
+}
+
+/// Every failure is [`DecodeError::BadAddr`].
+impl Decode<'_> for Addr {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let net = reader.len_prefixed().map_err(|_| DecodeError::BadAddr)?;
+        let endpoint = reader.len_prefixed().map_err(|_| DecodeError::BadAddr)?;
+        Ok(Self::new(net, endpoint))
+    }
+}
+
+/// At most [`ADDRS_MAX`] addresses, best first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AddrList(Vec<Addr>);
+
+impl AddrList {
+    /// No address.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// As many of `addrs` as there is room for.
+    pub fn first_of(addrs: impl IntoIterator<Item = Addr>) -> Self {
+        Self(addrs.into_iter().take(ADDRS_MAX).collect())
+    }
+
+    /// The addresses in order.
+    pub fn as_slice(&self) -> &[Addr] {
+        &self.0
+    }
+
+    /// Gives the addresses away.
+    pub fn into_vec(self) -> Vec<Addr> {
+        self.0
+    }
+}
+
+impl Encode for AddrList {
+    fn encoded_len(&self) -> usize {
+        addrs_encoded_len(&self.0)
+    }
+
+    fn encode(&self, out: &mut impl BufMut) {
+        put_addrs(out, &self.0);
+    }
+}
+
+/// Fails with [`DecodeError::TooManyAddrs`] as soon as the count is read, otherwise with
+/// [`DecodeError::BadAddr`].
+impl Decode<'_> for AddrList {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let declared = reader.clone().uvarint().map_err(|_| DecodeError::BadAddr)?;
+        if declared > ADDRS_MAX as u64 {
+            return Err(DecodeError::TooManyAddrs);
+        }
+        let count = reader.count(ADDR_LEN_MIN).map_err(|_| DecodeError::BadAddr)?;
+        let mut addrs = Vec::with_capacity(count);
+        for _ in 0..count {
+            addrs.push(Addr::decode(reader)?);
+        }
+        Ok(Self(addrs))
+    }
+}
+
+/// Length of a counted list of addresses.
+pub(super) fn addrs_encoded_len(addrs: &[Addr]) -> usize {
+    uvarint_len(addrs.len() as u64) + addrs.iter().map(Encode::encoded_len).sum::<usize>()
+}
+
+/// Appends a counted list of addresses.
+pub(super) fn put_addrs(out: &mut impl BufMut, addrs: &[Addr]) {
+    put_uvarint(out, addrs.len() as u64);
+    for addr in addrs {
+        addr.encode(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hex_literal::hex;
+
+    use super::{Addr, AddrList};
+    use crate::wire::generic_tests::six_tests;
+
+    six_tests!(addr: Addr, trailing = Refused, known = [
+        (hex!("0000"), Addr::default()),
+        (hex!("036d656d066e6f64652d37"), Addr::new(b"mem", b"node-7")),
+        (hex!("04717569630f3230332e302e3131332e343a343433"), Addr::new(b"quic", b"203.0.113.4:443")),
+        (hex!("000178"), Addr::new(b"", b"x")),
+        (hex!("0371fffe048000c328"), Addr::new(b"q\xff\xfe", b"\x80\x00\xc3\x28")),
+    ]);
+
+    six_tests!(addr_list: AddrList, trailing = Refused, known = [
+        (hex!("00"), AddrList::new()),
+        (hex!("010000"), AddrList::first_of([Addr::default()])),
+        (hex!("0200000000"), AddrList::first_of([Addr::default(), Addr::default()])),
+        (hex!("01047175696303683a31"), AddrList::first_of([Addr::new(b"quic", b"h:1")])),
+    ]);
+}

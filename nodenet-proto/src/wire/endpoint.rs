@@ -1,0 +1,123 @@
+//! What the endpoint of an address says when it is an IP address and a port.
+//!
+//! Responsible for: spelling (spec 40 §7.2), how far an address reaches, and which addresses are
+//! likely to be one operator's. Never: resolves a name, which only a driver may do.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// How far an address reaches. Larger reaches further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// This machine.
+    Loopback,
+    /// This link.
+    LinkLocal,
+    /// This site: RFC 1918, carrier-grade NAT (RFC 6598), unique local (RFC 4193).
+    Site,
+    /// Everywhere.
+    Global,
+}
+
+/// How far `ip` reaches; nothing if no single host answers to it (unspecified, multicast, broadcast,
+/// 0.0.0.0/8 of RFC 1122). An IPv4-mapped address is judged as IPv4.
+pub fn scope(ip: IpAddr) -> Option<Scope> {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => scope_v4(ip),
+        IpAddr::V6(ip) => scope_v6(ip),
+    }
+}
+
+/// Whether `ip` may be what others see of a node (spec 50 §1.2): a routable unicast address. Private
+/// ones may: the other may be on the same site.
+pub fn is_plausible_reflexive(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || is_broadcast || is_link_local)
+}
+
+/// A group of addresses that are likely to be in one hand: an IPv4 /24 or an IPv6 /64 (spec 20 §5).
+///
+/// `[::1]` gives the all-zero group, which is a group like any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subnet([u8; 16]);
+
+impl Subnet {
+    /// The group of `ip`. An IPv4-mapped address is in the group of its IPv4 address.
+    pub fn of(ip: IpAddr) -> Self {
+        let mut key = match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        };
+        let host_bytes = if ip.to_canonical().is_ipv4() { 1 } else { 8 };
+        key[16 - host_bytes..].fill(0);
+        Self(key)
+    }
+
+    /// The group as an IPv6 prefix; an IPv4 group in IPv4-mapped form.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// `addr` with an IPv4-mapped address written as IPv4.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, addr.port())),
+        IpAddr::V6(_) => addr,
+    }
+}
+
+fn scope_v4(ip: Ipv4Addr) -> Option<Scope> {
+    let [first, second, ..] = ip.octets();
+    let is_shared = first == 100 && second & 0xc0 == 64;
+    if first == 0 || ip.is_multicast() || ip.is_broadcast() {
+        None
+    } else if ip.is_loopback() {
+        Some(Scope::Loopback)
+    } else if ip.is_link_local() {
+        Some(Scope::LinkLocal)
+    } else if ip.is_private() || is_shared {
+        Some(Scope::Site)
+    } else {
+        Some(Scope::Global)
+    }
+}
+
+fn scope_v6(ip: Ipv6Addr) -> Option<Scope> {
+    if ip.is_unspecified() || ip.is_multicast() {
+        None
+    } else if ip.is_loopback() {
+        Some(Scope::Loopback)
+    } else if ip.is_unicast_link_local() {
+        Some(Scope::LinkLocal)
+    } else if ip.is_unique_local() {
+        Some(Scope::Site)
+    } else {
+        Some(Scope::Global)
+    }
+}
+
+/// Splits `a.b.c.d:port` or `[ipv6%zone]:port` (spec 20 §5). Nothing for names.
+pub(super) fn split_endpoint(endpoint: &[u8]) -> Option<(IpAddr, Option<&str>, u16)> {
+    let text = core::str::from_utf8(endpoint).ok()?;
+    let (host, port) = text.rsplit_once(':')?;
+    if port.is_empty() || !port.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let port = port.parse().ok()?;
+    let Some(host) = host.strip_prefix('[') else {
+        return Some((IpAddr::V4(host.parse().ok()?), None, port));
+    };
+    let host = host.strip_suffix(']')?;
+    let (ip, zone) = match host.split_once('%') {
+        Some((_, "")) => return None,
+        Some((ip, zone)) => (ip, Some(zone)),
+        None => (host, None),
+    };
+    let ip: Ipv6Addr = ip.parse().ok()?;
+    Some((ip.to_canonical(), zone, port))
+}
