@@ -1,27 +1,51 @@
 //! The one drain loop that all drivers share.
+//!
+//! A driver implements [`Outlet`] and calls [`drain`] after every input and every deadline. It never
+//! matches on [`Output`] itself, so a new kind of output is a compile error in one place.
 
-use crate::node::{Deadline, Event, Node, Output, Transmit, TransmitBuf};
+use std::net::IpAddr;
 
-/// Drains `node`: hands out every transmit and event, and returns the deadline to wait for.
-///
-/// `transmit` is given the buffer's bytes and returns false when the socket can not take them; then
-/// draining stops and `None` is returned: keep the transmit, send it when the socket is writable, and
-/// drain again.
-pub fn drain(
-    node: &mut Node,
-    buf: &mut TransmitBuf,
-    mut transmit: impl FnMut(&Transmit, &[u8]) -> bool,
-    mut event: impl FnMut(Event),
-) -> Option<Option<Deadline>> {
+use crate::node::{Deadline, Event, Node, Output, SocketId, Transmit, TransmitBuf};
+
+/// What a driver does for its node.
+pub trait Outlet {
+    /// Sends the datagram or datagrams in `bytes`. Returns false if the socket can not take them now;
+    /// then the outlet has kept a copy, sends it when the socket is writable, and drains again.
+    fn transmit(&mut self, how: &Transmit, bytes: &[u8]) -> bool;
+
+    /// Tells the application.
+    fn event(&mut self, event: Event);
+
+    /// Opens a UDP socket on a port of the system's choice and reports
+    /// [`crate::node::Input::SocketOpened`] or [`crate::node::Input::SocketFailed`] as an input.
+    fn open_socket(&mut self, socket: SocketId, local_ip: IpAddr);
+
+    /// Closes a socket that was asked for.
+    fn close_socket(&mut self, socket: SocketId);
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Nothing is left to do until the deadline or the next input.
+    Idle(Option<Deadline>),
+    /// The outlet's socket is full. Drain again when it is writable.
+    Blocked,
+}
+
+/// Hands out everything `node` wants done.
+pub fn drain(node: &mut Node, buf: &mut TransmitBuf, outlet: &mut impl Outlet) -> Drained {
     loop {
         match node.poll_output(buf) {
             Output::Transmit(how) => {
-                if !transmit(&how, &buf.bytes) {
-                    return None;
+                if !outlet.transmit(&how, &buf.bytes) {
+                    return Drained::Blocked;
                 }
             }
-            Output::Event(what) => event(what),
-            Output::Timeout(deadline) => return Some(deadline),
+            Output::Event(event) => outlet.event(event),
+            Output::OpenSocket { socket, local_ip } => outlet.open_socket(socket, local_ip),
+            Output::CloseSocket { socket } => outlet.close_socket(socket),
+            Output::Timeout(deadline) => return Drained::Idle(deadline),
         }
     }
 }

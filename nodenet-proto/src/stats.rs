@@ -97,15 +97,100 @@ drop_reasons! {
     NotServed => "not_served",
 }
 
-/// Counters since start.
+/// Declares [`Counters`] and [`Gauges`]: plain numbers with a stable name each.
+macro_rules! numbers {
+    ($(#[$doc:meta])+ $name:ident { $($(#[$field_doc:meta])+ $field:ident,)+ }) => {
+        $(#[$doc])+
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$field_doc])+ pub $field: u64,)+
+        }
+
+        impl $name {
+            /// Every number with its stable name, in the order of declaration.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field),)+].into_iter()
+            }
+
+            /// Adds the numbers of another machine.
+            pub fn merge(&mut self, other: &Self) {
+                $(self.$field += other.$field;)+
+            }
+        }
+    };
+}
+
+numbers! {
+    /// What happened since start.
+    Counters {
+        /// UDP datagrams received.
+        datagrams_received,
+        /// Bytes in these.
+        bytes_received,
+        /// UDP datagrams sent.
+        datagrams_sent,
+        /// Bytes in these.
+        bytes_sent,
+        /// Whole frames received.
+        frames_received,
+        /// Whole frames handed to the QUIC stack.
+        frames_sent,
+        /// Conns that came up because we dialed.
+        conns_dialed,
+        /// Conns that came up because the peer dialed.
+        conns_accepted,
+        /// Dials that came to nothing.
+        dials_failed,
+        /// Handshakes answered with Retry, to make the peer prove its address.
+        retries_sent,
+        /// Frames copied into one piece because their chunks pinned much more than their length.
+        frames_coalesced,
+        /// Sends refused because the conn's queue was full.
+        sends_refused,
+    }
+}
+
+numbers! {
+    /// What there is now.
+    Gauges {
+        /// Conns that are up.
+        conns,
+        /// Accepted conns that hold an admission slot, those that are closing included.
+        conns_accepted,
+        /// Handshakes under way that a peer began.
+        handshakes,
+        /// Dials under way.
+        dials,
+        /// Conns that are over and wait for their last packets.
+        conns_closing,
+        /// Bytes of frames that wait in send queues.
+        queued_bytes,
+        /// Bytes of frames that are not complete yet.
+        buffered_bytes,
+        /// Live edges.
+        edges,
+        /// Live edges that others opened.
+        edges_inbound,
+    }
+}
+
+/// Counters since start and gauges of now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
     drops: [u64; DropReason::ALL.len()],
+    /// What happened since start.
+    pub counters: Counters,
+    /// What there is now; filled in when the front door is asked, not kept up to date meanwhile.
+    pub gauges: Gauges,
 }
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { drops: [0; DropReason::ALL.len()] }
+        Self {
+            drops: [0; DropReason::ALL.len()],
+            counters: Counters::default(),
+            gauges: Gauges::default(),
+        }
     }
 }
 
@@ -120,10 +205,12 @@ impl Stats {
         self.drops[reason as usize] += 1;
     }
 
-    /// Adds the counters of another machine.
+    /// Adds the numbers of another machine.
     pub fn merge(&mut self, other: &Self) {
         for (sum, count) in self.drops.iter_mut().zip(&other.drops) {
             *sum += count;
         }
+        self.counters.merge(&other.counters);
+        self.gauges.merge(&other.gauges);
     }
 }

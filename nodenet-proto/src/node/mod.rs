@@ -72,6 +72,18 @@ pub enum Input {
         /// Its payload.
         data: BytesMut,
     },
+    /// A socket that [`Output::OpenSocket`] asked for is open.
+    SocketOpened {
+        /// Which.
+        socket: SocketId,
+        /// The address it is bound to.
+        local: SocketAddr,
+    },
+    /// A socket that [`Output::OpenSocket`] asked for could not be opened, or an open one is lost.
+    SocketFailed {
+        /// Which.
+        socket: SocketId,
+    },
     /// The application asks for something.
     Command(Command),
     /// The addresses at which the main socket can be reached on this machine's interfaces, port
@@ -86,6 +98,19 @@ pub enum Input {
 pub enum Output {
     /// Send what is in the [`TransmitBuf`].
     Transmit(Transmit),
+    /// Open another UDP socket on a port of the system's choice, and answer with
+    /// [`Input::SocketOpened`] or [`Input::SocketFailed`]. A relay volunteer asks for these.
+    OpenSocket {
+        /// How the socket will be called. Never [`SocketId::MAIN`], never used twice.
+        socket: SocketId,
+        /// On which of our addresses.
+        local_ip: IpAddr,
+    },
+    /// Close a socket that was asked for.
+    CloseSocket {
+        /// Which.
+        socket: SocketId,
+    },
     /// Tell the application.
     Event(Event),
     /// Nothing more until then, or until the next input.

@@ -7,12 +7,27 @@ pub struct Config {
     pub accepted_conns_max: usize,
     /// Of these from one IPv4 address or IPv6 /64, at most (spec 40 §5.1: 32).
     pub accepted_conns_per_address_max: usize,
+    /// Handshakes that others began and did not finish, at most. One costs about 26 kB and at most
+    /// 20 s (guess: 128, thus 3.3 MB).
+    pub handshakes_max: usize,
+    /// From this many handshakes on a peer has to prove its address with Retry first (guess: 32).
+    pub handshakes_unproven_max: usize,
+    /// Handshakes from one proven IPv4 address or IPv6 /64, at most, so that one host can not fill
+    /// the cap for everybody (guess: 16).
+    pub handshakes_per_address_max: usize,
     /// Whether the driver's socket never fragments, so that path MTU discovery may probe.
     pub mtu_discovery: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { accepted_conns_max: 256, accepted_conns_per_address_max: 32, mtu_discovery: true }
+        Self {
+            accepted_conns_max: 256,
+            accepted_conns_per_address_max: 32,
+            handshakes_max: 128,
+            handshakes_unproven_max: 32,
+            handshakes_per_address_max: 16,
+            mtu_discovery: true,
+        }
     }
 }
