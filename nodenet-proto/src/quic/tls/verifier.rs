@@ -1,0 +1,133 @@
+//! What rustls asks us about a peer's certificate: one verifier for both sides (spec 40 §2.3).
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
+    SignatureScheme,
+};
+
+use super::certificate::{Certificate, IdentityError};
+
+/// Accepts any certificate in which some identity vouches for the certificate's key. Who that is, the
+/// dialer compares after the handshake.
+#[derive(Debug)]
+pub(super) struct IdentityVerifier {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl IdentityVerifier {
+    pub(super) fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
+        Self { algorithms }
+    }
+
+    /// Proof that the peer holds the key of the certificate. Works on the key as we read it: the
+    /// certificate parser of rustls would refuse a critical identity extension, which peers may send.
+    fn verify_possession(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let key = Certificate::parse(leaf).map_err(refusal)?.public_key_der();
+        let key = SubjectPublicKeyInfoDer::from(key);
+        verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
+    }
+}
+
+/// Every element must parse; only the leaf says anything.
+fn verify_chain(
+    leaf: &CertificateDer<'_>,
+    rest: &[CertificateDer<'_>],
+) -> Result<(), IdentityError> {
+    let leaf = Certificate::parse(leaf)?;
+    for element in rest {
+        Certificate::parse(element)?;
+    }
+    leaf.verify().map(|_| ())
+}
+
+/// The error that rustls answers with alert 42, bad_certificate. It has none that leads to the alert
+/// 50 of the reference for what does not parse; alerts are only for people to read (spec 40 §2.3).
+fn refusal(error: IdentityError) -> Error {
+    tracing::debug!(%error, "certificate refused");
+    Error::InvalidCertificate(CertificateError::BadEncoding)
+}
+
+impl ServerCertVerifier for IdentityVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        verify_chain(leaf, rest).map_err(refusal)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _leaf: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify_possession(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for IdentityVerifier {
+    /// Empty: a peer that runs the reference sends no certificate when issuers are named that did not
+    /// sign it (spec 40 §13.2).
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        verify_chain(leaf, rest).map_err(refusal)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _leaf: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(PeerIncompatible::SupportedVersionsExtensionRequired.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify_possession(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
