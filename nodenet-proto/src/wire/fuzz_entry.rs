@@ -5,14 +5,26 @@
 
 use core::fmt::Debug;
 
+use super::nat::{Connect, RelayBind, RelayGrant, RelayRequest};
+use super::rendezvous::{Hello, Reply};
+use super::sealed_box::SealedBox;
 use super::{Addr, AddrList, Decode, Encode, Reader};
 
 /// The name of a decoder and its check.
 pub type Entry = (&'static str, fn(&[u8]));
 
 /// Every decoder of this crate's wire format.
-pub const DECODERS: &[Entry] =
-    &[("addr", check_decoder::<Addr>), ("addr_list", check_decoder::<AddrList>)];
+pub const DECODERS: &[Entry] = &[
+    ("addr", check_decoder::<Addr>),
+    ("addr_list", check_decoder::<AddrList>),
+    ("hello", check_decoder::<Hello>),
+    ("reply", check_decoder::<Reply>),
+    ("sealed_box", check_decoder::<SealedBox>),
+    ("connect", check_decoder::<Connect>),
+    ("relay_request", check_decoder::<RelayRequest>),
+    ("relay_grant", check_decoder::<RelayGrant>),
+    ("relay_bind", check_decoder::<RelayBind>),
+];
 
 /// Decodes `input` and, if it is a `T`, encodes it again.
 ///

@@ -19,7 +19,6 @@ pub(crate) enum Trailing {
     /// The message is malformed.
     Refused,
     /// They are not looked at.
-    #[expect(dead_code, reason = "for the messages of the nat layer")]
     Ignored,
 }
 

@@ -11,6 +11,10 @@ pub mod endpoint;
 pub mod fuzz_entry;
 #[cfg(test)]
 mod generic_tests;
+pub mod media;
+pub mod nat;
+pub mod rendezvous;
+pub mod sealed_box;
 
 pub use addr::{ADDRS_MAX, Addr, AddrList};
 pub use codec::{Decode, DecodeError, Encode, Reader};

@@ -1,0 +1,161 @@
+//! Messages of NAT traversal: hole punching and relaying (spec 50 §2 and §3).
+//!
+//! Responsible for the layouts, for the datagram that opens a hole and for which addresses it may be
+//! sent to. It never sends, and never decides to connect.
+//!
+//! ```text
+//! Connect, ConnectAck   frame types 10 and 11, inside a routed envelope
+//!  offset  size  field
+//!       0    16  nonce       chosen by the initiator, copied into the ConnectAck
+//!      16  rest  addresses   counted list, at most 16
+//!
+//! RelayRequest          frame type 12, on the edge from requester to volunteer
+//!       0    16  nonce       chosen by the requester
+//!      16    32  target      whom to relay to
+//!
+//! RelayGrant            frame type 13, on the edge from volunteer to requester
+//!       0    16  nonce       of the request
+//!      16  rest  address     where to dial the target
+//!
+//! RelayBind             frame type 14, on the edge from volunteer to target
+//!       0  rest  address     where to send a punch, so that the requester comes through
+//!
+//! Punch                 a UDP datagram of its own
+//!       0     4  00 6e 70 01
+//! ```
+//!
+//! Bytes after any of these frames are ignored.
+
+use std::net::SocketAddr;
+
+use bytes::BufMut;
+
+use super::addr::{Addr, AddrList};
+use super::codec::{Decode, DecodeError, Encode, Reader};
+use super::endpoint::is_plausible_reflexive;
+use crate::NodeId;
+
+/// Bytes of the nonces in these messages (spec 50 §2.1, §3.1).
+pub const NAT_NONCE_LEN: usize = 16;
+
+/// The datagram that opens a hole in the sender's NAT: "np" and a version behind a first byte that no
+/// QUIC packet has (spec 50 §2.2).
+pub const PUNCH_DATAGRAM: [u8; 4] = [0x00, b'n', b'p', 0x01];
+
+/// Whether a UDP payload can be a QUIC packet: one of the top two bits of its first byte is set
+/// (spec 50 §2.2). Everything else, punches included, is for nobody.
+pub const fn is_quic(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(&first) if first & 0xc0 != 0)
+}
+
+/// The socket that a punch for `addr` may go to: an IP literal of a routable unicast address and a port
+/// that exists. A peer chose the address, so everything else is refused (spec 50 §2.2).
+pub fn punch_target(addr: &Addr) -> Option<SocketAddr> {
+    let target = addr.to_socket_addr()?;
+    (is_plausible_reflexive(target.ip()) && target.port() != 0).then_some(target)
+}
+
+/// "Punch towards me", and the answer "so do you": the layout of Connect and of ConnectAck. The
+/// envelope around it says which, and who speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connect {
+    /// Ties the answer to the question.
+    pub nonce: [u8; NAT_NONCE_LEN],
+    /// Where its sender can be reached, best first. May be empty.
+    pub addrs: AddrList,
+}
+
+impl Encode for Connect {
+    fn encoded_len(&self) -> usize {
+        NAT_NONCE_LEN + self.addrs.encoded_len()
+    }
+
+    fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(&self.nonce);
+        self.addrs.encode(out);
+    }
+}
+
+impl Decode<'_> for Connect {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { nonce: reader.array()?, addrs: AddrList::decode(reader)? })
+    }
+}
+
+/// "Relay me to `target`."
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayRequest {
+    /// Ties the grant to the request.
+    pub nonce: [u8; NAT_NONCE_LEN],
+    /// Whom the requester wants to reach.
+    pub target: NodeId,
+}
+
+impl Encode for RelayRequest {
+    fn encoded_len(&self) -> usize {
+        NAT_NONCE_LEN + self.target.as_bytes().len()
+    }
+
+    fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(&self.nonce);
+        out.put_slice(self.target.as_bytes());
+    }
+}
+
+impl Decode<'_> for RelayRequest {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { nonce: reader.array()?, target: reader.node_id()? })
+    }
+}
+
+/// "Dial your target there."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayGrant {
+    /// The request's nonce.
+    pub nonce: [u8; NAT_NONCE_LEN],
+    /// The requester's side of the splice.
+    pub addr: Addr,
+}
+
+impl Encode for RelayGrant {
+    fn encoded_len(&self) -> usize {
+        NAT_NONCE_LEN + self.addr.encoded_len()
+    }
+
+    fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(&self.nonce);
+        self.addr.encode(out);
+    }
+}
+
+impl Decode<'_> for RelayGrant {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { nonce: reader.array()?, addr: Addr::decode(reader)? })
+    }
+}
+
+/// "Somebody will come to you through there: punch towards it."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayBind {
+    /// The target's side of the splice.
+    pub addr: Addr,
+}
+
+impl Encode for RelayBind {
+    fn encoded_len(&self) -> usize {
+        self.addr.encoded_len()
+    }
+
+    fn encode(&self, out: &mut impl BufMut) {
+        self.addr.encode(out);
+    }
+}
+
+impl Decode<'_> for RelayBind {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { addr: Addr::decode(reader)? })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! Known answers were made with another implementation of the protocol.
+
+use hex_literal::hex;
+
+use super::*;
+use crate::wire::generic_tests::six_tests;
+
+const NONCE: [u8; 16] = hex!("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf");
+const TARGET: NodeId =
+    NodeId::from_bytes(hex!("0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"));
+
+fn quic(endpoint: &str) -> Addr {
+    Addr::new(b"quic", endpoint.as_bytes())
+}
+
+fn connect(endpoints: &[&str]) -> Connect {
+    Connect { nonce: NONCE, addrs: AddrList::first_of(endpoints.iter().map(|text| quic(text))) }
+}
+
+fn grant(addr: Addr) -> RelayGrant {
+    RelayGrant { nonce: NONCE, addr }
+}
+
+six_tests!(connect_payload: Connect, trailing = Ignored, known = [
+    (hex!("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 00"), connect(&[])),
+    (
+        hex!("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 01 0471756963103230332e302e3131332e373a34323432"),
+        connect(&["203.0.113.7:4242"])
+    ),
+    (
+        hex!(
+            "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 03"
+            "0471756963113139322e3136382e312e31303a34323432"
+            "0471756963103230332e302e3131332e373a34323432"
+            "0471756963125b323030313a6462383a3a315d3a34323432"
+        ),
+        connect(&["192.168.1.10:4242", "203.0.113.7:4242", "[2001:db8::1]:4242"])
+    ),
+]);
+
+six_tests!(relay_request: RelayRequest, trailing = Ignored, known = [(
+    hex!(
+        "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf"
+        "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
+    ),
+    RelayRequest { nonce: NONCE, target: TARGET }
+)]);
+
+six_tests!(relay_grant: RelayGrant, trailing = Ignored, known = [
+    (
+        hex!("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 0471756963103230332e302e3131332e373a34323432"),
+        grant(quic("203.0.113.7:4242"))
+    ),
+    (
+        hex!("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 0471756963125b323030313a6462383a3a315d3a34323432"),
+        grant(quic("[2001:db8::1]:4242"))
+    ),
+    (hex!("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 0000"), grant(Addr::default())),
+]);
+
+six_tests!(relay_bind: RelayBind, trailing = Ignored, known = [
+    (
+        hex!("0471756963103230332e302e3131332e373a34323432"),
+        RelayBind { addr: quic("203.0.113.7:4242") }
+    ),
+    (
+        hex!("0471756963125b323030313a6462383a3a315d3a34323432"),
+        RelayBind { addr: quic("[2001:db8::1]:4242") }
+    ),
+    (hex!("0000"), RelayBind { addr: Addr::default() }),
+]);
+
+#[test]
+fn malformed_connects_are_told_apart() {
+    let with_list = |list: &[u8]| Connect::decode_front(&[&NONCE, list].concat());
+    assert_eq!(Connect::decode_front(&[]), Err(DecodeError::ShortBuffer));
+    assert_eq!(Connect::decode_front(&NONCE[..15]), Err(DecodeError::ShortBuffer));
+    assert_eq!(with_list(&[]), Err(DecodeError::BadAddr));
+    assert_eq!(with_list(&hex!("090000")), Err(DecodeError::BadAddr));
+}
+
+#[test]
+fn a_connect_holds_sixteen_addresses_and_no_more() {
+    let with_empty_addrs = |count: u8| {
+        let list = [&[count][..], &vec![0; 2 * usize::from(count)]].concat();
+        Connect::decode_front(&[&NONCE, &list[..]].concat())
+    };
+    let sixteen = with_empty_addrs(16).map(|connect| connect.addrs.as_slice().len());
+    assert_eq!(sixteen, Ok(16));
+    assert_eq!(with_empty_addrs(17), Err(DecodeError::TooManyAddrs));
+}
+
+#[test]
+fn malformed_relay_messages_are_told_apart() {
+    assert_eq!(RelayRequest::decode_front(&[]), Err(DecodeError::ShortBuffer));
+    assert_eq!(RelayGrant::decode_front(&NONCE[..3]), Err(DecodeError::ShortBuffer));
+    assert_eq!(RelayGrant::decode_front(&NONCE), Err(DecodeError::BadAddr));
+    assert_eq!(RelayBind::decode_front(&[]), Err(DecodeError::BadAddr));
+}
+
+#[test]
+fn the_first_byte_tells_quic_from_the_rest() {
+    for first in [0x00, 0x01, 0x3f] {
+        assert!(!is_quic(&[first, 0xff]), "{first:#04x}");
+    }
+    for first in [0x40, 0x7f, 0x80, 0xbf, 0xc0, 0xff] {
+        assert!(is_quic(&[first, 0x00]), "{first:#04x}");
+    }
+    assert!(!is_quic(&[]));
+    assert_eq!(PUNCH_DATAGRAM, hex!("006e7001"));
+    assert!(!is_quic(&PUNCH_DATAGRAM));
+}
+
+#[test]
+fn punches_go_to_routable_ip_literals_only() {
+    let allowed = [
+        ("203.0.113.7:443", "203.0.113.7:443"),
+        ("192.168.1.10:5000", "192.168.1.10:5000"),
+        ("10.0.0.5:1234", "10.0.0.5:1234"),
+        ("[2001:db8::1]:443", "[2001:db8::1]:443"),
+        ("[fd00::1]:9", "[fd00::1]:9"),
+        ("[::ffff:203.0.113.7]:443", "203.0.113.7:443"),
+        ("203.0.113.255:9", "203.0.113.255:9"),
+        ("240.0.0.1:9", "240.0.0.1:9"),
+        ("0.1.2.3:9", "0.1.2.3:9"),
+    ];
+    for (endpoint, socket) in allowed {
+        let socket = socket.parse().expect("written as a socket address");
+        assert_eq!(punch_target(&quic(endpoint)), Some(socket), "{endpoint}");
+    }
+    let refused = [
+        "127.0.0.1:80",
+        "[::1]:80",
+        "0.0.0.0:1",
+        "[::]:1",
+        "255.255.255.255:9",
+        "224.0.0.1:9",
+        "[ff02::1]:9",
+        "169.254.1.1:9",
+        "[fe80::1]:9",
+        "evil.example.com:443",
+        "localhost:443",
+        "not-an-addr",
+        "",
+        "[::ffff:127.0.0.1]:80",
+        // The reference sends a punch there; no system takes it.
+        "203.0.113.7:0",
+    ];
+    for endpoint in refused {
+        assert_eq!(punch_target(&quic(endpoint)), None, "{endpoint}");
+    }
+    assert_eq!(punch_target(&Addr::new(b"mem", b"203.0.113.7:443")), None);
+}
