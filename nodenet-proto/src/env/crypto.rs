@@ -11,8 +11,19 @@ use crate::identity::Identity;
 
 /// Hash, sign and verify.
 pub trait Crypto: Send {
+    /// BLAKE2b-256 over the concatenation of `pieces`, which need not lie in one place.
+    fn hash_pieces(&self, pieces: &mut dyn Iterator<Item = &[u8]>) -> [u8; 32] {
+        let mut hash = Blake2b::<U32>::new();
+        for piece in pieces {
+            hash.update(piece);
+        }
+        hash.finalize().into()
+    }
+
     /// BLAKE2b-256 over the concatenation of `parts`.
-    fn hash(&self, parts: &[&[u8]]) -> [u8; 32];
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.hash_pieces(&mut parts.iter().copied())
+    }
 
     /// Signs `message` as `identity`.
     fn sign(&self, identity: &Identity, message: &[u8]) -> [u8; 64];
@@ -31,14 +42,6 @@ pub trait Crypto: Send {
 pub struct Ed25519Crypto;
 
 impl Crypto for Ed25519Crypto {
-    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut hash = Blake2b::<U32>::new();
-        for part in parts {
-            hash.update(part);
-        }
-        hash.finalize().into()
-    }
-
     fn sign(&self, identity: &Identity, message: &[u8]) -> [u8; 64] {
         identity.sign(message)
     }

@@ -1,5 +1,6 @@
 //! A frame as a chain of chunks, so that forwarding moves no payload byte.
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
@@ -118,6 +119,17 @@ impl Frame {
             }
         }
         filled
+    }
+
+    /// The bytes in `range`, as the pieces that they lie in.
+    pub fn slices(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        let mut at = 0;
+        self.chunks.iter().map(move |chunk| {
+            let start = range.start.saturating_sub(at).min(chunk.len());
+            let end = range.end.saturating_sub(at).clamp(start, chunk.len());
+            at += chunk.len();
+            &chunk[start..end]
+        })
     }
 
     /// The first chunk's bytes; nothing if the frame is empty.

@@ -6,7 +6,11 @@
 
 pub mod addr;
 pub mod codec;
+pub mod contact;
+pub mod control;
 pub mod endpoint;
+pub mod envelope;
+pub mod frame;
 #[doc(hidden)]
 pub mod fuzz_entry;
 #[cfg(test)]
@@ -18,7 +22,11 @@ pub mod sealed_box;
 
 pub use addr::{ADDRS_MAX, Addr, AddrList};
 pub use codec::{Decode, DecodeError, Encode, Reader};
+pub use contact::{Capabilities, Contact, ContactList};
+pub use control::{Leave, Lookup, Neighbors, Nonce, Ping, Pong, Siblings};
 pub use endpoint::{Scope, Subnet};
+pub use envelope::{AvoidSet, Envelope, HeadPool, RoutedFrame, Signer};
+pub use frame::{FrameHeader, FrameType, Message, PayloadTooLarge};
 
 /// Largest frame on an edge, its header included (spec 10 §10).
 pub const FRAME_MAX: usize = 65_536;

@@ -1,0 +1,226 @@
+//! The frame: one message on an edge (spec 10 §7, §8).
+//!
+//! ```text
+//! 0     version   1
+//! 1     type      one byte, see FrameType
+//! 2     length    uvarint, of the payload
+//! 2+w   payload
+//! ```
+//!
+//! Responsible for: the header and the registry of types. Never: looks into a payload. A transport
+//! delivers exactly one frame at a time, so bytes behind the payload make it malformed (spec 70 §3).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::codec::{
+    Decode, DecodeError, Encode, Reader, UVARINT_LEN_MAX, put_uvarint, uvarint_len,
+};
+use super::{DIRECT_PAYLOAD_MAX, FRAME_MAX};
+use crate::transport::Frame;
+
+/// The only protocol version there is (spec 10 §10).
+pub const VERSION: u8 = 1;
+/// Largest payload length that a header may announce (spec 10 §10). [`FRAME_MAX`] binds long before.
+pub const FRAME_PAYLOAD_MAX: u64 = 1_048_576;
+/// Longest header that a peer may write: a length of ten bytes.
+pub(super) const HEADER_LEN_MAX: usize = 2 + UVARINT_LEN_MAX;
+
+const _: () = assert!(2 + uvarint_len(DIRECT_PAYLOAD_MAX as u64) + DIRECT_PAYLOAD_MAX == FRAME_MAX);
+
+/// What a frame is (spec 10 §8). Bytes without a name are unassigned: such frames are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum FrameType {
+    /// Routed: bytes of an application.
+    Route = 1,
+    /// On the edge: are you there?
+    Ping = 2,
+    /// On the edge: yes, and this is where I see you.
+    Pong = 3,
+    /// Routed: who is near this identifier?
+    Lookup = 4,
+    /// Routed: these nodes are.
+    Neighbors = 5,
+    /// On the edge: who is near you?
+    Siblings = 6,
+    /// On the edge: good bye.
+    Leave = 7,
+    /// Routed: rendezvous request.
+    Hello = 8,
+    /// Routed: rendezvous answer.
+    Reply = 9,
+    /// Routed: hole-punch request.
+    Connect = 10,
+    /// Routed: hole-punch answer.
+    ConnectAck = 11,
+    /// On the edge: relay for me to that node.
+    RelayRequest = 12,
+    /// On the edge: yes, at this address.
+    RelayGrant = 13,
+    /// On the edge: somebody wants to reach you through me, at this address.
+    RelayBind = 14,
+    /// On the edge: bytes of an application, never routed.
+    App = 64,
+}
+
+impl FrameType {
+    /// Every assigned type.
+    pub const ALL: [Self; 15] = [
+        Self::Route,
+        Self::Ping,
+        Self::Pong,
+        Self::Lookup,
+        Self::Neighbors,
+        Self::Siblings,
+        Self::Leave,
+        Self::Hello,
+        Self::Reply,
+        Self::Connect,
+        Self::ConnectAck,
+        Self::RelayRequest,
+        Self::RelayGrant,
+        Self::RelayBind,
+        Self::App,
+    ];
+
+    /// The type that `byte` stands for, if it is assigned.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|frame_type| frame_type.to_byte() == byte)
+    }
+
+    /// The byte that stands for this type.
+    pub const fn to_byte(self) -> u8 {
+        self as u8
+    }
+
+    /// Whether the payload is an envelope that is forwarded towards a target.
+    pub const fn is_routed(self) -> bool {
+        matches!(
+            self,
+            Self::Route
+                | Self::Lookup
+                | Self::Neighbors
+                | Self::Hello
+                | Self::Reply
+                | Self::Connect
+                | Self::ConnectAck
+        )
+    }
+}
+
+/// What stands in front of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// The type, assigned or not. See [`FrameHeader::frame_type`].
+    pub type_byte: u8,
+    /// Length of the payload, at most [`FRAME_PAYLOAD_MAX`].
+    pub payload_len: usize,
+}
+
+impl FrameHeader {
+    /// Reads the header of a frame that arrived. Returns it with the offset of the payload.
+    ///
+    /// # Errors
+    /// If there is no header, or the payload that it announces is not exactly what follows.
+    pub fn of(frame: &Frame) -> Result<(Self, usize), DecodeError> {
+        let mut copy = [0; HEADER_LEN_MAX];
+        let head = head_of(frame, &mut copy);
+        let mut reader = Reader::new(head);
+        let header = Self::decode(&mut reader)?;
+        let payload_at = head.len() - reader.remaining();
+        if header.payload_len != frame.len() - payload_at {
+            return Err(DecodeError::ShortBuffer);
+        }
+        Ok((header, payload_at))
+    }
+
+    /// The type, if it is assigned.
+    pub fn frame_type(&self) -> Option<FrameType> {
+        FrameType::from_byte(self.type_byte)
+    }
+}
+
+impl Encode for FrameHeader {
+    fn encoded_len(&self) -> usize {
+        2 + uvarint_len(self.payload_len as u64)
+    }
+
+    fn encode(&self, out: &mut impl BufMut) {
+        out.put_u8(VERSION);
+        out.put_u8(self.type_byte);
+        put_uvarint(out, self.payload_len as u64);
+    }
+}
+
+/// Leaves the payload, if it is there, to the caller.
+impl Decode<'_> for FrameHeader {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let [version, type_byte] = reader.array()?;
+        if version != VERSION {
+            return Err(DecodeError::BadVersion);
+        }
+        let payload_len = reader.uvarint()?;
+        if payload_len > FRAME_PAYLOAD_MAX {
+            return Err(DecodeError::FrameTooLarge);
+        }
+        Ok(Self { type_byte, payload_len: payload_len as usize })
+    }
+}
+
+/// A message that always travels in frames of one type.
+pub trait Message: Encode {
+    /// That type.
+    const FRAME_TYPE: FrameType;
+
+    /// The message in a frame of its own. For messages that stay on the edge.
+    ///
+    /// # Panics
+    /// If it is larger than [`FRAME_MAX`]. What a node says on an edge is made of its own addresses,
+    /// which are short.
+    fn to_frame(&self) -> Frame {
+        assert!(!Self::FRAME_TYPE.is_routed(), "what is routed needs an envelope");
+        let payload_len = self.encoded_len();
+        let header = FrameHeader { type_byte: Self::FRAME_TYPE.to_byte(), payload_len };
+        let len = header.encoded_len() + payload_len;
+        assert!(len <= FRAME_MAX, "a frame of {len} bytes can not be carried");
+        let mut out = BytesMut::with_capacity(len);
+        header.encode(&mut out);
+        self.encode(&mut out);
+        Frame::from(out.freeze())
+    }
+}
+
+/// A payload is larger than the message it belongs in can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the payload has {len} bytes; at most {len_max} can be sent this way")]
+pub struct PayloadTooLarge {
+    /// Its length.
+    pub len: usize,
+    /// The limit.
+    pub len_max: usize,
+}
+
+/// An `App` frame around `payload`, which is not copied.
+///
+/// # Errors
+/// If there are more than [`DIRECT_PAYLOAD_MAX`] bytes.
+pub fn app_frame(payload: Bytes) -> Result<Frame, PayloadTooLarge> {
+    if payload.len() > DIRECT_PAYLOAD_MAX {
+        return Err(PayloadTooLarge { len: payload.len(), len_max: DIRECT_PAYLOAD_MAX });
+    }
+    let header = FrameHeader { type_byte: FrameType::App.to_byte(), payload_len: payload.len() };
+    let mut frame = Frame::from(header.to_bytes());
+    frame.push_back(payload);
+    Ok(frame)
+}
+
+/// The first bytes of `frame`: as they lie if they lie in one piece, otherwise copied to `copy`. As
+/// many as `copy` holds or more, or all there are.
+pub(super) fn head_of<'a>(frame: &'a Frame, copy: &'a mut [u8]) -> &'a [u8] {
+    let first = frame.first();
+    if first.len() >= copy.len().min(frame.len()) {
+        return first;
+    }
+    let len = frame.copy_to(0, copy);
+    &copy[..len]
+}
