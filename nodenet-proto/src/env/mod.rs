@@ -67,3 +67,11 @@ impl Cx<'_> {
         self.stats.count_drop(reason);
     }
 }
+
+/// The one instant from which tests of this crate count.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an Instant can not be made without a clock")]
+pub(crate) fn test_base() -> std::time::Instant {
+    static BASE: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    *BASE.get_or_init(std::time::Instant::now)
+}

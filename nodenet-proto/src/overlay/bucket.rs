@@ -1,0 +1,158 @@
+//! Token buckets (spec 20 §6).
+//!
+//! Responsible for: whether one more unit of work fits a rate. Never: what is charged, or to whom.
+//! A bucket begins full. It is kept as the time until it is full again, in whole nanoseconds, so that
+//! no rounding accumulates and [`TokenBucket::full_at`] says when it can be forgotten without loss.
+
+use std::time::{Duration, Instant};
+
+const NANOS_PER_S: u64 = 1_000_000_000;
+
+/// How fast a bucket fills and how much it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    token_ns: u64,
+    burst: u64,
+}
+
+impl Rate {
+    /// Control frames of one edge (spec 20 §6).
+    pub const CONTROL: Self = Self::new(16, 32);
+    /// Routed and application frames of one edge (spec 20 §6).
+    pub const FORWARD: Self = Self::new(512, 1024);
+    /// Work done for one verified originator (spec 20 §6).
+    pub const ORIGINATOR: Self = Self::new(16, 32);
+
+    /// `per_s` tokens a second, at most `burst` at once.
+    ///
+    /// # Panics
+    /// If one token does not take a whole number of nanoseconds.
+    pub const fn new(per_s: u64, burst: u64) -> Self {
+        assert!(
+            per_s > 0 && NANOS_PER_S.is_multiple_of(per_s),
+            "a token takes a whole number of nanoseconds"
+        );
+        Self { token_ns: NANOS_PER_S / per_s, burst }
+    }
+
+    const fn burst_ns(self) -> u64 {
+        self.burst.saturating_mul(self.token_ns)
+    }
+}
+
+/// One bucket. Its rate is passed on every call, because many buckets share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenBucket {
+    /// Nanoseconds until it is full, as of `last`.
+    lacking_ns: u64,
+    last: Instant,
+}
+
+impl TokenBucket {
+    /// A full bucket.
+    pub const fn new(now: Instant) -> Self {
+        Self { lacking_ns: 0, last: now }
+    }
+
+    /// Takes `count` tokens, or none and returns false. A clock that went backwards counts as one that
+    /// stood still.
+    pub fn take(&mut self, now: Instant, rate: Rate, count: u64) -> bool {
+        self.refill(now);
+        let lacking = self.lacking_ns.saturating_add(count.saturating_mul(rate.token_ns));
+        if lacking > rate.burst_ns() {
+            return false;
+        }
+        self.lacking_ns = lacking;
+        true
+    }
+
+    /// When it will be full again if nothing more is taken.
+    pub fn full_at(&self) -> Instant {
+        self.last + Duration::from_nanos(self.lacking_ns)
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.last).as_nanos();
+        self.lacking_ns =
+            self.lacking_ns.saturating_sub(u64::try_from(elapsed).unwrap_or(u64::MAX));
+        self.last = self.last.max(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Rate, TokenBucket};
+    use crate::env::test_base;
+
+    /// Nanoseconds after the start, cost, allowed, tokens afterwards in billionths.
+    type Step = (u64, u64, bool, u64);
+    const S: u64 = 1_000_000_000;
+
+    fn run(rate: Rate, steps: &[Step]) {
+        let start: Instant = test_base();
+        let mut bucket = TokenBucket::new(start);
+        for &(at, cost, allowed, tokens) in steps {
+            let now = start + Duration::from_nanos(at);
+            assert_eq!(bucket.take(now, rate, cost), allowed, "at {at}");
+            let lacking = bucket.full_at().duration_since(bucket.last).as_nanos() as u64;
+            let held = (rate.burst_ns() - lacking) as u128 * u128::from(S);
+            assert_eq!(held / u128::from(rate.token_ns), tokens.into(), "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_what_the_rate_gives() {
+        let mut steps: Vec<Step> = (0..32).map(|i| (0, 1, true, (31 - i) * S)).collect();
+        steps.extend([(0, 1, false, 0), (0, 1, false, 0)]);
+        steps.extend((0..16).map(|i| (S, 1, true, (15 - i) * S)));
+        steps.extend([(S, 1, false, 0), (3 * S, 1, true, 31 * S)]);
+        run(Rate::CONTROL, &steps);
+    }
+
+    #[test]
+    fn a_token_comes_exactly_when_it_is_due() {
+        let mut steps: Vec<Step> = (0..32).map(|i| (0, 1, true, (31 - i) * S)).collect();
+        steps.extend([
+            (62_499_999, 1, false, 999_999_984),
+            (62_500_000, 1, true, 0),
+            (62_500_001, 1, false, 16),
+            (125_000_000, 1, true, 0),
+        ]);
+        run(Rate::CONTROL, &steps);
+    }
+
+    #[test]
+    fn a_refusal_takes_nothing() {
+        let steps = [(0, 2, true, 0), (S / 2, 1, false, S / 2), (S, 1, true, 0), (S, 1, false, 0)];
+        run(Rate::new(1, 2), &steps);
+    }
+
+    #[test]
+    fn it_never_holds_more_than_a_burst() {
+        let steps = [
+            (0, 1024, true, 0),
+            (S, 0, true, 512 * S),
+            (100 * S, 1024, true, 0),
+            (100 * S, 1, false, 0),
+        ];
+        run(Rate::FORWARD, &steps);
+    }
+
+    #[test]
+    fn more_than_a_burst_never_passes() {
+        run(Rate::new(10, 10), &[(0, 11, false, 10 * S), (1000 * S, 11, false, 10 * S)]);
+    }
+
+    #[test]
+    fn a_clock_that_goes_backwards_stands_still() {
+        let steps = [
+            (S, 5, true, 5 * S),
+            (0, 1, true, 4 * S),
+            (S, 1, true, 3 * S),
+            (2 * S, 0, true, 10 * S),
+        ];
+        run(Rate::new(10, 10), &steps);
+    }
+}

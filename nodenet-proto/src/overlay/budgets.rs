@@ -1,0 +1,235 @@
+//! How much work a neighbour or an originator may cause (spec 20 §6, 70 §9.7).
+//!
+//! Budgets are kept by identifier, not by conn: closing a conn and opening another gives nobody a
+//! fresh one (spec 20 R12). Each is kept until it is full again, because a full one is the same as
+//! none. Two tables use that rule, [`Originators`] and [`Departed`]; neither is ever wiped, and one
+//! that is full forgets whoever is nearest to a full bucket.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::bucket::{Rate, TokenBucket};
+use crate::NodeId;
+
+/// Originators with a bucket that is not full (spec 70 §9.7).
+const ORIGINATORS_MAX: usize = 4096;
+/// Former neighbours with budgets that are not full: as many as can be edges at once, so that
+/// replacing every edge in the two seconds a budget takes to fill loses none.
+const DEPARTED_MAX: usize = 512;
+
+/// The two budgets of one neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EdgeBudgets {
+    control: TokenBucket,
+    forward: TokenBucket,
+}
+
+impl EdgeBudgets {
+    /// Both full.
+    pub const fn new(now: Instant) -> Self {
+        Self { control: TokenBucket::new(now), forward: TokenBucket::new(now) }
+    }
+
+    /// Charges a control frame; false if there is nothing left.
+    pub fn charge_control(&mut self, now: Instant) -> bool {
+        self.control.take(now, Rate::CONTROL, 1)
+    }
+
+    /// Charges a routed or application frame; false if there is nothing left.
+    pub fn charge_forward(&mut self, now: Instant) -> bool {
+        self.forward.take(now, Rate::FORWARD, 1)
+    }
+}
+
+/// One bucket for each verified originator that lately caused work.
+#[derive(Debug, Clone)]
+pub struct Originators(RefillTable<TokenBucket>);
+
+impl Default for Originators {
+    fn default() -> Self {
+        Self(RefillTable::new(ORIGINATORS_MAX))
+    }
+}
+
+impl Originators {
+    /// Charges one piece of work done for `originator`, whose signature was verified; false if it has
+    /// nothing left.
+    pub fn charge(&mut self, now: Instant, originator: NodeId) -> bool {
+        let mut bucket = self.0.remove(&originator).unwrap_or(TokenBucket::new(now));
+        let allowed = bucket.take(now, Rate::ORIGINATOR, 1);
+        self.0.insert(now, originator, bucket);
+        allowed
+    }
+
+    /// Asserts the invariants.
+    ///
+    /// # Panics
+    /// If they do not hold, which is a bug here.
+    pub fn check(&self) {
+        self.0.check();
+    }
+}
+
+/// The budgets of neighbours that are gone and may come back.
+#[derive(Debug, Clone)]
+pub struct Departed(RefillTable<EdgeBudgets>);
+
+impl Default for Departed {
+    fn default() -> Self {
+        Self(RefillTable::new(DEPARTED_MAX))
+    }
+}
+
+impl Departed {
+    /// Keeps the budgets of a neighbour that is gone.
+    pub fn keep(&mut self, now: Instant, peer: NodeId, budgets: EdgeBudgets) {
+        self.0.insert(now, peer, budgets);
+    }
+
+    /// The budgets of a neighbour that comes, or comes back.
+    pub fn resume(&mut self, now: Instant, peer: &NodeId) -> EdgeBudgets {
+        self.0.remove(peer).unwrap_or(EdgeBudgets::new(now))
+    }
+
+    /// Asserts the invariants.
+    ///
+    /// # Panics
+    /// If they do not hold, which is a bug here.
+    pub fn check(&self) {
+        self.0.check();
+    }
+}
+
+trait Refill {
+    fn full_at(&self) -> Instant;
+}
+
+impl Refill for TokenBucket {
+    fn full_at(&self) -> Instant {
+        TokenBucket::full_at(self)
+    }
+}
+
+impl Refill for EdgeBudgets {
+    fn full_at(&self) -> Instant {
+        self.control.full_at().max(self.forward.full_at())
+    }
+}
+
+/// Values that mean nothing once they are full, ordered by when that is. At one rate that order is
+/// also the order by how full they are now.
+#[derive(Debug, Clone)]
+struct RefillTable<V> {
+    values: BTreeMap<NodeId, V>,
+    by_full_at: BTreeSet<(Instant, NodeId)>,
+    max: usize,
+}
+
+impl<V: Refill> RefillTable<V> {
+    const fn new(max: usize) -> Self {
+        Self { values: BTreeMap::new(), by_full_at: BTreeSet::new(), max }
+    }
+
+    fn remove(&mut self, id: &NodeId) -> Option<V> {
+        let value = self.values.remove(id)?;
+        self.by_full_at.remove(&(value.full_at(), *id));
+        Some(value)
+    }
+
+    fn insert(&mut self, now: Instant, id: NodeId, value: V) {
+        self.remove(&id);
+        // Before the newcomer goes in: evicting that one itself would never throttle it.
+        while let Some(&(full_at, fullest)) = self.by_full_at.first() {
+            if full_at > now && self.values.len() < self.max {
+                break;
+            }
+            self.remove(&fullest);
+        }
+        self.by_full_at.insert((value.full_at(), id));
+        self.values.insert(id, value);
+    }
+
+    fn check(&self) {
+        assert!(self.values.len() <= self.max);
+        assert_eq!(self.values.len(), self.by_full_at.len());
+        for (id, value) in &self.values {
+            assert!(self.by_full_at.contains(&(value.full_at(), *id)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Departed, Originators, RefillTable};
+    use crate::NodeId;
+    use crate::env::test_base;
+
+    fn id(number: u16) -> NodeId {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        NodeId::from_bytes(bytes)
+    }
+
+    fn allowed(
+        originators: &mut Originators,
+        after_ms: u64,
+        who: NodeId,
+        attempts: usize,
+    ) -> usize {
+        let now = test_base() + Duration::from_millis(after_ms);
+        (0..attempts).filter(|_| originators.charge(now, who)).count()
+    }
+
+    #[test]
+    fn an_originator_gets_its_burst_and_then_its_rate() {
+        let mut originators = Originators::default();
+        assert_eq!(allowed(&mut originators, 0, id(1), 200), 32);
+        assert_eq!(allowed(&mut originators, 1000, id(1), 200), 16);
+        originators.check();
+    }
+
+    #[test]
+    fn many_new_originators_do_not_give_a_throttled_one_a_fresh_burst() {
+        let mut originators = Originators(RefillTable::new(64));
+        assert_eq!(allowed(&mut originators, 0, id(0), 40), 32);
+        for number in 1..1000 {
+            assert_eq!(allowed(&mut originators, 0, id(number), 1), 1);
+            originators.check();
+        }
+        assert_eq!(allowed(&mut originators, 0, id(0), 1), 0);
+    }
+
+    #[test]
+    fn a_newcomer_to_a_full_table_is_throttled_too() {
+        let mut originators = Originators(RefillTable::new(4));
+        for number in 0..4 {
+            allowed(&mut originators, 0, id(number), 32);
+        }
+        assert_eq!(allowed(&mut originators, 0, id(9), 200), 32);
+    }
+
+    #[test]
+    fn full_buckets_take_no_room() {
+        let mut originators = Originators::default();
+        for number in 0..100 {
+            allowed(&mut originators, 0, id(number), 1);
+        }
+        allowed(&mut originators, 10_000, id(200), 1);
+        assert_eq!(originators.0.values.len(), 1);
+    }
+
+    #[test]
+    fn leaving_and_coming_back_keeps_the_budgets() {
+        let (mut departed, now) = (Departed::default(), test_base());
+        let mut budgets = departed.resume(now, &id(1));
+        while budgets.charge_forward(now) {}
+        while budgets.charge_control(now) {}
+        departed.keep(now, id(1), budgets);
+        let mut again = departed.resume(now, &id(1));
+        assert!(!again.charge_forward(now) && !again.charge_control(now));
+        assert!(departed.resume(now, &id(1)).charge_forward(now), "kept once, for whoever resumes");
+        departed.check();
+    }
+}

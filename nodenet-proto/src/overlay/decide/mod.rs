@@ -1,0 +1,74 @@
+//! The forwarding decision (spec 20 §9).
+
+use heapless::Vec as FixedVec;
+
+use super::edges::Edges;
+use crate::NodeId;
+use crate::transport::ConnId;
+
+/// Hop limit of a message when it leaves its originator, and the most that counts (spec 20 §1).
+pub const HOP_LIMIT_MAX: u8 = 16;
+/// Edges considered for one message (spec 20 §9).
+pub const CANDIDATES: usize = 8;
+
+/// What to do with a routed message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It is for this node.
+    Deliver,
+    /// It goes on, to the first of these conns that takes it.
+    Forward {
+        /// The hop limit it goes on with.
+        hop_limit: u8,
+        /// Nearest to the target first; never empty.
+        hops: FixedVec<ConnId, CANDIDATES>,
+    },
+    /// Nobody here is closer to the target than this node.
+    DeadEnd,
+    /// Somebody may be closer, but the message has crossed enough edges.
+    HopLimitSpent,
+}
+
+/// What the decision depends on, beside the edges.
+#[derive(Debug, Clone, Copy)]
+pub struct Routing<'a> {
+    /// For whom.
+    pub target: &'a NodeId,
+    /// Hop limit as received.
+    pub hop_limit: u8,
+    /// Whom the originator asks to leave out.
+    pub avoid: &'a [NodeId],
+    /// The neighbour it came from, which does not get it back (spec 70 §7.2).
+    pub from: Option<&'a NodeId>,
+}
+
+/// Decides what to do with a routed message. Looks at the [`CANDIDATES`] edges nearest to the target
+/// and keeps those that are closer to it than this node and not to be avoided.
+pub fn decide(edges: &Edges, routing: Routing<'_>) -> Decision {
+    decide_among(edges, routing, CANDIDATES)
+}
+
+fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> Decision {
+    if routing.target == edges.own() {
+        return Decision::Deliver;
+    }
+    let Some(hop_limit) = routing.hop_limit.min(HOP_LIMIT_MAX).checked_sub(1) else {
+        return Decision::HopLimitSpent;
+    };
+    let nearest = edges.closest_at::<CANDIDATES>(routing.target, candidates_max, routing.from);
+    let mut hops = FixedVec::new();
+    for at in nearest {
+        // In order of distance: whoever follows is farther still.
+        if !edges.is_closer_than_own(at, routing.target) {
+            break;
+        }
+        let edge = edges.at(at);
+        if !routing.avoid.contains(&edge.peer) {
+            let _ = hops.push(edge.send_conn().id);
+        }
+    }
+    if hops.is_empty() { Decision::DeadEnd } else { Decision::Forward { hop_limit, hops } }
+}
+
+#[cfg(test)]
+mod tests;

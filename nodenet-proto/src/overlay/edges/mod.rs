@@ -1,0 +1,457 @@
+//! The live edges: whom this node can hand a frame to right now.
+//!
+//! Responsible for: one edge per peer, made of up to three conns (spec 70 §4.3), who is nearest to a
+//! target, roles, counts and the connectivity phase. Never: opens, closes or pings a conn, or decides
+//! who may become an edge.
+//!
+//! An [`Edge`] begins with its first conn and ends with its last. Frames leave on the conn that most
+//! recently received something, so a dead conn loses that role to the first frame on a live one.
+
+use std::cmp::Ordering;
+use std::time::Instant;
+
+use heapless::Vec as FixedVec;
+
+use super::budgets::EdgeBudgets;
+use crate::NodeId;
+use crate::transport::ConnId;
+
+/// Conns that one edge is made of, at most (spec 70 §4.3).
+pub const CONNS_PER_EDGE: usize = 3;
+/// Edges nearest to this node that count as its siblings (spec 20 §1).
+pub const SIBLINGS: usize = 16;
+/// Outgoing edges this node wants (spec 20 §1).
+pub const TARGET_EDGES: usize = 64;
+/// Below this many outgoing edges it needs more soon (spec 20 §1).
+const LOW_WATER: usize = 8;
+/// Below this many it needs more at once (spec 20 §1).
+const HARD_FLOOR: usize = 3;
+/// How far outgoing edges may fall below the target before more are sought (spec 20 §1).
+const FILL_HYSTERESIS: usize = 4;
+/// Edges for which room is made at a time. Doubling would leave up to half of it unused (a guess).
+const GROWTH: usize = 8;
+
+/// One conn of an edge.
+#[derive(Debug, Clone)]
+pub struct Conn {
+    /// Its name.
+    pub id: ConnId,
+    /// Whether we dialed it.
+    pub outgoing: bool,
+    /// When it last received a frame, or came up.
+    pub heard: Instant,
+    /// When the last ping left on it.
+    pub pinged: Option<Instant>,
+    /// Whether that ping is unanswered.
+    pub awaits_pong: bool,
+}
+
+/// A live edge.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// The peer.
+    pub peer: NodeId,
+    /// Its Ed25519 key, proved by the transport.
+    pub key: [u8; 32],
+    /// Since when.
+    pub since: Instant,
+    /// What the peer may still cause.
+    pub budgets: EdgeBudgets,
+    /// Least recently heard first; never empty.
+    conns: FixedVec<Conn, CONNS_PER_EDGE>,
+    sibling: bool,
+}
+
+impl Edge {
+    /// The conn on which frames leave.
+    pub fn send_conn(&self) -> &Conn {
+        self.conns.last().expect("an edge has at least one conn")
+    }
+
+    /// Its conns, least recently heard first.
+    pub fn conns(&self) -> &[Conn] {
+        &self.conns
+    }
+
+    /// Whether we dialed any of its conns.
+    pub fn is_outgoing(&self) -> bool {
+        self.conns.iter().any(|conn| conn.outgoing)
+    }
+
+    /// Whether it is one of the sixteen nearest to this node.
+    pub fn is_sibling(&self) -> bool {
+        self.sibling
+    }
+
+    /// When any of its conns last received a frame.
+    pub fn heard(&self) -> Instant {
+        self.send_conn().heard
+    }
+
+    /// One of its conns.
+    pub fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.iter_mut().find(|conn| conn.id == id)
+    }
+
+    /// A frame arrived on one of its conns, which becomes the one that frames leave on.
+    pub fn observe_frame(&mut self, id: ConnId, now: Instant) {
+        if let Some(at) = self.conns.iter().position(|conn| conn.id == id) {
+            self.conns[at].heard = now;
+            self.conns[at..].rotate_left(1);
+        }
+    }
+}
+
+/// How well connected this node is (spec 20 §8.2). Only edges that it opened count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// None.
+    Bootstrap,
+    /// 1 to 3.
+    Critical,
+    /// 4 to 8.
+    Urgent,
+    /// 9 to 63, or 9 to 59 coming from [`Phase::Normal`].
+    NeedsFill,
+    /// 64, or down to 60 once there.
+    Normal,
+}
+
+/// What [`Edges::attach`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attached {
+    /// There was no edge to this peer; now there is.
+    NewEdge,
+    /// The edge has one more conn.
+    AnotherConn,
+    /// The edge has the new conn instead of this one, which was silent longest and is to be closed.
+    Instead(ConnId),
+}
+
+/// What [`Edges::detach`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detached {
+    /// The edge lives on over other conns.
+    LivesOn,
+    /// That was its last conn.
+    EdgeGone,
+    /// There is no such conn.
+    Unknown,
+}
+
+/// Every live edge, in the order of the identifiers, so that the nearest to any target are found by
+/// descending along its bits.
+#[derive(Debug, Clone)]
+pub struct Edges {
+    own: NodeId,
+    /// The first 64 bits of each edge's identifier. Beside the edges so that a search touches eight
+    /// cache lines at 64 edges.
+    prefixes: Vec<u64>,
+    edges: Vec<Edge>,
+    outgoing: usize,
+    phase: Phase,
+}
+
+impl Edges {
+    /// No edges yet.
+    pub const fn new(own: NodeId) -> Self {
+        Self { own, prefixes: Vec::new(), edges: Vec::new(), outgoing: 0, phase: Phase::Bootstrap }
+    }
+
+    /// Adds a conn to the edge to `peer`, which begins with it if there was none.
+    ///
+    /// # Panics
+    /// If `peer` is this node: admission comes first.
+    pub fn attach(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        key: [u8; 32],
+        (conn, outgoing): (ConnId, bool),
+        budgets: impl FnOnce() -> EdgeBudgets,
+    ) -> Attached {
+        assert!(peer != self.own, "admission refuses a node that is ourselves");
+        let conn = Conn { id: conn, outgoing, heard: now, pinged: None, awaits_pong: false };
+        let attached = match self.search(&peer) {
+            Ok(at) => {
+                let edge = &mut self.edges[at];
+                let was_outgoing = edge.is_outgoing();
+                let replaced = edge.conns.is_full().then(|| edge.conns.remove(0).id);
+                let _ = edge.conns.push(conn);
+                self.outgoing += usize::from(edge.is_outgoing());
+                self.outgoing -= usize::from(was_outgoing);
+                replaced.map_or(Attached::AnotherConn, Attached::Instead)
+            }
+            Err(at) => {
+                let conns = FixedVec::from_iter([conn]);
+                let budgets = budgets();
+                let edge = Edge { peer, key, since: now, budgets, conns, sibling: false };
+                if self.edges.len() == self.edges.capacity() {
+                    self.edges.reserve_exact(GROWTH);
+                }
+                self.prefixes.insert(at, prefix(&peer));
+                self.edges.insert(at, edge);
+                self.outgoing += usize::from(outgoing);
+                self.reclassify(&peer);
+                Attached::NewEdge
+            }
+        };
+        self.phase = self.next_phase();
+        attached
+    }
+
+    /// Takes a conn away from the edge to `peer`.
+    pub fn detach(&mut self, peer: &NodeId, conn: ConnId) -> Detached {
+        let Some(edge) = self.get_mut(peer) else { return Detached::Unknown };
+        let Some(at) = edge.conns.iter().position(|other| other.id == conn) else {
+            return Detached::Unknown;
+        };
+        if edge.conns.len() == 1 {
+            self.remove(peer);
+            return Detached::EdgeGone;
+        }
+        let was_outgoing = edge.is_outgoing();
+        edge.conns.remove(at);
+        self.outgoing -= usize::from(was_outgoing && !edge.is_outgoing());
+        self.phase = self.next_phase();
+        Detached::LivesOn
+    }
+
+    /// Removes the edge to `peer`, if there is one.
+    pub fn remove(&mut self, peer: &NodeId) -> Option<Edge> {
+        let at = self.search(peer).ok()?;
+        self.prefixes.remove(at);
+        let edge = self.edges.remove(at);
+        self.outgoing -= usize::from(edge.is_outgoing());
+        self.reclassify(peer);
+        self.phase = self.next_phase();
+        Some(edge)
+    }
+
+    /// The edge to `peer`.
+    pub fn get_mut(&mut self, peer: &NodeId) -> Option<&mut Edge> {
+        let at = self.search(peer).ok()?;
+        Some(&mut self.edges[at])
+    }
+
+    /// The edge to `peer`.
+    pub fn get(&self, peer: &NodeId) -> Option<&Edge> {
+        let at = self.search(peer).ok()?;
+        Some(&self.edges[at])
+    }
+
+    /// Every edge, in the order of the identifiers.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Edge> {
+        self.edges.iter()
+    }
+
+    /// Number of edges.
+    pub fn len(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Whether there is no edge.
+    pub fn is_empty(&self) -> bool {
+        self.edges.is_empty()
+    }
+
+    /// Number of edges that we opened.
+    pub fn outgoing(&self) -> usize {
+        self.outgoing
+    }
+
+    /// Number of edges that others opened.
+    pub fn inbound(&self) -> usize {
+        self.edges.len() - self.outgoing
+    }
+
+    /// How well connected this node is.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// This node's identifier.
+    pub fn own(&self) -> &NodeId {
+        &self.own
+    }
+
+    /// The edges nearest to `target`, nearest first: `N`, or all if there are fewer.
+    pub fn closest<const N: usize>(&self, target: &NodeId) -> FixedVec<&Edge, N> {
+        self.closest_at::<N>(target, N, None).iter().map(|&at| &self.edges[at as usize]).collect()
+    }
+
+    /// Asserts the invariants.
+    ///
+    /// # Panics
+    /// If they do not hold, which is a bug here.
+    pub fn check(&self) {
+        assert_eq!(self.prefixes.len(), self.edges.len());
+        assert!(self.edges.is_sorted_by(|a, b| a.peer < b.peer));
+        for (&short, edge) in self.prefixes.iter().zip(&self.edges) {
+            assert_eq!(short, prefix(&edge.peer));
+            assert!(edge.peer != self.own);
+            assert!(!edge.conns.is_empty());
+            assert!(edge.conns.iter().is_sorted_by_key(|conn| conn.heard));
+        }
+        assert_eq!(self.outgoing, self.iter().filter(|edge| edge.is_outgoing()).count());
+        let siblings = self.closest::<SIBLINGS>(&self.own);
+        assert!(siblings.iter().all(|edge| edge.sibling));
+        assert_eq!(siblings.len(), self.iter().filter(|edge| edge.sibling).count());
+    }
+
+    /// The first `count` edges nearest to `target`, without the edge to `skip`.
+    pub(super) fn closest_at<const N: usize>(
+        &self,
+        target: &NodeId,
+        count: usize,
+        skip: Option<&NodeId>,
+    ) -> FixedVec<u16, N> {
+        let skip = skip.and_then(|peer| self.search(peer).ok());
+        let mut nearest =
+            Nearest { target, prefix: prefix(target), skip, count, found: FixedVec::new() };
+        self.descend(0, self.edges.len(), &mut nearest);
+        nearest.found
+    }
+
+    /// Whether the edge at this place is strictly closer to `target` than this node.
+    pub(super) fn is_closer_than_own(&self, at: u16, target: &NodeId) -> bool {
+        let towards = prefix(target);
+        let (theirs, ours) = (self.prefixes[at as usize] ^ towards, prefix(&self.own) ^ towards);
+        match theirs.cmp(&ours) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => {
+                let peer = &self.edges[at as usize].peer;
+                target.compare_distance(peer, &self.own) == Ordering::Less
+            }
+        }
+    }
+
+    /// The edge at this place.
+    pub(super) fn at(&self, at: u16) -> &Edge {
+        &self.edges[at as usize]
+    }
+
+    /// Visits the edges `low..high`, which are all that share the bits above the first in which any
+    /// two of them differ: first the half on the target's side, then the other.
+    fn descend<const N: usize>(
+        &self,
+        mut low: usize,
+        mut high: usize,
+        nearest: &mut Nearest<'_, N>,
+    ) {
+        while low < high && !nearest.is_complete() {
+            let differing = self.prefixes[low] ^ self.prefixes[high - 1];
+            if differing == 0 {
+                return self.descend_below_prefix(low, high, nearest);
+            }
+            let bit = 63 - differing.leading_zeros();
+            let middle = low + self.prefixes[low..high].partition_point(|p| p >> bit & 1 == 0);
+            if nearest.prefix >> bit & 1 == 0 {
+                self.descend(low, middle, nearest);
+                low = middle;
+            } else {
+                self.descend(middle, high, nearest);
+                high = middle;
+            }
+        }
+    }
+
+    /// The same among edges whose prefixes are equal. Nearly always that is one edge.
+    fn descend_below_prefix<const N: usize>(
+        &self,
+        mut low: usize,
+        mut high: usize,
+        nearest: &mut Nearest<'_, N>,
+    ) {
+        while high - low > 1 && !nearest.is_complete() {
+            let bit = self.edges[low].peer.common_prefix_len(&self.edges[high - 1].peer);
+            let middle =
+                low + self.edges[low..high].partition_point(|edge| !bit_of(&edge.peer, bit));
+            if bit_of(nearest.target, bit) {
+                self.descend_below_prefix(middle, high, nearest);
+                high = middle;
+            } else {
+                self.descend_below_prefix(low, middle, nearest);
+                low = middle;
+            }
+        }
+        if low < high {
+            nearest.take(low);
+        }
+    }
+
+    fn search(&self, peer: &NodeId) -> Result<usize, usize> {
+        let wanted = prefix(peer);
+        let mut at = self.prefixes.partition_point(|&short| short < wanted);
+        while at < self.edges.len() && self.prefixes[at] == wanted {
+            match self.edges[at].peer.cmp(peer) {
+                Ordering::Less => at += 1,
+                Ordering::Equal => return Ok(at),
+                Ordering::Greater => break,
+            }
+        }
+        Err(at)
+    }
+
+    /// Marks the siblings anew after `changed` came or went. Nothing but the nearest seventeen can
+    /// have changed.
+    fn reclassify(&mut self, changed: &NodeId) {
+        let own = self.own;
+        let nearest = self.closest_at::<{ SIBLINGS + 1 }>(&own, SIBLINGS + 1, None);
+        if let Some(edge) = self.get_mut(changed) {
+            edge.sibling = false;
+        }
+        for (rank, &at) in nearest.iter().enumerate() {
+            self.edges[at as usize].sibling = rank < SIBLINGS;
+        }
+    }
+
+    fn next_phase(&self) -> Phase {
+        match self.outgoing {
+            0 => Phase::Bootstrap,
+            1..=HARD_FLOOR => Phase::Critical,
+            4..=LOW_WATER => Phase::Urgent,
+            TARGET_EDGES.. => Phase::Normal,
+            count if self.phase == Phase::Normal && count >= TARGET_EDGES - FILL_HYSTERESIS => {
+                Phase::Normal
+            }
+            _ => Phase::NeedsFill,
+        }
+    }
+}
+
+/// A search under way.
+struct Nearest<'a, const N: usize> {
+    target: &'a NodeId,
+    prefix: u64,
+    skip: Option<usize>,
+    count: usize,
+    found: FixedVec<u16, N>,
+}
+
+impl<const N: usize> Nearest<'_, N> {
+    fn is_complete(&self) -> bool {
+        self.found.len() >= self.count.min(N)
+    }
+
+    fn take(&mut self, at: usize) {
+        if !self.is_complete() && self.skip != Some(at) {
+            // The edges are capped far below 2^16, and there is room for one more.
+            let _ = self.found.push(at as u16);
+        }
+    }
+}
+
+/// Bit `index` of `id`, counted from the most significant.
+fn bit_of(id: &NodeId, index: u16) -> bool {
+    id.as_bytes()[usize::from(index / 8)] & 0x80 >> (index % 8) != 0
+}
+
+fn prefix(id: &NodeId) -> u64 {
+    let (prefix, _) = id.as_bytes().split_first_chunk().expect("an identifier has 32 bytes");
+    u64::from_be_bytes(*prefix)
+}
+
+#[cfg(test)]
+mod tests;
