@@ -7,9 +7,10 @@ use blake2::digest::consts::U32;
 use blake2::digest::{KeyInit, Mac};
 use chacha20::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
+use zeroize::Zeroize;
 
 /// The root of all randomness of one node. In production it comes from the operating system, in tests
-/// from a number: same seed, same bytes.
+/// from a number: same seed, same bytes. Wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seed([u8; 32]);
 
@@ -44,6 +45,12 @@ impl Seed {
     /// Thirty-two bytes for one purpose, for example a key.
     pub fn bytes(&self, label: &'static str) -> [u8; 32] {
         self.child(label, 1).0
+    }
+}
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

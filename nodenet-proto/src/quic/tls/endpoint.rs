@@ -26,18 +26,18 @@ const FIRST_CID_LEN: usize = 20;
 
 /// Signs stateless reset tokens.
 pub(super) fn reset_key(seed: &Seed) -> Arc<dyn HmacKey> {
-    Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &seed.bytes("quic reset key")))
+    Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &seed.bytes("reset key")))
 }
 
 /// Seals the tokens of Retry packets.
 pub(super) fn token_key(seed: &Seed) -> Arc<dyn HandshakeTokenKey> {
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]);
-    Arc::new(salt.extract(&seed.bytes("quic token key")))
+    Arc::new(salt.extract(&seed.bytes("token key")))
 }
 
 /// Makes the first destination connection ID of each dial.
 pub(super) fn first_cid(seed: &Seed) -> Arc<dyn Fn() -> ConnectionId + Send + Sync> {
-    let random = Mutex::new(seed.stream("quic first connection ids"));
+    let random = Mutex::new(seed.stream("first connection ids"));
     Arc::new(move || {
         let mut random = random.lock().unwrap_or_else(PoisonError::into_inner);
         ConnectionId::new(&random.array::<FIRST_CID_LEN>())
@@ -52,10 +52,7 @@ pub(super) struct ConnectionIds {
 
 impl ConnectionIds {
     pub(super) fn new(seed: &Seed) -> Self {
-        Self {
-            random: seed.stream("quic connection ids"),
-            key: seed.bytes("quic connection id key"),
-        }
+        Self { random: seed.stream("connection ids"), key: seed.bytes("connection id key") }
     }
 
     fn tag(&self, nonce: &[u8]) -> [u8; TAG_LEN] {

@@ -15,6 +15,8 @@ mod provider;
 mod signing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 mod verifier;
 
 use std::net::SocketAddr;
@@ -49,6 +51,7 @@ const QUIC_VERSIONS: [u32; 1] = [1];
 
 /// The TLS side of one node.
 pub struct Tls {
+    /// A child of the node's seed, from which the certificate key can not be found.
     seed: Seed,
     client: Arc<QuicClientConfig>,
     server: Arc<QuicServerConfig>,
@@ -59,13 +62,13 @@ impl Tls {
     /// Makes a fresh certificate key from `seed` and a certificate for it in the name of `identity`.
     pub fn new(identity: &Identity, seed: &Seed) -> Self {
         let certified_key = signing::certified_key(identity, seed);
-        Self::with_certificate(certified_key, seed, ALPN_OVERLAY, &ALPN_LISTENER)
+        Self::with_certificate(certified_key, seed, &[ALPN_OVERLAY], &ALPN_LISTENER)
     }
 
     fn with_certificate(
         certified_key: CertifiedKey,
         seed: &Seed,
-        dialed: &[u8],
+        dialed: &[&[u8]],
         served: &[&[u8]],
     ) -> Self {
         let provider = provider::provider();
@@ -75,7 +78,7 @@ impl Tls {
         let server = server(&provider, &verifier, &certificate, served);
         let suite = "the provider has TLS_AES_128_GCM_SHA256";
         Self {
-            seed: seed.clone(),
+            seed: seed.child("quic", 0),
             client: Arc::new(client.try_into().expect(suite)),
             server: Arc::new(server.try_into().expect(suite)),
             token_clock: Arc::default(),
@@ -88,7 +91,7 @@ impl Tls {
         let seed = self.seed.clone();
         let mut config = EndpointConfig::new(endpoint::reset_key(&self.seed));
         config
-            .rng_seed(Some(self.seed.bytes("quic endpoint")))
+            .rng_seed(Some(self.seed.bytes("endpoint")))
             .cid_generator(move || Box::new(endpoint::ConnectionIds::new(&seed)))
             .supported_versions(QUIC_VERSIONS.to_vec())
             // A cleared QUIC bit marks what is not QUIC (spec 40 §13.1).
@@ -121,8 +124,8 @@ impl Tls {
     }
 }
 
-/// Who is at the other end: its identifier and Ed25519 key. Nothing before the handshake has verified
-/// the peer's certificate.
+/// Who is at the other end: its identifier and Ed25519 key. `None` until the handshake has verified the
+/// peer's certificate.
 pub fn peer_identity(connection: &Connection) -> Option<(NodeId, [u8; 32])> {
     let chain = connection.crypto_session().peer_identity()?;
     let chain = chain.downcast::<Vec<CertificateDer<'static>>>().ok()?;
@@ -139,7 +142,7 @@ fn client(
     provider: &Arc<CryptoProvider>,
     verifier: &Arc<IdentityVerifier>,
     certificate: &Arc<SingleCertAndKey>,
-    dialed: &[u8],
+    dialed: &[&[u8]],
 ) -> rustls::ClientConfig {
     let mut config =
         rustls::ClientConfig::builder_with_details(provider.clone(), Arc::new(NoClock))
@@ -148,7 +151,7 @@ fn client(
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone())
             .with_client_cert_resolver(certificate.clone());
-    config.alpn_protocols = vec![dialed.to_vec()];
+    config.alpn_protocols = dialed.iter().map(|alpn| alpn.to_vec()).collect();
     config.enable_sni = false;
     // Every edge is backed by a fresh verification (spec 40 §3.1).
     config.resumption = Resumption::disabled();

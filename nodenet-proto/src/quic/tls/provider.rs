@@ -39,6 +39,9 @@ impl Entropy {
 
 /// Runs `call` with `entropy` as this thread's current generator, and the one before it afterwards,
 /// also if `call` panics. Calls may nest: the innermost generator is the current one.
+///
+/// quinn-proto panics if it dials where no generator is current; whatever peers can cause then fails
+/// without a panic.
 pub fn with_entropy<T>(entropy: &mut Entropy, call: impl FnOnce() -> T) -> T {
     let outer = CURRENT.replace(entropy.generator.take());
     let _scope = Scope { entropy, outer };

@@ -254,3 +254,6 @@ fn find_extension(wrapped: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

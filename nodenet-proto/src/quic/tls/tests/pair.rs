@@ -12,9 +12,10 @@ use quinn_proto::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::NodeId;
 use crate::env::Seed;
 use crate::identity::Identity;
-use crate::quic::tls::{Entropy, Tls, server_name, with_entropy};
+use crate::quic::tls::{Entropy, Tls, peer_identity, server_name, with_entropy};
 
 /// One way through the pipe.
 const DELAY: Duration = Duration::from_millis(10);
@@ -31,14 +32,11 @@ pub(super) struct Peer {
     pub(super) connection: Option<(ConnectionHandle, Connection)>,
     pub(super) connected: bool,
     pub(super) lost: Option<ConnectionError>,
+    /// Calls into quinn-proto are made without entropy.
+    pub(super) starved: bool,
 }
 
 impl Peer {
-    /// An ordinary node.
-    pub(super) fn new(number: u8, seed: &Seed) -> Self {
-        Self::with_tls(number, seed, Tls::new(&identity(number), seed))
-    }
-
     pub(super) fn with_tls(number: u8, seed: &Seed, tls: Tls) -> Self {
         let transport = Arc::new(TransportConfig::default());
         let mut client = tls.client_config();
@@ -54,7 +52,22 @@ impl Peer {
             connection: None,
             connected: false,
             lost: None,
+            starved: false,
             tls,
+        }
+    }
+
+    /// Whom this end sees at the other.
+    pub(super) fn sees(&self) -> Option<(NodeId, [u8; 32])> {
+        peer_identity(&self.connection.as_ref()?.1)
+    }
+
+    /// The transport error with which either end closed.
+    pub(super) fn close_code(&self) -> Option<u64> {
+        match self.lost.as_ref()? {
+            ConnectionError::TransportError(error) => Some(error.code.into()),
+            ConnectionError::ConnectionClosed(close) => Some(close.error_code.into()),
+            _ => None,
         }
     }
 
@@ -69,7 +82,7 @@ impl Peer {
     /// Takes one datagram and returns what answers it at once.
     fn handle(&mut self, now: Instant, from: SocketAddr, data: BytesMut, retry: bool) -> Vec<u8> {
         let mut answer = Vec::new();
-        with_entropy(&mut self.entropy, || {
+        scoped(self.starved, &mut self.entropy, || {
             let endpoint = &mut self.endpoint;
             match endpoint.handle(now, from, None, None, data, &mut answer) {
                 Some(DatagramEvent::NewConnection(incoming))
@@ -99,7 +112,7 @@ impl Peer {
     fn advance(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut datagrams = Vec::new();
         let Some((handle, connection)) = &mut self.connection else { return datagrams };
-        with_entropy(&mut self.entropy, || {
+        scoped(self.starved, &mut self.entropy, || {
             if connection.poll_timeout().is_some_and(|at| at <= now) {
                 connection.handle_timeout(now);
             }
@@ -124,11 +137,18 @@ impl Peer {
     }
 }
 
+fn scoped(starved: bool, entropy: &mut Entropy, call: impl FnOnce()) {
+    if starved { call() } else { with_entropy(entropy, call) }
+}
+
 /// A dialer, an acceptor, and what is under way between them.
 pub(super) struct Pair {
     pub(super) dialer: Peer,
     pub(super) acceptor: Peer,
+    /// The acceptor answers the first attempt with Retry.
     pub(super) retry: bool,
+    /// How much faster token clocks go.
+    pub(super) clock_rate: u32,
     base: Instant,
     elapsed: Duration,
     under_way: BTreeMap<Duration, VecDeque<(bool, Vec<u8>)>>,
@@ -143,6 +163,7 @@ impl Pair {
             dialer,
             acceptor,
             retry: false,
+            clock_rate: 1,
             base,
             elapsed: Duration::ZERO,
             under_way: BTreeMap::new(),
@@ -173,7 +194,7 @@ impl Pair {
                 true => (&mut self.acceptor, self.dialer.addr),
                 false => (&mut self.dialer, self.acceptor.addr),
             };
-            to.tls.token_clock().set(self.elapsed);
+            to.tls.token_clock().set(self.elapsed * self.clock_rate);
             let answer = to.handle(now, from, BytesMut::from(&datagram[..]), self.retry);
             if !answer.is_empty() {
                 self.send(!to_acceptor, answer);
