@@ -1,1 +1,29 @@
-//! Sockets.
+//! Sockets, timers and an async API around one [`nodenet_proto::node::Node`].
+//!
+//! One task drives one node. [`Node`] is the handle an application holds: it asks the task and awaits
+//! the answer. All queues between the two are bounded, and all futures can be dropped at any time.
+//!
+//! [`seed_file`] keeps an identity between runs.
+//!
+//! This crate reads clocks, opens sockets and resolves names, so that the protocol does not have to.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod bootstrap;
+mod clock;
+mod driver;
+mod error;
+mod events;
+mod interfaces;
+mod node;
+pub mod seed_file;
+mod socket;
+
+pub use bootstrap::{BootstrapPeer, ParseBootstrapError};
+pub use error::{Closed, ConnectError, Failure, SendError, StartError};
+pub use events::{Deliveries, Delivery, NodeEvent, NodeEvents, NodeStats};
+pub use node::{Builder, Node};
+pub use socket::SocketStats;
+
+/// The core, so that applications need not name it in their dependencies.
+pub use nodenet_proto as proto;

@@ -1,0 +1,432 @@
+//! The task that drives one [`nodenet_proto::node::Node`].
+//!
+//! Responsible for: waiting for sockets, deadlines and requests, feeding them to the node as inputs,
+//! and carrying out what it drains. Never: a decision of the protocol.
+//!
+//! Life of a [`Driver`]: started with the node, it runs until the node has left, or until its main
+//! socket fails for good. It sleeps unless there is something to do. When the socket is full it keeps
+//! the one send that did not fit and drains no further until there is room.
+
+mod waiters;
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use nodenet_proto::NodeId;
+use nodenet_proto::drive::{self, Drained, Outlet};
+use nodenet_proto::engine::{Command, EdgeInfo, Event, SeedPeer};
+use nodenet_proto::node::{self, Input, SocketId, Transmit, TransmitBuf};
+use nodenet_proto::stats::{DropReason, Stats};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
+
+use crate::clock;
+use crate::error::{ConnectError, Failure, SendError};
+use crate::events::{Delivery, NodeEvent, NodeStats};
+use crate::interfaces::reachable_addrs;
+use crate::socket::{ReadBuf, Socket, SocketStats};
+use waiters::{Waiter, Waiters};
+
+/// Commands whose outcome is still open, at most; more wait in the request channel.
+const WAITERS_MAX: usize = 1_024;
+/// Batches read from one socket before the node is drained, so that a flood can not keep what is due
+/// from being sent.
+const READ_ROUNDS: usize = 2;
+/// Time between two readings of the wall clock and the interface addresses (guess).
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest a node takes to leave; it needs about one second if a neighbour does not answer
+/// (spec 70 §15.2).
+const LEAVE_BOUND: Duration = Duration::from_secs(3);
+/// Failed reads in a row after which the main socket counts as lost.
+const READ_FAILURES_MAX: u32 = 64;
+/// Pause after a failed read; it doubles with each up to 2^10 times, so that giving up takes about a
+/// minute.
+const READ_FAILURE_PAUSE: Duration = Duration::from_millis(1);
+
+/// What a handle asks of its driver.
+pub(crate) enum Request {
+    Send {
+        target: NodeId,
+        payload: Bytes,
+        reply: oneshot::Sender<Result<u8, SendError>>,
+    },
+    SendDirect {
+        target: NodeId,
+        payload: Bytes,
+        reply: oneshot::Sender<Result<u8, SendError>>,
+    },
+    Connect {
+        target: NodeId,
+        addrs: Vec<SocketAddr>,
+        reply: oneshot::Sender<Result<(), ConnectError>>,
+    },
+    CloseEdge {
+        peer: NodeId,
+        reply: oneshot::Sender<bool>,
+    },
+    Edges(oneshot::Sender<Vec<EdgeInfo>>),
+    Stats(oneshot::Sender<NodeStats>),
+}
+
+/// What comes in from the rest of the program.
+pub(crate) struct Inlets {
+    pub(crate) requests: mpsc::Receiver<Request>,
+    /// Changes, or closes with the last handle, when the node is to leave.
+    pub(crate) leave: watch::Receiver<bool>,
+    pub(crate) seeds: mpsc::Receiver<Vec<SeedPeer>>,
+}
+
+/// What goes out to the rest of the program.
+pub(crate) struct Outlets {
+    pub(crate) deliveries: mpsc::Sender<Delivery>,
+    pub(crate) events: broadcast::Sender<NodeEvent>,
+    pub(crate) reachable: watch::Sender<Vec<SocketAddr>>,
+}
+
+/// A send that did not fit, from `done` on.
+struct Blocked {
+    how: Transmit,
+    bytes: Vec<u8>,
+    done: usize,
+}
+
+/// Everything that carries out what the node wants done.
+struct World {
+    sockets: BTreeMap<SocketId, Socket>,
+    blocked: Option<Blocked>,
+    socket_stats: SocketStats,
+    waiters: Waiters,
+    outlets: Outlets,
+    /// What was dropped here rather than in the node.
+    stats: Stats,
+    /// Sockets that were asked for during a drain, with what became of them.
+    opened: Vec<(SocketId, Option<SocketAddr>)>,
+    left: bool,
+}
+
+/// One node and its surroundings.
+pub(crate) struct Driver {
+    node: node::Node,
+    buf: TransmitBuf,
+    read_buf: ReadBuf,
+    world: World,
+    inlets: Inlets,
+    allow_local: bool,
+    read_failures: u32,
+    /// Reading pauses until then.
+    read_after: Option<Instant>,
+    leave_by: Option<Instant>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        node: node::Node,
+        socket: Socket,
+        inlets: Inlets,
+        outlets: Outlets,
+        allow_local: bool,
+    ) -> Self {
+        let world = World {
+            sockets: BTreeMap::from([(SocketId::MAIN, socket)]),
+            blocked: None,
+            socket_stats: SocketStats::default(),
+            waiters: Waiters::default(),
+            outlets,
+            stats: Stats::default(),
+            opened: Vec::new(),
+            left: false,
+        };
+        Self {
+            node,
+            buf: TransmitBuf::new(1),
+            read_buf: ReadBuf::new(),
+            world,
+            inlets,
+            allow_local,
+            read_failures: 0,
+            read_after: None,
+            leave_by: None,
+        }
+    }
+
+    /// Drives the node until it has left.
+    pub(crate) async fn run(mut self) -> Result<(), Failure> {
+        self.keep_up();
+        let first_upkeep = tokio::time::Instant::now() + UPKEEP_INTERVAL;
+        let mut upkeep = interval_at(first_upkeep, UPKEEP_INTERVAL);
+        upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seeds_open = true;
+        loop {
+            let due = self.drain();
+            if self.world.left && self.world.blocked.is_none() {
+                return Ok(());
+            }
+            if self.leave_by.is_some_and(|by| clock::now() >= by) {
+                return Ok(());
+            }
+            let wake_at = [due, self.read_after, self.leave_by].into_iter().flatten().min();
+            let may_read = self.read_after.is_none();
+            let blocked_on = self.world.blocked.as_ref().map(|blocked| blocked.how.socket);
+            tokio::select! {
+                read = readable(&self.world.sockets), if may_read => match read {
+                    Ok(()) => self.receive()?,
+                    Err(error) => self.on_read_failure(&error)?,
+                },
+                () = writable(&self.world.sockets, blocked_on), if blocked_on.is_some() => {}
+                () = wait_until(wake_at), if wake_at.is_some() => self.on_wake(),
+                Some(request) = self.inlets.requests.recv(),
+                    if self.world.waiters.len() < WAITERS_MAX => self.on_request(request),
+                _ = self.inlets.leave.changed(), if self.leave_by.is_none() => self.on_leave(),
+                seeds = self.inlets.seeds.recv(), if seeds_open => match seeds {
+                    Some(seeds) => self.on_seeds(seeds),
+                    None => seeds_open = false,
+                },
+                _ = upkeep.tick() => self.keep_up(),
+            }
+        }
+    }
+
+    /// Hands out all that the node wants done, as far as the sockets take it. Returns when to call
+    /// again at the latest.
+    fn drain(&mut self) -> Option<Instant> {
+        loop {
+            if !self.world.resume() {
+                return None;
+            }
+            self.buf.segments_max = self.world.segments_max();
+            let drained = drive::drain(&mut self.node, &mut self.buf, &mut self.world);
+            let opened = std::mem::take(&mut self.world.opened);
+            if opened.is_empty() {
+                return match drained {
+                    Drained::Idle(deadline) => deadline.map(|deadline| deadline.at),
+                    Drained::Blocked => None,
+                };
+            }
+            for (socket, local) in opened {
+                self.input(match local {
+                    Some(local) => Input::SocketOpened { socket, local },
+                    None => Input::SocketFailed { socket },
+                });
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<(), Failure> {
+        let now = clock::now();
+        let Self { node, world, read_buf, .. } = self;
+        let mut failure = None;
+        for (id, socket) in &world.sockets {
+            for _ in 0..READ_ROUNDS {
+                let read = socket.try_receive(read_buf, |one| {
+                    node.handle_input(
+                        now,
+                        Input::Datagram {
+                            socket: *id,
+                            remote: one.remote,
+                            local_ip: one.local_ip,
+                            ecn: one.ecn,
+                            data: one.data,
+                        },
+                    );
+                });
+                match read {
+                    Ok(()) => self.read_failures = 0,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+            }
+        }
+        failure.map_or(Ok(()), |error| self.on_read_failure(&error))
+    }
+
+    /// A read can fail for reasons that pass, such as an interface that went down. Reading goes on
+    /// after a pause, unless it fails again and again.
+    fn on_read_failure(&mut self, error: &io::Error) -> Result<(), Failure> {
+        tracing::debug!(%error, failures = self.read_failures, "can not read the socket");
+        self.world.socket_stats.receive_errors += 1;
+        self.read_failures += 1;
+        if self.read_failures >= READ_FAILURES_MAX {
+            return Err(Failure::Socket(error.to_string()));
+        }
+        self.read_after =
+            Some(clock::now() + READ_FAILURE_PAUSE * (1 << self.read_failures.min(10)));
+        Ok(())
+    }
+
+    fn on_wake(&mut self) {
+        let now = clock::now();
+        self.read_after = self.read_after.filter(|after| *after > now);
+        self.node.handle_timeout(now);
+    }
+
+    fn on_request(&mut self, request: Request) {
+        let waiters = &mut self.world.waiters;
+        let command = match request {
+            Request::Send { target, payload, reply } => {
+                Command::Send { request: waiters.insert(Waiter::Send(reply)), target, payload }
+            }
+            Request::SendDirect { target, payload, reply } => {
+                let request = waiters.insert(Waiter::SendDirect(target, reply));
+                Command::SendDirect { request, target, payload }
+            }
+            Request::Connect { target, mut addrs, reply } => {
+                addrs.retain(|addr| self.world.sockets[&SocketId::MAIN].speaks(addr));
+                Command::Connect { request: waiters.insert(Waiter::Connect(reply)), target, addrs }
+            }
+            Request::CloseEdge { peer, reply } => {
+                Command::CloseEdge { request: waiters.insert(Waiter::CloseEdge(reply)), peer }
+            }
+            // Whoever asked may be gone by now.
+            Request::Edges(reply) => return drop(reply.send(self.node.edges())),
+            Request::Stats(reply) => return drop(reply.send(self.stats())),
+        };
+        self.input(Input::Command(command));
+    }
+
+    fn on_leave(&mut self) {
+        self.leave_by = Some(clock::now() + LEAVE_BOUND);
+        let request = self.world.waiters.insert(Waiter::Leave);
+        self.input(Input::Command(Command::Leave { request }));
+    }
+
+    fn on_seeds(&mut self, mut seeds: Vec<SeedPeer>) {
+        for seed in &mut seeds {
+            seed.addrs.retain(|addr| self.world.sockets[&SocketId::MAIN].speaks(addr));
+        }
+        self.input(Input::Command(Command::Bootstrap(seeds)));
+    }
+
+    /// Reads the wall clock and, if they changed, passes on the addresses of this machine.
+    fn keep_up(&mut self) {
+        self.input(Input::WallClock(clock::wall()));
+        let socket = &self.world.sockets[&SocketId::MAIN];
+        let (bound, speaks_ipv4) = (socket.local_addr(), socket.speaks_ipv4());
+        let addrs = reachable_addrs(bound, speaks_ipv4, self.allow_local);
+        let changed = self.world.outlets.reachable.send_if_modified(|known| {
+            let changed = *known != addrs;
+            known.clone_from(&addrs);
+            changed
+        });
+        if changed {
+            self.input(Input::LocalAddrs(addrs));
+        }
+    }
+
+    fn stats(&self) -> NodeStats {
+        let mut protocol = self.node.stats();
+        protocol.merge(&self.world.stats);
+        NodeStats { protocol, sockets: self.world.socket_stats }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.node.handle_input(clock::now(), input);
+    }
+}
+
+impl World {
+    /// Sends what did not fit before. False if it still does not.
+    fn resume(&mut self) -> bool {
+        let Some(mut blocked) = self.blocked.take() else { return true };
+        let Some(socket) = self.sockets.get(&blocked.how.socket) else { return true };
+        let Blocked { how, bytes, done } = &mut blocked;
+        let sent = socket.try_send(how, bytes, done, &mut self.socket_stats);
+        if !sent {
+            self.blocked = Some(blocked);
+        }
+        sent
+    }
+
+    fn segments_max(&self) -> usize {
+        self.sockets[&SocketId::MAIN].segments_max()
+    }
+}
+
+impl Outlet for World {
+    fn transmit(&mut self, how: &Transmit, bytes: &[u8]) -> bool {
+        let Some(socket) = self.sockets.get(&how.socket) else {
+            self.socket_stats.send_errors += 1;
+            return true;
+        };
+        let mut done = 0;
+        let sent = socket.try_send(how, bytes, &mut done, &mut self.socket_stats);
+        if !sent {
+            self.blocked = Some(Blocked { how: *how, bytes: bytes.to_vec(), done });
+        }
+        sent
+    }
+
+    fn event(&mut self, event: Event) {
+        let told = match event {
+            Event::Delivered { originator, payload, path } => {
+                let delivery = Delivery { originator, payload, path };
+                if self.outlets.deliveries.try_send(delivery).is_err() {
+                    self.stats.count_drop(DropReason::DeliveryQueueFull);
+                }
+                return;
+            }
+            Event::EdgeUp { peer, outgoing, remote } => {
+                NodeEvent::EdgeUp { peer, outgoing, remote }
+            }
+            Event::EdgeDown { peer, reason } => NodeEvent::EdgeDown { peer, reason },
+            Event::ClockSkewSuspected { offset_s } => NodeEvent::ClockSkewSuspected { offset_s },
+            settling => {
+                self.left |= self.waiters.settle(settling);
+                return;
+            }
+        };
+        // Nobody has to listen.
+        let _ = self.outlets.events.send(told);
+    }
+
+    fn open_socket(&mut self, id: SocketId, local_ip: IpAddr) {
+        let opened = Socket::bind(SocketAddr::new(local_ip, 0));
+        if let Err(error) = &opened {
+            tracing::debug!(%error, %local_ip, "can not open another socket");
+        }
+        self.opened.push((id, opened.as_ref().ok().map(Socket::local_addr)));
+        if let Ok(socket) = opened {
+            self.sockets.insert(id, socket);
+        }
+    }
+
+    fn close_socket(&mut self, id: SocketId) {
+        self.sockets.remove(&id);
+    }
+}
+
+/// Waits until some socket can be read.
+async fn readable(sockets: &BTreeMap<SocketId, Socket>) -> io::Result<()> {
+    poll_fn(|cx| {
+        // Every socket is polled, so that each wakes the task.
+        let mut ready = Poll::Pending;
+        for socket in sockets.values() {
+            if let Poll::Ready(result) = socket.poll_readable(cx) {
+                ready = Poll::Ready(result);
+            }
+        }
+        ready
+    })
+    .await
+}
+
+/// Waits until the socket can be written, if there is such a socket.
+async fn writable(sockets: &BTreeMap<SocketId, Socket>, id: Option<SocketId>) {
+    if let Some(socket) = id.and_then(|id| sockets.get(&id)) {
+        // What is wrong with the socket shows when it is used.
+        let _ = socket.writable().await;
+    }
+}
+
+async fn wait_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        sleep_until(at.into()).await;
+    }
+}

@@ -1,0 +1,152 @@
+//! What can go wrong, in words that say what to do.
+
+use std::io;
+use std::net::SocketAddr;
+
+use nodenet_proto::NodeId;
+use nodenet_proto::engine;
+use nodenet_proto::node::ConfigError;
+use nodenet_proto::transport::DialError;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The socket can not be bound.
+    #[error("can not listen on {addr}: {source}{}", bind_advice(.source))]
+    Bind {
+        /// The address that was asked for.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The configuration can not work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no randomness: {0}")]
+    NoEntropy(getrandom::Error),
+}
+
+fn bind_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process uses that port: stop it, or choose another port (0 takes a free one)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; no interface of this machine has that address: choose one that has, or 0.0.0.0"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need privileges: choose a higher one"
+        }
+        _ => "",
+    }
+}
+
+/// Why a message was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no edge at all, so nobody who could forward the message.
+    #[error(
+        "unroutable: this node has no edge to send over; wait until it has joined, and check the \
+         bootstrap peers if it does not"
+    )]
+    Unroutable,
+    /// A direct message to a node to which there is no edge.
+    #[error("there is no edge to {0}; connect to it first, or send by routing")]
+    NoEdge(NodeId),
+    /// Every edge that could take the message has a full queue.
+    #[error("the send queues are full; send more slowly and try again in a moment")]
+    Backpressure,
+    /// The payload does not fit one message.
+    #[error("the payload has {len} bytes, at most {max} fit; send it in parts")]
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// What fits, in bytes.
+        max: usize,
+    },
+    /// The node was shut down or failed.
+    #[error("the node is closed; start a new one")]
+    Closed,
+}
+
+impl SendError {
+    pub(crate) fn routed(failure: engine::SendFailure) -> Self {
+        match failure {
+            engine::SendFailure::Unroutable => Self::Unroutable,
+            engine::SendFailure::Backpressure => Self::Backpressure,
+            engine::SendFailure::TooLarge { len, max } => Self::TooLarge { len, max },
+            engine::SendFailure::Closed => Self::Closed,
+        }
+    }
+
+    pub(crate) fn direct(failure: engine::SendFailure, target: NodeId) -> Self {
+        match Self::routed(failure) {
+            Self::Unroutable => Self::NoEdge(target),
+            other => other,
+        }
+    }
+}
+
+/// Why there is no edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nothing to dial.
+    #[error("no usable address of that node is known; give one that this node's socket can reach")]
+    NoAddress,
+    /// Every address was dialed in vain; the last reason.
+    #[error("dialing failed: {0}; check the address and that the node is up")]
+    Dial(DialError),
+    /// The peer proved who it is, but its identifier lacks the network's proof of work.
+    #[error(
+        "the peer's identifier lacks the proof of work that this node asks for; both sides must \
+         use the same difficulty"
+    )]
+    WorkUnmet,
+    /// This node's own edge policy said no.
+    #[error("edge refused: this node's edge policy does not admit the peer")]
+    EdgeRefused,
+    /// The target is this node.
+    #[error("that is this node itself")]
+    SelfEdge,
+    /// Too many dials are under way.
+    #[error("too many dials are under way; try again in a moment")]
+    Busy,
+    /// The node was shut down or failed.
+    #[error("the node is closed; start a new one")]
+    Closed,
+}
+
+impl From<engine::ConnectError> for ConnectError {
+    fn from(error: engine::ConnectError) -> Self {
+        match error {
+            engine::ConnectError::NoAddress => Self::NoAddress,
+            engine::ConnectError::Dial(error) => Self::Dial(error),
+            engine::ConnectError::WorkUnmet => Self::WorkUnmet,
+            engine::ConnectError::Refused => Self::EdgeRefused,
+            engine::ConnectError::SelfEdge => Self::SelfEdge,
+            engine::ConnectError::Busy => Self::Busy,
+            engine::ConnectError::Closed => Self::Closed,
+        }
+    }
+}
+
+/// The node is not there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node is closed; start a new one")]
+pub struct Closed;
+
+/// Why a node ended without being asked to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The socket can not be read any more; what the system said last.
+    #[error("the socket failed: {0}")]
+    Socket(String),
+    /// The task that drove the node panicked or was aborted with its runtime.
+    #[error("the task that drives the node died, which is a bug or the end of its runtime")]
+    Died,
+}

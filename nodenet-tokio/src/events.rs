@@ -1,0 +1,103 @@
+//! What a node tells its application: messages, edges, numbers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nodenet_proto::NodeId;
+use nodenet_proto::engine::{DeliveryPath, EdgeDownReason};
+use nodenet_proto::stats::Stats;
+use tokio::sync::{Mutex, broadcast, mpsc};
+
+use crate::socket::SocketStats;
+
+/// A message for this node. The network is best effort: it may lose messages and does not keep their
+/// order, but each is handed out once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Who sent it, authenticated by a signature (routed) or by the edge (direct).
+    pub originator: NodeId,
+    /// What it says.
+    pub payload: Bytes,
+    /// How it came.
+    pub path: DeliveryPath,
+}
+
+/// The messages for one node.
+///
+/// Clones share one queue: each message goes to one of them. When the queue is full the newest
+/// message is dropped and counted as [`nodenet_proto::stats::DropReason::DeliveryQueueFull`].
+#[derive(Debug, Clone)]
+pub struct Deliveries(Arc<Mutex<mpsc::Receiver<Delivery>>>);
+
+impl Deliveries {
+    pub(crate) fn new(queue: mpsc::Receiver<Delivery>) -> Self {
+        Self(Arc::new(Mutex::new(queue)))
+    }
+
+    /// Waits for the next message. Nothing once the node is closed and the queue empty. Cancel safe:
+    /// no message is lost if the future is dropped.
+    pub async fn recv(&self) -> Option<Delivery> {
+        self.0.lock().await.recv().await
+    }
+}
+
+/// What happens to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// An edge came up.
+    EdgeUp {
+        /// To whom.
+        peer: NodeId,
+        /// Whether this node dialed it.
+        outgoing: bool,
+        /// Where the peer is, from here.
+        remote: SocketAddr,
+    },
+    /// An edge is gone.
+    EdgeDown {
+        /// To whom.
+        peer: NodeId,
+        /// Why.
+        reason: EdgeDownReason,
+    },
+    /// Most messages arrive too old or too new by about the same amount: this machine's clock, or
+    /// everyone else's, is off by `offset_s` seconds (positive: this one is behind).
+    ClockSkewSuspected {
+        /// Seconds by which the others seem ahead.
+        offset_s: i64,
+    },
+    /// The subscriber was too slow and missed this many events; [`crate::Node::edges`] tells how
+    /// things stand now.
+    Missed(u64),
+}
+
+/// A subscription to what happens to a node, from its start on.
+#[derive(Debug)]
+pub struct NodeEvents(Option<broadcast::Receiver<NodeEvent>>);
+
+impl NodeEvents {
+    pub(crate) fn new(receiver: Option<broadcast::Receiver<NodeEvent>>) -> Self {
+        Self(receiver)
+    }
+
+    /// Waits for the next event. Nothing once the node is closed. Cancel safe.
+    pub async fn recv(&mut self) -> Option<NodeEvent> {
+        match self.0.as_mut()?.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(NodeEvent::Missed(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Numbers about a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeStats {
+    /// What the protocol counts, and why it discarded input.
+    pub protocol: Stats,
+    /// What went wrong at the sockets.
+    pub sockets: SocketStats,
+}

@@ -1,0 +1,291 @@
+//! The file that keeps a node's master seed, its only secret: 32 raw bytes.
+//!
+//! Responsible for: creating it so that it is either whole or absent and nobody else can read it,
+//! refusing one that is not so, and keeping a second process from using it. Never: what the seed means.
+//!
+//! The lock is on the file itself and ends with the process, however that ends.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use nodenet_proto::identity::{Identity, MASTER_SEED_LEN};
+use zeroize::Zeroizing;
+
+/// Name of the file in the per-user directory.
+const FILE_NAME: &str = "nodenet.seed";
+/// Directory of this program in the per-user directory.
+const DIRECTORY_NAME: &str = "nodenet";
+
+/// A master seed; wiped when dropped.
+pub type MasterSeed = Zeroizing<[u8; MASTER_SEED_LEN]>;
+
+/// An open and locked seed file.
+#[derive(Debug)]
+pub struct SeedFile {
+    seed: MasterSeed,
+    /// Holds the lock.
+    _file: File,
+}
+
+/// Why a seed file can not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeedFileError {
+    /// It is not 32 bytes long.
+    #[error(
+        "seed file {} has {len} bytes, a seed has {MASTER_SEED_LEN}; \
+         restore it from a backup, or move it away to get a new identity", path.display()
+    )]
+    WrongLength {
+        /// Which file.
+        path: PathBuf,
+        /// How long it is, in bytes.
+        len: u64,
+    },
+    /// Somebody else may read or write it.
+    #[error(
+        "seed file {} is open to others (mode {mode:04o}), but it is the only secret of the \
+         node; run: chmod 600 {}", path.display(), path.display()
+    )]
+    OpenToOthers {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Another process uses it.
+    #[error(
+        "seed file {} is in use by another process, and one identity can not be in two places; \
+         stop the other node, or give this one a seed file of its own", path.display()
+    )]
+    InUse {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// It is a directory or a device.
+    #[error("seed file {} is not a regular file; give the path of a file", path.display())]
+    NotAFile {
+        /// Which path.
+        path: PathBuf,
+    },
+    /// There is a file already; it was not touched.
+    #[error("seed file {} exists already; it was left as it is", path.display())]
+    Exists {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The system says no.
+    #[error("can not {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no per-user directory.
+    #[error("no per-user configuration directory: {0}; name the seed file yourself")]
+    NoDirectory(&'static str),
+}
+
+impl SeedFile {
+    /// Opens and locks a seed file; nothing if there is none.
+    ///
+    /// # Errors
+    /// If it is not a regular file of the right length, open to others, or in use.
+    pub fn open(path: &Path) -> Result<Option<Self>, SeedFileError> {
+        let Some((file, seed)) = read(path)? else { return Ok(None) };
+        lock(&file, path)?;
+        Ok(Some(Self { seed, _file: file }))
+    }
+
+    /// Creates a seed file and locks it. What exists is never overwritten: of two processes that
+    /// create the same file, one gets [`SeedFileError::Exists`].
+    ///
+    /// The seed is written to a temporary file beside it, which gets the name when it is on the disk.
+    ///
+    /// # Errors
+    /// If the file exists or can not be written. The directory must exist.
+    pub fn create(path: &Path, seed: MasterSeed) -> Result<Self, SeedFileError> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let temporary = temporary_name(path);
+        let written = write_temporary(&temporary, &seed).and_then(|file| {
+            lock(&file, &temporary)?;
+            publish(&temporary, path)?;
+            Ok(file)
+        });
+        if written.is_err() {
+            // What was written is of no use; that it may not exist is as good.
+            let _ = fs::remove_file(&temporary);
+        }
+        let file = written?;
+        sync_directory(directory)?;
+        Ok(Self { seed, _file: file })
+    }
+
+    /// The identity that the seed stands for.
+    pub fn identity(&self) -> Identity {
+        Identity::from_master_seed(&self.seed)
+    }
+}
+
+/// The identity of a seed file, whoever uses it; nothing if there is none. Fit for showing, not for
+/// running a node.
+///
+/// # Errors
+/// If it is not a regular file of the right length, or open to others.
+pub fn peek(path: &Path) -> Result<Option<Identity>, SeedFileError> {
+    Ok(read(path)?.map(|(_, seed)| Identity::from_master_seed(&seed)))
+}
+
+/// The path of the seed file in the per-user directory, which is created, for its owner only.
+///
+/// # Errors
+/// If there is no such directory and none can be created.
+pub fn default_path() -> Result<PathBuf, SeedFileError> {
+    let directory = config_directory()?.join(DIRECTORY_NAME);
+    create_directory(&directory)?;
+    Ok(directory.join(FILE_NAME))
+}
+
+fn read(path: &Path) -> Result<Option<(File, MasterSeed)>, SeedFileError> {
+    let failed = |source| io_error("read seed file", path, source);
+    // Looked at first, because opening a pipe would wait for its other end.
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            return Err(SeedFileError::NotAFile { path: path.to_owned() });
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    refuse_if_open_to_others(path, &found)?;
+    if found.len() != MASTER_SEED_LEN as u64 {
+        return Err(SeedFileError::WrongLength { path: path.to_owned(), len: found.len() });
+    }
+    let mut seed = MasterSeed::default();
+    file.read_exact(&mut *seed).map_err(failed)?;
+    Ok(Some((file, seed)))
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), SeedFileError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(SeedFileError::InUse { path: path.to_owned() }),
+        // A file system without locks still serves a node; two processes are then on their own.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+            tracing::warn!(path = %path.display(), "the file system does not lock the seed file");
+            Ok(())
+        }
+        Err(TryLockError::Error(source)) => Err(io_error("lock seed file", path, source)),
+    }
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    name.into()
+}
+
+fn write_temporary(path: &Path, seed: &MasterSeed) -> Result<File, SeedFileError> {
+    // Left behind by a process of the same number that was killed in between.
+    let _ = fs::remove_file(path);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let write = || {
+        let mut file = options.open(path)?;
+        file.write_all(&**seed)?;
+        file.sync_all()?;
+        Ok(file)
+    };
+    write().map_err(|source| io_error("write seed file", path, source))
+}
+
+/// Gives the finished file its name, unless that is taken. A hard link can not overwrite, a rename
+/// can; the rename is for file systems without links.
+fn publish(temporary: &Path, path: &Path) -> Result<(), SeedFileError> {
+    let exists = || SeedFileError::Exists { path: path.to_owned() };
+    let failed = |source| io_error("create seed file", path, source);
+    match fs::hard_link(temporary, path) {
+        Ok(()) => fs::remove_file(temporary).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
+        Err(_) if path.try_exists().map_err(failed)? => Err(exists()),
+        Err(_) => fs::rename(temporary, path).map_err(failed),
+    }
+}
+
+/// Makes the new name survive a power failure.
+fn sync_directory(directory: &Path) -> Result<(), SeedFileError> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    File::open(directory)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|source| io_error("sync directory", directory, source))
+}
+
+fn create_directory(directory: &Path) -> Result<(), SeedFileError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory).map_err(|source| io_error("create directory", directory, source))
+}
+
+#[cfg(unix)]
+fn refuse_if_open_to_others(path: &Path, found: &fs::Metadata) -> Result<(), SeedFileError> {
+    let mode = std::os::unix::fs::MetadataExt::mode(found) & 0o7777;
+    match mode & 0o077 {
+        0 => Ok(()),
+        _ => Err(SeedFileError::OpenToOthers { path: path.to_owned(), mode }),
+    }
+}
+
+/// Elsewhere the per-user directory is closed to others by the system.
+#[cfg(not(unix))]
+fn refuse_if_open_to_others(_path: &Path, _found: &fs::Metadata) -> Result<(), SeedFileError> {
+    Ok(())
+}
+
+#[cfg(all(unix, not(target_os = "macos")))]
+fn config_directory() -> Result<PathBuf, SeedFileError> {
+    match std::env::var_os("XDG_CONFIG_HOME").filter(|value| !value.is_empty()) {
+        Some(directory) if Path::new(&directory).is_absolute() => Ok(directory.into()),
+        Some(_) => Err(SeedFileError::NoDirectory("$XDG_CONFIG_HOME is not an absolute path")),
+        None => {
+            let home = std::env::var_os("HOME").filter(|value| !value.is_empty());
+            let home = home
+                .ok_or(SeedFileError::NoDirectory("neither $XDG_CONFIG_HOME nor $HOME is set"))?;
+            Ok(PathBuf::from(home).join(".config"))
+        }
+    }
+}
+
+#[cfg(target_os = "macos")]
+fn config_directory() -> Result<PathBuf, SeedFileError> {
+    let home = std::env::var_os("HOME").filter(|value| !value.is_empty());
+    let home = home.ok_or(SeedFileError::NoDirectory("$HOME is not set"))?;
+    Ok(PathBuf::from(home).join("Library").join("Application Support"))
+}
+
+#[cfg(windows)]
+fn config_directory() -> Result<PathBuf, SeedFileError> {
+    let directory = std::env::var_os("AppData").filter(|value| !value.is_empty());
+    Ok(directory.ok_or(SeedFileError::NoDirectory("%AppData% is not set"))?.into())
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> SeedFileError {
+    SeedFileError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests;

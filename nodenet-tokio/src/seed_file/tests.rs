@@ -1,0 +1,142 @@
+use std::fs;
+#[cfg(unix)]
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{MasterSeed, SeedFile, SeedFileError, create_directory, peek};
+
+/// A directory that goes away with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("nodenet-seed-file-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("node.seed")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn seed(byte: u8) -> MasterSeed {
+    MasterSeed::new([byte; 32])
+}
+
+#[cfg(unix)]
+/// Writes a file that only its owner may read, or everyone.
+fn write(path: &Path, bytes: &[u8], mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn what_was_created_is_read_back_under_the_same_identity() {
+    let scratch = Scratch::new();
+    assert!(SeedFile::open(&scratch.path()).unwrap().is_none());
+    assert!(peek(&scratch.path()).unwrap().is_none());
+    let id = SeedFile::create(&scratch.path(), seed(1)).unwrap().identity().id();
+    let again = SeedFile::open(&scratch.path()).unwrap().expect("it was created");
+    assert_eq!(again.identity().id(), id);
+    assert_eq!(fs::read(scratch.path()).unwrap(), [1; 32]);
+    assert_eq!(scratch.names(), ["node.seed"], "the temporary file is gone");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_file_is_for_its_owner_only() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new();
+    SeedFile::create(&scratch.path(), seed(1)).unwrap();
+    assert_eq!(fs::metadata(scratch.path()).unwrap().mode() & 0o7777, 0o600);
+    let inner = scratch.0.join("a").join("b");
+    create_directory(&inner).unwrap();
+    for directory in [&inner, &scratch.0.join("a")] {
+        assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o700);
+    }
+}
+
+#[test]
+fn an_existing_file_is_never_overwritten() {
+    let scratch = Scratch::new();
+    drop(SeedFile::create(&scratch.path(), seed(1)).unwrap());
+    let error = SeedFile::create(&scratch.path(), seed(2)).unwrap_err();
+    assert!(matches!(error, SeedFileError::Exists { .. }), "{error}");
+    assert_eq!(fs::read(scratch.path()).unwrap(), [1; 32]);
+    assert_eq!(scratch.names(), ["node.seed"]);
+}
+
+#[test]
+fn a_second_user_is_refused_until_the_first_is_done() {
+    let scratch = Scratch::new();
+    let first = SeedFile::create(&scratch.path(), seed(1)).unwrap();
+    let error = SeedFile::open(&scratch.path()).unwrap_err();
+    assert!(matches!(error, SeedFileError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("stop the other node"), "{error}");
+    assert_eq!(peek(&scratch.path()).unwrap().unwrap().id(), first.identity().id());
+    drop(first);
+    let second = SeedFile::open(&scratch.path()).unwrap().unwrap();
+    assert!(SeedFile::open(&scratch.path()).is_err(), "an opened file is locked as well");
+    drop(second);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_can_read_is_refused_with_the_remedy() {
+    let scratch = Scratch::new();
+    for mode in [0o644, 0o640, 0o602, 0o601] {
+        write(&scratch.path(), &[1; 32], mode);
+        let error = SeedFile::open(&scratch.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("mode {mode:04o}")), "{error}");
+        assert!(error.contains(&format!("chmod 600 {}", scratch.path().display())), "{error}");
+        assert!(peek(&scratch.path()).is_err());
+    }
+    write(&scratch.path(), &[1; 32], 0o400);
+    assert!(SeedFile::open(&scratch.path()).unwrap().is_some(), "read-only is fine");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_of_wrong_length_is_refused_and_left_alone() {
+    let scratch = Scratch::new();
+    for len in [0, 31, 33, 64] {
+        write(&scratch.path(), &vec![1; len], 0o600);
+        let error = SeedFile::open(&scratch.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("has {len} bytes, a seed has 32")), "{error}");
+        assert_eq!(fs::read(scratch.path()).unwrap().len(), len);
+    }
+}
+
+#[test]
+fn what_is_not_a_file_is_refused() {
+    let scratch = Scratch::new();
+    let error = SeedFile::open(&scratch.0).unwrap_err();
+    assert!(matches!(error, SeedFileError::NotAFile { .. }), "{error}");
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("missing").join("node.seed");
+    let error = SeedFile::create(&path, seed(1)).unwrap_err().to_string();
+    assert!(error.contains("write seed file"), "{error}");
+    assert!(error.contains(path.parent().unwrap().to_str().unwrap()), "{error}");
+}
