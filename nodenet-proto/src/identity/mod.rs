@@ -1,4 +1,11 @@
-//! Keys of a node, derived from one master seed (spec 10 §3), and Ed25519 acceptance (spec 10 §4).
+//! Keys of a node, derived from one master seed (spec 10 §3), and which signatures and agreements
+//! count (spec 10 §4).
+//!
+//! Responsible for: the one derivation, and the acceptance rules that all nodes of a network share.
+//! Never: stores a seed or draws one; see [`crate::pow`] for the search.
+//!
+//! An [`Identity`] is made once from the stored seed and lives as long as the node. Its keys can not be
+//! replaced one by one: all of them follow from the seed.
 
 use core::fmt;
 
@@ -11,6 +18,9 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use crate::NodeId;
+
+#[cfg(test)]
+mod tests;
 
 /// Bytes of the master seed (spec 10 §10).
 pub const MASTER_SEED_LEN: usize = 32;
@@ -87,23 +97,13 @@ pub fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     })
 }
 
+/// The Ed25519 seed of a master seed: all that an identifier depends on.
+pub(crate) fn signing_seed(seed: &[u8; MASTER_SEED_LEN]) -> Zeroizing<[u8; 32]> {
+    expand(&Hkdf::new(None, seed), SIGNING_LABEL)
+}
+
 fn expand(derivation: &Hkdf<Sha256>, label: &[u8]) -> Zeroizing<[u8; 32]> {
     let mut out = Zeroizing::new([0; 32]);
     derivation.expand(label, &mut *out).expect("32 bytes are within HKDF's limit");
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Identity;
-
-    #[test]
-    fn the_checking_value_of_the_spec_holds() {
-        let seed = core::array::from_fn(|i| i as u8 + 1);
-        let id = Identity::from_master_seed(&seed).id();
-        assert_eq!(
-            id.to_string(),
-            "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5"
-        );
-    }
 }
