@@ -43,3 +43,41 @@ impl Signer for CertificateKey {
         SignatureScheme::ED25519
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::SignatureScheme::{ECDSA_NISTP256_SHA256, ED25519};
+
+    use super::certified_key;
+    use crate::env::Seed;
+    use crate::identity::{self, Identity};
+    use crate::quic::tls::certificate::Certificate;
+
+    #[test]
+    fn each_seed_has_a_key_of_its_own_for_which_the_identity_vouches() {
+        let identity = Identity::from_master_seed(&[1; 32]);
+        let keys = [1, 2].map(|seed| {
+            let certified_key = certified_key(&identity, &Seed::from_u64(seed));
+            let certificate = Certificate::parse(&certified_key.cert[0]).unwrap();
+            assert_eq!(certificate.verify(), Ok(*identity.public_key()));
+            certificate.public_key_der().to_vec()
+        });
+        assert_ne!(keys[0], keys[1]);
+        assert!(keys.iter().all(|key| !key.ends_with(identity.public_key())));
+    }
+
+    #[test]
+    fn the_key_signs_with_ed25519_or_not_at_all() {
+        let identity = Identity::from_master_seed(&[1; 32]);
+        let certified_key = certified_key(&identity, &Seed::from_u64(1));
+        let key = &certified_key.key;
+        assert!(key.choose_scheme(&[ECDSA_NISTP256_SHA256]).is_none());
+        let signer = key.choose_scheme(&[ECDSA_NISTP256_SHA256, ED25519]).unwrap();
+        assert_eq!(signer.scheme(), ED25519);
+
+        let certificate = Certificate::parse(&certified_key.cert[0]).unwrap();
+        let public = certificate.public_key_der().last_chunk().unwrap();
+        let signature = signer.sign(b"message").unwrap().try_into().unwrap();
+        assert!(identity::verify(public, b"message", &signature));
+    }
+}

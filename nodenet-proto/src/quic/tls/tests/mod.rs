@@ -1,18 +1,22 @@
 //! Handshakes between bare endpoints with these settings. Close codes are those observed on the
-//! reference (spec 40 §14), unless a comment says otherwise.
+//! reference (spec 40 §14), but for a chain that does not parse: it answers 0x132, decode_error.
 
 mod pair;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use hex_literal::hex;
 use pair::{Pair, Peer, identity};
 use quinn_proto::crypto::rustls::HandshakeData;
-use rustls::SignatureScheme;
-use rustls::client::ResolvesClientCert;
+use rustls::client::{
+    ClientSessionStore, ResolvesClientCert, Resumption, Tls12ClientSessionValue,
+    Tls13ClientSessionValue,
+};
 use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::{NamedGroup, SignatureScheme};
 
 use super::vectors::{Case, P256_KEY, case, cases};
 use super::verifier::IdentityVerifier;
@@ -82,6 +86,20 @@ fn a_name_is_an_ip_literal_that_tls_takes() {
 }
 
 #[test]
+fn a_listener_issues_no_ticket_even_to_who_would_resume() {
+    let (mut config, seed) = (client_config(1), Seed::from_u64(1));
+    let tickets = Arc::new(Tickets::default());
+    config.resumption = Resumption::store(tickets.clone());
+    let mut tls = Tls::new(&identity(1), &seed);
+    tls.client = Arc::new(config.try_into().unwrap());
+
+    let pair = Pair::new(Peer::with_tls(1, &seed, tls), node(2)).run();
+    assert!(pair.dialer.connected && pair.acceptor.connected);
+    assert!(tickets.asked.load(Relaxed), "the store is in use");
+    assert!(!tickets.issued.load(Relaxed));
+}
+
+#[test]
 fn the_same_seeds_send_the_same_bytes_and_others_do_not() {
     let trace = |dialer, acceptor, retry| {
         let mut pair = Pair::new(node(dialer), node(acceptor));
@@ -144,12 +162,7 @@ fn a_copied_certificate_without_its_key_is_refused() {
 
 #[test]
 fn a_dialer_without_a_certificate_is_refused() {
-    let seed = Seed::from_u64(1);
-    let provider = provider::provider();
-    let verifier = IdentityVerifier::new(provider.signature_verification_algorithms);
-    let certificate = SingleCertAndKey::from(signing::certified_key(&identity(1), &seed));
-    let mut config =
-        super::client(&provider, &Arc::new(verifier), &Arc::new(certificate), &[ALPN_OVERLAY]);
+    let (mut config, seed) = (client_config(1), Seed::from_u64(1));
     config.client_auth_cert_resolver = Arc::new(NoCertificate);
     let mut tls = Tls::new(&identity(1), &seed);
     tls.client = Arc::new(config.try_into().unwrap());
@@ -206,6 +219,15 @@ fn node(number: u8) -> Peer {
     Peer::with_tls(number, &seed, Tls::new(&identity(number), &seed))
 }
 
+/// The dialing side of an ordinary node, to be changed.
+fn client_config(number: u8) -> rustls::ClientConfig {
+    let provider = provider::provider();
+    let verifier = IdentityVerifier::new(provider.signature_verification_algorithms);
+    let certified_key = signing::certified_key(&identity(number), &Seed::from_u64(number.into()));
+    let certificate = SingleCertAndKey::from(certified_key);
+    super::client(&provider, &Arc::new(verifier), &Arc::new(certificate), &[ALPN_OVERLAY])
+}
+
 /// A node that presents this chain and signs with this key.
 fn foreign(chain: &[Vec<u8>], key: Arc<dyn SigningKey>) -> Peer {
     let seed = Seed::from_u64(9);
@@ -238,5 +260,37 @@ impl ResolvesClientCert for NoCertificate {
 
     fn has_certs(&self) -> bool {
         false
+    }
+}
+
+/// Notes what becomes of resumption.
+#[derive(Debug, Default)]
+struct Tickets {
+    asked: AtomicBool,
+    issued: AtomicBool,
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, _: Tls13ClientSessionValue) {
+        self.issued.store(true, Relaxed);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.asked.store(true, Relaxed);
+        None
     }
 }
