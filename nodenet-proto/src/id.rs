@@ -92,7 +92,7 @@ impl FromStr for NodeId {
     /// Reads exactly 64 hexadecimal digits of either case. A text that is both not hexadecimal and of
     /// the wrong length is [`ParseNodeIdError::BadHex`] (spec 10 §2).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() % 2 != 0 || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
+        if !text.len().is_multiple_of(2) || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
             return Err(ParseNodeIdError::BadHex);
         }
         if text.len() != NODE_ID_LEN * 2 {

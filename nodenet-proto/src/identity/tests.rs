@@ -137,8 +137,10 @@ fn both_ends_agree_on_one_secret() {
     }
 }
 
-/// What the holder of the seed 00 01 .. 1f agrees on with unusual keys.
-const UNUSUAL_PEERS: &[(&str, [u8; 32], Option<[u8; 32]>)] = &[
+/// A name, a peer's key, and what the holder of the seed 00 01 .. 1f agrees on with that peer.
+type UnusualPeer = (&'static str, [u8; 32], Option<[u8; 32]>);
+
+const UNUSUAL_PEERS: &[UnusualPeer] = &[
     (
         "low_order_zero",
         hex!("0000000000000000000000000000000000000000000000000000000000000000"),
