@@ -3,7 +3,7 @@
 //! One task drives one node. [`Node`] is the handle an application holds: it asks the task and awaits
 //! the answer. All queues between the two are bounded, and all futures can be dropped at any time.
 //!
-//! [`seed_file`] keeps an identity between runs.
+//! [`mint`] finds an identity with proof of work on all cores, [`seed_file`] keeps it between runs.
 //!
 //! This crate reads clocks, opens sockets and resolves names, so that the protocol does not have to.
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ mod driver;
 mod error;
 mod events;
 mod interfaces;
+pub mod mint;
 mod node;
 pub mod seed_file;
 mod socket;
