@@ -8,6 +8,8 @@
 pub mod drive;
 pub mod engine;
 pub mod env;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod id;
 pub mod identity;
 pub mod node;

@@ -9,9 +9,9 @@
 
 use core::fmt::Debug;
 
-use super::fuzz_entry::check_decoder;
 use super::{Decode, Encode};
 use crate::env::{Random, Seed};
+use crate::fuzzing::{check_decoder, keep_seed};
 
 /// What a message does with bytes after its end.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +46,7 @@ macro_rules! six_tests {
             #[test]
             fn known_answers() {
                 generic::known_answers(&known());
+                generic::keep_seeds(module_path!(), &known());
             }
 
             #[test]
@@ -81,6 +82,16 @@ pub(crate) fn known_answers<T: Message>(known: &[Known<T>]) {
     for (bytes, value) in known {
         assert_eq!(value.to_bytes(), bytes, "encoding of {value:?}");
         assert_eq!(T::decode_exact(bytes).as_ref(), Ok(value), "decoding");
+    }
+}
+
+/// Offers the encodings to the fuzz target of their family, which is the module `wire::<family>`.
+pub(crate) fn keep_seeds<T>(module: &str, known: &[Known<T>]) {
+    let (_, path) = module.split_once("::wire::").expect("messages are tested inside of `wire`");
+    let (family, _) = path.split_once("::").expect("a family has a module of its own");
+    let (_, message) = path.rsplit_once("::").expect("a message has a module of its own");
+    for (index, (bytes, _)) in known.iter().enumerate() {
+        keep_seed(family, &format!("{message}-{index}"), bytes);
     }
 }
 

@@ -11,8 +11,6 @@ pub mod control;
 pub mod endpoint;
 pub mod envelope;
 pub mod frame;
-#[doc(hidden)]
-pub mod fuzz_entry;
 #[cfg(test)]
 mod generic_tests;
 pub mod media;

@@ -33,6 +33,7 @@ use bytes::BufMut;
 use super::addr::{Addr, AddrList};
 use super::codec::{Decode, DecodeError, Encode, Reader};
 use super::endpoint::is_plausible_reflexive;
+use super::frame::{FrameType, Message};
 use crate::NodeId;
 
 /// Bytes of the nonces in these messages (spec 50 §2.1, §3.1).
@@ -55,14 +56,17 @@ pub fn punch_target(addr: &Addr) -> Option<SocketAddr> {
     (is_plausible_reflexive(target.ip()) && target.port() != 0).then_some(target)
 }
 
-/// "Punch towards me", and the answer "so do you": the layout of Connect and of ConnectAck. The
-/// envelope around it says which, and who speaks.
+/// "Punch towards me: I am here." The envelope around it says who speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
-    /// Ties the answer to the question.
+    /// Comes back in the [`ConnectAck`].
     pub nonce: [u8; NAT_NONCE_LEN],
-    /// Where its sender can be reached, best first. May be empty.
+    /// Where the initiator can be reached, best first. May be empty.
     pub addrs: AddrList,
+}
+
+impl Message for Connect {
+    const FRAME_TYPE: FrameType = FrameType::Connect;
 }
 
 impl Encode for Connect {
@@ -82,6 +86,36 @@ impl Decode<'_> for Connect {
     }
 }
 
+/// "I do, and I am here."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectAck {
+    /// Of the [`Connect`].
+    pub nonce: [u8; NAT_NONCE_LEN],
+    /// Where the answering node can be reached, best first. May be empty.
+    pub addrs: AddrList,
+}
+
+impl Message for ConnectAck {
+    const FRAME_TYPE: FrameType = FrameType::ConnectAck;
+}
+
+impl Encode for ConnectAck {
+    fn encoded_len(&self) -> usize {
+        NAT_NONCE_LEN + self.addrs.encoded_len()
+    }
+
+    fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(&self.nonce);
+        self.addrs.encode(out);
+    }
+}
+
+impl Decode<'_> for ConnectAck {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { nonce: reader.array()?, addrs: AddrList::decode(reader)? })
+    }
+}
+
 /// "Relay me to `target`."
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayRequest {
@@ -89,6 +123,10 @@ pub struct RelayRequest {
     pub nonce: [u8; NAT_NONCE_LEN],
     /// Whom the requester wants to reach.
     pub target: NodeId,
+}
+
+impl Message for RelayRequest {
+    const FRAME_TYPE: FrameType = FrameType::RelayRequest;
 }
 
 impl Encode for RelayRequest {
@@ -117,6 +155,10 @@ pub struct RelayGrant {
     pub addr: Addr,
 }
 
+impl Message for RelayGrant {
+    const FRAME_TYPE: FrameType = FrameType::RelayGrant;
+}
+
 impl Encode for RelayGrant {
     fn encoded_len(&self) -> usize {
         NAT_NONCE_LEN + self.addr.encoded_len()
@@ -139,6 +181,10 @@ impl Decode<'_> for RelayGrant {
 pub struct RelayBind {
     /// The target's side of the splice.
     pub addr: Addr,
+}
+
+impl Message for RelayBind {
+    const FRAME_TYPE: FrameType = FrameType::RelayBind;
 }
 
 impl Encode for RelayBind {

@@ -28,6 +28,7 @@ use bytes::BufMut;
 
 use super::addr::AddrList;
 use super::codec::{Decode, DecodeError, Encode, Reader};
+use super::frame::{FrameType, Message};
 use crate::NodeId;
 use crate::env::Crypto;
 use crate::identity::Identity;
@@ -83,6 +84,10 @@ impl Hello {
             &self.nonce,
         )
     }
+}
+
+impl Message for Hello {
+    const FRAME_TYPE: FrameType = FrameType::Hello;
 }
 
 impl Encode for Hello {
@@ -182,6 +187,10 @@ impl Reply {
     fn signed_message(&self) -> Vec<u8> {
         signed_message(REPLY_DOMAIN, &self.key, &self.exchange_key, &self.addrs, &self.nonce)
     }
+}
+
+impl Message for Reply {
+    const FRAME_TYPE: FrameType = FrameType::Reply;
 }
 
 impl Encode for Reply {

@@ -154,6 +154,12 @@ pub struct SealedBox {
 }
 
 impl SealedBox {
+    /// Signs it as `sender`, for the holder of the X25519 key `recipient`.
+    pub(crate) fn sign(&mut self, sender: &Identity, recipient: &[u8; 32]) {
+        self.sender_key = *sender.public_key();
+        self.signature = sender.sign(&self.signed_message(recipient));
+    }
+
     fn signed_message(&self, recipient: &[u8; 32]) -> Vec<u8> {
         [
             SIGNATURE_DOMAIN,
@@ -214,12 +220,12 @@ fn seal_with(
         .expect("ChaCha20-Poly1305 takes up to 256 GiB at once");
     let mut sealed = SealedBox {
         ephemeral_key: PublicKey::from(ephemeral).to_bytes(),
-        sender_key: *sender.public_key(),
+        sender_key: [0; 32],
         time: now,
         ciphertext,
         signature: [0; 64],
     };
-    sealed.signature = sender.sign(&sealed.signed_message(recipient));
+    sealed.sign(sender, recipient);
     Ok(sealed.to_bytes())
 }
 

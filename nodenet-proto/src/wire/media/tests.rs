@@ -4,6 +4,7 @@ use hex_literal::hex;
 
 use super::*;
 use crate::env::Seed;
+use crate::fuzzing::keep_seed;
 
 fn frame(channel: u8, payload: &[u8]) -> MediaFrame {
     let channel = Channel::new(channel).expect("an application's channel");
@@ -22,7 +23,8 @@ fn known() -> Vec<(Vec<u8>, MediaFrame)> {
 
 #[test]
 fn known_answers_and_round_trip() {
-    for (bytes, value) in known() {
+    for (index, (bytes, value)) in known().into_iter().enumerate() {
+        keep_seed("media", &index.to_string(), &bytes);
         assert_eq!(value.to_bytes(), bytes);
         assert_eq!(value.encoded_len(), bytes.len());
         assert_eq!(MediaFrame::from_datagram(bytes.clone().into()).as_ref(), Ok(&value));

@@ -21,7 +21,7 @@ fn grant(addr: Addr) -> RelayGrant {
     RelayGrant { nonce: NONCE, addr }
 }
 
-six_tests!(connect_payload: Connect, trailing = Ignored, known = [
+six_tests!(connect_itself: Connect, trailing = Ignored, known = [
     (hex!("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 00"), connect(&[])),
     (
         hex!("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 01 0471756963103230332e302e3131332e373a34323432"),
@@ -37,6 +37,11 @@ six_tests!(connect_payload: Connect, trailing = Ignored, known = [
         connect(&["192.168.1.10:4242", "203.0.113.7:4242", "[2001:db8::1]:4242"])
     ),
 ]);
+
+six_tests!(connect_ack: ConnectAck, trailing = Ignored, known = [(
+    hex!("a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 01 0471756963103230332e302e3131332e373a34323432"),
+    ConnectAck { nonce: NONCE, addrs: connect(&["203.0.113.7:4242"]).addrs }
+)]);
 
 six_tests!(relay_request: RelayRequest, trailing = Ignored, known = [(
     hex!(
@@ -69,6 +74,19 @@ six_tests!(relay_bind: RelayBind, trailing = Ignored, known = [
     ),
     (hex!("0000"), RelayBind { addr: Addr::default() }),
 ]);
+
+#[test]
+fn relay_messages_are_framed_as_elsewhere() {
+    let request = RelayRequest { nonce: NONCE, target: TARGET };
+    assert_eq!(request.to_frame().to_bytes()[..3], hex!("010c30"));
+    let grant = grant(quic("203.0.113.7:4242"));
+    assert_eq!(grant.to_frame().to_bytes()[..3], hex!("010d26"));
+    let bind = RelayBind { addr: quic("[2001:db8::1]:4242") };
+    assert_eq!(
+        bind.to_frame().to_bytes(),
+        hex!("010e18 0471756963125b323030313a6462383a3a315d3a34323432")[..]
+    );
+}
 
 #[test]
 fn malformed_connects_are_told_apart() {

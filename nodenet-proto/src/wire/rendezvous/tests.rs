@@ -1,11 +1,12 @@
 //! Known answers were made with another implementation of the protocol.
 
+use bytes::Bytes;
 use hex_literal::hex;
 
 use super::*;
-use crate::env::Ed25519Crypto;
-use crate::wire::Addr;
+use crate::env::{Ed25519Crypto, UnixNanos};
 use crate::wire::generic_tests::six_tests;
+use crate::wire::{Addr, Envelope, Signer};
 
 const NONCE: [u8; 16] = hex!("101112131415161718191a1b1c1d1e1f");
 const CRYPTO: Ed25519Crypto = Ed25519Crypto;
@@ -53,7 +54,7 @@ fn reply(addrs: AddrList) -> Reply {
     Reply::sign(&CRYPTO, &responder(), addrs, NONCE)
 }
 
-six_tests!(hello_payload: Hello, trailing = Refused, known = [
+six_tests!(hello_itself: Hello, trailing = Refused, known = [
     (HELLO, hello(two_addrs())),
     (
         hex!(
@@ -67,7 +68,7 @@ six_tests!(hello_payload: Hello, trailing = Refused, known = [
     ),
 ]);
 
-six_tests!(reply_payload: Reply, trailing = Refused, known = [
+six_tests!(reply_itself: Reply, trailing = Refused, known = [
     (REPLY, reply(two_addrs())),
     (
         hex!(
@@ -142,6 +143,39 @@ fn signatures_over_other_address_lists_are_as_elsewhere() {
         )
     );
     assert_eq!(sixteen_reply.encoded_len(), 407);
+}
+
+/// As they cross an edge, signed once more by their envelopes.
+#[test]
+fn both_are_routed_as_elsewhere() {
+    let routed = |from: &Identity, to: &Identity, frame_type, payload: Bytes| {
+        let signer = Signer { identity: from, crypto: &CRYPTO };
+        let sent = UnixNanos(1_700_000_000_000_000_000);
+        let envelope = Envelope::sign(signer, frame_type, to.id(), sent, payload);
+        let frame = envelope.expect("a small payload").to_frame(frame_type).to_bytes();
+        let (front, signature) = frame.split_at(frame.len() - 64);
+        (front[..4].to_vec(), signature.to_vec())
+    };
+    let (front, signature) =
+        routed(&requester(), &responder(), FrameType::Hello, hello(two_addrs()).to_bytes());
+    assert_eq!(front, hex!("01089b02"));
+    assert_eq!(
+        signature,
+        hex!(
+            "70c314571238fc14593f274057138350741bd288201a5d1d954150273de9dc47"
+            "2743c01f7c4b4908dcaa2bf99ca0de722f0607c107939963a4c5ec71736edc0c"
+        )
+    );
+    let (front, signature) =
+        routed(&responder(), &requester(), FrameType::Reply, reply(two_addrs()).to_bytes());
+    assert_eq!(front, hex!("0109bb02"));
+    assert_eq!(
+        signature,
+        hex!(
+            "1e771b8dacfaf7d9deb1fee946dbd5e092d80b9c137701d86224f887c40a1cb0"
+            "6a19de85f69e4acb1e66cf32d8c044c6c28cf9c480ebec01e73c0613db770404"
+        )
+    );
 }
 
 #[test]

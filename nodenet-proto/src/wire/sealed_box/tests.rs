@@ -48,7 +48,7 @@ fn open_in_time(bytes: &[u8]) -> Result<Opened, OpenError> {
 fn signed_again(change: impl FnOnce(&mut SealedBox)) -> Bytes {
     let mut sealed = SealedBox::decode_exact(&BOX).expect("well formed");
     change(&mut sealed);
-    sealed.signature = sender().sign(&sealed.signed_message(recipient().exchange_key()));
+    sealed.sign(&sender(), recipient().exchange_key());
     sealed.to_bytes()
 }
 
@@ -283,9 +283,8 @@ fn a_ciphertext_shorter_than_its_tag_does_not_decrypt() {
 fn whoever_sees_a_box_can_sign_it_as_its_own() {
     let thief = Identity::from_master_seed(&[3; 32]);
     let mut sealed = SealedBox::decode_exact(&BOX).expect("well formed");
-    sealed.sender_key = *thief.public_key();
     sealed.time.0 += HOUR.as_nanos() as i64 / 2;
-    sealed.signature = thief.sign(&sealed.signed_message(recipient().exchange_key()));
+    sealed.sign(&thief, recipient().exchange_key());
     let opened = open_at(&sealed.to_bytes(), SEALED_AT.0 + 1).expect("as good as the original");
     assert_eq!((opened.sender, &opened.plaintext[..]), (thief.id(), &b"coordinates"[..]));
 }

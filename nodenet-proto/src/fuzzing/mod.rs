@@ -1,0 +1,54 @@
+//! The bodies of the fuzz targets.
+//!
+//! Not part of the public API. They stand here, and not with the targets, so that the committed corpora
+//! run through the very same code as ordinary tests. A body takes any bytes and panics if something
+//! breaks a promise; whatever a peer can send must get through.
+
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use wire::{
+    addr, certificate, contact, control, envelope, frame, media, nat, rendezvous, sealed_box, text,
+};
+
+#[cfg(test)]
+pub(crate) use wire::check_decoder;
+
+/// A fuzz target: its name, which is also the name of its corpus, and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every fuzz target.
+pub const TARGETS: &[Target] = &[
+    ("addr", addr),
+    ("certificate", certificate),
+    ("contact", contact),
+    ("control", control),
+    ("envelope", envelope),
+    ("frame", frame),
+    ("media", media),
+    ("nat", nat),
+    ("rendezvous", rendezvous),
+    ("sealed_box", sealed_box),
+    ("text", text),
+];
+
+/// Writes a seed into the corpus of `target` if the environment asks for it. Tests offer what they know
+/// to be good; `NODENET_WRITE_CORPORA=1 cargo test -p nodenet-proto` refreshes the committed files.
+///
+/// # Panics
+/// If there is no such target, or the file can not be written.
+#[cfg(test)]
+pub(crate) fn keep_seed(target: &str, name: &str, bytes: &[u8]) {
+    /// Larger ones teach a fuzzer nothing and weigh on the repository.
+    const SEED_LEN_MAX: usize = 2_048;
+
+    assert!(TARGETS.iter().any(|(known, _)| *known == target), "no fuzz target {target}");
+    if bytes.len() > SEED_LEN_MAX || std::env::var_os("NODENET_WRITE_CORPORA").is_none() {
+        return;
+    }
+    let corpus =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    std::fs::create_dir_all(&corpus).expect("the corpus can be made");
+    std::fs::write(corpus.join(name), bytes).expect("the seed can be written");
+}

@@ -1,0 +1,93 @@
+//! Seeds for the targets whose families have no known answers of their own to offer, and a first check
+//! of every body.
+
+use bytes::Bytes;
+
+use super::{TARGETS, keep_seed};
+use crate::NodeId;
+use crate::env::{Ed25519Crypto, Seed, UnixNanos};
+use crate::identity::Identity;
+use crate::wire::frame::{Message, app_frame};
+use crate::wire::{
+    Addr, AvoidSet, Contact, Encode, Envelope, FrameType, Leave, Lookup, Neighbors, Ping, Pong,
+    Siblings, Signer,
+};
+
+fn offer(target: &str, name: &str, bytes: &[u8]) {
+    keep_seed(target, name, bytes);
+    let (_, body) = TARGETS.iter().find(|(known, _)| *known == target).expect("a target");
+    body(bytes);
+}
+
+#[test]
+fn frames_of_every_kind() {
+    let pong = Pong { observed: Addr::new(b"quic", b"203.0.113.7:4242") };
+    offer("frame", "ping", &Ping.to_frame().to_bytes());
+    offer("frame", "pong", &pong.to_frame().to_bytes());
+    offer("frame", "siblings", &Siblings { nonce: [7; 8] }.to_frame().to_bytes());
+    offer("frame", "leave", &Leave.to_frame().to_bytes());
+    let app = app_frame(Bytes::from_static(b"hi")).expect("a small payload");
+    offer("frame", "app", &app.to_bytes());
+
+    let identity = Identity::from_master_seed(&[1; 32]);
+    let signer = Signer { identity: &identity, crypto: &Ed25519Crypto };
+    let target = NodeId::from_bytes([0x33; 32]);
+    for (avoided, frame_type) in
+        [FrameType::Route, FrameType::Hello, FrameType::Connect].into_iter().enumerate()
+    {
+        let avoid: AvoidSet =
+            (0..avoided).map(|byte| NodeId::from_bytes([byte as u8; 32])).collect();
+        let payload = Bytes::from_static(b"hello");
+        let envelope = Envelope::sign(signer, frame_type, target, UnixNanos(1), payload)
+            .expect("a small payload")
+            .avoiding(avoid);
+        let name = format!("{frame_type:?}").to_lowercase();
+        offer("envelope", &name, &envelope.to_bytes());
+        offer("frame", &name, &envelope.to_frame(frame_type).to_bytes());
+    }
+}
+
+#[test]
+fn what_overlay_nodes_say() {
+    let contact = Contact {
+        key: Some([2; 32]),
+        addrs: vec![Addr::new(b"quic", b"[2001:db8::1]:4242"), Addr::default()],
+        ..Contact::new(NodeId::from_bytes([1; 32]))
+    };
+    let neighbors = Neighbors::new([7; 8], [contact, Contact::new(NodeId::from_bytes([3; 32]))]);
+    offer("contact", "two", &neighbors.contacts.to_bytes());
+    offer("control", "neighbors", &neighbors.to_bytes());
+    offer("control", "lookup", &Lookup { nonce: [7; 8] }.to_bytes());
+}
+
+#[test]
+fn what_people_write() {
+    let texts = [
+        "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5",
+        "45CD1496465D1E9E045A991D920EC5054C312F077765113C936B4D5C6D1E6AD5",
+        "203.0.113.7:443",
+        "[2001:db8::1]:443",
+        "[::ffff:203.0.113.7]:443",
+        "[fe80::1%3]:9",
+        "[fe80::1%eth0]:4242",
+        "127.0.0.1:0",
+        "bootstrap.example:4242",
+        "[::1]",
+    ];
+    for (index, text) in texts.iter().enumerate() {
+        offer("text", &index.to_string(), text.as_bytes());
+    }
+}
+
+/// A little of what a fuzzer does, for every body, in every run of the tests.
+#[test]
+fn random_bytes_get_through_every_target() {
+    let mut rng = Seed::from_u64(0).stream("fuzzing");
+    for (_, body) in TARGETS {
+        for _ in 0..200 {
+            let mut input = vec![0; rng.below(300) as usize];
+            rng.fill(&mut input);
+            body(&input);
+        }
+    }
+}
