@@ -1,0 +1,116 @@
+//! Fates and fingerprints: two small hashes that are the same on every platform.
+//!
+//! Neither resists an adversary; both only have to scatter.
+
+use crate::time::Moment;
+
+/// Odd constants with no pattern: the first 64 bits of the fractional parts of √2, √3 and √5.
+const K: [u64; 3] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b];
+
+/// The fate of one thing: sixty-four bits that depend on nothing but these three numbers. Removing one
+/// event from a run does not roll the dice of another anew.
+pub fn fate(seed: u64, link: u64, ordinal: u64) -> u64 {
+    let mixed = fold(seed ^ K[0], link ^ K[1]);
+    fold(mixed ^ ordinal, K[2] ^ link.rotate_left(32))
+}
+
+/// Whether a thing with this fate is one of `share` (0 to 1) that are hit.
+pub fn hit(fate: u64, share: f64) -> bool {
+    // Multiplying by a power of two is exact, so this compares alike everywhere.
+    ((fate >> 11) as f64) < share * (1_u64 << 53) as f64
+}
+
+/// A number in `0..bound` drawn by `fate`.
+pub fn below(fate: u64, bound: u64) -> u64 {
+    ((u128::from(fate) * u128::from(bound)) >> 64) as u64
+}
+
+/// A fingerprint of everything that happened in a run: equal runs, equal fingerprints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceHash {
+    state: u64,
+    events: u64,
+}
+
+impl Default for TraceHash {
+    fn default() -> Self {
+        Self { state: K[2], events: 0 }
+    }
+}
+
+impl TraceHash {
+    /// Takes in one event: when, at which host, of which kind.
+    pub fn event(&mut self, at: Moment, host: u32, kind: u8) {
+        self.events += 1;
+        self.number(at.as_nanos());
+        self.number(u64::from(host) << 8 | u64::from(kind));
+    }
+
+    /// Takes in a number that belongs to the last event.
+    pub fn number(&mut self, number: u64) {
+        self.state = fold(self.state ^ number, K[0]);
+    }
+
+    /// Takes in bytes that belong to the last event.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        let mut words = bytes.chunks_exact(8);
+        for word in &mut words {
+            self.number(u64::from_le_bytes(word.try_into().expect("eight bytes make a word")));
+        }
+        let mut last = [0; 8];
+        last[..words.remainder().len()].copy_from_slice(words.remainder());
+        self.number(u64::from_le_bytes(last) ^ (bytes.len() as u64).rotate_right(8));
+    }
+
+    /// Events taken in.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The fingerprint so far.
+    pub fn value(&self) -> u64 {
+        fold(self.state ^ self.events, K[1])
+    }
+}
+
+/// Multiplies to 128 bits and folds the halves together.
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    // Without the sum a zero factor would swallow the other one.
+    (product as u64 ^ (product >> 64) as u64).wrapping_add(a ^ b.rotate_left(17))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TraceHash, below, fate, hit};
+    use crate::time::Moment;
+
+    #[test]
+    fn fates_are_uniform_enough_and_depend_on_every_part() {
+        for share in [0.0, 0.01, 0.3, 1.0] {
+            let hits = (0..100_000).filter(|&i| hit(fate(7, i / 100, i % 100), share)).count();
+            let expected = (share * 100_000.0) as usize;
+            assert!(hits.abs_diff(expected) <= 500, "{hits} of 100,000 for {share}");
+        }
+        assert_ne!(fate(1, 2, 3), fate(2, 1, 3));
+        assert_ne!(fate(1, 2, 3), fate(1, 3, 2));
+        assert_eq!(below(u64::MAX, 10), 9);
+        assert_eq!(below(0, 10), 0);
+    }
+
+    #[test]
+    fn a_trace_depends_on_order_length_and_content() {
+        let of = |parts: &[&[u8]]| {
+            let mut hash = TraceHash::default();
+            hash.event(Moment::from_secs(1), 2, 3);
+            parts.iter().for_each(|part| hash.bytes(part));
+            hash.value()
+        };
+        let all =
+            [of(&[]), of(&[b""]), of(&[b"\0"]), of(&[b"ab"]), of(&[b"a", b"b"]), of(&[b"ba"])];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|other| other != one));
+        }
+        assert_eq!(of(&[b"ab"]), of(&[b"ab"]));
+    }
+}

@@ -1,0 +1,204 @@
+//! Dialing: who can reach whom, how long it takes, what the dialer is told.
+//!
+//! A handshake takes three flights; after one and a half round trips both ends are up. A dial that
+//! reaches nobody fails when the handshake bound or its own deadline passes, whichever is first.
+//!
+//! # Who can be dialed
+//! Two hosts can have a conn at all if one of them is public or both NATs are easy. A public host can
+//! be dialed by anyone. A host behind a NAT is never dialed cold: a dial to it succeeds only
+//! - back to it, within two minutes after it dialed the dialer, or while the two share a conn (its
+//!   NAT lets that peer in), or
+//! - punched, if the two have a conn to a common third host that is up, which would pass the punch
+//!   request on.
+
+use std::time::Duration;
+
+use nodenet_proto::NodeId;
+use nodenet_proto::transport::{Command, DialError, DialId};
+
+use super::conn::{EndRef, EndState};
+use super::host::{Host, Nat};
+use super::net::{Happening, Net, lost_in_a_row};
+use crate::hash;
+use crate::space;
+use crate::time::{Moment, nanos};
+
+/// Without a packet for so long a handshake is given up (spec 40 §4.2).
+const NO_PACKET_MAX: Duration = Duration::from_secs(10);
+/// First probe timeout, while no round trip is known (RFC 9002 §6.2.2: 3 × 333 ms).
+const PROBE_TIMEOUT: Duration = Duration::from_millis(999);
+
+/// A dial under way.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    serial: u32,
+    pub(crate) host: Host,
+    pub(crate) id: DialId,
+    expected: NodeId,
+    target: Option<Host>,
+    started: Moment,
+}
+
+/// What happens to a dial next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DialStep {
+    /// The first flight arrives.
+    Knock,
+    /// Both ends are up.
+    Up,
+    /// It comes to nothing.
+    Fail(DialError),
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DialOutcome {
+    /// Nothing that anyone hears of.
+    Nothing,
+    /// A conn is up; this is the dialer's end.
+    Up(DialId, EndRef),
+    /// The dialer is to hear of the failure.
+    Failed(Host, DialId, DialError),
+}
+
+impl Net {
+    /// Carries out a dial that `host` asked for.
+    pub(crate) fn dial(&mut self, host: Host, command: &Command, deadline: Moment) {
+        let &Command::Dial { dial: id, expected, remote, .. } = command else { return };
+        self.dial_serial = self.dial_serial.wrapping_add(1);
+        let serial = self.dial_serial;
+        let target = self.at_addr(&remote).filter(|&target| target != host);
+        let started = self.now;
+        let dial = Dial { serial, host, id, expected, target, started };
+        let dial = self.dials.insert(dial) as u32;
+        self.dial_names.insert((host, id), dial);
+        let mut schedule = |at, step| self.queue.push(at, Happening::Dial { dial, serial, step });
+        if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
+            schedule(started, DialStep::Fail(DialError::BadAddress));
+            return;
+        }
+        let given_up = started + NO_PACKET_MAX;
+        if deadline < given_up {
+            schedule(deadline.max(started), DialStep::Fail(DialError::TimedOut));
+        } else {
+            schedule(given_up, DialStep::Fail(DialError::NoRoute));
+        }
+        self.meters.count_initial(host, started);
+        if let Some(target) = target {
+            self.site_mut(host).observe_dial(target, started);
+            let at = started + self.flight(host, target, id, 0);
+            self.queue.push(at, Happening::Dial { dial, serial, step: DialStep::Knock });
+        }
+    }
+
+    /// Forgets a dial; the dialer hears of it at once.
+    pub(crate) fn cancel_dial(&mut self, host: Host, id: DialId) {
+        if let Some(&dial) = self.dial_names.get(&(host, id)) {
+            let serial = self.dials[dial as usize].serial;
+            let step = DialStep::Fail(DialError::Cancelled);
+            self.queue.push(self.now, Happening::Dial { dial, serial, step });
+        }
+    }
+
+    /// Lets a dial go on.
+    pub(crate) fn on_dial(&mut self, key: u32, serial: u32, step: DialStep) -> DialOutcome {
+        let Some(dial) = self.dials.get(key as usize).filter(|dial| dial.serial == serial) else {
+            return DialOutcome::Nothing;
+        };
+        let (host, id, target) = (dial.host, dial.id, dial.target);
+        if !self.site(host).up {
+            self.forget_dial(key);
+            return DialOutcome::Nothing;
+        }
+        match (step, target) {
+            (DialStep::Fail(error), _) => {
+                self.count_repeated_initials(key);
+                self.forget_dial(key);
+                DialOutcome::Failed(host, id, error)
+            }
+            (DialStep::Knock, Some(target)) => {
+                self.on_knock(key, target);
+                DialOutcome::Nothing
+            }
+            (DialStep::Up, Some(target)) if self.accepts(host, target) => {
+                self.forget_dial(key);
+                self.meters.count_handshake(host, target, self.now);
+                DialOutcome::Up(id, self.open(host, target))
+            }
+            _ => DialOutcome::Nothing,
+        }
+    }
+
+    fn forget_dial(&mut self, key: u32) {
+        let dial = self.dials.remove(key as usize);
+        self.dial_names.swap_remove(&(dial.host, dial.id));
+    }
+
+    /// The first flight is at the target's door.
+    fn on_knock(&mut self, key: u32, target: Host) {
+        let &Dial { serial, host, id, expected, .. } = &self.dials[key as usize];
+        if !self.site(target).up || self.apart(host, target) || !self.permits(host, target) {
+            return;
+        }
+        let answer = self.flight(target, host, id, 1);
+        let (at, step) = if self.site(target).id != expected {
+            (answer, DialStep::Fail(DialError::IdentityMismatch))
+        } else if !self.accepts(host, target) {
+            (answer, DialStep::Fail(DialError::NoRoute))
+        } else {
+            (answer + self.flight(host, target, id, 2), DialStep::Up)
+        };
+        self.queue.push(self.now + at, Happening::Dial { dial: key, serial, step });
+    }
+
+    /// Whether the target can take the conn now.
+    fn accepts(&self, host: Host, target: Host) -> bool {
+        let site = self.site(target);
+        site.up && !self.apart(host, target) && site.accepted < self.config.accepted_conns_max
+    }
+
+    /// Whether the target's NAT lets the dialer in.
+    fn permits(&self, host: Host, target: Host) -> bool {
+        let (from, to) = (self.site(host), self.site(target));
+        if to.nat == Nat::Public {
+            return true;
+        }
+        if !from.nat.connects(to.nat) {
+            return false;
+        }
+        let peers = self.live_peers(target);
+        to.dialed(host, self.now)
+            || peers.binary_search(&host).is_ok()
+            || self.live_peers(host).iter().any(|peer| peers.binary_search(peer).is_ok())
+    }
+
+    /// The hosts that are up and have an open conn with this one, in order.
+    fn live_peers(&self, host: Host) -> Vec<Host> {
+        let open = |&end: &EndRef| {
+            let states = [end, end.peer()].map(|end| self.conns.end(end).state);
+            (states == [EndState::Open; 2]).then(|| self.conns.end(end.peer()).host)
+        };
+        let mut peers: Vec<Host> = self.site(host).ends.iter().filter_map(open).collect();
+        peers.sort_unstable();
+        peers
+    }
+
+    /// How long a flight of a handshake takes, repetitions included.
+    fn flight(&self, from: Host, to: Host, id: DialId, flight: u64) -> Duration {
+        let latency = nanos(self.site(from).attachment.latency(&self.site(to).attachment));
+        let link = self.link(from, to) ^ id.0.rotate_left(40);
+        let fate = hash::fate(self.config.salt, link, flight);
+        let lost = lost_in_a_row(self.config, link, flight);
+        Duration::from_nanos(space::jitter(latency, fate)) + PROBE_TIMEOUT * ((1 << lost) - 1)
+    }
+
+    /// A dialer that hears nothing repeats itself after 1, 3 and 7 seconds.
+    fn count_repeated_initials(&mut self, key: u32) {
+        let Dial { host, started, .. } = self.dials[key as usize];
+        let waited = self.now.since(started);
+        let sent = (1..4).filter(|&again| waited >= PROBE_TIMEOUT * ((1 << again) - 1)).count();
+        for _ in 0..sent {
+            self.meters.count_initial(host, self.now);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Hosts: where they stand, what is in front of them, under which address they are seen.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use nodenet_proto::NodeId;
+use nodenet_proto::env::{Random, Seed};
+
+use super::conn::EndRef;
+use crate::hash;
+use crate::space::{Attachment, Place};
+use crate::time::Moment;
+
+/// One running process of a world. A restart of the same node is another host at the same address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Host(pub u32);
+
+impl core::fmt::Display for Host {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(&format!("n{:05}", self.0))
+    }
+}
+
+impl Host {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What stands between a host and the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nat {
+    /// Nothing: anyone can dial it.
+    Public,
+    /// A NAT with endpoint-independent mapping (RFC 4787 §4.1), which can be punched.
+    Easy,
+    /// A NAT whose mapping depends on the destination.
+    Hard,
+}
+
+impl Nat {
+    /// Draws one: `share` of all hosts are behind a NAT, three tenths of these behind a hard one
+    /// (issue 3).
+    pub fn draw(share: f64, random: &mut Random) -> Self {
+        if !hash::hit(random.next_u64(), share) {
+            Self::Public
+        } else if random.below(10) < 3 {
+            Self::Hard
+        } else {
+            Self::Easy
+        }
+    }
+
+    /// Whether hosts behind `self` and `other` can have a conn at all (issue 3).
+    pub fn connects(self, other: Self) -> bool {
+        self == Self::Public || other == Self::Public || (self == Self::Easy && other == Self::Easy)
+    }
+}
+
+/// How long a NAT lets a peer in after the host behind it spoke to that peer last. RFC 4787 REQ-5
+/// asks for two minutes at least.
+pub(crate) const MAPPING_LIFETIME: Duration = Duration::from_secs(120);
+/// Peers whose mapping is remembered for one host; the oldest goes first.
+const MAPPINGS_MAX: usize = 256;
+
+/// Everything the network knows of a host.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) id: NodeId,
+    pub(crate) key: [u8; 32],
+    pub(crate) addr: SocketAddr,
+    pub(crate) attachment: Attachment,
+    pub(crate) nat: Nat,
+    /// Half of a partition it is in.
+    pub(crate) side: u8,
+    pub(crate) up: bool,
+    /// Ends of conns that stand here.
+    pub(crate) ends: Vec<EndRef>,
+    /// Conns that had an end here so far.
+    pub(crate) conns_ever: u32,
+    /// Accepted conns.
+    pub(crate) accepted: u32,
+    /// When the queue will call on it, if it will.
+    pub(crate) wake_at: Option<Moment>,
+    /// When it wants to be called on, if it does.
+    pub(crate) deadline: Option<Moment>,
+    /// Peers it dialed of late, if it is behind a NAT.
+    mappings: Vec<(Host, Moment)>,
+}
+
+impl Site {
+    pub(crate) fn new(id: NodeId, key: [u8; 32], seat: Seat, nat: Nat) -> Self {
+        Self {
+            id,
+            key,
+            addr: seat.addr,
+            attachment: seat.attachment,
+            nat,
+            side: 0,
+            up: true,
+            ends: Vec::new(),
+            conns_ever: 0,
+            accepted: 0,
+            wake_at: None,
+            deadline: None,
+            mappings: Vec::new(),
+        }
+    }
+
+    /// The host dialed `peer`: its NAT lets that peer in for a while.
+    pub(crate) fn observe_dial(&mut self, peer: Host, now: Moment) {
+        if self.nat == Nat::Public {
+            return;
+        }
+        self.mappings.retain(|&(other, at)| other != peer && now.since(at) <= MAPPING_LIFETIME);
+        if self.mappings.len() == MAPPINGS_MAX {
+            self.mappings.remove(0);
+        }
+        self.mappings.push((peer, now));
+    }
+
+    /// Whether the host dialed `peer` so recently that its NAT still lets that peer in.
+    pub(crate) fn dialed(&self, peer: Host, now: Moment) -> bool {
+        self.mappings.iter().any(|&(other, at)| other == peer && now.since(at) <= MAPPING_LIFETIME)
+    }
+}
+
+/// An address and a place.
+#[derive(Debug, Clone, Copy)]
+pub struct Seat {
+    /// The address under which others see the host.
+    pub addr: SocketAddr,
+    /// Where it is attached.
+    pub attachment: Attachment,
+}
+
+/// UDP port of every host.
+const PORT: u16 = 4242;
+/// Hosts that share one /24, when they share one. A guess.
+const HOSTED_PER_SUBNET: u32 = 8;
+/// One host in so many stands in such a /24. A guess.
+const HOSTED_ONE_IN: u64 = 4;
+/// First octets of subnets with a single host: globally routable, nothing reserved among them.
+const HOME_OCTETS: core::ops::Range<u32> = 11..100;
+/// First octets of subnets that hosts share.
+const HOSTED_OCTETS: core::ops::Range<u32> = 130..169;
+
+/// Hands out addresses that are never used twice, and places.
+///
+/// Three quarters of the hosts have a /24 and a place to themselves, as homes do. A quarter stand
+/// eight to a /24 in the same place, as rented servers do, so that the subnet caps of the node's
+/// tables (2 edges, 8 contacts of one /24) bite, but not everywhere. All are globally routable IPv4.
+#[derive(Debug)]
+pub struct AddressPlan {
+    random: Random,
+    homes: u32,
+    hosted: u32,
+    data_center: Place,
+}
+
+impl AddressPlan {
+    /// The plan of a world.
+    pub fn new(world: &Seed) -> Self {
+        let mut random = world.stream("address plan");
+        let data_center = Place::draw(&mut random);
+        Self { random, homes: 0, hosted: 0, data_center }
+    }
+
+    /// The next seat.
+    ///
+    /// # Panics
+    /// After 5.8 million homes or 20 million hosted nodes.
+    pub fn seat(&mut self) -> Seat {
+        let (addr, place) = if self.random.below(HOSTED_ONE_IN) == 0 {
+            let subnet = self.hosted / HOSTED_PER_SUBNET;
+            let host = self.hosted % HOSTED_PER_SUBNET;
+            if host == 0 {
+                self.data_center = Place::draw(&mut self.random);
+            }
+            self.hosted += 1;
+            (address(&HOSTED_OCTETS, subnet, 10 + host), self.data_center)
+        } else {
+            self.homes += 1;
+            let host = 1 + self.random.below(250) as u32;
+            (address(&HOME_OCTETS, self.homes, host), Place::draw(&mut self.random))
+        };
+        Seat { addr, attachment: Attachment::draw(place, &mut self.random) }
+    }
+}
+
+fn address(octets: &core::ops::Range<u32>, subnet: u32, host: u32) -> SocketAddr {
+    let number = (octets.start << 24) + (subnet << 8) + host;
+    assert!(number >> 24 < octets.end, "the synthetic address space is used up");
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::from_bits(number), PORT))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::net::IpAddr;
+
+    use nodenet_proto::env::Seed;
+
+    use super::{AddressPlan, HOSTED_PER_SUBNET, Nat};
+
+    #[test]
+    fn addresses_are_unique_and_a_quarter_share_a_subnet() {
+        let mut plan = AddressPlan::new(&Seed::from_u64(1));
+        let mut seen = BTreeSet::new();
+        let mut subnets = BTreeMap::new();
+        for _ in 0..20_000 {
+            let IpAddr::V4(ip) = plan.seat().addr.ip() else { panic!("IPv4 only") };
+            assert!(seen.insert(ip), "{ip} twice");
+            assert!(!ip.is_private() && !ip.is_loopback() && !ip.is_link_local());
+            *subnets.entry(ip.to_bits() >> 8).or_insert(0_u32) += 1;
+        }
+        let sharing: u32 = subnets.values().filter(|&&hosts| hosts > 1).sum();
+        assert!((4_600..5_400).contains(&sharing), "{sharing} of 20,000 share a subnet");
+        assert!(subnets.values().all(|&hosts| hosts <= HOSTED_PER_SUBNET));
+    }
+
+    #[test]
+    fn nats_connect_by_the_rule() {
+        use Nat::{Easy, Hard, Public};
+        let connects = |a: Nat, b| {
+            assert_eq!(a.connects(b), b.connects(a));
+            a.connects(b)
+        };
+        assert!(connects(Public, Public) && connects(Public, Easy) && connects(Public, Hard));
+        assert!(connects(Easy, Easy) && !connects(Easy, Hard) && !connects(Hard, Hard));
+        let mut random = Seed::from_u64(1).stream("test");
+        let drawn: Vec<_> = (0..10_000).map(|_| Nat::draw(0.6, &mut random)).collect();
+        let count = |nat| drawn.iter().filter(|&&drawn| drawn == nat).count();
+        assert!(count(Public).abs_diff(4_000) < 200 && count(Hard).abs_diff(1_800) < 150);
+    }
+}

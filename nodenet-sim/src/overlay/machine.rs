@@ -1,0 +1,95 @@
+//! What a world drives: anything that speaks the transport boundary.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use nodenet_proto::engine::{self, Command, EdgeInfo, Engine, Output};
+use nodenet_proto::env::{Crypto, Seed, UnixNanos};
+use nodenet_proto::identity::Identity;
+use nodenet_proto::stats::Stats;
+use nodenet_proto::transport::{Conns, Event};
+
+use super::Host;
+
+/// A node above the transport boundary: an [`Engine`], or something that behaves worse.
+pub trait Machine {
+    /// Takes a command of the application.
+    fn handle_command(&mut self, now: Instant, command: Command, conns: &mut dyn Conns);
+    /// Takes a report of the transport.
+    fn handle_transport(&mut self, now: Instant, event: Event, conns: &mut dyn Conns);
+    /// Lets timers that are due fire.
+    fn handle_timeout(&mut self, now: Instant, conns: &mut dyn Conns);
+    /// Takes the addresses at which the host can be reached.
+    fn handle_local_addrs(&mut self, now: Instant, addrs: &[SocketAddr]);
+    /// The next output.
+    fn poll(&mut self) -> Output;
+    /// The live edges, nearest to this node first.
+    fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo>;
+    /// Counters since start.
+    fn stats(&self) -> &Stats;
+    /// Asserts every invariant.
+    fn check(&self);
+}
+
+impl Machine for Engine {
+    fn handle_command(&mut self, now: Instant, command: Command, conns: &mut dyn Conns) {
+        self.handle_command(now, command, conns);
+    }
+
+    fn handle_transport(&mut self, now: Instant, event: Event, conns: &mut dyn Conns) {
+        self.handle_transport(now, event, conns);
+    }
+
+    fn handle_timeout(&mut self, now: Instant, conns: &mut dyn Conns) {
+        self.handle_timeout(now, conns);
+    }
+
+    fn handle_local_addrs(&mut self, now: Instant, addrs: &[SocketAddr]) {
+        self.handle_local_addrs(now, addrs);
+    }
+
+    fn poll(&mut self) -> Output {
+        self.poll()
+    }
+
+    fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo> {
+        self.edges(conns)
+    }
+
+    fn stats(&self) -> &Stats {
+        self.stats()
+    }
+
+    fn check(&self) {
+        self.check();
+    }
+}
+
+/// All that a new node is made from.
+pub struct Birth {
+    /// Which host it will be.
+    pub host: Host,
+    /// Its keys.
+    pub identity: Identity,
+    /// Its settings.
+    pub config: engine::Config,
+    /// Its signatures.
+    pub crypto: Box<dyn Crypto>,
+    /// Its randomness.
+    pub seed: Seed,
+    /// The time.
+    pub now: Instant,
+    /// What its wall clock shows.
+    pub wall: UnixNanos,
+}
+
+/// Makes the machine of a new host.
+pub type Maker = Box<dyn FnMut(Birth) -> Box<dyn Machine>>;
+
+/// Makes whole engines.
+pub fn engines() -> Maker {
+    Box::new(|birth| {
+        let Birth { identity, config, crypto, seed, now, wall, .. } = birth;
+        Box::new(Engine::new(config, identity, crypto, &seed, now, wall))
+    })
+}

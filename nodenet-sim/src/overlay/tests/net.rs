@@ -1,0 +1,289 @@
+//! What conns promise.
+
+use std::time::Duration;
+
+use nodenet_proto::transport::{Class, CloseMode, ConnDownReason, DialError};
+
+use super::scripted::{Heard, Lab, Pair};
+use crate::overlay::{Nat, WorldConfig};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn lab() -> Lab {
+    Lab::new(WorldConfig::default())
+}
+
+#[test]
+fn both_ends_are_up_after_one_and_a_half_round_trips() {
+    let mut lab = lab();
+    let (a, b) = (lab.host(Nat::Public), lab.host(Nat::Public));
+    let dial = lab.dial(a, b, b);
+    lab.pass(SECOND);
+    let (up_a, up_b) = (lab.heard_at(a), lab.heard_at(b));
+    let [(at_a, Heard::Up { conn, peer, outgoing, remote })] = &up_a[..] else {
+        panic!("{up_a:?}")
+    };
+    assert_eq!((*peer, *outgoing, *remote), (lab.world.id(b), Some(dial), lab.world.addr(b)));
+    let conn = *conn;
+    let [(at_b, Heard::Up { peer, outgoing: None, remote, .. })] = &up_b[..] else {
+        panic!("{up_b:?}")
+    };
+    assert_eq!((*peer, *remote), (lab.world.id(a), lab.world.addr(a)));
+    assert_eq!(at_a, at_b);
+    let path = lab.path(a, conn).expect("the conn is up");
+    let expected = path.rtt.as_millis() * 3 / 2;
+    assert!(at_a.abs_diff(expected) <= expected / 10 + 1, "{at_a} ms, about {expected}");
+}
+
+#[test]
+fn frames_arrive_once_and_in_order_whatever_is_lost() {
+    for loss in [0.0, 0.3] {
+        let mut lab = Lab::new(WorldConfig { loss, ..WorldConfig::default() });
+        let (a, b) = (lab.host(Nat::Public), lab.host(Nat::Public));
+        lab.dial(a, b, b);
+        lab.pass(SECOND * 20);
+        let Some(Heard::Up { conn, .. }) = lab.heard(a).pop() else { continue };
+        let Some(Heard::Up { conn: conn_b, .. }) = lab.heard(b).pop() else { panic!("one end") };
+        for number in 0..200_u8 {
+            assert_eq!(lab.send(a, conn, Class::Own, vec![1, 64, number]), None);
+            lab.pass(Duration::from_millis(3));
+        }
+        lab.pass(SECOND * 120);
+        let heard = lab.heard(b);
+        let expected: Vec<_> =
+            (0..200_u8).map(|n| Heard::Frame(conn_b, vec![1, 64, n].into())).collect();
+        assert_eq!(heard, expected, "loss {loss}");
+    }
+}
+
+#[test]
+fn a_frame_takes_the_latency_of_the_path_and_can_be_answered() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, conn_b } = lab.pair();
+    let rtt = lab.path(a, conn_a).unwrap().rtt.as_millis();
+    let sent_at = lab.world.now().as_nanos() as u128 / 1_000_000;
+    lab.send(a, conn_a, Class::Control, vec![1, 2, 0]);
+    lab.pass(SECOND);
+    let heard = lab.heard_at(b);
+    let [(at, Heard::Frame(conn, _))] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!(*conn, conn_b);
+    assert!((at - sent_at).abs_diff(rtt / 2) <= rtt / 20 + 1);
+    lab.send(b, conn_b, Class::Control, vec![1, 3, 0]);
+    lab.pass(SECOND);
+    assert_eq!(lab.heard(a), [Heard::Frame(conn_a, vec![1, 3, 0].into())]);
+}
+
+#[test]
+fn a_close_reaches_the_peer_behind_what_was_sent_before() {
+    for mode in [CloseMode::Abort, CloseMode::Drain] {
+        let mut lab = lab();
+        let Pair { a, b, conn_a, conn_b } = lab.pair();
+        lab.send(a, conn_a, Class::Control, vec![1, 7, 0]);
+        lab.close(a, conn_a, mode);
+        assert_eq!(lab.send(a, conn_a, Class::Own, vec![1, 64, 0]), Some("gone"));
+        // What the peer sends into a conn that is being closed is not delivered.
+        lab.send(b, conn_b, Class::Own, vec![1, 64, 0]);
+        lab.pass(SECOND * 3);
+        assert_eq!(lab.heard(a), [Heard::Down(conn_a, ConnDownReason::ClosedHere)]);
+        let last = Heard::Frame(conn_b, vec![1, 7, 0].into());
+        assert_eq!(lab.heard(b), [last, Heard::Down(conn_b, ConnDownReason::ClosedByPeer)]);
+        assert_eq!(lab.send(b, conn_b, Class::Own, vec![1, 64, 0]), Some("gone"));
+        assert_eq!(lab.path(b, conn_b), None);
+    }
+}
+
+#[test]
+fn nobody_is_told_of_a_crash() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, .. } = lab.pair();
+    lab.world.crash(b);
+    assert_eq!(lab.send(a, conn_a, Class::Own, vec![1, 64, 0]), None);
+    lab.pass(SECOND * 1_000);
+    assert_eq!(lab.heard(a), []);
+    lab.close(a, conn_a, CloseMode::Abort);
+    lab.pass(SECOND);
+    assert_eq!(lab.heard(a), [Heard::Down(conn_a, ConnDownReason::ClosedHere)]);
+}
+
+#[test]
+fn a_dead_conn_fills_up() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, .. } = lab.pair();
+    lab.world.crash(b);
+    let refused = (0..20).find_map(|_| lab.send(a, conn_a, Class::Transit, vec![0; 60_000]));
+    assert_eq!(refused, Some("full"));
+}
+
+#[test]
+fn a_full_queue_says_when_it_takes_frames_again() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, .. } = lab.pair();
+    let sent = (0..20)
+        .take_while(|_| lab.send(a, conn_a, Class::Transit, vec![0; 60_000]).is_none())
+        .count();
+    assert_eq!(sent, 2);
+    // A more urgent class still gets through.
+    assert_eq!(lab.send(a, conn_a, Class::Own, vec![0; 60_000]), None);
+    assert_eq!(lab.send(a, conn_a, Class::Control, vec![0; 60_000]), None);
+    lab.pass(SECOND);
+    assert_eq!(lab.heard(a), [Heard::Writable(conn_a)]);
+    assert_eq!(lab.heard(b).len(), 4);
+    assert_eq!(lab.send(a, conn_a, Class::Transit, vec![0; 60_000]), None);
+}
+
+#[test]
+fn dials_fail_for_their_reason_and_in_their_time() {
+    let mut lab = lab();
+    let [a, b, c] = [0; 3].map(|_| lab.host(Nat::Public));
+    let wrong = lab.dial(a, b, c);
+    lab.pass(SECOND);
+    assert_eq!(lab.heard(a), [Heard::Failed(wrong, DialError::IdentityMismatch)]);
+    assert_eq!(lab.heard(b), []);
+
+    lab.world.crash(c);
+    let dead = lab.dial(a, c, c);
+    lab.pass(Duration::from_millis(9_900));
+    assert_eq!(lab.heard(a), []);
+    lab.pass(Duration::from_millis(200));
+    assert_eq!(lab.heard(a), [Heard::Failed(dead, DialError::NoRoute)]);
+
+    let (id, addr) = (lab.world.id(c), lab.world.addr(c));
+    let hasty = lab.dial_addr(a, id, addr, SECOND);
+    lab.pass(Duration::from_millis(1_100));
+    assert_eq!(lab.heard(a), [Heard::Failed(hasty, DialError::TimedOut)]);
+
+    let nowhere = lab.dial_addr(a, id, "0.0.0.0:1".parse().unwrap(), SECOND);
+    lab.pass(Duration::from_millis(1));
+    assert_eq!(lab.heard(a), [Heard::Failed(nowhere, DialError::BadAddress)]);
+}
+
+#[test]
+fn a_dial_can_be_cancelled_once() {
+    let mut lab = lab();
+    let (a, b) = (lab.host(Nat::Public), lab.host(Nat::Public));
+    let dial = lab.dial(a, b, b);
+    let cancel =
+        nodenet_proto::transport::Command::CancelDial(nodenet_proto::transport::DialId(dial));
+    lab.execute(a, cancel.clone());
+    lab.execute(a, cancel);
+    lab.pass(SECOND * 20);
+    assert_eq!(lab.heard(a), [Heard::Failed(dial, DialError::Cancelled)]);
+    assert_eq!(lab.heard(b), []);
+}
+
+#[test]
+fn an_accepted_conn_that_stays_silent_is_closed_and_an_idle_one_too() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, conn_b } = lab.pair();
+    lab.pass(SECOND * 32);
+    assert_eq!(lab.heard(b), [Heard::Down(conn_b, ConnDownReason::Silent)]);
+    assert_eq!(lab.heard(a), [Heard::Down(conn_a, ConnDownReason::ClosedByPeer)]);
+
+    let (conn_a, conn_b) = lab.connect(a, b);
+    lab.send(a, conn_a, Class::Control, vec![1, 2, 0]);
+    lab.pass(SECOND * 290);
+    lab.heard(b);
+    assert_eq!(lab.heard(a), []);
+    lab.pass(SECOND * 50);
+    assert_eq!(lab.heard(a), [Heard::Down(conn_a, ConnDownReason::TimedOut)]);
+    assert_eq!(lab.heard(b), [Heard::Down(conn_b, ConnDownReason::TimedOut)]);
+}
+
+#[test]
+fn a_partition_holds_frames_back_until_it_heals() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, conn_b } = lab.pair();
+    lab.send(a, conn_a, Class::Control, vec![1, 2, 0]);
+    lab.pass(SECOND);
+    lab.heard(b);
+    lab.send(a, conn_a, Class::Control, vec![1, 64, 0]);
+    lab.world.partition(|host| u8::from(host == a));
+    lab.send(a, conn_a, Class::Control, vec![1, 64, 1]);
+    let dial = lab.dial(b, a, a);
+    lab.pass(SECOND * 60);
+    assert_eq!(lab.heard(b), [Heard::Failed(dial, DialError::NoRoute)]);
+    lab.world.heal();
+    lab.pass(SECOND * 20);
+    let expected = [0, 1].map(|n| Heard::Frame(conn_b, vec![1, 64, n].into()));
+    assert_eq!(lab.heard(b), expected);
+}
+
+#[test]
+fn a_close_that_a_partition_swallowed_shows_as_a_reset() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, conn_b } = lab.pair();
+    lab.world.partition(|host| u8::from(host == a));
+    lab.close(a, conn_a, CloseMode::Abort);
+    lab.pass(SECOND);
+    lab.world.heal();
+    lab.pass(SECOND);
+    assert_eq!(lab.heard(b), []);
+    lab.send(b, conn_b, Class::Control, vec![1, 2, 0]);
+    lab.pass(SECOND);
+    assert_eq!(lab.heard(b), [Heard::Down(conn_b, ConnDownReason::Reset)]);
+}
+
+#[test]
+fn a_restarted_host_is_found_at_its_address_and_knows_no_old_conn() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, .. } = lab.pair();
+    lab.world.crash(b);
+    let again = lab.world.restart(b, Vec::new()).unwrap();
+    assert_eq!(lab.world.id(again), lab.world.id(b));
+    lab.send(a, conn_a, Class::Control, vec![1, 2, 0]);
+    lab.pass(SECOND);
+    assert_eq!(lab.heard(again), []);
+    lab.dial(a, again, b);
+    lab.pass(SECOND);
+    assert!(matches!(lab.heard(again)[..], [Heard::Up { .. }]));
+}
+
+#[test]
+fn hosts_behind_nats_are_reached_by_the_rule_only() {
+    let mut lab = lab();
+    let (public, third) = (lab.host(Nat::Public), lab.host(Nat::Public));
+    let [easy, easy2] = [0; 2].map(|_| lab.host(Nat::Easy));
+    let hard = lab.host(Nat::Hard);
+    let reaches = |lab: &mut Lab, from, to| {
+        lab.heard(from);
+        lab.dial(from, to, to);
+        lab.pass(SECOND * 11);
+        let mut heard = lab.heard(from);
+        heard.retain(|heard| !matches!(heard, Heard::Down(..)));
+        match &heard[..] {
+            [Heard::Up { conn, .. }] => Some(*conn),
+            [Heard::Failed(_, DialError::NoRoute)] => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    // Never cold, from whomever.
+    assert_eq!(reaches(&mut lab, public, easy), None);
+    assert_eq!(reaches(&mut lab, public, hard), None);
+    // Back, for two minutes after it dialed us; the conn itself is given up as nobody speaks.
+    let conn = reaches(&mut lab, easy, public).expect("anyone reaches a public host");
+    lab.close(easy, conn, CloseMode::Abort);
+    assert!(reaches(&mut lab, public, easy).is_some());
+    lab.pass(SECOND * 125);
+    assert_eq!(reaches(&mut lab, public, easy), None);
+    // Through a common neighbour, if both NATs are easy or one side is public; never two hard ones.
+    for host in [easy, easy2, hard, public] {
+        let conn = reaches(&mut lab, host, third).expect("anyone reaches a public host");
+        lab.send(host, conn, Class::Control, vec![1, 2, 0]);
+        lab.pass(SECOND);
+    }
+    assert!(reaches(&mut lab, easy, easy2).is_some());
+    assert!(reaches(&mut lab, public, easy).is_some());
+    assert!(reaches(&mut lab, easy, hard).is_none());
+    assert!(reaches(&mut lab, public, hard).is_some());
+}
+
+#[test]
+fn conn_names_count_up_and_are_not_reused() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, conn_b } = lab.pair();
+    lab.close(a, conn_a, CloseMode::Abort);
+    lab.pass(SECOND);
+    let (next_a, next_b) = lab.connect(a, b);
+    assert!(next_a > conn_a && next_b > conn_b);
+    assert_eq!(lab.path(a, conn_a), None);
+}

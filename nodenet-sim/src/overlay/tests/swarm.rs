@@ -1,0 +1,115 @@
+//! Whole runs of stand-in nodes.
+
+use std::time::Duration;
+
+use super::stand_in::stand_ins;
+use crate::report::Report;
+use crate::run::Run;
+use crate::scenario::{Between, Bootstrap, Scenario, Stage};
+
+fn run(scenario: &Scenario) -> Report {
+    Run::with_machines(scenario.clone(), stand_ins())
+        .finish()
+        .unwrap_or_else(|fail| panic!("{fail}"))
+}
+
+fn small(seed: u64) -> Scenario {
+    Scenario::new("small", seed).grow(30, Bootstrap::Ten).settle(Duration::from_secs(60)).send(200)
+}
+
+#[test]
+fn a_mesh_delivers_everything_at_the_cost_of_the_path() {
+    let report = run(&small(1));
+    let figures = &report.steady().unwrap().figures;
+    assert_eq!((figures.sent, figures.delivered, figures.duplicates), (200, 200, 0));
+    assert_eq!(figures.hops.max, 1.0);
+    assert!((0.9..=1.1).contains(&figures.stretch.p50), "{:?}", figures.stretch);
+    assert_eq!(figures.edges.mean, 29.0);
+    assert_eq!(figures.not_joined, 0);
+    assert!((50.0..600.0).contains(&figures.join_ms.p50), "{:?}", figures.join_ms);
+    // A ping every 10 s each way on each of 29 edges: 2 × 63 + 2 × 63 B and two acknowledgements
+    // at most, a day.
+    let exchanges = 29.0 * 2.0 * 8_640.0;
+    let each = figures.idle_bytes_per_node_day / exchanges;
+    assert!((2.0 * 63.0..=2.0 * 63.0 + 2.0 * 66.0).contains(&each), "{each} B an exchange");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_does_not() {
+    let [one, same, other] = [1, 1, 2].map(|seed| run(&small(seed)));
+    assert_eq!(one.trace_hash, same.trace_hash);
+    assert_eq!(one.events, same.events);
+    assert_eq!(one.phases[0].figures, same.phases[0].figures);
+    assert_ne!(one.trace_hash, other.trace_hash);
+    // Also on another machine and in another build profile: update it when the stand-in or the
+    // world changes on purpose.
+    assert_eq!(format!("{:016x}", one.trace_hash), "f69e5d1d6fef0b7e");
+}
+
+#[test]
+fn crashes_are_survived_and_messages_to_the_dead_do_not_count() {
+    let scenario = Scenario::new("churn", 3)
+        .grow(30, Bootstrap::Ten)
+        .settle(Duration::from_secs(60))
+        .stage(Stage::Churn { percent: 50.0, every_secs: 30, over_secs: 60, messages: 10_000 });
+    let figures = run(&scenario).churn().unwrap().figures.clone();
+    assert_eq!(figures.nodes, 30);
+    assert!(figures.targets_lost > 0, "{figures:?}");
+    assert_eq!(figures.sent + figures.targets_lost, 10_000);
+    assert!(figures.delivered_share() > 0.95, "{figures:?}");
+}
+
+#[test]
+fn a_partition_cuts_and_healing_mends() {
+    let cut = Scenario::new("cut", 4)
+        .grow(20, Bootstrap::Ten)
+        .settle(Duration::from_secs(60))
+        .stage(Stage::Partition)
+        .settle(Duration::from_secs(60))
+        .stage(Stage::Send { messages: 50, over_secs: 10, between: Between::Sides });
+    let figures = run(&cut).steady().unwrap().figures.clone();
+    assert_eq!((figures.sent, figures.delivered), (50, 0));
+    let healed = Scenario::new("healed", 4)
+        .grow(20, Bootstrap::Ten)
+        .settle(Duration::from_secs(60))
+        .partition(Duration::from_secs(60))
+        .settle(Duration::from_secs(60))
+        .stage(Stage::Send { messages: 50, over_secs: 10, between: Between::Sides })
+        .expect_delivered(1.0);
+    run(&healed);
+}
+
+#[test]
+fn a_leave_tells_the_peers_and_a_restart_comes_back() {
+    let scenario = Scenario::new("leave", 5)
+        .grow(20, Bootstrap::Ten)
+        .settle(Duration::from_secs(60))
+        .stage(Stage::Leave { share: 0.3 })
+        .send(100)
+        .expect_delivered(1.0)
+        .stage(Stage::Restart)
+        .settle(Duration::from_secs(60))
+        .send(100)
+        .expect_delivered(1.0);
+    let report = run(&scenario);
+    assert_eq!(report.phases[0].figures.edges.mean, 13.0);
+    assert_eq!(report.phases[1].figures.nodes, 20);
+}
+
+#[test]
+fn a_failed_expectation_prints_what_is_needed_to_see_it_again() {
+    let scenario = Scenario::new("doomed", 6)
+        .grow(5, Bootstrap::Ten)
+        .settle(Duration::from_secs(60))
+        .stage(Stage::Partition)
+        .settle(Duration::from_secs(60))
+        .send(50)
+        .expect_delivered(1.0);
+    let failure = Run::with_machines(scenario.clone(), stand_ins()).finish().unwrap_err();
+    let text = failure.to_string();
+    assert!(text.starts_with("FAIL delivered "), "{text}");
+    assert!(text.contains("replay"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains(" n000")).count(), 20, "{text}");
+    let toml = text.split_once("\n\n").unwrap().1;
+    assert_eq!(Scenario::from_toml(toml).unwrap(), scenario);
+}

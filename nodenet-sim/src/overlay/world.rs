@@ -1,0 +1,417 @@
+//! The world: hosts with machines, the network between them, and the clock that moves both.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use nodenet_proto::engine::{self, Command, EdgeInfo, RequestId, SeedPeer};
+use nodenet_proto::env::{Random, Seed, UnixNanos};
+use nodenet_proto::identity::Identity;
+use nodenet_proto::transport::ConnId;
+use nodenet_proto::{NodeId, quic};
+
+use super::host::{AddressPlan, Host, Nat, Seat, Site};
+use super::machine::{Birth, Machine, Maker, engines};
+use super::meter::Meters;
+use super::net::{Look, Net, NetConfig, Port};
+use super::post::{Parcel, Post, Settled};
+use super::trail::{Step, StepKind, Trail};
+use crate::crypto::Signatures;
+use crate::hash::TraceHash;
+use crate::time::{Epoch, Moment};
+
+/// Wall time at the start of every world: 2026-01-01T00:00:00Z.
+const WALL_AT_START: i64 = 1_767_225_600_000_000_000;
+/// The name of requests whose outcome nobody tracks.
+const UNTRACKED: RequestId = RequestId(u64::MAX);
+
+/// Settings of a world.
+#[derive(Debug, Clone)]
+pub struct WorldConfig {
+    /// The root of everything random.
+    pub seed: u64,
+    /// Which signatures the nodes use.
+    pub signatures: Signatures,
+    /// Share of packets that are lost.
+    pub loss: f64,
+    /// Wall clocks differ from the true time by so much at most.
+    pub clock_skew_max: Duration,
+    /// After every so many steps the machine that took the last one is checked.
+    pub check_every: u64,
+    /// What the nodes run with; a join may say otherwise.
+    pub node: engine::Config,
+}
+
+impl Default for WorldConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            signatures: Signatures::StandIn,
+            loss: 0.0,
+            clock_skew_max: Duration::from_secs(2),
+            check_every: 256,
+            node: engine::Config::default(),
+        }
+    }
+}
+
+/// How a host comes into the world.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// What stands in front of it.
+    pub nat: Nat,
+    /// Whom it is told of.
+    pub bootstrap: Vec<Host>,
+    /// Its settings.
+    pub config: engine::Config,
+}
+
+/// What must never happen, and did.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{host} at t={at}: {what}")]
+pub struct Violation {
+    /// When.
+    pub at: Moment,
+    /// Where.
+    pub host: Host,
+    /// What is wrong.
+    pub what: String,
+}
+
+pub(super) struct Resident {
+    pub(super) machine: Option<Box<dyn Machine>>,
+    pub(super) master: [u8; 32],
+    pub(super) config: engine::Config,
+    pub(super) born_at: Moment,
+    pub(super) joined_at: Option<Moment>,
+    pub(super) died_at: Option<Moment>,
+}
+
+/// Hosts, the network between them, and the time.
+pub struct World {
+    pub(super) config: WorldConfig,
+    pub(super) seed: Seed,
+    pub(super) epoch: Epoch,
+    pub(super) net: Net,
+    pub(super) residents: Vec<Resident>,
+    pub(super) live: IndexMap<Host, ()>,
+    pub(super) maker: Maker,
+    pub(super) plan: AddressPlan,
+    pub(super) skews: Random,
+    pub(super) post: Post,
+    pub(super) trail: Trail,
+    pub(super) trace: TraceHash,
+    pub(super) steps: u64,
+}
+
+impl World {
+    /// An empty world of whole engines.
+    pub fn new(config: WorldConfig) -> Self {
+        Self::with_machines(config, engines())
+    }
+
+    /// An empty world of whatever `maker` makes.
+    pub fn with_machines(config: WorldConfig, maker: Maker) -> Self {
+        let seed = Seed::from_u64(config.seed);
+        let salt = seed.stream("fates").next_u64();
+        let accepted_conns_max = quic::Config::default().accepted_conns_max as u32;
+        Self {
+            net: Net::new(NetConfig { salt, loss: config.loss, accepted_conns_max }),
+            plan: AddressPlan::new(&seed),
+            skews: seed.stream("clock skew"),
+            epoch: Epoch::capture(),
+            residents: Vec::new(),
+            live: IndexMap::new(),
+            maker,
+            post: Post::default(),
+            trail: Trail::default(),
+            trace: TraceHash::default(),
+            steps: 0,
+            config,
+            seed,
+        }
+    }
+
+    /// Starts a new node.
+    pub fn join(&mut self, join: Join) -> Result<Host, Violation> {
+        let number = self.residents.len() as u64;
+        let master = self.seed.child("identity", number).bytes("master seed");
+        let seat = self.plan.seat();
+        self.start(master, seat, join)
+    }
+
+    /// Starts a node that crashed or left again: same identity, same address, empty memory.
+    ///
+    /// # Panics
+    /// If it is still up.
+    pub fn restart(&mut self, host: Host, bootstrap: Vec<Host>) -> Result<Host, Violation> {
+        let resident = &self.residents[host.index()];
+        assert!(resident.machine.is_none(), "{host} is still up");
+        let site = self.net.site(host);
+        let seat = Seat { addr: site.addr, attachment: site.attachment };
+        let join = Join { nat: site.nat, bootstrap, config: resident.config.clone() };
+        let master = resident.master;
+        self.start(master, seat, join)
+    }
+
+    fn start(&mut self, master: [u8; 32], seat: Seat, join: Join) -> Result<Host, Violation> {
+        let identity = Identity::from_master_seed(&master);
+        let site = Site::new(identity.id(), *identity.public_key(), seat, join.nat);
+        let host = self.net.add(site);
+        self.note(host, StepKind::Join, 0, 0, None);
+        let span = self.config.clock_skew_max.as_nanos() as u64;
+        let skew = self.skews.below(2 * span + 1) as i64 - span as i64;
+        let true_wall = WALL_AT_START + self.net.now.as_nanos() as i64;
+        let machine = (self.maker)(Birth {
+            host,
+            identity,
+            config: join.config.clone(),
+            crypto: self.config.signatures.crypto(&self.seed),
+            seed: self.seed.child("node", u64::from(host.0)),
+            now: self.epoch.instant(self.net.now),
+            wall: UnixNanos(true_wall + skew),
+        });
+        self.residents.push(Resident {
+            machine: Some(machine),
+            master,
+            config: join.config,
+            born_at: self.net.now,
+            joined_at: join.bootstrap.is_empty().then_some(self.net.now),
+            died_at: None,
+        });
+        self.live.insert(host, ());
+        let local = self.local_addr(host);
+        let now = self.epoch.instant(self.net.now);
+        if let Some(machine) = &mut self.residents[host.index()].machine {
+            machine.handle_local_addrs(now, &[local]);
+        }
+        let seeds = join.bootstrap.iter().map(|&seed| {
+            let site = self.net.site(seed);
+            SeedPeer { id: site.id, addrs: vec![site.addr] }
+        });
+        let seeds = Command::Bootstrap(seeds.collect());
+        self.command(host, seeds)?;
+        Ok(host)
+    }
+
+    /// What the host believes to be its address: behind an easy NAT the confirmed outside of the
+    /// mapping, behind a hard one, whose outside differs for everyone, only that of its interface.
+    fn local_addr(&self, host: Host) -> std::net::SocketAddr {
+        let site = self.net.site(host);
+        match site.nat {
+            Nat::Public | Nat::Easy => site.addr,
+            Nat::Hard => std::net::SocketAddr::from(([192, 168, 1, 2], site.addr.port())),
+        }
+    }
+
+    /// Stops a node without a word.
+    pub fn crash(&mut self, host: Host) {
+        self.note(host, StepKind::Crash, 0, 0, None);
+        self.remove(host);
+    }
+
+    /// Asks a node to leave. It stops once it has.
+    pub fn leave(&mut self, host: Host) -> Result<(), Violation> {
+        self.command(host, Command::Leave { request: UNTRACKED })
+    }
+
+    /// Splits the network: hosts for which `side` differs can not reach each other.
+    pub fn partition(&mut self, mut side: impl FnMut(Host) -> u8) {
+        for (index, site) in self.net.sites.iter_mut().enumerate() {
+            site.side = side(Host(index as u32));
+        }
+        self.net.partition();
+        self.note(Host(0), StepKind::Partition, 0, 0, None);
+    }
+
+    /// Joins the network again.
+    pub fn heal(&mut self) {
+        self.net.heal();
+        self.note(Host(0), StepKind::Heal, 0, 0, None);
+    }
+
+    /// Sends a tracked message; its outcome stands in [`Self::post`].
+    pub fn send(&mut self, from: Host, to: Host) -> Result<(), Violation> {
+        let direct = self.net.site(from).attachment.latency(&self.net.site(to).attachment);
+        let (request, payload) = self.post.hand_in(Parcel {
+            from,
+            to,
+            sent_at: self.net.now,
+            direct,
+            settled: Settled::Pending,
+            arrival: None,
+            duplicates: 0,
+        });
+        let target = self.net.site(to).id;
+        self.command(from, Command::Send { request, target, payload })
+    }
+
+    /// Gives a node a command. Nothing happens if it is down.
+    pub fn command(&mut self, host: Host, command: Command) -> Result<(), Violation> {
+        self.note(host, StepKind::Command, 0, 0, None);
+        let now = self.epoch.instant(self.net.now);
+        let Some(machine) = &mut self.residents[host.index()].machine else { return Ok(()) };
+        machine.handle_command(now, command, &mut Port { net: &mut self.net, host });
+        self.drain(host)
+    }
+
+    /// Lets everything happen that is due until `end`, and moves the clock there.
+    pub fn run_until(&mut self, end: Moment) -> Result<(), Violation> {
+        while self.net.queue.next_at().is_some_and(|at| at <= end) {
+            let Some((at, happening)) = self.net.queue.pop() else { break };
+            self.net.now = at;
+            self.happen(happening)?;
+        }
+        self.net.now = self.net.now.max(end);
+        Ok(())
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, span: Duration) -> Result<(), Violation> {
+        self.run_until(self.net.now + span)
+    }
+
+    /// Now.
+    pub fn now(&self) -> Moment {
+        self.net.now
+    }
+
+    /// Every host that ever was.
+    pub fn hosts(&self) -> impl Iterator<Item = Host> + use<> {
+        (0..self.residents.len() as u32).map(Host)
+    }
+
+    /// Hosts that are up, in an order that depends on the run alone.
+    pub fn live(&self) -> impl ExactSizeIterator<Item = Host> {
+        self.live.keys().copied()
+    }
+
+    /// The host that is up and stands at this place among [`Self::live`].
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn live_at(&self, place: usize) -> Host {
+        *self.live.get_index(place).expect("the caller counted them").0
+    }
+
+    /// Whether a host is up.
+    pub fn is_up(&self, host: Host) -> bool {
+        self.residents[host.index()].machine.is_some()
+    }
+
+    /// When a host started.
+    pub fn born_at(&self, host: Host) -> Moment {
+        self.residents[host.index()].born_at
+    }
+
+    /// When a host learned its first sibling answer, if it did. The first of all has nobody to ask
+    /// and counts from its start.
+    pub fn joined_at(&self, host: Host) -> Option<Moment> {
+        self.residents[host.index()].joined_at
+    }
+
+    /// When a host stopped, if it did.
+    pub fn died_at(&self, host: Host) -> Option<Moment> {
+        self.residents[host.index()].died_at
+    }
+
+    /// The identifier of a host.
+    pub fn id(&self, host: Host) -> NodeId {
+        self.net.site(host).id
+    }
+
+    /// The address under which others see a host.
+    pub fn addr(&self, host: Host) -> std::net::SocketAddr {
+        self.net.site(host).addr
+    }
+
+    /// What stands in front of a host.
+    pub fn nat(&self, host: Host) -> Nat {
+        self.net.site(host).nat
+    }
+
+    /// The half of the last partition that a host was in.
+    pub fn side(&self, host: Host) -> u8 {
+        self.net.site(host).side
+    }
+
+    /// The live edges of a host, nearest to it first; none if it is down.
+    pub fn edges(&self, host: Host) -> Vec<EdgeInfo> {
+        let machine = self.residents[host.index()].machine.as_ref();
+        machine.map_or_else(Vec::new, |machine| machine.edges(&Look { net: &self.net, host }))
+    }
+
+    /// The machine of a host, unless it is down.
+    pub fn machine(&self, host: Host) -> Option<&dyn Machine> {
+        self.residents[host.index()].machine.as_deref()
+    }
+
+    /// Tracked messages.
+    pub fn post(&self) -> &Post {
+        &self.post
+    }
+
+    /// What everything costs.
+    pub fn meters(&self) -> &Meters {
+        &self.net.meters
+    }
+
+    /// Begins to count costs afresh.
+    pub fn clear_meters(&mut self) {
+        self.net.settle_acks();
+        self.net.meters.clear();
+    }
+
+    /// Counts what is overdue, so that [`Self::meters`] is complete.
+    pub fn settle_meters(&mut self) {
+        self.net.settle_acks();
+    }
+
+    /// The last steps.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// The fingerprint of everything that happened.
+    pub fn trace(&self) -> &TraceHash {
+        &self.trace
+    }
+
+    /// Checks every machine.
+    ///
+    /// # Panics
+    /// If an invariant of one does not hold.
+    pub fn check_all(&self) {
+        for resident in &self.residents {
+            if let Some(machine) = &resident.machine {
+                machine.check();
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, host: Host) {
+        let resident = &mut self.residents[host.index()];
+        resident.machine = None;
+        resident.died_at = Some(self.net.now);
+        self.live.swap_remove(&host);
+        self.net.crash(host);
+    }
+
+    pub(super) fn note(
+        &mut self,
+        host: Host,
+        kind: StepKind,
+        tag: u8,
+        bytes: usize,
+        conn: Option<ConnId>,
+    ) {
+        let at = self.net.now;
+        self.trace.event(at, host.0, kind as u8);
+        self.trace.number((bytes as u64) << 8 | u64::from(tag));
+        let conn = conn.map(|conn| (conn.0 >> 32) as u32);
+        self.trail.push(Step { at, host, kind, tag, bytes: bytes as u32, conn });
+    }
+
+    pub(super) fn violation(&self, host: Host, what: String) -> Result<(), Violation> {
+        Err(Violation { at: self.net.now, host, what })
+    }
+}

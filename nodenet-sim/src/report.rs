@@ -1,0 +1,299 @@
+//! What a run showed, in numbers.
+
+use std::time::Duration;
+
+use nodenet_proto::NodeId;
+
+use crate::overlay::{Host, Parcel, Traffic, World};
+use crate::scenario::GRACE;
+use crate::time::Moment;
+
+/// What a run showed.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Name of the scenario.
+    pub name: String,
+    /// Its seed.
+    pub seed: u64,
+    /// What each measuring stage showed, in order.
+    pub phases: Vec<Phase>,
+    /// The network as it was at the end of the first measuring stage, or at the end.
+    pub shape: Shape,
+    /// How much virtual time passed.
+    pub simulated: Duration,
+    /// Steps taken.
+    pub events: u64,
+    /// The fingerprint of everything that happened.
+    pub trace_hash: u64,
+}
+
+impl Report {
+    /// The first phase without churn.
+    pub fn steady(&self) -> Option<&Phase> {
+        self.phases.iter().find(|phase| !phase.churn)
+    }
+
+    /// The first phase with churn.
+    pub fn churn(&self) -> Option<&Phase> {
+        self.phases.iter().find(|phase| phase.churn)
+    }
+}
+
+/// What a measuring stage showed.
+#[derive(Debug, Clone)]
+pub struct Phase {
+    /// Whether nodes came and went.
+    pub churn: bool,
+    /// Figures of all nodes; costs are those of routers if there are others.
+    pub figures: Figures,
+    /// Figures of light nodes, if there are any.
+    pub light: Option<Figures>,
+}
+
+/// The figures of one phase. Issue 3 defines each.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures {
+    /// Live nodes at the end of the phase.
+    pub nodes: u64,
+    /// Messages sent to targets that lived until they arrived or were lost.
+    pub sent: u64,
+    /// Of these, how many arrived.
+    pub delivered: u64,
+    /// Copies beyond the first that applications saw.
+    pub duplicates: u64,
+    /// Messages that do not count, because their target died under way.
+    pub targets_lost: u64,
+    /// Messages that did not even leave.
+    pub refused: u64,
+    /// Edges crossed by first copies.
+    pub hops: Distribution,
+    /// How many first copies crossed so many edges.
+    pub hop_histogram: Vec<u64>,
+    /// Path latency over direct latency of first copies.
+    pub stretch: Distribution,
+    /// Live edges of a node.
+    pub edges: Distribution,
+    /// Counted heap for each node, if the program counts.
+    pub state_bytes_per_node: Option<f64>,
+    /// Bytes on the wire for each node and day.
+    pub idle_bytes_per_node_day: f64,
+    /// Wake-ups for each node and hour.
+    pub idle_wakeups_per_node_hour: f64,
+    /// Milliseconds from start to first sibling answer.
+    pub join_ms: Distribution,
+    /// Nodes that never got one.
+    pub not_joined: u64,
+    /// Bytes for each node and day by kind of traffic.
+    pub traffic: Vec<(&'static str, f64)>,
+}
+
+impl Figures {
+    /// Share of messages that arrived, 0 to 1; 1 if none was sent.
+    pub fn delivered_share(&self) -> f64 {
+        if self.sent == 0 { 1.0 } else { self.delivered as f64 / self.sent as f64 }
+    }
+}
+
+/// Some marks of a distribution.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Distribution {
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile, by nearest rank.
+    pub p99: f64,
+    /// The largest value.
+    pub max: f64,
+}
+
+impl Distribution {
+    /// The marks of these values; zeros if there are none.
+    pub fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let Some(&max) = values.last() else { return Self::default() };
+        let rank = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1];
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        Self { mean, p50: rank(50), p99: rank(99), max }
+    }
+}
+
+/// What nodes cost during some time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Costs {
+    /// Hosts that were up all the time, with bytes and wake-ups.
+    pub(crate) hosts: Vec<(Host, u64, u32)>,
+    pub(crate) kinds: Vec<(Traffic, u64)>,
+    pub(crate) span: Duration,
+}
+
+impl Costs {
+    /// What was counted since `since`, when the meters were cleared.
+    pub(crate) fn read(world: &World, since: Moment) -> Self {
+        let cost = |host| {
+            let meter = world.meters().host(host);
+            (host, meter.bytes, meter.wakeups)
+        };
+        let mut hosts: Vec<Host> =
+            world.live().filter(|&host| world.born_at(host) <= since).collect();
+        hosts.sort_unstable();
+        Self {
+            hosts: hosts.into_iter().map(cost).collect(),
+            kinds: world.meters().kinds().collect(),
+            span: world.now().since(since),
+        }
+    }
+}
+
+/// What a phase is judged by.
+pub(crate) struct Evidence<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) parcels: &'a [Parcel],
+    pub(crate) costs: &'a Costs,
+    /// Nodes born in this time show how long joining takes.
+    pub(crate) born: core::ops::Range<Moment>,
+    pub(crate) heap_growth: Option<u64>,
+}
+
+impl Evidence<'_> {
+    /// The figures of the hosts that `counts`.
+    pub(crate) fn figures(&self, counts: impl Fn(Host) -> bool) -> Figures {
+        let mut figures = Figures::default();
+        self.count_messages(&mut figures, &counts);
+        self.count_nodes(&mut figures, &counts);
+        self.count_costs(&mut figures, &counts);
+        figures
+    }
+
+    fn count_messages(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
+        let (mut hops, mut stretch) = (Vec::new(), Vec::new());
+        for parcel in self.parcels.iter().filter(|parcel| counts(parcel.to)) {
+            figures.duplicates += u64::from(parcel.duplicates);
+            let Some(arrival) = parcel.arrival else {
+                let judged_at = parcel.sent_at + GRACE;
+                if self.world.died_at(parcel.to).is_some_and(|died_at| died_at < judged_at) {
+                    figures.targets_lost += 1;
+                } else {
+                    figures.sent += 1;
+                }
+                let failed = matches!(parcel.settled, crate::overlay::Settled::Failed(_));
+                figures.refused += u64::from(failed);
+                continue;
+            };
+            figures.sent += 1;
+            figures.delivered += 1;
+            let crossed = usize::from(arrival.hops);
+            if figures.hop_histogram.len() <= crossed {
+                figures.hop_histogram.resize(crossed + 1, 0);
+            }
+            figures.hop_histogram[crossed] += 1;
+            hops.push(f64::from(arrival.hops));
+            let taken = arrival.at.since(parcel.sent_at).as_nanos() as f64;
+            stretch.push(taken / parcel.direct.as_nanos() as f64);
+        }
+        figures.hops = Distribution::of(hops);
+        figures.stretch = Distribution::of(stretch);
+    }
+
+    fn count_nodes(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
+        let edges = |host| self.world.edges(host).len() as f64;
+        let live: Vec<_> = self.world.live().filter(|&host| counts(host)).collect();
+        figures.nodes = live.len() as u64;
+        figures.edges = Distribution::of(live.into_iter().map(edges).collect());
+        let all = self.world.live().len().max(1) as f64;
+        figures.state_bytes_per_node = self.heap_growth.map(|growth| growth as f64 / all);
+        let mut joins = Vec::new();
+        for host in self.world.hosts().filter(|&host| counts(host)) {
+            let born_at = self.world.born_at(host);
+            // The very first node has nobody to ask.
+            if !self.born.contains(&born_at) || host.0 == 0 {
+                continue;
+            }
+            match self.world.joined_at(host) {
+                Some(at) => joins.push(at.since(born_at).as_nanos() as f64 / 1e6),
+                None => figures.not_joined += u64::from(self.world.is_up(host)),
+            }
+        }
+        figures.join_ms = Distribution::of(joins);
+    }
+
+    fn count_costs(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
+        let days = self.costs.span.as_secs_f64() / 86_400.0;
+        let all = self.costs.hosts.len();
+        let of: Vec<_> = self.costs.hosts.iter().filter(|cost| counts(cost.0)).collect();
+        if of.is_empty() || days == 0.0 {
+            return;
+        }
+        let per_day = |sum: u64, hosts: usize| sum as f64 / hosts as f64 / days;
+        let bytes = of.iter().map(|cost| cost.1).sum();
+        figures.idle_bytes_per_node_day = per_day(bytes, of.len());
+        let wakeups = of.iter().map(|cost| u64::from(cost.2)).sum();
+        figures.idle_wakeups_per_node_hour = per_day(wakeups, of.len()) / 24.0;
+        let kind = |&(kind, bytes): &(Traffic, u64)| (kind.name(), per_day(bytes, all));
+        figures.traffic = self.costs.kinds.iter().map(kind).collect();
+    }
+}
+
+/// What the network looks like.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    /// Edges of a node to peers that share exactly so many leading bits with it, on average.
+    pub edges_per_bucket: Vec<f64>,
+    /// Some nodes: the first 32 bits of their identifiers.
+    pub ring: Vec<u32>,
+    /// The edges of some of these: both ends' first 32 bits.
+    pub chords: Vec<(u32, u32)>,
+}
+
+/// Nodes on the ring of a report, and how many of them show their edges.
+const RING_NODES: usize = 360;
+const RING_STARS: usize = 6;
+
+impl Shape {
+    pub(crate) fn of(world: &World) -> Self {
+        let mut shape = Self::default();
+        let live = world.live().len();
+        let mut sums: Vec<u64> = Vec::new();
+        let mut hosts: Vec<Host> = world.live().collect();
+        hosts.sort_unstable();
+        for (index, &host) in hosts.iter().enumerate() {
+            let id = world.id(host);
+            let star = index % live.div_ceil(RING_STARS).max(1) == 0;
+            if star || index % live.div_ceil(RING_NODES).max(1) == 0 {
+                shape.ring.push(angle(&id));
+            }
+            for edge in world.edges(host) {
+                let bucket = usize::from(id.common_prefix_len(&edge.peer));
+                if sums.len() <= bucket {
+                    sums.resize(bucket + 1, 0);
+                }
+                sums[bucket] += 1;
+                if star {
+                    shape.chords.push((angle(&id), angle(&edge.peer)));
+                }
+            }
+        }
+        shape.edges_per_bucket =
+            sums.into_iter().map(|sum| sum as f64 / live.max(1) as f64).collect();
+        shape
+    }
+}
+
+fn angle(id: &NodeId) -> u32 {
+    u32::from_be_bytes(id.as_bytes()[..4].try_into().expect("an identifier is longer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Distribution;
+
+    #[test]
+    fn percentiles_are_by_nearest_rank() {
+        let of = |count: u32| Distribution::of((1..=count).map(f64::from).collect());
+        let hundred = of(100);
+        assert_eq!((hundred.p50, hundred.p99, hundred.max), (50.0, 99.0, 100.0));
+        assert_eq!(hundred.mean, 50.5);
+        assert_eq!((of(1).p50, of(1).p99), (1.0, 1.0));
+        assert_eq!(of(0), Distribution::default());
+    }
+}

@@ -1,0 +1,420 @@
+//! Carrying a scenario out.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use nodenet_proto::engine;
+use nodenet_proto::env::{Random, Seed};
+
+use crate::failure::Failure;
+use crate::overlay::{Host, Join, Maker, Nat, Violation, World, WorldConfig, engines};
+use crate::report::{Costs, Evidence, Figures, Phase, Report, Shape};
+use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
+use crate::time::Moment;
+
+/// Idle costs are those of the last ten minutes of settling (issue 3).
+const IDLE_WINDOW: Duration = Duration::from_secs(600);
+/// Ends of messages joined at least so long ago (issue 3).
+const JOINED_BEFORE: Duration = Duration::from_secs(30);
+/// Well-known contacts (issue 3).
+const CONTACTS: usize = 10;
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Draws of a pair before giving up on finding one.
+const DRAWS_MAX: u32 = 100_000;
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Virtual time that passed.
+    pub simulated: Duration,
+    /// Virtual time in all.
+    pub total: Duration,
+    /// What is going on.
+    pub label: &'static str,
+    /// Nodes that are up.
+    pub nodes: usize,
+    /// Steps taken.
+    pub events: u64,
+}
+
+/// A scenario being carried out.
+pub struct Run {
+    scenario: Scenario,
+    world: World,
+    seed: Seed,
+    progress: Box<dyn FnMut(Progress)>,
+    heap: Option<fn() -> u64>,
+    heap_before: u64,
+    contacts: Vec<Host>,
+    bootstrap: Bootstrap,
+    /// Replacements that churn owes: fractions of a node.
+    owed: f64,
+    stage: usize,
+    costs: Costs,
+    phases: Vec<Phase>,
+    shape: Option<Shape>,
+}
+
+impl Run {
+    /// A run with whole engines.
+    pub fn new(scenario: Scenario) -> Self {
+        Self::with_machines(scenario, engines())
+    }
+
+    /// A run with whatever `maker` makes.
+    pub fn with_machines(scenario: Scenario, maker: Maker) -> Self {
+        let config = WorldConfig {
+            seed: scenario.seed,
+            signatures: scenario.signatures,
+            loss: scenario.loss,
+            clock_skew_max: Duration::from_millis(scenario.clock_skew_ms_max),
+            ..WorldConfig::default()
+        };
+        Self {
+            seed: Seed::from_u64(scenario.seed).child("scenario", 0),
+            world: World::with_machines(config, maker),
+            scenario,
+            progress: Box::new(|_| {}),
+            heap: None,
+            heap_before: 0,
+            contacts: Vec::new(),
+            bootstrap: Bootstrap::Ten,
+            owed: 0.0,
+            stage: 0,
+            costs: Costs::default(),
+            phases: Vec::new(),
+            shape: None,
+        }
+    }
+
+    /// Is told about once a simulated second how far the run is.
+    pub fn on_progress(mut self, progress: impl FnMut(Progress) + 'static) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Measures state with this function, which says how many bytes of heap are in use.
+    pub fn measure_heap(mut self, heap: fn() -> u64) -> Self {
+        self.heap = Some(heap);
+        self.heap_before = heap();
+        self
+    }
+
+    /// The world as it is.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Carries out all stages that are left.
+    ///
+    /// # Errors
+    /// If an expectation or an invariant does not hold, or a machine panics.
+    pub fn finish(mut self) -> Result<Report, Box<Failure>> {
+        while let Some(stage) = self.scenario.stages.get(self.stage).cloned() {
+            // A machine that panics is a finding, to be reported with its history.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.carry_out(&stage)));
+            let what = match outcome {
+                Ok(Ok(())) => {
+                    self.stage += 1;
+                    continue;
+                }
+                Ok(Err(what)) => what,
+                Err(panic) => panic_message(&*panic),
+            };
+            return Err(Box::new(Failure {
+                what,
+                at: self.world.now(),
+                step: self.world.trace().events(),
+                trail: self.world.trail().clone(),
+                scenario: self.scenario,
+                file: None,
+            }));
+        }
+        let shape = self.shape.take().unwrap_or_else(|| Shape::of(&self.world));
+        Ok(Report {
+            name: self.scenario.name,
+            seed: self.scenario.seed,
+            phases: self.phases,
+            shape,
+            simulated: self.world.now().since(Moment::START),
+            events: self.world.trace().events(),
+            trace_hash: self.world.trace().value(),
+        })
+    }
+
+    fn carry_out(&mut self, stage: &Stage) -> Result<(), String> {
+        match *stage {
+            Stage::Grow { nodes, over_ms, bootstrap } => self.grow(nodes, over_ms, bootstrap),
+            Stage::Settle { secs } => self.settle(Duration::from_secs(secs)),
+            Stage::Send { messages, over_secs, between } => self.send(messages, over_secs, between),
+            Stage::Churn { percent, every_secs, over_secs, messages } => {
+                self.churn(percent, every_secs, over_secs, messages)
+            }
+            Stage::Partition => {
+                let half = self.drawn("sides", 0.5, |_| true);
+                self.world.partition(|host| u8::from(half.contains(&host)));
+                Ok(())
+            }
+            Stage::Heal => {
+                self.world.heal();
+                Ok(())
+            }
+            Stage::Crash { share } => {
+                for host in self.some_live(share) {
+                    self.world.crash(host);
+                }
+                Ok(())
+            }
+            Stage::Restart => self.restart(),
+            Stage::Leave { share } => {
+                for host in self.some_live(share) {
+                    self.world.leave(host).map_err(told)?;
+                }
+                self.pass_until(self.world.now() + LEAVE_TIME)
+            }
+            Stage::Expect { delivered_share } => self.judge(delivered_share),
+        }
+    }
+
+    fn grow(&mut self, nodes: u32, over_ms: u64, bootstrap: Bootstrap) -> Result<(), String> {
+        self.bootstrap = bootstrap;
+        let start = self.world.now();
+        let mut random = self.random("joins");
+        for number in 0..u64::from(nodes) {
+            let offset = u128::from(over_ms) * 1_000_000 * u128::from(number) / u128::from(nodes);
+            self.pass_until(start + Duration::from_nanos(offset as u64))?;
+            self.join(&mut random)?;
+        }
+        self.pass_until(start + Duration::from_millis(over_ms))
+    }
+
+    fn join(&mut self, random: &mut Random) -> Result<(), String> {
+        let is_contact = self.contacts.len() < CONTACTS;
+        let drawn = Nat::draw(self.scenario.nat_share, random);
+        let nat = if is_contact { Nat::Public } else { drawn };
+        let bootstrap = self.ways_in(random);
+        let config = engine::Config::default();
+        let host = self.world.join(Join { nat, bootstrap, config }).map_err(told)?;
+        if is_contact {
+            self.contacts.push(host);
+        }
+        Ok(())
+    }
+
+    /// Whom a newcomer is told of. Nobody would name a contact that can not be dialed.
+    fn ways_in(&self, random: &mut Random) -> Vec<Host> {
+        if self.bootstrap == Bootstrap::Ten {
+            return self.contacts.clone();
+        }
+        let live = self.world.live().len() as u64;
+        let draws = if live == 0 { 0 } else { DRAWS_MAX };
+        (0..draws)
+            .map(|_| self.world.live_at(random.below(live) as usize))
+            .find(|&host| self.world.nat(host) == Nat::Public)
+            .into_iter()
+            .collect()
+    }
+
+    fn settle(&mut self, span: Duration) -> Result<(), String> {
+        let end = self.world.now() + span;
+        let window_start = self.world.now().max(end.before(IDLE_WINDOW));
+        self.pass_until(window_start)?;
+        self.world.clear_meters();
+        self.pass_until(end)?;
+        self.read_costs(window_start);
+        Ok(())
+    }
+
+    fn send(&mut self, messages: u32, over_secs: u64, between: Between) -> Result<(), String> {
+        let first = self.world.post().parcels().len();
+        let start = self.world.now();
+        let span = Duration::from_secs(over_secs);
+        let mut random = self.random("pairs");
+        for number in 0..messages {
+            self.pass_until(start + nth(span, number, messages))?;
+            self.send_one(&mut random, between)?;
+        }
+        self.pass_until(start + span + GRACE)?;
+        self.world.check_all();
+        self.conclude(false, first, Moment::START..start);
+        Ok(())
+    }
+
+    fn churn(
+        &mut self,
+        percent: f64,
+        every_secs: u64,
+        over_secs: u64,
+        messages: u32,
+    ) -> Result<(), String> {
+        let first = self.world.post().parcels().len();
+        let start = self.world.now();
+        self.world.clear_meters();
+        let span = Duration::from_secs(over_secs);
+        let every = Duration::from_secs(every_secs.max(1));
+        let (mut pairs, mut joins) = (self.random("pairs"), self.random("joins"));
+        let mut next = start;
+        for number in 0..messages {
+            let at = start + nth(span, number, messages);
+            while next <= at {
+                self.pass_until(next)?;
+                self.replace(percent, &mut joins)?;
+                next = next + every;
+            }
+            self.pass_until(at)?;
+            self.send_one(&mut pairs, Between::All)?;
+        }
+        self.pass_until(start + span)?;
+        self.read_costs(start);
+        self.pass_until(start + span + GRACE)?;
+        self.world.check_all();
+        self.conclude(true, first, start..start + span);
+        Ok(())
+    }
+
+    /// Some nodes crash and as many new ones join.
+    fn replace(&mut self, percent: f64, random: &mut Random) -> Result<(), String> {
+        self.owed += self.world.live().len() as f64 * percent / 100.0;
+        while self.owed >= 1.0 {
+            self.owed -= 1.0;
+            let spared = |host| self.bootstrap == Bootstrap::Ten && self.contacts.contains(&host);
+            let live = self.world.live().len() as u64;
+            let victim = (0..DRAWS_MAX)
+                .map(|_| self.world.live_at(random.below(live) as usize))
+                .find(|&host| !spared(host));
+            if let Some(victim) = victim {
+                self.world.crash(victim);
+                self.join(random)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<(), String> {
+        let mut random = self.random("restarts");
+        let down: Vec<_> = self.world.hosts().filter(|&host| !self.world.is_up(host)).collect();
+        for host in down {
+            let bootstrap = self.ways_in(&mut random);
+            self.world.restart(host, bootstrap).map_err(told)?;
+        }
+        Ok(())
+    }
+
+    fn send_one(&mut self, random: &mut Random, between: Between) -> Result<(), String> {
+        let live = self.world.live().len() as u64;
+        let joined_by = self.world.now().before(JOINED_BEFORE);
+        let world = &self.world;
+        let mut draw = || {
+            (0..DRAWS_MAX)
+                .map(|_| world.live_at(random.below(live) as usize))
+                .find(|&host| world.joined_at(host).is_some_and(|at| at <= joined_by))
+        };
+        for _ in 0..DRAWS_MAX {
+            let (Some(from), Some(to)) = (draw(), draw()) else { break };
+            let apart = world.side(from) != world.side(to);
+            if from != to && (apart || between == Between::All) {
+                return self.world.send(from, to).map_err(told);
+            }
+        }
+        Err("no two nodes are joined long enough to send a message between them".to_owned())
+    }
+
+    /// A share of the live nodes, drawn; well-known contacts are spared.
+    fn some_live(&self, share: f64) -> BTreeSet<Host> {
+        let spared = |host| self.bootstrap == Bootstrap::Ten && self.contacts.contains(&host);
+        self.drawn("victims", share, |host| !spared(host))
+    }
+
+    /// As many hosts as are a share of the live ones, drawn among those that `may`.
+    fn drawn(
+        &self,
+        purpose: &'static str,
+        share: f64,
+        may: impl Fn(Host) -> bool,
+    ) -> BTreeSet<Host> {
+        let mut random = self.random(purpose);
+        let mut urn: Vec<_> = self.world.live().filter(|&host| may(host)).collect();
+        let count = (self.world.live().len() as f64 * share) as usize;
+        for place in 0..count.min(urn.len()) {
+            let other = place + random.below((urn.len() - place) as u64) as usize;
+            urn.swap(place, other);
+        }
+        urn.into_iter().take(count).collect()
+    }
+
+    fn judge(&self, delivered_share: f64) -> Result<(), String> {
+        let Some(phase) = self.phases.last() else {
+            return Err("nothing was sent that an expectation could be about".to_owned());
+        };
+        let figures = &phase.figures;
+        if figures.duplicates > 0 {
+            return Err(format!("{} duplicates reached applications", figures.duplicates));
+        }
+        if figures.delivered_share() < delivered_share {
+            let Figures { sent, delivered, .. } = figures;
+            return Err(format!(
+                "delivered {delivered} of {sent} messages, at least {:.3} % were expected",
+                delivered_share * 100.0
+            ));
+        }
+        Ok(())
+    }
+
+    fn conclude(&mut self, churn: bool, first: usize, born: core::ops::Range<Moment>) {
+        let evidence = Evidence {
+            world: &self.world,
+            parcels: &self.world.post().parcels()[first..],
+            costs: &self.costs,
+            born,
+            heap_growth: self.heap.map(|heap| heap().saturating_sub(self.heap_before)),
+        };
+        let figures = evidence.figures(|_| true);
+        self.phases.push(Phase { churn, figures, light: None });
+        self.shape.get_or_insert_with(|| Shape::of(&self.world));
+    }
+
+    fn read_costs(&mut self, since: Moment) {
+        self.world.settle_meters();
+        self.costs = Costs::read(&self.world, since);
+    }
+
+    fn pass_until(&mut self, end: Moment) -> Result<(), String> {
+        while self.world.now() < end {
+            let stop = end.min(self.world.now() + TELL_EVERY);
+            self.world.run_until(stop).map_err(told)?;
+            self.tell();
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        (self.progress)(Progress {
+            simulated: self.world.now().since(Moment::START),
+            total: self.scenario.span(),
+            label: self.scenario.stages[self.stage].label(),
+            nodes: self.world.live().len(),
+            events: self.world.trace().events(),
+        });
+    }
+
+    /// The random stream for one purpose of this stage.
+    fn random(&self, purpose: &'static str) -> Random {
+        self.seed.child("stage", self.stage as u64).stream(purpose)
+    }
+}
+
+fn told(violation: Violation) -> String {
+    violation.to_string()
+}
+
+fn nth(span: Duration, number: u32, of: u32) -> Duration {
+    Duration::from_nanos((span.as_nanos() * u128::from(number) / u128::from(of)) as u64)
+}
+
+fn panic_message(panic: &(dyn core::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panic: {}", text.unwrap_or_else(|| "no message".to_owned()))
+}

@@ -1,0 +1,288 @@
+//! What happens in a run, as a value that can be kept in a file.
+//!
+//! Responsible for: the settings of a world, the stages it goes through, and what is expected of it.
+//! Never: carrying them out; see [`crate::run`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::Signatures;
+use crate::failure::Failure;
+use crate::report::Report;
+use crate::run::Run;
+
+/// A run, wholly determined.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What to call it.
+    pub name: String,
+    /// The root of everything random.
+    pub seed: u64,
+    /// Which signatures the nodes use.
+    #[serde(default)]
+    pub signatures: Signatures,
+    /// Share of packets that are lost, 0 to 1.
+    #[serde(default)]
+    pub loss: f64,
+    /// Share of nodes behind a NAT, 0 to 1; three tenths of these are hard.
+    #[serde(default)]
+    pub nat_share: f64,
+    /// Wall clocks are off by so much at most.
+    #[serde(default = "default_clock_skew_ms")]
+    pub clock_skew_ms_max: u64,
+    /// What happens, in this order.
+    #[serde(rename = "stage")]
+    pub stages: Vec<Stage>,
+}
+
+fn default_clock_skew_ms() -> u64 {
+    2_000
+}
+
+/// Through whom a newcomer joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bootstrap {
+    /// Through the first ten nodes, which are public and spared by churn.
+    Ten,
+    /// Through one live public member, drawn for each newcomer.
+    Any,
+}
+
+/// Between whom messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Between {
+    /// Any two live nodes.
+    #[default]
+    All,
+    /// Two live nodes that the last partition put on different sides.
+    Sides,
+}
+
+/// One part of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Stage {
+    /// New nodes join, evenly spread.
+    Grow {
+        /// How many.
+        nodes: u32,
+        /// Over so many milliseconds.
+        over_ms: u64,
+        /// Through whom.
+        bootstrap: Bootstrap,
+    },
+    /// Time passes. What nodes cost in the last ten minutes of it is their idle cost.
+    Settle {
+        /// Seconds.
+        secs: u64,
+    },
+    /// Messages are sent, evenly spread, and their fate is measured.
+    Send {
+        /// How many.
+        messages: u32,
+        /// Over so many seconds.
+        over_secs: u64,
+        /// Between whom.
+        #[serde(default)]
+        between: Between,
+    },
+    /// Nodes crash without a word and as many new ones join, while messages are sent.
+    Churn {
+        /// Percent of the live nodes that are replaced each time.
+        percent: f64,
+        /// How often, in seconds.
+        every_secs: u64,
+        /// For so many seconds.
+        over_secs: u64,
+        /// Messages sent meanwhile, evenly spread.
+        messages: u32,
+    },
+    /// The network is split into halves, each node by the toss of a coin.
+    Partition,
+    /// It is joined again.
+    Heal,
+    /// Some nodes crash at once.
+    Crash {
+        /// Share of the live nodes, 0 to 1.
+        share: f64,
+    },
+    /// Every node that crashed or left starts again, with the same identity and no memory.
+    Restart,
+    /// Some nodes leave, saying goodbye.
+    Leave {
+        /// Share of the live nodes, 0 to 1.
+        share: f64,
+    },
+    /// The run fails unless the messages of the last sending stage did at least so well.
+    Expect {
+        /// Delivered share, at least.
+        delivered_share: f64,
+    },
+}
+
+impl Scenario {
+    /// A world in which nothing happens yet.
+    pub fn new(name: &str, seed: u64) -> Self {
+        Self {
+            name: name.to_owned(),
+            seed,
+            signatures: Signatures::StandIn,
+            loss: 0.0,
+            nat_share: 0.0,
+            clock_skew_ms_max: default_clock_skew_ms(),
+            stages: Vec::new(),
+        }
+    }
+
+    /// Loses this share of packets.
+    pub fn loss(mut self, share: f64) -> Self {
+        self.loss = share;
+        self
+    }
+
+    /// Puts this share of nodes behind NATs.
+    pub fn nat_share(mut self, share: f64) -> Self {
+        self.nat_share = share;
+        self
+    }
+
+    /// Uses these signatures.
+    pub fn signatures(mut self, signatures: Signatures) -> Self {
+        self.signatures = signatures;
+        self
+    }
+
+    /// Goes through one more stage.
+    pub fn stage(mut self, stage: Stage) -> Self {
+        self.stages.push(stage);
+        self
+    }
+
+    /// Grows the network: one join every half second up to 1,000 nodes, beyond that all joins spread
+    /// over 500 seconds (issue 3).
+    pub fn grow(self, nodes: u32, bootstrap: Bootstrap) -> Self {
+        let over_ms = 500 * u64::from(nodes.min(1_000));
+        self.stage(Stage::Grow { nodes, over_ms, bootstrap })
+    }
+
+    /// Lets time pass.
+    pub fn settle(self, span: Duration) -> Self {
+        self.stage(Stage::Settle { secs: span.as_secs() })
+    }
+
+    /// Sends messages between random pairs, spread over a minute.
+    pub fn send(self, messages: u32) -> Self {
+        self.stage(Stage::Send { messages, over_secs: 60, between: Between::All })
+    }
+
+    /// Splits the network in halves for this long, and joins it again.
+    pub fn partition(self, span: Duration) -> Self {
+        self.stage(Stage::Partition).settle(span).stage(Stage::Heal)
+    }
+
+    /// Fails unless at least this share of the messages sent last arrived.
+    pub fn expect_delivered(self, delivered_share: f64) -> Self {
+        self.stage(Stage::Expect { delivered_share })
+    }
+
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// If an expectation or an invariant does not hold; the failure tells all that is needed to see
+    /// it again.
+    pub fn run(&self) -> Result<Report, Box<Failure>> {
+        Run::new(self.clone()).finish()
+    }
+
+    /// How much virtual time it takes.
+    pub fn span(&self) -> Duration {
+        self.stages.iter().map(Stage::span).sum()
+    }
+
+    /// Reads one from the text of a file.
+    ///
+    /// # Errors
+    /// If the text is not TOML or not a scenario; the error names the place.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// The text of a file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("every scenario can be written as TOML")
+    }
+}
+
+/// How long messages may take before they count as lost; far beyond 17 edges of 180 ms.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+impl Stage {
+    /// How much virtual time it takes.
+    pub fn span(&self) -> Duration {
+        match *self {
+            Self::Grow { over_ms, .. } => Duration::from_millis(over_ms),
+            Self::Settle { secs } => Duration::from_secs(secs),
+            Self::Send { over_secs, .. } | Self::Churn { over_secs, .. } => {
+                Duration::from_secs(over_secs) + GRACE
+            }
+            Self::Leave { .. } => LEAVE_TIME,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// A few words on what is going on.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Grow { .. } => "growing",
+            Self::Settle { .. } => "settling",
+            Self::Send { .. } => "sending",
+            Self::Churn { .. } => "churning",
+            Self::Partition => "splitting",
+            Self::Heal => "healing",
+            Self::Crash { .. } => "crashing",
+            Self::Restart => "restarting",
+            Self::Leave { .. } => "leaving",
+            Self::Expect { .. } => "judging",
+        }
+    }
+}
+
+/// How long leaving nodes have to say goodbye (spec 70 §15.2: 1 s, and a round trip).
+pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Between, Bootstrap, Scenario, Stage};
+
+    #[test]
+    fn a_scenario_survives_its_file() {
+        let scenario = Scenario::new("everything", 7)
+            .loss(0.01)
+            .nat_share(0.6)
+            .grow(300, Bootstrap::Any)
+            .settle(Duration::from_secs(60))
+            .stage(Stage::Send { messages: 10, over_secs: 5, between: Between::Sides })
+            .stage(Stage::Churn { percent: 2.0, every_secs: 30, over_secs: 900, messages: 9 })
+            .partition(Duration::from_secs(600))
+            .stage(Stage::Crash { share: 0.5 })
+            .stage(Stage::Restart)
+            .stage(Stage::Leave { share: 0.1 })
+            .expect_delivered(0.999);
+        let text = scenario.to_toml();
+        assert_eq!(Scenario::from_toml(&text).unwrap(), scenario, "{text}");
+    }
+
+    #[test]
+    fn a_file_may_leave_out_what_has_a_default() {
+        let text = "name = 'small'\nseed = 3\n[[stage]]\ndo = 'settle'\nsecs = 5\n";
+        let scenario = Scenario::from_toml(text).unwrap();
+        assert_eq!(scenario, Scenario::new("small", 3).settle(Duration::from_secs(5)));
+        assert!(Scenario::from_toml("name = 'x'\nseed = 1\nstages = []\n").is_err());
+    }
+}
