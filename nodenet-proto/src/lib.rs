@@ -17,6 +17,8 @@ pub mod overlay;
 pub mod pow;
 pub mod quic;
 pub mod stats;
+#[cfg(test)]
+mod testkit;
 pub mod transport;
 pub mod wire;
 

@@ -29,6 +29,8 @@ drop_reasons! {
     // Datagrams and conns (quic).
     /// A datagram whose first byte is not QUIC's and for which nobody here has a use.
     NotQuic => "not_quic",
+    /// A datagram that QUIC has no use for: malformed, of an unknown version or of no known conn.
+    Stray => "stray",
     /// A handshake refused because too many are half open.
     HandshakesFull => "handshakes_full",
     /// A conn refused because too many are accepted in all.

@@ -1,0 +1,609 @@
+//! One conn: a QUIC connection, the stream its frames run on, and where it is in its life.
+//!
+//! Its life: a handshake; then up, and the engine knows it; then over, while QUIC says its last words.
+//! Between up and over it may be draining, when the engine closed it gracefully, or ending, when the
+//! peer ended it and whole frames are still to be delivered. Every change of phase is one `move_to_*`
+//! function, which also tells the engine. Nobody else does.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use quinn_proto::{
+    Connection, ConnectionError, ConnectionHandle, Dir, EndpointEvent, Event as QuicEvent,
+    ReadError, StreamEvent, StreamId,
+};
+
+use super::admission::{HalfOpen, Slot};
+use super::profile;
+use super::receive::{BadPrefix, Receiver};
+use super::send::{Refused, Sender};
+use super::shared::Shared;
+use super::timers::{ConnTimer, ConnTimers};
+use super::tls;
+use crate::NodeId;
+use crate::stats::DropReason;
+use crate::transport::{
+    Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Direction, Event, Frame, PathInfo,
+    SendError,
+};
+
+/// Frames read from one conn before others get their turn (architecture §3).
+const FRAMES_PER_TURN: usize = 64;
+/// Bytes read from one conn before others get their turn (architecture §3).
+const BYTES_PER_TURN: usize = 64 * 1024;
+
+/// Who began the conn.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin {
+    /// We did.
+    Dialed { dial: DialId, expected: NodeId },
+    /// The peer did.
+    Accepted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The engine knows nothing of an accepted conn, and of a dialed one only the dial.
+    Handshake,
+    /// Dialed; the peer proved to be the expected one but granted no stream yet.
+    AwaitStream { key: [u8; 32] },
+    /// The engine was told.
+    Up,
+    /// The engine closed it; what was queued is on its way.
+    Draining,
+    /// The peer ended it, or it was lost; what was received is still to be delivered.
+    Ending(ConnDownReason),
+    /// The engine was told, or never knew.
+    Over,
+}
+
+/// What became of a conn when there was nothing more to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// Its timers are up to date and nothing is to be done.
+    Quiet,
+    /// A timer of QUIC was due; look again.
+    Again,
+    /// It can be forgotten.
+    Gone,
+}
+
+/// How a turn of reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The share is used up; there may be more.
+    Share,
+    /// Everything that arrived is read.
+    Dry,
+    /// The stream is over.
+    Finished,
+    /// The stream does not follow the framing.
+    Misframed,
+}
+
+/// One conn.
+pub(super) struct Conn {
+    pub(super) id: ConnId,
+    pub(super) handle: ConnectionHandle,
+    pub(super) quic: Connection,
+    pub(super) timers: ConnTimers,
+    /// Whether it is in [`Shared::dirty`].
+    pub(super) is_dirty: bool,
+    /// Whether it is in [`Shared::readable`].
+    pub(super) is_readable: bool,
+    /// Whether the endpoint has forgotten it.
+    is_drained: bool,
+    /// When QUIC's timers last fired.
+    timed_out_at: Option<Instant>,
+    origin: Origin,
+    phase: Phase,
+    half_open: Option<HalfOpen>,
+    slot: Option<Slot>,
+    stream: Option<StreamId>,
+    receiver: Receiver,
+    sender: Sender,
+}
+
+impl Conn {
+    /// A conn whose handshake begins.
+    pub(super) fn new(
+        id: ConnId,
+        handle: ConnectionHandle,
+        quic: Connection,
+        origin: Origin,
+        half_open: Option<HalfOpen>,
+    ) -> Self {
+        Self {
+            id,
+            handle,
+            quic,
+            timers: ConnTimers::default(),
+            is_dirty: false,
+            is_readable: false,
+            is_drained: false,
+            timed_out_at: None,
+            origin,
+            phase: Phase::Handshake,
+            half_open,
+            slot: None,
+            stream: None,
+            receiver: Receiver::default(),
+            sender: Sender::default(),
+        }
+    }
+
+    /// Starts the bounds of the handshake, which QUIC does not have (spec 40 §13.4).
+    pub(super) fn start_handshake(&mut self, now: Instant, dial_deadline: Option<Instant>) {
+        self.timers.set(ConnTimer::Handshake, now + profile::HANDSHAKE);
+        self.timers.set(ConnTimer::HandshakeSilence, now + profile::HANDSHAKE_SILENCE);
+        if let Some(deadline) = dial_deadline {
+            self.timers.set(ConnTimer::Dial, deadline);
+        }
+    }
+
+    /// A datagram arrived for this conn and QUIC has taken it.
+    pub(super) fn on_datagram(&mut self, now: Instant, shared: &mut Shared) {
+        if self.phase == Phase::Handshake {
+            self.timers.set(ConnTimer::HandshakeSilence, now + profile::HANDSHAKE_SILENCE);
+        }
+        self.service(now, shared);
+    }
+
+    /// Lets QUIC and its endpoint talk, and takes what QUIC reports.
+    pub(super) fn service(&mut self, now: Instant, shared: &mut Shared) {
+        loop {
+            self.forward_endpoint_events(shared);
+            match self.quic.poll() {
+                Some(event) => self.on_quic_event(now, event, shared),
+                None => break,
+            }
+        }
+        shared.mark_dirty(self);
+    }
+
+    /// A timer of this conn fired.
+    pub(super) fn on_timer(&mut self, now: Instant, timer: ConnTimer, shared: &mut Shared) {
+        match timer {
+            ConnTimer::Quic => {
+                self.timed_out_at = Some(now);
+                self.quic.handle_timeout(now);
+            }
+            ConnTimer::Handshake | ConnTimer::HandshakeSilence => {
+                shared.stats.count_drop(DropReason::HandshakeTimeout);
+                self.move_to_failed(now, DialError::NoRoute, shared);
+            }
+            ConnTimer::Dial => self.move_to_failed(now, DialError::TimedOut, shared),
+            ConnTimer::FirstFrame => {
+                shared.stats.count_drop(DropReason::FirstFrameTimeout);
+                self.move_to_over(now, ConnDownReason::Silent, shared);
+            }
+            ConnTimer::Frame => {
+                shared.stats.count_drop(DropReason::FrameTimeout);
+                self.move_to_over(now, ConnDownReason::PeerMisbehaved, shared);
+            }
+            ConnTimer::Stall => self.move_to_over(now, ConnDownReason::Stalled, shared),
+            ConnTimer::Drain => self.move_to_over(now, ConnDownReason::ClosedHere, shared),
+        }
+        self.service(now, shared);
+    }
+
+    /// Queues a frame and hands QUIC what it takes.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        class: Class,
+        frame: Frame,
+        shared: &mut Shared,
+    ) -> Result<(), SendError> {
+        if self.phase != Phase::Up {
+            return Err(SendError::Gone(frame));
+        }
+        if let Err(frame) = self.sender.push(class, frame) {
+            shared.stats.counters.sends_refused += 1;
+            return Err(SendError::Full(frame));
+        }
+        self.flush(now, shared);
+        Ok(())
+    }
+
+    /// The engine gives a dial up.
+    pub(super) fn cancel_dial(&mut self, now: Instant, shared: &mut Shared) {
+        self.move_to_failed(now, DialError::Cancelled, shared);
+        self.service(now, shared);
+    }
+
+    /// The engine closes the conn.
+    pub(super) fn close(&mut self, now: Instant, mode: CloseMode, shared: &mut Shared) {
+        shared.discard_frames(self.id);
+        match (mode, self.phase) {
+            (_, Phase::Over | Phase::Draining) => return,
+            (CloseMode::Drain, Phase::Up) if self.stream.is_some() => {
+                self.move_to_draining(now, shared);
+            }
+            _ => self.move_to_over(now, ConnDownReason::ClosedHere, shared),
+        }
+        self.service(now, shared);
+    }
+
+    /// Reads this conn's share and reports the frames that it completes.
+    pub(super) fn read_turn(&mut self, now: Instant, shared: &mut Shared) {
+        if !matches!(self.phase, Phase::Up | Phase::Ending(_)) {
+            return;
+        }
+        let before = shared.stats.counters.frames_received;
+        let turn = self.read_share(shared);
+        let completed = shared.stats.counters.frames_received > before;
+        shared.stats.counters.frames_coalesced += self.receiver.take_coalesced();
+        if completed {
+            self.timers.stop(ConnTimer::FirstFrame);
+        }
+        if !self.receiver.is_partial() {
+            self.timers.stop(ConnTimer::Frame);
+        } else if completed || !self.timers.is_set(ConnTimer::Frame) {
+            self.timers.set(ConnTimer::Frame, now + profile::FRAME);
+        }
+        match (turn, self.phase) {
+            (Turn::Share, _) => shared.mark_readable(self),
+            (Turn::Misframed, _) => {
+                shared.stats.count_drop(DropReason::BadLengthPrefix);
+                self.move_to_over(now, ConnDownReason::PeerMisbehaved, shared);
+            }
+            (_, Phase::Ending(reason)) => self.move_to_over(now, reason, shared),
+            (Turn::Finished, _) => self.move_to_over(now, ConnDownReason::ClosedByPeer, shared),
+            (Turn::Dry, _) => {}
+        }
+        shared.mark_dirty(self);
+    }
+
+    /// Nothing is left to send: brings the timers up to date.
+    pub(super) fn settle(&mut self, now: Instant, shared: &mut Shared) -> Settled {
+        self.forward_endpoint_events(shared);
+        if self.phase == Phase::Over && self.is_drained {
+            return Settled::Gone;
+        }
+        match self.quic.poll_timeout() {
+            // What is overdue is handled now, but once: a deadline that stays overdue must not keep
+            // this turn from ending.
+            Some(at) if at <= now && self.timed_out_at != Some(now) => {
+                self.on_timer(now, ConnTimer::Quic, shared);
+                return Settled::Again;
+            }
+            Some(at) if at <= now => self.timers.set(ConnTimer::Quic, now + profile::GRANULARITY),
+            Some(at) => self.timers.set(ConnTimer::Quic, at),
+            None => self.timers.stop(ConnTimer::Quic),
+        }
+        Settled::Quiet
+    }
+
+    /// Gives back what it holds of shared things. The last call.
+    pub(super) fn release(&mut self, shared: &mut Shared) {
+        if let Some(half_open) = self.half_open.take() {
+            shared.admission.end_handshake(half_open);
+        }
+        if let Some(slot) = self.slot.take() {
+            shared.admission.end(slot);
+        }
+        if !self.is_drained {
+            shared.endpoint.handle_event(self.handle, EndpointEvent::drained());
+            self.forget_handle(shared);
+        }
+    }
+
+    /// Whether the engine knows it and may send on it.
+    pub(super) fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    /// Whether it is over for the engine.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over | Phase::Draining)
+    }
+
+    /// The current path, while the conn is up.
+    pub(super) fn path(&self) -> Option<PathInfo> {
+        self.is_up().then(|| PathInfo {
+            remote: self.quic.remote_address(),
+            rtt: self.quic.rtt(),
+            relayed: false,
+        })
+    }
+
+    /// Bytes of frames waiting to be sent.
+    pub(super) fn queued(&self) -> usize {
+        self.sender.queued()
+    }
+
+    /// Bytes of frames that are not complete.
+    pub(super) fn buffered(&self) -> usize {
+        self.receiver.buffered()
+    }
+
+    /// Asserts every invariant.
+    pub(super) fn check(&self) {
+        self.sender.check();
+        if matches!(self.phase, Phase::Handshake | Phase::AwaitStream { .. }) {
+            assert!(self.stream.is_none(), "the stream comes with the conn");
+        }
+        if self.phase == Phase::Over {
+            assert!(self.quic.is_closed(), "what is over for us is over for QUIC");
+        }
+        assert!(!(self.slot.is_some() && self.half_open.is_some()), "one or the other counts");
+    }
+
+    fn forward_endpoint_events(&mut self, shared: &mut Shared) {
+        while let Some(event) = self.quic.poll_endpoint_events() {
+            if self.is_drained {
+                continue;
+            }
+            if event.is_drained() {
+                self.is_drained = true;
+                self.forget_handle(shared);
+            }
+            if let Some(event) = shared.endpoint.handle_event(self.handle, event) {
+                self.quic.handle_event(event);
+            }
+        }
+    }
+
+    fn forget_handle(&self, shared: &mut Shared) {
+        shared.by_handle[self.handle.0] = None;
+    }
+
+    fn on_quic_event(&mut self, now: Instant, event: QuicEvent, shared: &mut Shared) {
+        match event {
+            QuicEvent::Connected => self.on_connected(now, shared),
+            QuicEvent::ConnectionLost { reason } => self.on_lost(now, &reason, shared),
+            QuicEvent::Stream(event) => self.on_stream_event(now, event, shared),
+            QuicEvent::DatagramReceived => {
+                while self.quic.datagrams().recv().is_some() {
+                    shared.stats.count_drop(DropReason::UnexpectedDatagram);
+                }
+            }
+            QuicEvent::HandshakeDataReady | QuicEvent::DatagramsUnblocked => {}
+        }
+    }
+
+    fn on_stream_event(&mut self, now: Instant, event: StreamEvent, shared: &mut Shared) {
+        let ours = self.stream;
+        match event {
+            StreamEvent::Opened { dir } => self.accept_streams(now, dir, shared),
+            StreamEvent::Available { dir: Dir::Bi } => self.open_stream(now, shared),
+            StreamEvent::Readable { id } if Some(id) == ours => shared.mark_readable(self),
+            StreamEvent::Writable { id } if Some(id) == ours => {
+                self.sender.unblock();
+                self.flush(now, shared);
+            }
+            StreamEvent::Finished { id } if Some(id) == ours => {
+                self.move_to_over(now, ConnDownReason::ClosedHere, shared);
+            }
+            StreamEvent::Stopped { id, .. } if Some(id) == ours => {
+                self.move_to_ending(now, ConnDownReason::ClosedByPeer, shared);
+            }
+            // Of streams that were refused, or of kinds that we never open.
+            _ => {}
+        }
+    }
+
+    /// The handshake is complete. A dialer knows whom to expect; an acceptor asks whether there is
+    /// room.
+    fn on_connected(&mut self, now: Instant, shared: &mut Shared) {
+        if self.phase != Phase::Handshake {
+            return;
+        }
+        self.timers.stop(ConnTimer::HandshakeSilence);
+        if let Some(half_open) = self.half_open.take() {
+            shared.admission.end_handshake(half_open);
+        }
+        // The verifier lets nobody through without a certificate that has an identity.
+        let peer = tls::peer_identity(&self.quic);
+        match (self.origin, peer) {
+            (Origin::Dialed { expected, .. }, Some((peer, key))) if peer == expected => {
+                self.phase = Phase::AwaitStream { key };
+                self.open_stream(now, shared);
+            }
+            (Origin::Dialed { .. }, _) => {
+                self.move_to_failed(now, DialError::IdentityMismatch, shared);
+            }
+            (Origin::Accepted, Some((peer, key))) => {
+                match shared.admission.accept(self.quic.remote_address()) {
+                    Ok(slot) => {
+                        self.slot = Some(slot);
+                        self.move_to_up(peer, key, Direction::Inbound, shared);
+                        self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
+                    }
+                    Err(reason) => {
+                        shared.stats.count_drop(reason);
+                        self.move_to_failed(now, DialError::NoRoute, shared);
+                    }
+                }
+            }
+            (Origin::Accepted, None) => self.move_to_failed(now, DialError::NoRoute, shared),
+        }
+    }
+
+    fn on_lost(&mut self, now: Instant, reason: &ConnectionError, shared: &mut Shared) {
+        match self.phase {
+            Phase::Handshake | Phase::AwaitStream { .. } => {
+                self.move_to_failed(now, DialError::NoRoute, shared);
+            }
+            _ => self.move_to_ending(now, down_reason(reason), shared),
+        }
+    }
+
+    /// The dialer's only stream. If the peer grants none yet, the event that it does comes here too.
+    fn open_stream(&mut self, now: Instant, shared: &mut Shared) {
+        let (Phase::AwaitStream { key }, Origin::Dialed { dial, expected }) =
+            (self.phase, self.origin)
+        else {
+            return;
+        };
+        self.stream = self.quic.streams().open(Dir::Bi);
+        if self.stream.is_some() {
+            shared.dials.remove(&dial);
+            self.move_to_up(expected, key, Direction::Outgoing(dial), shared);
+            self.flush(now, shared);
+        }
+    }
+
+    /// The first bidirectional stream is the edge's; every other is refused.
+    fn accept_streams(&mut self, now: Instant, dir: Dir, shared: &mut Shared) {
+        while let Some(id) = self.quic.streams().accept(dir) {
+            if dir == Dir::Bi && self.stream.is_none() && self.phase == Phase::Up {
+                self.stream = Some(id);
+                self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
+                shared.mark_readable(self);
+                self.flush(now, shared);
+                continue;
+            }
+            shared.stats.count_drop(DropReason::ExtraStream);
+            // Either may be closed already, which is as good.
+            let _ = self.quic.recv_stream(id).stop(profile::CODE);
+            if dir == Dir::Bi {
+                let _ = self.quic.send_stream(id).reset(profile::CODE);
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Instant, shared: &mut Shared) {
+        let Some(stream) = self.stream else { return };
+        if !matches!(self.phase, Phase::Up | Phase::Draining) {
+            return;
+        }
+        match self.sender.flush(self.quic.send_stream(stream), &mut shared.pool) {
+            Ok(completed) => {
+                shared.stats.counters.frames_sent += completed;
+                if !self.sender.is_stuck() {
+                    self.timers.stop(ConnTimer::Stall);
+                } else if completed > 0 || !self.timers.is_set(ConnTimer::Stall) {
+                    self.timers.set(ConnTimer::Stall, now + profile::STALL);
+                }
+            }
+            Err(Refused) => self.move_to_ending(now, ConnDownReason::ClosedByPeer, shared),
+        }
+        if self.phase == Phase::Up && self.sender.take_writable() {
+            shared.events.push_back(Event::Writable(self.id));
+        }
+        if self.phase == Phase::Draining && self.sender.is_idle() {
+            // Fails if the peer stopped the stream, which has its own event.
+            let _ = self.quic.send_stream(stream).finish();
+        }
+        shared.mark_dirty(self);
+    }
+
+    fn read_share(&mut self, shared: &mut Shared) -> Turn {
+        let Some(stream) = self.stream else { return Turn::Dry };
+        let mut stream = self.quic.recv_stream(stream);
+        let Ok(mut chunks) = stream.read(true) else { return Turn::Finished };
+        let (mut frames, mut bytes) = (0, 0);
+        loop {
+            match self.receiver.poll_frame(&mut shared.pool.spare) {
+                Ok(Some(frame)) => {
+                    shared.events.push_back(Event::Frame { conn: self.id, frame });
+                    shared.stats.counters.frames_received += 1;
+                    frames += 1;
+                    if frames == FRAMES_PER_TURN {
+                        return Turn::Share;
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(BadPrefix) => return Turn::Misframed,
+            }
+            if bytes >= BYTES_PER_TURN {
+                return Turn::Share;
+            }
+            match chunks.next(BYTES_PER_TURN - bytes) {
+                Ok(Some(chunk)) => {
+                    bytes += chunk.bytes.len();
+                    self.receiver.push(chunk.bytes);
+                }
+                Ok(None) | Err(ReadError::Reset(_)) => return Turn::Finished,
+                Err(ReadError::Blocked) => return Turn::Dry,
+            }
+        }
+    }
+
+    fn move_to_up(
+        &mut self,
+        peer: NodeId,
+        key: [u8; 32],
+        direction: Direction,
+        shared: &mut Shared,
+    ) {
+        self.phase = Phase::Up;
+        self.timers.stop(ConnTimer::Handshake);
+        self.timers.stop(ConnTimer::Dial);
+        match direction {
+            Direction::Outgoing(_) => shared.stats.counters.conns_dialed += 1,
+            Direction::Inbound => shared.stats.counters.conns_accepted += 1,
+        }
+        let remote = self.quic.remote_address();
+        shared.events.push_back(Event::ConnUp { conn: self.id, peer, key, direction, remote });
+    }
+
+    fn move_to_draining(&mut self, now: Instant, shared: &mut Shared) {
+        self.phase = Phase::Draining;
+        self.timers.stop_all();
+        self.timers.set(ConnTimer::Drain, now + profile::DRAIN);
+        self.flush(now, shared);
+    }
+
+    /// The conn is no good any more, but what was received is to be delivered first, unless the engine
+    /// closed the conn before.
+    fn move_to_ending(&mut self, now: Instant, reason: ConnDownReason, shared: &mut Shared) {
+        match self.phase {
+            Phase::Up => {
+                self.phase = Phase::Ending(reason);
+                self.timers.stop_all();
+                shared.mark_readable(self);
+            }
+            Phase::Draining => self.move_to_over(now, ConnDownReason::ClosedHere, shared),
+            _ => {}
+        }
+    }
+
+    /// A handshake came to nothing; if it was ours, so did the dial.
+    fn move_to_failed(&mut self, now: Instant, error: DialError, shared: &mut Shared) {
+        if !matches!(self.phase, Phase::Handshake | Phase::AwaitStream { .. }) {
+            return;
+        }
+        if let Origin::Dialed { dial, .. } = self.origin {
+            shared.dials.remove(&dial);
+            shared.stats.counters.dials_failed += 1;
+            shared.events.push_back(Event::DialFailed { dial, error });
+        }
+        self.close_quic(now);
+    }
+
+    /// The engine knows the conn and is told that it is gone.
+    fn move_to_over(&mut self, now: Instant, reason: ConnDownReason, shared: &mut Shared) {
+        if matches!(self.phase, Phase::Up | Phase::Draining | Phase::Ending(_)) {
+            shared.events.push_back(Event::ConnDown { conn: self.id, reason });
+            self.close_quic(now);
+        }
+    }
+
+    fn close_quic(&mut self, now: Instant) {
+        self.phase = Phase::Over;
+        self.timers.stop_all();
+        self.receiver = Receiver::default();
+        self.sender = Sender::default();
+        self.quic.close(now, profile::CODE, Bytes::new());
+    }
+}
+
+fn down_reason(error: &ConnectionError) -> ConnDownReason {
+    match error {
+        ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_) => {
+            ConnDownReason::ClosedByPeer
+        }
+        ConnectionError::TimedOut => ConnDownReason::TimedOut,
+        ConnectionError::Reset => ConnDownReason::Reset,
+        ConnectionError::LocallyClosed | ConnectionError::CidsExhausted => {
+            ConnDownReason::ClosedHere
+        }
+        ConnectionError::TransportError(_) | ConnectionError::VersionMismatch => {
+            ConnDownReason::PeerMisbehaved
+        }
+    }
+}

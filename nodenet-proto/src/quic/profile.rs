@@ -1,0 +1,100 @@
+//! The numbers QUIC runs with, and where each comes from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+/// Code of every close, stop and reset (spec 40 §8).
+pub(super) const CODE: VarInt = VarInt::from_u32(0);
+
+/// No packet for this long ends a handshake (spec 40 §4.2).
+pub(super) const HANDSHAKE_SILENCE: Duration = Duration::from_secs(10);
+/// A handshake may take this long in all (spec 40 §4.2).
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(20);
+/// From the handshake to the peer's stream, and again from there to its first whole frame (spec 40
+/// §5.2).
+pub(super) const FIRST_FRAME: Duration = Duration::from_secs(30);
+/// From the first byte of a frame to its last (spec 40 W9 asks for a bound; guess: 64 KiB at 20
+/// kbit/s takes 26 s).
+pub(super) const FRAME: Duration = Duration::from_secs(30);
+/// A frame that QUIC does not take for this long ends the conn (spec 40 §6).
+pub(super) const STALL: Duration = Duration::from_secs(5);
+/// What was queued at a graceful close may take this long to be acknowledged (spec 70 §15.2).
+pub(super) const DRAIN: Duration = Duration::from_secs(1);
+
+/// A timer of QUIC that stays overdue is looked at again after this long (RFC 9002 §6.1.2).
+pub(super) const GRANULARITY: Duration = Duration::from_millis(1);
+
+/// Nothing received for this long ends a conn (spec 40 §4.1).
+const IDLE_MS: u32 = 300_000;
+/// Bytes a peer may send ahead on one stream (spec 40 §4.1).
+const STREAM_RECEIVE_WINDOW: u32 = 512 * 1024;
+/// Bytes a peer may send ahead on all streams (spec 40 §4.1).
+const RECEIVE_WINDOW: u32 = 768 * 1024;
+/// Bytes that we hand to QUIC before they are acknowledged: four of the largest frames. A peer that
+/// stopped reading is noticed only when this is full (spec 40 §13.3 and §13.5).
+const SEND_WINDOW: u64 = 256 * 1024;
+/// UDP payload to begin with, the reference's and what media needs (spec 40 §13.3).
+const INITIAL_MTU: u16 = 1280;
+/// UDP payload that is never undercut (RFC 9000 §14).
+const MIN_MTU: u16 = 1200;
+/// UDP payload that path MTU discovery stops at (spec 40 §4.1).
+pub(super) const MTU_MAX: u16 = 1452;
+/// Round-trip time to assume before one is measured: the first retransmission of a dial then comes
+/// after 0.3 s instead of 1 s (spec 40 §13.3: 70 to 100 ms).
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Bidirectional streams a peer may have open on a conn that we accepted: one carries the edge. The
+/// other is there so that a peer that opens it is told, and not left waiting for credit.
+const ACCEPTED_BIDI_STREAMS: u32 = 2;
+/// Unidirectional streams a peer may have open on a conn that we accepted. Limits are granted before
+/// the ALPN is known (spec 40 §13.3); overlay conns refuse every one.
+const ACCEPTED_UNI_STREAMS: u32 = 16;
+/// Buffer for QUIC datagrams on conns that we accepted; overlay conns drain and drop them (spec 40
+/// §13.3, W11).
+const DATAGRAM_BUFFER: usize = 64 * 1024;
+
+/// Bytes of datagrams that QUIC keeps for one handshake until it is decided about. A handshake is
+/// decided about at once; the second datagram of a reference's ClientHello must fit all the same
+/// (spec 40 §13.3: at least 4 KiB).
+pub(super) const INCOMING_BUFFER: u64 = 8 * 1024;
+
+/// Memory a chunk of received stream data is charged at least with: it pins the datagram it came in
+/// (the largest we accept, rounded up to what an allocator hands out).
+pub(super) const CHUNK_COST: usize = 1536;
+
+/// How we dial overlay conns.
+pub(super) fn dialed(mtu_discovery: bool) -> Arc<TransportConfig> {
+    let mut transport = common(mtu_discovery);
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
+    transport.max_concurrent_uni_streams(VarInt::from_u32(0));
+    transport.datagram_receive_buffer_size(None);
+    Arc::new(transport)
+}
+
+/// How we accept.
+pub(super) fn accepted(mtu_discovery: bool) -> Arc<TransportConfig> {
+    let mut transport = common(mtu_discovery);
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(ACCEPTED_BIDI_STREAMS));
+    transport.max_concurrent_uni_streams(VarInt::from_u32(ACCEPTED_UNI_STREAMS));
+    transport.datagram_receive_buffer_size(Some(DATAGRAM_BUFFER));
+    Arc::new(transport)
+}
+
+fn common(mtu_discovery: bool) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))));
+    transport.keep_alive_interval(None);
+    transport.stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW));
+    transport.receive_window(VarInt::from_u32(RECEIVE_WINDOW));
+    transport.send_window(SEND_WINDOW);
+    transport.initial_mtu(INITIAL_MTU);
+    transport.min_mtu(MIN_MTU);
+    transport.initial_rtt(INITIAL_RTT);
+    transport.mtu_discovery_config(mtu_discovery.then(|| {
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(MTU_MAX);
+        discovery
+    }));
+    transport
+}

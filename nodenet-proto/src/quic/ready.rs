@@ -1,0 +1,56 @@
+//! Datagrams that QUIC writes while it takes input: version negotiation, Retry, refusal, reset.
+
+use std::collections::VecDeque;
+
+use quinn_proto::Transmit;
+
+/// Datagrams that wait, at most; further ones are dropped, as a network would (guess: a burst of
+/// handshakes).
+pub(super) const READY_MAX: usize = 64;
+
+/// The queue. It uses its buffers again.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    waiting: VecDeque<(Transmit, Vec<u8>)>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Ready {
+    /// An empty buffer to write into.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Queues what was written, if anything. Returns false if it had to be dropped.
+    pub(super) fn push(&mut self, transmit: Option<Transmit>, bytes: Vec<u8>) -> bool {
+        match transmit {
+            Some(transmit) if self.waiting.len() < READY_MAX => {
+                self.waiting.push_back((transmit, bytes));
+                true
+            }
+            Some(_) => {
+                self.keep(bytes);
+                false
+            }
+            None => {
+                self.keep(bytes);
+                true
+            }
+        }
+    }
+
+    /// Writes the oldest one into `into`.
+    pub(super) fn pop(&mut self, into: &mut Vec<u8>) -> Option<Transmit> {
+        let (transmit, bytes) = self.waiting.pop_front()?;
+        into.extend_from_slice(&bytes[..transmit.size]);
+        self.keep(bytes);
+        Some(transmit)
+    }
+
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        bytes.clear();
+        if self.spare.len() < READY_MAX {
+            self.spare.push(bytes);
+        }
+    }
+}

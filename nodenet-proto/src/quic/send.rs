@@ -1,0 +1,206 @@
+//! What waits to be sent on one conn.
+//!
+//! Three queues of whole frames, one for each [`Class`], each with a cap on the memory its frames pin;
+//! a more urgent class goes first. One frame at a time is being written: once its first byte is in
+//! QUIC's hands, the rest must follow before any other frame, whatever the class. A frame leaves as
+//! the chunks it came in, behind a fresh chunk with the length prefix.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use quinn_proto::{SendStream, WriteError};
+
+use super::profile::CHUNK_COST;
+use super::receive::write_prefix;
+use crate::transport::{Class, Frame};
+
+/// Memory that a queue may pin, by class (guess: twice and four times the largest frame). A queue
+/// that is empty takes any frame.
+pub(super) const QUEUE_MAX: [usize; Class::ALL.len()] = [128 * 1024, 256 * 1024, 256 * 1024];
+/// Memory that a chunk is charged at least with, by class. What we forward pins a datagram; what we
+/// wrote ourselves pins only its own allocation.
+const CHUNK_COST_MIN: [usize; Class::ALL.len()] = [256, 256, CHUNK_COST];
+/// A first chunk up to this long is copied behind the length prefix, because QUIC's buffer searches
+/// linearly through the chunks. It takes in a forwarder's fresh head (38 bytes) and small control
+/// frames.
+const HEAD_MAX: usize = 64;
+
+/// The peer takes no more of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused;
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Frame>,
+    cost: usize,
+    /// A frame was refused for lack of room since the queue was last found to have some.
+    refused: bool,
+}
+
+/// The send side of one conn.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    queues: [Queue; Class::ALL.len()],
+    /// The frame being written, as far as QUIC has not taken it.
+    writing: Option<VecDeque<Bytes>>,
+    /// QUIC takes nothing until it says so.
+    blocked: bool,
+}
+
+impl Sender {
+    /// Queues a frame, or gives it back if its class has no room.
+    pub(super) fn push(&mut self, class: Class, frame: Frame) -> Result<(), Frame> {
+        let queue = &mut self.queues[class as usize];
+        let cost = cost(class, &frame);
+        if !queue.frames.is_empty() && queue.cost + cost > QUEUE_MAX[class as usize] {
+            queue.refused = true;
+            return Err(frame);
+        }
+        queue.cost += cost;
+        queue.frames.push_back(frame);
+        Ok(())
+    }
+
+    /// Hands QUIC as much as it takes; returns how many frames were completed.
+    pub(super) fn flush(
+        &mut self,
+        mut stream: SendStream<'_>,
+        pool: &mut Pool,
+    ) -> Result<u64, Refused> {
+        let mut completed = 0;
+        while !self.blocked {
+            if self.writing.is_none() {
+                self.writing = self.next_frame().map(|frame| pool.head(frame));
+            }
+            let Some(chunks) = &mut self.writing else { break };
+            match stream.write_chunks(chunks.make_contiguous()) {
+                Ok(written) => {
+                    chunks.drain(..written.chunks);
+                }
+                Err(WriteError::Blocked) => self.blocked = true,
+                Err(WriteError::Stopped(_) | WriteError::ClosedStream) => return Err(Refused),
+            }
+            if chunks.is_empty() {
+                completed += 1;
+                pool.recycle(self.writing.take().unwrap_or_default());
+            }
+        }
+        Ok(completed)
+    }
+
+    /// QUIC takes more.
+    pub(super) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Whether QUIC takes nothing, with a frame waiting to be taken completely.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.blocked && self.writing.is_some()
+    }
+
+    /// Whether everything was handed to QUIC.
+    pub(super) fn is_idle(&self) -> bool {
+        self.writing.is_none() && self.queues.iter().all(|queue| queue.frames.is_empty())
+    }
+
+    /// Whether a class that refused a frame has room again: half its cap. Says so once.
+    pub(super) fn take_writable(&mut self) -> bool {
+        let mut writable = false;
+        for (queue, max) in self.queues.iter_mut().zip(QUEUE_MAX) {
+            if queue.refused && queue.cost <= max / 2 {
+                queue.refused = false;
+                writable = true;
+            }
+        }
+        writable
+    }
+
+    /// Bytes of frames that QUIC has not taken.
+    pub(super) fn queued(&self) -> usize {
+        let writing = self.writing.iter().flatten().map(Bytes::len).sum::<usize>();
+        let waiting = self.queues.iter().flat_map(|queue| &queue.frames).map(Frame::len);
+        writing + waiting.sum::<usize>()
+    }
+
+    /// Asserts that the sums agree.
+    pub(super) fn check(&self) {
+        for (class, queue) in Class::ALL.into_iter().zip(&self.queues) {
+            let sum: usize = queue.frames.iter().map(|frame| cost(class, frame)).sum();
+            assert_eq!(sum, queue.cost, "a queue costs what its frames cost");
+            assert!(queue.cost <= QUEUE_MAX[class as usize] || queue.frames.len() == 1);
+        }
+    }
+
+    fn next_frame(&mut self) -> Option<Frame> {
+        let class =
+            Class::ALL.into_iter().find(|class| !self.queues[*class as usize].frames.is_empty())?;
+        let queue = &mut self.queues[class as usize];
+        let frame = queue.frames.pop_front()?;
+        queue.cost -= cost(class, &frame);
+        Some(frame)
+    }
+}
+
+/// The memory a waiting frame pins, roughly.
+fn cost(class: Class, frame: &Frame) -> usize {
+    frame.len().max(frame.chunk_count() * CHUNK_COST_MIN[class as usize])
+}
+
+/// Spare lists of chunks kept, at most: enough for a turn's frames and their successors (guess).
+const SPARE_MAX: usize = 256;
+/// Bytes of one arena: some hundred heads.
+const ARENA_LEN: usize = 4096;
+/// Arenas kept while QUIC still holds heads in them, at most: what a few send windows of small frames
+/// hold (guess). Beyond that they are let go and freed with their last head.
+const ARENAS_MAX: usize = 16;
+
+/// Storage that all conns share, so that passing a frame on allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    /// Lists of chunks without chunks.
+    pub(super) spare: Vec<VecDeque<Bytes>>,
+    arena: BytesMut,
+    used: VecDeque<BytesMut>,
+}
+
+impl Pool {
+    /// Keeps the storage of a frame that is gone.
+    pub(super) fn recycle(&mut self, mut chunks: VecDeque<Bytes>) {
+        if self.spare.len() < SPARE_MAX && chunks.capacity() > 0 {
+            chunks.clear();
+            self.spare.push(chunks);
+        }
+    }
+
+    /// The chunks of a frame, with the length prefix in front.
+    fn head(&mut self, frame: Frame) -> VecDeque<Bytes> {
+        let mut prefix = [0; 3];
+        let prefix_len = write_prefix(frame.len(), &mut prefix);
+        let mut chunks = frame.into_chunks();
+        let first = match chunks.front() {
+            Some(first) if first.len() <= HEAD_MAX => chunks.pop_front().unwrap_or_default(),
+            _ => Bytes::new(),
+        };
+        self.reserve(prefix_len + first.len());
+        self.arena.extend_from_slice(&prefix[..prefix_len]);
+        self.arena.extend_from_slice(&first);
+        chunks.push_front(self.arena.split().freeze());
+        chunks
+    }
+
+    /// Makes room in the arena, preferably in one whose heads are all gone.
+    fn reserve(&mut self, len: usize) {
+        if self.arena.capacity() >= len {
+            return;
+        }
+        self.used.push_back(std::mem::take(&mut self.arena));
+        if self.used.front_mut().is_some_and(|oldest| oldest.try_reclaim(ARENA_LEN)) {
+            self.arena = self.used.pop_front().unwrap_or_default();
+            return;
+        }
+        if self.used.len() >= ARENAS_MAX {
+            self.used.pop_front();
+        }
+        self.arena.reserve(ARENA_LEN);
+    }
+}

@@ -1,0 +1,204 @@
+//! A transport with an address, as a host of the test network.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::NodeId;
+use crate::env::Seed;
+use crate::node::{EcnCodepoint, TransmitBuf};
+use crate::quic::{Config, Quic};
+use crate::stats::DropReason;
+use crate::testkit::{self, Host, Net, Outbox};
+use crate::transport::{
+    Class, CloseMode, Command, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Event,
+    Frame, SendError,
+};
+
+/// A transport and what it reported.
+pub(super) struct Peer {
+    pub(super) quic: Quic,
+    pub(super) addr: SocketAddr,
+    pub(super) id: NodeId,
+    /// What was reported and not taken yet.
+    pub(super) events: Vec<Event>,
+    dials: u64,
+    buf: TransmitBuf,
+}
+
+impl Peer {
+    /// The peer with this number, on a network that just started.
+    pub(super) fn new(number: u8, net: &Net) -> Self {
+        Self::with_config(number, net, Config::default())
+    }
+
+    /// The same with settings.
+    pub(super) fn with_config(number: u8, net: &Net, config: Config) -> Self {
+        let identity = testkit::identity(number);
+        let seed = Seed::from_u64(u64::from(number));
+        Self {
+            quic: Quic::new(config, &identity, &seed, net.now),
+            addr: testkit::addr(number),
+            id: identity.id(),
+            events: Vec::new(),
+            dials: 0,
+            buf: TransmitBuf::new(8),
+        }
+    }
+
+    /// Dials; gives up after half a minute.
+    pub(super) fn dial(&mut self, net: &Net, expected: NodeId, remote: SocketAddr) -> DialId {
+        self.dials += 1;
+        let dial = DialId(self.dials);
+        let deadline = net.now + Duration::from_secs(30);
+        self.quic.handle_command(net.now, Command::Dial { dial, expected, remote, deadline });
+        dial
+    }
+
+    /// Sends a frame; it must be taken.
+    pub(super) fn send(&mut self, conn: ConnId, frame: &[u8]) {
+        self.try_send(conn, Class::Own, frame).expect("the conn takes it");
+    }
+
+    /// Offers a frame.
+    pub(super) fn try_send(
+        &mut self,
+        conn: ConnId,
+        class: Class,
+        frame: &[u8],
+    ) -> Result<(), SendError> {
+        self.quic.try_send(conn, class, Frame::from(Bytes::copy_from_slice(frame)))
+    }
+
+    /// Closes a conn.
+    pub(super) fn close(&mut self, net: &Net, conn: ConnId, mode: CloseMode) {
+        self.quic.handle_command(net.now, Command::Close { conn, mode });
+    }
+
+    /// Takes the report that a conn is up, which must be there.
+    pub(super) fn take_up(&mut self) -> (ConnId, NodeId, Direction, SocketAddr) {
+        self.take(|event| match event {
+            Event::ConnUp { conn, peer, direction, remote, .. } => {
+                Some((*conn, *peer, *direction, *remote))
+            }
+            _ => None,
+        })
+        .expect("a conn came up")
+    }
+
+    /// Takes the report that a conn is gone.
+    pub(super) fn take_down(&mut self) -> Option<(ConnId, ConnDownReason)> {
+        self.take(|event| match event {
+            Event::ConnDown { conn, reason } => Some((*conn, *reason)),
+            _ => None,
+        })
+    }
+
+    /// Takes the report that a dial failed.
+    pub(super) fn take_failed(&mut self) -> Option<(DialId, DialError)> {
+        self.take(|event| match event {
+            Event::DialFailed { dial, error } => Some((*dial, *error)),
+            _ => None,
+        })
+    }
+
+    /// Takes all frames that arrived.
+    pub(super) fn take_frames(&mut self) -> Vec<(ConnId, Bytes)> {
+        let mut frames = Vec::new();
+        self.events.retain(|event| match event {
+            Event::Frame { conn, frame } => {
+                frames.push((*conn, frame.to_bytes()));
+                false
+            }
+            _ => true,
+        });
+        frames
+    }
+
+    /// How many inputs were discarded for this reason.
+    pub(super) fn drops(&self, reason: DropReason) -> u64 {
+        self.quic.stats().drops(reason)
+    }
+
+    fn take<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> Option<T> {
+        let at = self.events.iter().position(|event| pick(event).is_some())?;
+        pick(&self.events.remove(at))
+    }
+}
+
+impl Host for Peer {
+    fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        ecn: Option<EcnCodepoint>,
+        data: BytesMut,
+    ) {
+        self.quic.handle_datagram(now, from, None, ecn, data);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.quic.handle_timeout(now);
+    }
+
+    fn drain(&mut self, _now: Instant, out: &mut Outbox) {
+        loop {
+            let had_turn = self.quic.read();
+            self.events.extend(std::iter::from_fn(|| self.quic.poll_event()));
+            self.buf.bytes.clear();
+            if let Some(transmit) = self.quic.poll_transmit(&mut self.buf) {
+                let ecn = transmit.ecn;
+                out.push(transmit.remote, ecn, transmit.segment_len, &self.buf.bytes);
+            } else if !had_turn {
+                break;
+            }
+        }
+        self.quic.check();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.quic.next_deadline().map(|deadline| deadline.at)
+    }
+}
+
+/// Two peers with a conn between them, dialed by the first.
+pub(super) struct Pair {
+    pub(super) net: Net,
+    pub(super) a: Peer,
+    pub(super) b: Peer,
+    /// The conn as the dialer calls it.
+    pub(super) at_a: ConnId,
+    /// The conn as the acceptor calls it.
+    pub(super) at_b: ConnId,
+}
+
+impl Pair {
+    /// Up, with one empty frame exchanged so that the acceptor can send.
+    pub(super) fn new(seed: u64) -> Self {
+        Self::on(Net::new(seed))
+    }
+
+    /// The same on a network of the test's making.
+    pub(super) fn on(mut net: Net) -> Self {
+        let (mut a, mut b) = (Peer::new(1, &net), Peer::new(2, &net));
+        a.dial(&net, b.id, b.addr);
+        net.run(&mut [&mut a, &mut b], Duration::from_secs(10));
+        let (at_a, ..) = a.take_up();
+        let (at_b, ..) = b.take_up();
+        let mut pair = Self { net, a, b, at_a, at_b };
+        pair.a.send(at_a, b"");
+        pair.run_ms(1000);
+        assert_eq!(pair.b.take_frames(), [(at_b, Bytes::new())]);
+        pair
+    }
+
+    /// Lets time pass.
+    pub(super) fn run_ms(&mut self, span_ms: u64) {
+        self.net.run(&mut [&mut self.a, &mut self.b], Duration::from_millis(span_ms));
+    }
+}
