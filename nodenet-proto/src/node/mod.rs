@@ -13,12 +13,12 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::engine::{self, EdgeInfo};
+use crate::engine::{self, EdgeInfo, Engine};
 pub use crate::engine::{Command, Deadline, Event};
-use crate::env::{Seed, UnixNanos};
+use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
-use crate::quic;
-use crate::stats::Stats;
+use crate::quic::{self, Quic};
+use crate::stats::{DropReason, Stats};
 
 /// Settings of a [`Node`].
 #[derive(Debug, Clone, Default)]
@@ -150,7 +150,14 @@ impl TransmitBuf {
 
 /// A whole node.
 pub struct Node {
-    _private: (),
+    engine: Engine,
+    quic: Quic,
+    /// What the front door itself discards.
+    stats: Stats,
+    /// The time of the last input or timeout.
+    now: Instant,
+    /// What the engine waits for, as it said last.
+    engine_deadline: Option<Deadline>,
 }
 
 impl Node {
@@ -159,43 +166,130 @@ impl Node {
     /// # Errors
     /// If the configuration can not work with this identity.
     pub fn new(
-        _config: Config,
-        _identity: Identity,
-        _seed: Seed,
-        _now: Instant,
-        _wall: UnixNanos,
+        config: Config,
+        identity: Identity,
+        seed: Seed,
+        now: Instant,
+        wall: UnixNanos,
     ) -> Result<Self, ConfigError> {
-        todo!()
+        let (has, wants) = (identity.id().leading_zeros(), config.engine.difficulty);
+        if has < wants {
+            return Err(ConfigError::WorkUnmet { has, wants });
+        }
+        let quic = Quic::new(config.quic, &identity, &seed.child("quic", 0), now);
+        let seed = seed.child("engine", 0);
+        let engine =
+            Engine::new(config.engine, identity, Box::new(Ed25519Crypto), &seed, now, wall);
+        Ok(Self { engine, quic, stats: Stats::default(), now, engine_deadline: None })
     }
 
     /// Takes what happened.
-    pub fn handle_input(&mut self, _now: Instant, _input: Input) {
-        todo!()
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        let now = self.enter(now);
+        match input {
+            Input::Datagram { socket: SocketId::MAIN, remote, local_ip, ecn, data } => {
+                self.quic.handle_datagram(now, remote, local_ip, ecn, data);
+            }
+            // No other socket was asked for, so nothing that happens on one means anything.
+            Input::Datagram { .. } | Input::SocketOpened { .. } | Input::SocketFailed { .. } => {
+                self.stats.count_drop(DropReason::UnknownConn);
+            }
+            Input::Command(command) => self.engine.handle_command(now, command, &mut self.quic),
+            Input::LocalAddrs(addrs) => self.engine.handle_local_addrs(now, &addrs),
+            Input::WallClock(wall) => self.engine.handle_wall_clock(now, wall),
+        }
     }
 
     /// Lets timers that are due fire.
-    pub fn handle_timeout(&mut self, _now: Instant) {
-        todo!()
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.enter(now);
+        self.quic.handle_timeout(now);
+        self.engine.handle_timeout(now, &mut self.quic);
     }
 
     /// The next thing to do. [`Output::Timeout`] means there is no other.
-    pub fn poll_output(&mut self, _buf: &mut TransmitBuf) -> Output {
-        todo!()
+    ///
+    /// Each call gives every conn that has something to read one share, and hands out at most one
+    /// batch of datagrams. The order is: what the application is to be told, what arrived, what is to
+    /// be sent, timers that became due meanwhile.
+    pub fn poll_output(&mut self, buf: &mut TransmitBuf) -> Output {
+        buf.bytes.clear();
+        let mut has_read = false;
+        let mut has_expired = false;
+        loop {
+            if let Some(event) = self.shuttle() {
+                return Output::Event(event);
+            }
+            if !has_read && self.quic.read() {
+                has_read = true;
+                continue;
+            }
+            if let Some(transmit) = self.quic.poll_transmit(buf) {
+                return Output::Transmit(transmit);
+            }
+            if self.quic.is_readable() {
+                has_read = false;
+                continue;
+            }
+            let quic = self.quic.next_deadline();
+            let deadline =
+                quic.into_iter().chain(self.engine_deadline).min_by_key(|deadline| deadline.at);
+            match deadline {
+                Some(deadline) if deadline.at <= self.now && !has_expired => {
+                    has_expired = true;
+                    self.handle_timeout(self.now);
+                }
+                _ => return Output::Timeout(deadline),
+            }
+        }
     }
 
-    /// Counters of the whole node.
+    /// Counters of the whole node, and gauges of now.
     pub fn stats(&self) -> Stats {
-        todo!()
+        let mut stats = self.stats.clone();
+        stats.merge(&self.quic.stats());
+        stats.merge(self.engine.stats());
+        let edges = self.edges();
+        stats.gauges.edges = edges.len() as u64;
+        stats.gauges.edges_inbound = edges.iter().filter(|edge| !edge.outgoing).count() as u64;
+        stats
     }
 
     /// The live edges, nearest to this node first.
     pub fn edges(&self) -> Vec<EdgeInfo> {
-        todo!()
+        self.engine.edges(&self.quic)
     }
 
     /// Asserts every invariant.
     ///
     /// # Panics
     /// If one does not hold, which is a bug here.
-    pub fn check(&self) {}
+    pub fn check(&self) {
+        self.engine.check();
+        self.quic.check();
+    }
+
+    /// Time does not go backwards; a driver's clock that did is not followed.
+    fn enter(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// Passes on what engine and transport have for each other, until one has something for the
+    /// application or neither has anything.
+    fn shuttle(&mut self) -> Option<Event> {
+        loop {
+            match self.engine.poll() {
+                engine::Output::Event(event) => return Some(event),
+                engine::Output::Transport(command) => {
+                    self.quic.handle_command(self.now, command);
+                }
+                engine::Output::Timeout(deadline) => {
+                    self.engine_deadline = deadline;
+                    let event = self.quic.poll_event()?;
+                    self.engine.handle_transport(self.now, event, &mut self.quic);
+                }
+            }
+        }
+    }
 }

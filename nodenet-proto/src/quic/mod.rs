@@ -177,6 +177,11 @@ impl Quic {
         true
     }
 
+    /// Whether a conn still has something to read.
+    pub fn is_readable(&self) -> bool {
+        !self.shared.readable.is_empty()
+    }
+
     /// The next thing to tell the engine.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.shared.events.pop_front()

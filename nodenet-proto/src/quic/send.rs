@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quinn_proto::{SendStream, WriteError};
 
 use super::profile::CHUNK_COST;
 use super::receive::write_prefix;
 use crate::transport::{Class, Frame};
+use crate::wire::HeadPool;
 
 /// Memory that a queue may pin, by class (guess: twice and four times the largest frame). A queue
 /// that is empty takes any frame.
@@ -148,19 +149,12 @@ fn cost(class: Class, frame: &Frame) -> usize {
 
 /// Spare lists of chunks kept, at most: enough for a turn's frames and their successors (guess).
 const SPARE_MAX: usize = 256;
-/// Bytes of one arena: some hundred heads.
-const ARENA_LEN: usize = 4096;
-/// Arenas kept while QUIC still holds heads in them, at most: what a few send windows of small frames
-/// hold (guess). Beyond that they are let go and freed with their last head.
-const ARENAS_MAX: usize = 16;
-
 /// Storage that all conns share, so that passing a frame on allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     /// Lists of chunks without chunks.
     pub(super) spare: Vec<VecDeque<Bytes>>,
-    arena: BytesMut,
-    used: VecDeque<BytesMut>,
+    heads: HeadPool,
 }
 
 impl Pool {
@@ -181,26 +175,10 @@ impl Pool {
             Some(first) if first.len() <= HEAD_MAX => chunks.pop_front().unwrap_or_default(),
             _ => Bytes::new(),
         };
-        self.reserve(prefix_len + first.len());
-        self.arena.extend_from_slice(&prefix[..prefix_len]);
-        self.arena.extend_from_slice(&first);
-        chunks.push_front(self.arena.split().freeze());
+        chunks.push_front(self.heads.write(prefix_len + first.len(), |out| {
+            out.extend_from_slice(&prefix[..prefix_len]);
+            out.extend_from_slice(&first);
+        }));
         chunks
-    }
-
-    /// Makes room in the arena, preferably in one whose heads are all gone.
-    fn reserve(&mut self, len: usize) {
-        if self.arena.capacity() >= len {
-            return;
-        }
-        self.used.push_back(std::mem::take(&mut self.arena));
-        if self.used.front_mut().is_some_and(|oldest| oldest.try_reclaim(ARENA_LEN)) {
-            self.arena = self.used.pop_front().unwrap_or_default();
-            return;
-        }
-        if self.used.len() >= ARENAS_MAX {
-            self.used.pop_front();
-        }
-        self.arena.reserve(ARENA_LEN);
     }
 }

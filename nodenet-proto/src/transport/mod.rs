@@ -4,6 +4,7 @@
 //! is authenticated by the time the engine hears of it. Identifiers are counters and never reused, so
 //! a late event for a conn that is gone is recognised and discarded.
 
+pub mod contract;
 mod frame;
 
 use core::fmt;

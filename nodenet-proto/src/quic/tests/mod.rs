@@ -1,4 +1,8 @@
 //! Transports that talk to each other over an in-memory network in virtual time.
 
+mod bounds;
+mod contract;
 mod frames;
+mod manners;
 mod peer;
+mod raw;

@@ -155,7 +155,7 @@ impl HeadPool {
     }
 
     /// Has up to `len` bytes written and returns them.
-    fn write(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    pub(crate) fn write(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
         debug_assert!(len <= SLAB_LEN, "a head is far smaller than a slab");
         if self.slabs[self.current].capacity() < len {
             self.current = (self.current + 1) % SLABS;

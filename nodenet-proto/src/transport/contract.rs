@@ -1,0 +1,314 @@
+//! What every transport must do, as cases that run against any implementation of the boundary
+//! (spec 40 §10).
+//!
+//! A test suite, public so that the simulator's conns are held to the same contract as QUIC: implement
+//! [`World`] over two transports and run every one of [`CASES`] in a world of its own. The engine may
+//! rely on whatever is asserted here, and on nothing else.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{
+    Class, CloseMode, Command, ConnDownReason, ConnId, DialError, DialId, Direction, Event, Frame,
+    PathInfo, SendError,
+};
+use crate::NodeId;
+use crate::wire::FRAME_MAX;
+
+/// One of the two transports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one that dials.
+    A,
+    /// The one that is dialed.
+    B,
+}
+
+/// Two transports that can reach each other, and the time.
+pub trait World {
+    /// The time.
+    fn now(&self) -> Instant;
+    /// Who a transport proves to be.
+    fn id(&self, side: Side) -> NodeId;
+    /// Where a transport can be dialed.
+    fn addr(&self, side: Side) -> SocketAddr;
+    /// A plausible address at which nobody is.
+    fn dead_addr(&self) -> SocketAddr;
+    /// Gives a command to a transport.
+    fn command(&mut self, side: Side, command: Command);
+    /// Calls [`super::Conns::try_send`].
+    fn try_send(
+        &mut self,
+        side: Side,
+        conn: ConnId,
+        class: Class,
+        frame: Frame,
+    ) -> Result<(), SendError>;
+    /// Calls [`super::Conns::path`].
+    fn path(&self, side: Side, conn: ConnId) -> Option<PathInfo>;
+    /// The next thing that a transport reported.
+    fn poll_event(&mut self, side: Side) -> Option<Event>;
+    /// Lets time pass, and with it whatever the transports do.
+    fn run(&mut self, span: Duration);
+}
+
+/// A case by its name.
+pub type Case = (&'static str, fn(&mut dyn World));
+
+/// Every case. Each wants a fresh world.
+pub const CASES: &[Case] = &[
+    ("frames_arrive_from_an_authenticated_peer", frames_arrive_from_an_authenticated_peer),
+    ("frames_arrive_whole_and_in_order", frames_arrive_whole_and_in_order),
+    ("the_acceptor_answers_on_the_same_conn", the_acceptor_answers_on_the_same_conn),
+    ("a_close_reaches_the_other_end", a_close_reaches_the_other_end),
+    ("a_drain_delivers_what_was_queued", a_drain_delivers_what_was_queued),
+    ("another_identity_fails_the_dial", another_identity_fails_the_dial),
+    ("a_dead_address_fails_the_dial", a_dead_address_fails_the_dial),
+    ("an_undialable_address_fails_the_dial", an_undialable_address_fails_the_dial),
+    ("a_deadline_fails_the_dial", a_deadline_fails_the_dial),
+    ("a_cancelled_dial_is_settled_once", a_cancelled_dial_is_settled_once),
+    ("a_full_queue_gives_the_frame_back", a_full_queue_gives_the_frame_back),
+    ("two_conns_of_one_pair_are_independent", two_conns_of_one_pair_are_independent),
+];
+
+/// Long enough for a handshake and for any bound of it (spec 40 §4.2: 20 s).
+const LONG: Duration = Duration::from_secs(25);
+/// Long enough for a frame to arrive.
+const SHORT: Duration = Duration::from_secs(2);
+
+fn frames_arrive_from_an_authenticated_peer(world: &mut dyn World) {
+    let there = (world.id(Side::B), world.addr(Side::B));
+    let dial = dial(world, DialId(7), there, LONG);
+    world.run(SHORT);
+
+    let Some(Event::ConnUp { conn: at_a, peer, key, direction, remote }) =
+        world.poll_event(Side::A)
+    else {
+        panic!("the dial came up");
+    };
+    assert_eq!(peer, world.id(Side::B));
+    assert_eq!(crate::identity::node_id(&key), peer, "the identifier is the hash of the key");
+    assert_eq!(direction, Direction::Outgoing(dial));
+    assert_eq!(remote, world.addr(Side::B));
+    assert_eq!(world.path(Side::A, at_a).map(|path| path.remote), Some(remote));
+
+    send(world, Side::A, at_a, b"hello");
+    world.run(SHORT);
+    let Some(Event::ConnUp { conn: at_b, peer, key, direction, remote }) =
+        world.poll_event(Side::B)
+    else {
+        panic!("the conn came up before its first frame");
+    };
+    assert_eq!(peer, world.id(Side::A));
+    assert_eq!(crate::identity::node_id(&key), peer);
+    assert_eq!(direction, Direction::Inbound);
+    assert_eq!(remote, world.addr(Side::A));
+    assert_eq!(frames(world, Side::B), [(at_b, Bytes::from("hello"))]);
+    assert!(world.poll_event(Side::A).is_none(), "a dial is settled once");
+}
+
+fn frames_arrive_whole_and_in_order(world: &mut dyn World) {
+    let (at_a, _) = connect(world, DialId(1));
+    let sent: Vec<Vec<u8>> = [0, 1, 127, 128, 16_384, FRAME_MAX, 3]
+        .into_iter()
+        .map(|len: usize| vec![len as u8; len])
+        .collect();
+    for frame in &sent {
+        send(world, Side::A, at_a, frame);
+        world.run(SHORT);
+    }
+    let arrived: Vec<_> = frames(world, Side::B).into_iter().map(|(_, frame)| frame).collect();
+    assert_eq!(arrived, sent);
+}
+
+fn the_acceptor_answers_on_the_same_conn(world: &mut dyn World) {
+    let (at_a, at_b) = connect(world, DialId(1));
+    send(world, Side::B, at_b, b"answer");
+    send(world, Side::B, at_b, b"and more");
+    world.run(SHORT);
+    let expected = [(at_a, Bytes::from("answer")), (at_a, Bytes::from("and more"))];
+    assert_eq!(frames(world, Side::A), expected);
+}
+
+fn a_close_reaches_the_other_end(world: &mut dyn World) {
+    let (at_a, at_b) = connect(world, DialId(1));
+    world.command(Side::A, Command::Close { conn: at_a, mode: CloseMode::Abort });
+    is_gone(world, Side::A, at_a);
+    world.run(SHORT);
+
+    assert_eq!(down(world, Side::A), (at_a, ConnDownReason::ClosedHere));
+    assert_eq!(down(world, Side::B), (at_b, ConnDownReason::ClosedByPeer));
+    is_gone(world, Side::B, at_b);
+    world.command(Side::A, Command::Close { conn: at_a, mode: CloseMode::Abort });
+    world.run(SHORT);
+    assert!(world.poll_event(Side::A).is_none(), "closing again does nothing");
+}
+
+fn a_drain_delivers_what_was_queued(world: &mut dyn World) {
+    let (at_a, at_b) = connect(world, DialId(1));
+    send(world, Side::A, at_a, b"farewell");
+    world.command(Side::A, Command::Close { conn: at_a, mode: CloseMode::Drain });
+    is_gone(world, Side::A, at_a);
+    world.run(SHORT);
+
+    assert_eq!(down(world, Side::A), (at_a, ConnDownReason::ClosedHere));
+    let frame = world.poll_event(Side::B);
+    let Some(Event::Frame { conn, frame }) = frame else {
+        panic!("the frame comes before the end, not {frame:?}");
+    };
+    assert_eq!((conn, frame.to_bytes()), (at_b, Bytes::from("farewell")));
+    assert_eq!(down(world, Side::B), (at_b, ConnDownReason::ClosedByPeer));
+}
+
+fn another_identity_fails_the_dial(world: &mut dyn World) {
+    let nobody = NodeId::from_bytes([0x55; 32]);
+    let there = (nobody, world.addr(Side::B));
+    let dial = dial(world, DialId(1), there, LONG);
+    world.run(SHORT);
+    assert_eq!(failed(world), (dial, DialError::IdentityMismatch));
+    // An acceptor may have heard of the conn before the dialer turned away; then it hears the end.
+    while let Some(event) = world.poll_event(Side::B) {
+        let short = matches!(event, Event::ConnUp { .. } | Event::ConnDown { .. });
+        assert!(short, "nothing comes of it: {event:?}");
+    }
+}
+
+fn a_dead_address_fails_the_dial(world: &mut dyn World) {
+    let there = (world.id(Side::B), world.dead_addr());
+    let dial = dial(world, DialId(1), there, 2 * LONG);
+    world.run(LONG);
+    assert_eq!(failed(world), (dial, DialError::NoRoute));
+}
+
+fn an_undialable_address_fails_the_dial(world: &mut dyn World) {
+    for (number, addr) in ["0.0.0.0:1", "192.0.2.1:0", "[::]:1", "224.0.0.1:1"].iter().enumerate() {
+        let addr = addr.parse().expect("a literal of this test");
+        let there = (world.id(Side::B), addr);
+        let dial = dial(world, DialId(number as u64), there, LONG);
+        world.run(SHORT);
+        assert_eq!(failed(world), (dial, DialError::BadAddress), "{addr}");
+    }
+}
+
+fn a_deadline_fails_the_dial(world: &mut dyn World) {
+    let there = (world.id(Side::B), world.dead_addr());
+    let dial = dial(world, DialId(1), there, SHORT / 2);
+    world.run(SHORT);
+    assert_eq!(failed(world), (dial, DialError::TimedOut));
+}
+
+fn a_cancelled_dial_is_settled_once(world: &mut dyn World) {
+    let there = (world.id(Side::B), world.dead_addr());
+    let dial = dial(world, DialId(1), there, LONG);
+    world.command(Side::A, Command::CancelDial(dial));
+    world.command(Side::A, Command::CancelDial(dial));
+    world.run(2 * LONG);
+    assert_eq!(failed(world), (dial, DialError::Cancelled));
+    assert!(world.poll_event(Side::A).is_none(), "a dial is settled once");
+}
+
+fn a_full_queue_gives_the_frame_back(world: &mut dyn World) {
+    let (at_a, _) = connect(world, DialId(1));
+    let frame = || Frame::from(Bytes::from(vec![7; FRAME_MAX]));
+    let mut taken = 0;
+    let refused = loop {
+        match world.try_send(Side::A, at_a, Class::Transit, frame()) {
+            Ok(()) => taken += 1,
+            Err(SendError::Full(frame)) => break frame,
+            Err(SendError::Gone(_)) => panic!("the conn is up"),
+        }
+        assert!(taken < 1000, "a queue has an end");
+    };
+    assert_eq!(refused.len(), FRAME_MAX, "the frame comes back whole");
+    let urgent = world.try_send(Side::A, at_a, Class::Control, Frame::from(Bytes::from("ping")));
+    assert!(urgent.is_ok(), "classes have queues of their own");
+
+    world.run(LONG);
+    assert!(matches!(world.poll_event(Side::A), Some(Event::Writable(conn)) if conn == at_a));
+    assert!(world.poll_event(Side::A).is_none(), "room is reported once");
+    assert!(world.try_send(Side::A, at_a, Class::Transit, frame()).is_ok());
+    world.run(SHORT);
+    assert_eq!(frames(world, Side::B).len(), taken + 2);
+}
+
+fn two_conns_of_one_pair_are_independent(world: &mut dyn World) {
+    let (first_a, first_b) = connect(world, DialId(1));
+    let (second_a, second_b) = connect(world, DialId(2));
+    assert!(second_a > first_a && second_b > first_b, "identifiers count up");
+    world.command(Side::A, Command::Close { conn: first_a, mode: CloseMode::Abort });
+    send(world, Side::A, second_a, b"still here");
+    world.run(SHORT);
+    let mut events: Vec<Event> = std::iter::from_fn(|| world.poll_event(Side::B)).collect();
+    events.retain(|event| match event {
+        Event::ConnDown { conn, .. } => *conn != first_b,
+        Event::Frame { conn, .. } => *conn != second_b,
+        _ => true,
+    });
+    assert!(events.is_empty(), "one ended and the other got its frame: {events:?}");
+    is_gone(world, Side::B, first_b);
+    send(world, Side::B, second_b, b"here too");
+}
+
+/// Dials from A to B, and has the first frame sent, so that both can send.
+fn connect(world: &mut dyn World, dial_id: DialId) -> (ConnId, ConnId) {
+    let there = (world.id(Side::B), world.addr(Side::B));
+    dial(world, dial_id, there, LONG);
+    world.run(SHORT);
+    let Some(Event::ConnUp { conn: at_a, .. }) = world.poll_event(Side::A) else {
+        panic!("the dial came up");
+    };
+    send(world, Side::A, at_a, b"first");
+    world.run(SHORT);
+    let Some(Event::ConnUp { conn: at_b, .. }) = world.poll_event(Side::B) else {
+        panic!("the conn came up");
+    };
+    assert_eq!(frames(world, Side::B), [(at_b, Bytes::from("first"))]);
+    (at_a, at_b)
+}
+
+fn dial(
+    world: &mut dyn World,
+    dial: DialId,
+    (expected, remote): (NodeId, SocketAddr),
+    patience: Duration,
+) -> DialId {
+    let deadline = world.now() + patience;
+    world.command(Side::A, Command::Dial { dial, expected, remote, deadline });
+    dial
+}
+
+fn send(world: &mut dyn World, side: Side, conn: ConnId, frame: &[u8]) {
+    let frame = Frame::from(Bytes::copy_from_slice(frame));
+    assert!(world.try_send(side, conn, Class::Own, frame).is_ok(), "{side:?} can send on {conn}");
+}
+
+fn frames(world: &mut dyn World, side: Side) -> Vec<(ConnId, Bytes)> {
+    std::iter::from_fn(|| world.poll_event(side))
+        .map(|event| match event {
+            Event::Frame { conn, frame } => (conn, frame.to_bytes()),
+            other => panic!("only frames are due, not {other:?}"),
+        })
+        .collect()
+}
+
+fn down(world: &mut dyn World, side: Side) -> (ConnId, ConnDownReason) {
+    match world.poll_event(side) {
+        Some(Event::ConnDown { conn, reason }) => (conn, reason),
+        other => panic!("the end of a conn is due, not {other:?}"),
+    }
+}
+
+fn failed(world: &mut dyn World) -> (DialId, DialError) {
+    match world.poll_event(Side::A) {
+        Some(Event::DialFailed { dial, error }) => (dial, error),
+        other => panic!("the failure of a dial is due, not {other:?}"),
+    }
+}
+
+fn is_gone(world: &mut dyn World, side: Side, conn: ConnId) {
+    let sent = world.try_send(side, conn, Class::Own, Frame::from(Bytes::from("late")));
+    assert!(matches!(sent, Err(SendError::Gone(frame)) if frame.len() == 4));
+    assert!(world.path(side, conn).is_none());
+}
