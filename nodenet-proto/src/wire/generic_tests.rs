@@ -33,7 +33,7 @@ impl<T: Encode + for<'a> Decode<'a> + PartialEq + Debug> Message for T {}
 /// elsewhere with the values that they stand for.
 macro_rules! six_tests {
     ($name:ident: $type:ty, trailing = $trailing:ident,
-        known = [$(($bytes:expr, $value:expr)),+ $(,)?]) => {
+        known = [$(($bytes:expr, $value:expr $(,)?)),+ $(,)?]) => {
         mod $name {
             #[allow(unused_imports, reason = "not every message needs all of them")]
             use super::*;

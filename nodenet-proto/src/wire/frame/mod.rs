@@ -18,6 +18,9 @@ use super::codec::{
 use super::{DIRECT_PAYLOAD_MAX, FRAME_MAX};
 use crate::transport::Frame;
 
+#[cfg(test)]
+mod tests;
+
 /// The only protocol version there is (spec 10 §10).
 pub const VERSION: u8 = 1;
 /// Largest payload length that a header may announce (spec 10 §10). [`FRAME_MAX`] binds long before.

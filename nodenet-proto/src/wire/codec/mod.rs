@@ -7,6 +7,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::NodeId;
 
+#[cfg(test)]
+mod tests;
+
 /// Longest `uvarint`: ten groups of seven bits hold any 64-bit number (spec 10 §6).
 pub const UVARINT_LEN_MAX: usize = 10;
 

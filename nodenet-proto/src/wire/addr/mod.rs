@@ -20,6 +20,9 @@ use super::codec::{
 };
 use super::endpoint::{Subnet, canonical, split_endpoint};
 
+#[cfg(test)]
+mod tests;
+
 /// Most addresses in one Hello, Reply, Connect or ConnectAck (spec 10 §11).
 pub const ADDRS_MAX: usize = 16;
 /// Shortest encoding of an address: two empty strings (spec 10 §10).
@@ -215,27 +218,4 @@ pub(super) fn put_addrs(out: &mut impl BufMut, addrs: &[Addr]) {
     for addr in addrs {
         addr.encode(out);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use hex_literal::hex;
-
-    use super::{Addr, AddrList};
-    use crate::wire::generic_tests::six_tests;
-
-    six_tests!(addr: Addr, trailing = Refused, known = [
-        (hex!("0000"), Addr::default()),
-        (hex!("036d656d066e6f64652d37"), Addr::new(b"mem", b"node-7")),
-        (hex!("04717569630f3230332e302e3131332e343a343433"), Addr::new(b"quic", b"203.0.113.4:443")),
-        (hex!("000178"), Addr::new(b"", b"x")),
-        (hex!("0371fffe048000c328"), Addr::new(b"q\xff\xfe", b"\x80\x00\xc3\x28")),
-    ]);
-
-    six_tests!(addr_list: AddrList, trailing = Refused, known = [
-        (hex!("00"), AddrList::new()),
-        (hex!("010000"), AddrList::first_of([Addr::default()])),
-        (hex!("0200000000"), AddrList::first_of([Addr::default(), Addr::default()])),
-        (hex!("01047175696303683a31"), AddrList::first_of([Addr::new(b"quic", b"h:1")])),
-    ]);
 }
