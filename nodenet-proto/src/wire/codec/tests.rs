@@ -46,8 +46,11 @@ fn numbers_are_written_as_short_as_can_be() {
     }
 }
 
-/// What others may write: the bytes, and the number with its length.
-const READ: &[(&[u8], Option<(u64, usize)>)] = &[
+/// What is at the front: a number and its length, if it is one.
+type Front = Option<(u64, usize)>;
+
+/// What others may write.
+const READ: &[(&[u8], Front)] = &[
     (&hex!(""), None),
     (&hex!("80"), None),
     (&hex!("ffffffffffffffffff"), None),

@@ -15,6 +15,9 @@ use super::codec::{Decode, DecodeError, Encode, Reader, put_uvarint, uvarint_len
 use crate::NodeId;
 use crate::env::Crypto;
 
+#[cfg(test)]
+mod tests;
+
 /// Contacts in one list at most: sixteen siblings and the node that answers (spec 20 §1).
 pub const CONTACTS_MAX: usize = 17;
 /// Addresses in one list at most, all contacts together (spec 20 §1).

@@ -19,6 +19,9 @@ use super::codec::{Decode, DecodeError, Encode, Reader};
 use super::contact::{Contact, ContactList};
 use super::frame::{FrameType, Message};
 
+#[cfg(test)]
+mod tests;
+
 /// Ties an answer to its question (spec 20 §1). Whoever asks draws it at random.
 pub type Nonce = [u8; 8];
 

@@ -360,9 +360,10 @@ fn is_signed(envelope: &Envelope, frame_type: FrameType) -> bool {
 
 #[test]
 fn the_signature_covers_what_no_hop_may_change() {
+    type Change = fn(&mut Envelope);
     assert!(is_signed(&valid(), FrameType::Route));
     assert!(!is_signed(&valid(), FrameType::Lookup), "another type");
-    let changes: [(&str, bool, fn(&mut Envelope)); 10] = [
+    let changes: [(&str, bool, Change); 10] = [
         ("hop limit", true, |envelope| envelope.hop_limit = 3),
         ("nobody to avoid", true, |envelope| envelope.avoid.clear()),
         ("others to avoid", true, |envelope| envelope.avoid[0] = id(0xee)),
