@@ -5,9 +5,11 @@
 pub mod crypto;
 pub mod failure;
 pub mod hash;
+pub mod html;
 pub mod overlay;
 pub mod queue;
 pub mod report;
+pub mod row;
 pub mod run;
 pub mod scenario;
 pub mod space;

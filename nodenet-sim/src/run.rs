@@ -47,6 +47,8 @@ pub struct Run {
     progress: Box<dyn FnMut(Progress)>,
     heap: Option<fn() -> u64>,
     heap_before: u64,
+    /// Heap that was in use more than before the run, when costs were read last.
+    heap_growth: Option<u64>,
     contacts: Vec<Host>,
     bootstrap: Bootstrap,
     /// Replacements that churn owes: fractions of a node.
@@ -79,6 +81,7 @@ impl Run {
             progress: Box::new(|_| {}),
             heap: None,
             heap_before: 0,
+            heap_growth: None,
             contacts: Vec::new(),
             bootstrap: Bootstrap::Ten,
             owed: 0.0,
@@ -368,7 +371,7 @@ impl Run {
             parcels: &self.world.post().parcels()[first..],
             costs: &self.costs,
             born,
-            heap_growth: self.heap.map(|heap| heap().saturating_sub(self.heap_before)),
+            heap_growth: self.heap_growth,
         };
         let figures = evidence.figures(|_| true);
         self.phases.push(Phase { churn, figures, light: None });
@@ -378,6 +381,7 @@ impl Run {
     fn read_costs(&mut self, since: Moment) {
         self.world.settle_meters();
         self.costs = Costs::read(&self.world, since);
+        self.heap_growth = self.heap.map(|heap| heap().saturating_sub(self.heap_before));
     }
 
     fn pass_until(&mut self, end: Moment) -> Result<(), String> {

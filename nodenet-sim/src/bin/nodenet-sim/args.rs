@@ -1,0 +1,162 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Networks of thousands of whole nodes in one process, reproducible from a seed.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Grow a network, let it settle, and measure what it delivers.
+    Scale(Scale),
+    /// Run a scenario from a file.
+    Replay(Replay),
+    /// Run several sizes and seeds on all cores, into one table and one page.
+    Sweep(Sweep),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Scale {
+    /// Nodes to grow to.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) nodes: u32,
+    /// Where its random choices begin: same seed, same run.
+    #[arg(long)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) world: World,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Also write the scenario to this file, for `replay`.
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) save: Option<PathBuf>,
+}
+
+/// What `scale` and `sweep` have in common.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct World {
+    /// Minutes of virtual time between the last join and the first message.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) minutes: u64,
+    /// Afterwards replace so many percent of the nodes by new ones every so many seconds.
+    #[arg(long, value_name = "P%/SECONDSs", value_parser = churn)]
+    pub(crate) churn: Option<Churn>,
+    /// For so many minutes.
+    #[arg(long, default_value_t = 15)]
+    pub(crate) churn_minutes: u64,
+    /// Percent of nodes behind a NAT.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
+    pub(crate) nat_share: f64,
+    /// Percent of packets lost.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
+    pub(crate) loss: f64,
+    /// Through whom newcomers join.
+    #[arg(long, value_enum, default_value = "ten")]
+    pub(crate) bootstrap: Bootstrap,
+    /// Messages sent in each phase.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) messages: u32,
+    /// Sign with Ed25519 instead of the cheap stand-in.
+    #[arg(long)]
+    pub(crate) real_crypto: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Output {
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write a page with charts.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Replay {
+    /// The scenario.
+    #[arg(value_name = "FILE.toml")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sweep {
+    /// Sizes, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "50,200,500,1000")]
+    pub(crate) nodes: Vec<u32>,
+    /// Seeds, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub(crate) seeds: Vec<u64>,
+    /// Runs at a time; by default one for each core.
+    #[arg(long)]
+    pub(crate) jobs: Option<usize>,
+    #[command(flatten)]
+    pub(crate) world: World,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Bootstrap {
+    /// The first ten nodes, which churn spares.
+    Ten,
+    /// One random live member each.
+    Any,
+}
+
+/// What is replaced, and how often.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Churn {
+    pub(crate) percent: f64,
+    pub(crate) every_secs: u64,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse();
+    match number {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("give a percentage between 0 and 100, for example 2 or 2%".to_owned()),
+    }
+}
+
+fn churn(text: &str) -> Result<Churn, String> {
+    let parts = text.split_once('/').and_then(|(share, every)| {
+        let every_secs = every.strip_suffix('s')?.parse().ok()?;
+        Some(Churn { percent: percent(share).ok()?, every_secs })
+    });
+    match parts {
+        Some(churn) if churn.every_secs > 0 => Ok(churn),
+        _ => Err("give a percentage and a time in seconds, for example 2%/30s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{Args, Churn, churn, percent};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn shares_are_read_as_percent() {
+        assert_eq!(percent("60"), Ok(60.0));
+        assert_eq!(percent("0.5%"), Ok(0.5));
+        assert!(percent("101").is_err() && percent("NaN").is_err() && percent("-1").is_err());
+        assert_eq!(churn("2%/30s"), Ok(Churn { percent: 2.0, every_secs: 30 }));
+        for wrong in ["2%", "2%/30", "2%/0s", "2/30m", ""] {
+            assert!(churn(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What the program reads from the machine it runs on. None of it enters a simulation.
+
+use std::time::Instant;
+
+/// Now, for measuring how fast a simulation is.
+pub(crate) fn now() -> Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the speed of a run is measured in real time; the run itself never sees it"
+    )]
+    Instant::now()
+}
+
+/// Bytes of heap in use.
+pub(crate) fn heap_in_use() -> u64 {
+    crate::HEAP.allocated() as u64
+}
+
+/// The largest resident set of this process so far, in bytes; zero where the system does not tell.
+pub(crate) fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|peak| peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

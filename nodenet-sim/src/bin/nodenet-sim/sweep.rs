@@ -1,0 +1,176 @@
+//! Running many sizes and seeds: a process for each, so that each counts its own memory.
+
+use std::collections::VecDeque;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use nodenet_sim::html::{self, count, megabytes, share};
+use nodenet_sim::row::{Row, Rows};
+
+use crate::args::{self, Sweep, World};
+use crate::play::write;
+
+pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
+    let program = std::env::current_exe()
+        .map_err(|error| format!("this program can not find itself: {error}"))?;
+    let all: Vec<_> = args
+        .nodes
+        .iter()
+        .flat_map(|&nodes| args.seeds.iter().map(move |&seed| (nodes, seed)))
+        .collect();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let jobs = args.jobs.unwrap_or(cores).clamp(1, all.len().max(1));
+    let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} runs  left {eta}")
+        .expect("the template is a constant");
+    let bar = ProgressBar::new(all.len() as u64).with_style(style);
+    // The order of the rows is that of the arguments, whichever run ends first.
+    let waiting: Mutex<VecDeque<_>> = Mutex::new(all.into_iter().enumerate().collect());
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some((place, (nodes, seed))) = next(&waiting) {
+                    let mut command = Command::new(&program);
+                    command.args(arguments(nodes, seed, &args.world)).stderr(Stdio::piped());
+                    let outcome = run(&mut command)
+                        .map_err(|error| format!("{nodes} nodes, seed {seed}: {error}"));
+                    bar.inc(1);
+                    done.lock().unwrap_or_else(|poison| poison.into_inner()).push((place, outcome));
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let mut done = done.into_inner().unwrap_or_else(|poison| poison.into_inner());
+    done.sort_by_key(|(place, _)| *place);
+    let rows = done.into_iter().map(|(_, rows)| rows).collect::<Result<Vec<_>, _>>()?;
+    show(&rows, args)
+}
+
+fn next<T>(waiting: &Mutex<VecDeque<T>>) -> Option<T> {
+    waiting.lock().unwrap_or_else(|poison| poison.into_inner()).pop_front()
+}
+
+fn run(command: &mut Command) -> Result<Rows, String> {
+    let output = command.output().map_err(|error| format!("could not be started: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("gave no figures: {error}"))
+}
+
+/// The command line of one run.
+fn arguments(nodes: u32, seed: u64, world: &World) -> Vec<String> {
+    let bootstrap = match world.bootstrap {
+        args::Bootstrap::Ten => "ten",
+        args::Bootstrap::Any => "any",
+    };
+    let mut all = vec!["scale".to_owned(), "--json".to_owned()];
+    let mut option = |name: &str, value: String| all.extend([format!("--{name}"), value]);
+    option("nodes", nodes.to_string());
+    option("seed", seed.to_string());
+    option("minutes", world.minutes.to_string());
+    option("nat-share", world.nat_share.to_string());
+    option("loss", world.loss.to_string());
+    option("bootstrap", bootstrap.to_owned());
+    option("messages", world.messages.to_string());
+    if let Some(args::Churn { percent, every_secs }) = world.churn {
+        option("churn", format!("{percent}%/{every_secs}s"));
+        option("churn-minutes", world.churn_minutes.to_string());
+    }
+    if world.real_crypto {
+        all.push("--real-crypto".to_owned());
+    }
+    all
+}
+
+fn show(all: &[Rows], args: &Sweep) -> Result<(), String> {
+    if let Some(file) = &args.output.report {
+        write(file, &html::of_sweep("Delivery against size", all))?;
+        eprintln!("report  {}", file.display());
+    }
+    if args.output.json {
+        println!("{}", serde_json::to_string(all).expect("rows are numbers and text"));
+        return Ok(());
+    }
+    println!(
+        "{:>9}{:>7}{:>8}{:>12}{:>6}{:>7}{:>5}{:>9}{:>8}{:>11}{:>12}{:>9}  trace",
+        "nodes",
+        "seed",
+        "phase",
+        "delivered",
+        "dup",
+        "hops",
+        "p99",
+        "stretch",
+        "edges",
+        "state KiB",
+        "idle a day",
+        "join ms"
+    );
+    for rows in all {
+        print_row(rows.seed, "steady", &rows.steady);
+        if let Some(churn) = &rows.churn {
+            print_row(rows.seed, "churn", churn);
+        }
+    }
+    Ok(())
+}
+
+fn print_row(seed: u64, phase: &str, row: &Row) {
+    println!(
+        "{:>9}{seed:>7}{phase:>8}{:>12}{:>6}{:>7.2}{:>5}{:>9.2}{:>8.1}{:>11.1}{:>12}{:>9.0}  {}",
+        count(row.nodes),
+        share(row),
+        row.duplicates,
+        row.hops_mean,
+        row.hops_p99,
+        row.stretch_p50,
+        row.edges_mean,
+        row.state_bytes_per_node.unwrap_or(0.0) / 1024.0,
+        megabytes(row.idle_bytes_per_node_day),
+        row.join_ms_p50,
+        row.trace_hash
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::arguments;
+    use crate::args::{Args, Verb};
+    use crate::play::scenario;
+
+    /// A child must run exactly what the sweep was asked for.
+    #[test]
+    fn a_run_of_a_sweep_is_what_scale_would_run() {
+        let given = [
+            "nodenet-sim",
+            "sweep",
+            "--minutes",
+            "3",
+            "--churn",
+            "2.5%/20s",
+            "--churn-minutes",
+            "4",
+            "--nat-share",
+            "60",
+            "--loss",
+            "0.1",
+            "--bootstrap",
+            "any",
+            "--messages",
+            "70",
+            "--real-crypto",
+        ];
+        let Verb::Sweep(sweep) = Args::parse_from(given).verb else { panic!("a sweep") };
+        let line = arguments(40, 9, &sweep.world);
+        let child = Args::parse_from(std::iter::once("nodenet-sim".to_owned()).chain(line));
+        let Verb::Scale(scale) = child.verb else { panic!("a scale") };
+        assert!(scale.output.json);
+        let expected = scenario(40, 9, &sweep.world);
+        assert_eq!(scenario(scale.nodes, scale.seed, &scale.world), expected);
+    }
+}

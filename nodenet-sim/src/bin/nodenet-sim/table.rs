@@ -1,0 +1,51 @@
+//! The figures of a run as a table for people.
+
+use std::fmt::Write;
+
+use nodenet_sim::html::{count, megabytes, share};
+use nodenet_sim::row::{Row, Rows};
+
+/// Steady state, and beside it churn and light nodes.
+pub(crate) fn of(rows: &Rows) -> String {
+    let mut columns = vec![("steady", &rows.steady)];
+    columns.extend(rows.churn.as_ref().map(|row| ("churn", row)));
+    columns.extend(rows.light.as_ref().map(|row| ("light", row)));
+    let mut text = String::new();
+    let mut line = |name: &str, cell: &dyn Fn(&Row) -> String| {
+        let _ = write!(text, "{name:<28}");
+        for (_, row) in &columns {
+            let _ = write!(text, "{:>26}", cell(row));
+        }
+        text.push('\n');
+    };
+    let pair = |a: f64, b: f64| format!("{a:.2} / {b:.2}");
+    line("nodes", &|row| count(row.nodes));
+    line("delivered (first copy)", &|row| {
+        format!("{} of {}  {}", count(row.delivered), count(row.sent), share(row))
+    });
+    line("duplicates", &|row| count(row.duplicates));
+    line("targets lost, refused", &|row| format!("{}, {}", row.targets_lost, row.refused));
+    line("hops mean / p50 / p99 / max", &|row| {
+        format!("{:.2} / {} / {} / {}", row.hops_mean, row.hops_p50, row.hops_p99, row.hops_max)
+    });
+    line("stretch p50 / p99", &|row| pair(row.stretch_p50, row.stretch_p99));
+    line("edges mean / max", &|row| format!("{:.1} / {}", row.edges_mean, row.edges_max));
+    line("state per node", &|row| {
+        row.state_bytes_per_node.map_or("–".to_owned(), |s| format!("{:.1} KiB", s / 1024.0))
+    });
+    line("idle a day", &|row| megabytes(row.idle_bytes_per_node_day));
+    line("wake-ups an hour", &|row| format!("{:.1}", row.idle_wakeups_per_node_hour));
+    line("join ms p50 / p99", &|row| format!("{:.0} / {:.0}", row.join_ms_p50, row.join_ms_p99));
+    line("never joined", &|row| count(row.not_joined));
+    let run = &rows.steady;
+    let _ = writeln!(text, "{:<28}{:>26}", "events a second", count(run.events_per_s as u64));
+    let speed = format!("{:.1}", run.sim_over_real);
+    let _ = writeln!(text, "{:<28}{speed:>26}", "simulated over real time");
+    let _ = writeln!(text, "{:<28}{:>26}", "peak memory", megabytes(run.peak_rss_bytes as f64));
+    let _ = writeln!(text, "{:<28}{:>26}", "trace hash", run.trace_hash);
+    if columns.len() > 1 {
+        let names: String = columns.iter().map(|(name, _)| format!("{name:>26}")).collect();
+        text.insert_str(0, &format!("{:<28}{names}\n", ""));
+    }
+    text
+}

@@ -1,0 +1,281 @@
+//! A report as one self-contained page: inline style, inline SVG, nothing fetched.
+//!
+//! Responsible for: the page. Never: figures; see [`crate::report`].
+
+mod chart;
+mod svg;
+
+use core::fmt::Write;
+
+use crate::report::{Report, Shape};
+use crate::row::{Row, Rows};
+
+/// What the reference delivered in its own in-memory transport, without loss or NAT (issue 3): nodes
+/// and percent.
+pub mod reference {
+    /// Steady state, joining through ten contacts.
+    pub const THROUGH_TEN: [(u64, f64); 4] = [(50, 100.0), (200, 79.0), (500, 55.0), (1_000, 18.0)];
+    /// Steady state, joining through random members.
+    pub const THROUGH_ANY: [(u64, f64); 2] = [(200, 90.0), (1_000, 46.0)];
+    /// After fifteen minutes with 2 % of the nodes replaced every 30 s.
+    pub const CHURN: [(u64, f64); 4] = [(50, 92.0), (200, 67.0), (500, 55.0), (1_000, 23.0)];
+}
+
+/// The page of a single run.
+pub fn of_run(report: &Report, rows: &Rows) -> String {
+    let mut page = Page::new(&format!("{} · seed {}", report.name, report.seed));
+    page.tiles(rows);
+    page.open_grid();
+    page.card(
+        "Delivery against size",
+        DELIVERY_NOTE,
+        &chart::delivery(core::slice::from_ref(rows)),
+    );
+    if let Some(phase) = report.steady().or(report.phases.first()) {
+        let figures = &phase.figures;
+        let note = "How many edges the first copy of a message crossed.";
+        page.card("Hops", note, &chart::hops(&figures.hop_histogram));
+        let note = "Live edges of a node by how many leading bits it shares with the peer. A steady \
+                    supply in every bucket is what makes greedy routing logarithmic.";
+        page.card("Edges per bucket", note, &chart::buckets(&report.shape.edges_per_bucket));
+        let note = "What an idle node sends and receives in a day, by kind of frame.";
+        page.card("Idle traffic", note, &chart::traffic(&figures.traffic));
+    }
+    let note = "Every dot is a node at its identifier, clockwise from the top. Chords are the live \
+                edges of six of them: dense to the neighbours, sparse but certain across.";
+    page.wide_card("The ring", note, &ring(&report.shape));
+    page.close_grid();
+    page.table(core::slice::from_ref(rows));
+    page.finish()
+}
+
+/// The page of a sweep over sizes and seeds.
+pub fn of_sweep(title: &str, all: &[Rows]) -> String {
+    let mut page = Page::new(title);
+    page.open_grid();
+    page.wide_card("Delivery against size", DELIVERY_NOTE, &chart::delivery(all));
+    let note = "Mean edges crossed by first copies. A line on this axis is logarithmic growth.";
+    page.card("Hops against size", note, &chart::hops_by_size(all));
+    let note = "Megabytes a day that an idle node sends and receives.";
+    page.card("Idle traffic against size", note, &chart::idle_by_size(all));
+    page.close_grid();
+    page.table(all);
+    page.finish()
+}
+
+const DELIVERY_NOTE: &str = "Share of messages between random pairs that arrived. Grey: the Go \
+                             reference v0.2.1 in its own in-memory transport, without loss or NAT.";
+
+fn ring(shape: &Shape) -> String {
+    svg::ring(&shape.ring, &shape.chords)
+}
+
+/// A page being written.
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn new(title: &str) -> Self {
+        let title = escape(title);
+        Self {
+            text: format!(
+                "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+                 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+                 <title>nodenet-sim: {title}</title>\n<style>{STYLE}</style></head>\n<body><main>\n\
+                 <header><p class=\"brand\">nodenet-sim</p><h1>{title}</h1></header>\n"
+            ),
+        }
+    }
+
+    fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    fn tiles(&mut self, rows: &Rows) {
+        let row = &rows.steady;
+        self.push("<section class=\"tiles\">\n");
+        self.tile(
+            "delivered",
+            &share(row),
+            &format!("{} of {}", count(row.delivered), count(row.sent)),
+        );
+        if let Some(churn) = &rows.churn {
+            let of = format!("{} of {}", count(churn.delivered), count(churn.sent));
+            self.tile("under churn", &share(churn), &of);
+        }
+        self.tile("nodes", &count(row.nodes), &format!("{:.1} edges each", row.edges_mean));
+        let hops = format!("p99 {} · max {}", row.hops_p99, row.hops_max);
+        self.tile("hops", &format!("{:.2}", row.hops_mean), &hops);
+        let stretch = format!("p99 {:.2}", row.stretch_p99);
+        self.tile("stretch", &format!("{:.2}", row.stretch_p50), &stretch);
+        let wakeups = format!("{:.0} wake-ups an hour", row.idle_wakeups_per_node_hour);
+        self.tile("idle", &megabytes(row.idle_bytes_per_node_day), &wakeups);
+        let join = format!("p99 {:.0} ms", row.join_ms_p99);
+        self.tile("join", &format!("{:.0} ms", row.join_ms_p50), &join);
+        if let Some(state) = row.state_bytes_per_node {
+            self.tile("state", &format!("{:.1} KiB", state / 1024.0), "of heap for each node");
+        }
+        self.push("</section>\n");
+    }
+
+    fn tile(&mut self, name: &str, value: &str, more: &str) {
+        let _ = writeln!(
+            self.text,
+            "<div class=\"tile\"><p class=\"name\">{name}</p><p class=\"value\">{value}</p>\
+             <p class=\"more\">{more}</p></div>"
+        );
+    }
+
+    fn open_grid(&mut self) {
+        self.push("<section class=\"grid\">\n");
+    }
+
+    fn close_grid(&mut self) {
+        self.push("</section>\n");
+    }
+
+    fn card(&mut self, title: &str, note: &str, svg: &str) {
+        let _ = writeln!(
+            self.text,
+            "<figure class=\"card\"><h2>{title}</h2>{svg}<figcaption>{note}</figcaption></figure>"
+        );
+    }
+
+    fn wide_card(&mut self, title: &str, note: &str, svg: &str) {
+        let _ = writeln!(
+            self.text,
+            "<figure class=\"card wide\"><h2>{title}</h2>{svg}<figcaption>{note}</figcaption></figure>"
+        );
+    }
+
+    fn table(&mut self, all: &[Rows]) {
+        let headings = [
+            "nodes",
+            "seed",
+            "phase",
+            "delivered",
+            "duplicates",
+            "hops",
+            "p99",
+            "stretch",
+            "p99",
+            "edges",
+            "state",
+            "idle a day",
+            "wake-ups/h",
+            "join",
+            "p99",
+            "trace",
+        ];
+        self.push("<section class=\"card table\"><h2>Figures</h2><table><thead><tr>");
+        for heading in headings {
+            let _ = write!(self.text, "<th>{heading}</th>");
+        }
+        self.push("</tr></thead><tbody>\n");
+        for rows in all {
+            self.row(rows.seed, "steady", &rows.steady);
+            for (name, row) in [("churn", &rows.churn), ("light", &rows.light)] {
+                if let Some(row) = row {
+                    self.row(rows.seed, name, row);
+                }
+            }
+        }
+        self.push("</tbody></table></section>\n");
+    }
+
+    fn row(&mut self, seed: u64, phase: &str, row: &Row) {
+        let state = row.state_bytes_per_node;
+        let state = state.map_or("–".to_owned(), |state| format!("{:.1} KiB", state / 1024.0));
+        let cells = [
+            count(row.nodes),
+            seed.to_string(),
+            phase.to_owned(),
+            share(row),
+            count(row.duplicates),
+            format!("{:.2}", row.hops_mean),
+            row.hops_p99.to_string(),
+            format!("{:.2}", row.stretch_p50),
+            format!("{:.2}", row.stretch_p99),
+            format!("{:.1}", row.edges_mean),
+            state,
+            megabytes(row.idle_bytes_per_node_day),
+            format!("{:.0}", row.idle_wakeups_per_node_hour),
+            format!("{:.0} ms", row.join_ms_p50),
+            format!("{:.0} ms", row.join_ms_p99),
+            format!("<code>{}</code>", escape(&row.trace_hash)),
+        ];
+        self.push("<tr>");
+        for cell in cells {
+            let _ = write!(self.text, "<td>{cell}</td>");
+        }
+        self.push("</tr>\n");
+    }
+
+    fn finish(mut self) -> String {
+        self.push("</main></body></html>\n");
+        self.text
+    }
+}
+
+/// Percent with as many digits as it takes not to claim more than was measured.
+pub fn share(row: &Row) -> String {
+    if row.delivered == row.sent {
+        "100 %".to_owned()
+    } else {
+        format!("{:.3} %", row.delivered_share * 100.0)
+    }
+}
+
+/// A number with its thousands apart.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in megabytes.
+pub fn megabytes(bytes: f64) -> String {
+    format!("{:.1} MB", bytes / 1e6)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+const STYLE: &str = include_str!("style.css");
+
+#[cfg(test)]
+mod tests {
+    use super::{count, escape, of_sweep};
+    use crate::row::{Row, Rows};
+
+    #[test]
+    fn a_page_is_closed_and_fetches_nothing() {
+        let row =
+            Row { nodes: 1_000, sent: 10, delivered: 9, delivered_share: 0.9, ..Row::default() };
+        let rows = Rows { seed: 1, steady: row.clone(), churn: Some(row), light: None };
+        let page = of_sweep("<sizes>", &[rows.clone(), rows]);
+        assert!(page.contains("&lt;sizes&gt;") && page.ends_with("</html>\n"));
+        for outside in ["src=", "href=", "@import", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        for tag in ["svg", "figure", "table", "tr", "g", "text"] {
+            let opened = page.matches(&format!("<{tag}>")).count()
+                + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+    }
+
+    #[test]
+    fn texts_are_written_for_people() {
+        assert_eq!([count(7), count(1_000), count(12_345_678)], ["7", "1,000", "12,345,678"]);
+        assert_eq!(escape("a<b&\"c\">"), "a&lt;b&amp;&quot;c&quot;&gt;");
+    }
+}

@@ -1,0 +1,109 @@
+//! A report as flat rows with stable names, for machines to read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Figures, Report};
+
+/// What only the program that ran the world can know: how fast it was and how much memory it took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// Steps for each second of real time.
+    pub events_per_s: f64,
+    /// Virtual over real time.
+    pub sim_over_real: f64,
+    /// Largest resident set of the process.
+    pub peak_rss_bytes: u64,
+}
+
+/// The figures of a phase under the names of issue 3.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is documented at its origin, Figures or Cost")]
+pub struct Row {
+    pub nodes: u64,
+    pub sent: u64,
+    pub delivered: u64,
+    pub delivered_share: f64,
+    pub duplicates: u64,
+    pub targets_lost: u64,
+    pub refused: u64,
+    pub hops_mean: f64,
+    pub hops_p50: f64,
+    pub hops_p99: f64,
+    pub hops_max: f64,
+    pub stretch_p50: f64,
+    pub stretch_p99: f64,
+    pub edges_mean: f64,
+    pub edges_max: f64,
+    pub state_bytes_per_node: Option<f64>,
+    pub idle_bytes_per_node_day: f64,
+    pub idle_wakeups_per_node_hour: f64,
+    pub join_ms_p50: f64,
+    pub join_ms_p99: f64,
+    pub not_joined: u64,
+    pub events_per_s: f64,
+    pub sim_over_real: f64,
+    pub peak_rss_bytes: u64,
+    pub trace_hash: String,
+}
+
+/// The rows of a run: steady state, and under their names churn and light nodes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Steady state.
+    #[serde(flatten)]
+    pub steady: Row,
+    /// Under churn, if there was any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub churn: Option<Row>,
+    /// Light nodes in steady state, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub light: Option<Row>,
+}
+
+impl Rows {
+    /// The rows of a report. A run without a steady phase shows its first phase in that place.
+    pub fn of(report: &Report, cost: Cost) -> Self {
+        let steady = report.steady().or(report.phases.first());
+        let row = |figures: &Figures| Row::of(figures, cost, report.trace_hash);
+        Self {
+            seed: report.seed,
+            steady: steady.map_or_else(Row::default, |phase| row(&phase.figures)),
+            churn: report.churn().map(|phase| row(&phase.figures)),
+            light: steady.and_then(|phase| phase.light.as_ref()).map(row),
+        }
+    }
+}
+
+impl Row {
+    fn of(figures: &Figures, cost: Cost, trace_hash: u64) -> Self {
+        Self {
+            nodes: figures.nodes,
+            sent: figures.sent,
+            delivered: figures.delivered,
+            delivered_share: figures.delivered_share(),
+            duplicates: figures.duplicates,
+            targets_lost: figures.targets_lost,
+            refused: figures.refused,
+            hops_mean: figures.hops.mean,
+            hops_p50: figures.hops.p50,
+            hops_p99: figures.hops.p99,
+            hops_max: figures.hops.max,
+            stretch_p50: figures.stretch.p50,
+            stretch_p99: figures.stretch.p99,
+            edges_mean: figures.edges.mean,
+            edges_max: figures.edges.max,
+            state_bytes_per_node: figures.state_bytes_per_node,
+            idle_bytes_per_node_day: figures.idle_bytes_per_node_day,
+            idle_wakeups_per_node_hour: figures.idle_wakeups_per_node_hour,
+            join_ms_p50: figures.join_ms.p50,
+            join_ms_p99: figures.join_ms.p99,
+            not_joined: figures.not_joined,
+            events_per_s: cost.events_per_s,
+            sim_over_real: cost.sim_over_real,
+            peak_rss_bytes: cost.peak_rss_bytes,
+            trace_hash: format!("{trace_hash:016x}"),
+        }
+    }
+}
