@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use nodenet_proto::engine::{self, Command, EdgeInfo, RequestId, SeedPeer};
 use nodenet_proto::env::{Random, Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
-use nodenet_proto::transport::ConnId;
+use nodenet_proto::transport::{ConnId, Conns, PathInfo};
 use nodenet_proto::{NodeId, quic};
 
 use super::host::{AddressPlan, Host, Nat, Seat, Site};
@@ -338,6 +338,11 @@ impl World {
     pub fn edges(&self, host: Host) -> Vec<EdgeInfo> {
         let machine = self.residents[host.index()].machine.as_ref();
         machine.map_or_else(Vec::new, |machine| machine.edges(&Look { net: &self.net, host }))
+    }
+
+    /// What the network knows of a conn, by the name that `host` has for it.
+    pub fn path(&self, host: Host, conn: ConnId) -> Option<PathInfo> {
+        Look { net: &self.net, host }.path(conn)
     }
 
     /// The machine of a host, unless it is down.

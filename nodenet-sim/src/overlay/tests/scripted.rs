@@ -12,7 +12,7 @@ use nodenet_proto::engine::{Command, EdgeInfo, Output};
 use nodenet_proto::stats::Stats;
 use nodenet_proto::transport::{
     self, Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Event,
-    PathInfo, SendError,
+    Frame, PathInfo, SendError,
 };
 
 use crate::overlay::{Host, Join, Machine, Nat, World, WorldConfig};
@@ -27,37 +27,9 @@ pub(super) enum Heard {
     Down(ConnId, ConnDownReason),
 }
 
-#[derive(Default)]
-struct Shared {
-    heard: Vec<(Instant, Heard)>,
-    outputs: VecDeque<transport::Command>,
-    sends: VecDeque<(ConnId, Class, Bytes)>,
-    refused: Vec<&'static str>,
-    path: Option<(ConnId, Option<PathInfo>)>,
-}
-
-struct Scripted {
-    shared: Rc<RefCell<Shared>>,
-    stats: Stats,
-}
-
-impl Machine for Scripted {
-    fn handle_command(&mut self, _: Instant, _: Command, conns: &mut dyn Conns) {
-        let mut shared = self.shared.borrow_mut();
-        while let Some((conn, class, bytes)) = shared.sends.pop_front() {
-            match conns.try_send(conn, class, bytes.into()) {
-                Ok(()) => {}
-                Err(SendError::Full(_)) => shared.refused.push("full"),
-                Err(SendError::Gone(_)) => shared.refused.push("gone"),
-            }
-        }
-        if let Some((conn, path)) = &mut shared.path {
-            *path = conns.path(*conn);
-        }
-    }
-
-    fn handle_transport(&mut self, now: Instant, event: Event, _: &mut dyn Conns) {
-        let heard = match event {
+impl From<Event> for Heard {
+    fn from(event: Event) -> Self {
+        match event {
             Event::ConnUp { conn, peer, direction, remote, .. } => {
                 let outgoing = match direction {
                     Direction::Outgoing(DialId(dial)) => Some(dial),
@@ -69,8 +41,35 @@ impl Machine for Scripted {
             Event::Frame { conn, frame } => Heard::Frame(conn, frame.to_bytes()),
             Event::Writable(conn) => Heard::Writable(conn),
             Event::ConnDown { conn, reason } => Heard::Down(conn, reason),
-        };
-        self.shared.borrow_mut().heard.push((now, heard));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    heard: VecDeque<(Instant, Event)>,
+    outputs: VecDeque<transport::Command>,
+    sends: VecDeque<(ConnId, Class, Frame)>,
+    refused: Vec<SendError>,
+}
+
+struct Scripted {
+    shared: Rc<RefCell<Shared>>,
+    stats: Stats,
+}
+
+impl Machine for Scripted {
+    fn handle_command(&mut self, _: Instant, _: Command, conns: &mut dyn Conns) {
+        let mut shared = self.shared.borrow_mut();
+        while let Some((conn, class, frame)) = shared.sends.pop_front() {
+            if let Err(error) = conns.try_send(conn, class, frame) {
+                shared.refused.push(error);
+            }
+        }
+    }
+
+    fn handle_transport(&mut self, now: Instant, event: Event, _: &mut dyn Conns) {
+        self.shared.borrow_mut().heard.push_back((now, event));
     }
 
     fn handle_timeout(&mut self, _: Instant, _: &mut dyn Conns) {}
@@ -143,8 +142,8 @@ impl Lab {
     ) -> u64 {
         self.dials += 1;
         let dial = DialId(self.dials);
-        let now = self.base + Duration::from_nanos(self.world.now().as_nanos());
-        let command = transport::Command::Dial { dial, expected, remote, deadline: now + patience };
+        let deadline = self.instant() + patience;
+        let command = transport::Command::Dial { dial, expected, remote, deadline };
         self.execute(from, command);
         dial.0
     }
@@ -166,15 +165,37 @@ impl Lab {
         class: Class,
         bytes: Vec<u8>,
     ) -> Option<&'static str> {
-        self.of(host).borrow_mut().sends.push_back((conn, class, bytes.into()));
-        self.poke(host);
-        self.of(host).borrow_mut().refused.pop()
+        match self.try_send(host, conn, class, Bytes::from(bytes).into()) {
+            Ok(()) => None,
+            Err(SendError::Full(_)) => Some("full"),
+            Err(SendError::Gone(_)) => Some("gone"),
+        }
     }
 
-    pub(super) fn path(&mut self, host: Host, conn: ConnId) -> Option<PathInfo> {
-        self.of(host).borrow_mut().path = Some((conn, None));
+    pub(super) fn try_send(
+        &mut self,
+        host: Host,
+        conn: ConnId,
+        class: Class,
+        frame: Frame,
+    ) -> Result<(), SendError> {
+        self.of(host).borrow_mut().sends.push_back((conn, class, frame));
         self.poke(host);
-        self.of(host).borrow_mut().path.take().and_then(|(_, path)| path)
+        self.of(host).borrow_mut().refused.pop().map_or(Ok(()), Err)
+    }
+
+    /// The next thing that `host` heard.
+    pub(super) fn next_event(&mut self, host: Host) -> Option<Event> {
+        self.of(host).borrow_mut().heard.pop_front().map(|(_, event)| event)
+    }
+
+    /// Now, as machines are told.
+    pub(super) fn instant(&self) -> Instant {
+        self.base + Duration::from_nanos(self.world.now().as_nanos())
+    }
+
+    pub(super) fn path(&self, host: Host, conn: ConnId) -> Option<PathInfo> {
+        self.world.path(host, conn)
     }
 
     pub(super) fn pass(&mut self, span: Duration) {
@@ -184,7 +205,7 @@ impl Lab {
     /// What `host` heard since it was last asked, with milliseconds since the start.
     pub(super) fn heard_at(&mut self, host: Host) -> Vec<(u128, Heard)> {
         let heard = core::mem::take(&mut self.of(host).borrow_mut().heard);
-        heard.into_iter().map(|(at, heard)| ((at - self.base).as_millis(), heard)).collect()
+        heard.into_iter().map(|(at, event)| ((at - self.base).as_millis(), event.into())).collect()
     }
 
     pub(super) fn heard(&mut self, host: Host) -> Vec<Heard> {
