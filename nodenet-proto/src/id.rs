@@ -89,8 +89,8 @@ pub enum ParseNodeIdError {
 impl FromStr for NodeId {
     type Err = ParseNodeIdError;
 
-    /// Reads exactly 64 hexadecimal digits of either case. A text that is both not hexadecimal and of
-    /// the wrong length is [`ParseNodeIdError::BadHex`] (spec 10 §2).
+    /// Reads exactly 64 hexadecimal digits of either case. A text that is both not hexadecimal and
+    /// of the wrong length is [`ParseNodeIdError::BadHex`] (spec 10 §2).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if !text.len().is_multiple_of(2) || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
             return Err(ParseNodeIdError::BadHex);

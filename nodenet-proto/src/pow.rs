@@ -1,10 +1,10 @@
 //! Proof of work on identifiers (spec 10 §5): an identifier costs its owner a search.
 //!
-//! Responsible for: the threshold and the search, in steps. Never: spawns, waits or draws entropy of
-//! its own; a driver steps one [`Minter`] per thread and stops when it likes.
+//! Responsible for: the threshold and the search, in steps. Never: spawns, waits or draws entropy
+//! of its own; a driver steps one [`Minter`] per thread and stops when it likes.
 //!
-//! The work is priced against this search. Somebody who does not care for a seed walks from key to key
-//! with one point addition each, some ten times faster, and work never expires (spec 10 W5).
+//! The work is priced against this search. Somebody who does not care for a seed walks from key to
+//! key with one point addition each, some ten times faster, and work never expires (spec 10 W5).
 
 use curve25519_dalek::EdwardsPoint;
 use sha2::{Digest, Sha512};
@@ -16,9 +16,9 @@ use crate::identity::{MASTER_SEED_LEN, node_id, signing_seed};
 
 /// Largest difficulty: an identifier has no more bits than that.
 pub const DIFFICULTY_MAX: u16 = 256;
-/// Seeds tried in one step. The points of a batch share one field inversion, which is a fifth of the
-/// cost of a single one; beyond some thirty there is nothing left to share. A step takes about half a
-/// millisecond.
+/// Seeds tried in one step. The points of a batch share one field inversion, which is a fifth of
+/// the cost of a single one; beyond some thirty there is nothing left to share. A step takes about
+/// half a millisecond.
 pub const TRIES_PER_STEP: usize = 32;
 
 /// Whether `id` has at least `difficulty` zero bits in front. Zero admits everybody, more than 256
@@ -27,8 +27,8 @@ pub fn satisfies(id: &NodeId, difficulty: u16) -> bool {
     id.leading_zeros() >= difficulty
 }
 
-/// How many seeds have to be tried on average: 2 to the power of `difficulty`, exactly; infinite for a
-/// difficulty that nothing satisfies.
+/// How many seeds have to be tried on average: 2 to the power of `difficulty`, exactly; infinite
+/// for a difficulty that nothing satisfies.
 pub fn expected_tries(difficulty: u16) -> f64 {
     if difficulty > DIFFICULTY_MAX {
         return f64::INFINITY;
@@ -44,8 +44,8 @@ pub struct Unsatisfiable;
 
 /// A search for a master seed whose identifier satisfies a difficulty.
 ///
-/// It is made, stepped until it returns a seed, and can be dropped at any time. Several may search side
-/// by side as long as each is given randomness of its own.
+/// It is made, stepped until it returns a seed, and can be dropped at any time. Several may search
+/// side by side as long as each is given randomness of its own.
 #[derive(Debug)]
 pub struct Minter {
     difficulty: u16,
@@ -64,8 +64,8 @@ impl Minter {
         Ok(Self { difficulty, tries: 0 })
     }
 
-    /// Tries [`TRIES_PER_STEP`] seeds out of `rng`, which in production must have been seeded by the
-    /// operating system: the seed returned is the one secret of an identity.
+    /// Tries [`TRIES_PER_STEP`] seeds out of `rng`, which in production must have been seeded by
+    /// the operating system: the seed returned is the one secret of an identity.
     pub fn step(&mut self, rng: &mut Random) -> Option<Zeroizing<[u8; MASTER_SEED_LEN]>> {
         let mut seeds = Zeroizing::new([[0; MASTER_SEED_LEN]; TRIES_PER_STEP]);
         rng.fill(seeds.as_flattened_mut());
@@ -88,7 +88,8 @@ impl Minter {
 }
 
 /// The Ed25519 public key of a master seed, not yet compressed: the same key that
-/// [`crate::identity::Identity`] holds, without the half of an identity that no identifier depends on.
+/// [`crate::identity::Identity`] holds, without the half of an identity that no identifier depends
+/// on.
 fn public_point(seed: &[u8; MASTER_SEED_LEN]) -> EdwardsPoint {
     let mut hash = Sha512::digest(*signing_seed(seed));
     let mut scalar = Zeroizing::new([0; 32]);
@@ -106,8 +107,8 @@ mod tests {
     use crate::env::Seed;
     use crate::identity::Identity;
 
-    /// Seeds that are a number in little-endian bytes, the first of each difficulty: the number, the
-    /// identifier and its leading zero bits.
+    /// Seeds that are a number in little-endian bytes, the first of each difficulty: the number,
+    /// the identifier and its leading zero bits.
     const GROUND: &[(u64, [u8; 32], u16)] = &[
         (1, hex!("28fb7072a661b4daa812eabda8511e2ff256d83d4e2a3d5bb2d068fbc1c2d128"), 2),
         (2, hex!("142712334eef989533aa2b7b0f03144d14008ddadcd1004312fc0c64b06a96fd"), 3),

@@ -4,8 +4,8 @@
 //! Responsible for: the one derivation, and the acceptance rules that all nodes of a network share.
 //! Never: stores a seed or draws one; see [`crate::pow`] for the search.
 //!
-//! An [`Identity`] is made once from the stored seed and lives as long as the node. Its keys can not be
-//! replaced one by one: all of them follow from the seed.
+//! An [`Identity`] is made once from the stored seed and lives as long as the node. Its keys can
+//! not be replaced one by one: all of them follow from the seed.
 
 use core::fmt;
 

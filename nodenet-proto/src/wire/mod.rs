@@ -1,8 +1,8 @@
 //! Every byte layout.
 //!
-//! One family of messages to a file, its byte table on top. Endpoints use owned values, transit a view
-//! of the received bytes. Malformed input is an error, never a panic; limits are checked before memory
-//! is allocated. Non-minimal `uvarint`s are accepted and never emitted.
+//! One family of messages to a file, its byte table on top. Endpoints use owned values, transit a
+//! view of the received bytes. Malformed input is an error, never a panic; limits are checked
+//! before memory is allocated. Non-minimal `uvarint`s are accepted and never emitted.
 
 pub mod addr;
 pub mod codec;

@@ -5,8 +5,8 @@
 //! addrs  uvarint(count) ‖ addr × count
 //! ```
 //!
-//! Responsible for: their layout and their tie to socket addresses. Never: resolves a name or decides
-//! to dial. Strings are kept bit for bit, because signatures cover a re-encoding of them.
+//! Responsible for: their layout and their tie to socket addresses. Never: resolves a name or
+//! decides to dial. Strings are kept bit for bit, because signatures cover a re-encoding of them.
 
 use core::cmp::Ordering;
 use core::fmt;
@@ -89,14 +89,14 @@ impl Addr {
         Some((ip, port))
     }
 
-    /// The subnet that it is in, if its endpoint is an IP address and a port. Judged by the endpoint
-    /// alone, whatever the family (spec 20 §5).
+    /// The subnet that it is in, if its endpoint is an IP address and a port. Judged by the
+    /// endpoint alone, whatever the family (spec 20 §5).
     pub fn subnet(&self) -> Option<Subnet> {
         self.ip_port().map(|(ip, _)| Subnet::of(ip))
     }
 
-    /// Whether its strings are short enough to be worth keeping (spec 10 W3). Ask this of a copy to be
-    /// stored, never between parsing and the check of a signature.
+    /// Whether its strings are short enough to be worth keeping (spec 10 W3). Ask this of a copy to
+    /// be stored, never between parsing and the check of a signature.
     pub fn is_storable(&self) -> bool {
         self.net().len() <= NET_LEN_MAX && self.endpoint().len() <= ENDPOINT_LEN_MAX
     }

@@ -1,7 +1,8 @@
 //! How bytes become values and back: a cursor, two traits and the ways in which input can be wrong.
 //!
-//! Responsible for: bounds, integers, the `uvarint`. Never: allocates, panics on input, or knows what
-//! a message means. A [`Reader`] lives for one message; a read that fails leaves it where it was.
+//! Responsible for: bounds, integers, the `uvarint`. Never: allocates, panics on input, or knows
+//! what a message means. A [`Reader`] lives for one message; a read that fails leaves it where it
+//! was.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -16,8 +17,8 @@ pub const UVARINT_LEN_MAX: usize = 10;
 /// Why bytes are not the message they should be (the symbols of spec 10 §1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum DecodeError {
-    /// The length does not fit what is in there: the input ends early, has bytes after its end, or a
-    /// count or `uvarint` promises more than could follow.
+    /// The length does not fit what is in there: the input ends early, has bytes after its end, or
+    /// a count or `uvarint` promises more than could follow.
     #[error("the length of the input does not fit its contents")]
     ShortBuffer,
     /// A frame longer than [`super::frame::FRAME_PAYLOAD_MAX`] is announced.
@@ -77,8 +78,8 @@ pub trait Decode<'a>: Sized {
         Ok(value)
     }
 
-    /// Reads one value and ignores what follows it. Only for the messages of which the specification
-    /// says that their end is not checked.
+    /// Reads one value and ignores what follows it. Only for the messages of which the
+    /// specification says that their end is not checked.
     ///
     /// # Errors
     /// As [`Decode::decode`].
@@ -190,8 +191,9 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Reads a `uvarint` that counts items of at least `item_len_min` bytes each, and refuses one that
-    /// what remains could not hold. Whoever allocates for the items is thereby bounded by the input.
+    /// Reads a `uvarint` that counts items of at least `item_len_min` bytes each, and refuses one
+    /// that what remains could not hold. Whoever allocates for the items is thereby bounded by the
+    /// input.
     ///
     /// # Errors
     /// [`DecodeError::ShortBuffer`] if the number is malformed or too large.

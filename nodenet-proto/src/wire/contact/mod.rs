@@ -94,8 +94,8 @@ impl Encode for Contact {
     }
 }
 
-/// Contacts that fit one answer: at most [`CONTACTS_MAX`], with at most [`CONTACT_ADDRS_MAX`] addresses
-/// between them.
+/// Contacts that fit one answer: at most [`CONTACTS_MAX`], with at most [`CONTACT_ADDRS_MAX`]
+/// addresses between them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContactList(Vec<Contact>);
 
@@ -105,9 +105,9 @@ impl ContactList {
         Self(Vec::new())
     }
 
-    /// As much of `contacts` as fits one answer of at most `len_max` encoded bytes, most wanted first.
-    /// Where there are too many addresses a contact loses its last ones; where there is no room even
-    /// for one without addresses the list ends.
+    /// As much of `contacts` as fits one answer of at most `len_max` encoded bytes, most wanted
+    /// first. Where there are too many addresses a contact loses its last ones; where there is no
+    /// room even for one without addresses the list ends.
     pub fn first_of(contacts: impl IntoIterator<Item = Contact>, len_max: usize) -> Self {
         // The count takes one byte whatever it is: the cap is below 128.
         let mut room = len_max.saturating_sub(1);
@@ -150,8 +150,8 @@ impl Encode for ContactList {
     }
 }
 
-/// Every failure is [`DecodeError::ShortBuffer`]. The whole list is read through once before anything
-/// is allocated.
+/// Every failure is [`DecodeError::ShortBuffer`]. The whole list is read through once before
+/// anything is allocated.
 impl Decode<'_> for ContactList {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut ahead = reader.clone();

@@ -21,8 +21,8 @@ pub enum Scope {
     Global,
 }
 
-/// How far `ip` reaches; nothing if no single host answers to it (unspecified, multicast, broadcast,
-/// 0.0.0.0/8 of RFC 1122). An IPv4-mapped address is judged as IPv4.
+/// How far `ip` reaches; nothing if no single host answers to it (unspecified, multicast,
+/// broadcast, 0.0.0.0/8 of RFC 1122). An IPv4-mapped address is judged as IPv4.
 pub fn scope(ip: IpAddr) -> Option<Scope> {
     match ip.to_canonical() {
         IpAddr::V4(ip) => scope_v4(ip),
@@ -30,8 +30,8 @@ pub fn scope(ip: IpAddr) -> Option<Scope> {
     }
 }
 
-/// Whether `ip` may be what others see of a node (spec 50 §1.2): a routable unicast address. Private
-/// ones may: the other may be on the same site.
+/// Whether `ip` may be what others see of a node (spec 50 §1.2): a routable unicast address.
+/// Private ones may: the other may be on the same site.
 pub fn is_plausible_reflexive(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);

@@ -12,12 +12,12 @@
 //! …      signature   64   over BLAKE2b-256 of what is signed
 //! ```
 //!
-//! Responsible for: this layout, the signature, freshness, and the forwarding rewrite. Never: decides
-//! where a message goes.
+//! Responsible for: this layout, the signature, freshness, and the forwarding rewrite. Never:
+//! decides where a message goes.
 //!
-//! An originator makes an [`Envelope`], signs it once and frames a copy for each first hop. A node that
-//! receives one reads it in place as a [`RoutedFrame`], which either becomes the frame to forward or
-//! gives up its payload.
+//! An originator makes an [`Envelope`], signs it once and frames a copy for each first hop. A node
+//! that receives one reads it in place as a [`RoutedFrame`], which either becomes the frame to
+//! forward or gives up its payload.
 
 mod transit;
 
@@ -133,8 +133,9 @@ impl Envelope {
     /// The envelope in a frame. The payload is not copied.
     ///
     /// # Panics
-    /// If the frame would be larger than [`FRAME_MAX`], which takes a full avoid-set around a payload
-    /// that is only just within [`SEND_PAYLOAD_MAX`]; an originator has two nodes to avoid at most.
+    /// If the frame would be larger than [`FRAME_MAX`], which takes a full avoid-set around a
+    /// payload that is only just within [`SEND_PAYLOAD_MAX`]; an originator has two nodes to avoid
+    /// at most.
     pub fn to_frame(&self, frame_type: FrameType) -> Frame {
         let payload_len = self.encoded_len();
         let header = FrameHeader { type_byte: frame_type.to_byte(), payload_len };

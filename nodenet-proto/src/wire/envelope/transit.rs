@@ -9,8 +9,8 @@ use crate::transport::Frame;
 use crate::wire::codec::{Decode, DecodeError, Encode, Reader};
 use crate::wire::frame::{FrameHeader, FrameType, HEADER_LEN_MAX, head_of};
 
-/// Bytes that [`HeadPool`] takes from the allocator at a time: some 400 heads. A guess; small enough
-/// that a head in a slow peer's queue pins little.
+/// Bytes that [`HeadPool`] takes from the allocator at a time: some 400 heads. A guess; small
+/// enough that a head in a slow peer's queue pins little.
 const SLAB_LEN: usize = 16 * 1024;
 /// Slabs of [`HeadPool`]. All of them together hold the heads of a round trip at 30,000 frames per
 /// second and 50 ms. A guess.
@@ -87,8 +87,8 @@ impl RoutedFrame {
         self.frame.len() - SIGNATURE_LEN - self.payload_at
     }
 
-    /// What the signature covers, hashed where it lies. Tells messages apart whatever route they took:
-    /// unlike the bytes of the frame, nobody on the way can change it.
+    /// What the signature covers, hashed where it lies. Tells messages apart whatever route they
+    /// took: unlike the bytes of the frame, nobody on the way can change it.
     pub fn signing_digest(&self, crypto: &dyn Crypto) -> [u8; 32] {
         let Head { target, key, sent, .. } = &self.head;
         let payload = self.frame.slices(self.payload_at..self.frame.len() - SIGNATURE_LEN);
@@ -103,11 +103,11 @@ impl RoutedFrame {
         crypto.verify(&self.head.key, digest, &signature)
     }
 
-    /// The frame to pass on, with a new hop limit. Only what changes is written; everything behind it
-    /// stays where it lies.
+    /// The frame to pass on, with a new hop limit. Only what changes is written; everything behind
+    /// it stays where it lies.
     ///
-    /// Where a peer wrote a `uvarint` longer than it needs to be, the head is written anew up to the
-    /// payload, so that none such is passed on (spec 10 §6).
+    /// Where a peer wrote a `uvarint` longer than it needs to be, the head is written anew up to
+    /// the payload, so that none such is passed on (spec 10 §6).
     pub fn into_forward(self, hop_limit: u8, pool: &mut HeadPool) -> Frame {
         let Self { mut frame, frame_type, mut head, envelope_at, payload_at } = self;
         head.hop_limit = hop_limit;
@@ -138,10 +138,11 @@ impl RoutedFrame {
 
 /// Memory for the heads of forwarded frames, a few bytes each, used over and over.
 ///
-/// A ring of slabs. A slab is written from front to back; when it is full the next one is taken, which
-/// is free again as soon as the last head in it was sent. If it is not, for a peer was slow, it is left
-/// to that peer's queue and replaced: the one case in which the pool allocates. What it pins besides
-/// its own slabs is bounded by the heads written while the oldest frame waits in a send queue.
+/// A ring of slabs. A slab is written from front to back; when it is full the next one is taken,
+/// which is free again as soon as the last head in it was sent. If it is not, for a peer was slow,
+/// it is left to that peer's queue and replaced: the one case in which the pool allocates. What it
+/// pins besides its own slabs is bounded by the heads written while the oldest frame waits in a
+/// send queue.
 #[derive(Debug, Default)]
 pub struct HeadPool {
     slabs: [BytesMut; SLABS],

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Responsible for: the header and the registry of types. Never: looks into a payload. A transport
-//! delivers exactly one frame at a time, so bytes behind the payload make it malformed (spec 70 §3).
+//! delivers exactly one frame at a time, so bytes behind the payload make it malformed (spec 70
+//! §3).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -23,7 +24,8 @@ mod tests;
 
 /// The only protocol version there is (spec 10 §10).
 pub const VERSION: u8 = 1;
-/// Largest payload length that a header may announce (spec 10 §10). [`FRAME_MAX`] binds long before.
+/// Largest payload length that a header may announce (spec 10 §10). [`FRAME_MAX`] binds long
+/// before.
 pub const FRAME_PAYLOAD_MAX: u64 = 1_048_576;
 /// Longest header that a peer may write: a length of ten bytes.
 pub(super) const HEADER_LEN_MAX: usize = 2 + UVARINT_LEN_MAX;
@@ -178,8 +180,8 @@ pub trait Message: Encode {
     /// The message in a frame of its own. For messages that stay on the edge.
     ///
     /// # Panics
-    /// If it is larger than [`FRAME_MAX`]. What a node says on an edge is made of its own addresses,
-    /// which are short.
+    /// If it is larger than [`FRAME_MAX`]. What a node says on an edge is made of its own
+    /// addresses, which are short.
     fn to_frame(&self) -> Frame {
         assert!(!Self::FRAME_TYPE.is_routed(), "what is routed needs an envelope");
         let payload_len = self.encoded_len();
