@@ -149,6 +149,8 @@ numbers! {
         frames_coalesced,
         /// Sends refused because the conn's queue was full.
         sends_refused,
+        /// Corrections of the wall clock that set it back.
+        wall_clock_setbacks,
     }
 }
 

@@ -2,11 +2,25 @@
 //! becomes another's input.
 //!
 //! [`crate::node::Node`] is an engine plus QUIC. The simulator's overlay world drives engines alone.
+//!
+//! Responsible for: the environment of the machines, the one queue of timers, what leaves for the
+//! transport and the application, and that every command is settled exactly once. Never: a rule of the
+//! protocol.
+//!
+//! Each handler takes one input, lets the machine concerned push its actions, and carries them out
+//! before it returns. Afterwards [`Engine::poll`] hands out what is left to do.
 
 mod command;
 mod config;
+mod env;
 
-use std::time::Instant;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use command::{
     Command, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, RequestId, SeedPeer,
@@ -14,10 +28,21 @@ pub use command::{
 };
 pub use config::{Config, EdgePolicy};
 
-use crate::env::{Crypto, Seed, UnixNanos};
+use self::env::Env;
+use crate::NodeId;
+use crate::env::{Crypto, Cx, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
-use crate::stats::Stats;
-use crate::transport::{self, Conns};
+use crate::overlay::{self, Action, Launch, Overlay, Peer};
+use crate::stats::{DropReason, Stats};
+use crate::transport::{self, Class, ConnId, Conns, Frame, SendError};
+use crate::wire::FrameType;
+
+/// Timers that fire in one call; the rest are due at once and fire in the next (a guess: enough that
+/// one call is seldom too short, few enough that it is never long).
+const EXPIRIES_PER_CALL: usize = 64;
+/// How long [`Command::Leave`] waits for the conns to drain, which takes them a second at most
+/// (spec 70 §15.2).
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What [`Engine::poll`] hands out.
 #[derive(Debug)]
@@ -39,72 +64,391 @@ pub struct Deadline {
     pub reason: &'static str,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Timer {
+    Overlay(overlay::Timer),
+    /// Conns that have not drained by now are given up.
+    Leave,
+}
+
+impl Timer {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Overlay(timer) => timer.name(),
+            Self::Leave => "leave",
+        }
+    }
+}
+
+/// Whether the node is part of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Life {
+    Running,
+    /// Waits for its conns to drain; these commands asked for it.
+    Leaving(Vec<RequestId>),
+    Left,
+}
+
 /// Everything above the transport boundary.
 pub struct Engine {
-    _private: (),
+    config: Arc<Config>,
+    env: Env,
+    overlay: Overlay,
+    life: Life,
+    timers: TimerQueue<Timer>,
+    /// For the transport. Bounded by what one input can cause, for every input is followed by a drain.
+    commands: VecDeque<transport::Command>,
+    /// For the application. Deliveries in it are capped by the configuration.
+    events: VecDeque<Event>,
+    deliveries: usize,
+    /// Where machines push; empty between calls.
+    actions: Vec<Action>,
 }
 
 impl Engine {
     /// A node with no edges. `wall` is the wall time at `now`.
     pub fn new(
-        _config: Config,
-        _identity: Identity,
-        _crypto: Box<dyn Crypto>,
-        _seed: &Seed,
-        _now: Instant,
-        _wall: UnixNanos,
+        config: Config,
+        identity: Identity,
+        crypto: Box<dyn Crypto>,
+        seed: &Seed,
+        now: Instant,
+        wall: UnixNanos,
     ) -> Self {
-        todo!()
+        let config = Arc::new(config);
+        Self {
+            overlay: Overlay::new(identity.id(), Arc::clone(&config)),
+            env: Env::new(identity, crypto, seed, now, wall),
+            config,
+            life: Life::Running,
+            timers: TimerQueue::new(),
+            commands: VecDeque::new(),
+            events: VecDeque::new(),
+            deliveries: 0,
+            actions: Vec::new(),
+        }
     }
 
     /// Takes a command of the application.
-    pub fn handle_command(&mut self, _now: Instant, _command: Command, _conns: &mut dyn Conns) {
-        todo!()
+    pub fn handle_command(&mut self, now: Instant, command: Command, conns: &mut dyn Conns) {
+        self.env.advance(now);
+        if self.life != Life::Running {
+            return self.settle_after_leave(command);
+        }
+        match command {
+            Command::Send { request, target, payload } => self.run(conns, |overlay, cx, _, out| {
+                overlay.send(cx, request, (target, payload), out);
+            }),
+            Command::SendDirect { request, target, payload } => {
+                self.run(conns, |overlay, _, _, out| {
+                    overlay.send_direct(request, (target, payload), out);
+                });
+            }
+            Command::Connect { request, target, addrs } => {
+                self.run(conns, |overlay, cx, _, out| {
+                    overlay.connect(cx, request, (target, &addrs), out);
+                })
+            }
+            Command::Bootstrap(seeds) => {
+                self.run(conns, |overlay, cx, _, out| overlay.bootstrap(cx, &seeds, out));
+            }
+            Command::CloseEdge { request, peer } => {
+                let mut existed = false;
+                self.run(conns, |overlay, cx, _, out| existed = overlay.close_edge(cx, &peer, out));
+                self.events.push_back(Event::EdgeClosed { request, existed });
+            }
+            Command::Leave { request } => {
+                self.life = Life::Leaving(vec![request]);
+                self.run(conns, |overlay, cx, _, out| overlay.leave(cx, out));
+                self.timers.set(Timer::Leave, self.env.now() + LEAVE_TIMEOUT);
+                self.finish_leave();
+            }
+        }
     }
 
     /// Takes a report of the transport.
     pub fn handle_transport(
         &mut self,
-        _now: Instant,
-        _event: transport::Event,
-        _conns: &mut dyn Conns,
+        now: Instant,
+        event: transport::Event,
+        conns: &mut dyn Conns,
     ) {
-        todo!()
+        use transport::Event::{ConnDown, ConnUp, DialFailed, Frame, Writable};
+        self.env.advance(now);
+        match event {
+            Frame { conn, frame } => self.run(conns, |overlay, cx, conns, out| {
+                overlay.handle_frame(cx, conns, conn, frame, out);
+            }),
+            ConnUp { conn, peer, key, direction, remote } => {
+                let peer = Peer { id: peer, key, remote };
+                self.run(conns, |overlay, cx, _, out| {
+                    overlay.handle_conn_up(cx, conn, peer, direction, out);
+                });
+            }
+            ConnDown { conn, reason } => {
+                self.run(conns, |overlay, cx, _, out| {
+                    overlay.handle_conn_down(cx, conn, reason, out);
+                });
+                self.finish_leave();
+            }
+            DialFailed { dial, error } => self.run(conns, |overlay, cx, _, out| {
+                overlay.handle_dial_failed(cx, dial, error, out);
+            }),
+            // Nothing waits here for room: what did not fit went elsewhere, or was refused.
+            Writable(_) => {}
+        }
     }
 
     /// Lets timers that are due fire.
-    pub fn handle_timeout(&mut self, _now: Instant, _conns: &mut dyn Conns) {
-        todo!()
+    pub fn handle_timeout(&mut self, now: Instant, conns: &mut dyn Conns) {
+        self.env.advance(now);
+        for _ in 0..EXPIRIES_PER_CALL {
+            match self.timers.pop_due(self.env.now()) {
+                Some(Timer::Overlay(timer)) => {
+                    self.run(conns, |overlay, cx, _, out| overlay.handle_timer(cx, timer, out));
+                }
+                Some(Timer::Leave) => self.settle_leave(),
+                None => return,
+            }
+        }
     }
 
     /// Takes a new reading of the wall clock.
-    pub fn handle_wall_clock(&mut self, _now: Instant, _wall: UnixNanos) {
-        todo!()
+    pub fn handle_wall_clock(&mut self, now: Instant, wall: UnixNanos) {
+        self.env.advance(now);
+        self.env.correct_wall(wall);
     }
 
     /// Takes the addresses at which the main socket can be reached, best first.
-    pub fn handle_local_addrs(&mut self, _now: Instant, _addrs: &[std::net::SocketAddr]) {
-        todo!()
+    pub fn handle_local_addrs(&mut self, now: Instant, addrs: &[SocketAddr]) {
+        self.env.advance(now);
+        self.overlay.set_local_addrs(addrs);
     }
 
     /// The next output. [`Output::Timeout`] means there is no other.
     pub fn poll(&mut self) -> Output {
-        todo!()
+        if let Some(command) = self.commands.pop_front() {
+            return Output::Transport(command);
+        }
+        if let Some(event) = self.events.pop_front() {
+            self.deliveries -= usize::from(matches!(event, Event::Delivered { .. }));
+            return Output::Event(event);
+        }
+        let next = self.timers.peek();
+        Output::Timeout(next.map(|(at, timer)| Deadline { at, reason: timer.name() }))
+    }
+
+    /// This node's identifier.
+    pub fn id(&self) -> NodeId {
+        *self.overlay.edges().own()
     }
 
     /// Counters of everything above the boundary.
     pub fn stats(&self) -> &Stats {
-        todo!()
+        self.env.stats()
     }
 
     /// The live edges, nearest to this node first.
-    pub fn edges(&self, _conns: &dyn Conns) -> Vec<EdgeInfo> {
-        todo!()
+    pub fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo> {
+        let (now, own) = (self.env.now(), self.id());
+        let info = |edge: &overlay::edges::Edge| {
+            let path = conns.path(edge.send_conn().id)?;
+            Some(EdgeInfo {
+                peer: edge.peer,
+                outgoing: edge.is_outgoing(),
+                sibling: edge.is_sibling(),
+                remote: path.remote,
+                rtt: path.rtt,
+                conns: edge.conns().len() as u8,
+                age: now.saturating_duration_since(edge.since),
+                idle: now.saturating_duration_since(edge.heard()),
+            })
+        };
+        let mut edges: Vec<EdgeInfo> = self.overlay.edges().iter().filter_map(info).collect();
+        edges.sort_by(|a, b| own.compare_distance(&a.peer, &b.peer));
+        edges
     }
 
     /// Asserts every invariant.
     ///
     /// # Panics
     /// If one does not hold, which is a bug here.
-    pub fn check(&self) {}
+    pub fn check(&self) {
+        self.overlay.check();
+        self.timers.check();
+        assert!(self.actions.is_empty());
+        for timer in self.timers.keys() {
+            match timer {
+                Timer::Overlay(overlay::Timer::Conn(conn)) => assert!(self.overlay.is_live(*conn)),
+                Timer::Overlay(overlay::Timer::Dial) => assert_eq!(self.life, Life::Running),
+                Timer::Leave => assert!(matches!(self.life, Life::Leaving(_))),
+            }
+        }
+        let deliveries = |event: &&Event| matches!(event, Event::Delivered { .. });
+        assert_eq!(self.deliveries, self.events.iter().filter(deliveries).count());
+        assert!(self.deliveries <= self.config.delivery_queue_max);
+    }
+
+    /// Lets the overlay act, and carries out what it wants done.
+    fn run(
+        &mut self,
+        conns: &mut dyn Conns,
+        act: impl FnOnce(&mut Overlay, &mut Cx<'_>, &dyn Conns, &mut Vec<Action>),
+    ) {
+        let mut actions = core::mem::take(&mut self.actions);
+        act(&mut self.overlay, &mut self.env.overlay_cx(), conns, &mut actions);
+        for action in actions.drain(..) {
+            self.carry_out(action, conns);
+        }
+        self.actions = actions;
+        let (edges, stats) = (self.overlay.edges(), self.env.stats_mut());
+        stats.gauges.edges = edges.len() as u64;
+        stats.gauges.edges_inbound = edges.inbound() as u64;
+    }
+
+    fn carry_out(&mut self, action: Action, conns: &mut dyn Conns) {
+        match action {
+            Action::Dial { dial, expected, remote, deadline } => {
+                self.commands.push_back(transport::Command::Dial {
+                    dial,
+                    expected,
+                    remote,
+                    deadline,
+                });
+            }
+            Action::CancelDial(dial) => {
+                self.commands.push_back(transport::Command::CancelDial(dial));
+            }
+            Action::Close { conn, mode } => {
+                self.commands.push_back(transport::Command::Close { conn, mode });
+            }
+            Action::Offer { class, frame, hops, request } => {
+                self.offer(conns, class, (frame, &hops), request);
+            }
+            Action::Launch(launch) => self.launch(conns, *launch),
+            Action::Deliver { originator, payload, path, request } => {
+                self.deliver(Event::Delivered { originator, payload, path }, request);
+            }
+            Action::Event(event) => self.events.push_back(event),
+            Action::Set(timer, at) => {
+                assert!(at > self.env.now(), "a machine set {timer:?} to the past");
+                self.timers.set(Timer::Overlay(timer), at);
+            }
+            Action::Stop(timer) => self.timers.stop(&Timer::Overlay(timer)),
+        }
+    }
+
+    /// Offers a frame to one conn after another. This is local repair: a full queue moves it on.
+    fn offer(
+        &mut self,
+        conns: &mut dyn Conns,
+        class: Class,
+        (frame, hops): (Frame, &[ConnId]),
+        request: Option<RequestId>,
+    ) {
+        let sent = send_to_first(conns, class, frame, hops.iter().copied());
+        if sent.is_err() && class == Class::Transit {
+            self.env.stats_mut().count_drop(DropReason::RepairExhausted);
+        }
+        if let Some(request) = request {
+            self.events.push_back(match sent {
+                Ok(()) => Event::Sent { request, copies: 1 },
+                Err(error) => Event::SendFailed { request, error },
+            });
+        }
+    }
+
+    /// Sends the copies of a message. A first hop that refuses its copy is replaced by a spare.
+    fn launch(&mut self, conns: &mut dyn Conns, launch: Launch) {
+        let Launch { request, envelope, copies, spares } = launch;
+        let mut spares = spares.into_iter();
+        let (mut sent, mut failure) = (0, SendFailure::Unroutable);
+        for copy in copies {
+            let frame = envelope.avoiding(copy.avoid).to_frame(FrameType::Route);
+            let hops = core::iter::once(copy.conn).chain(&mut spares);
+            match send_to_first(conns, Class::Own, frame, hops) {
+                Ok(()) => sent += 1,
+                Err(error) => failure = error,
+            }
+        }
+        self.events.push_back(match sent {
+            0 => Event::SendFailed { request, error: failure },
+            copies => Event::Sent { request, copies },
+        });
+    }
+
+    fn deliver(&mut self, delivered: Event, request: Option<RequestId>) {
+        let is_full = self.deliveries >= self.config.delivery_queue_max;
+        if is_full {
+            self.env.stats_mut().count_drop(DropReason::DeliveryQueueFull);
+        } else {
+            self.deliveries += 1;
+            self.events.push_back(delivered);
+        }
+        if let Some(request) = request {
+            self.events.push_back(if is_full {
+                Event::SendFailed { request, error: SendFailure::Backpressure }
+            } else {
+                Event::Sent { request, copies: 0 }
+            });
+        }
+    }
+
+    /// Settles a command that comes after [`Command::Leave`].
+    fn settle_after_leave(&mut self, command: Command) {
+        let closed = ConnectError::Closed;
+        self.events.push_back(match command {
+            Command::Send { request, .. } | Command::SendDirect { request, .. } => {
+                Event::SendFailed { request, error: SendFailure::Closed }
+            }
+            Command::Connect { request, .. } => Event::ConnectFailed { request, error: closed },
+            Command::CloseEdge { request, .. } => Event::EdgeClosed { request, existed: false },
+            Command::Bootstrap(_) => return,
+            Command::Leave { request } => match &mut self.life {
+                Life::Leaving(requests) => return requests.push(request),
+                _ => Event::Left { request },
+            },
+        });
+    }
+
+    /// The node has left once its last conn is gone.
+    fn finish_leave(&mut self) {
+        if matches!(self.life, Life::Leaving(_)) && !self.overlay.has_conns() {
+            self.timers.stop(&Timer::Leave);
+            self.settle_leave();
+        }
+    }
+
+    fn settle_leave(&mut self) {
+        if let Life::Leaving(requests) = core::mem::replace(&mut self.life, Life::Left) {
+            self.events.extend(requests.into_iter().map(|request| Event::Left { request }));
+        }
+    }
+}
+
+/// Drivers move whole nodes between threads.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Engine>();
+};
+
+/// Hands `frame` to the first of `hops` that takes it.
+fn send_to_first(
+    conns: &mut dyn Conns,
+    class: Class,
+    mut frame: Frame,
+    hops: impl Iterator<Item = ConnId>,
+) -> Result<(), SendFailure> {
+    let mut failure = SendFailure::Unroutable;
+    for conn in hops {
+        frame = match conns.try_send(conn, class, frame) {
+            Ok(()) => return Ok(()),
+            Err(SendError::Full(frame)) => {
+                failure = SendFailure::Backpressure;
+                frame
+            }
+            Err(SendError::Gone(frame)) => frame,
+        };
+    }
+    Err(failure)
 }

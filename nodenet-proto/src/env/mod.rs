@@ -13,6 +13,7 @@ pub use crypto::{Crypto, Ed25519Crypto};
 pub use random::{Random, Seed};
 pub use timer::TimerQueue;
 
+use crate::identity::Identity;
 use crate::stats::{DropReason, Stats};
 
 /// Wall time in nanoseconds since the Unix epoch. Routed messages are stamped with it.
@@ -59,6 +60,8 @@ pub struct Cx<'a> {
     pub stats: &'a mut Stats,
     /// Hash, sign, verify.
     pub crypto: &'a dyn Crypto,
+    /// The keys of this node.
+    pub identity: &'a Identity,
 }
 
 impl Cx<'_> {

@@ -81,6 +81,11 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
         Some(key)
     }
 
+    /// The keys of the timers that are set, in no order that means anything.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.position.keys()
+    }
+
     /// Number of timers that are set.
     pub fn len(&self) -> usize {
         self.heap.len()

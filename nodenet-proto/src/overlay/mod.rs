@@ -1,7 +1,217 @@
 //! Finding and forwarding: frames over edges.
+//!
+//! Responsible for: which peers are edges, what each frame that arrives on one does, where messages
+//! go, and keeping the edges alive. Never: moves bytes, looks into what an application sends, or holds
+//! output: every handler pushes [`Action`]s into the list that the engine passes in.
+//!
+//! A conn is unproven until its first whole frame (if the peer opened it), then part of an edge, then
+//! closing until the transport says that it is gone. A frame goes through [`Overlay::handle_frame`]:
+//! parsed in place, charged to its edge, then handled here or sent on. What leaves is charged to
+//! nobody: a full queue of the transport is the answer to that.
 
+mod admit;
+mod answer;
 pub mod bucket;
 pub mod budgets;
 pub mod decide;
+mod dialer;
+mod dispatch;
 pub mod duplicates;
 pub mod edges;
+mod liveness;
+mod originate;
+mod registration;
+mod routed;
+mod skew;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use heapless::Vec as FixedVec;
+
+use self::budgets::{Departed, Originators};
+use self::decide::CANDIDATES;
+use self::dialer::Dialer;
+use self::duplicates::Duplicates;
+use self::edges::Edges;
+use self::originate::Stamps;
+use self::skew::Skew;
+use crate::NodeId;
+use crate::engine::{Config, DeliveryPath, Event, RequestId};
+use crate::transport::{Class, CloseMode, ConnId, DialId, Frame};
+use crate::wire::HeadPool;
+
+pub(crate) use self::originate::Launch;
+pub(crate) use self::registration::Peer;
+
+/// What wakes the overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Timer {
+    /// Somebody is to be dialed.
+    Dial,
+    /// Whether this conn is alive is to be judged.
+    Conn(ConnId),
+}
+
+impl Timer {
+    /// For traces.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Dial => "overlay_dial",
+            Self::Conn(_) => "overlay_liveness",
+        }
+    }
+}
+
+/// What the overlay wants done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Open a conn.
+    Dial {
+        /// Names the attempt.
+        dial: DialId,
+        /// Whom to expect.
+        expected: NodeId,
+        /// Where.
+        remote: SocketAddr,
+        /// When to give up.
+        deadline: Instant,
+    },
+    /// Forget a dial.
+    CancelDial(DialId),
+    /// Close a conn.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// How.
+        mode: CloseMode,
+    },
+    /// Hand this frame to the first of these conns that takes it. If none does it is lost.
+    Offer {
+        /// Its class.
+        class: Class,
+        /// The frame.
+        frame: Frame,
+        /// Best first.
+        hops: FixedVec<ConnId, CANDIDATES>,
+        /// Settled by the outcome.
+        request: Option<RequestId>,
+    },
+    /// Send copies of a message that is ours over disjoint first hops.
+    Launch(Box<Launch>),
+    /// Give a message to the application.
+    Deliver {
+        /// Who sent it, authenticated.
+        originator: NodeId,
+        /// What it says.
+        payload: bytes::Bytes,
+        /// How it came.
+        path: DeliveryPath,
+        /// Settled by the outcome: a message to ourselves.
+        request: Option<RequestId>,
+    },
+    /// Tell the application.
+    Event(Event),
+    /// Set a timer, replacing it if it is set.
+    Set(Timer, Instant),
+    /// Stop a timer.
+    Stop(Timer),
+}
+
+/// Whose a conn is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// The peer opened it and has not sent a whole frame yet.
+    Unproven { peer: NodeId, key: [u8; 32], remote: SocketAddr },
+    /// The edge to this peer.
+    Edge(NodeId),
+    /// Nobody: we closed it and wait for the transport to say so.
+    Closing,
+}
+
+/// Everything that a node knows of its neighbours.
+pub(crate) struct Overlay {
+    config: Arc<Config>,
+    edges: Edges,
+    conns: BTreeMap<ConnId, Owner>,
+    unproven: usize,
+    dialer: Dialer,
+    departed: Departed,
+    originators: Originators,
+    duplicates: Duplicates,
+    skew: Skew,
+    stamps: Stamps,
+    heads: HeadPool,
+    /// Where the driver says that the main socket is.
+    local_addrs: Vec<SocketAddr>,
+    /// Whether this node says goodbye to everybody and wants no more edges.
+    leaving: bool,
+}
+
+impl Overlay {
+    /// A node without neighbours.
+    pub(crate) fn new(own: NodeId, config: Arc<Config>) -> Self {
+        Self {
+            edges: Edges::new(own),
+            conns: BTreeMap::new(),
+            unproven: 0,
+            dialer: Dialer::new(config.maintenance),
+            departed: Departed::default(),
+            originators: Originators::default(),
+            duplicates: Duplicates::new(),
+            skew: Skew::default(),
+            stamps: Stamps::default(),
+            heads: HeadPool::new(),
+            local_addrs: Vec::new(),
+            leaving: false,
+            config,
+        }
+    }
+
+    /// Takes the addresses at which the main socket can be reached on this machine, best first.
+    pub(crate) fn set_local_addrs(&mut self, addrs: &[SocketAddr]) {
+        self.local_addrs = addrs.to_vec();
+    }
+
+    /// The live edges.
+    pub(crate) fn edges(&self) -> &Edges {
+        &self.edges
+    }
+
+    /// Whether a conn is left that the transport has not reported gone.
+    pub(crate) fn has_conns(&self) -> bool {
+        !self.conns.is_empty()
+    }
+
+    /// Asserts the invariants, here and below (spec 95 §3).
+    ///
+    /// # Panics
+    /// If one does not hold, which is a bug here.
+    pub(crate) fn check(&self) {
+        self.edges.check();
+        self.dialer.check();
+        self.departed.check();
+        self.originators.check();
+        self.duplicates.check();
+        assert!(self.edges.inbound() <= self.config.inbound_edges_max);
+        assert!(self.unproven <= self.config.inbound_edges_max);
+        let unproven = |owner: &&Owner| matches!(owner, Owner::Unproven { .. });
+        assert_eq!(self.unproven, self.conns.values().filter(unproven).count());
+        let of_edges = self.edges.iter().map(|edge| edge.conns().len()).sum::<usize>();
+        let owned = |owner: &&Owner| matches!(owner, Owner::Edge(_));
+        assert_eq!(of_edges, self.conns.values().filter(owned).count());
+        for edge in self.edges.iter() {
+            assert!(edge.peer.leading_zeros() >= self.config.difficulty);
+            for conn in edge.conns() {
+                assert_eq!(self.conns.get(&conn.id), Some(&Owner::Edge(edge.peer)));
+            }
+        }
+    }
+
+    /// Whether `conn` belongs to an edge.
+    pub(crate) fn is_live(&self, conn: ConnId) -> bool {
+        matches!(self.conns.get(&conn), Some(Owner::Edge(_)))
+    }
+}

@@ -5,9 +5,8 @@ use heapless::Vec as FixedVec;
 use super::edges::Edges;
 use crate::NodeId;
 use crate::transport::ConnId;
+use crate::wire::envelope::HOP_LIMIT_MAX;
 
-/// Hop limit of a message when it leaves its originator, and the most that counts (spec 20 §1).
-pub const HOP_LIMIT_MAX: u8 = 16;
 /// Edges considered for one message (spec 20 §9).
 pub const CANDIDATES: usize = 8;
 

@@ -40,10 +40,12 @@ pub struct Conn {
     pub outgoing: bool,
     /// When it last received a frame, or came up.
     pub heard: Instant,
-    /// When the last ping left on it.
-    pub pinged: Option<Instant>,
-    /// Whether that ping is unanswered.
-    pub awaits_pong: bool,
+    /// When the last ping left on it, or when it came up.
+    pub pinged: Instant,
+    /// Whether nothing at all arrived since that ping.
+    pub unanswered: bool,
+    /// Whether its Pong has not come yet.
+    pub pong_due: bool,
 }
 
 /// A live edge.
@@ -97,6 +99,7 @@ impl Edge {
     pub fn observe_frame(&mut self, id: ConnId, now: Instant) {
         if let Some(at) = self.conns.iter().position(|conn| conn.id == id) {
             self.conns[at].heard = now;
+            self.conns[at].unanswered = false;
             self.conns[at..].rotate_left(1);
         }
     }
@@ -129,12 +132,12 @@ pub enum Attached {
 }
 
 /// What [`Edges::detach`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Detached {
     /// The edge lives on over other conns.
     LivesOn,
-    /// That was its last conn.
-    EdgeGone,
+    /// That was its last conn; this was the edge.
+    EdgeGone(Box<Edge>),
     /// There is no such conn.
     Unknown,
 }
@@ -171,7 +174,14 @@ impl Edges {
         budgets: impl FnOnce() -> EdgeBudgets,
     ) -> Attached {
         assert!(peer != self.own, "admission refuses a node that is ourselves");
-        let conn = Conn { id: conn, outgoing, heard: now, pinged: None, awaits_pong: false };
+        let conn = Conn {
+            id: conn,
+            outgoing,
+            heard: now,
+            pinged: now,
+            unanswered: false,
+            pong_due: false,
+        };
         let attached = match self.search(&peer) {
             Ok(at) => {
                 let edge = &mut self.edges[at];
@@ -207,8 +217,9 @@ impl Edges {
             return Detached::Unknown;
         };
         if edge.conns.len() == 1 {
-            self.remove(peer);
-            return Detached::EdgeGone;
+            return self
+                .remove(peer)
+                .map_or(Detached::Unknown, |e| Detached::EdgeGone(Box::new(e)));
         }
         let was_outgoing = edge.is_outgoing();
         edge.conns.remove(at);

@@ -137,12 +137,28 @@ impl<'a> Reader<'a> {
         self.array().map(u8::from_be_bytes)
     }
 
+    /// Reads a big-endian 16-bit number.
+    ///
+    /// # Errors
+    /// [`DecodeError::ShortBuffer`] at the end of the input.
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
     /// Reads a big-endian 32-bit number.
     ///
     /// # Errors
     /// [`DecodeError::ShortBuffer`] at the end of the input.
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_be_bytes)
+    }
+
+    /// Reads a big-endian 64-bit number.
+    ///
+    /// # Errors
+    /// [`DecodeError::ShortBuffer`] at the end of the input.
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_be_bytes)
     }
 
     /// Reads a big-endian signed 64-bit number.
@@ -189,6 +205,19 @@ impl<'a> Reader<'a> {
         }
         *self = ahead;
         Ok(count)
+    }
+
+    /// Splits off a reader over the next `len` bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::ShortBuffer`] if there are fewer.
+    pub fn sub(&mut self, len: u64) -> Result<Self, DecodeError> {
+        self.bytes(len).map(Self::new)
+    }
+
+    /// Takes everything that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        core::mem::take(&mut self.rest)
     }
 
     /// How many bytes are left.

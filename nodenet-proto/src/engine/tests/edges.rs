@@ -1,0 +1,380 @@
+//! How edges come, live and go.
+
+use std::time::Duration;
+
+use super::kit::{LATENCY, Who, World, identity};
+use crate::engine::{
+    Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, SendFailure,
+};
+use crate::stats::DropReason;
+use crate::transport::{ConnDownReason, DialError};
+use crate::wire::{self, FrameType, Message};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn pair() -> World {
+    let mut world = World::of(2);
+    world.bootstrap(0, 1);
+    world.run_for(SECOND);
+    world.events(0);
+    world.events(1);
+    world
+}
+
+fn frames(world: &World, from: Who, frame_type: FrameType) -> usize {
+    let wanted = (from, frame_type.to_byte());
+    world.wire.sent.iter().filter(|(who, _, _, kind)| (*who, *kind) == wanted).count()
+}
+
+#[test]
+fn a_node_joins_through_its_seed_within_a_second() {
+    let mut world = World::of(2);
+    world.bootstrap(0, 1);
+    world.run_for(SECOND);
+    let (seed, joined) = (world.id(1), world.id(0));
+    let up = |peer, outgoing, remote| Event::EdgeUp { peer, outgoing, remote };
+    assert_eq!(world.events(0), [up(seed, true, world.addr(1))]);
+    assert_eq!(world.events(1), [up(joined, false, world.addr(0))]);
+}
+
+#[test]
+fn the_acceptor_hears_of_an_edge_at_once_by_a_ping() {
+    let world = pair();
+    let (at, ..) = world.wire.dials[0];
+    assert!(at.duration_since(world.now - SECOND) <= Duration::from_millis(500));
+    assert_eq!(frames(&world, 0, FrameType::Ping), 1);
+    assert_eq!(frames(&world, 1, FrameType::Pong), 1);
+}
+
+#[test]
+fn a_silent_edge_lives_for_an_hour() {
+    let mut world = pair();
+    world.run_for(3600 * SECOND);
+    assert_eq!(world.events(0), []);
+    assert_eq!((world.peers(0), world.peers(1)), (vec![1], vec![0]));
+    let pings = frames(&world, 0, FrameType::Ping) + frames(&world, 1, FrameType::Ping);
+    assert!((200..=400).contains(&pings), "{pings} pings");
+}
+
+#[test]
+fn a_dead_peer_is_noticed_within_the_dead_threshold() {
+    let mut world = pair();
+    world.crash(1);
+    world.run_for(25 * SECOND);
+    let (peer, reason) = (world.id(1), EdgeDownReason::Dead);
+    assert_eq!(world.events(0), [Event::EdgeDown { peer, reason }]);
+}
+
+#[test]
+fn a_lost_seed_is_dialed_for_ever_and_found_again() {
+    let mut world = pair();
+    world.crash(1);
+    world.run_for(3600 * SECOND);
+    world.wire.dials.clear();
+    world.run_for(600 * SECOND);
+    assert!(world.wire.dials.len() >= 20, "isolated: an attempt every thirty seconds");
+    world.restart(1);
+    world.run_for(60 * SECOND);
+    assert_eq!(world.peers(0), [1]);
+}
+
+#[test]
+fn a_lost_peer_is_dialed_ever_more_rarely_and_then_given_up() {
+    let mut world = World::of(3);
+    world.connect(0, 1);
+    world.connect(0, 2);
+    world.run_for(SECOND);
+    world.crash(1);
+    world.run_for(3600 * SECOND);
+    let dials: Vec<_> = world.wire.dials.iter().filter(|dial| dial.2 == world.id(1)).collect();
+    assert_eq!(dials.len(), 1 + 10);
+    let waits: Vec<u64> =
+        dials[1..].windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs()).collect();
+    for (i, wait) in waits.iter().enumerate() {
+        // Ten seconds for the attempt, then the wait with its jitter.
+        let wait = wait - 10;
+        let ideal = (2_u64 << i).min(300);
+        assert!((ideal * 8 / 10..=ideal * 12 / 10).contains(&wait), "{waits:?}");
+    }
+}
+
+#[test]
+fn a_node_that_leaves_is_missed_at_once() {
+    let mut world = pair();
+    let request = world.leave(1);
+    world.run_for(LATENCY);
+    let (peer, reason) = (world.id(1), EdgeDownReason::Left);
+    assert_eq!(world.events(0), [Event::EdgeDown { peer, reason }]);
+    world.run_for(SECOND);
+    assert!(world.events(1).contains(&Event::Left { request }));
+    assert!(world.peers(0).is_empty() && world.peers(1).is_empty());
+}
+
+#[test]
+fn a_seed_that_left_is_not_dialed_for_a_minute() {
+    let mut world = World::of(3);
+    world.bootstrap(0, 1);
+    world.bootstrap(0, 2);
+    world.run_for(SECOND);
+    world.leave(1);
+    world.run_for(SECOND);
+    world.wire.dials.clear();
+    world.run_for(40 * SECOND);
+    assert_eq!(world.wire.dials, []);
+    world.restart(1);
+    world.run_for(40 * SECOND);
+    assert_eq!(world.peers(0).len(), 2);
+}
+
+#[test]
+fn the_last_seed_that_left_is_dialed_sooner() {
+    let mut world = pair();
+    world.leave(1);
+    world.run_for(12 * SECOND);
+    assert_eq!(world.wire.dials.len(), 1, "the one that joined");
+    world.restart(1);
+    world.run_for(20 * SECOND);
+    assert_eq!(world.peers(0), [1]);
+}
+
+#[test]
+fn after_leaving_every_command_is_settled_as_closed() {
+    let mut world = pair();
+    world.leave(0);
+    world.run_for(2 * SECOND);
+    world.events(0);
+    let send = world.send(0, 1, b"late");
+    let connect = world.connect(0, 1);
+    let leave = world.leave(0);
+    let peer = world.id(1);
+    let close = world.command(0, |request| Command::CloseEdge { request, peer });
+    assert_eq!(
+        world.events(0),
+        [
+            Event::SendFailed { request: send, error: SendFailure::Closed },
+            Event::ConnectFailed { request: connect, error: ConnectError::Closed },
+            Event::Left { request: leave },
+            Event::EdgeClosed { request: close, existed: false },
+        ]
+    );
+}
+
+#[test]
+fn leaving_does_not_wait_for_a_conn_that_never_drains() {
+    let mut world = pair();
+    let request = world.leave(0);
+    world.crash(0);
+    let late = world.now + Duration::from_millis(1500);
+    world.now = late;
+    world.with_engine(0, |engine, now, wire| engine.handle_timeout(now, wire));
+    assert!(world.events(0).contains(&Event::Left { request }));
+}
+
+#[test]
+fn closing_an_edge_says_goodbye() {
+    let mut world = pair();
+    let (peer, other) = (world.id(1), world.id(0));
+    let request = world.command(0, |request| Command::CloseEdge { request, peer });
+    let reason = EdgeDownReason::ClosedHere;
+    let expected = [Event::EdgeDown { peer, reason }, Event::EdgeClosed { request, existed: true }];
+    assert_eq!(world.events(0), expected);
+    world.run_for(SECOND);
+    let reason = EdgeDownReason::Left;
+    assert_eq!(world.events(1), [Event::EdgeDown { peer: other, reason }]);
+    let request = world.command(0, |request| Command::CloseEdge { request, peer });
+    assert_eq!(world.events(0), [Event::EdgeClosed { request, existed: false }]);
+}
+
+#[test]
+fn connecting_to_a_neighbour_succeeds_at_once() {
+    let mut world = pair();
+    let peer = world.id(1);
+    let request = world.connect(0, 1);
+    assert_eq!(world.events(0), [Event::Connected { request, peer }]);
+}
+
+#[test]
+fn requests_for_one_peer_share_one_attempt() {
+    let mut world = World::of(2);
+    let peer = world.id(1);
+    let (first, second) = (world.connect(0, 1), world.connect(0, 1));
+    world.run_for(SECOND);
+    let events = world.events(0);
+    assert!(events.contains(&Event::Connected { request: first, peer }));
+    assert!(events.contains(&Event::Connected { request: second, peer }));
+    assert_eq!(world.wire.dials.len(), 1);
+}
+
+#[test]
+fn a_failed_connect_says_why() {
+    let mut world = World::of(3);
+    let (target, elsewhere) = (world.id(1), world.addr(2));
+    let connect = |addrs| move |request| Command::Connect { request, target, addrs };
+    let nowhere = world.command(0, connect(vec![]));
+    let unspecified = world.command(0, connect(vec!["0.0.0.0:1".parse().unwrap()]));
+    let wrong = world.command(0, connect(vec![elsewhere]));
+    world.run_for(SECOND);
+    let failed = |request, error| Event::ConnectFailed { request, error };
+    assert_eq!(
+        world.events(0),
+        [
+            failed(nowhere, ConnectError::NoAddress),
+            failed(unspecified, ConnectError::NoAddress),
+            failed(wrong, ConnectError::Dial(DialError::IdentityMismatch)),
+        ]
+    );
+    assert_eq!(world.engine(0).stats().drops(DropReason::ImplausibleAddress), 1);
+    world.crash(1);
+    let silent = world.connect(0, 1);
+    world.run_for(11 * SECOND);
+    let error = ConnectError::Dial(DialError::TimedOut);
+    assert_eq!(world.events(0), [failed(silent, error)]);
+    let own = world.id(0);
+    let request =
+        world.command(0, |request| Command::Connect { request, target: own, addrs: vec![] });
+    assert_eq!(world.events(0), [failed(request, ConnectError::SelfEdge)]);
+}
+
+#[test]
+fn the_second_address_is_tried_before_the_first_has_timed_out() {
+    let mut world = World::of(3);
+    world.crash(2);
+    let (target, addrs) = (world.id(1), vec![world.addr(2), world.addr(1)]);
+    let request = world.command(0, |request| Command::Connect { request, target, addrs });
+    world.run_for(SECOND);
+    assert!(world.events(0).contains(&Event::Connected { request, peer: target }));
+}
+
+#[test]
+fn peers_without_work_become_no_edges_in_either_direction() {
+    let mut world = World::new();
+    let has_work = |number: u64| identity(number).id().leading_zeros() >= 1;
+    let dear = (0..).find(|&n| has_work(n)).unwrap();
+    let cheap = (0..).find(|&n| !has_work(n)).unwrap();
+    let strict = Config { difficulty: 1, ..Config::default() };
+    world.add_as(identity(dear), strict);
+    world.add_as(identity(cheap), Config::default());
+    world.connect(1, 0);
+    world.run_for(SECOND);
+    assert!(world.peers(0).is_empty());
+    assert_eq!(world.engine(0).stats().drops(DropReason::PeerWorkUnmet), 1);
+    let (peer, reason) = (world.id(0), EdgeDownReason::Conn(ConnDownReason::ClosedByPeer));
+    assert!(world.events(1).contains(&Event::EdgeDown { peer, reason }));
+    let request = world.connect(0, 1);
+    let error = ConnectError::WorkUnmet;
+    assert_eq!(world.events(0), [Event::ConnectFailed { request, error }]);
+}
+
+#[test]
+fn a_network_with_work_is_joined_through_a_seed_without_a_key() {
+    let mut world = World::new();
+    let strict = Config { difficulty: 3, ..Config::default() };
+    let mut dear = (0..).filter(|&n| identity(n).id().leading_zeros() >= 3);
+    for _ in 0..2 {
+        world.add_as(identity(dear.next().unwrap()), strict.clone());
+    }
+    world.bootstrap(0, 1);
+    world.run_for(SECOND);
+    assert_eq!(world.peers(0), [1]);
+}
+
+#[test]
+fn the_policy_refuses_in_both_directions() {
+    let mut world = World::new();
+    let nobody = EdgePolicy::Ask(std::sync::Arc::new(|_| false));
+    world.add(Config { edge_policy: nobody, ..Config::default() });
+    world.add(Config::default());
+    world.connect(1, 0);
+    world.run_for(SECOND);
+    assert_eq!(world.engine(0).stats().drops(DropReason::EdgeRefused), 1);
+    let request = world.connect(0, 1);
+    let error = ConnectError::Refused;
+    assert_eq!(world.events(0), [Event::ConnectFailed { request, error }]);
+}
+
+#[test]
+fn the_cap_on_inbound_edges_holds() {
+    let mut world = World::new();
+    world.add(Config { inbound_edges_max: 2, ..Config::default() });
+    for _ in 0..4 {
+        let newcomer = world.add(Config::default());
+        world.connect(newcomer, 0);
+        world.run_for(10 * LATENCY);
+    }
+    assert_eq!(world.peers(0).len(), 2);
+    assert_eq!(world.engine(0).stats().drops(DropReason::InboundFull), 2);
+}
+
+#[test]
+fn without_maintenance_a_node_dials_nobody_by_itself() {
+    let mut world = World::new();
+    world.add(Config { maintenance: false, ..Config::default() });
+    world.add(Config { maintenance: false, ..Config::default() });
+    world.bootstrap(0, 1);
+    world.run_for(60 * SECOND);
+    assert_eq!(world.wire.dials, []);
+    world.connect(0, 1);
+    world.run_for(60 * SECOND);
+    assert_eq!(world.peers(1), [0], "the ping at registration is no maintenance");
+    assert_eq!(world.wire.sent.len(), 2);
+}
+
+// Several conns to one peer (spec 70 §4.3, spec 95 E23).
+
+#[test]
+fn dialing_each_other_at_once_makes_one_edge_of_two_conns() {
+    let mut world = World::of(2);
+    world.connect(0, 1);
+    world.connect(1, 0);
+    world.run_for(SECOND);
+    assert_eq!((world.peers(0), world.peers(1)), (vec![1], vec![0]));
+    assert_eq!(world.conns_between(0, 1).len(), 2);
+    world.run_for(600 * SECOND);
+    world.send(0, 1, b"still there");
+    world.run_for(SECOND);
+    assert_eq!(world.events(1).iter().filter(|e| matches!(e, Event::Delivered { .. })).count(), 1);
+}
+
+#[test]
+fn a_restarted_peer_is_reached_over_its_new_conn_at_once() {
+    let mut world = pair();
+    world.crash(0);
+    world.restart(0);
+    world.connect(0, 1);
+    world.run_for(SECOND);
+    world.events(0);
+    let request = world.send(1, 0, b"welcome back");
+    assert!(world.events(1).contains(&Event::Sent { request, copies: 1 }));
+    world.run_for(SECOND);
+    assert!(world.events(0).iter().any(|event| matches!(event, Event::Delivered { .. })));
+}
+
+#[test]
+fn a_leave_spares_the_conn_of_a_peer_that_was_started_again() {
+    let mut world = World::of(1);
+    let puppet = world.add_puppet(identity(50));
+    let old = world.open(puppet, 0);
+    world.say(old, wire::Ping.to_frame());
+    let new = world.open(puppet, 0);
+    world.say(new, wire::Ping.to_frame());
+    assert_eq!(world.conns_between(0, puppet).len(), 2);
+    world.say(old, wire::Leave.to_frame());
+    world.run_for(SECOND);
+    assert_eq!(world.conns_between(0, puppet).len(), 1);
+    assert_eq!(world.peers(0), [puppet]);
+    world.say(new, wire::Leave.to_frame());
+    assert!(world.peers(0).is_empty());
+}
+
+#[test]
+fn a_fourth_conn_ends_the_one_silent_longest() {
+    let mut world = World::of(1);
+    let puppet = world.add_puppet(identity(50));
+    for _ in 0..4 {
+        let conn = world.open(puppet, 0);
+        world.say(conn, wire::Ping.to_frame());
+    }
+    world.run_for(SECOND);
+    assert_eq!(world.engine(0).edges(&world.wire)[0].conns, 3);
+    assert_eq!(world.conns_between(0, puppet).len(), 3);
+}

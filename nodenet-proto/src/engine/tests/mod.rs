@@ -1,0 +1,6 @@
+//! Engines in a small world: what one node does as a whole.
+
+mod attacks;
+mod edges;
+mod kit;
+mod routing;

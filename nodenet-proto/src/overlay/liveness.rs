@@ -1,0 +1,137 @@
+//! Whether a conn still has somebody at its other end (spec 80 §2, architecture: ping rarely, decide
+//! fast).
+//!
+//! Responsible for: when to ping and when to give up. Never: sends or closes anything.
+//!
+//! Only frames that arrive prove life. They note the time and touch no timer; the one timer of a conn
+//! asks [`judge`] when it fires and is set to whenever the answer could change. Of several conns of an
+//! edge only the one that frames leave on is pinged: a surplus conn harms nobody, and when its turn
+//! comes it is judged like any other.
+
+use std::time::{Duration, Instant};
+
+use super::edges::Conn;
+use crate::env::Random;
+
+/// Silence after which a sibling is pinged (spec 80 §2).
+const SIBLING_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Silence after which any other edge is pinged (spec 80 §2).
+const FINGER_KEEPALIVE: Duration = Duration::from_secs(25);
+/// How long a ping may stay unanswered. QUIC repeats a lost one several times meanwhile.
+pub(super) const PONG_TIMEOUT: Duration = Duration::from_secs(5);
+/// A ping is due after this long even on a busy conn, because its Pong tells the address at which the
+/// peer sees us (spec 80 §2).
+const REFRESH: Duration = Duration::from_secs(300);
+/// Jitter of every period, in percent (spec 80 §1).
+const JITTER_PERCENT: u32 = 10;
+
+/// What a conn's timer is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Look again then.
+    Wait(Instant),
+    /// Send a ping now, and look again when it must have been answered.
+    Ping,
+    /// The peer does not answer: close the conn.
+    Dead,
+}
+
+/// How a conn stands within its edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Whether the edge is one of the sixteen nearest.
+    pub(super) sibling: bool,
+    /// Whether frames of the edge leave on this conn.
+    pub(super) send_conn: bool,
+}
+
+/// Judges a conn when its timer fired. `rng` jitters the next look.
+pub(super) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Standing) -> Verdict {
+    if conn.unanswered {
+        let due = conn.pinged + PONG_TIMEOUT;
+        return if due > now { Verdict::Wait(due) } else { Verdict::Dead };
+    }
+    let keepalive = if standing.sibling { SIBLING_KEEPALIVE } else { FINGER_KEEPALIVE };
+    let next_look = rng.jitter(keepalive, JITTER_PERCENT);
+    if !standing.send_conn {
+        return Verdict::Wait(now + next_look);
+    }
+    let earliest = |period: Duration| period / 100 * (100 - JITTER_PERCENT);
+    let silent = now.saturating_duration_since(conn.heard);
+    let unpinged = now.saturating_duration_since(conn.pinged);
+    if silent >= earliest(keepalive) || unpinged >= earliest(REFRESH) {
+        return Verdict::Ping;
+    }
+    Verdict::Wait(conn.heard + next_look)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Standing, Verdict, judge};
+    use crate::env::{Seed, test_base};
+    use crate::overlay::edges::Conn;
+    use crate::transport::ConnId;
+
+    const SIBLING: Standing = Standing { sibling: true, send_conn: true };
+
+    fn at(seconds: u64) -> Instant {
+        test_base() + Duration::from_secs(seconds)
+    }
+
+    fn conn(heard: u64, pinged: u64) -> Conn {
+        Conn {
+            id: ConnId(1),
+            outgoing: true,
+            heard: at(heard),
+            pinged: at(pinged),
+            unanswered: false,
+            pong_due: false,
+        }
+    }
+
+    fn verdict(now: u64, conn: &Conn, standing: Standing) -> Verdict {
+        judge(at(now), &mut Seed::from_u64(7).stream("test"), conn, standing)
+    }
+
+    fn wait(verdict: Verdict) -> Duration {
+        match verdict {
+            Verdict::Wait(until) => until.duration_since(test_base()),
+            other => panic!("expected to wait, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_silent_sibling_is_pinged_before_a_silent_finger() {
+        let finger = Standing { sibling: false, ..SIBLING };
+        assert_eq!(verdict(15, &conn(0, 0), SIBLING), Verdict::Ping);
+        assert!(matches!(verdict(15, &conn(0, 0), finger), Verdict::Wait(_)));
+        assert_eq!(verdict(25, &conn(0, 0), finger), Verdict::Ping);
+    }
+
+    #[test]
+    fn a_frame_meanwhile_puts_the_ping_off_by_a_jittered_period() {
+        let until = wait(verdict(15, &conn(10, 0), SIBLING));
+        assert!(Duration::from_millis(23_500) <= until && until <= Duration::from_millis(26_500));
+    }
+
+    #[test]
+    fn an_unanswered_ping_ends_it_after_five_seconds() {
+        let pinged = Conn { unanswered: true, ..conn(0, 15) };
+        assert_eq!(verdict(19, &pinged, SIBLING), Verdict::Wait(at(20)));
+        assert_eq!(verdict(20, &pinged, SIBLING), Verdict::Dead);
+    }
+
+    #[test]
+    fn a_busy_conn_is_pinged_too_now_and_then() {
+        assert!(matches!(verdict(260, &conn(259, 0), SIBLING), Verdict::Wait(_)));
+        assert_eq!(verdict(290, &conn(289, 0), SIBLING), Verdict::Ping);
+    }
+
+    #[test]
+    fn a_surplus_conn_is_left_alone() {
+        let surplus = Standing { send_conn: false, ..SIBLING };
+        assert!(wait(verdict(1000, &conn(0, 0), surplus)) > Duration::from_secs(1000));
+    }
+}

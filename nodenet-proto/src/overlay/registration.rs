@@ -1,0 +1,355 @@
+//! How conns become edges and how edges end (spec 70 §4, §15, §17.5).
+
+use std::net::SocketAddr;
+
+use super::admit::admit;
+use super::dialer::Ended;
+use super::edges::{Attached, Detached, Edge};
+use super::liveness::{PONG_TIMEOUT, Standing, Verdict, judge};
+use super::{Action, Overlay, Owner, Timer};
+use crate::NodeId;
+use crate::engine::{EdgeDownReason, Event, RequestId, SeedPeer};
+use crate::env::Cx;
+use crate::stats::DropReason;
+use crate::transport::{Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Direction};
+use crate::wire::{self, Message};
+
+/// What a handshake proved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// The identifier, which is the hash of the key.
+    pub(crate) id: NodeId,
+    /// The Ed25519 key.
+    pub(crate) key: [u8; 32],
+    /// Where the peer is, from here.
+    pub(crate) remote: SocketAddr,
+}
+
+impl Overlay {
+    /// A conn is up. One that we dialed is part of an edge from now on; one that the peer opened has
+    /// to say something first.
+    pub(crate) fn handle_conn_up(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        peer: Peer,
+        direction: Direction,
+        out: &mut Vec<Action>,
+    ) {
+        match direction {
+            _ if self.leaving => self.refuse(conn, out),
+            Direction::Outgoing(dial) => {
+                if self.dialer.on_dial_up(dial).is_none() {
+                    // Given up while it came up. Nothing was sent on it, so nobody misses it.
+                    return self.refuse(conn, out);
+                }
+                match admit(&self.config, &self.edges, &peer.id, true) {
+                    Ok(()) => self.attach(cx, conn, peer, true, out),
+                    Err(refusal) => {
+                        cx.drop(refusal.drop_reason());
+                        self.refuse(conn, out);
+                        self.dialer.on_refused(cx, peer.id, refusal.connect_error(), out);
+                    }
+                }
+            }
+            Direction::Inbound if self.unproven >= self.config.inbound_edges_max => {
+                cx.drop(DropReason::InboundFull);
+                self.refuse(conn, out);
+            }
+            Direction::Inbound => {
+                let Peer { id: peer, key, remote } = peer;
+                self.conns.insert(conn, Owner::Unproven { peer, key, remote });
+                self.unproven += 1;
+            }
+        }
+    }
+
+    /// A dial came to nothing.
+    pub(crate) fn handle_dial_failed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dial: DialId,
+        error: DialError,
+        out: &mut Vec<Action>,
+    ) {
+        self.dialer.on_dial_failed(cx, dial, error, out);
+    }
+
+    /// A conn is gone.
+    pub(crate) fn handle_conn_down(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        reason: ConnDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        match self.conns.remove(&conn) {
+            Some(Owner::Edge(peer)) => {
+                self.detach(cx, peer, conn, EdgeDownReason::Conn(reason), out);
+            }
+            Some(Owner::Unproven { .. }) => self.unproven -= 1,
+            Some(Owner::Closing) => {}
+            None => cx.drop(DropReason::UnknownConn),
+        }
+    }
+
+    /// A timer fired.
+    pub(crate) fn handle_timer(&mut self, cx: &mut Cx<'_>, timer: Timer, out: &mut Vec<Action>) {
+        match timer {
+            Timer::Dial => self.dialer.on_timer(cx, out),
+            Timer::Conn(conn) => self.judge_conn(cx, conn, out),
+        }
+    }
+
+    /// Adds operator seeds, or replaces the addresses of known ones.
+    pub(crate) fn bootstrap(&mut self, cx: &mut Cx<'_>, seeds: &[SeedPeer], out: &mut Vec<Action>) {
+        for seed in seeds.iter().filter(|seed| seed.id != *self.edges.own()) {
+            let has_edge = self.edges.get(&seed.id).is_some();
+            self.dialer.add_seed(cx, seed.id, &seed.addrs, has_edge, out);
+        }
+    }
+
+    /// The application wants an edge to `peer`.
+    pub(crate) fn connect(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: RequestId,
+        (peer, addrs): (NodeId, &[SocketAddr]),
+        out: &mut Vec<Action>,
+    ) {
+        if self.edges.get(&peer).is_some() {
+            return out.push(Action::Event(Event::Connected { request, peer }));
+        }
+        match admit(&self.config, &self.edges, &peer, true) {
+            Ok(()) => self.dialer.connect(cx, request, peer, addrs, out),
+            Err(refusal) => {
+                let error = refusal.connect_error();
+                out.push(Action::Event(Event::ConnectFailed { request, error }));
+            }
+        }
+    }
+
+    /// Says goodbye to `peer`. Returns whether there was an edge.
+    pub(crate) fn close_edge(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: &NodeId,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(edge) = self.edges.remove(peer) else { return false };
+        self.say_goodbye(&edge, out);
+        self.end_edge(cx, edge, EdgeDownReason::ClosedHere, out);
+        true
+    }
+
+    /// Says goodbye to everybody and takes no more edges.
+    pub(crate) fn leave(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        self.leaving = true;
+        self.dialer.stop(out);
+        let peers: Vec<NodeId> = self.edges.iter().map(|edge| edge.peer).collect();
+        for peer in peers {
+            self.close_edge(cx, &peer, out);
+        }
+        let unproven = |owner: &Owner| matches!(owner, Owner::Unproven { .. });
+        let unproven: Vec<ConnId> =
+            self.conns.iter().filter(|(_, owner)| unproven(owner)).map(|(conn, _)| *conn).collect();
+        for conn in unproven {
+            self.unproven -= 1;
+            self.refuse(conn, out);
+        }
+    }
+
+    /// The first whole frame arrived on a conn that the peer opened. Returns the peer if it may speak;
+    /// otherwise the conn is closed and the frame lost with it.
+    pub(super) fn prove(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        peer: Peer,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        self.unproven -= 1;
+        match admit(&self.config, &self.edges, &peer.id, false) {
+            Ok(()) => {
+                self.attach(cx, conn, peer, false, out);
+                true
+            }
+            Err(refusal) => {
+                cx.drop(refusal.drop_reason());
+                self.refuse(conn, out);
+                false
+            }
+        }
+    }
+
+    /// A whole frame that is none arrived on a conn that the peer opened: whoever speaks another
+    /// language has no use for it.
+    pub(super) fn reject_unproven(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        self.unproven -= 1;
+        self.refuse(conn, out);
+    }
+
+    /// The peer says goodbye. Ends the conn it says so on and every older one; a newer one belongs to
+    /// a peer that was started again meanwhile, and lives.
+    pub(super) fn on_leave(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        peer: NodeId,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(edge) = self.edges.get(&peer) else { return };
+        let mut older: heapless::Vec<ConnId, { super::edges::CONNS_PER_EDGE }> =
+            edge.conns().iter().map(|other| other.id).filter(|&id| id <= conn).collect();
+        older.sort_unstable();
+        for id in older {
+            self.close(cx, peer, id, EdgeDownReason::Left, out);
+        }
+    }
+
+    fn attach(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        peer: Peer,
+        outgoing: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let now = cx.now;
+        let budgets = || self.departed.resume(now, &peer.id);
+        let attached = self.edges.attach(now, peer.id, peer.key, (conn, outgoing), budgets);
+        self.conns.insert(conn, Owner::Edge(peer.id));
+        match attached {
+            Attached::NewEdge => out.push(Action::Event(Event::EdgeUp {
+                peer: peer.id,
+                outgoing,
+                remote: peer.remote,
+            })),
+            Attached::AnotherConn => {}
+            Attached::Instead(silent) => {
+                out.push(Action::Stop(Timer::Conn(silent)));
+                self.refuse(silent, out);
+            }
+        }
+        self.dialer.on_edge_up(cx, peer.id, outgoing, out);
+        if outgoing {
+            // The acceptor hears of the conn by its first byte only (spec 70 N6).
+            self.ping(cx, conn, peer.id, out);
+        } else if self.config.maintenance {
+            self.judge_conn(cx, conn, out);
+        }
+    }
+
+    /// Looks whether the conn is alive, pings or closes it, and sets its timer.
+    fn judge_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, out: &mut Vec<Action>) {
+        let Some(&Owner::Edge(peer)) = self.conns.get(&conn) else { return };
+        let Some(edge) = self.edges.get_mut(&peer) else { return };
+        let send_conn = edge.send_conn().id == conn;
+        let standing = Standing { sibling: edge.is_sibling(), send_conn };
+        let Some(conn) = edge.conn_mut(conn) else { return };
+        match judge(cx.now, cx.rng, conn, standing) {
+            Verdict::Wait(until) => out.push(Action::Set(Timer::Conn(conn.id), until)),
+            Verdict::Ping => {
+                let conn = conn.id;
+                self.ping(cx, conn, peer, out);
+            }
+            Verdict::Dead => {
+                let conn = conn.id;
+                self.close(cx, peer, conn, EdgeDownReason::Dead, out);
+            }
+        }
+    }
+
+    fn ping(&mut self, cx: &mut Cx<'_>, conn: ConnId, peer: NodeId, out: &mut Vec<Action>) {
+        if let Some(conn) = self.edges.get_mut(&peer).and_then(|edge| edge.conn_mut(conn)) {
+            conn.pinged = cx.now;
+            conn.unanswered = true;
+            conn.pong_due = true;
+            out.push(send(conn.id, wire::Ping.to_frame()));
+            if self.config.maintenance {
+                out.push(Action::Set(Timer::Conn(conn.id), cx.now + PONG_TIMEOUT));
+            }
+        }
+    }
+
+    /// Closes one conn of an edge at once.
+    fn close(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: NodeId,
+        conn: ConnId,
+        why: EdgeDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        self.refuse(conn, out);
+        self.detach(cx, peer, conn, why, out);
+    }
+
+    /// Takes a conn that is gone or closing out of its edge, which may end with it.
+    fn detach(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: NodeId,
+        conn: ConnId,
+        why: EdgeDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        match self.edges.detach(&peer, conn) {
+            Detached::EdgeGone(edge) => self.end_edge(cx, *edge, why, out),
+            Detached::LivesOn => {
+                out.push(Action::Stop(Timer::Conn(conn)));
+                // An edge that is not ours any more may be one too many.
+                if self.edges.inbound() > self.config.inbound_edges_max {
+                    cx.drop(DropReason::InboundFull);
+                    self.close_edge(cx, &peer, out);
+                }
+            }
+            Detached::Unknown => {}
+        }
+    }
+
+    /// What follows from the end of an edge, which is out of the table already.
+    fn end_edge(
+        &mut self,
+        cx: &mut Cx<'_>,
+        edge: Edge,
+        reason: EdgeDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        for conn in edge.conns() {
+            out.push(Action::Stop(Timer::Conn(conn.id)));
+        }
+        self.departed.keep(cx.now, edge.peer, edge.budgets);
+        out.push(Action::Event(Event::EdgeDown { peer: edge.peer, reason }));
+        let ended = match reason {
+            EdgeDownReason::Left | EdgeDownReason::ClosedHere => Ended::Goodbye,
+            EdgeDownReason::Dead | EdgeDownReason::Conn(_) => {
+                Ended::Lost(cx.now.saturating_duration_since(edge.since))
+            }
+        };
+        self.dialer.on_edge_down(cx, edge.peer, ended, out);
+        if self.edges.is_empty() {
+            self.dialer.on_isolated(cx, out);
+        }
+    }
+
+    fn say_goodbye(&mut self, edge: &Edge, out: &mut Vec<Action>) {
+        out.push(send(edge.send_conn().id, wire::Leave.to_frame()));
+        for conn in edge.conns() {
+            self.conns.insert(conn.id, Owner::Closing);
+            out.push(Action::Close { conn: conn.id, mode: CloseMode::Drain });
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        self.conns.insert(conn, Owner::Closing);
+        out.push(Action::Close { conn, mode: CloseMode::Abort });
+    }
+}
+
+/// A control frame for one conn. If its queue is full the peer has not been listening for a while, and
+/// liveness will tell.
+pub(super) fn send(conn: ConnId, frame: crate::transport::Frame) -> Action {
+    let hops = heapless::Vec::from_iter([conn]);
+    Action::Offer { class: Class::Control, frame, hops, request: None }
+}

@@ -1,0 +1,141 @@
+//! Routed messages: forwarded, or handled where they end (spec 70 §7, §8).
+
+use heapless::Vec as FixedVec;
+
+use super::decide::{CANDIDATES, Decision, Routing, decide};
+use super::{Action, Overlay};
+use crate::NodeId;
+use crate::engine::{DeliveryPath, Event};
+use crate::env::{Cx, UnixNanos};
+use crate::stats::DropReason;
+use crate::transport::{Class, ConnId, Conns};
+use crate::wire::envelope::{AGE_MAX, HOP_LIMIT_MAX, is_fresh};
+use crate::wire::{Decode, FrameType, Lookup, RoutedFrame};
+
+impl Overlay {
+    /// A routed message arrived from a neighbour and was charged to it. In transit no signature is
+    /// checked: the node where the message ends does that.
+    pub(super) fn on_routed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        from: NodeId,
+        message: RoutedFrame,
+        out: &mut Vec<Action>,
+    ) {
+        let difficulty = self.config.difficulty;
+        if difficulty > 0 && cx.crypto.node_id(message.key()).leading_zeros() < difficulty {
+            return cx.drop(DropReason::OriginatorWorkUnmet);
+        }
+        if !self.is_fresh(cx, from, message.sent(), out) {
+            return cx.drop(DropReason::Stale);
+        }
+        let routing = Routing {
+            target: message.target(),
+            hop_limit: message.hop_limit(),
+            avoid: message.avoid(),
+            from: Some(&from),
+        };
+        match decide(&self.edges, routing) {
+            Decision::Forward { hop_limit, hops } => {
+                self.forward(message, hop_limit, hops, out);
+            }
+            Decision::Deliver => self.deliver(cx, conns, message, out),
+            // Where greedy progress stops is where a Lookup is answered.
+            Decision::DeadEnd | Decision::HopLimitSpent
+                if message.frame_type() == FrameType::Lookup =>
+            {
+                self.on_lookup(cx, conns, message, out);
+            }
+            Decision::DeadEnd => cx.drop(DropReason::DeadEnd),
+            Decision::HopLimitSpent => cx.drop(DropReason::HopLimitSpent),
+        }
+    }
+
+    fn forward(
+        &mut self,
+        message: RoutedFrame,
+        hop_limit: u8,
+        hops: FixedVec<ConnId, CANDIDATES>,
+        out: &mut Vec<Action>,
+    ) {
+        let frame = message.into_forward(hop_limit, &mut self.heads);
+        out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
+    }
+
+    /// The message is for this node.
+    fn deliver(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        message: RoutedFrame,
+        out: &mut Vec<Action>,
+    ) {
+        match message.frame_type() {
+            FrameType::Route => self.on_route(cx, message, out),
+            FrameType::Lookup => self.on_lookup(cx, conns, message, out),
+            // This node asks nobody yet.
+            FrameType::Neighbors => cx.drop(DropReason::Unsolicited),
+            _ => cx.drop(DropReason::NotServed),
+        }
+    }
+
+    fn on_route(&mut self, cx: &mut Cx<'_>, message: RoutedFrame, out: &mut Vec<Action>) {
+        if let Some(originator) = self.take(cx, &message) {
+            let hops = 1 + HOP_LIMIT_MAX.saturating_sub(message.hop_limit());
+            let (path, payload) = (DeliveryPath::Routed { hops }, message.into_payload());
+            out.push(Action::Deliver { originator, payload, path, request: None });
+        }
+    }
+
+    fn on_lookup(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        message: RoutedFrame,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(originator) = self.take(cx, &message) else { return };
+        if !self.originators.charge(cx.now, originator) {
+            return cx.drop(DropReason::OriginatorRateLimited);
+        }
+        let target = *message.target();
+        match Lookup::decode_exact(&message.into_payload()) {
+            Ok(lookup) => self.answer_lookup(cx, conns, (originator, target), lookup, out),
+            Err(_) => cx.drop(DropReason::MalformedMessage),
+        }
+    }
+
+    /// Whether the message ends here for the first time and is what its originator signed. Returns the
+    /// originator.
+    fn take(&mut self, cx: &mut Cx<'_>, message: &RoutedFrame) -> Option<NodeId> {
+        let digest = message.signing_digest(cx.crypto);
+        if self.duplicates.contains(&digest) {
+            cx.drop(DropReason::Duplicate);
+            return None;
+        }
+        if !message.is_signed(&digest, cx.crypto) {
+            cx.drop(DropReason::BadSignature);
+            return None;
+        }
+        let originator = cx.crypto.node_id(message.key());
+        // It is fresh, so this is at most twice the window from now.
+        let expires = UnixNanos(message.sent().0.saturating_add(AGE_MAX.as_nanos() as i64));
+        self.duplicates.insert(cx.wall, &digest, originator, expires);
+        Some(originator)
+    }
+
+    fn is_fresh(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        sent: UnixNanos,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let fresh = is_fresh(sent, cx.wall);
+        if let Some(offset_s) = self.skew.observe(cx.wall, from, (sent, fresh), self.edges.len()) {
+            out.push(Action::Event(Event::ClockSkewSuspected { offset_s }));
+        }
+        fresh
+    }
+}
