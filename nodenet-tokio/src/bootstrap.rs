@@ -238,8 +238,8 @@ mod tests {
         let cases = [
             ("nonsense", "no @"),
             ("@a:1", "id before the @ is missing"),
-            ("12ab@a:1", "64 hexadecimal digits"),
-            ("x@y@a:1", "hexadecimal digits only"),
+            ("12ab@a:1", "\"12ab\" is not a node id"),
+            ("x@y@a:1", "\"x@y\" is not a node id"),
             ("ID@", "no port"),
             ("ID@host", "no port"),
             ("ID@:4242", "host is missing"),

@@ -20,6 +20,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// The socket can not be used.
+    #[error("can not use the socket: {0}")]
+    Socket(io::Error),
     /// The configuration can not work.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -23,7 +23,7 @@ mod socket;
 pub use bootstrap::{BootstrapPeer, ParseBootstrapError};
 pub use error::{Closed, ConnectError, Failure, SendError, StartError};
 pub use events::{Deliveries, Delivery, NodeEvent, NodeEvents, NodeStats};
-pub use node::{Builder, Node};
+pub use node::{Builder, Node, bind};
 pub use socket::SocketStats;
 
 /// The core, so that applications need not name it in their dependencies.

@@ -1,6 +1,6 @@
 //! The handle through which an application uses its node, and how to start one.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::clock;
 use crate::driver::{Driver, Inlets, Outlets, Request};
 use crate::error::{Closed, ConnectError, Failure, SendError, StartError};
 use crate::events::{Deliveries, NodeEvents, NodeStats};
-use crate::socket::Socket;
+use crate::socket::{Socket, bind_udp};
 
 /// Requests of all handles that wait for the driver, at most; then callers wait.
 const REQUEST_QUEUE_MAX: usize = 256;
@@ -28,23 +28,35 @@ const EVENT_QUEUE_MAX: usize = 1_024;
 #[must_use = "nothing happens until start() is called"]
 pub struct Builder {
     identity: Identity,
-    bind: SocketAddr,
+    listen: Listen,
     bootstrap: Vec<BootstrapPeer>,
     protocol: node::Config,
 }
 
+#[derive(Debug)]
+enum Listen {
+    Addr(SocketAddr),
+    Socket(UdpSocket),
+}
+
 impl Builder {
     fn new(identity: Identity) -> Self {
-        let bind = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
-        Self { identity, bind, bootstrap: Vec::new(), protocol: node::Config::default() }
+        let listen = Listen::Addr(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0));
+        Self { identity, listen, bootstrap: Vec::new(), protocol: node::Config::default() }
     }
 
     /// The UDP address to listen on. Default: a free port on all interfaces, IPv4 and IPv6. `[::]`
     /// serves both families, and stands for `0.0.0.0` on a machine without IPv6. A node on a loopback
     /// address dials and advertises loopback addresses.
     pub fn bind(mut self, addr: SocketAddr) -> Self {
-        self.protocol.engine.allow_local_addrs |= addr.ip().is_loopback();
-        self.bind = addr;
+        self.listen = Listen::Addr(addr);
+        self
+    }
+
+    /// The UDP socket to listen on, instead of an address: one from [`bind`], or one that somebody
+    /// else bound.
+    pub fn socket(mut self, socket: UdpSocket) -> Self {
+        self.listen = Listen::Socket(socket);
         self
     }
 
@@ -106,11 +118,15 @@ impl Builder {
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { identity, bind, bootstrap, mut protocol } = self;
+        let Self { identity, listen, bootstrap, mut protocol } = self;
         let id = identity.id();
-        let socket =
-            Socket::bind(bind).map_err(|source| StartError::Bind { addr: bind, source })?;
+        let socket = match listen {
+            Listen::Addr(addr) => bind(addr)?,
+            Listen::Socket(socket) => socket,
+        };
+        let socket = Socket::new(socket).map_err(StartError::Socket)?;
         let local_addr = socket.local_addr();
+        protocol.engine.allow_local_addrs |= local_addr.ip().is_loopback();
         protocol.quic.mtu_discovery &= socket.never_fragments();
         let engine = &protocol.engine;
         let (allow_local, advertised) = (engine.allow_local_addrs, engine.public_addrs.clone());
@@ -151,6 +167,15 @@ impl Builder {
             outcome,
         })))
     }
+}
+
+/// Binds a UDP socket for [`Builder::socket`], as [`Builder::bind`] would: for a program that wants to
+/// know first whether the address is free, before it mints an identity for example.
+///
+/// # Errors
+/// If the address can not be bound.
+pub fn bind(addr: SocketAddr) -> Result<UdpSocket, StartError> {
+    bind_udp(addr).map_err(|source| StartError::Bind { addr, source })
 }
 
 fn fresh_seed() -> Result<Seed, StartError> {

@@ -76,14 +76,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Binds `addr`. `[::]` also serves IPv4, and stands for `0.0.0.0` on a machine without IPv6.
-    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let socket = match open(addr) {
-            Err(_) if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !has_ipv6() => {
-                open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port()))
-            }
-            opened => opened,
-        }?;
+    /// Takes over a bound socket.
+    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         let speaks_ipv4 =
             socket.local_addr()?.is_ipv4() || !socket2::SockRef::from(&socket).only_v6()?;
         let io = tokio::net::UdpSocket::from_std(socket)?;
@@ -227,6 +222,20 @@ impl Socket {
     }
 }
 
+/// Binds a UDP socket as a node wants it: with large buffers, and for `[::]` serving IPv4, too. On a
+/// machine without IPv6 `[::]` stands for `0.0.0.0`.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn bind_udp(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    match open(addr) {
+        Err(_) if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !has_ipv6() => {
+            open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port()))
+        }
+        opened => opened,
+    }
+}
+
 fn open(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
@@ -235,7 +244,6 @@ fn open(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     // Best effort: the node works with the system's default, it only loses more under load.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_LEN);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_LEN);
-    socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     Ok(socket.into())
 }
@@ -285,7 +293,7 @@ mod tests {
     use nodenet_proto::node::{SocketId, Transmit};
     use tokio::time::timeout;
 
-    use super::{Access, ReadBuf, Received, Socket, SocketStats, split};
+    use super::{Access, ReadBuf, Received, Socket, SocketStats, bind_udp, split};
 
     #[tokio::test]
     async fn a_batch_arrives_as_the_datagrams_it_was_made_of() {
@@ -369,7 +377,8 @@ mod tests {
     }
 
     fn pair(a: &str, b: &str) -> (Socket, Socket) {
-        (Socket::bind(a.parse().unwrap()).unwrap(), Socket::bind(b.parse().unwrap()).unwrap())
+        let bind = |addr: &str| Socket::new(bind_udp(addr.parse().unwrap()).unwrap()).unwrap();
+        (bind(a), bind(b))
     }
 
     fn transmit(

@@ -29,7 +29,7 @@ use crate::clock;
 use crate::error::{ConnectError, Failure, SendError};
 use crate::events::{Delivery, NodeEvent, NodeStats};
 use crate::interfaces::reachable_addrs;
-use crate::socket::{ReadBuf, Socket, SocketStats};
+use crate::socket::{ReadBuf, Socket, SocketStats, bind_udp};
 use waiters::{Waiter, Waiters};
 
 /// Commands whose outcome is still open, at most; more wait in the request channel.
@@ -141,7 +141,7 @@ impl Driver {
             opened: Vec::new(),
             left: false,
         };
-        Self {
+        let mut driver = Self {
             node,
             buf: TransmitBuf::new(1),
             read_buf: ReadBuf::new(),
@@ -151,12 +151,14 @@ impl Driver {
             read_failures: 0,
             read_after: None,
             leave_by: None,
-        }
+        };
+        // Before the first handle can ask for them.
+        driver.keep_up();
+        driver
     }
 
     /// Drives the node until it has left.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
-        self.keep_up();
         let first_upkeep = tokio::time::Instant::now() + UPKEEP_INTERVAL;
         let mut upkeep = interval_at(first_upkeep, UPKEEP_INTERVAL);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -387,7 +389,7 @@ impl Outlet for World {
     }
 
     fn open_socket(&mut self, id: SocketId, local_ip: IpAddr) {
-        let opened = Socket::bind(SocketAddr::new(local_ip, 0));
+        let opened = bind_udp(SocketAddr::new(local_ip, 0)).and_then(Socket::new);
         if let Err(error) = &opened {
             tracing::debug!(%error, %local_ip, "can not open another socket");
         }

@@ -1,2 +1,72 @@
-//! The nodenet program.
-fn main() {}
+//! The `nodenet` program: run a node, chat over the network, see it work.
+//!
+//! Exit status: 0 after a requested stop, 1 on failure, 2 on a command line that can not be read, and
+//! 128 plus the signal's number when a second signal ended the process at once.
+#![forbid(unsafe_code)]
+
+mod args;
+mod chat;
+mod demo;
+mod identity;
+mod log;
+mod run;
+mod signals;
+mod watch;
+
+use std::process::ExitCode;
+
+use nodenet_tokio::mint::MintError;
+use nodenet_tokio::seed_file::SeedFileError;
+use nodenet_tokio::{Closed, Failure, ParseBootstrapError, StartError};
+
+use args::Command;
+use signals::Signals;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Bootstrap(#[from] ParseBootstrapError),
+    #[error(transparent)]
+    SeedFile(#[from] SeedFileError),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    #[error("the node failed: {0}")]
+    Failure(#[from] Failure),
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    #[error("can not write the result: {0}")]
+    Output(#[from] std::io::Error),
+    /// Said in the words of the place it happened.
+    #[error("{0}")]
+    Said(String),
+}
+
+fn main() -> ExitCode {
+    let command = args::parse();
+    log::start(command.log_level());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&CommandError::Said(format!("can not start: {error}"))),
+    };
+    let ended = runtime.block_on(async {
+        let signals = Signals::listen()
+            .map_err(|error| CommandError::Said(format!("can not listen for signals: {error}")))?;
+        match command {
+            Command::Run(args) => run::run(args, signals).await,
+            Command::Id(args) => identity::show_or_mint(args, signals).await,
+            Command::Chat(args) => chat::chat(args, signals).await,
+            Command::Demo(args) => demo::demo(args, signals).await,
+        }
+    });
+    // A thread that reads the terminal can not be stopped; nobody waits for it.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|error| fail(&error))
+}
+
+fn fail(error: &CommandError) -> ExitCode {
+    eprintln!("nodenet: {error}");
+    ExitCode::FAILURE
+}

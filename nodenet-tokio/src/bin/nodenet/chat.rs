@@ -1,0 +1,280 @@
+//! `nodenet chat`: a node with a prompt.
+//!
+//! `/to <id>` names a node, and every line after that is sent to it by routing; `/direct` sends the
+//! lines after it over the edge to that node, and `/routed` goes back.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::ExitCode;
+
+use nodenet_tokio::proto::NodeId;
+use nodenet_tokio::{Node, NodeEvent};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::CommandError;
+use crate::args::ChatArgs;
+use crate::log::RateLimit;
+use crate::run::{Running, describe_path, now};
+use crate::signals::Signals;
+use crate::watch::{Remark, Watch};
+
+const HELP: &str = "\
+  /to <id>      send the lines after this to that node, by routing; a prefix of an id that was
+                seen before will do
+  /direct       send them over the edge to that node instead
+  /routed       send them by routing again
+  /peers        show the edges
+  /id           show the line others join through this node with
+  /help         show this
+  /quit         leave";
+
+/// Prints a line; that nobody reads any more is no reason to leave.
+macro_rules! say {
+    ($($text:tt)*) => {
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    };
+}
+
+/// One line of input.
+#[derive(Debug, PartialEq, Eq)]
+enum Line<'a> {
+    To(&'a str),
+    Direct,
+    Routed,
+    Peers,
+    Id,
+    Help,
+    Quit,
+    Text(&'a str),
+    Empty,
+    Unknown(&'a str),
+}
+
+fn read_line(line: &str) -> Line<'_> {
+    let line = line.trim_end_matches(['\r', '\n']);
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    match word {
+        _ if line.trim().is_empty() => Line::Empty,
+        "/to" => Line::To(rest.trim()),
+        "/direct" => Line::Direct,
+        "/routed" => Line::Routed,
+        "/peers" => Line::Peers,
+        "/id" => Line::Id,
+        "/help" => Line::Help,
+        "/quit" => Line::Quit,
+        // A line that is to begin with a slash begins with two.
+        _ if line.starts_with("//") => Line::Text(&line[1..]),
+        _ if line.starts_with('/') => Line::Unknown(word),
+        _ => Line::Text(line),
+    }
+}
+
+/// Whom lines go to.
+struct Chat {
+    running: Running,
+    node: Node,
+    target: Option<NodeId>,
+    direct: bool,
+    /// Everyone seen so far, for prefixes.
+    seen: BTreeSet<NodeId>,
+}
+
+/// Identifiers kept for completion, at most; strangers can add to them by sending messages.
+const SEEN_MAX: usize = 1_000;
+
+/// `nodenet chat`.
+pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCode, CommandError> {
+    let running = Running::start(&args.node, &mut signals).await?;
+    let node = running.node.clone();
+    let mut chat =
+        Chat { running, node: node.clone(), target: None, direct: false, seen: BTreeSet::new() };
+    let deliveries = node.deliveries();
+    let mut events = node.events();
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut watch = Watch::new(now());
+    let mut limit = RateLimit::new(now());
+
+    say!("you are {}", node.id());
+    chat.show_bootstrap_line();
+    say!("/to <id> and then type; /help shows the rest");
+    loop {
+        tokio::select! {
+            () = signals.stop() => break,
+            ended = node.closed() => {
+                ended?;
+                break;
+            }
+            line = lines.next_line() => match line? {
+                Some(line) => if !chat.on_line(read_line(&line)).await? { break },
+                None => break,
+            },
+            Some(delivery) = deliveries.recv() => {
+                chat.remember(delivery.originator);
+                // A person reads along, so the burst is generous, but nobody may flood the terminal.
+                if let Some(suppressed) = limit.allow(now()) {
+                    if suppressed > 0 {
+                        say!("({suppressed} more messages, not shown)");
+                    }
+                    let text = String::from_utf8_lossy(&delivery.payload);
+                    let path = describe_path(delivery.path);
+                    say!("{:?} ({path}): {}", delivery.originator, harmless(&text));
+                }
+            }
+            Some(event) = events.recv() => {
+                if let NodeEvent::EdgeUp { peer, .. } = event {
+                    chat.remember(peer);
+                }
+                for remark in watch.handle_event(now(), &event) {
+                    match remark {
+                        Remark::Info(text) | Remark::Warn(text) => {
+                            say!("({text})");
+                        }
+                        Remark::Debug(_) => remark.log(),
+                    }
+                }
+            }
+        }
+    }
+    say!("leaving");
+    node.shutdown().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Chat {
+    /// Carries out one line. False when it is time to go.
+    async fn on_line(&mut self, line: Line<'_>) -> Result<bool, CommandError> {
+        match line {
+            Line::Quit => return Ok(false),
+            Line::Empty => {}
+            Line::Help => {
+                say!("{HELP}");
+            }
+            Line::Id => self.show_bootstrap_line(),
+            Line::Peers => self.show_peers().await?,
+            Line::To(text) => match find(text, &self.seen) {
+                Ok(id) => {
+                    (self.target, self.direct) = (Some(id), false);
+                    say!("lines go to {id} by routing");
+                }
+                Err(problem) => {
+                    say!("{problem}");
+                }
+            },
+            Line::Direct | Line::Routed => {
+                self.direct = line == Line::Direct;
+                say!("lines go {}", if self.direct { "over the edge" } else { "by routing" });
+            }
+            Line::Unknown(word) => {
+                say!("there is no {word}; /help shows what there is");
+            }
+            Line::Text(text) => self.send(text).await,
+        }
+        Ok(true)
+    }
+
+    async fn send(&self, text: &str) {
+        let Some(target) = self.target else {
+            say!("nobody to send to yet; name a node with /to <id>");
+            return;
+        };
+        let payload = text.to_owned().into_bytes();
+        let sent = match self.direct {
+            true => self.node.send_direct(target, payload).await,
+            false => self.node.send(target, payload).await.map(|_copies| ()),
+        };
+        if let Err(error) = sent {
+            say!("not sent: {error}");
+        }
+    }
+
+    async fn show_peers(&self) -> Result<(), CommandError> {
+        let edges = self.node.edges().await?;
+        for edge in &edges {
+            let direction = if edge.outgoing { "dialed" } else { "accepted" };
+            let rtt_ms = edge.rtt.as_secs_f64() * 1e3;
+            say!("  {}  {direction}, {}, {rtt_ms:.1} ms", edge.peer, edge.remote);
+        }
+        say!("{} edge(s)", edges.len());
+        Ok(())
+    }
+
+    fn show_bootstrap_line(&self) {
+        if let Some(line) = self.running.bootstrap_line() {
+            say!("others join through you with: --bootstrap {line}");
+        }
+    }
+
+    fn remember(&mut self, id: NodeId) {
+        if self.seen.len() < SEEN_MAX {
+            self.seen.insert(id);
+        }
+    }
+}
+
+/// The node that `text` names: an identifier, or the beginning of one that was seen.
+fn find(text: &str, seen: &BTreeSet<NodeId>) -> Result<NodeId, String> {
+    if text.is_empty() {
+        return Err("/to needs the id of a node, or the beginning of one seen before".to_owned());
+    }
+    let error = match text.parse() {
+        Ok(id) => return Ok(id),
+        Err(error) => error,
+    };
+    let prefix = text.to_lowercase();
+    let mut matching = seen.iter().filter(|id| id.to_string().starts_with(&prefix));
+    match (matching.next(), matching.next()) {
+        (Some(id), None) => Ok(*id),
+        (Some(_), Some(_)) => Err(format!("several ids begin with {text}; write more of it")),
+        (None, _) => Err(format!("no id that begins with {text} was seen, and {error}")),
+    }
+}
+
+/// Text from a stranger without anything that a terminal obeys.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use nodenet_tokio::proto::NodeId;
+
+    use super::{Line, find, harmless, read_line};
+
+    #[test]
+    fn lines_are_commands_or_text() {
+        for (line, read) in [
+            ("/to 12ab", Line::To("12ab")),
+            ("/to", Line::To("")),
+            ("/direct", Line::Direct),
+            ("/routed\r", Line::Routed),
+            ("/quit", Line::Quit),
+            ("  hello /to you", Line::Text("  hello /to you")),
+            ("//etc/hosts", Line::Text("/etc/hosts")),
+            ("/fly me", Line::Unknown("/fly")),
+            ("   ", Line::Empty),
+            ("", Line::Empty),
+        ] {
+            assert_eq!(read_line(line), read, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_stands_for_the_one_id_that_begins_with_it() {
+        let ids = [[0x11; 32], [0x12; 32], [0xab; 32]].map(NodeId::from_bytes);
+        let seen = BTreeSet::from(ids);
+        assert_eq!(find("AB", &seen), Ok(ids[2]));
+        assert_eq!(find("12", &seen), Ok(ids[1]));
+        assert!(find("1", &seen).unwrap_err().contains("several"));
+        assert!(find("77", &seen).unwrap_err().contains("no id that begins with 77"));
+        assert!(find("", &seen).unwrap_err().contains("needs the id"));
+        let unseen = NodeId::from_bytes([0x77; 32]);
+        assert_eq!(find(&unseen.to_string(), &seen), Ok(unseen));
+    }
+
+    #[test]
+    fn a_stranger_does_not_control_the_terminal() {
+        assert_eq!(harmless("a\x1b[2J\rb"), "a\u{fffd}[2J\u{fffd}b");
+    }
+}

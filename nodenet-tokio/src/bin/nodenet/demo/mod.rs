@@ -1,0 +1,241 @@
+//! `nodenet demo`: the main job in one command.
+//!
+//! Starts a network of nodes with real sockets on loopback, all joining through the first, has every
+//! node send one message to every other by identifier, and tells how it went. The nodes share nothing
+//! but this process: what one knows of another came over its socket.
+
+mod exchange;
+mod report;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nodenet_tokio::proto::identity::Identity;
+use nodenet_tokio::proto::stats::Stats;
+use nodenet_tokio::{BootstrapPeer, Node, NodeEvent, StartError, mint};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::CommandError;
+use crate::args::DemoArgs;
+use crate::run::now;
+use crate::signals::Signals;
+use exchange::{Exchange, Outcome};
+use report::Report;
+
+/// Nodes that found nobody by then do not join any more.
+const JOIN_BOUND: Duration = Duration::from_secs(30);
+/// The network counts as settled when no edge came up for this long...
+const SETTLED_AFTER: Duration = Duration::from_millis(300);
+/// ... or when this has passed since everyone joined.
+const SETTLE_BOUND: Duration = Duration::from_secs(10);
+/// Longest wait for a node to leave.
+const LEAVE_BOUND: Duration = Duration::from_secs(5);
+/// Exit status after an interrupt, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// `nodenet demo`.
+pub(crate) async fn demo(args: DemoArgs, mut signals: Signals) -> Result<ExitCode, CommandError> {
+    let progress = Progress::new();
+    let network = tokio::select! {
+        network = Network::start(args.nodes, &progress) => network?,
+        () = signals.stop() => return Ok(ExitCode::from(INTERRUPTED)),
+    };
+    let (joined, outcome) = tokio::select! {
+        ran = network.run(&progress) => ran,
+        () = signals.stop() => {
+            progress.finish();
+            network.leave().await;
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    let report = network.report(joined, outcome).await;
+    progress.finish();
+    network.leave().await;
+    report.print(args.json)?;
+    Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Network {
+    nodes: Vec<Node>,
+    started: Instant,
+    caps_lifted: bool,
+}
+
+/// When how many nodes had their first edge.
+struct Joined {
+    count: usize,
+    after: Duration,
+}
+
+impl Network {
+    async fn start(count: u16, progress: &Progress) -> Result<Self, CommandError> {
+        // The first node binds the first address, so the second tells whether there are more.
+        let own_addresses = has_address(address_of(1))?;
+        if !own_addresses {
+            eprintln!(
+                "this system has no loopback address but 127.0.0.1: all nodes share it, so the \
+                 demo lifts the caps on conns from one address"
+            );
+        }
+        progress.phase("starting", u64::from(count));
+        let mut network = Self {
+            nodes: Vec::with_capacity(count.into()),
+            started: now(),
+            caps_lifted: !own_addresses,
+        };
+        for index in 0..count {
+            let ip = if own_addresses { address_of(index) } else { Ipv4Addr::LOCALHOST };
+            let seed = mint::random_seed()?;
+            let mut builder = Node::builder(Identity::from_master_seed(&seed))
+                .bind(SocketAddr::new(IpAddr::V4(ip), 0));
+            if let Some(first) = network.nodes.first() {
+                builder = builder.bootstrap([BootstrapPeer::new(first.id(), first.local_addr())]);
+            }
+            if !own_addresses {
+                builder = builder.max_inbound_per_address(usize::MAX).protocol(|config| {
+                    config.quic.handshakes_per_address_max = usize::MAX;
+                });
+            }
+            network.nodes.push(builder.start().await?);
+            progress.step();
+        }
+        Ok(network)
+    }
+
+    /// Waits until everyone has joined, then exchanges the messages.
+    async fn run(&self, progress: &Progress) -> (Joined, Outcome) {
+        let joined = self.join(progress).await;
+        let count = self.nodes.len() as u64;
+        progress.phase("sending", count * (count - 1));
+        let outcome = Exchange::new(&self.nodes).run(|| progress.step()).await;
+        (joined, outcome)
+    }
+
+    async fn join(&self, progress: &Progress) -> Joined {
+        progress.phase("joining", self.nodes.len() as u64);
+        let mut waiting = JoinSet::new();
+        for node in &self.nodes {
+            let node = node.clone();
+            waiting.spawn(timeout(JOIN_BOUND, async move { first_edge(&node).await }));
+        }
+        let mut joined = Joined { count: 0, after: Duration::ZERO };
+        while let Some(ended) = waiting.join_next().await {
+            if matches!(ended, Ok(Ok(true))) {
+                joined.count += 1;
+                joined.after = now() - self.started;
+                progress.step();
+            }
+        }
+        // A node that knows one other is in; messages find their way once edges stop coming.
+        let _ = timeout(SETTLE_BOUND, self.settle()).await;
+        joined
+    }
+
+    async fn settle(&self) {
+        let mut quiet = JoinSet::new();
+        for node in &self.nodes {
+            let mut events = node.events();
+            quiet.spawn(async move {
+                while let Ok(Some(_)) = timeout(SETTLED_AFTER, events.recv()).await {}
+            });
+        }
+        while quiet.join_next().await.is_some() {}
+    }
+
+    async fn report(&self, joined: Joined, outcome: Outcome) -> Report {
+        let mut edges = Vec::new();
+        let mut drops = Stats::default();
+        for node in &self.nodes {
+            edges.push(node.edges().await.map_or(0, |edges| edges.len()));
+            if let Ok(stats) = node.stats().await {
+                drops.merge(&stats.protocol);
+            }
+        }
+        Report {
+            nodes: self.nodes.len(),
+            first: self.nodes[0].local_addr(),
+            last: self.nodes[self.nodes.len() - 1].local_addr(),
+            caps_lifted: self.caps_lifted,
+            joined: joined.count,
+            joined_after: joined.after,
+            elapsed: now() - self.started,
+            outcome,
+            edges,
+            drops,
+        }
+    }
+
+    async fn leave(&self) {
+        let mut leaving = JoinSet::new();
+        for node in &self.nodes {
+            let node = node.clone();
+            leaving.spawn(async move { timeout(LEAVE_BOUND, node.shutdown()).await });
+        }
+        while leaving.join_next().await.is_some() {}
+    }
+}
+
+/// Waits for the first edge. False if the node closed.
+async fn first_edge(node: &Node) -> bool {
+    // Subscribed first, so that an edge that comes up in between is not missed.
+    let mut events = node.events();
+    if node.edges().await.is_ok_and(|edges| !edges.is_empty()) {
+        return true;
+    }
+    while let Some(event) = events.recv().await {
+        if matches!(event, NodeEvent::EdgeUp { .. } | NodeEvent::Missed(_)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// 127.0.N.1, where N counts from 1: a /24 of its own for every node.
+fn address_of(index: u16) -> Ipv4Addr {
+    let [high, low] = (index + 1).to_be_bytes();
+    Ipv4Addr::new(127, high, low, 1)
+}
+
+fn has_address(ip: Ipv4Addr) -> Result<bool, CommandError> {
+    match nodenet_tokio::bind(SocketAddr::new(ip.into(), 0)) {
+        Ok(_) => Ok(true),
+        Err(StartError::Bind { source, .. })
+            if source.kind() == io::ErrorKind::AddrNotAvailable =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is going on, on a terminal as a bar, elsewhere as a line for each phase.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new() -> Self {
+        Self(ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()))
+    }
+
+    fn phase(&self, name: &'static str, steps: u64) {
+        let style = ProgressStyle::with_template("{msg:9} {wide_bar} {pos} of {len}, {elapsed}");
+        self.0.set_style(style.expect("the template is valid"));
+        self.0.set_message(name);
+        self.0.set_length(steps);
+        self.0.set_position(0);
+        if self.0.is_hidden() {
+            eprintln!("{name} ({steps})");
+        }
+    }
+
+    fn step(&self) {
+        self.0.inc(1);
+    }
+
+    fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,180 @@
+//! The table at the end of the demo, for people and for programs.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nodenet_tokio::proto::stats::{DropReason, Stats};
+use serde::Serialize;
+
+use super::exchange::Outcome;
+
+/// Lost messages that are named.
+const MISSING_SHOWN: usize = 10;
+
+/// Everything there is to tell.
+pub(crate) struct Report {
+    pub(crate) nodes: usize,
+    pub(crate) first: SocketAddr,
+    pub(crate) last: SocketAddr,
+    pub(crate) caps_lifted: bool,
+    pub(crate) joined: usize,
+    pub(crate) joined_after: Duration,
+    pub(crate) elapsed: Duration,
+    pub(crate) outcome: Outcome,
+    /// Edges of each node.
+    pub(crate) edges: Vec<usize>,
+    /// What all nodes discarded, added up.
+    pub(crate) drops: Stats,
+}
+
+/// The same in numbers; the names are an interface for scripts.
+#[derive(Debug, Serialize)]
+struct Figures {
+    nodes: usize,
+    joined: usize,
+    joined_ms: f64,
+    expected: usize,
+    delivered: usize,
+    duplicates: usize,
+    foreign: usize,
+    hops_mean: f64,
+    hops_max: u8,
+    latency_ms_p50: f64,
+    latency_ms_p99: f64,
+    edges_min: usize,
+    edges_mean: f64,
+    edges_max: usize,
+    elapsed_ms: f64,
+    caps_lifted: bool,
+}
+
+impl Report {
+    /// Whether every message arrived exactly once.
+    pub(crate) fn is_success(&self) -> bool {
+        let outcome = &self.outcome;
+        outcome.delivered() == outcome.expected()
+            && outcome.duplicates() == 0
+            && outcome.foreign == 0
+    }
+
+    pub(crate) fn print(&self, json: bool) -> io::Result<()> {
+        let figures = self.figures();
+        let mut out = io::stdout().lock();
+        if json {
+            writeln!(out, "{}", serde_json::to_string(&figures)?)?;
+        } else {
+            self.write_table(&figures, &mut out)?;
+        }
+        self.explain_loss()
+    }
+
+    fn write_table(&self, figures: &Figures, out: &mut impl Write) -> io::Result<()> {
+        let Figures { expected, delivered, duplicates, .. } = figures;
+        writeln!(out, "{} nodes from {} to {}", self.nodes, self.first, self.last)?;
+        writeln!(out, "  joined in       {:.0} ms", figures.joined_ms)?;
+        writeln!(out, "  delivered       {delivered} of {expected}")?;
+        writeln!(out, "  duplicates      {duplicates}")?;
+        writeln!(out, "  hops            mean {:.2}, max {}", figures.hops_mean, figures.hops_max)?;
+        writeln!(
+            out,
+            "  latency         p50 {:.2} ms, p99 {:.2} ms",
+            figures.latency_ms_p50, figures.latency_ms_p99
+        )?;
+        writeln!(
+            out,
+            "  edges per node  min {}, mean {:.1}, max {}",
+            figures.edges_min, figures.edges_mean, figures.edges_max
+        )?;
+        writeln!(out, "  in all          {:.1} s", self.elapsed.as_secs_f64())
+    }
+
+    /// Says on standard error what is known about messages that did not arrive.
+    fn explain_loss(&self) -> io::Result<()> {
+        if self.is_success() {
+            return Ok(());
+        }
+        let mut out = io::stderr().lock();
+        if self.joined < self.nodes {
+            writeln!(out, "{} of {} nodes did not join", self.nodes - self.joined, self.nodes)?;
+        }
+        if let Some(error) = self.outcome.send_error {
+            writeln!(out, "some messages did not leave: {error}")?;
+        }
+        for (from, to) in self.outcome.missing().take(MISSING_SHOWN) {
+            writeln!(out, "lost: node {} to node {}", from + 1, to + 1)?;
+        }
+        for reason in DropReason::ALL {
+            match self.drops.drops(*reason) {
+                0 => {}
+                count => writeln!(out, "dropped: {} {count}", reason.name())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn figures(&self) -> Figures {
+        let outcome = &self.outcome;
+        let mut latencies = outcome.latencies.clone();
+        latencies.sort_unstable();
+        let hops = outcome.hops.iter().map(|hops| f64::from(*hops));
+        Figures {
+            nodes: self.nodes,
+            joined: self.joined,
+            joined_ms: ms(self.joined_after),
+            expected: outcome.expected(),
+            delivered: outcome.delivered(),
+            duplicates: outcome.duplicates(),
+            foreign: outcome.foreign,
+            hops_mean: mean(hops),
+            hops_max: outcome.hops.iter().copied().max().unwrap_or(0),
+            latency_ms_p50: ms(percentile(&latencies, 50)),
+            latency_ms_p99: ms(percentile(&latencies, 99)),
+            edges_min: self.edges.iter().copied().min().unwrap_or(0),
+            edges_mean: mean(self.edges.iter().map(|edges| *edges as f64)),
+            edges_max: self.edges.iter().copied().max().unwrap_or(0),
+            elapsed_ms: ms(self.elapsed),
+            caps_lifted: self.caps_lifted,
+        }
+    }
+}
+
+fn ms(span: Duration) -> f64 {
+    // Microseconds are as fine as it gets; more digits are noise.
+    span.as_micros() as f64 / 1e3
+}
+
+/// The mean; 0 of nothing.
+fn mean(numbers: impl Iterator<Item = f64>) -> f64 {
+    let (count, sum) = numbers.fold((0_u32, 0.0), |(count, sum), number| (count + 1, sum + number));
+    if count == 0 { 0.0 } else { sum / f64::from(count) }
+}
+
+/// The smallest value that at least `percent` of a hundred values do not exceed (nearest rank); zero
+/// of nothing.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{mean, percentile};
+
+    #[test]
+    fn percentiles_are_by_nearest_rank() {
+        let sorted: Vec<_> = (1..=200).map(Duration::from_millis).collect();
+        assert_eq!(percentile(&sorted, 50), Duration::from_millis(100));
+        assert_eq!(percentile(&sorted, 99), Duration::from_millis(198));
+        assert_eq!(percentile(&sorted[..1], 99), Duration::from_millis(1));
+        assert_eq!(percentile(&[], 50), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_mean_of_nothing_is_nothing() {
+        assert_eq!(mean(std::iter::empty()), 0.0);
+        assert_eq!(mean([1.0, 2.0, 6.0].into_iter()), 3.0);
+    }
+}

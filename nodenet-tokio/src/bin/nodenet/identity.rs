@@ -1,0 +1,193 @@
+//! The identity of this machine's node: loaded, minted, shown.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use nodenet_tokio::mint::{MintError, MintProgress, Minting};
+use nodenet_tokio::proto::identity::Identity;
+use nodenet_tokio::proto::pow;
+use nodenet_tokio::seed_file::{self, MasterSeed, SeedFile};
+
+use crate::CommandError;
+use crate::args::{IdArgs, IdentityArgs};
+use crate::signals::Signals;
+
+/// Time between two progress reports where there is no terminal to draw on.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two on a terminal.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The seed file named on the command line, or the user's own.
+pub(crate) fn seed_path(args: &IdentityArgs) -> Result<PathBuf, CommandError> {
+    match &args.seed {
+        Some(path) => Ok(path.clone()),
+        None => Ok(seed_file::default_path()?),
+    }
+}
+
+/// Opens the seed file, or mints an identity into a new one.
+pub(crate) async fn load_or_mint(
+    path: &Path,
+    difficulty: u16,
+    signals: &mut Signals,
+) -> Result<SeedFile, CommandError> {
+    let file = match SeedFile::open(path)? {
+        Some(file) => file,
+        None => {
+            let seed = mint(difficulty, signals).await?;
+            let file = SeedFile::create(path, seed)?;
+            tracing::info!("minted new identity, seed saved to {}", path.display());
+            file
+        }
+    };
+    check_work(&file.identity(), path, difficulty)?;
+    Ok(file)
+}
+
+/// `nodenet id`.
+pub(crate) async fn show_or_mint(
+    args: IdArgs,
+    mut signals: Signals,
+) -> Result<ExitCode, CommandError> {
+    let difficulty = args.identity.difficulty();
+    let path = seed_path(&args.identity)?;
+    // A running node's identity can be shown, too: nothing is locked for that.
+    let (identity, minted) = match seed_file::peek(&path)? {
+        Some(identity) => (identity, false),
+        None => (load_or_mint(&path, difficulty, &mut signals).await?.identity(), true),
+    };
+    check_work(&identity, &path, difficulty)?;
+    let id = identity.id();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let shown = serde_json::json!({
+            "id": id.to_string(),
+            "leading_zero_bits": id.leading_zeros(),
+            "seed_file": path,
+            "minted": minted,
+        });
+        writeln!(out, "{shown}")?;
+    } else {
+        let what = if minted { "new identity, its seed is saved in" } else { "the seed is in" };
+        eprintln!("{} leading zero bits; {what} {}", id.leading_zeros(), path.display());
+        writeln!(out, "{id}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_work(identity: &Identity, path: &Path, difficulty: u16) -> Result<(), CommandError> {
+    // Nothing to mint would help.
+    pow::Minter::new(difficulty).map_err(MintError::from)?;
+    if pow::satisfies(&identity.id(), difficulty) {
+        return Ok(());
+    }
+    Err(CommandError::Said(format!(
+        "the identity in {} has {} leading zero bits, --pow asks for {difficulty}; name another \
+         --seed file, or move this one away, to mint an identity with more",
+        path.display(),
+        identity.id().leading_zeros(),
+    )))
+}
+
+async fn mint(difficulty: u16, signals: &mut Signals) -> Result<MasterSeed, CommandError> {
+    let mut minting = Minting::start(difficulty)?;
+    if difficulty > 0 {
+        tracing::info!("minting identity clearing pow={difficulty} (this may take a while)...");
+    }
+    let on_terminal = std::io::stderr().is_terminal();
+    let bar = if on_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    bar.set_style(ProgressStyle::with_template("{spinner} minting: {msg}").expect("it is valid"));
+    let mut reports =
+        tokio::time::interval(if on_terminal { DRAW_INTERVAL } else { REPORT_INTERVAL });
+    reports.tick().await;
+    let seed = loop {
+        tokio::select! {
+            seed = minting.finish() => break seed?,
+            () = signals.stop() => {
+                bar.finish_and_clear();
+                return Err(CommandError::Said("interrupted while minting; nothing was saved".to_owned()));
+            }
+            _ = reports.tick() => {
+                let progress = describe(&minting.progress());
+                if on_terminal {
+                    bar.set_message(progress);
+                    bar.tick();
+                } else {
+                    eprintln!("minting: {progress}");
+                }
+            }
+        }
+    };
+    bar.finish_and_clear();
+    Ok(seed)
+}
+
+fn describe(progress: &MintProgress) -> String {
+    let remaining = match progress.expected_remaining {
+        Some(span) => format!("about {} to go on average", describe_span(span)),
+        None => "longer to go than can be said".to_owned(),
+    };
+    let rate = count(progress.tries_per_s as u64);
+    format!(
+        "{} tries in {}, {rate} per second, {remaining}",
+        count(progress.tries),
+        describe_span(progress.elapsed)
+    )
+}
+
+fn count(number: u64) -> String {
+    match number {
+        0..10_000 => number.to_string(),
+        10_000..10_000_000 => format!("{} thousand", number / 1_000),
+        10_000_000..10_000_000_000 => format!("{} million", number / 1_000_000),
+        _ => format!("{} billion", number / 1_000_000_000),
+    }
+}
+
+fn describe_span(span: Duration) -> String {
+    const MINUTE_S: u64 = 60;
+    const HOUR_S: u64 = 60 * MINUTE_S;
+    const DAY_S: u64 = 24 * HOUR_S;
+    const YEAR_S: u64 = 365 * DAY_S;
+    match span.as_secs() {
+        s @ 0..120 => format!("{s} s"),
+        s if s < 2 * HOUR_S => format!("{} minutes", s / MINUTE_S),
+        s if s < 2 * DAY_S => format!("{} hours", s / HOUR_S),
+        s if s < 2 * YEAR_S => format!("{} days", s / DAY_S),
+        s => format!("{} years", count(s / YEAR_S)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nodenet_tokio::mint::MintProgress;
+
+    use super::describe;
+
+    #[test]
+    fn progress_is_told_in_units_that_people_read() {
+        let progress = |remaining_s| MintProgress {
+            tries: 1_234_567,
+            tries_per_s: 81_234.5,
+            elapsed: Duration::from_millis(15_200),
+            expected_remaining: Some(Duration::from_secs(remaining_s)),
+        };
+        let head = "1234 thousand tries in 15 s, 81 thousand per second, about";
+        for (remaining_s, said) in [
+            (90, "90 s"),
+            (600, "10 minutes"),
+            (7_200, "2 hours"),
+            (5 * 86_400, "5 days"),
+            (400_000 * 31_536_000, "400 thousand years"),
+        ] {
+            assert_eq!(describe(&progress(remaining_s)), format!("{head} {said} to go on average"));
+        }
+        let hopeless = MintProgress { expected_remaining: None, ..progress(0) };
+        assert!(describe(&hopeless).ends_with("longer to go than can be said"));
+    }
+}

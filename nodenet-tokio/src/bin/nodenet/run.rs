@@ -1,0 +1,250 @@
+//! `nodenet run`: a node that routes until it is stopped.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nodenet_tokio::proto::engine::DeliveryPath;
+use nodenet_tokio::seed_file::SeedFile;
+use nodenet_tokio::{BootstrapPeer, Delivery, Node, NodeEvent};
+use serde_json::{Value, json};
+
+use crate::args::{NodeArgs, RunArgs, cap};
+use crate::log::{RateLimit, preview};
+use crate::signals::Signals;
+use crate::watch::Watch;
+use crate::{CommandError, identity};
+
+/// Time between two looks at whether something is to be said.
+const TICK_INTERVAL: Duration = Duration::from_secs(5);
+/// Ticks between two summaries of the counters.
+const TICKS_PER_SUMMARY: u32 = 12;
+
+/// A node and what it must not be without.
+pub(crate) struct Running {
+    pub(crate) node: Node,
+    pub(crate) peers: Vec<BootstrapPeer>,
+    /// Keeps the seed file locked.
+    _seed_file: SeedFile,
+}
+
+impl Running {
+    /// Does all that stands between the command line and a running node, in the order of spec 90 §2,
+    /// but binds before it mints: an address that is taken should not cost the search.
+    pub(crate) async fn start(
+        args: &NodeArgs,
+        signals: &mut Signals,
+    ) -> Result<Self, CommandError> {
+        args.check_presence()?;
+        let peers = BootstrapPeer::parse_list(&args.bootstrap)?;
+        let addr = args.listen_addr()?;
+        let difficulty = args.identity.difficulty();
+        let path = identity::seed_path(&args.identity)?;
+        let socket = nodenet_tokio::bind(addr)?;
+        let seed_file = identity::load_or_mint(&path, difficulty, signals).await?;
+        let node = Node::builder(seed_file.identity())
+            .socket(socket)
+            .bootstrap(peers.clone())
+            .difficulty(difficulty)
+            .max_inbound(cap(args.max_inbound))
+            .max_inbound_per_address(cap(args.max_inbound_per_ip))
+            .advertise(args.advertise.iter().copied())
+            .start()
+            .await?;
+        Ok(Self { node, peers, _seed_file: seed_file })
+    }
+
+    /// What another node puts after `--bootstrap` to join through this one.
+    pub(crate) fn bootstrap_line(&self) -> Option<String> {
+        let addr = *self.node.reachable_addrs().first()?;
+        Some(BootstrapPeer::new(self.node.id(), addr).to_string())
+    }
+
+    /// Whether some address of this node can be dialed from anywhere, as far as it looks from here.
+    pub(crate) fn is_globally_reachable(&self) -> bool {
+        // A node that was told its address is where its operator wants it.
+        let bound_to_wildcard = self.node.local_addr().ip().is_unspecified();
+        !bound_to_wildcard || self.node.reachable_addrs().iter().any(|addr| is_global(addr.ip()))
+    }
+
+    fn announce(&self) {
+        let node = &self.node;
+        // Programs parse this line.
+        tracing::info!("node {}", node.id());
+        tracing::info!("listening on {} (quic)", node.local_addr());
+        let reachable: Vec<String> =
+            node.reachable_addrs().iter().map(SocketAddr::to_string).collect();
+        tracing::info!("advertising {}", reachable.join(", "));
+        if !self.peers.is_empty() {
+            tracing::info!("bootstrapping from {} peer(s)", self.peers.len());
+        }
+    }
+}
+
+/// Whether an address can be dialed from anywhere, by its range alone.
+fn is_global(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared)
+        }
+        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+    }
+}
+
+/// `nodenet run`.
+pub(crate) async fn run(args: RunArgs, mut signals: Signals) -> Result<ExitCode, CommandError> {
+    let running = Running::start(&args.node, &mut signals).await?;
+    let node = running.node.clone();
+    let deliveries = node.deliveries();
+    let mut events = node.events();
+    let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    let mut tick_count = 0;
+    let mut watch = Watch::new(now());
+    let mut limit = RateLimit::new(now());
+    let mut lines = JsonLines { wanted: args.json };
+
+    running.announce();
+    let line = running.bootstrap_line();
+    lines.print_with(|| started_line(&node, line.as_deref()));
+    match line {
+        Some(_) if args.json => {}
+        Some(line) => {
+            tracing::info!("others join through this node with --bootstrap and this line:");
+            // A closed standard output is no reason to stop routing.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+        None => tracing::warn!("this machine has no address that others could join through"),
+    }
+
+    loop {
+        tokio::select! {
+            () = signals.stop() => break,
+            ended = node.closed() => {
+                ended?;
+                break;
+            }
+            Some(delivery) = deliveries.recv() => {
+                lines.print_with(|| message_line(&delivery));
+                log_message(&delivery, &mut limit);
+            }
+            Some(event) = events.recv() => {
+                lines.print_with(|| event_line(&event));
+                if matches!(event, NodeEvent::Missed(_)) {
+                    let edges = node.edges().await?;
+                    watch.handle_edges(now(), edges.iter().map(|edge| (edge.peer, edge.outgoing)));
+                }
+                for remark in watch.handle_event(now(), &event) {
+                    remark.log();
+                }
+            }
+            _ = ticks.tick() => {
+                for remark in watch.handle_tick(now(), running.is_globally_reachable()) {
+                    remark.log();
+                }
+                tick_count += 1;
+                if tick_count % TICKS_PER_SUMMARY == 0
+                    && let Some(remark) = watch.handle_stats(&node.stats().await?.protocol)
+                {
+                    remark.log();
+                }
+            }
+        }
+    }
+    tracing::info!("shutting down");
+    node.shutdown().await?;
+    lines.print(&json!({ "event": "stopped" }));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log_message(delivery: &Delivery, limit: &mut RateLimit) {
+    let Some(suppressed) = limit.allow(now()) else { return };
+    if suppressed > 0 {
+        tracing::info!("{suppressed} more messages, not shown");
+    }
+    tracing::info!(
+        "message from {} ({} bytes, {}): {}",
+        delivery.originator,
+        delivery.payload.len(),
+        describe_path(delivery.path),
+        preview(&delivery.payload)
+    );
+}
+
+/// How a message came, for people.
+pub(crate) fn describe_path(path: DeliveryPath) -> String {
+    match path {
+        DeliveryPath::Direct => "direct".to_owned(),
+        DeliveryPath::Routed { hops: 1 } => "routed, 1 hop".to_owned(),
+        DeliveryPath::Routed { hops } => format!("routed, {hops} hops"),
+    }
+}
+
+fn started_line(node: &Node, bootstrap: Option<&str>) -> Value {
+    json!({
+        "event": "started",
+        "id": node.id().to_string(),
+        "listening": node.local_addr().to_string(),
+        "bootstrap": bootstrap,
+    })
+}
+
+fn message_line(delivery: &Delivery) -> Value {
+    let (path, hops) = match delivery.path {
+        DeliveryPath::Direct => ("direct", None),
+        DeliveryPath::Routed { hops } => ("routed", Some(hops)),
+    };
+    json!({
+        "event": "message",
+        "from": delivery.originator.to_string(),
+        "path": path,
+        "hops": hops,
+        "payload_hex": delivery.payload.iter().map(|b| format!("{b:02x}")).collect::<String>(),
+    })
+}
+
+fn event_line(event: &NodeEvent) -> Value {
+    match event {
+        NodeEvent::EdgeUp { peer, outgoing, remote } => json!({
+            "event": "edge_up",
+            "peer": peer.to_string(),
+            "outgoing": outgoing,
+            "remote": remote.to_string(),
+        }),
+        NodeEvent::EdgeDown { peer, reason } => json!({
+            "event": "edge_down",
+            "peer": peer.to_string(),
+            "reason": reason.to_string(),
+        }),
+        NodeEvent::ClockSkewSuspected { offset_s } => {
+            json!({ "event": "clock_skew_suspected", "offset_s": offset_s })
+        }
+        NodeEvent::Missed(count) => json!({ "event": "missed", "count": count }),
+        other => json!({ "event": format!("{other:?}") }),
+    }
+}
+
+/// JSON on standard output, one object to a line, for as long as somebody reads it.
+struct JsonLines {
+    wanted: bool,
+}
+
+impl JsonLines {
+    fn print(&mut self, value: &Value) {
+        if self.wanted {
+            self.wanted = writeln!(std::io::stdout(), "{value}").is_ok();
+        }
+    }
+
+    fn print_with(&mut self, make: impl FnOnce() -> Value) {
+        if self.wanted {
+            self.print(&make());
+        }
+    }
+}
+
+/// Monotonic time.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,213 @@
+//! The compiled program as a child process, and directories that go away.
+#![allow(dead_code, reason = "every test program uses its own part")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Nothing in these tests takes longer, unless it says so.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory of its own for a test.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("scratch-{}-{number}", std::process::id());
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).expect("the target directory can be written");
+        Self(directory)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The same as an argument.
+    pub(crate) fn arg(&self, name: &str) -> String {
+        self.path(name).to_str().expect("the path is UTF-8").to_owned()
+    }
+
+    /// Writes a file that only its owner may read.
+    pub(crate) fn write_secret(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path(name), bytes).expect("the directory can be written");
+        self.set_mode(name, 0o600);
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn set_mode(&self, name: &str, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(self.path(name), mode).expect("the file is ours");
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn set_mode(&self, _name: &str, _mode: u32) {}
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The program, ready to be started.
+pub(crate) fn nodenet<S: AsRef<str>>(args: &[S]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nodenet"));
+    command.args(args.iter().map(AsRef::as_ref));
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// Runs the program to its end, which it must reach by itself.
+pub(crate) fn run_to_end<S: AsRef<str>>(args: &[S]) -> Output {
+    let mut child = nodenet(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    wait(&mut child, PATIENCE);
+    child.wait_with_output().expect("the child is ours")
+}
+
+/// Runs the program, which must fail with this status; returns what it says about that.
+pub(crate) fn failure<S: AsRef<str>>(status: i32, args: &[S]) -> String {
+    let output = run_to_end(args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    assert_eq!(output.stdout, b"", "errors belong on standard error");
+    said
+}
+
+fn wait(child: &mut Child, patience: Duration) -> ExitStatus {
+    let give_up_at = now() + patience;
+    loop {
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            return status;
+        }
+        if now() >= give_up_at {
+            let _ = child.kill();
+            panic!("the program did not end within {patience:?}");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A running program; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdout: mpsc::Receiver<String>,
+    stderr: mpsc::Receiver<String>,
+}
+
+impl Running {
+    pub(crate) fn start<S: AsRef<str>>(args: &[S]) -> Self {
+        let mut child = nodenet(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stdout = lines(child.stdout.take().expect("it is piped"));
+        let stderr = lines(child.stderr.take().expect("it is piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// The next line on standard output that contains `text`.
+    pub(crate) fn line(&self, text: &str) -> String {
+        next_line(&self.stdout, text)
+    }
+
+    /// The next line on standard error that contains `text`.
+    pub(crate) fn log_line(&self, text: &str) -> String {
+        next_line(&self.stderr, text)
+    }
+
+    /// The next JSON object of this kind on standard output, within `patience`.
+    pub(crate) fn event_within(&self, kind: &str, patience: Duration) -> Value {
+        let give_up_at = now() + patience;
+        loop {
+            let left = give_up_at.saturating_duration_since(now());
+            let line = self.stdout.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("no {kind} within {patience:?}"));
+            let value: Value = serde_json::from_str(&line).expect("every line is JSON");
+            if value["event"] == kind {
+                return value;
+            }
+        }
+    }
+
+    pub(crate) fn event(&self, kind: &str) -> Value {
+        self.event_within(kind, PATIENCE)
+    }
+
+    pub(crate) fn type_line(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("it is piped");
+        writeln!(stdin, "{line}").expect("the program reads");
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+        assert!(status.success(), "{kill}");
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        wait(&mut self.child, PATIENCE)
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the child is ours").is_none()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(source: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(source).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn next_line(source: &mpsc::Receiver<String>, text: &str) -> String {
+    let give_up_at = now() + PATIENCE;
+    let mut others = Vec::new();
+    loop {
+        let left = give_up_at.saturating_duration_since(now());
+        match source.recv_timeout(left) {
+            Ok(line) if line.contains(text) => return line,
+            Ok(line) => others.push(line),
+            Err(_) => panic!("no line with {text:?}, but {others:#?}"),
+        }
+    }
+}
+
+pub(crate) fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "tests of a real program run in real time")]
+    Instant::now()
+}
