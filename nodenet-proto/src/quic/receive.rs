@@ -137,3 +137,111 @@ pub(super) fn write_prefix(mut length: usize, into: &mut [u8; 3]) -> usize {
         length >>= 7;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use hex_literal::hex;
+
+    use super::{BadPrefix, Receiver, write_prefix};
+    use crate::wire::FRAME_MAX;
+
+    /// Feeds `stream` in pieces of `piece` bytes; returns the frames and how it ended.
+    fn feed(stream: &[u8], piece: usize) -> (Vec<Bytes>, Result<(), BadPrefix>) {
+        let (mut receiver, mut frames) = (Receiver::default(), Vec::new());
+        for chunk in stream.chunks(piece) {
+            receiver.push(Bytes::copy_from_slice(chunk));
+            loop {
+                match receiver.poll_frame(&mut Vec::new()) {
+                    Ok(Some(frame)) => frames.push(frame.to_bytes()),
+                    Ok(None) => break,
+                    Err(bad) => return (frames, Err(bad)),
+                }
+            }
+        }
+        (frames, Ok(()))
+    }
+
+    #[test]
+    fn known_streams_give_known_frames_however_they_are_cut() {
+        type Known = (&'static [u8], &'static [&'static [u8]], Result<(), BadPrefix>);
+        let known: [Known; 13] = [
+            (&hex!(""), &[], Ok(())),
+            (&hex!("00"), &[b""], Ok(())),
+            (&hex!("03010200"), &[&hex!("010200")], Ok(())),
+            (&hex!("02616203636465"), &[b"ab", b"cde"], Ok(())),
+            // Longer spellings of a length than it needs.
+            (&hex!("82006869"), &[b"hi"], Ok(())),
+            (&hex!("82808080808080808000 6869"), &[b"hi"], Ok(())),
+            // Cut off in a frame and in a length.
+            (&hex!("077061796c"), &[], Ok(())),
+            (&hex!("80"), &[], Ok(())),
+            // 65,537; 2^64 - 1; beyond 64 bits; beyond ten bytes.
+            (&hex!("818004"), &[], Err(BadPrefix)),
+            (&hex!("ffffffffffffffffff01"), &[], Err(BadPrefix)),
+            (&hex!("ffffffffffffffffff02"), &[], Err(BadPrefix)),
+            (&hex!("8080808080808080808080"), &[], Err(BadPrefix)),
+            (&hex!("026f6b818004"), &[b"ok"], Err(BadPrefix)),
+        ];
+        for (stream, frames, end) in known {
+            for piece in 1..=stream.len().max(1) {
+                let (got, got_end) = feed(stream, piece);
+                assert_eq!(
+                    (got_end, got),
+                    (end, frames.iter().map(|frame| Bytes::from_static(frame)).collect()),
+                    "{stream:02x?} by {piece}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn known_lengths_have_known_prefixes_that_are_read_back() {
+        let known: [(usize, &[u8]); 10] = [
+            (0, &hex!("00")),
+            (1, &hex!("01")),
+            (3, &hex!("03")),
+            (127, &hex!("7f")),
+            (128, &hex!("8001")),
+            (300, &hex!("ac02")),
+            (16_383, &hex!("ff7f")),
+            (16_384, &hex!("808001")),
+            (65_535, &hex!("ffff03")),
+            (FRAME_MAX, &hex!("808004")),
+        ];
+        for (len, prefix) in known {
+            let mut bytes = [0xa5; 3];
+            let count = write_prefix(len, &mut bytes);
+            assert_eq!(&bytes[..count], prefix, "{len}");
+            let stream = [prefix, &vec![0x5a; len]].concat();
+            let (frames, end) = feed(&stream, 1200);
+            assert_eq!((frames.len(), frames[0].len(), end), (1, len, Ok(())));
+        }
+    }
+
+    #[test]
+    fn a_whole_frame_in_one_chunk_stays_where_it_is() {
+        let chunk = Bytes::from_static(b"\x03abc\x02de");
+        let mut receiver = Receiver::default();
+        receiver.push(chunk.clone());
+        let first = receiver.poll_frame(&mut Vec::new()).expect("good").expect("whole");
+        let second = receiver.poll_frame(&mut Vec::new()).expect("good").expect("whole");
+        assert!(!receiver.is_partial() && receiver.buffered() == 0);
+        assert_eq!(first.first().as_ptr(), chunk[1..].as_ptr());
+        assert_eq!(second.first().as_ptr(), chunk[5..].as_ptr());
+    }
+
+    #[test]
+    fn what_a_frame_in_progress_pins_is_bounded_by_its_length() {
+        let mut receiver = Receiver::default();
+        receiver.push(Bytes::from_static(&[0x80, 0x80, 0x04]));
+        assert!(receiver.poll_frame(&mut Vec::new()).is_ok_and(|frame| frame.is_none()));
+        for len in 1..4000 {
+            receiver.push(Bytes::from_static(&[7]));
+            assert!(receiver.poll_frame(&mut Vec::new()).is_ok_and(|frame| frame.is_none()));
+            assert_eq!(receiver.buffered(), len);
+            assert!(receiver.frame.chunk_count() <= 24, "at most 24 datagrams");
+        }
+        assert!(receiver.is_partial());
+    }
+}
