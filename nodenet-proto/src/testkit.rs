@@ -179,5 +179,6 @@ impl Net {
     pub(crate) fn run(&mut self, hosts: &mut [&mut dyn Host], span: Duration) {
         let until = self.now + span;
         while self.step(hosts, until) {}
+        self.settle(hosts);
     }
 }

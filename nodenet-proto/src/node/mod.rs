@@ -272,6 +272,7 @@ impl Node {
     /// Time does not go backwards; a driver's clock that did is not followed.
     fn enter(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
+        self.quic.advance(self.now);
         self.now
     }
 

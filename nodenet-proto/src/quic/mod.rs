@@ -97,6 +97,13 @@ impl Quic {
         }
     }
 
+    /// Tells the time to the calls that do not take it: [`Conns::try_send`], [`Self::read`] and
+    /// [`Self::poll_transmit`]. Handlers tell it too.
+    pub fn advance(&mut self, now: Instant) {
+        self.now = now;
+        self.tls.token_clock().set(now.saturating_duration_since(self.started));
+    }
+
     /// Takes a UDP datagram that arrived on the main socket.
     pub fn handle_datagram(
         &mut self,
@@ -106,7 +113,7 @@ impl Quic {
         ecn: Option<EcnCodepoint>,
         data: BytesMut,
     ) {
-        self.enter(now);
+        self.advance(now);
         self.shared.stats.counters.datagrams_received += 1;
         self.shared.stats.counters.bytes_received += data.len() as u64;
         if data.first().is_none_or(|first| first & 0xc0 == 0) {
@@ -120,7 +127,7 @@ impl Quic {
 
     /// Carries out what the engine asks.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
-        self.enter(now);
+        self.advance(now);
         match command {
             Command::Dial { dial, expected, remote, deadline } => {
                 let origin = Origin::Dialed { dial, expected };
@@ -144,7 +151,7 @@ impl Quic {
 
     /// Lets timers that are due fire, a bounded number of them.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.enter(now);
+        self.advance(now);
         self.with_entropy(|quic| {
             for _ in 0..EXPIRIES_PER_CALL {
                 let Some(id) = quic.timers.pop_due(now) else { return };
@@ -255,11 +262,6 @@ impl Quic {
             let conn = id.and_then(|id| self.conns.get(&id));
             assert_eq!(id.is_some(), conn.is_some_and(|conn| conn.handle.0 == handle));
         }
-    }
-
-    fn enter(&mut self, now: Instant) {
-        self.now = now;
-        self.tls.token_clock().set(now.saturating_duration_since(self.started));
     }
 
     /// Runs `call`, and with it QUIC and TLS, on this node's own randomness.

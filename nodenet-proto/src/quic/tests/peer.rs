@@ -146,7 +146,8 @@ impl Host for Peer {
         self.quic.handle_timeout(now);
     }
 
-    fn drain(&mut self, _now: Instant, out: &mut Outbox) {
+    fn drain(&mut self, now: Instant, out: &mut Outbox) {
+        self.quic.advance(now);
         loop {
             let had_turn = self.quic.read();
             self.events.extend(std::iter::from_fn(|| self.quic.poll_event()));
