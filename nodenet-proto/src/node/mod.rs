@@ -8,6 +8,9 @@
 //!
 //! Two inputs without a drain between them are legal.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -249,9 +252,6 @@ impl Node {
         let mut stats = self.stats.clone();
         stats.merge(&self.quic.stats());
         stats.merge(self.engine.stats());
-        let edges = self.edges();
-        stats.gauges.edges = edges.len() as u64;
-        stats.gauges.edges_inbound = edges.iter().filter(|edge| !edge.outgoing).count() as u64;
         stats
     }
 

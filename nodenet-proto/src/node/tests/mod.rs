@@ -1,0 +1,155 @@
+//! Whole nodes on an in-memory network in virtual time.
+
+mod determinism;
+mod host;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::engine::{EdgeDownReason, RequestId};
+use crate::env::Seed;
+use crate::node::{
+    Command, Config, ConfigError, Event, Input, Node, Output, SocketId, TransmitBuf,
+};
+use crate::stats::DropReason;
+use crate::testkit::{self, Host, Net};
+use crate::wire::SEND_PAYLOAD_MAX;
+use host::{Machine, WALL};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn two_nodes_find_each_other_and_exchange_messages() {
+    let mut net = Net::new(1);
+    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    b.bootstrap(&net, &a);
+    net.run(&mut [&mut a, &mut b], 2 * SECOND);
+    assert_eq!((a.neighbours(), b.neighbours()), (vec![b.id], vec![a.id]));
+
+    for len in [0, 1, 127, 128, 16_384, SEND_PAYLOAD_MAX] {
+        let payload = vec![len as u8; len];
+        let there = a.send(&net, b.id, &payload);
+        b.send(&net, a.id, &payload);
+        net.run(&mut [&mut a, &mut b], 2 * SECOND);
+        assert_eq!(a.take_delivered(), [(b.id, Bytes::from(payload.clone()))]);
+        assert_eq!(b.take_delivered(), [(a.id, Bytes::from(payload))]);
+        let sent = Event::Sent { request: there, copies: 1 };
+        assert!(a.events.contains(&sent), "{len}");
+    }
+}
+
+#[test]
+fn a_node_forwards_between_two_that_only_share_it() {
+    let mut net = Net::new(2);
+    let (mut a, mut b, mut c) =
+        (Machine::new(1, &net), Machine::new(2, &net), Machine::new(3, &net));
+    a.bootstrap(&net, &b);
+    c.bootstrap(&net, &b);
+    net.run(&mut [&mut a, &mut b, &mut c], 2 * SECOND);
+    for number in 0..50_u8 {
+        a.send(&net, c.id, &[number; 2000]);
+        c.send(&net, a.id, &[number; 2000]);
+    }
+    net.run(&mut [&mut a, &mut b, &mut c], 5 * SECOND);
+    let all = |from| (0..50_u8).map(|i| (from, Bytes::from(vec![i; 2000]))).collect::<Vec<_>>();
+    assert_eq!(c.take_delivered(), all(a.id));
+    assert_eq!(a.take_delivered(), all(c.id));
+    assert_eq!(b.take_delivered(), []);
+}
+
+#[test]
+fn a_leave_is_noticed_at_once_and_settled_when_everything_is_out() {
+    let mut net = Net::new(3);
+    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    b.bootstrap(&net, &a);
+    net.run(&mut [&mut a, &mut b], 2 * SECOND);
+    a.events.clear();
+
+    let request = RequestId(9);
+    b.command(&net, Command::Leave { request });
+    net.run(&mut [&mut a, &mut b], SECOND / 4);
+    assert!(b.events.contains(&Event::Left { request }));
+    let down = Event::EdgeDown { peer: b.id, reason: EdgeDownReason::Left };
+    assert_eq!(a.events, [down]);
+    assert_eq!(a.neighbours(), []);
+}
+
+#[test]
+fn edges_outlive_minutes_of_silence_and_not_the_death_of_the_peer() {
+    let mut net = Net::new(4);
+    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    b.bootstrap(&net, &a);
+    net.run(&mut [&mut a, &mut b], 400 * SECOND);
+    assert_eq!((a.neighbours(), b.neighbours()), (vec![b.id], vec![a.id]));
+
+    net.run(&mut [&mut a], 90 * SECOND);
+    assert_eq!(a.neighbours(), [], "dead within the threshold (spec 20 §9: 75 s)");
+    assert_eq!(a.node.stats().gauges.conns, 0);
+}
+
+#[test]
+fn inputs_without_a_drain_between_them_lose_nothing() {
+    let mut net = Net::new(5);
+    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    b.bootstrap(&net, &a);
+    net.run(&mut [&mut a, &mut b], 2 * SECOND);
+    for number in 0..100 {
+        b.send(&net, a.id, &[number]);
+    }
+    net.settle(&mut [&mut b]);
+    // All of it arrives before the node is asked for anything.
+    net.latency = Duration::ZERO;
+    net.run(&mut [&mut a, &mut b], SECOND);
+    let delivered: Vec<u8> = a.take_delivered().iter().map(|(_, payload)| payload[0]).collect();
+    assert_eq!(delivered, (0..100).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_deadline_that_passed_is_handled_in_the_same_call() {
+    let net = Net::new(6);
+    let mut a = Machine::new(1, &net);
+    let mut buf = TransmitBuf::new(1);
+    let dead = testkit::identity(2).id();
+    let (request, addrs) = (RequestId(1), vec![testkit::addr(2)]);
+    a.command(&net, Command::Connect { request, target: dead, addrs });
+    while !matches!(a.node.poll_output(&mut buf), Output::Timeout(_)) {}
+
+    // The driver slept through every deadline and got a datagram first.
+    let late = net.now + 60 * SECOND;
+    let (remote, data) = (testkit::addr(3), BytesMut::from(&[0x40; 40][..]));
+    a.receive(late, remote, None, data);
+    let mut failed = false;
+    loop {
+        match a.node.poll_output(&mut buf) {
+            Output::Event(Event::ConnectFailed { .. }) => failed = true,
+            Output::Timeout(deadline) => {
+                assert!(deadline.is_none_or(|deadline| deadline.at > late));
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert!(failed);
+}
+
+#[test]
+fn what_arrives_on_a_socket_nobody_asked_for_is_dropped() {
+    let net = Net::new(7);
+    let mut a = Machine::new(1, &net);
+    let socket = SocketId(1);
+    let (remote, data) = (testkit::addr(2), BytesMut::from(&[0xc0; 1200][..]));
+    let datagram = Input::Datagram { socket, remote, local_ip: None, ecn: None, data };
+    a.node.handle_input(net.now, datagram);
+    a.node.handle_input(net.now, Input::SocketOpened { socket, local: remote });
+    a.node.handle_input(net.now, Input::SocketFailed { socket });
+    assert_eq!(a.node.stats().drops(DropReason::UnknownConn), 3);
+}
+
+#[test]
+fn an_identity_without_the_required_work_is_refused() {
+    let mut config = Config::default();
+    config.engine.difficulty = 200;
+    let node = Node::new(config, testkit::identity(1), Seed::from_u64(1), testkit::base(), WALL);
+    assert!(matches!(node, Err(ConfigError::WorkUnmet { wants: 200, .. })));
+}
