@@ -3,6 +3,9 @@
 //! One task drives one node. [`Node`] is the handle an application holds: it asks the task and awaits
 //! the answer. All queues between the two are bounded, and all futures can be dropped at any time.
 //!
+//! [`testing`] puts whole nodes on an in-memory network, so that an application can test a cluster of
+//! itself.
+//!
 //! [`mint`] finds an identity with proof of work on all cores, [`seed_file`] keeps it between runs.
 //!
 //! This crate reads clocks, opens sockets and resolves names, so that the protocol does not have to.
@@ -14,11 +17,13 @@ mod clock;
 mod driver;
 mod error;
 mod events;
+mod host;
 mod interfaces;
 pub mod mint;
 mod node;
 pub mod seed_file;
 mod socket;
+pub mod testing;
 
 pub use bootstrap::{BootstrapPeer, ParseBootstrapError};
 pub use error::{Closed, ConnectError, Failure, SendError, StartError};

@@ -1,12 +1,11 @@
 //! The handle through which an application uses its node, and how to start one.
 
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::engine::{EdgeInfo, EdgePolicy};
-use nodenet_proto::env::Seed;
 use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -16,7 +15,9 @@ use crate::clock;
 use crate::driver::{Driver, Inlets, Outlets, Request};
 use crate::error::{Closed, ConnectError, Failure, SendError, StartError};
 use crate::events::{Deliveries, NodeEvents, NodeStats};
+use crate::host::Host;
 use crate::socket::{Socket, bind_udp};
+use crate::testing::Hub;
 
 /// Requests of all handles that wait for the driver, at most; then callers wait.
 const REQUEST_QUEUE_MAX: usize = 256;
@@ -28,6 +29,7 @@ const EVENT_QUEUE_MAX: usize = 1_024;
 #[must_use = "nothing happens until start() is called"]
 pub struct Builder {
     identity: Identity,
+    host: Host,
     listen: Listen,
     bootstrap: Vec<BootstrapPeer>,
     protocol: node::Config,
@@ -39,10 +41,20 @@ enum Listen {
     Socket(UdpSocket),
 }
 
+impl Listen {
+    const ANYWHERE: Self =
+        Self::Addr(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0)));
+}
+
 impl Builder {
     fn new(identity: Identity) -> Self {
-        let listen = Listen::Addr(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0));
-        Self { identity, listen, bootstrap: Vec::new(), protocol: node::Config::default() }
+        Self {
+            identity,
+            host: Host::Machine,
+            listen: Listen::ANYWHERE,
+            bootstrap: Vec::new(),
+            protocol: node::Config::default(),
+        }
     }
 
     /// The UDP address to listen on. Default: a free port on all interfaces, IPv4 and IPv6. `[::]`
@@ -56,7 +68,16 @@ impl Builder {
     /// The UDP socket to listen on, instead of an address: one from [`bind`], or one that somebody
     /// else bound.
     pub fn socket(mut self, socket: UdpSocket) -> Self {
+        self.host = Host::Machine;
         self.listen = Listen::Socket(socket);
+        self
+    }
+
+    /// Runs the node on an in-memory network instead of this machine's, for tests: on a host of its
+    /// own, unless an address is bound after this call.
+    pub fn hub(mut self, hub: &Hub) -> Self {
+        self.host = Host::Hub(hub.clone());
+        self.listen = Listen::ANYWHERE;
         self
     }
 
@@ -118,13 +139,14 @@ impl Builder {
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { identity, listen, bootstrap, mut protocol } = self;
+        let Self { identity, host, listen, bootstrap, mut protocol } = self;
         let id = identity.id();
         let socket = match listen {
-            Listen::Addr(addr) => bind(addr)?,
-            Listen::Socket(socket) => socket,
+            Listen::Addr(addr) => {
+                host.bind(addr).map_err(|source| StartError::Bind { addr, source })?
+            }
+            Listen::Socket(socket) => Socket::udp(socket).map_err(StartError::Socket)?,
         };
-        let socket = Socket::new(socket).map_err(StartError::Socket)?;
         let local_addr = socket.local_addr();
         protocol.engine.allow_local_addrs |= local_addr.ip().is_loopback();
         protocol.quic.mtu_discovery &= socket.never_fragments();
@@ -132,7 +154,8 @@ impl Builder {
         let (allow_local, advertised) = (engine.allow_local_addrs, engine.public_addrs.clone());
         let (deliver, queue) = mpsc::channel(engine.delivery_queue_max.max(1));
         let now = clock::now();
-        let mut core = node::Node::new(protocol, identity, fresh_seed()?, now, clock::wall())?;
+        let seed = host.node_seed(local_addr)?;
+        let mut core = node::Node::new(protocol, identity, seed, now, host.wall())?;
         let literal = literal_seeds(&bootstrap);
         if !literal.is_empty() {
             let command = node::Command::Bootstrap(literal);
@@ -148,7 +171,7 @@ impl Builder {
         let weak_events = events.downgrade();
         let inlets = Inlets { requests, leave, seeds };
         let outlets = Outlets { deliveries: deliver, events, reachable: reachable_sender };
-        let driver = Driver::new(core, socket, inlets, outlets, allow_local);
+        let driver = Driver::new(core, host, socket, inlets, outlets, allow_local);
         tokio::spawn(async move {
             let ended = driver.run().await;
             // Without handles nobody wants to know.
@@ -176,12 +199,6 @@ impl Builder {
 /// If the address can not be bound.
 pub fn bind(addr: SocketAddr) -> Result<UdpSocket, StartError> {
     bind_udp(addr).map_err(|source| StartError::Bind { addr, source })
-}
-
-fn fresh_seed() -> Result<Seed, StartError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(StartError::NoEntropy)?;
-    Ok(Seed::from_bytes(bytes))
 }
 
 struct Shared {

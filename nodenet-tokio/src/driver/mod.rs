@@ -28,8 +28,9 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 use crate::clock;
 use crate::error::{ConnectError, Failure, SendError};
 use crate::events::{Delivery, NodeEvent, NodeStats};
+use crate::host::Host;
 use crate::interfaces::reachable_addrs;
-use crate::socket::{ReadBuf, Socket, SocketStats, bind_udp};
+use crate::socket::{ReadBuf, Socket, SocketStats};
 use waiters::{Waiter, Waiters};
 
 /// Commands whose outcome is still open, at most; more wait in the request channel.
@@ -97,6 +98,7 @@ struct Blocked {
 
 /// Everything that carries out what the node wants done.
 struct World {
+    host: Host,
     sockets: BTreeMap<SocketId, Socket>,
     blocked: Option<Blocked>,
     socket_stats: SocketStats,
@@ -126,12 +128,14 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         node: node::Node,
+        host: Host,
         socket: Socket,
         inlets: Inlets,
         outlets: Outlets,
         allow_local: bool,
     ) -> Self {
         let world = World {
+            host,
             sockets: BTreeMap::from([(SocketId::MAIN, socket)]),
             blocked: None,
             socket_stats: SocketStats::default(),
@@ -174,21 +178,29 @@ impl Driver {
             let wake_at = [due, self.read_after, self.leave_by].into_iter().flatten().min();
             let may_read = self.read_after.is_none();
             let blocked_on = self.world.blocked.as_ref().map(|blocked| blocked.how.socket);
+            // In a fixed order, so that a run on a hub can be repeated.
             tokio::select! {
-                read = readable(&self.world.sockets), if may_read => match read {
-                    Ok(()) => self.receive()?,
-                    Err(error) => self.on_read_failure(&error)?,
-                },
-                () = writable(&self.world.sockets, blocked_on), if blocked_on.is_some() => {}
-                () = wait_until(wake_at), if wake_at.is_some() => self.on_wake(),
-                Some(request) = self.inlets.requests.recv(),
-                    if self.world.waiters.len() < WAITERS_MAX => self.on_request(request),
+                biased;
                 _ = self.inlets.leave.changed(), if self.leave_by.is_none() => self.on_leave(),
                 seeds = self.inlets.seeds.recv(), if seeds_open => match seeds {
                     Some(seeds) => self.on_seeds(seeds),
                     None => seeds_open = false,
                 },
                 _ = upkeep.tick() => self.keep_up(),
+                () = writable(&self.world.sockets, blocked_on), if blocked_on.is_some() => {}
+                Some(request) = self.inlets.requests.recv(),
+                    if self.world.waiters.len() < WAITERS_MAX => self.on_request(request),
+                read = readable(&self.world.sockets), if may_read => if let Err(error) = read {
+                    self.on_read_failure(&error)?;
+                },
+                () = wait_until(wake_at), if wake_at.is_some() => {}
+            }
+            // Whoever woke the task, deadlines and sockets get their turn: nobody can starve them.
+            if wake_at.is_some_and(|at| at <= clock::now()) {
+                self.on_wake();
+            }
+            if self.read_after.is_none() {
+                self.receive()?;
             }
         }
     }
@@ -308,7 +320,7 @@ impl Driver {
 
     /// Reads the wall clock and, if they changed, passes on the addresses of this machine.
     fn keep_up(&mut self) {
-        self.input(Input::WallClock(clock::wall()));
+        self.input(Input::WallClock(self.world.host.wall()));
         let socket = &self.world.sockets[&SocketId::MAIN];
         let (bound, speaks_ipv4) = (socket.local_addr(), socket.speaks_ipv4());
         let addrs = reachable_addrs(bound, speaks_ipv4, self.allow_local);
@@ -389,7 +401,7 @@ impl Outlet for World {
     }
 
     fn open_socket(&mut self, id: SocketId, local_ip: IpAddr) {
-        let opened = bind_udp(SocketAddr::new(local_ip, 0)).and_then(Socket::new);
+        let opened = self.host.bind(SocketAddr::new(local_ip, 0));
         if let Err(error) = &opened {
             tracing::debug!(%error, %local_ip, "can not open another socket");
         }

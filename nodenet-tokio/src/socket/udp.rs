@@ -16,6 +16,8 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
+use super::{Received, SocketStats};
+
 /// Largest UDP payload over IPv4, and so the most bytes one segmented send may carry (RFC 768).
 const UDP_PAYLOAD_MAX: usize = 65_507;
 /// Room for whatever one read returns: one datagram, or what the kernel merged.
@@ -28,27 +30,6 @@ const SOCKET_BUFFER_LEN: usize = 4 << 20;
 /// Most datagrams in one segmented send: as many as fit [`UDP_PAYLOAD_MAX`] at the largest datagram
 /// that path discovery reaches on Ethernet (1,472 bytes).
 const SEGMENTS_MAX: usize = UDP_PAYLOAD_MAX / 1_472;
-
-/// What went wrong at the sockets. What went right is counted by the node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SocketStats {
-    /// Sends that the system refused: no route, an address that is gone, a datagram larger than the
-    /// interface takes. The protocol treats them as lost.
-    pub send_errors: u64,
-    /// Datagrams for an address family that the socket does not speak.
-    pub family_mismatches: u64,
-    /// Reads that failed.
-    pub receive_errors: u64,
-}
-
-/// One datagram as it arrived.
-pub(crate) struct Received {
-    pub(crate) remote: SocketAddr,
-    pub(crate) local_ip: Option<IpAddr>,
-    pub(crate) ecn: Option<EcnCodepoint>,
-    pub(crate) data: BytesMut,
-}
 
 /// How to reach the system.
 enum Access {
@@ -68,14 +49,14 @@ impl ReadBuf {
 }
 
 /// One bound socket.
-pub(crate) struct Socket {
+pub(crate) struct UdpSocket {
     io: tokio::net::UdpSocket,
     access: Access,
     local_addr: SocketAddr,
     speaks_ipv4: bool,
 }
 
-impl Socket {
+impl UdpSocket {
     /// Takes over a bound socket.
     pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
@@ -293,7 +274,7 @@ mod tests {
     use nodenet_proto::node::{SocketId, Transmit};
     use tokio::time::timeout;
 
-    use super::{Access, ReadBuf, Received, Socket, SocketStats, bind_udp, split};
+    use super::{Access, ReadBuf, Received, SocketStats, UdpSocket, bind_udp, split};
 
     #[tokio::test]
     async fn a_batch_arrives_as_the_datagrams_it_was_made_of() {
@@ -376,8 +357,8 @@ mod tests {
         assert_eq!(split(b"abcde", 2).collect::<Vec<_>>(), [&b"ab"[..], b"cd", b"e"]);
     }
 
-    fn pair(a: &str, b: &str) -> (Socket, Socket) {
-        let bind = |addr: &str| Socket::new(bind_udp(addr.parse().unwrap()).unwrap()).unwrap();
+    fn pair(a: &str, b: &str) -> (UdpSocket, UdpSocket) {
+        let bind = |addr: &str| UdpSocket::new(bind_udp(addr.parse().unwrap()).unwrap()).unwrap();
         (bind(a), bind(b))
     }
 
@@ -390,7 +371,7 @@ mod tests {
     }
 
     async fn send(
-        from: &Socket,
+        from: &UdpSocket,
         to: SocketAddr,
         segment_len: Option<usize>,
         bytes: &[u8],
@@ -403,7 +384,7 @@ mod tests {
         stats
     }
 
-    async fn receive(socket: &Socket, count: usize) -> Vec<Received> {
+    async fn receive(socket: &UdpSocket, count: usize) -> Vec<Received> {
         let (mut got, mut buf) = (Vec::new(), ReadBuf::new());
         while got.len() < count {
             let readable = poll_fn(|cx| socket.poll_readable(cx));

@@ -1,0 +1,181 @@
+//! In-memory sockets for whole nodes, so that an application can test a cluster of itself.
+//!
+//! A [`Hub`] stands in for the network. Nodes on it are ordinary [`crate::Node`]s, driven by the same
+//! task as over UDP; only their sockets, their wall clock and their randomness come from the hub.
+//! Between them lie links with latency, jitter, loss and a rate, which a test can change, cut and heal.
+//!
+//! Under tokio's paused clock minutes pass in moments, and a run is a function of the hub's seed and of
+//! what the application does: start the runtime with `start_paused = true`, make identities from numbers
+//! ([`Hub::builder`]), and write `biased;` into the application's own `select!`, which else draws lots.
+//! Without the paused clock everything works in real time.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use nodenet_tokio::testing::{Hub, LinkProfile};
+//!
+//! #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let hub = Hub::new(7);
+//!     hub.set_links(LinkProfile::WAN);
+//!     let first = hub.builder(1).start().await?;
+//!     let mut cluster = vec![first.clone()];
+//!     for number in 2..=5 {
+//!         cluster.push(hub.builder(number).bootstrap([hub.peer(1)]).start().await?);
+//!     }
+//!     tokio::time::sleep(Duration::from_secs(60)).await;
+//!
+//!     cluster[4].send(first.id(), "hello").await?;
+//!     let delivery = first.deliveries().recv().await.expect("the node runs");
+//!     assert_eq!(delivery.originator, cluster[4].id());
+//!
+//!     hub.partition([first.local_addr()]);
+//!     let _ = cluster[4].send(first.id(), "is anybody there?").await;
+//!     let waiting = tokio::time::timeout(Duration::from_secs(1), first.deliveries().recv()).await;
+//!     assert!(waiting.is_err(), "nothing crosses the cut");
+//!     hub.heal();
+//!     Ok(())
+//! }
+//! ```
+
+mod link;
+mod network;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use nodenet_proto::env::{Seed, UnixNanos};
+use nodenet_proto::identity::Identity;
+
+pub use link::LinkProfile;
+pub use network::HubStats;
+pub(crate) use socket::HubSocket;
+
+use crate::bootstrap::BootstrapPeer;
+use crate::clock;
+use crate::node::{Builder, Node};
+use network::{Network, PORT, host_ip};
+
+/// What wall clocks show when the first node starts: 2026-01-01 00:00 UTC. Any time does.
+const WALL_AT_START: i64 = 1_767_225_600_000_000_000;
+
+/// An in-memory network. Clones are handles to the same one.
+///
+/// A host is an IP address, so where a method takes a [`SocketAddr`] for a host its port does not
+/// matter. Every host reaches every other, whatever the families of their addresses.
+#[derive(Clone)]
+pub struct Hub(Arc<Shared>);
+
+struct Shared {
+    seed: Seed,
+    /// Never held across a call into a node or a waker.
+    network: Mutex<Network>,
+}
+
+impl Hub {
+    /// A network without nodes. Every link is a [`LinkProfile::REGION`].
+    ///
+    /// Everything random, here and in the nodes, comes from `seed`. What becomes of a datagram depends
+    /// on nothing but the seed, its link and how many went before it on that link.
+    pub fn new(seed: u64) -> Self {
+        let seed = Seed::from_u64(seed);
+        let network = Mutex::new(Network::new(seed.child("network", 0)));
+        Self(Arc::new(Shared { seed, network }))
+    }
+
+    /// Prepares node `number`: with an identity of its own, at [`Hub::addr`] of the same number. To
+    /// run a node with another identity here use [`Builder::hub`].
+    pub fn builder(&self, number: u32) -> Builder {
+        Node::builder(self.identity(number)).hub(self).bind(self.addr(number))
+    }
+
+    /// Node `number` as the others name it to enter the network through it.
+    pub fn peer(&self, number: u32) -> BootstrapPeer {
+        BootstrapPeer::new(self.identity(number).id(), self.addr(number))
+    }
+
+    /// Where node `number` is.
+    pub fn addr(&self, number: u32) -> SocketAddr {
+        SocketAddr::new(host_ip(number), PORT)
+    }
+
+    /// Makes every link like this that has no profile of its own, for datagrams sent from now on.
+    ///
+    /// # Panics
+    /// If the loss is not a share.
+    pub fn set_links(&self, profile: LinkProfile) {
+        profile.check();
+        self.network().set_default_profile(profile);
+    }
+
+    /// Gives the link between two hosts a profile of its own, in both directions.
+    ///
+    /// # Panics
+    /// If the loss is not a share.
+    pub fn set_link(&self, a: SocketAddr, b: SocketAddr, profile: LinkProfile) {
+        self.set_link_one_way(a, b, profile);
+        self.set_link_one_way(b, a, profile);
+    }
+
+    /// Gives one direction between two hosts a profile of its own.
+    ///
+    /// # Panics
+    /// If the loss is not a share.
+    pub fn set_link_one_way(&self, from: SocketAddr, to: SocketAddr, profile: LinkProfile) {
+        profile.check();
+        self.network().set_profile(from.ip(), to.ip(), profile);
+    }
+
+    /// Splits these hosts from all others. Among themselves they go on as before; what is on its way
+    /// across the cut is lost. Another call splits off others, or moves these.
+    ///
+    /// To crash a node, split it off before you drop its handles: nobody hears it leave.
+    pub fn partition(&self, hosts: impl IntoIterator<Item = SocketAddr>) {
+        self.network().partition(hosts.into_iter().map(|addr| addr.ip()));
+    }
+
+    /// Ends all partitions.
+    pub fn heal(&self) {
+        self.network().heal();
+    }
+
+    /// Makes the sockets of a host refuse what is to be sent, as if the system's buffer were full, or
+    /// take it again.
+    pub fn set_send_buffer_full(&self, host: SocketAddr, full: bool) {
+        let wake = self.network().set_full(host.ip(), full);
+        wake.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// What became of the datagrams so far.
+    pub fn stats(&self) -> HubStats {
+        self.network().stats()
+    }
+
+    /// Wall time on this network.
+    pub(crate) fn wall(&self) -> UnixNanos {
+        let elapsed = self.network().elapsed(clock::now()).as_nanos();
+        UnixNanos(WALL_AT_START.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX)))
+    }
+
+    /// The randomness of the next node on a host.
+    pub(crate) fn node_seed(&self, host: SocketAddr) -> Seed {
+        self.network().node_seed(host.ip())
+    }
+
+    fn identity(&self, number: u32) -> Identity {
+        let seed = self.0.seed.child("identity", number.into());
+        Identity::from_master_seed(&seed.bytes("master seed"))
+    }
+
+    fn network(&self) -> MutexGuard<'_, Network> {
+        self.0.network.lock().expect("nothing panics while it holds the network")
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hub({:?})", self.stats())
+    }
+}

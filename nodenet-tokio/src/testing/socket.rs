@@ -1,0 +1,102 @@
+//! A socket on a hub, with the calls of a real one.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
+
+use nodenet_proto::node::Transmit;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Hub;
+use crate::clock;
+use crate::socket::Received;
+
+/// Datagrams taken in one read, at most.
+const READ_BATCH: usize = 64;
+/// Datagrams in one send, as with segmentation offload.
+const SEGMENTS_MAX: usize = 44;
+
+/// One socket. Closing it forgets what is on its way to it.
+pub(crate) struct HubSocket {
+    hub: Hub,
+    local_addr: SocketAddr,
+    /// Until the next datagram arrives. Held only during a poll.
+    arrival: Mutex<Option<Pin<Box<Sleep>>>>,
+}
+
+impl HubSocket {
+    pub(crate) fn bind(hub: &Hub, addr: SocketAddr) -> io::Result<Self> {
+        let local_addr = hub.network().bind(clock::now(), addr)?;
+        Ok(Self { hub: hub.clone(), local_addr, arrival: Mutex::new(None) })
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    pub(crate) fn segments_max(&self) -> usize {
+        SEGMENTS_MAX
+    }
+
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let next = self.hub.network().next_arrival(self.local_addr, cx.waker());
+        let Some(at) = next.map(Instant::from_std) else { return Poll::Pending };
+        if at <= Instant::now() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut arrival = self.arrival.lock().expect("nothing panics while it holds this");
+        let sleep = arrival.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().poll(cx).map(Ok)
+    }
+
+    pub(crate) async fn writable(&self) {
+        poll_fn(|cx| match self.hub.network().is_writable(self.local_addr, Some(cx.waker())) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+    }
+
+    pub(crate) fn try_receive(&self, mut each: impl FnMut(Received)) -> io::Result<()> {
+        let now = clock::now();
+        for taken in 0..READ_BATCH {
+            // Not held while the node works, which may send.
+            let received = self.hub.network().receive(now, self.local_addr);
+            match received {
+                Some(received) => each(received),
+                None if taken == 0 => return Err(io::ErrorKind::WouldBlock.into()),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn try_send(&self, how: &Transmit, bytes: &[u8], done: &mut usize) -> bool {
+        let now = clock::now();
+        let segment_len = how.segment_len.unwrap_or(bytes.len()).max(1);
+        let mut network = self.hub.network();
+        if !network.is_writable(self.local_addr, None) {
+            return false;
+        }
+        let mut wake = Vec::new();
+        for datagram in bytes[*done..].chunks(segment_len) {
+            wake.extend(network.send(now, (self.local_addr, how.remote), how.ecn, datagram));
+            *done += datagram.len();
+        }
+        drop(network);
+        wake.into_iter().for_each(std::task::Waker::wake);
+        true
+    }
+}
+
+impl Drop for HubSocket {
+    fn drop(&mut self) {
+        self.hub.network().unbind(self.local_addr);
+    }
+}

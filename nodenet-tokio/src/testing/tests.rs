@@ -1,0 +1,203 @@
+//! Sockets on a hub without nodes.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nodenet_proto::node::{EcnCodepoint, SocketId, Transmit};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Hub, HubSocket, HubStats, LinkProfile};
+use crate::socket::Received;
+
+const LATENCY: Duration = LinkProfile::REGION.latency;
+
+#[tokio::test(start_paused = true)]
+async fn datagrams_arrive_after_the_latency_as_they_were_sent() {
+    let (_, a, b) = pair(1);
+    let begin = Instant::now();
+    let bytes: Vec<u8> = (0..3_300).map(|i| (i % 251) as u8).collect();
+    assert!(send(&a, &b, Some(1_100), &bytes));
+    let got = receive(&b).await;
+    assert_eq!(begin.elapsed(), LATENCY);
+    assert_eq!(got.iter().map(|one| one.data.len()).collect::<Vec<_>>(), [1_100; 3]);
+    assert_eq!(got.iter().flat_map(|one| one.data.iter().copied()).collect::<Vec<_>>(), bytes);
+    assert!(got.iter().all(|one| one.remote == a.local_addr()));
+    assert!(got.iter().all(|one| one.local_ip == Some(b.local_addr().ip())));
+    assert!(got.iter().all(|one| one.ecn == Some(EcnCodepoint::Ect0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_datagram_that_overtakes_wakes_the_reader_early() {
+    let (hub, a, b) = pair(1);
+    hub.set_links(LinkProfile { latency: Duration::from_secs(9), ..LinkProfile::REGION });
+    send(&a, &b, None, b"slow");
+    let fast = async {
+        sleep(Duration::from_secs(1)).await;
+        hub.set_link(a.local_addr(), b.local_addr(), LinkProfile::REGION);
+        send(&a, &b, None, b"fast");
+    };
+    let begin = Instant::now();
+    let (got, ()) = tokio::join!(receive(&b), fast);
+    assert_eq!((&got[0].data[..], got.len()), (&b"fast"[..], 1));
+    assert_eq!(begin.elapsed(), Duration::from_secs(1) + LATENCY);
+    assert_eq!(&receive(&b).await[0].data[..], b"slow");
+    assert_eq!(begin.elapsed(), Duration::from_secs(9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_loses_what_is_under_way_and_healing_restores() {
+    let (hub, a, b) = pair(1);
+    let (c, d) = (socket(&hub), socket(&hub));
+    send(&a, &b, None, b"under way");
+    hub.partition([a.local_addr(), c.local_addr()]);
+    send(&a, &b, None, b"cut");
+    send(&a, &c, None, b"together");
+    send(&d, &b, None, b"the others");
+    assert_eq!(&receive(&c).await[0].data[..], b"together");
+    assert_eq!(&receive(&b).await[0].data[..], b"the others");
+    assert!(is_silent(&b).await);
+    assert_eq!(hub.stats().cut, 2);
+
+    hub.partition([c.local_addr()]);
+    send(&a, &c, None, b"a third island");
+    assert!(is_silent(&c).await);
+
+    hub.heal();
+    send(&a, &b, None, b"healed");
+    assert_eq!(&receive(&b).await[0].data[..], b"healed");
+    let HubStats { sent, delivered, cut, .. } = hub.stats();
+    assert_eq!((sent, delivered, cut), (6, 3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_of_its_own_may_differ_by_direction() {
+    let (hub, a, b) = pair(1);
+    let deaf = LinkProfile { loss: 1.0, ..LinkProfile::REGION };
+    hub.set_link_one_way(a.local_addr(), b.local_addr(), deaf);
+    send(&a, &b, None, b"there");
+    send(&b, &a, None, b"back");
+    assert_eq!(&receive(&a).await[0].data[..], b"back");
+    assert!(is_silent(&b).await);
+    assert_eq!(hub.stats().lost, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_socket_takes_nothing_until_it_has_room() {
+    let (hub, a, b) = pair(1);
+    hub.set_send_buffer_full(a.local_addr(), true);
+    assert!(!send(&a, &b, None, b"later"));
+    assert!(send(&b, &a, None, b"others are not affected"));
+    let room = async {
+        sleep(Duration::from_secs(1)).await;
+        hub.set_send_buffer_full(a.local_addr(), false);
+    };
+    let begin = Instant::now();
+    tokio::join!(a.writable(), room);
+    assert_eq!(begin.elapsed(), Duration::from_secs(1));
+    assert!(send(&a, &b, None, b"now"));
+    assert_eq!(&receive(&b).await[0].data[..], b"now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_are_unique_and_free_again_when_closed() {
+    let hub = Hub::new(1);
+    let any: SocketAddr = "[::]:0".parse().unwrap();
+    let (a, b) = (HubSocket::bind(&hub, any).unwrap(), HubSocket::bind(&hub, any).unwrap());
+    assert_ne!(a.local_addr().ip(), b.local_addr().ip(), "each is a host of its own");
+    let again = HubSocket::bind(&hub, a.local_addr());
+    assert_eq!(again.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+    let beside = HubSocket::bind(&hub, SocketAddr::new(a.local_addr().ip(), 0)).unwrap();
+    assert_eq!(beside.local_addr().ip(), a.local_addr().ip());
+    assert_ne!(beside.local_addr().port(), a.local_addr().port());
+
+    let addr = a.local_addr();
+    send(&b, &a, None, b"under way");
+    drop(a);
+    assert!(send_to(&b, addr, None, b"nobody there"));
+    assert_eq!(hub.stats().unreachable, 1);
+    let reborn = HubSocket::bind(&hub, addr).unwrap();
+    assert!(is_silent(&reborn).await, "what was for the former socket is gone with it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_nobody_reads_overflows() {
+    let (hub, a, b) = pair(1);
+    for _ in 0..4_500 {
+        send(&a, &b, None, &[7; 1_000]);
+    }
+    assert_eq!(hub.stats().overflowed, 4_500 - (4 << 20) / 1_000);
+    sleep(LATENCY).await;
+    receive(&b).await;
+    send(&a, &b, None, b"room again");
+    assert_eq!(hub.stats().overflowed, 4_500 - (4 << 20) / 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trace_tells_runs_apart() {
+    let run = async |seed, text: &[u8], pause_ms| {
+        let (hub, a, b) = pair(seed);
+        hub.set_links(LinkProfile { loss: 0.5, ..LinkProfile::MOBILE });
+        for _ in 0..20 {
+            send(&a, &b, None, text);
+            sleep(Duration::from_millis(pause_ms)).await;
+        }
+        (hub.stats().trace_hash, hub.stats())
+    };
+    let reference = run(1, b"text", 5).await;
+    assert_eq!(run(1, b"text", 5).await, reference);
+    let others = [run(2, b"text", 5).await, run(1, b"tent", 5).await, run(1, b"text", 6).await];
+    assert!(others.iter().all(|other| other.0 != reference.0));
+}
+
+#[tokio::test]
+async fn in_real_time_the_latency_is_real() {
+    let (_, a, b) = pair(1);
+    let begin = std::time::Duration::from_millis(9);
+    let before = Instant::now();
+    send(&a, &b, None, b"hello");
+    assert_eq!(receive(&b).await.len(), 1);
+    assert!(before.elapsed() > begin);
+}
+
+#[test]
+#[should_panic(expected = "1.5 is not a share")]
+fn a_loss_beyond_everything_is_refused() {
+    Hub::new(1).set_links(LinkProfile { loss: 1.5, ..LinkProfile::REGION });
+}
+
+fn pair(seed: u64) -> (Hub, HubSocket, HubSocket) {
+    let hub = Hub::new(seed);
+    let (a, b) = (socket(&hub), socket(&hub));
+    (hub, a, b)
+}
+
+fn socket(hub: &Hub) -> HubSocket {
+    HubSocket::bind(hub, "[::]:0".parse().unwrap()).unwrap()
+}
+
+fn send(from: &HubSocket, to: &HubSocket, segment_len: Option<usize>, bytes: &[u8]) -> bool {
+    send_to(from, to.local_addr(), segment_len, bytes)
+}
+
+fn send_to(from: &HubSocket, remote: SocketAddr, segment_len: Option<usize>, bytes: &[u8]) -> bool {
+    let ecn = Some(EcnCodepoint::Ect0);
+    let how = Transmit { socket: SocketId::MAIN, remote, local_ip: None, ecn, segment_len };
+    from.try_send(&how, bytes, &mut 0)
+}
+
+/// Waits for datagrams and takes those that are there.
+async fn receive(socket: &HubSocket) -> Vec<Received> {
+    let mut got = Vec::new();
+    while got.is_empty() {
+        poll_fn(|cx| socket.poll_readable(cx)).await.unwrap();
+        let _ = socket.try_receive(|one| got.push(one));
+    }
+    got
+}
+
+/// Whether nothing arrives for a minute.
+async fn is_silent(socket: &HubSocket) -> bool {
+    timeout(Duration::from_secs(60), receive(socket)).await.is_err()
+}
