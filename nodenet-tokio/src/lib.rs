@@ -33,3 +33,8 @@ pub use socket::SocketStats;
 
 /// The core, so that applications need not name it in their dependencies.
 pub use nodenet_proto as proto;
+
+/// What the README shows compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -297,6 +297,19 @@ impl Node {
         self.request(|reply| Request::CloseEdge { peer, reply }).await
     }
 
+    /// Waits until there is an edge to some node: from then on messages have a way out.
+    ///
+    /// # Errors
+    /// If the node is closed.
+    pub async fn joined(&self) -> Result<(), Closed> {
+        // Subscribed before looking, so that no edge comes up unnoticed in between.
+        let mut events = self.events();
+        while self.edges().await?.is_empty() {
+            events.recv().await.ok_or(Closed)?;
+        }
+        Ok(())
+    }
+
     /// The live edges now, nearest identifiers first.
     ///
     /// # Errors

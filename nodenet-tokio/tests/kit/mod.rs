@@ -157,6 +157,11 @@ impl Running {
         writeln!(stdin, "{line}").expect("the program reads");
     }
 
+    /// Ends the input, as Ctrl-D does.
+    pub(crate) fn close_stdin(&mut self) {
+        self.child.stdin = None;
+    }
+
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());

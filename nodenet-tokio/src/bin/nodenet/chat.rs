@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use nodenet_tokio::proto::NodeId;
@@ -23,6 +24,8 @@ const HELP: &str = "\
                 seen before will do
   /direct       send them over the edge to that node instead
   /routed       send them by routing again
+  /connect <ip:port>
+                get an edge to that node, which is there
   /peers        show the edges
   /id           show the line others join through this node with
   /help         show this
@@ -41,6 +44,7 @@ enum Line<'a> {
     To(&'a str),
     Direct,
     Routed,
+    Connect(&'a str),
     Peers,
     Id,
     Help,
@@ -58,6 +62,7 @@ fn read_line(line: &str) -> Line<'_> {
         "/to" => Line::To(rest.trim()),
         "/direct" => Line::Direct,
         "/routed" => Line::Routed,
+        "/connect" => Line::Connect(rest.trim()),
         "/peers" => Line::Peers,
         "/id" => Line::Id,
         "/help" => Line::Help,
@@ -164,6 +169,7 @@ impl Chat {
                 self.direct = line == Line::Direct;
                 say!("lines go {}", if self.direct { "over the edge" } else { "by routing" });
             }
+            Line::Connect(addr) => self.connect(addr),
             Line::Unknown(word) => {
                 say!("there is no {word}; /help shows what there is");
             }
@@ -185,6 +191,25 @@ impl Chat {
         if let Err(error) = sent {
             say!("not sent: {error}");
         }
+    }
+
+    /// Dials in the background: the prompt does not wait for somebody who may not answer.
+    fn connect(&self, addr: &str) {
+        let (Some(target), Ok(addr)) = (self.target, addr.parse::<SocketAddr>()) else {
+            say!("name a node with /to <id> first, and then its address: /connect <ip:port>");
+            return;
+        };
+        let node = self.node.clone();
+        tokio::spawn(async move {
+            match node.connect(target, [addr]).await {
+                Ok(()) => {
+                    say!("there is an edge to {target}");
+                }
+                Err(error) => {
+                    say!("no edge to {target}: {error}");
+                }
+            }
+        });
     }
 
     async fn show_peers(&self) -> Result<(), CommandError> {
@@ -249,6 +274,7 @@ mod tests {
             ("/to", Line::To("")),
             ("/direct", Line::Direct),
             ("/routed\r", Line::Routed),
+            ("/connect [::1]:5", Line::Connect("[::1]:5")),
             ("/quit", Line::Quit),
             ("  hello /to you", Line::Text("  hello /to you")),
             ("//etc/hosts", Line::Text("/etc/hosts")),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::proto::stats::Stats;
-use nodenet_tokio::{BootstrapPeer, Node, NodeEvent, StartError, mint};
+use nodenet_tokio::{BootstrapPeer, Node, StartError, mint};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -120,11 +120,11 @@ impl Network {
         let mut waiting = JoinSet::new();
         for node in &self.nodes {
             let node = node.clone();
-            waiting.spawn(timeout(JOIN_BOUND, async move { first_edge(&node).await }));
+            waiting.spawn(timeout(JOIN_BOUND, async move { node.joined().await }));
         }
         let mut joined = Joined { count: 0, after: Duration::ZERO };
         while let Some(ended) = waiting.join_next().await {
-            if matches!(ended, Ok(Ok(true))) {
+            if matches!(ended, Ok(Ok(Ok(())))) {
                 joined.count += 1;
                 joined.after = now() - self.started;
                 progress.step();
@@ -177,21 +177,6 @@ impl Network {
         }
         while leaving.join_next().await.is_some() {}
     }
-}
-
-/// Waits for the first edge. False if the node closed.
-async fn first_edge(node: &Node) -> bool {
-    // Subscribed first, so that an edge that comes up in between is not missed.
-    let mut events = node.events();
-    if node.edges().await.is_ok_and(|edges| !edges.is_empty()) {
-        return true;
-    }
-    while let Some(event) = events.recv().await {
-        if matches!(event, NodeEvent::EdgeUp { .. } | NodeEvent::Missed(_)) {
-            return true;
-        }
-    }
-    false
 }
 
 /// 127.0.N.1, where N counts from 1: a /24 of its own for every node.
