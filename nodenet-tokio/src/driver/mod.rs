@@ -35,6 +35,8 @@ use waiters::{Waiter, Waiters};
 
 /// Commands whose outcome is still open, at most; more wait in the request channel.
 const WAITERS_MAX: usize = 1_024;
+/// Requests taken before the node is drained.
+const REQUEST_BATCH: usize = 64;
 /// Batches read from one socket before the node is drained, so that a flood can not keep what is due
 /// from being sent.
 const READ_ROUNDS: usize = 2;
@@ -189,7 +191,7 @@ impl Driver {
                 _ = upkeep.tick() => self.keep_up(),
                 () = writable(&self.world.sockets, blocked_on), if blocked_on.is_some() => {}
                 Some(request) = self.inlets.requests.recv(),
-                    if self.world.waiters.len() < WAITERS_MAX => self.on_request(request),
+                    if self.world.waiters.len() < WAITERS_MAX => self.on_requests(request),
                 read = readable(&self.world.sockets), if may_read => if let Err(error) = read {
                     self.on_read_failure(&error)?;
                 },
@@ -279,6 +281,18 @@ impl Driver {
         let now = clock::now();
         self.read_after = self.read_after.filter(|after| *after > now);
         self.node.handle_timeout(now);
+    }
+
+    /// Takes what waits along with the first, so that small messages share packets.
+    fn on_requests(&mut self, first: Request) {
+        self.on_request(first);
+        for _ in 1..REQUEST_BATCH {
+            if self.world.waiters.len() >= WAITERS_MAX {
+                return;
+            }
+            let Ok(request) = self.inlets.requests.try_recv() else { return };
+            self.on_request(request);
+        }
     }
 
     fn on_request(&mut self, request: Request) {
@@ -444,3 +458,6 @@ async fn wait_until(at: Option<Instant>) {
         sleep_until(at.into()).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,22 +168,15 @@ impl UdpSocket {
             *done = bytes.len();
         }
         let segment_len = how.segment_len.unwrap_or(bytes.len()).max(1);
-        while *done < bytes.len() {
-            let segments = self.segments_max().min(UDP_PAYLOAD_MAX / segment_len).max(1);
-            let piece = &bytes[*done..bytes.len().min(*done + segments * segment_len)];
-            match self.send_piece(how, piece, segment_len) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // The system does not segment after all: the same bytes again, one by one.
-                Err(_) if piece.len() > segment_len && self.segments_max() == 1 => continue,
-                Err(error) => {
-                    tracing::trace!(%error, remote = %how.remote, len = piece.len(), "send refused");
-                    stats.send_errors += 1;
-                }
+        let segments_max = || self.segments_max();
+        let mut send = |piece: &[u8]| {
+            let sent = self.send_piece(how, piece, segment_len);
+            if let Err(error) = &sent {
+                tracing::trace!(%error, remote = %how.remote, len = piece.len(), "not sent");
             }
-            *done += piece.len();
-        }
-        true
+            sent
+        };
+        send_pieces(bytes, done, segment_len, segments_max, &mut send, stats)
     }
 
     fn send_piece(&self, how: &Transmit, piece: &[u8], segment_len: usize) -> io::Result<()> {
@@ -215,6 +208,31 @@ pub(crate) fn bind_udp(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
         }
         opened => opened,
     }
+}
+
+/// Sends `bytes` from `*done` on, in pieces of as many segments as one send may carry. False when
+/// there is no room; `*done` then tells how far it came.
+fn send_pieces(
+    bytes: &[u8],
+    done: &mut usize,
+    segment_len: usize,
+    segments_max: impl Fn() -> usize,
+    send: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    stats: &mut SocketStats,
+) -> bool {
+    while *done < bytes.len() {
+        let segments = segments_max().min(UDP_PAYLOAD_MAX / segment_len).max(1);
+        let piece = &bytes[*done..bytes.len().min(*done + segments * segment_len)];
+        match send(piece) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            // The system does not segment after all: the same bytes again, one by one.
+            Err(_) if piece.len() > segment_len && segments_max() == 1 => continue,
+            Err(_) => stats.send_errors += 1,
+        }
+        *done += piece.len();
+    }
+    true
 }
 
 fn open(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
@@ -268,13 +286,14 @@ fn unfold_ip(ip: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::io;
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
     use nodenet_proto::node::{SocketId, Transmit};
     use tokio::time::timeout;
 
-    use super::{Access, ReadBuf, Received, SocketStats, UdpSocket, bind_udp, split};
+    use super::{Access, ReadBuf, Received, SocketStats, UdpSocket, bind_udp, send_pieces, split};
 
     #[tokio::test]
     async fn a_batch_arrives_as_the_datagrams_it_was_made_of() {
@@ -349,6 +368,50 @@ mod tests {
         let (a, b) = pair("127.0.0.1:0", "127.0.0.1:0");
         let stats = send(&a, b.local_addr(), None, &vec![0; 65_508]).await;
         assert_eq!(stats, SocketStats { send_errors: 1, ..SocketStats::default() });
+    }
+
+    #[test]
+    fn a_send_that_stops_half_way_goes_on_there() {
+        let (mut sent, mut done, mut room) = (Vec::new(), 0, 2);
+        let mut stats = SocketStats::default();
+        let mut pass = |room: &mut usize, done: &mut usize| {
+            let mut send = |piece: &[u8]| match room.checked_sub(1) {
+                Some(less) => {
+                    *room = less;
+                    sent.push(piece.to_vec());
+                    Ok(())
+                }
+                None => Err(io::ErrorKind::WouldBlock.into()),
+            };
+            send_pieces(b"onetwothreefour", done, 3, || 2, &mut send, &mut stats)
+        };
+        assert!(!pass(&mut room, &mut done));
+        assert_eq!(done, 12);
+        assert!(!pass(&mut room, &mut done));
+        room = 1;
+        assert!(pass(&mut room, &mut done));
+        assert_eq!(sent, [&b"onetwo"[..], b"threef", b"our"]);
+        assert_eq!(stats, SocketStats::default());
+    }
+
+    #[test]
+    fn a_batch_that_can_not_be_segmented_goes_out_one_by_one() {
+        let (mut sent, mut done) = (Vec::new(), 0);
+        let segments_max = std::cell::Cell::new(40);
+        let mut stats = SocketStats::default();
+        let mut send = |piece: &[u8]| {
+            // As the first attempt shows, in the middle of it.
+            if segments_max.replace(1) == 40 {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            sent.push(piece.to_vec());
+            Ok(())
+        };
+        let all =
+            send_pieces(b"abcdefg", &mut done, 3, || segments_max.get(), &mut send, &mut stats);
+        assert!(all);
+        assert_eq!(sent, [&b"abc"[..], b"def", b"g"]);
+        assert_eq!(stats.send_errors, 0, "nothing was lost");
     }
 
     #[test]

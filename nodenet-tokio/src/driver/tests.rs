@@ -1,0 +1,165 @@
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use nodenet_proto::NodeId;
+use nodenet_proto::drive::Outlet;
+use nodenet_proto::engine::{DeliveryPath, EdgeDownReason, Event};
+use nodenet_proto::env::{Seed, UnixNanos};
+use nodenet_proto::identity::Identity;
+use nodenet_proto::node::{self, SocketId, Transmit};
+use nodenet_proto::stats::DropReason;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::timeout;
+
+use super::{Delivery, Driver, Failure, Inlets, NodeEvent, Outlets, READ_FAILURES_MAX, Request};
+use crate::clock;
+use crate::host::Host;
+use crate::socket::ReadBuf;
+use crate::testing::Hub;
+
+/// A driver that nobody runs, and the far ends of its channels.
+struct Rig {
+    driver: Driver,
+    deliveries: mpsc::Receiver<Delivery>,
+    events: broadcast::Receiver<NodeEvent>,
+    _requests: mpsc::Sender<Request>,
+    _leave: watch::Sender<bool>,
+}
+
+impl Rig {
+    fn on_loopback() -> Self {
+        Self::new(Host::Machine, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))
+    }
+
+    fn new(host: Host, addr: SocketAddr) -> Self {
+        let identity = Identity::from_master_seed(&[7; 32]);
+        let (seed, wall) = (Seed::from_u64(1), UnixNanos(0));
+        let node = node::Node::new(node::Config::default(), identity, seed, clock::now(), wall);
+        let node = node.expect("the defaults work");
+        let (requests_sender, requests) = mpsc::channel(1);
+        let (leave_sender, leave) = watch::channel(false);
+        let (_, seeds) = mpsc::channel(1);
+        let (deliver, deliveries) = mpsc::channel(2);
+        let (tell, events) = broadcast::channel(4);
+        let inlets = Inlets { requests, leave, seeds };
+        let outlets =
+            Outlets { deliveries: deliver, events: tell, reachable: watch::Sender::default() };
+        let socket = host.bind(addr).expect("there are free ports");
+        let driver = Driver::new(node, host, socket, inlets, outlets, true);
+        Self { driver, deliveries, events, _requests: requests_sender, _leave: leave_sender }
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.driver.world.sockets[&SocketId::MAIN].local_addr()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_socket_keeps_one_send_until_there_is_room() {
+    let hub = Hub::new(1);
+    let host = Host::Hub(hub.clone());
+    let mut rig = Rig::new(host.clone(), hub.addr(1));
+    let peer = host.bind(hub.addr(2)).expect("nobody is there");
+    let how = Transmit {
+        socket: SocketId::MAIN,
+        remote: peer.local_addr(),
+        local_ip: None,
+        ecn: None,
+        segment_len: Some(3),
+    };
+    rig.driver.drain();
+    hub.set_send_buffer_full(hub.addr(1), true);
+    assert!(!rig.driver.world.transmit(&how, b"onetwo"));
+    // While a send waits the node is not asked for more, and no deadline wakes the task.
+    assert_eq!(rig.driver.drain(), None);
+    assert!(rig.driver.world.blocked.is_some());
+
+    hub.set_send_buffer_full(hub.addr(1), false);
+    rig.driver.drain();
+    assert!(rig.driver.world.blocked.is_none());
+    let mut got = Vec::new();
+    poll_fn(|cx| peer.poll_readable(cx)).await.expect("a hub never fails");
+    let receive = peer.try_receive(&mut ReadBuf::new(), |one| got.push(one.data));
+    receive.expect("something arrived");
+    assert_eq!(got, [&b"one"[..], b"two"]);
+}
+
+#[tokio::test]
+async fn reads_that_fail_pause_and_in_the_end_give_up() {
+    let mut rig = Rig::on_loopback();
+    let error = || io::Error::other("the interface is gone");
+    let mut pause = Duration::ZERO;
+    for count in 1..READ_FAILURES_MAX {
+        let before = clock::now();
+        rig.driver.on_read_failure(&error()).expect("not yet");
+        let after = rig.driver.read_after.expect("reading pauses");
+        assert!(after - before >= pause, "the pause grows: failure {count}");
+        pause = after - clock::now();
+    }
+    let given_up = rig.driver.on_read_failure(&error());
+    assert_eq!(given_up, Err(Failure::Socket("the interface is gone".to_owned())));
+    assert_eq!(rig.driver.world.socket_stats.receive_errors, u64::from(READ_FAILURES_MAX));
+}
+
+#[tokio::test]
+async fn a_read_that_succeeds_forgives_those_that_failed() {
+    let mut rig = Rig::on_loopback();
+    rig.driver.on_read_failure(&io::Error::other("passing")).expect("not yet");
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.send_to(b"hello", rig.local_addr()).unwrap();
+    let arrived = async {
+        while rig.driver.stats().protocol.counters.datagrams_received == 0 {
+            super::readable(&rig.driver.world.sockets).await.expect("the socket is fine");
+            rig.driver.receive().expect("the socket is fine");
+        }
+    };
+    timeout(Duration::from_secs(5), arrived).await.expect("the datagram arrives");
+    assert_eq!(rig.driver.read_failures, 0);
+}
+
+#[tokio::test]
+async fn sockets_are_opened_and_closed_on_demand() {
+    let mut rig = Rig::on_loopback();
+    let world = &mut rig.driver.world;
+    world.open_socket(SocketId(1), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    // No interface has an address that is reserved for documentation.
+    world.open_socket(SocketId(2), IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)));
+    let opened = std::mem::take(&mut world.opened);
+    assert!(matches!(opened[0], (SocketId(1), Some(addr)) if addr.ip().is_loopback()));
+    assert_eq!(opened[1], (SocketId(2), None));
+    assert_eq!(world.sockets.keys().copied().collect::<Vec<_>>(), [SocketId::MAIN, SocketId(1)]);
+    world.close_socket(SocketId(1));
+    assert_eq!(world.sockets.len(), 1);
+}
+
+#[tokio::test]
+async fn events_find_their_listeners_and_a_full_queue_is_counted() {
+    let mut rig = Rig::on_loopback();
+    let peer = NodeId::from_bytes([9; 32]);
+    let delivered = |byte| Event::Delivered {
+        originator: peer,
+        payload: vec![byte].into(),
+        path: DeliveryPath::Direct,
+    };
+    for byte in 0..5 {
+        rig.driver.world.event(delivered(byte));
+    }
+    assert_eq!(rig.driver.stats().protocol.drops(DropReason::DeliveryQueueFull), 3);
+    assert_eq!(rig.deliveries.try_recv().unwrap().payload.as_ref(), [0]);
+    assert_eq!(rig.deliveries.try_recv().unwrap().payload.as_ref(), [1]);
+    assert!(rig.deliveries.try_recv().is_err());
+
+    let reason = EdgeDownReason::Left;
+    rig.driver.world.event(Event::EdgeDown { peer, reason });
+    assert_eq!(rig.events.try_recv(), Ok(NodeEvent::EdgeDown { peer, reason }));
+}
+
+#[tokio::test]
+async fn an_idle_driver_waits_for_a_deadline_that_is_still_to_come() {
+    let mut rig = Rig::on_loopback();
+    let due = rig.driver.drain();
+    // A node without edges or seeds has nothing to wait for, or something to come.
+    assert!(due.is_none_or(|due| due > clock::now()), "a deadline in the past is a busy loop");
+}
