@@ -63,13 +63,14 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The rows of a report. A run without a steady phase shows its first phase in that place.
+    /// The rows of a report. A run without a steady phase shows its first phase in that place, one
+    /// that measured nothing only what it cost.
     pub fn of(report: &Report, cost: Cost) -> Self {
         let steady = report.steady().or(report.phases.first());
         let row = |figures: &Figures| Row::of(figures, cost, report.trace_hash);
         Self {
             seed: report.seed,
-            steady: steady.map_or_else(Row::default, |phase| row(&phase.figures)),
+            steady: row(steady.map_or(&Figures::default(), |phase| &phase.figures)),
             churn: report.churn().map(|phase| row(&phase.figures)),
             light: steady.and_then(|phase| phase.light.as_ref()).map(row),
         }

@@ -285,4 +285,17 @@ mod tests {
         assert_eq!(scenario, Scenario::new("small", 3).settle(Duration::from_secs(5)));
         assert!(Scenario::from_toml("name = 'x'\nseed = 1\nstages = []\n").is_err());
     }
+
+    #[test]
+    fn the_scenarios_that_come_with_the_crate_can_be_read() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        let mut count = 0;
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let scenario = Scenario::from_toml(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            assert_eq!(path.file_stem().unwrap(), scenario.name.as_str());
+            count += 1;
+        }
+        assert!(count >= 2);
+    }
 }

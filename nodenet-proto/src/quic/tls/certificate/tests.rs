@@ -11,6 +11,7 @@ use crate::quic::tls::vectors::{case, cases};
 fn every_known_certificate_is_judged_as_the_reference_judges_it() {
     let mut count = 0;
     for case in cases() {
+        crate::fuzzing::keep_seed("certificate", case.name, &case.chain[0]);
         let outcome = Certificate::parse(&case.chain[0]).and_then(|leaf| leaf.verify());
         let outcome = match outcome {
             Ok(key) => node_id(&key).to_string(),

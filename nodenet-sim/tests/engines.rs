@@ -1,0 +1,88 @@
+//! Whole engines in small worlds, host by host.
+
+use std::time::Duration;
+
+use nodenet_proto::engine;
+use nodenet_sim::crypto::Signatures;
+use nodenet_sim::overlay::{Host, Join, Nat, Settled, World, WorldConfig};
+
+/// A dozen nodes, each told of all before it, half a second apart.
+fn dozen(signatures: Signatures) -> (World, Vec<Host>) {
+    let mut world = World::new(WorldConfig { signatures, ..WorldConfig::default() });
+    let mut hosts = Vec::new();
+    for _ in 0..12 {
+        let (nat, bootstrap) = (Nat::Public, hosts.clone());
+        let join = Join { nat, bootstrap, config: engine::Config::default() };
+        hosts.push(world.join(join).unwrap());
+        world.run_for(Duration::from_millis(500)).unwrap();
+    }
+    world.run_for(Duration::from_secs(60)).unwrap();
+    (world, hosts)
+}
+
+fn send_all_pairs(world: &mut World, hosts: &[Host]) {
+    for &from in hosts {
+        for &to in hosts {
+            world.send(from, to).unwrap();
+        }
+        world.run_for(Duration::from_secs(5)).unwrap();
+    }
+}
+
+#[test]
+fn a_dozen_engines_deliver_every_message_exactly_once() {
+    let (mut world, hosts) = dozen(Signatures::StandIn);
+    send_all_pairs(&mut world, &hosts);
+    world.check_all();
+    assert_eq!(world.post().parcels().len(), 144);
+    for parcel in world.post().parcels() {
+        assert!(matches!(parcel.settled, Settled::Sent(_)), "{parcel:?}");
+        assert!(parcel.arrival.is_some() && parcel.duplicates == 0, "{parcel:?}");
+        let hops = parcel.arrival.unwrap().hops;
+        assert_eq!(hops == 0, parcel.from == parcel.to, "only what is for oneself crosses no edge");
+    }
+}
+
+#[test]
+fn real_signatures_change_nothing_but_the_bytes() {
+    let outcome = |signatures| {
+        let (mut world, hosts) = dozen(signatures);
+        send_all_pairs(&mut world, &hosts);
+        let edges: Vec<_> = hosts.iter().map(|&host| world.edges(host)).collect();
+        let parcels: Vec<_> =
+            world.post().parcels().iter().map(|parcel| (parcel.arrival, parcel.settled)).collect();
+        (world.trace().events(), world.now(), format!("{edges:?}"), parcels, world.trace().value())
+    };
+    let (cheap, real) = (outcome(Signatures::StandIn), outcome(Signatures::Real));
+    assert_eq!((cheap.0, cheap.1, cheap.2, cheap.3), (real.0, real.1, real.2, real.3));
+    assert_ne!(cheap.4, real.4, "signatures are part of the trace");
+}
+
+#[test]
+fn the_survivors_of_a_crash_notice_and_a_restart_is_found_again() {
+    let (mut world, hosts) = dozen(Signatures::StandIn);
+    let (victim, witness) = (hosts[5], hosts[8]);
+    let id = world.id(victim);
+    let sees = |world: &World| world.edges(witness).iter().any(|edge| edge.peer == id);
+    assert!(sees(&world));
+    world.crash(victim);
+    world.run_for(Duration::from_secs(90)).unwrap();
+    assert!(!sees(&world), "a dead edge is noticed");
+    let again = world.restart(victim, hosts[..5].to_vec()).unwrap();
+    world.run_for(Duration::from_secs(60)).unwrap();
+    world.send(witness, again).unwrap();
+    world.run_for(Duration::from_secs(5)).unwrap();
+    assert!(world.post().parcels()[0].arrival.is_some());
+}
+
+#[test]
+fn a_node_that_leaves_is_noticed_at_once() {
+    let (mut world, hosts) = dozen(Signatures::StandIn);
+    let id = world.id(hosts[5]);
+    world.leave(hosts[5]).unwrap();
+    world.run_for(Duration::from_secs(3)).unwrap();
+    assert!(!world.is_up(hosts[5]));
+    for &host in hosts.iter().filter(|&&host| host != hosts[5]) {
+        assert!(world.edges(host).iter().all(|edge| edge.peer != id));
+    }
+}
