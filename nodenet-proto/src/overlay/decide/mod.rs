@@ -54,16 +54,22 @@ fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> D
     let Some(hop_limit) = routing.hop_limit.min(HOP_LIMIT_MAX).checked_sub(1) else {
         return Decision::HopLimitSpent;
     };
-    let nearest = edges.closest_at::<CANDIDATES>(routing.target, candidates_max, routing.from);
-    let mut hops = FixedVec::new();
-    for at in nearest {
+    let near = edges.near(routing.target);
+    // One more, because the neighbour it came from is most likely among them.
+    let nearest = near.nearest::<{ CANDIDATES + 1 }>(candidates_max + 1);
+    let (mut hops, mut candidates) = (FixedVec::new(), 0);
+    for rank in 0..nearest.len() {
+        let peer = near.edge(&nearest, rank);
+        if Some(&peer.peer) == routing.from {
+            continue;
+        }
+        candidates += 1;
         // In order of distance: whoever follows is farther still.
-        if !edges.is_closer_than_own(at, routing.target) {
+        if candidates > candidates_max || !near.is_closer(&nearest, rank, edges.own()) {
             break;
         }
-        let edge = edges.at(at);
-        if !routing.avoid.contains(&edge.peer) {
-            let _ = hops.push(edge.send_conn().id);
+        if !routing.avoid.contains(&peer.peer) {
+            let _ = hops.push(peer.send_conn().id);
         }
     }
     if hops.is_empty() { Decision::DeadEnd } else { Decision::Forward { hop_limit, hops } }

@@ -7,11 +7,17 @@
 //! An [`Edge`] begins with its first conn and ends with its last. Frames leave on the conn that most
 //! recently received something, so a dead conn loses that role to the first frame on a live one.
 
+mod nearest;
+
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Ordering;
 use std::time::Instant;
 
 use heapless::Vec as FixedVec;
 
+use self::nearest::Search;
 use super::budgets::EdgeBudgets;
 use crate::NodeId;
 use crate::transport::ConnId;
@@ -288,7 +294,9 @@ impl Edges {
 
     /// The edges nearest to `target`, nearest first: `N`, or all if there are fewer.
     pub fn closest<const N: usize>(&self, target: &NodeId) -> FixedVec<&Edge, N> {
-        self.closest_at::<N>(target, N, None).iter().map(|&at| &self.edges[at as usize]).collect()
+        let search = self.near(target);
+        let nearest = search.nearest::<N>(N);
+        (0..nearest.len()).map(|rank| search.edge(&nearest, rank)).collect()
     }
 
     /// Asserts the invariants.
@@ -310,86 +318,9 @@ impl Edges {
         assert_eq!(siblings.len(), self.iter().filter(|edge| edge.sibling).count());
     }
 
-    /// The first `count` edges nearest to `target`, without the edge to `skip`.
-    pub(super) fn closest_at<const N: usize>(
-        &self,
-        target: &NodeId,
-        count: usize,
-        skip: Option<&NodeId>,
-    ) -> FixedVec<u16, N> {
-        let skip = skip.and_then(|peer| self.search(peer).ok());
-        let mut nearest =
-            Nearest { target, prefix: prefix(target), skip, count, found: FixedVec::new() };
-        self.descend(0, self.edges.len(), &mut nearest);
-        nearest.found
-    }
-
-    /// Whether the edge at this place is strictly closer to `target` than this node.
-    pub(super) fn is_closer_than_own(&self, at: u16, target: &NodeId) -> bool {
-        let towards = prefix(target);
-        let (theirs, ours) = (self.prefixes[at as usize] ^ towards, prefix(&self.own) ^ towards);
-        match theirs.cmp(&ours) {
-            Ordering::Less => true,
-            Ordering::Greater => false,
-            Ordering::Equal => {
-                let peer = &self.edges[at as usize].peer;
-                target.compare_distance(peer, &self.own) == Ordering::Less
-            }
-        }
-    }
-
-    /// The edge at this place.
-    pub(super) fn at(&self, at: u16) -> &Edge {
-        &self.edges[at as usize]
-    }
-
-    /// Visits the edges `low..high`, which are all that share the bits above the first in which any
-    /// two of them differ: first the half on the target's side, then the other.
-    fn descend<const N: usize>(
-        &self,
-        mut low: usize,
-        mut high: usize,
-        nearest: &mut Nearest<'_, N>,
-    ) {
-        while low < high && !nearest.is_complete() {
-            let differing = self.prefixes[low] ^ self.prefixes[high - 1];
-            if differing == 0 {
-                return self.descend_below_prefix(low, high, nearest);
-            }
-            let bit = 63 - differing.leading_zeros();
-            let middle = low + self.prefixes[low..high].partition_point(|p| p >> bit & 1 == 0);
-            if nearest.prefix >> bit & 1 == 0 {
-                self.descend(low, middle, nearest);
-                low = middle;
-            } else {
-                self.descend(middle, high, nearest);
-                high = middle;
-            }
-        }
-    }
-
-    /// The same among edges whose prefixes are equal. Nearly always that is one edge.
-    fn descend_below_prefix<const N: usize>(
-        &self,
-        mut low: usize,
-        mut high: usize,
-        nearest: &mut Nearest<'_, N>,
-    ) {
-        while high - low > 1 && !nearest.is_complete() {
-            let bit = self.edges[low].peer.common_prefix_len(&self.edges[high - 1].peer);
-            let middle =
-                low + self.edges[low..high].partition_point(|edge| !bit_of(&edge.peer, bit));
-            if bit_of(nearest.target, bit) {
-                self.descend_below_prefix(middle, high, nearest);
-                high = middle;
-            } else {
-                self.descend_below_prefix(low, middle, nearest);
-                low = middle;
-            }
-        }
-        if low < high {
-            nearest.take(low);
-        }
+    /// A search for the edges near `target`.
+    pub(super) fn near<'e, 't>(&'e self, target: &'t NodeId) -> Search<'e, 't> {
+        Search::new(target, &self.prefixes, &self.edges)
     }
 
     fn search(&self, peer: &NodeId) -> Result<usize, usize> {
@@ -408,13 +339,13 @@ impl Edges {
     /// Marks the siblings anew after `changed` came or went. Nothing but the nearest seventeen can
     /// have changed.
     fn reclassify(&mut self, changed: &NodeId) {
-        let own = self.own;
-        let nearest = self.closest_at::<{ SIBLINGS + 1 }>(&own, SIBLINGS + 1, None);
+        let search = Search::new(&self.own, &self.prefixes, &self.edges);
+        let nearest = search.nearest::<{ SIBLINGS + 1 }>(SIBLINGS + 1);
         if let Some(edge) = self.get_mut(changed) {
             edge.sibling = false;
         }
-        for (rank, &at) in nearest.iter().enumerate() {
-            self.edges[at as usize].sibling = rank < SIBLINGS;
+        for (rank, &at) in nearest.places().iter().enumerate() {
+            self.edges[usize::from(at)].sibling = rank < SIBLINGS;
         }
     }
 
@@ -432,37 +363,7 @@ impl Edges {
     }
 }
 
-/// A search under way.
-struct Nearest<'a, const N: usize> {
-    target: &'a NodeId,
-    prefix: u64,
-    skip: Option<usize>,
-    count: usize,
-    found: FixedVec<u16, N>,
-}
-
-impl<const N: usize> Nearest<'_, N> {
-    fn is_complete(&self) -> bool {
-        self.found.len() >= self.count.min(N)
-    }
-
-    fn take(&mut self, at: usize) {
-        if !self.is_complete() && self.skip != Some(at) {
-            // The edges are capped far below 2^16, and there is room for one more.
-            let _ = self.found.push(at as u16);
-        }
-    }
-}
-
-/// Bit `index` of `id`, counted from the most significant.
-fn bit_of(id: &NodeId, index: u16) -> bool {
-    id.as_bytes()[usize::from(index / 8)] & 0x80 >> (index % 8) != 0
-}
-
 fn prefix(id: &NodeId) -> u64 {
     let (prefix, _) = id.as_bytes().split_first_chunk().expect("an identifier has 32 bytes");
     u64::from_be_bytes(*prefix)
 }
-
-#[cfg(test)]
-mod tests;
