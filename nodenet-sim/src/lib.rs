@@ -45,6 +45,7 @@ pub mod run;
 pub mod scenario;
 pub mod space;
 pub mod time;
+pub mod watch;
 
 pub use failure::Failure;
 pub use report::Report;

@@ -7,6 +7,7 @@ use nodenet_proto::NodeId;
 use crate::overlay::{Host, Parcel, Traffic, World};
 use crate::scenario::GRACE;
 use crate::time::Moment;
+use crate::watch::Watch;
 
 /// What a run showed.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct Report {
     pub phases: Vec<Phase>,
     /// The network as it was at the end of the first measuring stage, or at the end.
     pub shape: Shape,
+    /// How full tables were.
+    pub watch: Watch,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// Steps taken.

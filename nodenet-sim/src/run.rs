@@ -12,6 +12,7 @@ use crate::overlay::{Host, Join, Maker, Nat, Violation, World, WorldConfig, engi
 use crate::report::{Costs, Evidence, Figures, Phase, Report, Shape};
 use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
 use crate::time::Moment;
+use crate::watch::Watch;
 
 /// Idle costs are those of the last ten minutes of settling (issue 3).
 const IDLE_WINDOW: Duration = Duration::from_secs(600);
@@ -57,6 +58,7 @@ pub struct Run {
     costs: Costs,
     phases: Vec<Phase>,
     shape: Option<Shape>,
+    watch: Watch,
 }
 
 impl Run {
@@ -89,6 +91,7 @@ impl Run {
             costs: Costs::default(),
             phases: Vec::new(),
             shape: None,
+            watch: Watch::default(),
         }
     }
 
@@ -141,6 +144,7 @@ impl Run {
             seed: self.scenario.seed,
             phases: self.phases,
             shape,
+            watch: self.watch,
             simulated: self.world.now().since(Moment::START),
             events: self.world.trace().events(),
             trace_hash: self.world.trace().value(),
@@ -388,6 +392,7 @@ impl Run {
         while self.world.now() < end {
             let stop = end.min(self.world.now() + TELL_EVERY);
             self.world.run_until(stop).map_err(told)?;
+            self.watch.look(&self.world, self.heap.map(|heap| heap()));
             self.tell();
         }
         Ok(())

@@ -27,6 +27,10 @@ pub trait Machine {
     fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo>;
     /// Counters since start.
     fn stats(&self) -> &Stats;
+    /// How full its tables are.
+    fn gauges(&self) -> Vec<(&'static str, u64)> {
+        self.stats().gauges.named().collect()
+    }
     /// Asserts every invariant.
     fn check(&self);
 }

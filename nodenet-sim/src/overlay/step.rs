@@ -13,6 +13,8 @@ use crate::time::Moment;
 
 /// Outputs of one machine without an input after which it is taken to spin.
 const OUTPUTS_MAX: u32 = 1_000_000;
+/// Calls of one machine at one moment, one after the other, after which it is taken to spin.
+const CALLS_MAX: u32 = 10_000;
 
 impl World {
     pub(super) fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
@@ -70,6 +72,12 @@ impl World {
                 return Ok(());
             }
             None => return Ok(()),
+        }
+        let (since, times) = &mut self.spin;
+        *times = if *since == (host, now) { *times + 1 } else { 0 };
+        *since = (host, now);
+        if *times > CALLS_MAX {
+            return self.violation(host, format!("{CALLS_MAX} calls at one moment"));
         }
         self.net.meters.activity(host, now);
         self.note(host, StepKind::Timeout, 0, 0, None);
@@ -176,9 +184,8 @@ impl World {
     }
 
     fn set_deadline(&mut self, host: Host, at: Option<Moment>) -> Result<(), Violation> {
-        if at.is_some_and(|at| at <= self.net.now) {
-            return self.violation(host, "a timer is set at or before now".to_owned());
-        }
+        // What one call left undone is due at once.
+        let at = at.map(|at| at.max(self.net.now));
         self.net.site_mut(host).deadline = at;
         match at {
             Some(at) if self.net.site(host).wake_at.is_none_or(|wake_at| at < wake_at) => {

@@ -101,6 +101,8 @@ pub struct World {
     pub(super) trail: Trail,
     pub(super) trace: TraceHash,
     pub(super) steps: u64,
+    /// Whose timer fired last, when, and how often at that moment.
+    pub(super) spin: ((Host, Moment), u32),
 }
 
 impl World {
@@ -126,6 +128,7 @@ impl World {
             trail: Trail::default(),
             trace: TraceHash::default(),
             steps: 0,
+            spin: ((Host(0), Moment::START), 0),
             config,
             seed,
         }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use nodenet_sim::html::{count, megabytes, share};
 use nodenet_sim::row::{Row, Rows};
+use nodenet_sim::watch::Watch;
 
 /// Steady state, and beside it churn and light nodes.
 pub(crate) fn of(rows: &Rows) -> String {
@@ -46,6 +47,25 @@ pub(crate) fn of(rows: &Rows) -> String {
     if columns.len() > 1 {
         let names: String = columns.iter().map(|(name, _)| format!("{name:>26}")).collect();
         text.insert_str(0, &format!("{:<28}{names}\n", ""));
+    }
+    text
+}
+
+/// The largest every table was, day by day, for runs of some days.
+pub(crate) fn of_watch(watch: &Watch) -> String {
+    let mut text = String::new();
+    let days = watch.days();
+    let [_, _, .., last] = days else { return text };
+    let _ = writeln!(text, "\nlargest value on each day");
+    for name in last.keys() {
+        let _ = write!(text, "{name:<28}");
+        for day in days {
+            let _ = write!(text, "{:>14}", count(day.get(name).copied().unwrap_or(0)));
+        }
+        text.push('\n');
+    }
+    for (name, before, after) in watch.grown(0.02) {
+        let _ = writeln!(text, "GROWN {name}: {before} on day 2, {after} on the last day");
     }
     text
 }
