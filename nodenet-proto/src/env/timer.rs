@@ -1,7 +1,8 @@
 //! Keyed timers: setting replaces, stopping cancels, the next deadline is known in O(1).
 //!
-//! An indexed binary heap over a slab. Re-arming a key that is already set allocates nothing. Entries
-//! with equal deadlines fire in the order in which they were set, so a run is reproducible.
+//! An indexed binary heap over the entries of a map: setting looks a key up once and then moves numbers
+//! only. Re-arming a key that is already set allocates nothing. Entries with equal deadlines fire in the
+//! order in which they were set, so a run is reproducible.
 
 use std::hash::Hash;
 use std::time::Instant;
@@ -9,23 +10,25 @@ use std::time::Instant;
 use indexmap::IndexMap;
 
 #[derive(Debug, Clone, Copy)]
-struct Entry<K> {
+struct Armed {
     deadline: Instant,
     order: u64,
-    key: K,
+    /// Where in the heap.
+    position: u32,
 }
 
 /// A queue of timers, at most one for each key.
 #[derive(Debug, Clone)]
 pub struct TimerQueue<K> {
-    heap: Vec<Entry<K>>,
-    position: IndexMap<K, usize>,
+    timers: IndexMap<K, Armed>,
+    /// Indices of `timers`, the first to fire in front.
+    heap: Vec<u32>,
     order: u64,
 }
 
 impl<K: Copy + Eq + Hash> Default for TimerQueue<K> {
     fn default() -> Self {
-        Self { heap: Vec::new(), position: IndexMap::new(), order: 0 }
+        Self { timers: IndexMap::new(), heap: Vec::new(), order: 0 }
     }
 }
 
@@ -38,52 +41,60 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
     /// Sets the timer of `key`, replacing one that is set.
     pub fn set(&mut self, key: K, deadline: Instant) {
         self.order += 1;
-        let entry = Entry { deadline, order: self.order, key };
-        match self.position.get(&key) {
-            Some(&at) => {
-                self.heap[at] = entry;
-                let at = self.sift_up(at);
-                self.sift_down(at);
-            }
-            None => {
-                self.heap.push(entry);
-                self.position.insert(key, self.heap.len() - 1);
-                self.sift_up(self.heap.len() - 1);
-            }
+        let order = self.order;
+        if let Some(armed) = self.timers.get_mut(&key) {
+            (armed.deadline, armed.order) = (deadline, order);
+            let at = armed.position as usize;
+            let at = self.sift_up(at);
+            self.sift_down(at);
+        } else {
+            let at = self.heap.len();
+            self.heap.push(self.timers.len() as u32);
+            self.timers.insert(key, Armed { deadline, order, position: at as u32 });
+            self.sift_up(at);
         }
     }
 
     /// Cancels the timer of `key`, if it is set.
     pub fn stop(&mut self, key: &K) {
-        if let Some(at) = self.position.swap_remove(key) {
-            self.remove_at(at);
+        let Some((index, _, armed)) = self.timers.swap_remove_full(key) else { return };
+        // The last entry of the map moved into the gap.
+        if let Some((_, moved)) = self.timers.get_index(index) {
+            self.heap[moved.position as usize] = index as u32;
+        }
+        let at = armed.position as usize;
+        self.heap.swap_remove(at);
+        if at < self.heap.len() {
+            self.settle(at);
+            let at = self.sift_up(at);
+            self.sift_down(at);
         }
     }
 
     /// The deadline of `key`, if it is set.
     pub fn deadline(&self, key: &K) -> Option<Instant> {
-        self.position.get(key).map(|&at| self.heap[at].deadline)
+        self.timers.get(key).map(|armed| armed.deadline)
     }
 
     /// The next timer due, if any is set.
     pub fn peek(&self) -> Option<(Instant, K)> {
-        self.heap.first().map(|entry| (entry.deadline, entry.key))
+        let (key, armed) = self.timers.get_index(*self.heap.first()? as usize)?;
+        Some((armed.deadline, *key))
     }
 
     /// Takes one timer whose deadline is at or before `now`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
-        let first = self.heap.first()?;
-        if first.deadline > now {
+        let (deadline, key) = self.peek()?;
+        if deadline > now {
             return None;
         }
-        let key = first.key;
         self.stop(&key);
         Some(key)
     }
 
     /// The keys of the timers that are set, in no order that means anything.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
-        self.position.keys()
+        self.timers.keys()
     }
 
     /// Number of timers that are set.
@@ -101,34 +112,36 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
     /// # Panics
     /// If they do not hold, which is a bug here.
     pub fn check(&self) {
-        assert_eq!(self.heap.len(), self.position.len());
-        for (at, entry) in self.heap.iter().enumerate() {
-            assert_eq!(self.position.get(&entry.key), Some(&at));
-            assert!(at == 0 || !Self::before(entry, &self.heap[(at - 1) / 2]));
+        assert_eq!(self.heap.len(), self.timers.len());
+        for at in 0..self.heap.len() {
+            assert_eq!(self.at(at).position as usize, at);
+            assert!(at == 0 || !self.is_before(at, (at - 1) / 2));
         }
     }
 
-    fn before(a: &Entry<K>, b: &Entry<K>) -> bool {
+    /// What stands at a position of the heap.
+    fn at(&self, at: usize) -> &Armed {
+        &self.timers[self.heap[at] as usize]
+    }
+
+    fn is_before(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (self.at(a), self.at(b));
         (a.deadline, a.order) < (b.deadline, b.order)
     }
 
-    fn remove_at(&mut self, at: usize) {
-        self.heap.swap_remove(at);
-        if at < self.heap.len() {
-            self.position.insert(self.heap[at].key, at);
-            let at = self.sift_up(at);
-            self.sift_down(at);
-        }
+    /// Notes where the entry at a position of the heap stands.
+    fn settle(&mut self, at: usize) {
+        self.timers[self.heap[at] as usize].position = at as u32;
     }
 
     fn swap(&mut self, a: usize, b: usize) {
         self.heap.swap(a, b);
-        self.position.insert(self.heap[a].key, a);
-        self.position.insert(self.heap[b].key, b);
+        self.settle(a);
+        self.settle(b);
     }
 
     fn sift_up(&mut self, mut at: usize) -> usize {
-        while at > 0 && Self::before(&self.heap[at], &self.heap[(at - 1) / 2]) {
+        while at > 0 && self.is_before(at, (at - 1) / 2) {
             self.swap(at, (at - 1) / 2);
             at = (at - 1) / 2;
         }
@@ -139,7 +152,7 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
         loop {
             let mut least = at;
             for child in [2 * at + 1, 2 * at + 2] {
-                if child < self.heap.len() && Self::before(&self.heap[child], &self.heap[least]) {
+                if child < self.heap.len() && self.is_before(child, least) {
                     least = child;
                 }
             }
@@ -148,6 +161,67 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
             }
             self.swap(at, least);
             at = least;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::TimerQueue;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Set(u8, u16),
+        Stop(u8),
+        Pop(u16),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..20_u8, any::<u16>()).prop_map(|(key, at)| Step::Set(key, at % 50)),
+            (0..20_u8).prop_map(Step::Stop),
+            any::<u16>().prop_map(|now| Step::Pop(now % 50)),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is set, replaced and stopped: the earliest deadline fires first, and of equal
+        /// ones that which was set first.
+        #[test]
+        fn timers_fire_in_order(steps in prop::collection::vec(step(), 1..200)) {
+            #[expect(clippy::disallowed_methods, reason = "an Instant can not be made from a number")]
+            let base = Instant::now();
+            let at = |number: u16| base + Duration::from_millis(u64::from(number));
+            let mut queue = TimerQueue::new();
+            let mut model: BTreeMap<u8, (u16, usize)> = BTreeMap::new();
+            for (order, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Set(key, number) => {
+                        queue.set(key, at(number));
+                        model.insert(key, (number, order));
+                    }
+                    Step::Stop(key) => {
+                        queue.stop(&key);
+                        model.remove(&key);
+                    }
+                    Step::Pop(now) => {
+                        let first = model.iter().min_by_key(|(_, at)| **at);
+                        let due = first.filter(|(_, (number, _))| *number <= now);
+                        let due = due.map(|(key, _)| *key);
+                        prop_assert_eq!(queue.pop_due(at(now)), due);
+                        due.map(|key| model.remove(&key));
+                    }
+                }
+                queue.check();
+                prop_assert_eq!(queue.len(), model.len());
+                let next = model.values().min().map(|(number, _)| at(*number));
+                prop_assert_eq!(queue.peek().map(|(deadline, _)| deadline), next);
+            }
         }
     }
 }
