@@ -9,7 +9,7 @@
 //! ([`Hub::builder`]), and write `biased;` into the application's own `select!`, which else draws lots.
 //! Without the paused clock everything works in real time.
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //! use nodenet_tokio::testing::{Hub, LinkProfile};
 //!

@@ -1,0 +1,289 @@
+//! Whole nodes on an in-memory network, in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::Duration;
+
+use nodenet_tokio::proto::NodeId;
+use nodenet_tokio::proto::engine::EdgeDownReason;
+use nodenet_tokio::testing::{Hub, HubStats, LinkProfile};
+use nodenet_tokio::{Node, NodeEvent};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+#[tokio::test(start_paused = true)]
+async fn two_nodes_talk_and_the_latency_shows() {
+    let hub = Hub::new(1);
+    let (a, b) = pair(&hub).await;
+    for latency_ms in [10, 250] {
+        let latency = Duration::from_millis(latency_ms);
+        hub.set_links(LinkProfile { latency, ..LinkProfile::REGION });
+        let begin = Instant::now();
+        assert_eq!(b.send(a.id(), "hello").await, Ok(1));
+        let delivery = a.deliveries().recv().await.unwrap();
+        assert_eq!((delivery.originator, &delivery.payload[..]), (b.id(), &b"hello"[..]));
+        assert_eq!(begin.elapsed(), latency);
+    }
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(hub.stats().delivered, hub.stats().sent, "{:?}", hub.stats());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_edge_stays_up_for_a_day_and_messages_stay_fresh() {
+    let hub = Hub::new(2);
+    let (a, b) = pair(&hub).await;
+    let mut events = b.events();
+    sleep(Duration::from_secs(86_400)).await;
+    assert!(timeout(Duration::ZERO, events.recv()).await.is_err(), "nothing happened");
+    b.send(a.id(), "still there?").await.unwrap();
+    assert_eq!(&a.deliveries().recv().await.unwrap().payload[..], b"still there?");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_stops_delivery_until_it_heals() {
+    let hub = Hub::new(3);
+    let (a, b) = pair(&hub).await;
+    let mut events = b.events();
+    hub.partition([a.local_addr()]);
+    b.send(a.id(), "lost").await.unwrap();
+    assert!(timeout(Duration::from_secs(3), a.deliveries().recv()).await.is_err());
+    let cut = hub.stats().cut;
+    assert!(cut > 0);
+    let down = wait_for(&mut events, |event| matches!(event, NodeEvent::EdgeDown { .. })).await;
+    assert!(
+        matches!(down, NodeEvent::EdgeDown { peer, reason } if peer == a.id() && reason != EdgeDownReason::Left),
+        "{down:?}"
+    );
+
+    sleep(Duration::from_secs(600)).await;
+    hub.heal();
+    wait_for(&mut events, |event| matches!(event, NodeEvent::EdgeUp { .. })).await;
+    b.send(a.id(), "healed").await.unwrap();
+    let delivery = timeout(Duration::from_secs(1), a.deliveries().recv()).await.unwrap().unwrap();
+    assert_eq!(&delivery.payload[..], b"healed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenth_of_the_datagrams_lost_loses_no_message() {
+    let hub = Hub::new(4);
+    hub.set_links(LinkProfile { loss: 0.1, ..LinkProfile::WAN });
+    let (a, b) = pair(&hub).await;
+    for number in 0..200_u32 {
+        b.send(a.id(), number.to_be_bytes().to_vec()).await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut arrived = BTreeSet::new();
+    while let Ok(Some(delivery)) = timeout(Duration::from_secs(5), a.deliveries().recv()).await {
+        assert!(arrived.insert(delivery.payload), "each arrives once");
+    }
+    assert_eq!(arrived.len(), 200);
+    let HubStats { sent, lost, .. } = hub.stats();
+    assert!(lost * 100 / sent >= 5, "{lost} of {sent} lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_messages_pass_a_link_of_limited_rate() {
+    let hub = Hub::new(5);
+    let (a, b) = pair(&hub).await;
+    hub.set_links(LinkProfile { rate_bytes_per_s: Some(100_000), ..LinkProfile::REGION });
+    let begin = Instant::now();
+    let payload = vec![7; 60_000];
+    b.send_direct(a.id(), payload.clone()).await.unwrap();
+    assert_eq!(a.deliveries().recv().await.unwrap().payload, payload);
+    let took = begin.elapsed();
+    assert!(took > Duration::from_millis(600) && took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_socket_delays_and_loses_nothing() {
+    let hub = Hub::new(6);
+    let (a, b) = pair(&hub).await;
+    let before = b.stats().await.unwrap().protocol.counters.datagrams_sent;
+    hub.set_send_buffer_full(b.local_addr(), true);
+    let sends = (0..20).map(|n| {
+        let (b, target) = (b.clone(), a.id());
+        async move { b.send_direct(target, vec![n; 3_000]).await.unwrap() }
+    });
+    let sends = sends.collect::<JoinSet<()>>();
+    assert!(timeout(Duration::from_millis(20), a.deliveries().recv()).await.is_err());
+    hub.set_send_buffer_full(b.local_addr(), false);
+    sends.join_all().await;
+    for n in 0..20 {
+        let delivery = timeout(Duration::from_secs(1), a.deliveries().recv()).await.unwrap();
+        assert_eq!(delivery.unwrap().payload, vec![n; 3_000]);
+    }
+    let sent = b.stats().await.unwrap().protocol.counters.datagrams_sent - before;
+    assert!((42..60).contains(&sent), "60,000 bytes in {sent} datagrams: none was sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_node_comes_back_under_its_identifier() {
+    let hub = Hub::new(7);
+    let (a, b) = pair(&hub).await;
+    let mut events = a.events();
+    hub.partition([b.local_addr()]);
+    b.shutdown().await.unwrap();
+    let down = wait_for(&mut events, |event| matches!(event, NodeEvent::EdgeDown { .. })).await;
+    let NodeEvent::EdgeDown { peer, reason } = down else { unreachable!("{down:?}") };
+    assert_eq!(peer, b.id());
+    assert_ne!(reason, EdgeDownReason::Left, "nobody heard it leave");
+
+    hub.heal();
+    let again = hub.builder(2).bootstrap([hub.peer(1)]).start().await.unwrap();
+    assert_eq!((again.id(), again.local_addr()), (b.id(), b.local_addr()));
+    wait_for(&mut events, |event| matches!(event, NodeEvent::EdgeUp { .. })).await;
+    a.send(again.id(), "welcome back").await.unwrap();
+    assert_eq!(&again.deliveries().recv().await.unwrap().payload[..], b"welcome back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_of_twenty_reaches_everyone() {
+    let hub = Hub::new(8);
+    let cluster = cluster(&hub, 20).await;
+    let begin = Instant::now();
+    sleep(Duration::from_secs(300)).await;
+    let arrived = everyone_to_everyone(&cluster).await;
+    assert_eq!(arrived, 20 * 19);
+    assert!(begin.elapsed() >= Duration::from_secs(300));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let reference = scenario(9);
+    assert_eq!(scenario(9), reference);
+    let (stats, log) = scenario(10);
+    assert_ne!(stats.trace_hash, reference.0.trace_hash);
+    assert_ne!(log, reference.1);
+    assert!(reference.1.iter().any(|line| line.contains("EdgeDown")), "{:?}", reference.1);
+}
+
+#[test]
+#[ignore = "what another process runs for the test below"]
+fn child() {
+    println!("trace {}", scenario(9).0.trace_hash);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_in_another_process() {
+    let this = std::env::current_exe().expect("this test runs");
+    let child = Command::new(this).args(["--exact", "child", "--ignored", "--nocapture"]).output();
+    let output = child.expect("this test can run again");
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    let trace = text.lines().find_map(|line| line.split_once("trace ")).expect("the child tells").1;
+    assert_eq!(trace, scenario(9).0.trace_hash.to_string());
+}
+
+/// A run with loss, a partition and everyone talking: what every node saw, and when.
+fn scenario(seed: u64) -> (HubStats, Vec<String>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let begin = Instant::now();
+        let hub = Hub::new(seed);
+        hub.set_links(LinkProfile { loss: 0.05, ..LinkProfile::MOBILE });
+        let cluster = cluster(&hub, 6).await;
+        let (report, mut reports) = tokio::sync::mpsc::unbounded_channel();
+        for (number, node) in cluster.iter().enumerate() {
+            let (mut events, deliveries) = (node.events(), node.deliveries());
+            let report = report.clone();
+            tokio::spawn(async move {
+                loop {
+                    let what = tokio::select! {
+                        biased;
+                        Some(event) = events.recv() => format!("{event:?}"),
+                        Some(delivery) = deliveries.recv() => format!("{delivery:?}"),
+                        else => return,
+                    };
+                    let line = format!("{:?} n{number} {what}", begin.elapsed());
+                    let _ = report.send(line);
+                }
+            });
+        }
+        drop(report);
+        for round in 0..20_u8 {
+            if round == 5 {
+                hub.partition(cluster[3..].iter().map(Node::local_addr));
+            }
+            if round == 15 {
+                hub.heal();
+            }
+            for from in &cluster {
+                for to in &cluster {
+                    let _ = from.send(to.id(), vec![round; 100]).await;
+                }
+            }
+            sleep(Duration::from_secs(10)).await;
+        }
+        for node in &cluster {
+            node.shutdown().await.unwrap();
+        }
+        drop(cluster);
+        let mut log = Vec::new();
+        while let Some(line) = reports.recv().await {
+            log.push(line);
+        }
+        (hub.stats(), log)
+    })
+}
+
+async fn pair(hub: &Hub) -> (Node, Node) {
+    let mut nodes = cluster(hub, 2).await.into_iter();
+    (nodes.next().unwrap(), nodes.next().unwrap())
+}
+
+/// Nodes 1 to `count`, joined through the first.
+async fn cluster(hub: &Hub, count: u32) -> Vec<Node> {
+    let mut cluster = vec![hub.builder(1).start().await.unwrap()];
+    for number in 2..=count {
+        let node = hub.builder(number).bootstrap([hub.peer(1)]).start().await.unwrap();
+        let mut events = node.events();
+        wait_for(&mut events, |event| matches!(event, NodeEvent::EdgeUp { .. })).await;
+        cluster.push(node);
+    }
+    // Whoever was dialed hears of it a little later.
+    sleep(Duration::from_secs(1)).await;
+    cluster
+}
+
+async fn wait_for(
+    events: &mut nodenet_tokio::NodeEvents,
+    wanted: impl Fn(&NodeEvent) -> bool,
+) -> NodeEvent {
+    let found = async {
+        loop {
+            let event = events.recv().await.expect("the node runs");
+            if wanted(&event) {
+                return event;
+            }
+        }
+    };
+    timeout(Duration::from_secs(600), found).await.expect("it happens within ten minutes")
+}
+
+/// Lets everyone send to everyone else. Returns how many different messages arrived.
+async fn everyone_to_everyone(cluster: &[Node]) -> usize {
+    let mut receivers = JoinSet::new();
+    for node in cluster {
+        let (id, deliveries, count) = (node.id(), node.deliveries(), cluster.len() - 1);
+        receivers.spawn(async move {
+            let mut from = BTreeMap::<NodeId, u32>::new();
+            let all = async {
+                while from.len() < count {
+                    let delivery = deliveries.recv().await.expect("the node runs");
+                    assert_eq!(&delivery.payload[..], id.as_bytes());
+                    *from.entry(delivery.originator).or_default() += 1;
+                }
+            };
+            let _ = timeout(Duration::from_secs(30), all).await;
+            assert!(from.values().all(|copies| *copies == 1), "each arrives once");
+            from.len()
+        });
+    }
+    for from in cluster {
+        for to in cluster.iter().filter(|to| to.id() != from.id()) {
+            from.send(to.id(), to.id().as_bytes().to_vec()).await.unwrap();
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    receivers.join_all().await.into_iter().sum()
+}
