@@ -4,10 +4,12 @@
 //! run through the very same code as ordinary tests. A body takes any bytes and panics if something
 //! breaks a promise; whatever a peer can send must get through.
 
+mod node;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+pub use node::node_bytes;
 pub use wire::{
     addr, certificate, contact, control, envelope, frame, media, nat, rendezvous, sealed_box, text,
 };
@@ -28,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("frame", frame),
     ("media", media),
     ("nat", nat),
+    ("node_bytes", node_bytes),
     ("rendezvous", rendezvous),
     ("sealed_box", sealed_box),
     ("text", text),
