@@ -19,7 +19,7 @@ pub(super) fn delivery(all: &[Rows]) -> String {
     let ten = given(&reference::THROUGH_TEN);
     let any = given(&reference::THROUGH_ANY);
     let after = given(&reference::CHURN);
-    let largest = all.iter().map(|rows| rows.steady.nodes).max().unwrap_or(0).max(10_000);
+    let largest = all.iter().map(|rows| rows.steady.nodes).max().unwrap_or(0).max(20_000);
     let scale = Scale::new(20, largest);
     let mut plot = Plot::new("delivery against size", 105.0, all.len() > 1);
     let percent = |at| Tick { at, label: format!("{at} %") };

@@ -6,7 +6,7 @@ use core::fmt::Write;
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 46.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 34.0;
 
