@@ -1,5 +1,8 @@
 //! The conns of a world: a table of pairs of ends.
 
+use core::num::NonZeroU64;
+use std::net::SocketAddrV4;
+
 use nodenet_proto::transport::{ConnId, Frame};
 
 use super::host::Host;
@@ -59,8 +62,20 @@ pub(crate) struct End {
     pub(crate) in_flight: u32,
     /// When the last frame sent from here arrives; frames stay in order.
     pub(crate) last_arrival: Moment,
+    ack_due_nanos: Option<NonZeroU64>,
+    /// Under which address the peer sees this end.
+    pub(crate) seen_at: SocketAddrV4,
+}
+
+impl End {
     /// Until when something that arrived here waits to be acknowledged.
-    pub(crate) ack_due: Option<Moment>,
+    pub(crate) fn ack_due(&self) -> Option<Moment> {
+        self.ack_due_nanos.map(|nanos| Moment::from_nanos(nanos.get()))
+    }
+
+    pub(crate) fn set_ack_due(&mut self, due: Option<Moment>) {
+        self.ack_due_nanos = due.and_then(|due| NonZeroU64::new(due.as_nanos()));
+    }
 }
 
 /// One conn.
@@ -91,15 +106,16 @@ pub(crate) struct ConnTable {
 }
 
 impl ConnTable {
-    /// Opens a conn. `orders` are how many conns dialer and acceptor had before.
+    /// Opens a conn between dialer and acceptor, each with how many conns it had before and where the
+    /// other sees it.
     pub(crate) fn open(
         &mut self,
-        hosts: [(Host, u32); 2],
+        hosts: [(Host, u32, SocketAddrV4); 2],
         now: Moment,
         delay_nanos: u64,
         link: u64,
     ) -> EndRef {
-        let ends = hosts.map(|(host, order)| End {
+        let ends = hosts.map(|(host, order, seen_at)| End {
             host,
             order,
             state: EndState::Open,
@@ -109,7 +125,8 @@ impl ConnTable {
             sent: 0,
             in_flight: 0,
             last_arrival: now,
-            ack_due: None,
+            ack_due_nanos: None,
+            seen_at,
         });
         if let Some(slot) = self.free.pop() {
             let slot = slot as usize;

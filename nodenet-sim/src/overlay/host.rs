@@ -1,6 +1,6 @@
 //! Hosts: where they stand, what is in front of them, under which address they are seen.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use nodenet_proto::NodeId;
@@ -68,7 +68,7 @@ const MAPPINGS_MAX: usize = 256;
 pub(crate) struct Site {
     pub(crate) id: NodeId,
     pub(crate) key: [u8; 32],
-    pub(crate) addr: SocketAddr,
+    pub(crate) addr: SocketAddrV4,
     pub(crate) attachment: Attachment,
     pub(crate) nat: Nat,
     /// Half of a partition it is in.
@@ -129,7 +129,7 @@ impl Site {
 #[derive(Debug, Clone, Copy)]
 pub struct Seat {
     /// The address under which others see the host.
-    pub addr: SocketAddr,
+    pub addr: SocketAddrV4,
     /// Where it is attached.
     pub attachment: Attachment,
 }
@@ -188,16 +188,15 @@ impl AddressPlan {
     }
 }
 
-fn address(octets: &core::ops::Range<u32>, subnet: u32, host: u32) -> SocketAddr {
+fn address(octets: &core::ops::Range<u32>, subnet: u32, host: u32) -> SocketAddrV4 {
     let number = (octets.start << 24) + (subnet << 8) + host;
     assert!(number >> 24 < octets.end, "the synthetic address space is used up");
-    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::from_bits(number), PORT))
+    SocketAddrV4::new(Ipv4Addr::from_bits(number), PORT)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::net::IpAddr;
 
     use nodenet_proto::env::Seed;
 
@@ -209,7 +208,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         let mut subnets = BTreeMap::new();
         for _ in 0..20_000 {
-            let IpAddr::V4(ip) = plan.seat().addr.ip() else { panic!("IPv4 only") };
+            let ip = *plan.seat().addr.ip();
             assert!(seen.insert(ip), "{ip} twice");
             assert!(!ip.is_private() && !ip.is_loopback() && !ip.is_link_local());
             *subnets.entry(ip.to_bits() >> 8).or_insert(0_u32) += 1;

@@ -8,7 +8,7 @@
 //! retransmission (RFC 9002 §6.2); a partition holds frames back until it heals. When a host crashes,
 //! its conns go silent: what is written into them vanishes, uncounted by anyone.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -18,7 +18,7 @@ use nodenet_proto::transport::{
 };
 use slab::Slab;
 
-use super::conn::{ConnTable, End, EndRef, EndState, Packet};
+use super::conn::{ConnTable, EndRef, EndState, Packet};
 use super::dial::{Dial, DialStep};
 use super::host::{Host, Nat, Site};
 use super::meter::{Meters, Traffic, frame_bytes, packets};
@@ -119,7 +119,7 @@ impl Net {
 
     pub(crate) fn add(&mut self, site: Site) -> Host {
         let host = Host(self.sites.len() as u32);
-        self.by_addr.insert(site.addr, host);
+        self.by_addr.insert(site.addr.into(), host);
         self.sites.push(site);
         self.meters.add_host(self.now);
         host
@@ -139,7 +139,7 @@ impl Net {
     }
 
     /// The address of `host` as `other` sees it: a hard NAT shows everyone another port.
-    pub(crate) fn seen_from(&self, host: Host, other: Host) -> SocketAddr {
+    fn seen_from(&self, host: Host, other: Host) -> SocketAddrV4 {
         let site = self.site(host);
         let mut addr = site.addr;
         if site.nat == Nat::Hard {
@@ -192,7 +192,7 @@ impl Net {
     pub(crate) fn crash(&mut self, host: Host) {
         let site = self.site_mut(host);
         site.up = false;
-        let addr = site.addr;
+        let addr = SocketAddr::from(site.addr);
         (site.wake_at, site.deadline) = (None, None);
         for end in core::mem::take(&mut self.site_mut(host).ends) {
             self.conns.end_mut(end).state = EndState::Silent;
@@ -205,14 +205,15 @@ impl Net {
 
     /// Opens a conn between two hosts and says what each is to hear.
     pub(crate) fn open(&mut self, dialer: Host, acceptor: Host) -> EndRef {
-        let orders = [dialer, acceptor].map(|host| {
+        let ends = [(dialer, acceptor), (acceptor, dialer)].map(|(host, peer)| {
+            let seen_at = self.seen_from(host, peer);
             let site = self.site_mut(host);
             site.conns_ever += 1;
-            (host, site.conns_ever - 1)
+            (host, site.conns_ever - 1, seen_at)
         });
         let latency = self.site(dialer).attachment.latency(&self.site(acceptor).attachment);
         let link = self.link(dialer, acceptor);
-        let end = self.conns.open(orders, self.now, nanos(latency), link);
+        let end = self.conns.open(ends, self.now, nanos(latency), link);
         self.site_mut(dialer).ends.push(end);
         let site = self.site_mut(acceptor);
         site.ends.push(end.peer());
@@ -225,14 +226,14 @@ impl Net {
 
     /// What the host of `end` hears of a new conn.
     pub(crate) fn conn_up(&self, end: EndRef, direction: Direction) -> Event {
-        let (host, peer) = (self.conns.end(end).host, self.conns.end(end.peer()).host);
-        let site = self.site(peer);
+        let peer = self.conns.end(end.peer());
+        let site = self.site(peer.host);
         Event::ConnUp {
             conn: self.conns.id(end),
             peer: site.id,
             key: site.key,
             direction,
-            remote: self.seen_from(peer, host),
+            remote: peer.seen_at.into(),
         }
     }
 
@@ -367,7 +368,7 @@ impl Net {
         let arrival = self.delayed(end);
         let lost = self.retransmissions(end, packets(len));
         let mine = self.conns.end_mut(end);
-        mine.ack_due = None;
+        mine.set_ack_due(None);
         mine.sent += 1;
         mine.in_flight = mine.in_flight.saturating_add(len as u32);
         let host = mine.host;
@@ -426,8 +427,9 @@ impl Net {
         let receiving = receiver.host;
         receiver.heard = true;
         // Every second packet is acknowledged at once, a single one waits for company.
-        let pending = packets + u64::from(receiver.ack_due.is_some());
-        receiver.ack_due = Some(if pending.is_multiple_of(2) { now } else { now + ACK_DELAY });
+        let pending = packets + u64::from(receiver.ack_due().is_some());
+        let due = if pending.is_multiple_of(2) { now } else { now + ACK_DELAY };
+        receiver.set_ack_due(Some(due));
         for _ in 0..(pending - 1) / 2 {
             self.meters.count_ack(receiving, sending);
         }
@@ -438,9 +440,10 @@ impl Net {
 
     /// Counts the acknowledgement that left by itself because nothing carried it in time.
     fn settle_ack(&mut self, end: EndRef) {
-        let End { host, ack_due: Some(due), .. } = *self.conns.end(end) else { return };
-        if due < self.now {
-            self.conns.end_mut(end).ack_due = None;
+        let mine = self.conns.end_mut(end);
+        if mine.ack_due().is_some_and(|due| due < self.now) {
+            mine.set_ack_due(None);
+            let host = mine.host;
             self.meters.count_ack(host, self.conns.end(end.peer()).host);
         }
     }
@@ -517,7 +520,7 @@ impl Conns for Look<'_> {
 
 fn path(net: &Net, host: Host, conn: ConnId) -> Option<PathInfo> {
     let end = net.conns.resolve(host, conn)?;
-    let peer = net.conns.end(end.peer()).host;
+    let remote = net.conns.end(end.peer()).seen_at.into();
     let rtt = Duration::from_nanos(net.conns.conn(end).delay_nanos * 2);
-    Some(PathInfo { remote: net.seen_from(peer, host), rtt, relayed: false })
+    Some(PathInfo { remote, rtt, relayed: false })
 }

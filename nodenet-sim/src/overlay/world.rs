@@ -189,7 +189,7 @@ impl World {
         }
         let seeds = join.bootstrap.iter().map(|&seed| {
             let site = self.net.site(seed);
-            SeedPeer { id: site.id, addrs: vec![site.addr] }
+            SeedPeer { id: site.id, addrs: vec![site.addr.into()] }
         });
         let seeds = Command::Bootstrap(seeds.collect());
         self.command(host, seeds)?;
@@ -201,7 +201,7 @@ impl World {
     fn local_addr(&self, host: Host) -> std::net::SocketAddr {
         let site = self.net.site(host);
         match site.nat {
-            Nat::Public | Nat::Easy => site.addr,
+            Nat::Public | Nat::Easy => site.addr.into(),
             Nat::Hard => std::net::SocketAddr::from(([192, 168, 1, 2], site.addr.port())),
         }
     }
@@ -324,7 +324,7 @@ impl World {
 
     /// The address under which others see a host.
     pub fn addr(&self, host: Host) -> std::net::SocketAddr {
-        self.net.site(host).addr
+        self.net.site(host).addr.into()
     }
 
     /// What stands in front of a host.
