@@ -391,9 +391,6 @@ impl Conn {
             return;
         }
         self.timers.stop(ConnTimer::HandshakeSilence);
-        if let Some(half_open) = self.half_open.take() {
-            shared.admission.end_handshake(half_open);
-        }
         // The verifier lets nobody through without a certificate that has an identity.
         let peer = tls::peer_identity(&self.quic);
         match (self.origin, peer) {
@@ -408,9 +405,13 @@ impl Conn {
                 match shared.admission.accept(self.quic.remote_address()) {
                     Ok(slot) => {
                         self.slot = Some(slot);
+                        if let Some(half_open) = self.half_open.take() {
+                            shared.admission.end_handshake(half_open);
+                        }
                         self.move_to_up(peer, key, Direction::Inbound, shared);
                         self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
                     }
+                    // It counts as a handshake until QUIC has forgotten it.
                     Err(reason) => {
                         shared.stats.count_drop(reason);
                         self.move_to_failed(now, DialError::NoRoute, shared);
