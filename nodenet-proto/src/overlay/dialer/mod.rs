@@ -91,6 +91,16 @@ struct Attempt {
     error: DialError,
 }
 
+impl Attempt {
+    /// There are addresses again that it did not dial. Its time for the next one may have passed
+    /// meanwhile, when there was none.
+    fn resume(&mut self, now: Instant) {
+        if self.next_at <= now {
+            self.next_at = now + STAGGER;
+        }
+    }
+}
+
 impl Target {
     fn new(seed: bool) -> Self {
         let (addrs, requests) = (Vec::new(), Vec::new());
@@ -135,7 +145,8 @@ pub(crate) struct Dialer {
     next_dial: DialId,
     /// Whether seeds and lost peers are dialed without being asked.
     by_itself: bool,
-    /// Whether this node has no edge at all, which makes seeds urgent.
+    /// Whether this node has no edge that it opened, which makes seeds urgent (spec 80 §4). One that
+    /// others opened does not count: anybody could keep it away from its seeds with that.
     isolated: bool,
 }
 
@@ -163,15 +174,21 @@ impl Dialer {
         let addrs = dialable(cx, addrs);
         let target = self.targets.entry(peer).or_insert_with(|| Target::new(true));
         target.seed = true;
+        let first_dial = Duration::from_nanos(cx.rng.below(FIRST_DIAL_MAX.as_nanos() as u64) + 1);
         if target.addrs != addrs {
             target.addrs = addrs;
-            if let State::Dialing(attempt) = &mut target.state {
-                attempt.dialed = 0;
+            match &mut target.state {
+                State::Dialing(attempt) => {
+                    attempt.dialed = 0;
+                    attempt.resume(cx.now);
+                }
+                // What failed at the old addresses says nothing about the new ones.
+                State::Waiting(until) => *until = (*until).min(cx.now + first_dial),
+                State::Resting => {}
             }
         }
         if self.by_itself && !has_edge && target.state == State::Resting {
-            let wait = cx.rng.below(FIRST_DIAL_MAX.as_nanos() as u64);
-            target.state = State::Waiting(cx.now + Duration::from_nanos(wait + 1));
+            target.state = State::Waiting(cx.now + first_dial);
         }
         self.arm(cx.now, out);
     }
@@ -203,7 +220,12 @@ impl Dialer {
             return out.push(Action::Event(Event::ConnectFailed { request, error }));
         }
         target.requests.push(request);
-        if !matches!(target.state, State::Dialing(_)) {
+        if let State::Dialing(attempt) = &mut target.state {
+            // The attempt that is under way goes on to the addresses that are new to it.
+            attempt.resume(cx.now);
+            let known = core::mem::take(&mut target.addrs);
+            target.prefer(known.into_iter().chain(addrs));
+        } else {
             target.prefer(addrs);
             self.begin(cx.now, peer, out);
         }
@@ -276,7 +298,7 @@ impl Dialer {
         dialed: bool,
         out: &mut Vec<Action>,
     ) {
-        self.isolated = false;
+        self.isolated &= !dialed;
         self.cancel(peer, out);
         if let Some(target) = self.targets.get_mut(&peer) {
             target.proven |= dialed;
@@ -338,7 +360,7 @@ impl Dialer {
         self.arm(cx.now, out);
     }
 
-    /// This node has no edge left: seeds become urgent.
+    /// This node has no edge left that it opened: seeds become urgent.
     pub(crate) fn on_isolated(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
         self.isolated = true;
         for target in self.targets.values_mut().filter(|target| target.seed) {
@@ -469,7 +491,10 @@ impl Dialer {
     fn forget_surplus(&mut self) {
         let lost = || self.targets.iter().filter(|(_, target)| target.is_lost());
         if lost().count() > LOST_MAX {
-            let hopeless = lost().max_by_key(|(_, target)| target.failures);
+            // Not one that is being dialed: its dials, and the commands that wait for it, have an outcome.
+            let is_waiting = |target: &Target| matches!(target.state, State::Waiting(_));
+            let waiting = lost().filter(|(_, target)| is_waiting(target));
+            let hopeless = waiting.max_by_key(|(_, target)| target.failures);
             if let Some((&peer, _)) = hopeless {
                 self.targets.remove(&peer);
             }
