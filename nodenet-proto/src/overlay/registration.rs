@@ -229,6 +229,9 @@ impl Overlay {
             Attached::Instead(silent) => {
                 out.push(Action::Stop(Timer::Conn(silent)));
                 self.refuse(silent, out);
+                if !self.keep_within_inbound_cap(cx, peer.id, out) {
+                    return;
+                }
             }
         }
         self.dialer.on_edge_up(cx, peer.id, outgoing, out);
@@ -298,14 +301,26 @@ impl Overlay {
             Detached::EdgeGone(edge) => self.end_edge(cx, *edge, why, out),
             Detached::LivesOn => {
                 out.push(Action::Stop(Timer::Conn(conn)));
-                // An edge that is not ours any more may be one too many.
-                if self.edges.inbound() > self.config.inbound_edges_max {
-                    cx.drop(DropReason::InboundFull);
-                    self.close_edge(cx, &peer, out);
-                }
+                self.keep_within_inbound_cap(cx, peer, out);
             }
             Detached::Unknown => {}
         }
+    }
+
+    /// An edge that lost the conn we opened counts as inbound from now on, and may be one too many.
+    /// Returns whether it stays.
+    fn keep_within_inbound_cap(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: NodeId,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let stays = self.edges.inbound() <= self.config.inbound_edges_max;
+        if !stays {
+            cx.drop(DropReason::InboundFull);
+            self.close_edge(cx, &peer, out);
+        }
+        stays
     }
 
     /// What follows from the end of an edge, which is out of the table already.
@@ -328,14 +343,15 @@ impl Overlay {
             }
         };
         self.dialer.on_edge_down(cx, edge.peer, ended, out);
-        if self.edges.is_empty() {
+        if self.edges.outgoing() == 0 {
             self.dialer.on_isolated(cx, out);
         }
     }
 
+    /// A Leave spares the conns that are newer than the one it comes on, so each says it.
     fn say_goodbye(&mut self, edge: &Edge, out: &mut Vec<Action>) {
-        out.push(send(edge.send_conn().id, wire::Leave.to_frame()));
         for conn in edge.conns() {
+            out.push(send(conn.id, wire::Leave.to_frame()));
             self.conns.insert(conn.id, Owner::Closing);
             out.push(Action::Close { conn: conn.id, mode: CloseMode::Drain });
         }
