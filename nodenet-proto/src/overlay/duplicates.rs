@@ -16,6 +16,9 @@ use crate::env::UnixNanos;
 const KEYS_MAX: usize = 16_384;
 /// Keys of one originator (spec 70 §8).
 const KEYS_PER_ORIGINATOR_MAX: usize = 1024;
+/// Stale keys forgotten for each one remembered: more than one, so that they get fewer, and not all,
+/// because thousands may become stale at once.
+const STALE_PER_INSERT: usize = 8;
 
 /// The first half of a signing digest. Only its originator could make two messages share it, at the
 /// price of 2^64 hashes, and would gain the loss of one of them.
@@ -116,11 +119,11 @@ impl Duplicates {
     }
 
     fn forget_stale(&mut self, wall: UnixNanos) {
-        while let Some(&(expires, key, originator)) = self.by_expiry.first() {
-            if expires >= wall {
-                return;
+        for _ in 0..STALE_PER_INSERT {
+            match self.by_expiry.first() {
+                Some(&(expires, key, originator)) if expires < wall => self.forget(originator, key),
+                _ => return,
             }
-            self.forget(originator, key);
         }
     }
 
@@ -210,5 +213,20 @@ mod tests {
         insert(&mut duplicates, 0, 5, BOB, 30);
         let kept: Vec<u8> = (1..=5).filter(|&n| duplicates.contains(&digest(n))).collect();
         assert_eq!(kept, [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn thousands_that_become_stale_together_are_forgotten_little_by_little() {
+        let mut duplicates = Duplicates::with_caps(64, 64);
+        for number in 0..64 {
+            insert(&mut duplicates, 0, number, ALICE, 30);
+        }
+        insert(&mut duplicates, 31, 100, BOB, 61);
+        assert_eq!(duplicates.len(), 64 - 8 + 1);
+        for number in 101..110 {
+            insert(&mut duplicates, 31, number, BOB, 61);
+        }
+        let kept: Vec<u8> = (0..128).filter(|&n| duplicates.contains(&digest(n))).collect();
+        assert_eq!(kept, (100..110).collect::<Vec<u8>>(), "no fresh one was forgotten for them");
     }
 }
