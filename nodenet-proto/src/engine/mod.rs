@@ -368,6 +368,8 @@ impl Engine {
             let hops = core::iter::once(copy.conn).chain(&mut spares);
             match send_to_first(conns, Class::Own, frame, hops) {
                 Ok(()) => sent += 1,
+                // That some queue has no room says more than that others are gone.
+                Err(SendFailure::Unroutable) => {}
                 Err(error) => failure = error,
             }
         }
