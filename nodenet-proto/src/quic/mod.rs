@@ -20,7 +20,7 @@ mod receive;
 mod send;
 mod shared;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timers;
 pub mod tls;
 

@@ -2,5 +2,6 @@
 
 mod attacks;
 mod edges;
+mod faults;
 mod kit;
 mod routing;

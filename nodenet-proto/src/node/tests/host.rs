@@ -37,11 +37,15 @@ impl Machine {
 
     /// The same with another seed.
     pub(super) fn seeded(number: u8, net: &Net, seed: u64) -> Self {
+        Self::with_config(number, net, seed, Config::default())
+    }
+
+    /// The same with settings that its identity fulfils.
+    pub(super) fn with_config(number: u8, net: &Net, seed: u64, config: Config) -> Self {
         let identity = testkit::identity(number);
         let id = identity.id();
-        let config = Config::default();
         let node = Node::new(config, identity, Seed::from_u64(seed), net.now, WALL)
-            .expect("no work is asked for");
+            .expect("the identity has the work that is asked for");
         Self {
             node,
             addr: testkit::addr(number),

@@ -2,6 +2,7 @@
 
 mod determinism;
 mod host;
+mod hostile;
 
 use std::time::Duration;
 

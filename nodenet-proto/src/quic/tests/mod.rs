@@ -5,4 +5,4 @@ mod contract;
 mod frames;
 mod manners;
 mod peer;
-mod raw;
+pub(crate) mod raw;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
-    Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event,
-    ServerConfig, StreamEvent, StreamId, Transmit, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint,
+    Event, ServerConfig, StreamEvent, StreamId, Transmit, TransportConfig, VarInt,
 };
 
 use crate::NodeId;
@@ -18,18 +18,17 @@ use crate::quic::tls::{Entropy, Tls, with_entropy};
 use crate::testkit::{self, Host, Net, Outbox};
 
 /// A QUIC endpoint with a node's keys and none of its manners.
-pub(super) struct Raw {
-    pub(super) addr: SocketAddr,
-    pub(super) id: NodeId,
-    pub(super) conns: BTreeMap<usize, Connection>,
+pub(crate) struct Raw {
+    pub(crate) addr: SocketAddr,
+    pub(crate) id: NodeId,
+    pub(crate) conns: BTreeMap<usize, Connection>,
     /// What QUIC reported, by conn.
-    pub(super) events: Vec<(usize, Event)>,
+    pub(crate) events: Vec<(usize, Event)>,
     /// First bytes of the packets received that are not 1-RTT.
-    pub(super) long_headers: Vec<u8>,
+    pub(crate) long_headers: Vec<u8>,
     /// Whether datagrams vanish instead of being sent.
-    pub(super) is_mute: bool,
-    tls: Tls,
-    transport: Arc<TransportConfig>,
+    pub(crate) is_mute: bool,
+    client: ClientConfig,
     entropy: Entropy,
     endpoint: Endpoint,
     responses: Vec<(Transmit, Vec<u8>)>,
@@ -38,12 +37,12 @@ pub(super) struct Raw {
 
 impl Raw {
     /// The peer with this number, with QUIC's own settings.
-    pub(super) fn new(number: u8) -> Self {
+    pub(crate) fn new(number: u8) -> Self {
         Self::with_transport(number, TransportConfig::default())
     }
 
     /// The same with other settings. It never tires of waiting.
-    pub(super) fn with_transport(number: u8, mut transport: TransportConfig) -> Self {
+    pub(crate) fn with_transport(number: u8, mut transport: TransportConfig) -> Self {
         transport.max_idle_timeout(None);
         let identity = testkit::identity(number);
         let seed = Seed::from_u64(u64::from(number));
@@ -51,6 +50,8 @@ impl Raw {
         let transport = Arc::new(transport);
         let mut server: ServerConfig = tls.server_config();
         server.transport_config(transport.clone());
+        let mut client = tls.client_config();
+        client.transport_config(transport);
         Self {
             addr: testkit::addr(number),
             id: identity.id(),
@@ -65,17 +66,15 @@ impl Raw {
                 None,
             ),
             entropy: Entropy::new(&seed),
-            transport,
-            tls,
+            client,
             responses: Vec::new(),
             deadline: None,
         }
     }
 
     /// Dials; returns the conn.
-    pub(super) fn dial(&mut self, now: Instant, remote: SocketAddr) -> usize {
-        let mut config = self.tls.client_config();
-        config.transport_config(self.transport.clone());
+    pub(crate) fn dial(&mut self, now: Instant, remote: SocketAddr) -> usize {
+        let config = self.client.clone();
         let endpoint = &mut self.endpoint;
         let (handle, conn) = with_entropy(&mut self.entropy, || {
             endpoint.connect(now, config, remote, "192.0.2.1").expect("a good address")
@@ -85,7 +84,7 @@ impl Raw {
     }
 
     /// Dials, and gives the handshake time.
-    pub(super) fn connect(net: &mut Net, raw: &mut Self, peer: &mut dyn Host) -> usize {
+    pub(crate) fn connect(net: &mut Net, raw: &mut Self, peer: &mut dyn Host) -> usize {
         let conn = raw.dial(net.now, peer.addr());
         net.run(&mut [raw, peer], Duration::from_secs(1));
         assert!(raw.is_connected(conn), "the handshake completes at the dialer");
@@ -93,31 +92,31 @@ impl Raw {
     }
 
     /// A conn by its number.
-    pub(super) fn conn(&mut self, conn: usize) -> &mut Connection {
+    pub(crate) fn conn(&mut self, conn: usize) -> &mut Connection {
         self.conns.get_mut(&conn).expect("a conn of this test")
     }
 
     /// Opens a stream and writes to it.
-    pub(super) fn open(&mut self, conn: usize, dir: Dir, bytes: &[u8]) -> StreamId {
+    pub(crate) fn open(&mut self, conn: usize, dir: Dir, bytes: &[u8]) -> StreamId {
         let stream = self.conn(conn).streams().open(dir).expect("the peer grants a stream");
         self.write(conn, stream, bytes);
         stream
     }
 
     /// Writes to a stream.
-    pub(super) fn write(&mut self, conn: usize, stream: StreamId, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, conn: usize, stream: StreamId, bytes: &[u8]) {
         let mut stream = self.conn(conn).send_stream(stream);
         let written = stream.write(bytes).expect("the stream takes it");
         assert_eq!(written, bytes.len());
     }
 
     /// Whether the handshake of a conn is complete.
-    pub(super) fn is_connected(&self, conn: usize) -> bool {
+    pub(crate) fn is_connected(&self, conn: usize) -> bool {
         self.events.iter().any(|(of, event)| *of == conn && matches!(event, Event::Connected))
     }
 
     /// How a conn ended, if it did.
-    pub(super) fn lost(&self, conn: usize) -> Option<&ConnectionError> {
+    pub(crate) fn lost(&self, conn: usize) -> Option<&ConnectionError> {
         self.events.iter().find_map(|(of, event)| match event {
             Event::ConnectionLost { reason } if *of == conn => Some(reason),
             _ => None,
@@ -125,7 +124,7 @@ impl Raw {
     }
 
     /// The code with which the peer closed a conn, if it did.
-    pub(super) fn close_code(&self, conn: usize) -> Option<VarInt> {
+    pub(crate) fn close_code(&self, conn: usize) -> Option<VarInt> {
         match self.lost(conn)? {
             ConnectionError::ApplicationClosed(close) => Some(close.error_code),
             other => panic!("an application close is due, not {other:?}"),
@@ -133,7 +132,7 @@ impl Raw {
     }
 
     /// The code with which the peer stopped a stream, if it did.
-    pub(super) fn stop_code(&self, stream: StreamId) -> Option<VarInt> {
+    pub(crate) fn stop_code(&self, stream: StreamId) -> Option<VarInt> {
         self.events.iter().find_map(|(_, event)| match event {
             Event::Stream(StreamEvent::Stopped { id, error_code }) if *id == stream => {
                 Some(*error_code)
@@ -143,7 +142,7 @@ impl Raw {
     }
 
     /// All bytes that arrived on a stream.
-    pub(super) fn read(&mut self, conn: usize, stream: StreamId) -> Vec<u8> {
+    pub(crate) fn read(&mut self, conn: usize, stream: StreamId) -> Vec<u8> {
         let mut all = Vec::new();
         let mut stream = self.conn(conn).recv_stream(stream);
         if let Ok(mut chunks) = stream.read(true) {
@@ -156,7 +155,7 @@ impl Raw {
     }
 
     /// Closes a conn with an application code.
-    pub(super) fn close(&mut self, now: Instant, conn: usize, code: u32) {
+    pub(crate) fn close(&mut self, now: Instant, conn: usize, code: u32) {
         self.conn(conn).close(now, VarInt::from_u32(code), Bytes::from_static(b"bye"));
     }
 
