@@ -3,12 +3,14 @@
 //! Every handler borrows a [`Cx`] for the length of one call. Nothing here reads a clock or the
 //! operating system's entropy; both enter through the driver.
 
+pub mod counter_hash;
 pub mod crypto;
 pub mod random;
 pub mod timer;
 
 use std::time::Instant;
 
+pub use counter_hash::CounterHash;
 pub use crypto::{Crypto, Ed25519Crypto};
 pub use random::{Random, Seed};
 pub use timer::TimerQueue;

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use indexmap::IndexMap;
 
+use super::CounterHash;
+
 #[derive(Debug, Clone, Copy)]
 struct Armed {
     deadline: Instant,
@@ -17,10 +19,11 @@ struct Armed {
     position: u32,
 }
 
-/// A queue of timers, at most one for each key.
+/// A queue of timers, at most one for each key. Keys are made of counters and names of our own, never
+/// of what a peer chooses.
 #[derive(Debug, Clone)]
 pub struct TimerQueue<K> {
-    timers: IndexMap<K, Armed>,
+    timers: IndexMap<K, Armed, CounterHash>,
     /// Indices of `timers`, the first to fire in front.
     heap: Vec<u32>,
     order: u64,
@@ -28,7 +31,7 @@ pub struct TimerQueue<K> {
 
 impl<K: Copy + Eq + Hash> Default for TimerQueue<K> {
     fn default() -> Self {
-        Self { timers: IndexMap::new(), heap: Vec::new(), order: 0 }
+        Self { timers: IndexMap::default(), heap: Vec::new(), order: 0 }
     }
 }
 

@@ -87,6 +87,8 @@ pub(super) struct Conn {
     pub(super) handle: ConnectionHandle,
     pub(super) quic: Connection,
     pub(super) timers: ConnTimers,
+    /// What the transport's queue holds for it.
+    pub(super) wakes_at: Option<Instant>,
     /// Whether it is in [`Shared::dirty`].
     pub(super) is_dirty: bool,
     /// Whether it is in [`Shared::readable`].
@@ -118,6 +120,7 @@ impl Conn {
             handle,
             quic,
             timers: ConnTimers::default(),
+            wakes_at: None,
             is_dirty: false,
             is_readable: false,
             is_drained: false,

@@ -37,7 +37,7 @@ use quinn_proto::{
 pub use config::Config;
 
 use crate::engine::Deadline;
-use crate::env::{Seed, TimerQueue};
+use crate::env::{CounterHash, Seed, TimerQueue};
 use crate::identity::Identity;
 use crate::node::{EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::stats::{DropReason, Gauges, Stats};
@@ -59,7 +59,7 @@ const BATCH_MAX: usize = 65_507;
 
 /// The transport over QUIC.
 pub struct Quic {
-    conns: IndexMap<ConnId, Box<Conn>>,
+    conns: IndexMap<ConnId, Box<Conn>, CounterHash>,
     shared: Shared,
     ready: Ready,
     timers: TimerQueue<ConnId>,
@@ -84,7 +84,7 @@ impl Quic {
         let endpoint =
             Endpoint::new(Arc::new(endpoint), Some(Arc::new(server)), config.mtu_discovery, None);
         Self {
-            conns: IndexMap::new(),
+            conns: IndexMap::default(),
             shared: Shared::new(endpoint, Admission::new(config)),
             ready: Ready::default(),
             timers: TimerQueue::new(),
@@ -156,6 +156,7 @@ impl Quic {
             for _ in 0..EXPIRIES_PER_CALL {
                 let Some(id) = quic.timers.pop_due(now) else { return };
                 quic.on_conn(id, |conn, shared| {
+                    conn.wakes_at = None;
                     while let Some(timer) = conn.timers.pop_due(now) {
                         conn.on_timer(now, timer, shared);
                     }
@@ -252,7 +253,8 @@ impl Quic {
             conn.check();
             if !conn.is_dirty {
                 let next = conn.timers.next().map(|(at, _)| at);
-                assert_eq!(self.timers.deadline(id), next, "the queue knows the next timer");
+                assert_eq!(conn.wakes_at, next, "the queue knows the next timer");
+                assert_eq!(self.timers.deadline(id), next);
             }
         }
         for (dial, id) in &self.shared.dials {
@@ -411,11 +413,16 @@ impl Quic {
             conn.is_dirty = false;
             match conn.settle(self.now, &mut self.shared) {
                 Settled::Again => {}
-                Settled::Quiet => match conn.timers.next() {
-                    Some((at, _)) if self.timers.deadline(&id) == Some(at) => {}
-                    Some((at, _)) => self.timers.set(id, at),
-                    None => self.timers.stop(&id),
-                },
+                Settled::Quiet => {
+                    let next = conn.timers.next().map(|(at, _)| at);
+                    if next != conn.wakes_at {
+                        conn.wakes_at = next;
+                        match next {
+                            Some(at) => self.timers.set(id, at),
+                            None => self.timers.stop(&id),
+                        }
+                    }
+                }
                 Settled::Gone => {
                     conn.release(&mut self.shared);
                     self.timers.stop(&id);
