@@ -378,3 +378,22 @@ fn a_fourth_conn_ends_the_one_silent_longest() {
     assert_eq!(world.engine(0).edges(&world.wire)[0].conns, 3);
     assert_eq!(world.conns_between(0, puppet).len(), 3);
 }
+
+#[test]
+fn pushing_our_conn_out_of_an_edge_does_not_get_around_the_inbound_cap() {
+    let mut world = World::new();
+    world.add(Config { inbound_edges_max: 1, ..Config::default() });
+    let [honest, pushy] = [50, 51].map(|number| world.add_puppet(identity(number)));
+    let conn = world.open(honest, 0);
+    world.say(conn, wire::Ping.to_frame());
+    world.connect(0, pushy);
+    world.run_for(10 * LATENCY);
+    assert_eq!(world.peers(0).len(), 2);
+    for _ in 0..3 {
+        let conn = world.open(pushy, 0);
+        world.say(conn, wire::Ping.to_frame());
+    }
+    world.run_for(10 * LATENCY);
+    assert_eq!(world.peers(0), [honest]);
+    assert_eq!(world.engine(0).stats().drops(DropReason::InboundFull), 1);
+}

@@ -235,6 +235,10 @@ impl World {
         self.wire.ends.iter().filter(|(id, end)| is_between(**id, end)).map(|(id, _)| *id).collect()
     }
 
+    pub(super) fn is_alive(&self, who: Who) -> bool {
+        self.participants[who].alive
+    }
+
     /// Stops a participant without a word to anybody.
     pub(super) fn crash(&mut self, who: Who) {
         self.participants[who].alive = false;

@@ -5,3 +5,4 @@ mod edges;
 mod faults;
 mod kit;
 mod routing;
+mod swarm;
