@@ -260,7 +260,8 @@ impl Node {
     }
 
     /// Sends `payload`, at most [`nodenet_proto::wire::DIRECT_PAYLOAD_MAX`] bytes, over the edge to
-    /// `target`. In order and reliable for as long as that edge lives.
+    /// `target`. Messages arrive in order, but not all have to: a node takes 512 per second from one
+    /// neighbour, and 1,024 at once (spec 20 §1); what comes faster is dropped there.
     ///
     /// # Errors
     /// If it did not leave; [`SendError::NoEdge`] without an edge: [`Node::connect`] first.

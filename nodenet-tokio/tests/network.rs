@@ -254,6 +254,13 @@ async fn an_edge_can_be_closed_and_opened_again() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_not_set_is_not_corrected() {
+    let node = start().await;
+    let counters = node.stats().await.expect("it runs").protocol.counters;
+    assert_eq!(counters.wall_clock_setbacks, 0);
+}
+
+#[tokio::test]
 async fn a_full_delivery_queue_drops_the_newest_and_counts_it() {
     let a = builder().protocol(|config| config.engine.delivery_queue_max = 4).start().await;
     let a = a.expect("loopback has free ports");

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::drive::{self, Drained, Outlet};
 use nodenet_proto::engine::{Command, EdgeInfo, Event, SeedPeer};
+use nodenet_proto::env::WallClock;
 use nodenet_proto::node::{self, Input, SocketId, Transmit, TransmitBuf};
 use nodenet_proto::stats::{DropReason, Stats};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -42,6 +43,9 @@ const REQUEST_BATCH: usize = 64;
 const READ_ROUNDS: usize = 2;
 /// Time between two readings of the wall clock and the interface addresses (guess).
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// The node hears of the wall clock when it is off by this much. Two readings of two clocks differ by
+/// less, and freshness is counted in seconds.
+const WALL_STEP_MIN_NANOS: u64 = 1_000_000;
 /// Longest a node takes to leave; it needs about one second if a neighbour does not answer
 /// (spec 70 §15.2).
 const LEAVE_BOUND: Duration = Duration::from_secs(3);
@@ -121,6 +125,8 @@ pub(crate) struct Driver {
     world: World,
     inlets: Inlets,
     allow_local: bool,
+    /// What the node takes the wall clock to show.
+    wall_clock: WallClock,
     read_failures: u32,
     /// Reading pauses until then.
     read_after: Option<Instant>,
@@ -136,6 +142,7 @@ impl Driver {
         outlets: Outlets,
         allow_local: bool,
     ) -> Self {
+        let wall_clock = WallClock::new(clock::now(), host.wall());
         let world = World {
             host,
             sockets: BTreeMap::from([(SocketId::MAIN, socket)]),
@@ -154,6 +161,7 @@ impl Driver {
             world,
             inlets,
             allow_local,
+            wall_clock,
             read_failures: 0,
             read_after: None,
             leave_by: None,
@@ -332,9 +340,13 @@ impl Driver {
         self.input(Input::Command(Command::Bootstrap(seeds)));
     }
 
-    /// Reads the wall clock and, if they changed, passes on the addresses of this machine.
+    /// Passes on what changed: how the wall clock was set, the addresses of this machine.
     fn keep_up(&mut self) {
-        self.input(Input::WallClock(self.world.host.wall()));
+        let (now, wall) = (clock::now(), self.world.host.wall());
+        if self.wall_clock.at(now).0.abs_diff(wall.0) >= WALL_STEP_MIN_NANOS {
+            self.wall_clock = WallClock::new(now, wall);
+            self.input(Input::WallClock(wall));
+        }
         let socket = &self.world.sockets[&SocketId::MAIN];
         let (bound, speaks_ipv4) = (socket.local_addr(), socket.speaks_ipv4());
         let addrs = reachable_addrs(bound, speaks_ipv4, self.allow_local);
