@@ -13,6 +13,7 @@
 #![deny(missing_docs)]
 
 mod bootstrap;
+mod builder;
 mod clock;
 mod driver;
 mod error;
@@ -26,9 +27,10 @@ mod socket;
 pub mod testing;
 
 pub use bootstrap::{BootstrapPeer, ParseBootstrapError};
+pub use builder::{Builder, bind};
 pub use error::{Closed, ConnectError, Failure, SendError, StartError};
 pub use events::{Deliveries, Delivery, NodeEvent, NodeEvents, NodeStats};
-pub use node::{Builder, Node, bind};
+pub use node::Node;
 pub use socket::SocketStats;
 
 /// The core, so that applications need not name it in their dependencies.

@@ -8,21 +8,21 @@
 //! the one send that did not fit and drains no further until there is room.
 
 mod waiters;
+mod world;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::drive::{self, Drained, Outlet};
-use nodenet_proto::engine::{Command, EdgeInfo, Event, SeedPeer};
+use nodenet_proto::drive::{self, Drained};
+use nodenet_proto::engine::{Command, EdgeInfo, SeedPeer};
 use nodenet_proto::env::WallClock;
-use nodenet_proto::node::{self, Input, SocketId, Transmit, TransmitBuf};
-use nodenet_proto::stats::{DropReason, Stats};
+use nodenet_proto::node::{self, Input, SocketId, TransmitBuf};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
@@ -31,8 +31,9 @@ use crate::error::{ConnectError, Failure, SendError};
 use crate::events::{Delivery, NodeEvent, NodeStats};
 use crate::host::Host;
 use crate::interfaces::reachable_addrs;
-use crate::socket::{ReadBuf, Socket, SocketStats};
-use waiters::{Waiter, Waiters};
+use crate::socket::{ReadBuf, Socket};
+use waiters::Waiter;
+use world::World;
 
 /// Commands whose outcome is still open, at most; more wait in the request channel.
 const WAITERS_MAX: usize = 1_024;
@@ -95,28 +96,6 @@ pub(crate) struct Outlets {
     pub(crate) reachable: watch::Sender<Vec<SocketAddr>>,
 }
 
-/// A send that did not fit, from `done` on.
-struct Blocked {
-    how: Transmit,
-    bytes: Vec<u8>,
-    done: usize,
-}
-
-/// Everything that carries out what the node wants done.
-struct World {
-    host: Host,
-    sockets: BTreeMap<SocketId, Socket>,
-    blocked: Option<Blocked>,
-    socket_stats: SocketStats,
-    waiters: Waiters,
-    outlets: Outlets,
-    /// What was dropped here rather than in the node.
-    stats: Stats,
-    /// Sockets that were asked for during a drain, with what became of them.
-    opened: Vec<(SocketId, Option<SocketAddr>)>,
-    left: bool,
-}
-
 /// One node and its surroundings.
 pub(crate) struct Driver {
     node: node::Node,
@@ -143,17 +122,7 @@ impl Driver {
         allow_local: bool,
     ) -> Self {
         let wall_clock = WallClock::new(clock::now(), host.wall());
-        let world = World {
-            host,
-            sockets: BTreeMap::from([(SocketId::MAIN, socket)]),
-            blocked: None,
-            socket_stats: SocketStats::default(),
-            waiters: Waiters::default(),
-            outlets,
-            stats: Stats::default(),
-            opened: Vec::new(),
-            left: false,
-        };
+        let world = World::new(host, socket, outlets);
         let mut driver = Self {
             node,
             buf: TransmitBuf::new(1),
@@ -368,77 +337,6 @@ impl Driver {
 
     fn input(&mut self, input: Input) {
         self.node.handle_input(clock::now(), input);
-    }
-}
-
-impl World {
-    /// Sends what did not fit before. False if it still does not.
-    fn resume(&mut self) -> bool {
-        let Some(mut blocked) = self.blocked.take() else { return true };
-        let Some(socket) = self.sockets.get(&blocked.how.socket) else { return true };
-        let Blocked { how, bytes, done } = &mut blocked;
-        let sent = socket.try_send(how, bytes, done, &mut self.socket_stats);
-        if !sent {
-            self.blocked = Some(blocked);
-        }
-        sent
-    }
-
-    fn segments_max(&self) -> usize {
-        self.sockets[&SocketId::MAIN].segments_max()
-    }
-}
-
-impl Outlet for World {
-    fn transmit(&mut self, how: &Transmit, bytes: &[u8]) -> bool {
-        let Some(socket) = self.sockets.get(&how.socket) else {
-            self.socket_stats.send_errors += 1;
-            return true;
-        };
-        let mut done = 0;
-        let sent = socket.try_send(how, bytes, &mut done, &mut self.socket_stats);
-        if !sent {
-            self.blocked = Some(Blocked { how: *how, bytes: bytes.to_vec(), done });
-        }
-        sent
-    }
-
-    fn event(&mut self, event: Event) {
-        let told = match event {
-            Event::Delivered { originator, payload, path } => {
-                let delivery = Delivery { originator, payload, path };
-                if self.outlets.deliveries.try_send(delivery).is_err() {
-                    self.stats.count_drop(DropReason::DeliveryQueueFull);
-                }
-                return;
-            }
-            Event::EdgeUp { peer, outgoing, remote } => {
-                NodeEvent::EdgeUp { peer, outgoing, remote }
-            }
-            Event::EdgeDown { peer, reason } => NodeEvent::EdgeDown { peer, reason },
-            Event::ClockSkewSuspected { offset_s } => NodeEvent::ClockSkewSuspected { offset_s },
-            settling => {
-                self.left |= self.waiters.settle(settling);
-                return;
-            }
-        };
-        // Nobody has to listen.
-        let _ = self.outlets.events.send(told);
-    }
-
-    fn open_socket(&mut self, id: SocketId, local_ip: IpAddr) {
-        let opened = self.host.bind(SocketAddr::new(local_ip, 0));
-        if let Err(error) = &opened {
-            tracing::debug!(%error, %local_ip, "can not open another socket");
-        }
-        self.opened.push((id, opened.as_ref().ok().map(Socket::local_addr)));
-        if let Ok(socket) = opened {
-            self.sockets.insert(id, socket);
-        }
-    }
-
-    fn close_socket(&mut self, id: SocketId) {
-        self.sockets.remove(&id);
     }
 }
 

@@ -54,8 +54,9 @@ pub use network::HubStats;
 pub(crate) use socket::HubSocket;
 
 use crate::bootstrap::BootstrapPeer;
+use crate::builder::Builder;
 use crate::clock;
-use crate::node::{Builder, Node};
+use crate::node::Node;
 use network::{Network, PORT, host_ip};
 
 /// What wall clocks show when the first node starts: 2026-01-01 00:00 UTC. Any time does.

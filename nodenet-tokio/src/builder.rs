@@ -1,0 +1,202 @@
+//! How a node is started.
+
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::sync::Arc;
+
+use nodenet_proto::NodeId;
+use nodenet_proto::engine::EdgePolicy;
+use nodenet_proto::identity::Identity;
+use nodenet_proto::node::{self, Input};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::bootstrap::{BootstrapPeer, literal_seeds, resolve_for_ever};
+use crate::clock;
+use crate::driver::{Driver, Inlets, Outlets};
+use crate::error::StartError;
+use crate::events::Deliveries;
+use crate::host::Host;
+use crate::node::{Node, Shared};
+use crate::socket::{Socket, bind_udp};
+use crate::testing::Hub;
+
+/// Requests of all handles that wait for the driver, at most; then callers wait.
+const REQUEST_QUEUE_MAX: usize = 256;
+/// Events kept for a slow subscriber; beyond that it is told how many it missed.
+const EVENT_QUEUE_MAX: usize = 1_024;
+
+/// How to start a [`Node`].
+#[derive(Debug)]
+#[must_use = "nothing happens until start() is called"]
+pub struct Builder {
+    identity: Identity,
+    host: Host,
+    listen: Listen,
+    bootstrap: Vec<BootstrapPeer>,
+    protocol: node::Config,
+}
+
+#[derive(Debug)]
+enum Listen {
+    Addr(SocketAddr),
+    Socket(UdpSocket),
+}
+
+impl Listen {
+    const ANYWHERE: Self =
+        Self::Addr(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0)));
+}
+
+impl Builder {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            host: Host::Machine,
+            listen: Listen::ANYWHERE,
+            bootstrap: Vec::new(),
+            protocol: node::Config::default(),
+        }
+    }
+
+    /// The UDP address to listen on. Default: a free port on all interfaces, IPv4 and IPv6. `[::]`
+    /// serves both families, and stands for `0.0.0.0` on a machine without IPv6. A node on a loopback
+    /// address dials and advertises loopback addresses.
+    pub fn bind(mut self, addr: SocketAddr) -> Self {
+        self.listen = Listen::Addr(addr);
+        self
+    }
+
+    /// The UDP socket to listen on, instead of an address: one from [`bind`], or one that somebody
+    /// else bound.
+    pub fn socket(mut self, socket: UdpSocket) -> Self {
+        self.host = Host::Machine;
+        self.listen = Listen::Socket(socket);
+        self
+    }
+
+    /// Runs the node on an in-memory network instead of this machine's, for tests: on a host of its
+    /// own, unless an address is bound after this call.
+    pub fn hub(mut self, hub: &Hub) -> Self {
+        self.host = Host::Hub(hub.clone());
+        self.listen = Listen::ANYWHERE;
+        self
+    }
+
+    /// Peers through which to enter the network. They are tried for as long as the node lives; names
+    /// are resolved again from time to time. A peer on this machine makes the node dial and advertise
+    /// loopback addresses.
+    pub fn bootstrap(mut self, peers: impl IntoIterator<Item = BootstrapPeer>) -> Self {
+        self.bootstrap.extend(peers);
+        let on_this_machine = self.bootstrap.iter().any(BootstrapPeer::is_loopback);
+        self.protocol.engine.allow_local_addrs |= on_this_machine;
+        self
+    }
+
+    /// Leading zero bits that the network asks of every identifier, this node's included. The same
+    /// for all nodes of a network. Default: 0.
+    pub fn difficulty(mut self, bits: u16) -> Self {
+        self.protocol.engine.difficulty = bits;
+        self
+    }
+
+    /// Who may become an edge. The function is asked while the node works, so it must answer at once.
+    /// Default: everyone.
+    pub fn edge_policy(mut self, admit: impl Fn(&NodeId) -> bool + Send + Sync + 'static) -> Self {
+        self.protocol.engine.edge_policy = EdgePolicy::Ask(Arc::new(admit));
+        self
+    }
+
+    /// Edges that others open, at most. Default: 256 (spec 20 §1).
+    pub fn max_inbound(mut self, count: usize) -> Self {
+        self.protocol.engine.inbound_edges_max = count;
+        self.protocol.quic.accepted_conns_max = count;
+        self
+    }
+
+    /// Conns that others open from one IPv4 address or IPv6 /64, at most. Default: 32 (spec 40 §5.1).
+    pub fn max_inbound_per_address(mut self, count: usize) -> Self {
+        self.protocol.quic.accepted_conns_per_address_max = count;
+        self
+    }
+
+    /// Addresses under which this node can be reached from everywhere, if the operator knows them: a
+    /// forwarded port, for example.
+    pub fn advertise(mut self, addrs: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.protocol.engine.public_addrs.extend(addrs);
+        self
+    }
+
+    /// Every other setting of the protocol. What was set before by the methods above is among them.
+    pub fn protocol(mut self, set: impl FnOnce(&mut node::Config)) -> Self {
+        set(&mut self.protocol);
+        self
+    }
+
+    /// Binds the socket and starts the node on a task of the current tokio runtime.
+    ///
+    /// # Errors
+    /// If the address can not be bound or the configuration can not work.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O and time enabled.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let Self { identity, host, listen, bootstrap, mut protocol } = self;
+        let id = identity.id();
+        let socket = match listen {
+            Listen::Addr(addr) => {
+                host.bind(addr).map_err(|source| StartError::Bind { addr, source })?
+            }
+            Listen::Socket(socket) => Socket::udp(socket).map_err(StartError::Socket)?,
+        };
+        let local_addr = socket.local_addr();
+        protocol.engine.allow_local_addrs |= local_addr.ip().is_loopback();
+        protocol.quic.mtu_discovery &= socket.never_fragments();
+        let engine = &protocol.engine;
+        let (allow_local, advertised) = (engine.allow_local_addrs, engine.public_addrs.clone());
+        let (deliver, queue) = mpsc::channel(engine.delivery_queue_max.max(1));
+        let now = clock::now();
+        let seed = host.node_seed(local_addr)?;
+        let mut core = node::Node::new(protocol, identity, seed, now, host.wall())?;
+        let literal = literal_seeds(&bootstrap);
+        if !literal.is_empty() {
+            let command = node::Command::Bootstrap(literal);
+            core.handle_input(now, Input::Command(command));
+        }
+
+        let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE_MAX);
+        let (leave_sender, leave) = watch::channel(false);
+        let (seed_sender, seeds) = mpsc::channel(1);
+        let (reachable_sender, reachable) = watch::channel(Vec::new());
+        let (outcome_sender, outcome) = watch::channel(None);
+        let events = broadcast::Sender::new(EVENT_QUEUE_MAX);
+        let weak_events = events.downgrade();
+        let inlets = Inlets { requests, leave, seeds };
+        let outlets = Outlets { deliveries: deliver, events, reachable: reachable_sender };
+        let driver = Driver::new(core, host, socket, inlets, outlets, allow_local);
+        tokio::spawn(async move {
+            let ended = driver.run().await;
+            // Without handles nobody wants to know.
+            let _ = outcome_sender.send(Some(ended));
+        });
+        tokio::spawn(resolve_for_ever(bootstrap, seed_sender));
+        Ok(Node::new(Shared {
+            id,
+            local_addr,
+            advertised,
+            requests: request_sender,
+            leave: leave_sender,
+            deliveries: Deliveries::new(queue),
+            events: weak_events,
+            reachable,
+            outcome,
+        }))
+    }
+}
+
+/// Binds a UDP socket for [`Builder::socket`], as [`Builder::bind`] would: for a program that wants to
+/// know first whether the address is free, before it mints an identity for example.
+///
+/// # Errors
+/// If the address can not be bound.
+pub fn bind(addr: SocketAddr) -> Result<UdpSocket, StartError> {
+    bind_udp(addr).map_err(|source| StartError::Bind { addr, source })
+}

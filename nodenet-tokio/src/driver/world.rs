@@ -1,0 +1,122 @@
+//! Everything outside the node, as far as it carries out what the node wants done.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use nodenet_proto::drive::Outlet;
+use nodenet_proto::engine::Event;
+use nodenet_proto::node::{SocketId, Transmit};
+use nodenet_proto::stats::{DropReason, Stats};
+
+use super::Outlets;
+use super::waiters::Waiters;
+use crate::events::{Delivery, NodeEvent};
+use crate::host::Host;
+use crate::socket::{Socket, SocketStats};
+
+/// A send that did not fit, from `done` on.
+pub(super) struct Blocked {
+    pub(super) how: Transmit,
+    pub(super) bytes: Vec<u8>,
+    pub(super) done: usize,
+}
+
+/// Everything that carries out what the node wants done.
+pub(super) struct World {
+    pub(super) host: Host,
+    pub(super) sockets: BTreeMap<SocketId, Socket>,
+    pub(super) blocked: Option<Blocked>,
+    pub(super) socket_stats: SocketStats,
+    pub(super) waiters: Waiters,
+    pub(super) outlets: Outlets,
+    /// What was dropped here rather than in the node.
+    pub(super) stats: Stats,
+    /// Sockets that were asked for during a drain, with what became of them.
+    pub(super) opened: Vec<(SocketId, Option<SocketAddr>)>,
+    pub(super) left: bool,
+}
+
+impl World {
+    pub(super) fn new(host: Host, socket: Socket, outlets: Outlets) -> Self {
+        Self {
+            host,
+            sockets: BTreeMap::from([(SocketId::MAIN, socket)]),
+            blocked: None,
+            socket_stats: SocketStats::default(),
+            waiters: Waiters::default(),
+            outlets,
+            stats: Stats::default(),
+            opened: Vec::new(),
+            left: false,
+        }
+    }
+
+    /// Sends what did not fit before. False if it still does not.
+    pub(super) fn resume(&mut self) -> bool {
+        let Some(mut blocked) = self.blocked.take() else { return true };
+        let Some(socket) = self.sockets.get(&blocked.how.socket) else { return true };
+        let Blocked { how, bytes, done } = &mut blocked;
+        let sent = socket.try_send(how, bytes, done, &mut self.socket_stats);
+        if !sent {
+            self.blocked = Some(blocked);
+        }
+        sent
+    }
+
+    pub(super) fn segments_max(&self) -> usize {
+        self.sockets[&SocketId::MAIN].segments_max()
+    }
+}
+
+impl Outlet for World {
+    fn transmit(&mut self, how: &Transmit, bytes: &[u8]) -> bool {
+        let Some(socket) = self.sockets.get(&how.socket) else {
+            self.socket_stats.send_errors += 1;
+            return true;
+        };
+        let mut done = 0;
+        let sent = socket.try_send(how, bytes, &mut done, &mut self.socket_stats);
+        if !sent {
+            self.blocked = Some(Blocked { how: *how, bytes: bytes.to_vec(), done });
+        }
+        sent
+    }
+
+    fn event(&mut self, event: Event) {
+        let told = match event {
+            Event::Delivered { originator, payload, path } => {
+                let delivery = Delivery { originator, payload, path };
+                if self.outlets.deliveries.try_send(delivery).is_err() {
+                    self.stats.count_drop(DropReason::DeliveryQueueFull);
+                }
+                return;
+            }
+            Event::EdgeUp { peer, outgoing, remote } => {
+                NodeEvent::EdgeUp { peer, outgoing, remote }
+            }
+            Event::EdgeDown { peer, reason } => NodeEvent::EdgeDown { peer, reason },
+            Event::ClockSkewSuspected { offset_s } => NodeEvent::ClockSkewSuspected { offset_s },
+            settling => {
+                self.left |= self.waiters.settle(settling);
+                return;
+            }
+        };
+        // Nobody has to listen.
+        let _ = self.outlets.events.send(told);
+    }
+
+    fn open_socket(&mut self, id: SocketId, local_ip: IpAddr) {
+        let opened = self.host.bind(SocketAddr::new(local_ip, 0));
+        if let Err(error) = &opened {
+            tracing::debug!(%error, %local_ip, "can not open another socket");
+        }
+        self.opened.push((id, opened.as_ref().ok().map(Socket::local_addr)));
+        if let Ok(socket) = opened {
+            self.sockets.insert(id, socket);
+        }
+    }
+
+    fn close_socket(&mut self, id: SocketId) {
+        self.sockets.remove(&id);
+    }
+}

@@ -1,0 +1,167 @@
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use nodenet_proto::node::{SocketId, Transmit};
+use tokio::time::timeout;
+
+use super::{Access, ReadBuf, Received, SocketStats, UdpSocket, bind_udp, send_pieces, split};
+
+#[tokio::test]
+async fn a_batch_arrives_as_the_datagrams_it_was_made_of() {
+    let (a, b) = pair("127.0.0.1:0", "127.0.0.1:0");
+    let bytes: Vec<u8> = (0..10 * 1_200 + 77).map(|i| (i % 251) as u8).collect();
+    let stats = send(&a, b.local_addr(), Some(1_200), &bytes).await;
+    let got = receive(&b, 11).await;
+    let mut lens = vec![1_200; 10];
+    lens.push(77);
+    assert_eq!(got.iter().map(|one| one.data.len()).collect::<Vec<_>>(), lens);
+    assert_eq!(got.iter().flat_map(|one| one.data.iter().copied()).collect::<Vec<_>>(), bytes);
+    assert!(got.iter().all(|one| one.remote == a.local_addr()));
+    assert_eq!(got[0].local_ip, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    assert_eq!(stats, SocketStats::default());
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_one_send_is_cut() {
+    let (a, b) = pair("127.0.0.1:0", "127.0.0.1:0");
+    let stats = send(&a, b.local_addr(), Some(1_400), &vec![7; 60 * 1_400]).await;
+    let got = receive(&b, 60).await;
+    assert!(got.iter().all(|one| one.data.len() == 1_400));
+    assert_eq!(stats, SocketStats::default());
+}
+
+#[tokio::test]
+async fn every_datagram_has_memory_of_its_own() {
+    let (a, b) = pair("127.0.0.1:0", "127.0.0.1:0");
+    send(&a, b.local_addr(), Some(1_000), &[7; 4_000]).await;
+    let got = receive(&b, 4).await;
+    assert!(got.iter().all(|one| one.data.capacity() < 2_000));
+}
+
+#[tokio::test]
+async fn without_offloads_the_same_datagrams_arrive() {
+    let (mut a, mut b) = pair("127.0.0.1:0", "127.0.0.1:0");
+    a.access = Access::Plain;
+    b.access = Access::Plain;
+    assert_eq!((a.segments_max(), a.never_fragments()), (1, false));
+    send(&a, b.local_addr(), Some(500), &[9; 1_100]).await;
+    let got = receive(&b, 3).await;
+    assert_eq!(got.iter().map(|one| one.data.len()).collect::<Vec<_>>(), [500, 500, 100]);
+}
+
+#[tokio::test]
+async fn a_dual_stack_socket_shows_ipv4_peers_as_ipv4() {
+    let (dual, v4) = pair("[::]:0", "127.0.0.1:0");
+    let dual_v4 = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), dual.local_addr().port());
+    send(&v4, dual_v4, None, b"there").await;
+    let there = receive(&dual, 1).await.remove(0);
+    assert_eq!(there.remote, v4.local_addr());
+    if dual.local_addr().is_ipv6() {
+        assert_eq!(there.local_ip, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    }
+    let how = transmit(there.remote, there.local_ip, None);
+    assert!(dual.try_send(&how, b"back", &mut 0, &mut SocketStats::default()));
+    let back = receive(&v4, 1).await.remove(0);
+    assert_eq!((back.remote, &back.data[..]), (dual_v4, &b"back"[..]));
+}
+
+#[tokio::test]
+async fn what_the_socket_can_not_speak_is_counted_and_forgotten() {
+    let (v4, _) = pair("127.0.0.1:0", "127.0.0.1:0");
+    let v6: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
+    assert!(!v4.speaks(&v6));
+    let stats = send(&v4, v6, None, b"lost").await;
+    assert_eq!(stats, SocketStats { family_mismatches: 1, ..SocketStats::default() });
+}
+
+#[tokio::test]
+async fn a_datagram_the_system_refuses_is_counted_and_forgotten() {
+    let (a, b) = pair("127.0.0.1:0", "127.0.0.1:0");
+    let stats = send(&a, b.local_addr(), None, &vec![0; 65_508]).await;
+    assert_eq!(stats, SocketStats { send_errors: 1, ..SocketStats::default() });
+}
+
+#[test]
+fn a_send_that_stops_half_way_goes_on_there() {
+    let (mut sent, mut done, mut room) = (Vec::new(), 0, 2);
+    let mut stats = SocketStats::default();
+    let mut pass = |room: &mut usize, done: &mut usize| {
+        let mut send = |piece: &[u8]| match room.checked_sub(1) {
+            Some(less) => {
+                *room = less;
+                sent.push(piece.to_vec());
+                Ok(())
+            }
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        send_pieces(b"onetwothreefour", done, 3, || 2, &mut send, &mut stats)
+    };
+    assert!(!pass(&mut room, &mut done));
+    assert_eq!(done, 12);
+    assert!(!pass(&mut room, &mut done));
+    room = 1;
+    assert!(pass(&mut room, &mut done));
+    assert_eq!(sent, [&b"onetwo"[..], b"threef", b"our"]);
+    assert_eq!(stats, SocketStats::default());
+}
+
+#[test]
+fn a_batch_that_can_not_be_segmented_goes_out_one_by_one() {
+    let (mut sent, mut done) = (Vec::new(), 0);
+    let segments_max = std::cell::Cell::new(40);
+    let mut stats = SocketStats::default();
+    let mut send = |piece: &[u8]| {
+        // As the first attempt shows, in the middle of it.
+        if segments_max.replace(1) == 40 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        sent.push(piece.to_vec());
+        Ok(())
+    };
+    let all = send_pieces(b"abcdefg", &mut done, 3, || segments_max.get(), &mut send, &mut stats);
+    assert!(all);
+    assert_eq!(sent, [&b"abc"[..], b"def", b"g"]);
+    assert_eq!(stats.send_errors, 0, "nothing was lost");
+}
+
+#[test]
+fn an_empty_datagram_is_a_datagram() {
+    assert_eq!(split(b"", 0).count(), 1);
+    assert_eq!(split(b"abcde", 2).collect::<Vec<_>>(), [&b"ab"[..], b"cd", b"e"]);
+}
+
+fn pair(a: &str, b: &str) -> (UdpSocket, UdpSocket) {
+    let bind = |addr: &str| UdpSocket::new(bind_udp(addr.parse().unwrap()).unwrap()).unwrap();
+    (bind(a), bind(b))
+}
+
+fn transmit(remote: SocketAddr, local_ip: Option<IpAddr>, segment_len: Option<usize>) -> Transmit {
+    Transmit { socket: SocketId::MAIN, remote, local_ip, ecn: None, segment_len }
+}
+
+async fn send(
+    from: &UdpSocket,
+    to: SocketAddr,
+    segment_len: Option<usize>,
+    bytes: &[u8],
+) -> SocketStats {
+    let (how, mut done) = (transmit(to, None, segment_len), 0);
+    let mut stats = SocketStats::default();
+    while !from.try_send(&how, bytes, &mut done, &mut stats) {
+        from.writable().await.unwrap();
+    }
+    stats
+}
+
+async fn receive(socket: &UdpSocket, count: usize) -> Vec<Received> {
+    let (mut got, mut buf) = (Vec::new(), ReadBuf::new());
+    while got.len() < count {
+        let readable = poll_fn(|cx| socket.poll_readable(cx));
+        timeout(Duration::from_secs(5), readable).await.expect("a datagram").unwrap();
+        let _ = socket.try_receive(&mut buf, |one| got.push(one));
+    }
+    assert_eq!(got.len(), count);
+    got
+}
