@@ -1,0 +1,84 @@
+//! Transit through a whole node allocates no more than a relay of bare quinn-proto, measured in the
+//! same run with the same bytes.
+
+mod kit;
+
+use allocation_counter::measure;
+use kit::{Bare, Meter, NodeHost, Relay, Transit, burst};
+use nodenet_proto::wire::SEND_PAYLOAD_MAX;
+
+/// Small messages, in bursts, until every part of every pool was in use once.
+const WARM_UP_SMALL: usize = 4_000;
+/// Bursts of the messages in question until every buffer has the size that it keeps.
+const WARM_UP: usize = 60;
+/// Bursts that count: many times as many as lie between two updates of flow control.
+const MEASURED: usize = 400;
+
+/// Counts allocations while it is on.
+#[derive(Default)]
+struct Allocations {
+    is_on: bool,
+    count: u64,
+}
+
+impl Meter for Allocations {
+    fn measure(&mut self, call: &mut dyn FnMut()) {
+        if self.is_on {
+            self.count += measure(call).count_total;
+        } else {
+            call();
+        }
+    }
+}
+
+/// Allocations of the relay `R` for each burst of messages of this size.
+///
+/// Two limits of flow control are raised every second large message, and whether both go into one
+/// packet depends on how much was read before. So each relay is tried with two histories, and its
+/// better result counts.
+fn allocations<R: Relay>(payload_len: usize, burst: usize) -> f64 {
+    let with_history = |messages| {
+        let mut transit = Transit::<R, _>::new(Allocations::default());
+        let small = transit.message(200);
+        for _ in 0..WARM_UP_SMALL / 16 {
+            transit.carry(&small, 16);
+        }
+        let earlier = transit.message(1_024);
+        transit.carry(&earlier, messages);
+        let message = transit.message(payload_len);
+        for _ in 0..WARM_UP {
+            transit.carry(&message, burst);
+        }
+        transit.net.meter.is_on = true;
+        for _ in 0..MEASURED {
+            transit.carry(&message, burst);
+        }
+        transit.net.meter.count as f64 / MEASURED as f64
+    };
+    f64::min(with_history(0), with_history(1))
+}
+
+#[test]
+fn a_node_allocates_no_more_than_bare_quic() {
+    for payload_len in [200, 1_024, SEND_PAYLOAD_MAX] {
+        let (node, bare) =
+            (allocations::<NodeHost>(payload_len, 1), allocations::<Bare>(payload_len, 1));
+        println!("{payload_len} B: {node:.2} allocations, bare {bare:.2}");
+        assert!(bare > 0.0, "the counter counts");
+        assert!(node <= bare, "{payload_len} B: {node:.2} allocations, bare {bare:.2}");
+    }
+}
+
+/// A frame that is passed on has two chunks where bare QUIC has one, a head of its own and the rest.
+/// QUIC's list of unacknowledged chunks, which starts small after every pause, therefore doubles once
+/// more for a burst.
+#[test]
+fn in_a_burst_the_list_of_chunks_grows_once_more() {
+    for payload_len in [200, 1_024] {
+        let burst = burst(payload_len);
+        let (node, bare) =
+            (allocations::<NodeHost>(payload_len, burst), allocations::<Bare>(payload_len, burst));
+        println!("{payload_len} B × {burst}: {node:.2} allocations, bare {bare:.2}");
+        assert!(node <= bare + 1.0, "{payload_len} B: {node:.2} allocations, bare {bare:.2}");
+    }
+}
