@@ -3,7 +3,7 @@
 /// Settings of the QUIC transport.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Conns that others opened, at most (spec 40 §5.1: 256).
+    /// Conns that others opened, at most (spec 40 §5.1: 256). With none the node only dials.
     pub accepted_conns_max: usize,
     /// Of these from one IPv4 address or IPv6 /64, at most (spec 40 §5.1: 32).
     pub accepted_conns_per_address_max: usize,

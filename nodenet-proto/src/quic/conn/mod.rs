@@ -5,26 +5,24 @@
 //! peer ended it and whole frames are still to be delivered. Every change of phase is one `move_to_*`
 //! function, which also tells the engine. Nobody else does.
 
+mod events;
+mod phase;
+
 use std::time::Instant;
 
-use bytes::Bytes;
-use quinn_proto::{
-    Connection, ConnectionError, ConnectionHandle, Dir, EndpointEvent, Event as QuicEvent,
-    ReadError, StreamEvent, StreamId,
-};
+use quinn_proto::{Connection, ConnectionHandle, EndpointEvent, ReadError, StreamId};
 
-use super::admission::{HalfOpen, Slot};
-use super::profile;
-use super::receive::{BadPrefix, Receiver};
-use super::send::{Refused, Sender};
-use super::shared::Shared;
-use super::timers::{ConnTimer, ConnTimers};
-use super::tls;
+use self::phase::Phase;
 use crate::NodeId;
+use crate::quic::admission::{HalfOpen, Slot};
+use crate::quic::profile;
+use crate::quic::receive::{BadPrefix, Receiver};
+use crate::quic::send::{Refused, Sender};
+use crate::quic::shared::Shared;
+use crate::quic::timers::{ConnTimer, ConnTimers};
 use crate::stats::DropReason;
 use crate::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Direction, Event, Frame, PathInfo,
-    SendError,
+    Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Event, Frame, PathInfo, SendError,
 };
 
 /// Frames read from one conn before others get their turn (architecture §3).
@@ -39,22 +37,6 @@ pub(super) enum Origin {
     Dialed { dial: DialId, expected: NodeId },
     /// The peer did.
     Accepted,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The engine knows nothing of an accepted conn, and of a dialed one only the dial.
-    Handshake,
-    /// Dialed; the peer proved to be the expected one but granted no stream yet.
-    AwaitStream { key: [u8; 32] },
-    /// The engine was told.
-    Up,
-    /// The engine closed it; what was queued is on its way.
-    Draining,
-    /// The peer ended it, or it was lost; what was received is still to be delivered.
-    Ending(ConnDownReason),
-    /// The engine was told, or never knew.
-    Over,
 }
 
 /// What became of a conn when there was nothing more to send.
@@ -352,122 +334,6 @@ impl Conn {
         shared.by_handle[self.handle.0] = None;
     }
 
-    fn on_quic_event(&mut self, now: Instant, event: QuicEvent, shared: &mut Shared) {
-        match event {
-            QuicEvent::Connected => self.on_connected(now, shared),
-            QuicEvent::ConnectionLost { reason } => self.on_lost(now, &reason, shared),
-            QuicEvent::Stream(event) => self.on_stream_event(now, event, shared),
-            QuicEvent::DatagramReceived => {
-                while self.quic.datagrams().recv().is_some() {
-                    shared.stats.count_drop(DropReason::UnexpectedDatagram);
-                }
-            }
-            QuicEvent::HandshakeDataReady | QuicEvent::DatagramsUnblocked => {}
-        }
-    }
-
-    fn on_stream_event(&mut self, now: Instant, event: StreamEvent, shared: &mut Shared) {
-        let ours = self.stream;
-        match event {
-            StreamEvent::Opened { dir } => self.accept_streams(now, dir, shared),
-            StreamEvent::Available { dir: Dir::Bi } => self.open_stream(now, shared),
-            StreamEvent::Readable { id } if Some(id) == ours => shared.mark_readable(self),
-            StreamEvent::Writable { id } if Some(id) == ours => {
-                self.sender.unblock();
-                self.flush(now, shared);
-            }
-            StreamEvent::Finished { id } if Some(id) == ours => {
-                self.move_to_over(now, ConnDownReason::ClosedHere, shared);
-            }
-            StreamEvent::Stopped { id, .. } if Some(id) == ours => {
-                self.move_to_ending(now, ConnDownReason::ClosedByPeer, shared);
-            }
-            // Of streams that were refused, or of kinds that we never open.
-            _ => {}
-        }
-    }
-
-    /// The handshake is complete. A dialer knows whom to expect; an acceptor asks whether there is
-    /// room.
-    fn on_connected(&mut self, now: Instant, shared: &mut Shared) {
-        if self.phase != Phase::Handshake {
-            return;
-        }
-        self.timers.stop(ConnTimer::HandshakeSilence);
-        // The verifier lets nobody through without a certificate that has an identity.
-        let peer = tls::peer_identity(&self.quic);
-        match (self.origin, peer) {
-            (Origin::Dialed { expected, .. }, Some((peer, key))) if peer == expected => {
-                self.phase = Phase::AwaitStream { key };
-                self.open_stream(now, shared);
-            }
-            (Origin::Dialed { .. }, _) => {
-                self.move_to_failed(now, DialError::IdentityMismatch, shared);
-            }
-            (Origin::Accepted, Some((peer, key))) => {
-                match shared.admission.accept(self.quic.remote_address()) {
-                    Ok(slot) => {
-                        self.slot = Some(slot);
-                        if let Some(half_open) = self.half_open.take() {
-                            shared.admission.end_handshake(half_open);
-                        }
-                        self.move_to_up(peer, key, Direction::Inbound, shared);
-                        self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
-                    }
-                    // It counts as a handshake until QUIC has forgotten it.
-                    Err(reason) => {
-                        shared.stats.count_drop(reason);
-                        self.move_to_failed(now, DialError::NoRoute, shared);
-                    }
-                }
-            }
-            (Origin::Accepted, None) => self.move_to_failed(now, DialError::NoRoute, shared),
-        }
-    }
-
-    fn on_lost(&mut self, now: Instant, reason: &ConnectionError, shared: &mut Shared) {
-        match self.phase {
-            Phase::Handshake | Phase::AwaitStream { .. } => {
-                self.move_to_failed(now, DialError::NoRoute, shared);
-            }
-            _ => self.move_to_ending(now, down_reason(reason), shared),
-        }
-    }
-
-    /// The dialer's only stream. If the peer grants none yet, the event that it does comes here too.
-    fn open_stream(&mut self, now: Instant, shared: &mut Shared) {
-        let (Phase::AwaitStream { key }, Origin::Dialed { dial, expected }) =
-            (self.phase, self.origin)
-        else {
-            return;
-        };
-        self.stream = self.quic.streams().open(Dir::Bi);
-        if self.stream.is_some() {
-            shared.dials.remove(&dial);
-            self.move_to_up(expected, key, Direction::Outgoing(dial), shared);
-            self.flush(now, shared);
-        }
-    }
-
-    /// The first bidirectional stream is the edge's; every other is refused.
-    fn accept_streams(&mut self, now: Instant, dir: Dir, shared: &mut Shared) {
-        while let Some(id) = self.quic.streams().accept(dir) {
-            if dir == Dir::Bi && self.stream.is_none() && self.phase == Phase::Up {
-                self.stream = Some(id);
-                self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
-                shared.mark_readable(self);
-                self.flush(now, shared);
-                continue;
-            }
-            shared.stats.count_drop(DropReason::ExtraStream);
-            // Either may be closed already, which is as good.
-            let _ = self.quic.recv_stream(id).stop(profile::CODE);
-            if dir == Dir::Bi {
-                let _ = self.quic.send_stream(id).reset(profile::CODE);
-            }
-        }
-    }
-
     fn flush(&mut self, now: Instant, shared: &mut Shared) {
         let Some(stream) = self.stream else { return };
         if !matches!(self.phase, Phase::Up | Phase::Draining) {
@@ -524,90 +390,6 @@ impl Conn {
                 Ok(None) | Err(ReadError::Reset(_)) => return Turn::Finished,
                 Err(ReadError::Blocked) => return Turn::Dry,
             }
-        }
-    }
-
-    fn move_to_up(
-        &mut self,
-        peer: NodeId,
-        key: [u8; 32],
-        direction: Direction,
-        shared: &mut Shared,
-    ) {
-        self.phase = Phase::Up;
-        self.timers.stop(ConnTimer::Handshake);
-        self.timers.stop(ConnTimer::Dial);
-        match direction {
-            Direction::Outgoing(_) => shared.stats.counters.conns_dialed += 1,
-            Direction::Inbound => shared.stats.counters.conns_accepted += 1,
-        }
-        let remote = self.quic.remote_address();
-        shared.events.push_back(Event::ConnUp { conn: self.id, peer, key, direction, remote });
-    }
-
-    fn move_to_draining(&mut self, now: Instant, shared: &mut Shared) {
-        self.phase = Phase::Draining;
-        self.timers.stop_all();
-        self.timers.set(ConnTimer::Drain, now + profile::DRAIN);
-        self.flush(now, shared);
-    }
-
-    /// The conn is no good any more, but what was received is to be delivered first, unless the engine
-    /// closed the conn before.
-    fn move_to_ending(&mut self, now: Instant, reason: ConnDownReason, shared: &mut Shared) {
-        match self.phase {
-            Phase::Up => {
-                self.phase = Phase::Ending(reason);
-                self.timers.stop_all();
-                shared.mark_readable(self);
-            }
-            Phase::Draining => self.move_to_over(now, ConnDownReason::ClosedHere, shared),
-            _ => {}
-        }
-    }
-
-    /// A handshake came to nothing; if it was ours, so did the dial.
-    fn move_to_failed(&mut self, now: Instant, error: DialError, shared: &mut Shared) {
-        if !matches!(self.phase, Phase::Handshake | Phase::AwaitStream { .. }) {
-            return;
-        }
-        if let Origin::Dialed { dial, .. } = self.origin {
-            shared.dials.remove(&dial);
-            shared.stats.counters.dials_failed += 1;
-            shared.events.push_back(Event::DialFailed { dial, error });
-        }
-        self.close_quic(now);
-    }
-
-    /// The engine knows the conn and is told that it is gone.
-    fn move_to_over(&mut self, now: Instant, reason: ConnDownReason, shared: &mut Shared) {
-        if matches!(self.phase, Phase::Up | Phase::Draining | Phase::Ending(_)) {
-            shared.events.push_back(Event::ConnDown { conn: self.id, reason });
-            self.close_quic(now);
-        }
-    }
-
-    fn close_quic(&mut self, now: Instant) {
-        self.phase = Phase::Over;
-        self.timers.stop_all();
-        self.receiver = Receiver::default();
-        self.sender = Sender::default();
-        self.quic.close(now, profile::CODE, Bytes::new());
-    }
-}
-
-fn down_reason(error: &ConnectionError) -> ConnDownReason {
-    match error {
-        ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_) => {
-            ConnDownReason::ClosedByPeer
-        }
-        ConnectionError::TimedOut => ConnDownReason::TimedOut,
-        ConnectionError::Reset => ConnDownReason::Reset,
-        ConnectionError::LocallyClosed | ConnectionError::CidsExhausted => {
-            ConnDownReason::ClosedHere
-        }
-        ConnectionError::TransportError(_) | ConnectionError::VersionMismatch => {
-            ConnDownReason::PeerMisbehaved
         }
     }
 }
