@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nodenet_proto::NodeId;
+use nodenet_proto::stats::DropReason;
 
 use crate::overlay::{Host, Parcel, Traffic, World};
 use crate::scenario::GRACE;
@@ -20,6 +21,8 @@ pub struct Report {
     pub phases: Vec<Phase>,
     /// The network as it was at the end of the first measuring stage, or at the end.
     pub shape: Shape,
+    /// What live nodes discarded since they started, by reason, most first.
+    pub drops: Vec<(&'static str, u64)>,
     /// How full tables were.
     pub watch: Watch,
     /// How much virtual time passed.
@@ -235,6 +238,18 @@ impl Evidence<'_> {
         let kind = |&(kind, bytes): &(Traffic, u64)| (kind.name(), per_day(bytes, all));
         figures.traffic = self.costs.kinds.iter().map(kind).collect();
     }
+}
+
+/// What live nodes discarded, by reason, most first; reasons that never came up are left out.
+pub(crate) fn drops(world: &World) -> Vec<(&'static str, u64)> {
+    let stats: Vec<_> =
+        world.live().filter_map(|host| Some(world.machine(host)?.stats())).collect();
+    let sum = |reason| stats.iter().map(|stats| stats.drops(reason)).sum();
+    let mut drops: Vec<(_, u64)> =
+        DropReason::ALL.iter().map(|&reason| (reason.name(), sum(reason))).collect();
+    drops.retain(|(_, count)| *count > 0);
+    drops.sort_by_key(|(_, count)| core::cmp::Reverse(*count));
+    drops
 }
 
 /// What the network looks like.

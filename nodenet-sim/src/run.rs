@@ -9,7 +9,7 @@ use nodenet_proto::env::{Random, Seed};
 
 use crate::failure::Failure;
 use crate::overlay::{Host, Join, Maker, Nat, Violation, World, WorldConfig, engines};
-use crate::report::{Costs, Evidence, Figures, Phase, Report, Shape};
+use crate::report::{Costs, Evidence, Figures, Phase, Report, Shape, drops};
 use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
 use crate::time::Moment;
 use crate::watch::Watch;
@@ -144,6 +144,7 @@ impl Run {
             seed: self.scenario.seed,
             phases: self.phases,
             shape,
+            drops: drops(&self.world),
             watch: self.watch,
             simulated: self.world.now().since(Moment::START),
             events: self.world.trace().events(),

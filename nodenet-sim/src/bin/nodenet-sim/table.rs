@@ -51,6 +51,13 @@ pub(crate) fn of(rows: &Rows) -> String {
     text
 }
 
+/// What was discarded, by reason.
+pub(crate) fn of_drops(drops: &[(&'static str, u64)]) -> String {
+    let name = |(name, times): &(&str, u64)| format!("{name} {}", count(*times));
+    let all: Vec<_> = drops.iter().map(name).collect();
+    if all.is_empty() { String::new() } else { format!("{:<28}{}\n", "dropped", all.join(", ")) }
+}
+
 /// The largest every table was, day by day, for runs of some days.
 pub(crate) fn of_watch(watch: &Watch) -> String {
     let mut text = String::new();
