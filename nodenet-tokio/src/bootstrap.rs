@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
@@ -150,6 +152,14 @@ pub(crate) async fn resolve_for_ever(
     peers: Vec<BootstrapPeer>,
     seeds: mpsc::Sender<Vec<SeedPeer>>,
 ) {
+    resolve_with(lookup, peers, seeds).await;
+}
+
+async fn resolve_with<F: Future<Output = io::Result<Vec<SocketAddr>>>>(
+    lookup: impl Fn(String, u16) -> F,
+    peers: Vec<BootstrapPeer>,
+    seeds: mpsc::Sender<Vec<SeedPeer>>,
+) {
     if peers.iter().all(|peer| peer.literal_addr().is_some()) {
         return;
     }
@@ -158,7 +168,11 @@ pub(crate) async fn resolve_for_ever(
         let mut found = Vec::new();
         let mut complete = true;
         for peer in &peers {
-            match resolve(peer).await {
+            let addrs = match &peer.host {
+                Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, peer.port)]),
+                Host::Name(name) => lookup(name.clone(), peer.port).await,
+            };
+            match addrs {
                 Ok(addrs) => found.extend(addrs.into_iter().map(|addr| (peer.id, addr))),
                 Err(error) => {
                     tracing::warn!(%peer, %error, "can not resolve the bootstrap peer's name");
@@ -167,7 +181,8 @@ pub(crate) async fn resolve_for_ever(
             }
         }
         let found = collect(found.into_iter());
-        if found != known {
+        // What was found once is better than nothing.
+        if found != known && (complete || found.len() >= known.len()) {
             known = found;
             if seeds.send(known.clone()).await.is_err() {
                 return;
@@ -181,13 +196,8 @@ pub(crate) async fn resolve_for_ever(
     }
 }
 
-async fn resolve(peer: &BootstrapPeer) -> std::io::Result<Vec<SocketAddr>> {
-    match &peer.host {
-        Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, peer.port)]),
-        Host::Name(name) => {
-            Ok(tokio::net::lookup_host((name.as_str(), peer.port)).await?.collect())
-        }
-    }
+async fn lookup(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((name, port)).await?.collect())
 }
 
 /// One seed for each identifier, with its addresses in the order given.
@@ -204,12 +214,14 @@ fn collect(found: impl Iterator<Item = (NodeId, SocketAddr)>) -> Vec<SeedPeer> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+    use std::io;
     use std::time::Duration;
 
     use tokio::sync::mpsc;
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
 
-    use super::{BootstrapPeer, literal_seeds, resolve_for_ever};
+    use super::{BootstrapPeer, literal_seeds, resolve_for_ever, resolve_with};
 
     const ID: &str = "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5";
 
@@ -283,6 +295,34 @@ mod tests {
         assert!(seeds[0].addrs.contains(&"192.0.2.1:1".parse().unwrap()));
         drop(resolved);
         timeout(Duration::from_secs(5), task).await.expect("ends with its listener").unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_are_asked_again_and_only_changes_are_told() {
+        let peers = BootstrapPeer::parse_list(&format!("{ID}@name:77")).unwrap();
+        let (seeds, mut resolved) = mpsc::channel(1);
+        let begin = Instant::now();
+        // Not found for 25 s, then at one address for 20 minutes, then unknown again, then moved.
+        let answer = move |name: String, port| {
+            assert_eq!((name.as_str(), port), ("name", 77));
+            let found = match begin.elapsed().as_secs() {
+                25..1_200 => Ok(vec!["192.0.2.1:77".parse().unwrap()]),
+                1_500.. => Ok(vec!["192.0.2.2:77".parse().unwrap()]),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            };
+            ready(found)
+        };
+        let task = tokio::spawn(resolve_with(answer, peers, seeds));
+        let mut next = async || {
+            let seeds = resolved.recv().await.expect("the task runs");
+            (begin.elapsed().as_secs(), seeds[0].addrs[0].to_string())
+        };
+        assert_eq!(next().await, (30, "192.0.2.1:77".to_owned()));
+        let (at, addr) = next().await;
+        assert_eq!(addr, "192.0.2.2:77");
+        assert!((1_500..1_500 + 10).contains(&at), "{at}");
+        drop(resolved);
+        task.await.expect("it ends with its listener");
     }
 
     #[tokio::test]

@@ -2,9 +2,7 @@
 
 mod kit;
 
-use std::time::Duration;
-
-use kit::{Running, Scratch, now, run_to_end};
+use kit::{Running, Scratch, run_to_end};
 
 #[test]
 fn an_identity_is_minted_once_and_shown_after_that() {
@@ -117,10 +115,8 @@ fn a_second_signal_ends_the_process_at_once() {
     hub.signal("STOP");
     leaf.signal("INT");
     leaf.log_line("shutting down");
-    let asked = now();
     leaf.signal("INT");
-    assert_eq!(leaf.end().code(), Some(130));
-    assert!(now() - asked < Duration::from_millis(700), "leaving alone would take a second");
+    assert_eq!(leaf.end().code(), Some(130), "left alone it would have ended with 0");
     hub.signal("CONT");
 }
 

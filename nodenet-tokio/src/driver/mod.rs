@@ -31,7 +31,7 @@ use crate::error::{ConnectError, Failure, SendError};
 use crate::events::{Delivery, NodeEvent, NodeStats};
 use crate::host::Host;
 use crate::interfaces::reachable_addrs;
-use crate::socket::{ReadBuf, Socket};
+use crate::socket::{ReadBuf, Received, Socket};
 use waiters::Waiter;
 use world::World;
 
@@ -212,32 +212,36 @@ impl Driver {
     fn receive(&mut self) -> Result<(), Failure> {
         let now = clock::now();
         let Self { node, world, read_buf, .. } = self;
-        let mut failure = None;
+        let mut failed = None;
         for (id, socket) in &world.sockets {
+            let mut input = |one: Received| {
+                let Received { remote, local_ip, ecn, data } = one;
+                let socket = *id;
+                node.handle_input(now, Input::Datagram { socket, remote, local_ip, ecn, data });
+            };
             for _ in 0..READ_ROUNDS {
-                let read = socket.try_receive(read_buf, |one| {
-                    node.handle_input(
-                        now,
-                        Input::Datagram {
-                            socket: *id,
-                            remote: one.remote,
-                            local_ip: one.local_ip,
-                            ecn: one.ecn,
-                            data: one.data,
-                        },
-                    );
-                });
-                match read {
-                    Ok(()) => self.read_failures = 0,
+                match socket.try_receive(read_buf, &mut input) {
+                    Ok(()) if *id == SocketId::MAIN => self.read_failures = 0,
+                    Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => {
-                        failure = Some(error);
+                        failed = Some((*id, error));
                         break;
                     }
                 }
             }
         }
-        failure.map_or(Ok(()), |error| self.on_read_failure(&error))
+        match failed {
+            None => Ok(()),
+            Some((SocketId::MAIN, error)) => self.on_read_failure(&error),
+            // The node can do without the others.
+            Some((socket, error)) => {
+                tracing::debug!(%error, "an extra socket failed");
+                self.world.sockets.remove(&socket);
+                self.input(Input::SocketFailed { socket });
+                Ok(())
+            }
+        }
     }
 
     /// A read can fail for reasons that pass, such as an interface that went down. Reading goes on

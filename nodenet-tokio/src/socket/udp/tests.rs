@@ -3,7 +3,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use nodenet_proto::node::{SocketId, Transmit};
+use nodenet_proto::node::{EcnCodepoint, SocketId, Transmit};
 use tokio::time::timeout;
 
 use super::{Access, ReadBuf, Received, SocketStats, UdpSocket, bind_udp, send_pieces, split};
@@ -30,6 +30,18 @@ async fn a_batch_larger_than_one_send_is_cut() {
     let got = receive(&b, 60).await;
     assert!(got.iter().all(|one| one.data.len() == 1_400));
     assert_eq!(stats, SocketStats::default());
+}
+
+#[tokio::test]
+async fn congestion_marks_cross() {
+    let (a, b) = pair("127.0.0.1:0", "127.0.0.1:0");
+    a.writable().await.unwrap();
+    for ecn in [EcnCodepoint::Ect0, EcnCodepoint::Ect1, EcnCodepoint::Ce] {
+        let how = Transmit { ecn: Some(ecn), ..transmit(b.local_addr(), None, None) };
+        assert!(a.try_send(&how, b"marked", &mut 0, &mut SocketStats::default()));
+        let expected = matches!(b.access, Access::Offload(_)).then_some(ecn);
+        assert_eq!(receive(&b, 1).await[0].ecn, expected);
+    }
 }
 
 #[tokio::test]
