@@ -32,9 +32,15 @@ const IDLE_MS: u32 = 300_000;
 const STREAM_RECEIVE_WINDOW: u32 = 512 * 1024;
 /// Bytes a peer may send ahead on all streams (spec 40 §4.1).
 const RECEIVE_WINDOW: u32 = 768 * 1024;
-/// Bytes that we hand to QUIC before they are acknowledged: four of the largest frames. A peer that
-/// stopped reading is noticed only when this is full (spec 40 §13.3 and §13.5).
-const SEND_WINDOW: u64 = 256 * 1024;
+/// Bytes that we hand to QUIC before they are acknowledged, at most: four of the largest frames. A peer
+/// that stopped reading is noticed only when this is full (spec 40 §13.3 and §13.5).
+const SEND_WINDOW_MAX: u64 = 256 * 1024;
+/// The same at least (guess: a few of the largest packets more than the smallest congestion window).
+const SEND_WINDOW_MIN: u64 = 16 * 1024;
+/// What QUIC holds beyond what the path takes at a time only delays a ping that comes after it, which
+/// would then look unanswered. One window on its way and one to follow, and a little more, because an
+/// acknowledgement comes late.
+const CONGESTION_WINDOWS: u64 = 3;
 /// UDP payload to begin with, the reference's and what media needs (spec 40 §13.3).
 const INITIAL_MTU: u16 = 1280;
 /// UDP payload that is never undercut (RFC 9000 §14).
@@ -63,6 +69,11 @@ pub(super) const INCOMING_BUFFER: u64 = 8 * 1024;
 /// (the largest we accept, rounded up to what an allocator hands out).
 pub(super) const CHUNK_COST: usize = 1536;
 
+/// Bytes that we hand to QUIC before they are acknowledged, on a path that takes this many at a time.
+pub(super) fn send_window(congestion_window: u64) -> u64 {
+    congestion_window.saturating_mul(CONGESTION_WINDOWS).clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX)
+}
+
 /// How we dial overlay conns.
 pub(super) fn dialed(mtu_discovery: bool) -> Arc<TransportConfig> {
     let mut transport = common(mtu_discovery);
@@ -87,7 +98,7 @@ fn common(mtu_discovery: bool) -> TransportConfig {
     transport.keep_alive_interval(None);
     transport.stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW));
     transport.receive_window(VarInt::from_u32(RECEIVE_WINDOW));
-    transport.send_window(SEND_WINDOW);
+    transport.send_window(SEND_WINDOW_MAX);
     transport.initial_mtu(INITIAL_MTU);
     transport.min_mtu(MIN_MTU);
     transport.initial_rtt(INITIAL_RTT);

@@ -445,3 +445,29 @@ fn a_clock_that_runs_backwards_stands_still() {
     assert_eq!((a.take_delivered().len(), b.take_delivered().len()), (10, 10));
     assert_eq!(a.neighbours(), [b.id]);
 }
+
+#[test]
+fn an_edge_that_carries_all_that_a_bad_path_takes_is_no_dead_edge() {
+    for (latency_ms, loss_percent) in [(150, 2), (150, 5), (100, 10)] {
+        let mut net = Net::new(41);
+        net.latency = Duration::from_millis(latency_ms);
+        let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+        b.bootstrap(&net, &a);
+        net.run(&mut [&mut a, &mut b], 2 * SECOND);
+        a.events.clear();
+        net.loss_percent = loss_percent;
+        let mut sent = 0;
+        for number in 0..1200 {
+            // The other side says nothing of itself, so that only pings show that it lives.
+            let (request, target) = (RequestId(1000 + number), b.id);
+            let payload = Bytes::from(vec![7; 30_000]);
+            a.command(&net, Command::SendDirect { request, target, payload });
+            net.run(&mut [&mut a, &mut b], SECOND / 10);
+            sent += a.events.iter().filter(|event| matches!(event, Event::Sent { .. })).count();
+            a.events.retain(|event| matches!(event, Event::EdgeDown { .. }));
+        }
+        assert_eq!(a.events, [], "{latency_ms} ms, {loss_percent} %");
+        net.run(&mut [&mut a, &mut b], 60 * SECOND);
+        assert_eq!(b.take_delivered().len(), sent, "{latency_ms} ms, {loss_percent} %");
+    }
+}

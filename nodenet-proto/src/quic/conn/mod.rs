@@ -131,6 +131,7 @@ impl Conn {
         if self.phase == Phase::Handshake {
             self.timers.set(ConnTimer::HandshakeSilence, now + profile::HANDSHAKE_SILENCE);
         }
+        self.quic.set_send_window(profile::send_window(self.quic.congestion_state().window()));
         self.service(now, shared);
     }
 
