@@ -48,7 +48,8 @@ impl Overlay {
         let nearest = self.edges.closest::<ANSWER_HOPS>(&originator);
         let hops = nearest.iter().map(|edge| edge.send_conn().id).collect();
         let frame: Frame = answer.to_frame(FrameType::Neighbors);
-        out.push(Action::Offer { class: Class::Control, frame, hops, request: None });
+        // Strangers decide whose queue it fills: there it waits behind everything that matters more.
+        out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
     }
 
     fn answer(

@@ -9,7 +9,7 @@ use crate::NodeId;
 use crate::engine::{Config, EdgeDownReason, Event};
 use crate::env::{Ed25519Crypto, UnixNanos};
 use crate::stats::DropReason;
-use crate::transport::{ConnId, Frame};
+use crate::transport::{Class, ConnId, Frame};
 use crate::wire::envelope::{Envelope, Signer};
 use crate::wire::frame::app_frame;
 use crate::wire::{
@@ -197,6 +197,63 @@ fn one_originator_is_answered_within_its_budget_whatever_the_edge() {
 }
 
 #[test]
+fn answers_to_strangers_do_not_stand_before_the_pings_of_a_neighbour() {
+    let (mut world, _, conn) = victim();
+    let lookup = lookup(60, world.id(0), world.wall(), 1);
+    world.say(conn, lookup);
+    let answers: Vec<_> = world
+        .wire
+        .sent
+        .iter()
+        .filter(|(who, _, _, frame_type)| {
+            (*who, *frame_type) == (0, FrameType::Neighbors.to_byte())
+        })
+        .map(|(_, _, class, _)| *class)
+        .collect();
+    assert_eq!(answers, [Class::Transit]);
+}
+
+#[test]
+fn avoid_sets_above_three_are_refused_and_hop_limits_above_sixteen_are_lowered() {
+    let (mut world, order) = forwarder();
+    let target = world.id(order[2]);
+    let conn = world.conns_between(order[0], order[1])[0];
+    let mut crowded = route(60, target, world.wall(), b"avoid").to_bytes().to_vec();
+    let wall = world.wall();
+    // The count of the avoid-set stands behind header, target, hop limit, key and time.
+    crowded[2 + 2 + 73] = 4;
+    world.say(conn, Bytes::from(crowded));
+    let stats = |world: &World, reason| world.engine(order[1]).stats().drops(reason);
+    assert_eq!(stats(&world, DropReason::MalformedMessage), 1);
+
+    let far = Envelope { hop_limit: 255, ..sign(60, FrameType::Route, target, wall, b"far") };
+    world.say(conn, far.to_frame(FrameType::Route));
+    world.run_for(SECOND);
+    let heard = world.heard(order[2], FrameType::Route);
+    assert_eq!(heard.len(), 1);
+    let frame = Frame::from(heard[0].clone());
+    let (_, payload_at) = FrameHeader::of(&frame).unwrap();
+    assert_eq!(RoutedFrame::parse(frame, FrameType::Route, payload_at).unwrap().hop_limit(), 15);
+}
+
+/// A puppet, an engine and a puppet, ever closer to the last.
+fn forwarder() -> (World, [Who; 3]) {
+    let mut world = World::of(1);
+    let engine = world.id(0);
+    let mut numbers = (50..).filter(|&number| {
+        let last = identity(99).id();
+        last.compare_distance(&engine, &identity(number).id()) == std::cmp::Ordering::Less
+    });
+    let first = world.add_puppet(identity(numbers.next().unwrap()));
+    let last = world.add_puppet(identity(99));
+    for puppet in [first, last] {
+        let conn = world.open(puppet, 0);
+        world.say(conn, wire::Ping.to_frame());
+    }
+    (world, [first, 0, last])
+}
+
+#[test]
 fn forged_originators_use_up_no_budget() {
     let (mut world, _, conn) = victim();
     let (target, wall) = (world.id(0), world.wall());
@@ -377,4 +434,15 @@ fn a_step_of_the_wall_clock_ends_no_edge() {
     }
     assert_eq!(world.peers(0).len(), 1);
     assert_eq!(world.engine(0).stats().counters.wall_clock_setbacks, 1);
+}
+
+#[test]
+fn a_wall_clock_at_the_ends_of_its_range_does_no_harm() {
+    let (mut world, puppet, _) = victim();
+    for wall in [i64::MAX, i64::MIN, 0, i64::MAX - 1, WALL.0] {
+        world.with_engine(0, |engine, now, _| engine.handle_wall_clock(now, UnixNanos(wall)));
+        world.send(0, puppet, b"when?");
+        world.run_for(SECOND / 10);
+    }
+    assert_eq!(world.heard(puppet, FrameType::Route).len(), 5);
 }
