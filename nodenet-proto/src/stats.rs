@@ -175,6 +175,8 @@ numbers! {
         edges,
         /// Live edges that others opened.
         edges_inbound,
+        /// Known contacts.
+        contacts,
     }
 }
 

@@ -21,6 +21,17 @@ pub struct SeedPeer {
     pub addrs: Vec<SocketAddr>,
 }
 
+/// A peer that a node knew, to be remembered across a restart. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPeer {
+    /// Its identifier, which is the hash of `key`.
+    pub id: NodeId,
+    /// Its Ed25519 key.
+    pub key: [u8; 32],
+    /// Where it proved itself, best first.
+    pub addrs: Vec<SocketAddr>,
+}
+
 /// What an application may ask.
 #[derive(Debug, Clone)]
 pub enum Command {
@@ -54,6 +65,9 @@ pub enum Command {
     },
     /// Adds operator seeds, or replaces the addresses of known ones. They are tried for ever.
     Bootstrap(Vec<SeedPeer>),
+    /// Adds peers that this node knew earlier ([`super::Engine::export_peers`]). They are dialed like
+    /// any other contact, and forgotten like any other if they do not answer while others do.
+    ImportPeers(Vec<KnownPeer>),
     /// Close the edge to `peer`. Settled by [`Event::EdgeClosed`].
     CloseEdge {
         /// Names the outcome.

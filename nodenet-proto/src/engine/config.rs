@@ -26,6 +26,17 @@ impl fmt::Debug for EdgePolicy {
     }
 }
 
+/// What a node spends on the network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Forwards for everyone, with as many edges as short ways take.
+    #[default]
+    Router,
+    /// Runs on a battery: few edges, everything it does by itself done together and seldom. It still
+    /// forwards and is still found.
+    Light,
+}
+
 /// Settings of an [`super::Engine`].
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -41,6 +52,8 @@ pub struct Config {
     pub public_addrs: Vec<SocketAddr>,
     /// Whether the node dials, pings and looks up by itself. Off: it only answers and forwards.
     pub maintenance: bool,
+    /// What the node spends on the network.
+    pub profile: Profile,
     /// Whether loopback and link-local addresses may be dialed and advertised.
     pub allow_local_addrs: bool,
 }
@@ -54,6 +67,7 @@ impl Default for Config {
             delivery_queue_max: 256,
             public_addrs: Vec::new(),
             maintenance: true,
+            profile: Profile::Router,
             allow_local_addrs: false,
         }
     }

@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use command::{
-    Command, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, RequestId, SeedPeer,
-    SendFailure,
+    Command, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, KnownPeer, RequestId,
+    SeedPeer, SendFailure,
 };
-pub use config::{Config, EdgePolicy};
+pub use config::{Config, EdgePolicy, Profile};
 
 use self::env::Env;
 use crate::NodeId;
@@ -117,7 +117,7 @@ impl Engine {
     ) -> Self {
         let config = Arc::new(config);
         Self {
-            overlay: Overlay::new(identity.id(), Arc::clone(&config)),
+            overlay: Overlay::new(identity.id(), Arc::clone(&config), now),
             env: Env::new(identity, crypto, seed, now, wall),
             config,
             life: Life::Running,
@@ -151,6 +151,9 @@ impl Engine {
             }
             Command::Bootstrap(seeds) => {
                 self.run(conns, |overlay, cx, _, out| overlay.bootstrap(cx, &seeds, out));
+            }
+            Command::ImportPeers(peers) => {
+                self.run(conns, |overlay, cx, _, out| overlay.import(cx, &peers, out));
             }
             Command::CloseEdge { request, peer } => {
                 let mut existed = false;
@@ -205,7 +208,9 @@ impl Engine {
         for _ in 0..EXPIRIES_PER_CALL {
             match self.timers.pop_due(self.env.now()) {
                 Some(Timer::Overlay(timer)) => {
-                    self.run(conns, |overlay, cx, _, out| overlay.handle_timer(cx, timer, out));
+                    self.run(conns, |overlay, cx, conns, out| {
+                        overlay.handle_timer(cx, conns, timer, out);
+                    });
                 }
                 Some(Timer::Leave) => self.settle_leave(),
                 None => return,
@@ -269,6 +274,12 @@ impl Engine {
         edges
     }
 
+    /// Peers worth remembering across a restart, best first: those that proved themselves at an
+    /// address, spread over the network. Hand them to [`Command::ImportPeers`] at the next start.
+    pub fn export_peers(&self) -> Vec<KnownPeer> {
+        self.overlay.export()
+    }
+
     /// Asserts every invariant.
     ///
     /// # Panics
@@ -280,7 +291,9 @@ impl Engine {
         for timer in self.timers.keys() {
             match timer {
                 Timer::Overlay(overlay::Timer::Conn(conn)) => assert!(self.overlay.is_live(*conn)),
-                Timer::Overlay(overlay::Timer::Dial) => assert_eq!(self.life, Life::Running),
+                Timer::Overlay(overlay::Timer::Dial | overlay::Timer::Upkeep) => {
+                    assert_eq!(self.life, Life::Running);
+                }
                 Timer::Leave => assert!(matches!(self.life, Life::Leaving(_))),
             }
         }
@@ -304,6 +317,7 @@ impl Engine {
         let (edges, stats) = (self.overlay.edges(), self.env.stats_mut());
         stats.gauges.edges = edges.len() as u64;
         stats.gauges.edges_inbound = edges.inbound() as u64;
+        stats.gauges.contacts = self.overlay.contacts() as u64;
     }
 
     fn carry_out(&mut self, action: Action, conns: &mut dyn Conns) {
@@ -405,7 +419,7 @@ impl Engine {
             }
             Command::Connect { request, .. } => Event::ConnectFailed { request, error: closed },
             Command::CloseEdge { request, .. } => Event::EdgeClosed { request, existed: false },
-            Command::Bootstrap(_) => return,
+            Command::Bootstrap(_) | Command::ImportPeers(_) => return,
             Command::Leave { request } => match &mut self.life {
                 Life::Leaving(requests) => return requests.push(request),
                 _ => Event::Left { request },

@@ -1,20 +1,28 @@
 //! Answers to those who ask for nodes (spec 70 §9.3, §9.5).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::dispatch::Arrival;
 use super::edges::{Edge, SIBLINGS};
+use super::knowledge;
 use super::registration::send;
 use super::{Action, Overlay};
 use crate::NodeId;
+use crate::engine::Profile;
 use crate::env::Cx;
 use crate::transport::{Class, Conns, Frame};
 use crate::wire::endpoint::{Scope, scope};
 use crate::wire::envelope::{Envelope, Signer};
-use crate::wire::{Addr, Contact, Encode, FrameType, Lookup, Neighbors, Nonce, Siblings};
+use crate::wire::{
+    Addr, Capabilities, Contact, Encode, FrameType, Lookup, Neighbors, Nonce, Siblings,
+};
 
 /// Addresses that this node names of itself, at most (a guess: those configured, one for each family).
 const OWN_ADDRS_MAX: usize = 4;
+/// A peer without an edge is vouched for if it was heard within this time (a guess: less than what
+/// dead edges take to be found out in the worst case, times a few).
+const HEARD_LATELY: Duration = Duration::from_secs(600);
 /// Ways on which one answer is tried (spec 70 §6.2).
 const ANSWER_HOPS: usize = 3;
 
@@ -59,7 +67,7 @@ impl Overlay {
         (asker, target): (NodeId, NodeId),
         nonce: Nonce,
     ) -> Envelope {
-        let mut contacts = self.contacts_near(conns, &target, &asker);
+        let mut contacts = self.contacts_near(cx, conns, &target, &asker);
         contacts.push(self.own_contact(cx));
         let neighbors = Neighbors::new(nonce, contacts);
         let signer = Signer { identity: cx.identity, crypto: cx.crypto };
@@ -69,25 +77,69 @@ impl Overlay {
     }
 
     /// The nodes nearest to `target` that this node can vouch for, without the one that asks: its live
-    /// edges.
-    fn contacts_near(&self, conns: &dyn Conns, target: &NodeId, asker: &NodeId) -> Vec<Contact> {
-        let nearest = self.edges.closest::<{ SIBLINGS + 1 }>(target);
-        let others = nearest.into_iter().filter(|edge| edge.peer != *asker);
-        others.take(SIBLINGS).map(|edge| self.contact_of(conns, edge)).collect()
+    /// edges, and peers that it heard itself not long ago. Hearsay is not passed on, or the dead would
+    /// live in it for ever.
+    fn contacts_near(
+        &self,
+        cx: &Cx<'_>,
+        conns: &dyn Conns,
+        target: &NodeId,
+        asker: &NodeId,
+    ) -> Vec<Contact> {
+        let live = self.edges.closest::<{ SIBLINGS + 1 }>(target);
+        let now = self.knowledge.tick(cx.now);
+        let heard = self.knowledge.closest(target, SIBLINGS + 1, |contact| {
+            contact.failures == 0
+                && contact.is_dialable()
+                && now.since(contact.last_seen) <= HEARD_LATELY
+                && self.edges.get(&contact.id).is_none()
+        });
+        let live = live.into_iter().map(|edge| (edge.peer, self.contact_of(conns, edge)));
+        let heard = heard.into_iter().map(|contact| (contact.id, self.contact_heard(contact)));
+        let mut all: Vec<(NodeId, Contact)> =
+            live.chain(heard).filter(|(id, _)| id != asker).collect();
+        all.sort_by(|(a, _), (b, _)| target.compare_distance(a, b));
+        all.into_iter().take(SIBLINGS).map(|(_, contact)| contact).collect()
     }
 
-    /// Where we dialed the peer, and where it is now.
+    /// A neighbour: where it proved itself, where it says that it is, and where it is now.
     fn contact_of(&self, conns: &dyn Conns, edge: &Edge) -> Contact {
-        let dialed = self.dialer.best_addr(&edge.peer).filter(|_| edge.is_outgoing());
+        let known = self.knowledge.find(&edge.peer);
+        let mut contact = known.map_or(Contact::new(edge.peer), |known| self.contact_heard(known));
+        contact.key = Some(edge.key);
         let current = conns.path(edge.send_conn().id).filter(|path| !path.relayed);
-        let mut addrs: Vec<Addr> = Vec::new();
-        for addr in dialed.into_iter().chain(current.map(|path| path.remote)) {
-            let is_new = !addrs.contains(&Addr::from_socket_addr(addr));
-            if is_new && self.may_advertise(addr) {
-                addrs.push(Addr::from_socket_addr(addr));
+        if let Some(addr) = current.map(|path| path.remote).filter(|addr| self.may_advertise(*addr))
+        {
+            let addr = Addr::from_socket_addr(addr);
+            if !contact.addrs.contains(&addr) {
+                contact.addrs.push(addr);
             }
         }
-        Contact { key: Some(edge.key), addrs, ..Contact::new(edge.peer) }
+        contact
+    }
+
+    /// A contact as it is told to others. Only addresses that the peer itself vouches for are passed
+    /// on.
+    fn contact_heard(&self, contact: &knowledge::Contact) -> Contact {
+        let addrs = contact.own_addrs().filter(|addr| self.may_advertise(*addr));
+        Contact {
+            key: Some(contact.key),
+            capabilities: Capabilities(contact.caps),
+            addrs: addrs.map(Addr::from_socket_addr).collect(),
+            ..Contact::new(contact.id)
+        }
+    }
+
+    /// What this node can do.
+    pub(super) fn own_capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::default();
+        if self.is_reachable() {
+            capabilities = capabilities.with(Capabilities::PUBLIC_ANCHOR);
+        }
+        if self.config.profile == Profile::Light {
+            capabilities = capabilities.with(Capabilities::LIGHT);
+        }
+        capabilities
     }
 
     /// This node as it describes itself: what the operator says goes first, because reference nodes
@@ -102,7 +154,24 @@ impl Overlay {
             }
         }
         let key = Some(*cx.identity.public_key());
-        Contact { key, addrs, ..Contact::new(*self.edges.own()) }
+        let capabilities = self.own_capabilities();
+        Contact { key, addrs, capabilities, ..Contact::new(*self.edges.own()) }
+    }
+
+    /// Whether this node dials an address that a peer named: one host's, on a network that this node
+    /// is on as well (spec 95 E10).
+    pub(super) fn may_dial(&self, addr: SocketAddr) -> bool {
+        let is_on_site =
+            |addr: &SocketAddr| matches!(scope(addr.ip()), Some(Scope::Site | Scope::Loopback));
+        let dialable_here = match scope(addr.ip()) {
+            Some(Scope::Site) => {
+                self.config.allow_local_addrs
+                    || self.local_addrs.is_empty()
+                    || self.local_addrs.iter().any(is_on_site)
+            }
+            _ => true,
+        };
+        dialable_here && self.may_advertise(addr)
     }
 
     /// Whether others can make use of `addr`. What reaches no farther than this machine or link is

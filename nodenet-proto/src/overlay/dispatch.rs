@@ -7,7 +7,7 @@ use crate::engine::DeliveryPath;
 use crate::env::Cx;
 use crate::stats::DropReason;
 use crate::transport::{ConnId, Conns, Frame};
-use crate::wire::{self, Addr, Decode, FrameHeader, FrameType, Message, RoutedFrame};
+use crate::wire::{self, Addr, Capabilities, Decode, FrameHeader, FrameType, Message, RoutedFrame};
 
 /// Where a frame came from and whom it may be answered over.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +109,8 @@ impl Overlay {
                     let pong = wire::Pong { observed: Addr::from_socket_addr(path.remote) };
                     out.push(send(at.conn, pong.to_frame()));
                 }
+                frame.advance(payload_at);
+                self.on_ping(at, &frame);
             }
             FrameType::Pong => {
                 frame.advance(payload_at);
@@ -123,6 +125,17 @@ impl Overlay {
             }
             FrameType::Leave => self.on_leave(cx, at.conn, at.from, out),
             _ => cx.drop(DropReason::NotServed),
+        }
+    }
+
+    /// A node of our kind may say in its ping what it can do. Anything else there is ignored.
+    fn on_ping(&mut self, at: Arrival, payload: &Frame) {
+        let mut copy = [0; 4];
+        if payload.len() == payload.copy_to(0, &mut copy)
+            && let Ok(ping) = wire::CapablePing::decode_exact(&copy)
+            && let Some(edge) = self.edges.get_mut(&at.from)
+        {
+            edge.light = ping.capabilities.has(Capabilities::LIGHT);
         }
     }
 

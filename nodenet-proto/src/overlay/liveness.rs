@@ -11,14 +11,9 @@
 use std::time::{Duration, Instant};
 
 use super::edges::Conn;
+use super::keepalive::ANSWER_WAIT;
 use crate::env::Random;
 
-/// Silence after which a sibling is pinged (spec 80 §2).
-const SIBLING_KEEPALIVE: Duration = Duration::from_secs(15);
-/// Silence after which any other edge is pinged (spec 80 §2).
-const FINGER_KEEPALIVE: Duration = Duration::from_secs(25);
-/// How long a ping may stay unanswered. QUIC repeats a lost one several times meanwhile.
-pub(super) const PONG_TIMEOUT: Duration = Duration::from_secs(5);
 /// A ping is due after this long even on a busy conn, because its Pong tells the address at which the
 /// peer sees us (spec 80 §2).
 const REFRESH: Duration = Duration::from_secs(300);
@@ -39,8 +34,8 @@ pub(super) enum Verdict {
 /// How a conn stands within its edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// Whether the edge is one of the sixteen nearest.
-    pub(super) sibling: bool,
+    /// How long it may be silent.
+    pub(super) keepalive: Duration,
     /// Whether frames of the edge leave on this conn.
     pub(super) send_conn: bool,
 }
@@ -48,10 +43,10 @@ pub(super) struct Standing {
 /// Judges a conn when its timer fired. `rng` jitters the next look.
 pub(super) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Standing) -> Verdict {
     if conn.unanswered {
-        let due = conn.pinged + PONG_TIMEOUT;
+        let due = conn.pinged + ANSWER_WAIT;
         return if due > now { Verdict::Wait(due) } else { Verdict::Dead };
     }
-    let keepalive = if standing.sibling { SIBLING_KEEPALIVE } else { FINGER_KEEPALIVE };
+    let keepalive = standing.keepalive;
     let next_look = rng.jitter(keepalive, JITTER_PERCENT);
     if !standing.send_conn {
         return Verdict::Wait(now + next_look);
@@ -74,7 +69,7 @@ mod tests {
     use crate::overlay::edges::Conn;
     use crate::transport::ConnId;
 
-    const SIBLING: Standing = Standing { sibling: true, send_conn: true };
+    const BUSY: Standing = Standing { keepalive: Duration::from_secs(15), send_conn: true };
 
     fn at(seconds: u64) -> Instant {
         test_base() + Duration::from_secs(seconds)
@@ -103,35 +98,35 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_sibling_is_pinged_before_a_silent_finger() {
-        let finger = Standing { sibling: false, ..SIBLING };
-        assert_eq!(verdict(15, &conn(0, 0), SIBLING), Verdict::Ping);
+    fn an_edge_is_pinged_when_it_was_silent_for_as_long_as_it_may_be() {
+        let finger = Standing { keepalive: Duration::from_secs(25), ..BUSY };
+        assert_eq!(verdict(15, &conn(0, 0), BUSY), Verdict::Ping);
         assert!(matches!(verdict(15, &conn(0, 0), finger), Verdict::Wait(_)));
         assert_eq!(verdict(25, &conn(0, 0), finger), Verdict::Ping);
     }
 
     #[test]
     fn a_frame_meanwhile_puts_the_ping_off_by_a_jittered_period() {
-        let until = wait(verdict(15, &conn(10, 0), SIBLING));
+        let until = wait(verdict(15, &conn(10, 0), BUSY));
         assert!(Duration::from_millis(23_500) <= until && until <= Duration::from_millis(26_500));
     }
 
     #[test]
     fn an_unanswered_ping_ends_it_after_five_seconds() {
         let pinged = Conn { unanswered: true, ..conn(0, 15) };
-        assert_eq!(verdict(19, &pinged, SIBLING), Verdict::Wait(at(20)));
-        assert_eq!(verdict(20, &pinged, SIBLING), Verdict::Dead);
+        assert_eq!(verdict(19, &pinged, BUSY), Verdict::Wait(at(20)));
+        assert_eq!(verdict(20, &pinged, BUSY), Verdict::Dead);
     }
 
     #[test]
     fn a_busy_conn_is_pinged_too_now_and_then() {
-        assert!(matches!(verdict(260, &conn(259, 0), SIBLING), Verdict::Wait(_)));
-        assert_eq!(verdict(290, &conn(289, 0), SIBLING), Verdict::Ping);
+        assert!(matches!(verdict(260, &conn(259, 0), BUSY), Verdict::Wait(_)));
+        assert_eq!(verdict(290, &conn(289, 0), BUSY), Verdict::Ping);
     }
 
     #[test]
     fn a_surplus_conn_is_left_alone() {
-        let surplus = Standing { send_conn: false, ..SIBLING };
+        let surplus = Standing { send_conn: false, ..BUSY };
         assert!(wait(verdict(1000, &conn(0, 0), surplus)) > Duration::from_secs(1000));
     }
 }

@@ -17,12 +17,22 @@ pub mod decide;
 mod dialer;
 mod dispatch;
 pub mod duplicates;
+mod edge_choice;
 pub mod edges;
+mod export;
+mod keepalive;
+mod knowledge;
+mod learn;
 mod liveness;
+mod lookup;
 mod originate;
+mod pace;
 mod registration;
 mod routed;
 mod skew;
+mod subnet;
+mod tend;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,8 +46,12 @@ use self::decide::CANDIDATES;
 use self::dialer::Dialer;
 use self::duplicates::Duplicates;
 use self::edges::Edges;
+use self::keepalive::Keepalive;
+use self::knowledge::Knowledge;
+use self::lookup::Lookups;
 use self::originate::Stamps;
 use self::skew::Skew;
+use self::upkeep::Upkeep;
 use crate::NodeId;
 use crate::engine::{Config, DeliveryPath, Event, RequestId};
 use crate::transport::{Class, CloseMode, ConnId, DialId, Frame};
@@ -53,6 +67,8 @@ pub(crate) enum Timer {
     Dial,
     /// Whether this conn is alive is to be judged.
     Conn(ConnId),
+    /// The tables are to be looked after.
+    Upkeep,
 }
 
 impl Timer {
@@ -61,6 +77,7 @@ impl Timer {
         match self {
             Self::Dial => "overlay_dial",
             Self::Conn(_) => "overlay_liveness",
+            Self::Upkeep => "overlay_upkeep",
         }
     }
 }
@@ -144,6 +161,14 @@ pub(crate) struct Overlay {
     skew: Skew,
     stamps: Stamps,
     heads: HeadPool,
+    knowledge: Knowledge,
+    lookups: Lookups,
+    keepalive: Keepalive,
+    upkeep: Upkeep,
+    /// When the upkeep's timer is set to fire.
+    upkeep_at: Option<Instant>,
+    /// Peers that dialed this node though it had never dialed them.
+    strangers: u8,
     /// Where the driver says that the main socket is.
     local_addrs: Vec<SocketAddr>,
     /// Whether this node says goodbye to everybody and wants no more edges.
@@ -152,7 +177,7 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// A node without neighbours.
-    pub(crate) fn new(own: NodeId, config: Arc<Config>) -> Self {
+    pub(crate) fn new(own: NodeId, config: Arc<Config>, now: Instant) -> Self {
         Self {
             edges: Edges::new(own),
             conns: BTreeMap::new(),
@@ -164,6 +189,12 @@ impl Overlay {
             skew: Skew::default(),
             stamps: Stamps::default(),
             heads: HeadPool::new(),
+            knowledge: Knowledge::new(own, config.difficulty, now),
+            lookups: Lookups::default(),
+            keepalive: Keepalive::new(now, config.profile),
+            upkeep: Upkeep::new(now),
+            upkeep_at: None,
+            strangers: 0,
             local_addrs: Vec::new(),
             leaving: false,
             config,
@@ -178,6 +209,11 @@ impl Overlay {
     /// The live edges.
     pub(crate) fn edges(&self) -> &Edges {
         &self.edges
+    }
+
+    /// Number of known contacts, connected or not.
+    pub(crate) fn contacts(&self) -> usize {
+        self.knowledge.len()
     }
 
     /// Whether a conn is left that the transport has not reported gone.
@@ -195,6 +231,9 @@ impl Overlay {
         self.departed.check();
         self.originators.check();
         self.duplicates.check();
+        self.knowledge.check();
+        self.lookups.check();
+        self.upkeep.check();
         assert!(self.edges.inbound() <= self.config.inbound_edges_max);
         assert!(self.unproven <= self.config.inbound_edges_max);
         let unproven = |owner: &&Owner| matches!(owner, Owner::Unproven { .. });

@@ -9,10 +9,10 @@ use super::{Action, Overlay};
 use crate::NodeId;
 use crate::engine::{DeliveryPath, Event, RequestId, SendFailure};
 use crate::env::{Cx, UnixNanos};
-use crate::transport::{Class, ConnId};
+use crate::transport::{Class, ConnId, Frame};
 use crate::wire::envelope::{AGE_MAX, AvoidSet, Envelope, Signer};
 use crate::wire::frame::app_frame;
-use crate::wire::{DIRECT_PAYLOAD_MAX, FrameType, SEND_PAYLOAD_MAX};
+use crate::wire::{DIRECT_PAYLOAD_MAX, Encode, FrameType, Lookup, Nonce, SEND_PAYLOAD_MAX};
 
 /// First hops of one message, which take disjoint ways (spec 20 §1).
 const FIRST_HOPS: usize = 3;
@@ -112,6 +112,23 @@ impl Overlay {
         let hops = edge.conns().iter().rev().map(|conn| conn.id).collect();
         out.push(Action::Offer { class: Class::Own, frame, hops, request: Some(request) });
     }
+}
+
+/// A question about who is near `target`, for whoever gets it: its hops are spent already. It avoids
+/// this node as every Lookup does (spec 20 §2.6).
+pub(super) fn lookup_here(
+    cx: &Cx<'_>,
+    own: NodeId,
+    target: NodeId,
+    nonce: Nonce,
+    sent: UnixNanos,
+) -> Frame {
+    let signer = Signer { identity: cx.identity, crypto: cx.crypto };
+    let payload = Lookup { nonce }.to_bytes();
+    let envelope = Envelope::sign(signer, FrameType::Lookup, target, sent, payload)
+        .expect("a nonce is no large payload");
+    let avoid = AvoidSet::from_iter([own]);
+    Envelope { hop_limit: 0, avoid, ..envelope }.to_frame(FrameType::Lookup)
 }
 
 /// The edges nearest to `target`, whether or not they are closer to it than we are: the first few get

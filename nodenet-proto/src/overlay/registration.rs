@@ -3,16 +3,19 @@
 use std::net::SocketAddr;
 
 use super::admit::admit;
-use super::dialer::Ended;
+use super::dialer::{Ended, Failed};
 use super::edges::{Attached, Detached, Edge};
-use super::liveness::{PONG_TIMEOUT, Standing, Verdict, judge};
+use super::keepalive::{ANSWER_WAIT, light_patience};
+use super::liveness::{Standing, Verdict, judge};
 use super::{Action, Overlay, Owner, Timer};
 use crate::NodeId;
 use crate::engine::{EdgeDownReason, Event, RequestId, SeedPeer};
 use crate::env::Cx;
 use crate::stats::DropReason;
-use crate::transport::{Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Direction};
-use crate::wire::{self, Message};
+use crate::transport::{
+    Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Frame,
+};
+use crate::wire::{self, Capabilities, Message};
 
 /// What a handshake proved.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +75,14 @@ impl Overlay {
         error: DialError,
         out: &mut Vec<Action>,
     ) {
-        self.dialer.on_dial_failed(cx, dial, error, out);
+        let failed = self.dialer.on_dial_failed(cx, dial, error, out);
+        let Some(Failed { peer, elsewhere, is_over }) = failed else { return };
+        if let Some(addr) = elsewhere {
+            self.knowledge.forget_addr(&peer, addr);
+        }
+        if is_over {
+            self.learn_failed_attempt(cx, peer, out);
+        }
     }
 
     /// A conn is gone.
@@ -94,19 +104,35 @@ impl Overlay {
     }
 
     /// A timer fired.
-    pub(crate) fn handle_timer(&mut self, cx: &mut Cx<'_>, timer: Timer, out: &mut Vec<Action>) {
+    pub(crate) fn handle_timer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        timer: Timer,
+        out: &mut Vec<Action>,
+    ) {
         match timer {
             Timer::Dial => self.dialer.on_timer(cx, out),
             Timer::Conn(conn) => self.judge_conn(cx, conn, out),
+            Timer::Upkeep => {
+                self.upkeep_at = None;
+                self.tend(cx, conns, out);
+            }
         }
     }
 
     /// Adds operator seeds, or replaces the addresses of known ones.
     pub(crate) fn bootstrap(&mut self, cx: &mut Cx<'_>, seeds: &[SeedPeer], out: &mut Vec<Action>) {
-        for seed in seeds.iter().filter(|seed| seed.id != *self.edges.own()) {
+        let others = seeds.iter().filter(|seed| seed.id != *self.edges.own());
+        // In an order of our own, so that the first of a list that all nodes share is not swamped.
+        let mut turns: Vec<(u64, &SeedPeer)> =
+            others.map(|seed| (cx.rng.next_u64(), seed)).collect();
+        turns.sort_by_key(|(order, _)| *order);
+        for (turn, (_, seed)) in turns.into_iter().enumerate() {
             let has_edge = self.edges.get(&seed.id).is_some();
-            self.dialer.add_seed(cx, seed.id, &seed.addrs, has_edge, out);
+            self.dialer.add_seed(cx, (seed.id, &seed.addrs), turn as u32, has_edge, out);
         }
+        self.arm_upkeep(cx.now, out);
     }
 
     /// The application wants an edge to `peer`.
@@ -146,6 +172,7 @@ impl Overlay {
     pub(crate) fn leave(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
         self.leaving = true;
         self.dialer.stop(out);
+        out.push(Action::Stop(Timer::Upkeep));
         let peers: Vec<NodeId> = self.edges.iter().map(|edge| edge.peer).collect();
         for peer in peers {
             self.close_edge(cx, &peer, out);
@@ -235,6 +262,9 @@ impl Overlay {
             }
         }
         self.dialer.on_edge_up(cx, peer.id, outgoing, out);
+        if attached == Attached::NewEdge || outgoing {
+            self.learn_edge(cx, peer, outgoing, out);
+        }
         if outgoing {
             // The acceptor hears of the conn by its first byte only (spec 70 N6).
             self.ping(cx, conn, peer.id, out);
@@ -246,12 +276,16 @@ impl Overlay {
     /// Looks whether the conn is alive, pings or closes it, and sets its timer.
     fn judge_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, out: &mut Vec<Action>) {
         let Some(&Owner::Edge(peer)) = self.conns.get(&conn) else { return };
+        let interval = self.keepalive.interval(cx.now, self.edges.len());
         let Some(edge) = self.edges.get_mut(&peer) else { return };
         let send_conn = edge.send_conn().id == conn;
-        let standing = Standing { sibling: edge.is_sibling(), send_conn };
+        let keepalive = if edge.light { light_patience() } else { interval };
         let Some(conn) = edge.conn_mut(conn) else { return };
-        match judge(cx.now, cx.rng, conn, standing) {
-            Verdict::Wait(until) => out.push(Action::Set(Timer::Conn(conn.id), until)),
+        match judge(cx.now, cx.rng, conn, Standing { keepalive, send_conn }) {
+            Verdict::Wait(until) => {
+                let until = self.keepalive.align(until, cx.now);
+                out.push(Action::Set(Timer::Conn(conn.id), until));
+            }
             Verdict::Ping => {
                 let conn = conn.id;
                 self.ping(cx, conn, peer, out);
@@ -263,14 +297,26 @@ impl Overlay {
         }
     }
 
+    /// A router pings as the reference does; a light node says that it is one, for the pinging to be
+    /// left to it.
+    fn ping_frame(&self) -> Frame {
+        let capabilities = self.own_capabilities();
+        if capabilities.has(Capabilities::LIGHT) {
+            wire::CapablePing { capabilities }.to_frame()
+        } else {
+            wire::Ping.to_frame()
+        }
+    }
+
     fn ping(&mut self, cx: &mut Cx<'_>, conn: ConnId, peer: NodeId, out: &mut Vec<Action>) {
+        let ping = self.ping_frame();
         if let Some(conn) = self.edges.get_mut(&peer).and_then(|edge| edge.conn_mut(conn)) {
             conn.pinged = cx.now;
             conn.unanswered = true;
             conn.pong_due = true;
-            out.push(send(conn.id, wire::Ping.to_frame()));
+            out.push(send(conn.id, ping));
             if self.config.maintenance {
-                out.push(Action::Set(Timer::Conn(conn.id), cx.now + PONG_TIMEOUT));
+                out.push(Action::Set(Timer::Conn(conn.id), cx.now + ANSWER_WAIT));
             }
         }
     }
@@ -346,6 +392,7 @@ impl Overlay {
         if self.edges.outgoing() == 0 {
             self.dialer.on_isolated(cx, out);
         }
+        self.learn_loss(cx, &edge, reason, out);
     }
 
     /// A Leave spares the conns that are newer than the one it comes on, so each says it.
@@ -365,7 +412,7 @@ impl Overlay {
 
 /// A control frame for one conn. If its queue is full the peer has not been listening for a while, and
 /// liveness will tell.
-pub(super) fn send(conn: ConnId, frame: crate::transport::Frame) -> Action {
+pub(super) fn send(conn: ConnId, frame: Frame) -> Action {
     let hops = heapless::Vec::from_iter([conn]);
     Action::Offer { class: Class::Control, frame, hops, request: None }
 }

@@ -3,7 +3,7 @@
 use heapless::Vec as FixedVec;
 
 use super::decide::{CANDIDATES, Decision, Routing, decide};
-use super::{Action, Overlay};
+use super::{Action, Overlay, Owner};
 use crate::NodeId;
 use crate::engine::{DeliveryPath, Event};
 use crate::env::{Cx, UnixNanos};
@@ -37,10 +37,16 @@ impl Overlay {
             from: Some(&from),
         };
         match decide(&self.edges, routing) {
+            // A neighbour that sleeps is not woken for a question that can be answered here as well.
+            Decision::Forward { hops, .. }
+                if message.frame_type() == FrameType::Lookup && self.is_light(hops[0]) =>
+            {
+                self.on_lookup(cx, conns, message, out);
+            }
             Decision::Forward { hop_limit, hops } => {
                 self.forward(message, hop_limit, hops, out);
             }
-            Decision::Deliver => self.deliver(cx, conns, message, out),
+            Decision::Deliver => self.deliver(cx, conns, from, message, out),
             // Where greedy progress stops is where a Lookup is answered.
             Decision::DeadEnd | Decision::HopLimitSpent
                 if message.frame_type() == FrameType::Lookup =>
@@ -50,6 +56,11 @@ impl Overlay {
             Decision::DeadEnd => cx.drop(DropReason::DeadEnd),
             Decision::HopLimitSpent => cx.drop(DropReason::HopLimitSpent),
         }
+    }
+
+    fn is_light(&self, conn: ConnId) -> bool {
+        let Some(Owner::Edge(peer)) = self.conns.get(&conn) else { return false };
+        self.edges.get(peer).is_some_and(|edge| edge.light)
     }
 
     fn forward(
@@ -68,20 +79,21 @@ impl Overlay {
         &mut self,
         cx: &mut Cx<'_>,
         conns: &dyn Conns,
+        from: NodeId,
         message: RoutedFrame,
         out: &mut Vec<Action>,
     ) {
         match message.frame_type() {
             FrameType::Route => self.on_route(cx, message, out),
             FrameType::Lookup => self.on_lookup(cx, conns, message, out),
-            // This node asks nobody yet.
-            FrameType::Neighbors => cx.drop(DropReason::Unsolicited),
+            FrameType::Neighbors => self.on_neighbors(cx, conns, from, message, out),
             _ => cx.drop(DropReason::NotServed),
         }
     }
 
     fn on_route(&mut self, cx: &mut Cx<'_>, message: RoutedFrame, out: &mut Vec<Action>) {
         if let Some(originator) = self.take(cx, &message) {
+            self.learn_originator(cx, originator, *message.key());
             let hops = 1 + HOP_LIMIT_MAX.saturating_sub(message.hop_limit());
             let (path, payload) = (DeliveryPath::Routed { hops }, message.into_payload());
             out.push(Action::Deliver { originator, payload, path, request: None });
@@ -108,7 +120,7 @@ impl Overlay {
 
     /// Whether the message ends here for the first time and is what its originator signed. Returns the
     /// originator.
-    fn take(&mut self, cx: &mut Cx<'_>, message: &RoutedFrame) -> Option<NodeId> {
+    pub(super) fn take(&mut self, cx: &mut Cx<'_>, message: &RoutedFrame) -> Option<NodeId> {
         let digest = message.signing_digest(cx.crypto);
         if self.duplicates.contains(&digest) {
             cx.drop(DropReason::Duplicate);

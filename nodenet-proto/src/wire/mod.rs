@@ -21,7 +21,7 @@ pub mod sealed_box;
 pub use addr::{ADDRS_MAX, Addr, AddrList};
 pub use codec::{Decode, DecodeError, Encode, Reader};
 pub use contact::{Capabilities, Contact, ContactList};
-pub use control::{Leave, Lookup, Neighbors, Nonce, Ping, Pong, Siblings};
+pub use control::{CapablePing, Leave, Lookup, Neighbors, Nonce, Ping, Pong, Siblings};
 pub use endpoint::{Scope, Subnet};
 pub use envelope::{AvoidSet, Envelope, HeadPool, RoutedFrame, Signer};
 pub use frame::{FrameHeader, FrameType, Message, PayloadTooLarge};

@@ -53,14 +53,14 @@ fn a_silent_edge_lives_for_an_hour() {
     assert_eq!(world.events(0), []);
     assert_eq!((world.peers(0), world.peers(1)), (vec![1], vec![0]));
     let pings = frames(&world, 0, FrameType::Ping) + frames(&world, 1, FrameType::Ping);
-    assert!((200..=400).contains(&pings), "{pings} pings");
+    assert!((55..=140).contains(&pings), "{pings} pings");
 }
 
 #[test]
 fn a_dead_peer_is_noticed_within_the_dead_threshold() {
     let mut world = pair();
     world.crash(1);
-    world.run_for(25 * SECOND);
+    world.run_for(72 * SECOND);
     let (peer, reason) = (world.id(1), EdgeDownReason::Dead);
     assert_eq!(world.events(0), [Event::EdgeDown { peer, reason }]);
 }
@@ -87,15 +87,16 @@ fn a_lost_peer_is_dialed_ever_more_rarely_and_then_given_up() {
     world.crash(1);
     world.run_for(3600 * SECOND);
     let dials: Vec<_> = world.wire.dials.iter().filter(|dial| dial.2 == world.id(1)).collect();
-    assert_eq!(dials.len(), 1 + 10);
-    let waits: Vec<u64> =
-        dials[1..].windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs()).collect();
+    let from_0 = dials.iter().filter(|dial| dial.1 == 0);
+    let times: Vec<_> = from_0.map(|dial| dial.0).collect();
+    let waits: Vec<u64> = times[1..].windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    assert!((15..=20).contains(&times.len()), "{waits:?}");
     for (i, wait) in waits.iter().enumerate() {
-        // Ten seconds for the attempt, then the wait with its jitter.
-        let wait = wait - 10;
-        let ideal = (2_u64 << i).min(300);
-        assert!((ideal * 8 / 10..=ideal * 12 / 10).contains(&wait), "{waits:?}");
+        // Three seconds for the attempt, then the wait with its jitter, rounded up to the next look.
+        let ideal = (2_u64 << i.min(10)).min(60);
+        assert!((3 + ideal * 8 / 10..=5 + ideal * 12 / 10).contains(wait), "{waits:?}");
     }
+    assert!(world.now - *times.last().unwrap() > 1800 * SECOND, "it is forgotten");
 }
 
 #[test]
@@ -115,12 +116,12 @@ fn a_seed_that_left_is_not_dialed_for_a_minute() {
     let mut world = World::of(3);
     world.bootstrap(0, 1);
     world.bootstrap(0, 2);
-    world.run_for(SECOND);
+    world.run_for(10 * SECOND);
     world.leave(1);
     world.run_for(SECOND);
     world.wire.dials.clear();
     world.run_for(40 * SECOND);
-    assert_eq!(world.wire.dials, []);
+    assert!(world.wire.dials.iter().all(|dial| dial.1 != 0), "{:?}", world.wire.dials);
     world.restart(1);
     world.run_for(40 * SECOND);
     assert_eq!(world.peers(0).len(), 2);
@@ -253,7 +254,7 @@ fn peers_without_work_become_no_edges_in_either_direction() {
     let cheap = (0..).find(|&n| !has_work(n)).unwrap();
     let strict = Config { difficulty: 1, ..Config::default() };
     world.add_as(identity(dear), strict);
-    world.add_as(identity(cheap), Config::default());
+    world.add_as(identity(cheap), Config { maintenance: false, ..Config::default() });
     world.connect(1, 0);
     world.run_for(SECOND);
     assert!(world.peers(0).is_empty());
@@ -283,7 +284,7 @@ fn the_policy_refuses_in_both_directions() {
     let mut world = World::new();
     let nobody = EdgePolicy::Ask(std::sync::Arc::new(|_| false));
     world.add(Config { edge_policy: nobody, ..Config::default() });
-    world.add(Config::default());
+    world.add(Config { maintenance: false, ..Config::default() });
     world.connect(1, 0);
     world.run_for(SECOND);
     assert_eq!(world.engine(0).stats().drops(DropReason::EdgeRefused), 1);

@@ -93,6 +93,15 @@ impl World {
         world
     }
 
+    /// A world of this many engines that dial, ping and ask nobody by themselves.
+    pub(super) fn still(count: usize) -> Self {
+        let mut world = Self::new();
+        for _ in 0..count {
+            world.add(Config { maintenance: false, ..Config::default() });
+        }
+        world
+    }
+
     pub(super) fn add(&mut self, config: Config) -> Who {
         let who = self.participants.len();
         self.add_as(identity(who as u64), config)

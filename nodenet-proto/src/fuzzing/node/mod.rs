@@ -40,7 +40,7 @@ pub fn node_bytes(input: &[u8]) {
     let mut script = Script(input);
     world.run(Duration::from_secs(1));
     let edges = world.parties.each_ref().map(|party| party.node.edges().len());
-    assert_eq!(edges, [2, 1], "a scenario starts on a network that stands");
+    assert_eq!(edges, [2, 2], "a scenario starts on a network where everybody found everybody");
     for _ in 0..STEPS_MAX {
         let Some(step) = script.next() else { break };
         world.step(step & 0x7f, &mut script);

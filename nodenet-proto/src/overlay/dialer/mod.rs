@@ -1,12 +1,12 @@
-//! Whom this node dials: operator seeds, peers it lost, and whoever the application asks for.
+//! Whom this node dials: operator seeds, contacts that it wants edges to, and whoever the application
+//! asks for.
 //!
-//! Responsible for: when to dial, at which addresses, and when to stop trying. Never: judges who may
-//! become an edge, and never learns an address from a peer.
+//! Responsible for: when to dial a seed, and how an attempt at any peer goes. Never: judges who may
+//! become an edge, or chooses among contacts.
 //!
-//! A [`Target`] is a peer worth dialing. Seeds stay for ever (spec 70 N1, N2). A peer that we dialed
-//! stays as long as there is an edge to it, and afterwards until the ladder of waits is exhausted. A
-//! peer that only the application asked for stays for one attempt. An attempt dials one address after
-//! another, 250 ms apart, and ends with the first conn that comes up or the last dial that fails.
+//! A [`Target`] is a peer worth dialing. Seeds stay for ever (spec 70 N1, N2), and are dialed as long
+//! as the node is needy. All others stay for one attempt. An attempt dials one address after another,
+//! 250 ms apart, and ends with the first conn that comes up or the last dial that fails.
 
 mod backoff;
 
@@ -27,18 +27,20 @@ use crate::wire::endpoint::{canonical, scope};
 
 /// Addresses of one target (spec 70 §11.2).
 const ADDRS_MAX: usize = 8;
-/// Peers without an edge that are dialed again, beside seeds. Full, the one that failed most often is
-/// forgotten. As many as a node wants outgoing edges (spec 20 §1).
-const LOST_MAX: usize = 64;
-/// Peers that only the application asked for, and requests for one peer. Full, the newest is refused.
+/// Peers that are no seeds, and requests for one peer. Full, the newest is refused.
 const WANTED_MAX: usize = 64;
 /// The next address is dialed if the ones before have not answered for this long (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 /// An attempt ends after this long (spec 80 §8.3).
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// An attempt at a contact ends after this long: there are others, and the farthest on earth needs
+/// half a second or, with one packet lost, one and a half. (The reference allows 500 ms, spec 80 §8.3.)
+const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first dial of a seed comes at random within this time (spec 70 §17.11), so that nodes that are
-/// started together do not dial together.
+/// started together do not dial together; those of further seeds as much later each.
 const FIRST_DIAL_MAX: Duration = Duration::from_millis(500);
+/// Once there is an edge, the other seeds wait: it may lead to better ones (a guess).
+const FURTHER_SEEDS_WAIT: Duration = Duration::from_secs(5);
 /// A seed that said goodbye is not dialed for this long (spec 70 §15.1), unless there is nobody else.
 const LEAVE_HOLD_OFF: Duration = Duration::from_secs(60);
 /// An edge that lived this long shows that its failures are over (spec 80 §5).
@@ -60,8 +62,6 @@ struct Target {
     addrs: Vec<SocketAddr>,
     /// Named by the operator.
     seed: bool,
-    /// Was an edge that we opened.
-    proven: bool,
     /// Commands that wait for an edge to it.
     requests: Vec<RequestId>,
     /// Failures in a row.
@@ -104,7 +104,7 @@ impl Attempt {
 impl Target {
     fn new(seed: bool) -> Self {
         let (addrs, requests) = (Vec::new(), Vec::new());
-        Self { addrs, seed, proven: false, requests, failures: 0, state: State::Resting }
+        Self { addrs, seed, requests, failures: 0, state: State::Resting }
     }
 
     /// Puts `addrs` in front of those known; the best that fit stay.
@@ -127,14 +127,17 @@ impl Target {
             }
         }
     }
+}
 
-    fn is_lost(&self) -> bool {
-        !self.seed && self.proven && self.state != State::Resting
-    }
-
-    fn is_wanted(&self) -> bool {
-        !self.seed && !self.proven
-    }
+/// What a failed dial means for the contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// Who was dialed.
+    pub(crate) peer: NodeId,
+    /// Where somebody else answered.
+    pub(crate) elsewhere: Option<SocketAddr>,
+    /// Whether it was the last dial of the attempt.
+    pub(crate) is_over: bool,
 }
 
 /// Whom this node dials.
@@ -143,8 +146,10 @@ pub(crate) struct Dialer {
     targets: BTreeMap<NodeId, Target>,
     dials: BTreeMap<DialId, (NodeId, SocketAddr)>,
     next_dial: DialId,
-    /// Whether seeds and lost peers are dialed without being asked.
+    /// Whether seeds are dialed without being asked.
     by_itself: bool,
+    /// Whether this node has too few edges to leave its seeds alone.
+    needy: bool,
     /// Whether this node has no edge that it opened, which makes seeds urgent (spec 80 §4). One that
     /// others opened does not count: anybody could keep it away from its seeds with that.
     isolated: bool,
@@ -158,16 +163,18 @@ impl Dialer {
             dials: BTreeMap::new(),
             next_dial: DialId(0),
             by_itself,
+            needy: true,
             isolated: true,
         }
     }
 
-    /// Takes an operator seed, or new addresses of one, which replace the old.
+    /// Takes an operator seed, or new addresses of one, which replace the old. Those whose `turn` is
+    /// later are dialed later.
     pub(crate) fn add_seed(
         &mut self,
         cx: &mut Cx<'_>,
-        peer: NodeId,
-        addrs: &[SocketAddr],
+        (peer, addrs): (NodeId, &[SocketAddr]),
+        turn: u32,
         has_edge: bool,
         out: &mut Vec<Action>,
     ) {
@@ -187,8 +194,8 @@ impl Dialer {
                 State::Resting => {}
             }
         }
-        if self.by_itself && !has_edge && target.state == State::Resting {
-            target.state = State::Waiting(cx.now + first_dial);
+        if self.by_itself && self.needy && !has_edge && target.state == State::Resting {
+            target.state = State::Waiting(cx.now + FIRST_DIAL_MAX * turn + first_dial);
         }
         self.arm(cx.now, out);
     }
@@ -203,7 +210,7 @@ impl Dialer {
         out: &mut Vec<Action>,
     ) {
         let addrs = dialable(cx, addrs);
-        let wanted = self.targets.values().filter(|target| target.is_wanted()).count();
+        let wanted = self.targets.values().filter(|target| !target.seed).count();
         let is_known = self.targets.contains_key(&peer);
         let target = self.targets.entry(peer).or_insert_with(|| Target::new(false));
         let error = if target.addrs.is_empty() && addrs.is_empty() {
@@ -227,9 +234,85 @@ impl Dialer {
             target.prefer(known.into_iter().chain(addrs));
         } else {
             target.prefer(addrs);
-            self.begin(cx.now, peer, out);
+            self.begin(cx.now, peer, ATTEMPT_TIMEOUT, out);
         }
         self.arm(cx.now, out);
+    }
+
+    /// One attempt at a contact that this node wants an edge to. Does nothing while it is dialed
+    /// already or too many others are.
+    pub(crate) fn try_contact(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: NodeId,
+        addrs: &[SocketAddr],
+        out: &mut Vec<Action>,
+    ) {
+        let addrs = dialable(cx, addrs);
+        let wanted = self.targets.values().filter(|target| !target.seed).count();
+        if addrs.is_empty() || (wanted >= WANTED_MAX && !self.targets.contains_key(&peer)) {
+            return;
+        }
+        let target = self.targets.entry(peer).or_insert_with(|| Target::new(false));
+        if !matches!(target.state, State::Dialing(_)) {
+            target.prefer(addrs);
+            self.begin(cx.now, peer, CONTACT_TIMEOUT, out);
+        }
+        self.arm(cx.now, out);
+    }
+
+    /// Who is being dialed.
+    pub(crate) fn dialing(&self) -> impl Iterator<Item = NodeId> {
+        let is_dialing = |target: &Target| matches!(target.state, State::Dialing(_));
+        self.targets.iter().filter(move |(_, target)| is_dialing(target)).map(|(peer, _)| *peer)
+    }
+
+    /// Whether this node has too few edges of its own. Then its seeds are dialed; otherwise they are
+    /// left alone.
+    pub(crate) fn set_needy(
+        &mut self,
+        cx: &mut Cx<'_>,
+        needy: bool,
+        has_edge: impl Fn(&NodeId) -> bool,
+        out: &mut Vec<Action>,
+    ) {
+        if core::mem::replace(&mut self.needy, needy) == needy {
+            return;
+        }
+        for (peer, target) in self.targets.iter_mut().filter(|(_, target)| target.seed) {
+            match target.state {
+                State::Resting if needy && self.by_itself && !has_edge(peer) => {
+                    let wait = cx.rng.jitter(FURTHER_SEEDS_WAIT, backoff::JITTER_PERCENT);
+                    target.state = State::Waiting(cx.now + wait);
+                }
+                State::Waiting(_) if !needy => target.state = State::Resting,
+                _ => {}
+            }
+        }
+        self.arm(cx.now, out);
+    }
+
+    /// A node that does well looks now and then whether there is a network it knows nothing of: if it
+    /// has no edge to any seed it dials one.
+    pub(crate) fn check_seeds(
+        &mut self,
+        cx: &mut Cx<'_>,
+        has_edge: impl Fn(&NodeId) -> bool,
+        out: &mut Vec<Action>,
+    ) {
+        let seeds = || self.targets.iter().filter(|(_, target)| target.seed);
+        if !self.by_itself || self.needy || seeds().any(|(peer, _)| has_edge(peer)) {
+            return;
+        }
+        let resting: Vec<NodeId> = seeds()
+            .filter(|(_, target)| target.state == State::Resting)
+            .map(|(peer, _)| *peer)
+            .collect();
+        if let Some(last) = (resting.len() as u64).checked_sub(1) {
+            let seed = resting[cx.rng.below(last + 1) as usize];
+            self.begin(cx.now, seed, ATTEMPT_TIMEOUT, out);
+            self.arm(cx.now, out);
+        }
     }
 
     /// The timer fired: begins the attempts that are due and dials the next addresses.
@@ -239,7 +322,7 @@ impl Dialer {
             self.targets.iter().filter(|(_, t)| is_due(t)).map(|(peer, _)| *peer).collect();
         for peer in due {
             match self.targets[&peer].state {
-                State::Waiting(_) => self.begin(cx.now, peer, out),
+                State::Waiting(_) => self.begin(cx.now, peer, ATTEMPT_TIMEOUT, out),
                 State::Dialing(_) => self.dial_next(cx.now, peer, out),
                 State::Resting => {}
             }
@@ -259,17 +342,17 @@ impl Dialer {
         Some(peer)
     }
 
-    /// A dial came to nothing. One that was given up meanwhile is not news.
+    /// A dial came to nothing. One that was given up meanwhile is not news: nothing is returned.
     pub(crate) fn on_dial_failed(
         &mut self,
         cx: &mut Cx<'_>,
         dial: DialId,
         error: DialError,
         out: &mut Vec<Action>,
-    ) {
-        let Some((peer, addr)) = self.dials.remove(&dial) else { return };
-        let Some(target) = self.targets.get_mut(&peer) else { return };
-        let State::Dialing(attempt) = &mut target.state else { return };
+    ) -> Option<Failed> {
+        let (peer, addr) = self.dials.remove(&dial)?;
+        let target = self.targets.get_mut(&peer)?;
+        let State::Dialing(attempt) = &mut target.state else { return None };
         attempt.pending -= 1;
         attempt.error = error;
         // Somebody else lives there now. A seed keeps its addresses: only the operator changes them.
@@ -280,14 +363,16 @@ impl Dialer {
                 attempt.dialed -= usize::from(at < attempt.dialed);
             }
         }
-        if attempt.pending == 0 {
-            if attempt.dialed < target.addrs.len() && attempt.deadline > cx.now {
-                self.dial_next(cx.now, peer, out);
-            } else {
-                self.fail(cx, peer, ConnectError::Dial(error), out);
-            }
+        let has_more = attempt.dialed < target.addrs.len() && attempt.deadline > cx.now;
+        let is_over = attempt.pending == 0 && !has_more;
+        if is_over {
+            self.fail(cx, peer, ConnectError::Dial(error), out);
+        } else if attempt.pending == 0 {
+            self.dial_next(cx.now, peer, out);
         }
         self.arm(cx.now, out);
+        let elsewhere = (error == DialError::IdentityMismatch).then_some(addr);
+        Some(Failed { peer, elsewhere, is_over })
     }
 
     /// There is an edge to `peer`, whoever opened it: requests are settled, dials given up.
@@ -300,13 +385,17 @@ impl Dialer {
     ) {
         self.isolated &= !dialed;
         self.cancel(peer, out);
+        for target in self.targets.values_mut().filter(|target| dialed && target.failures == 0) {
+            if let State::Waiting(until) = &mut target.state {
+                *until = (*until).max(cx.now + FURTHER_SEEDS_WAIT);
+            }
+        }
         if let Some(target) = self.targets.get_mut(&peer) {
-            target.proven |= dialed;
             target.state = State::Resting;
             for request in target.requests.drain(..) {
                 out.push(Action::Event(Event::Connected { request, peer }));
             }
-            if target.is_wanted() {
+            if !target.seed {
                 self.targets.remove(&peer);
             }
         }
@@ -323,9 +412,7 @@ impl Dialer {
     ) {
         if let Some(target) = self.targets.get_mut(&peer) {
             match ended {
-                _ if !self.by_itself && !target.seed => drop(self.targets.remove(&peer)),
-                _ if !self.by_itself => {}
-                Ended::Goodbye if !target.seed => drop(self.targets.remove(&peer)),
+                _ if !target.seed || !self.by_itself || !self.needy => {}
                 Ended::Goodbye => {
                     target.state = State::Waiting(
                         cx.now + cx.rng.jitter(LEAVE_HOLD_OFF, backoff::JITTER_PERCENT),
@@ -336,7 +423,6 @@ impl Dialer {
                         target.failures = 0;
                     }
                     self.wait(cx, peer);
-                    self.forget_surplus();
                 }
             }
         }
@@ -387,18 +473,12 @@ impl Dialer {
         out.push(Action::Stop(Timer::Dial));
     }
 
-    /// The address at which `peer` was last dialed with success, or is to be dialed first.
-    pub(crate) fn best_addr(&self, peer: &NodeId) -> Option<SocketAddr> {
-        self.targets.get(peer)?.addrs.first().copied()
-    }
-
     /// Asserts the invariants.
     ///
     /// # Panics
     /// If they do not hold, which is a bug here.
     pub(crate) fn check(&self) {
-        assert!(self.targets.values().filter(|target| target.is_lost()).count() <= LOST_MAX);
-        assert!(self.targets.values().filter(|target| target.is_wanted()).count() <= WANTED_MAX);
+        assert!(self.targets.values().filter(|target| !target.seed).count() <= WANTED_MAX);
         let mut pending = 0;
         for target in self.targets.values() {
             assert!(target.addrs.len() <= ADDRS_MAX);
@@ -411,13 +491,13 @@ impl Dialer {
         assert_eq!(pending, self.dials.len());
     }
 
-    fn begin(&mut self, now: Instant, peer: NodeId, out: &mut Vec<Action>) {
+    fn begin(&mut self, now: Instant, peer: NodeId, timeout: Duration, out: &mut Vec<Action>) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         target.state = State::Dialing(Attempt {
             dialed: 0,
             pending: 0,
             next_at: now,
-            deadline: now + ATTEMPT_TIMEOUT,
+            deadline: now + timeout,
             error: DialError::NoRoute,
         });
         self.dial_next(now, peer, out);
@@ -447,13 +527,8 @@ impl Dialer {
         for request in target.requests.drain(..) {
             out.push(Action::Event(Event::ConnectFailed { request, error }));
         }
-        let is_worth_it = target.proven
-            && !target.addrs.is_empty()
-            && target.failures < backoff::FAILURES_MAX
-            && self.by_itself;
-        if target.seed || is_worth_it {
+        if target.seed {
             self.wait(cx, peer);
-            self.forget_surplus();
         } else {
             self.targets.remove(&peer);
         }
@@ -462,7 +537,7 @@ impl Dialer {
     /// Waits for as long as the failures so far demand.
     fn wait(&mut self, cx: &mut Cx<'_>, peer: NodeId) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
-        if !self.by_itself {
+        if !self.by_itself || !self.needy {
             target.state = State::Resting;
             return;
         }
@@ -485,19 +560,6 @@ impl Dialer {
         });
         if let Some(target) = self.targets.get_mut(&peer) {
             target.state = State::Resting;
-        }
-    }
-
-    fn forget_surplus(&mut self) {
-        let lost = || self.targets.iter().filter(|(_, target)| target.is_lost());
-        if lost().count() > LOST_MAX {
-            // Not one that is being dialed: its dials, and the commands that wait for it, have an outcome.
-            let is_waiting = |target: &Target| matches!(target.state, State::Waiting(_));
-            let waiting = lost().filter(|(_, target)| is_waiting(target));
-            let hopeless = waiting.max_by_key(|(_, target)| target.failures);
-            if let Some((&peer, _)) = hopeless {
-                self.targets.remove(&peer);
-            }
         }
     }
 

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Dialer, Ended};
+use super::{Dialer, Ended, Failed};
 use crate::NodeId;
 use crate::engine::{ConnectError, Event, RequestId};
 use crate::env::{Cx, Ed25519Crypto, Random, Seed, UnixNanos, test_base};
@@ -95,7 +95,7 @@ impl Bench {
 
     fn seed(&mut self, addrs: &[SocketAddr]) -> Vec<Did> {
         let has_edge = self.has_edge;
-        self.act(|dialer, cx, out| dialer.add_seed(cx, PEER, addrs, has_edge, out))
+        self.act(|dialer, cx, out| dialer.add_seed(cx, (PEER, addrs), 0, has_edge, out))
     }
 
     fn connect(&mut self, request: u64, addrs: &[SocketAddr]) -> Vec<Did> {
@@ -214,7 +214,6 @@ fn the_address_that_worked_leads_the_next_time() {
     bench.pass(SECOND);
     assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(PEER));
     bench.edge_up(true);
-    assert_eq!(bench.dialer.best_addr(&PEER), Some(addr(2)));
     bench.edge_down(Ended::Lost(100 * SECOND));
     assert_eq!(bench.pass(SECOND * 6 / 5)[0], Did::Dial(2, addr(2)));
 }
@@ -269,6 +268,52 @@ fn an_edge_that_never_lasts_does_not_reset_the_ladder() {
         let ideal = f32::from(1_u8 << i);
         assert!((ideal * 0.79..=ideal * 1.21 + 0.1).contains(wait), "{waits:?}");
     }
+}
+
+#[test]
+fn seeds_take_turns_and_wait_once_there_is_an_edge() {
+    let mut bench = Bench::new();
+    bench.act(|dialer, cx, out| dialer.add_seed(cx, (PEER, &[addr(1)]), 3, false, out));
+    assert_eq!(bench.pass(SECOND * 3 / 2), []);
+    bench.act(|dialer, cx, out| dialer.on_edge_up(cx, NodeId::from_bytes([9; 32]), true, out));
+    assert_eq!(bench.pass(SECOND * 4), []);
+    assert_eq!(bench.pass(SECOND), [Did::Dial(0, addr(1))]);
+}
+
+#[test]
+fn a_node_that_does_well_leaves_its_seeds_alone_but_for_a_look_now_and_then() {
+    let mut bench = Bench::new();
+    bench.seed(&[addr(1)]);
+    bench.act(|dialer, cx, out| dialer.set_needy(cx, false, |_| false, out));
+    assert_eq!(bench.pass(3600 * SECOND), []);
+    assert_eq!(bench.act(|dialer, cx, out| dialer.check_seeds(cx, |_| true, out)), []);
+    let look = bench.act(|dialer, cx, out| dialer.check_seeds(cx, |_| false, out));
+    assert_eq!(look, [Did::Dial(0, addr(1))]);
+    bench.fail(0, DialError::NoRoute);
+    assert_eq!(bench.pass(3600 * SECOND), []);
+    bench.act(|dialer, cx, out| dialer.set_needy(cx, true, |_| false, out));
+    assert_eq!(bench.pass(10 * SECOND), [Did::Dial(1, addr(1))]);
+}
+
+#[test]
+fn an_attempt_at_a_contact_is_one_attempt_and_says_how_it_went() {
+    let mut bench = Bench::new();
+    let attempt = |dialer: &mut Dialer, cx: &mut Cx<'_>, out: &mut Vec<Action>| {
+        dialer.try_contact(cx, PEER, &[addr(1), addr(2)], out);
+    };
+    assert_eq!(bench.act(attempt), [Did::Dial(0, addr(1))]);
+    assert_eq!(bench.act(attempt), [], "it is being dialed");
+    assert_eq!(bench.dialer.dialing().collect::<Vec<_>>(), [PEER]);
+    let mut failures = Vec::new();
+    for (dial, error) in [(0, DialError::IdentityMismatch), (1, DialError::TimedOut)] {
+        bench.act(|dialer, cx, out| {
+            failures.push(dialer.on_dial_failed(cx, DialId(dial), error, out));
+        });
+    }
+    let failed = |elsewhere, is_over| Some(Failed { peer: PEER, elsewhere, is_over });
+    assert_eq!(failures, [failed(Some(addr(1)), false), failed(None, true)]);
+    assert_eq!(bench.dialer.dialing().count(), 0);
+    assert_eq!(bench.pass(3600 * SECOND), []);
 }
 
 #[test]

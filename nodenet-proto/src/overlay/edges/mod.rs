@@ -65,6 +65,8 @@ pub struct Edge {
     pub since: Instant,
     /// What the peer may still cause.
     pub budgets: EdgeBudgets,
+    /// Whether the peer wants to sleep: it does the pinging.
+    pub light: bool,
     /// Least recently heard first; never empty.
     conns: FixedVec<Conn, CONNS_PER_EDGE>,
     sibling: bool,
@@ -112,7 +114,7 @@ impl Edge {
 }
 
 /// How well connected this node is (spec 20 §8.2). Only edges that it opened count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// None.
     Bootstrap,
@@ -201,7 +203,8 @@ impl Edges {
             Err(at) => {
                 let conns = FixedVec::from_iter([conn]);
                 let budgets = budgets();
-                let edge = Edge { peer, key, since: now, budgets, conns, sibling: false };
+                let edge =
+                    Edge { peer, key, since: now, budgets, light: false, conns, sibling: false };
                 if self.edges.len() == self.edges.capacity() {
                     self.edges.reserve_exact(GROWTH);
                 }

@@ -72,6 +72,11 @@ impl Raw {
         }
     }
 
+    /// Takes no conns from now on.
+    pub(crate) fn accept_no_more(&mut self) {
+        self.endpoint.set_server_config(None);
+    }
+
     /// Dials; returns the conn.
     pub(crate) fn dial(&mut self, now: Instant, remote: SocketAddr) -> usize {
         let config = self.client.clone();

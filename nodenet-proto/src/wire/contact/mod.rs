@@ -38,6 +38,10 @@ impl Capabilities {
     pub const CAN_RELAY: Self = Self(1);
     /// It can be dialed by everybody: nobody need punch a hole to it.
     pub const PUBLIC_ANCHOR: Self = Self(2);
+    /// It wants to sleep: it does the pinging on its edges, all at once and seldom, and prefers not to
+    /// be an intermediate hop. A bit of ours, far from those that the reference may assign next; the
+    /// reference carries unknown bits through unchanged (spec 20 §4).
+    pub const LIGHT: Self = Self(1 << 24);
 
     /// Whether all of `wanted` are among these.
     pub const fn has(self, wanted: Self) -> bool {

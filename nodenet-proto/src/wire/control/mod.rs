@@ -2,7 +2,7 @@
 //!
 //! | message   | travels         | payload                        |
 //! |-----------|-----------------|--------------------------------|
-//! | Ping      | on the edge     | none; what is there is ignored |
+//! | Ping      | on the edge     | none; the reference ignores what is there, we put capabilities u32 |
 //! | Pong      | on the edge     | one address                    |
 //! | Siblings  | on the edge     | nonce 8                        |
 //! | Leave     | on the edge     | none; what is there is ignored |
@@ -16,7 +16,7 @@ use bytes::BufMut;
 use super::SEND_PAYLOAD_MAX;
 use super::addr::Addr;
 use super::codec::{Decode, DecodeError, Encode, Reader};
-use super::contact::{Contact, ContactList};
+use super::contact::{Capabilities, Contact, ContactList};
 use super::frame::{FrameType, Message};
 
 #[cfg(test)]
@@ -28,6 +28,13 @@ pub type Nonce = [u8; 8];
 /// Are you there? Any payload that a peer adds is ignored, so there is nothing to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ping;
+
+/// Are you there? And this is what I can do. To a node of another kind it is a [`Ping`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapablePing {
+    /// Of the node that asks.
+    pub capabilities: Capabilities,
+}
 
 /// I am going away. Any payload that a peer adds is ignored, so there is nothing to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +82,10 @@ impl Message for Ping {
     const FRAME_TYPE: FrameType = FrameType::Ping;
 }
 
+impl Message for CapablePing {
+    const FRAME_TYPE: FrameType = FrameType::Ping;
+}
+
 impl Message for Leave {
     const FRAME_TYPE: FrameType = FrameType::Leave;
 }
@@ -101,6 +112,22 @@ impl Encode for Ping {
     }
 
     fn encode(&self, _: &mut impl BufMut) {}
+}
+
+impl Encode for CapablePing {
+    fn encoded_len(&self) -> usize {
+        4
+    }
+
+    fn encode(&self, out: &mut impl BufMut) {
+        out.put_u32(self.capabilities.0);
+    }
+}
+
+impl Decode<'_> for CapablePing {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { capabilities: Capabilities(reader.u32()?) })
+    }
 }
 
 impl Encode for Leave {

@@ -128,6 +128,13 @@ impl RoutedFrame {
         frame
     }
 
+    /// The first bytes of what it carries, as many as there are and `into` has room for. Returns how
+    /// many.
+    pub fn peek_payload(&self, into: &mut [u8]) -> usize {
+        let len = into.len().min(self.payload_len());
+        self.frame.copy_to(self.payload_at, &mut into[..len])
+    }
+
     /// What it carries. Copied only if it arrived in several pieces.
     pub fn into_payload(mut self) -> Bytes {
         self.frame.truncate(self.frame.len() - SIGNATURE_LEN);

@@ -1,0 +1,299 @@
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::env::{Random, Seed, test_base};
+
+const OWN: NodeId = NodeId::from_bytes([0; 32]);
+
+fn random_id(rng: &mut Random) -> NodeId {
+    NodeId::from_bytes(rng.array())
+}
+
+fn subnet(number: u32) -> Option<Subnet> {
+    Some(Subnet::of(Ipv4Addr::from(0x0a00_0000 + (number << 8)).into()))
+}
+
+fn candidate(id: NodeId) -> Candidate {
+    Candidate {
+        id,
+        subnet: None,
+        verified: true,
+        light: false,
+        reachable: true,
+        rtt_ms: 0,
+        mentioned: Tick::NEVER,
+    }
+}
+
+fn edge(id: NodeId, outgoing: bool) -> LiveEdge {
+    LiveEdge { id, outgoing, subnet: None, rtt_ms: 50, settled: true }
+}
+
+/// An identifier in bucket 0 of [`OWN`], in this quarter of it.
+fn far(quarter: u8, last: u8) -> NodeId {
+    let mut bytes = [0; 32];
+    bytes[0] = 0x80 | quarter << 5;
+    bytes[31] = last;
+    NodeId::from_bytes(bytes)
+}
+
+/// An identifier that shares this many bits with [`OWN`].
+fn sharing(bits: u8) -> NodeId {
+    let mut bytes = [0; 32];
+    bytes[usize::from(bits / 8)] = 0x80 >> (bits % 8);
+    NodeId::from_bytes(bytes)
+}
+
+fn choose(live: &[LiveEdge], candidates: &[Candidate], want: usize) -> Vec<NodeId> {
+    let appetite = Appetite::ROUTER;
+    choose_edges(
+        &Scene { own: &OWN, difficulty: 0, appetite, live, in_flight: &[], candidates },
+        want,
+    )
+}
+
+/// Sixteen edges near enough that nothing in bucket 0 is a sibling.
+fn near_edges(outgoing: bool) -> Vec<LiveEdge> {
+    (100..116).map(|bits| edge(sharing(bits), outgoing)).collect()
+}
+
+#[test]
+fn the_nearest_eight_come_first_then_one_for_every_empty_bucket() {
+    let mut rng = Seed::from_u64(1).stream("test");
+    let candidates: Vec<Candidate> = (0..2000).map(|_| candidate(random_id(&mut rng))).collect();
+    let chosen = choose(&[], &candidates, 16);
+    let mut nearest: Vec<NodeId> = candidates.iter().map(|contact| contact.id).collect();
+    nearest.sort_by(|a, b| OWN.compare_distance(a, b));
+    assert_eq!(chosen[..8], nearest[..8]);
+    let buckets: Vec<u16> = chosen[8..].iter().map(|id| OWN.common_prefix_len(id)).collect();
+    let covered: Vec<u16> = nearest[..8].iter().map(|id| OWN.common_prefix_len(id)).collect();
+    let farthest_near = *covered.iter().min().unwrap();
+    let expected: Vec<u16> = (0..farthest_near).take(8).collect();
+    assert_eq!(buckets[..expected.len()], expected);
+}
+
+#[test]
+fn every_slot_of_a_far_bucket_gets_one_outgoing_edge() {
+    let live = near_edges(true);
+    let candidates: Vec<Candidate> =
+        (0..4).flat_map(|quarter| (0..5).map(move |n| candidate(far(quarter, n)))).collect();
+    let chosen = choose(&live, &candidates, 48);
+    let mut slots: Vec<Slot> = chosen.iter().map(|id| Slot::of(&OWN, id, 2)).collect();
+    slots.sort();
+    assert_eq!(slots, [0, 1, 2, 3].map(|part| Slot { bucket: 0, part }));
+}
+
+#[test]
+fn edges_that_peers_opened_fill_no_slot_but_do_make_a_bucket_reachable() {
+    let mut live = near_edges(true);
+    live.extend((0..4).map(|quarter| edge(far(quarter, 9), false)));
+    let candidates: Vec<Candidate> = (0..4).map(|quarter| candidate(far(quarter, 0))).collect();
+    assert_eq!(choose(&live, &candidates, 48).len(), 4);
+    live.extend((0..4).map(|quarter| edge(far(quarter, 8), true)));
+    assert_eq!(choose(&live, &candidates, 48), []);
+}
+
+#[test]
+fn siblings_are_never_all_opened_by_others() {
+    let mut live = near_edges(false);
+    let candidates: Vec<Candidate> = (60..70).map(|bits| candidate(sharing(bits))).collect();
+    let dialed = choose(&live, &candidates, 4);
+    assert_eq!(dialed, [69, 68, 67, 66].map(sharing));
+    for edge in &mut live[..4] {
+        edge.outgoing = true;
+    }
+    assert_eq!(choose(&live, &candidates, 64), [], "enough of them are ours");
+}
+
+#[test]
+fn a_slot_takes_the_reachable_then_the_verified_then_the_fast_and_avoids_crowds() {
+    let mut live = near_edges(true);
+    live[0].subnet = subnet(1);
+    live[1].subnet = subnet(1);
+    let crowded = Candidate { subnet: subnet(1), rtt_ms: 5, ..candidate(far(0, 1)) };
+    let unreachable = Candidate { reachable: false, rtt_ms: 5, ..candidate(far(0, 2)) };
+    let unverified = Candidate { verified: false, rtt_ms: 5, ..candidate(far(0, 3)) };
+    let slow = Candidate { rtt_ms: 300, ..candidate(far(0, 4)) };
+    let unknown = candidate(far(0, 5));
+    let fast = Candidate { rtt_ms: 20, ..candidate(far(0, 6)) };
+    let light = Candidate { light: true, rtt_ms: 1, ..candidate(far(0, 7)) };
+    let mut all = vec![light, crowded, unreachable, unverified, slow, unknown, fast];
+    let mut order = Vec::new();
+    while !all.is_empty() {
+        let chosen = choose(&live, &all, 48)[0];
+        order.push(chosen.as_bytes()[31]);
+        all.retain(|contact| contact.id != chosen);
+    }
+    assert_eq!(order, [6, 5, 4, 3, 2, 1, 7]);
+}
+
+#[test]
+fn outgoing_edges_and_dials_in_flight_stay_within_the_cap() {
+    let mut rng = Seed::from_u64(2).stream("test");
+    let live: Vec<LiveEdge> = (0..60).map(|_| edge(random_id(&mut rng), true)).collect();
+    let candidates: Vec<Candidate> = (0..500).map(|_| candidate(random_id(&mut rng))).collect();
+    let in_flight = [random_id(&mut rng), random_id(&mut rng), random_id(&mut rng)];
+    let appetite = Appetite::ROUTER;
+    let scene = Scene {
+        own: &OWN,
+        difficulty: 0,
+        appetite,
+        live: &live,
+        in_flight: &in_flight,
+        candidates: &candidates,
+    };
+    assert_eq!(choose_edges(&scene, 100).len(), 1);
+}
+
+/// E18: identifiers ground next to the victim are at most its siblings.
+#[test]
+fn a_neighbourhood_full_of_sybils_leaves_every_other_bucket_alone() {
+    let mut rng = Seed::from_u64(3).stream("test");
+    let honest: Vec<NodeId> = (0..1000).map(|_| random_id(&mut rng)).collect();
+    let sybils = (60..160).map(sharing);
+    let candidates: Vec<Candidate> = honest.iter().copied().chain(sybils).map(candidate).collect();
+    let chosen = choose(&[], &candidates, 64);
+    let far = chosen.iter().filter(|id| honest.contains(id)).count();
+    assert!(far >= 30, "{far}");
+}
+
+#[test]
+fn a_faster_contact_is_tried_only_where_it_is_worth_a_change() {
+    let mut live = near_edges(true);
+    live.push(LiveEdge { rtt_ms: 100, ..edge(far(0, 0), true) });
+    live.push(LiveEdge { rtt_ms: 200, ..edge(far(1, 0), true) });
+    let scene = |candidates: &[Candidate]| {
+        let appetite = Appetite::ROUTER;
+        choose_faster(&Scene {
+            own: &OWN,
+            difficulty: 0,
+            appetite,
+            live: &live,
+            in_flight: &[],
+            candidates,
+        })
+    };
+    let slower = Candidate { rtt_ms: 190, ..candidate(far(1, 1)) };
+    assert_eq!(scene(&[slower]), None, "not by a fifth");
+    let untried = candidate(far(0, 1));
+    assert_eq!(scene(&[slower, untried]), Some(far(0, 1)));
+    let faster = Candidate { rtt_ms: 60, ..candidate(far(1, 2)) };
+    assert_eq!(scene(&[slower, untried, faster]), Some(far(1, 2)), "the slowest finger first");
+}
+
+#[test]
+fn of_two_edges_in_a_slot_the_slower_is_surplus() {
+    let mut live: Vec<LiveEdge> = (100..132).map(|bits| edge(sharing(bits), true)).collect();
+    live.push(LiveEdge { rtt_ms: 100, ..edge(far(0, 0), true) });
+    live.push(LiveEdge { rtt_ms: 60, ..edge(far(0, 1), true) });
+    live.push(LiveEdge { rtt_ms: 300, ..edge(far(1, 0), true) });
+    let surplus = |live: &[LiveEdge]| surplus_outgoing(&OWN, Appetite::ROUTER, live);
+    assert_eq!(surplus(&live), Some(far(0, 0)));
+    let last = live.len() - 3;
+    live[last].settled = false;
+    assert_eq!(surplus(&live), None, "a newcomer is not judged yet");
+    live.remove(last);
+    assert_eq!(surplus(&live), None);
+}
+
+/// E12: 256 identities from few hosts do not hold every slot for good.
+#[test]
+fn the_least_useful_inbound_edge_is_far_and_from_a_crowd() {
+    let mut live = near_edges(false);
+    live.extend(
+        (0..20).map(|n| LiveEdge { subnet: subnet(n.into()), ..edge(sharing(1 + n), false) }),
+    );
+    live.extend(
+        (0..5).map(|n| LiveEdge { subnet: subnet(50 + u32::from(n)), ..edge(far(1, n), false) }),
+    );
+    live.extend((10..13).map(|n| LiveEdge { subnet: subnet(99), ..edge(far(2, n), false) }));
+    let shed = least_useful_inbound(&OWN, &live).unwrap();
+    assert!((10..13).contains(&shed.as_bytes()[31]), "{shed}");
+    let all_new: Vec<LiveEdge> =
+        live.iter().map(|edge| LiveEdge { settled: false, ..*edge }).collect();
+    assert_eq!(least_useful_inbound(&OWN, &all_new), None);
+    assert_eq!(least_useful_inbound(&OWN, &near_edges(false)), None, "the nearest are kept");
+}
+
+/// Grows a small network by the policy alone, with perfect knowledge: greedy routing must then reach
+/// everyone from everywhere.
+#[test]
+fn greedy_routing_over_chosen_edges_reaches_everyone() {
+    let mut rng = Seed::from_u64(4).stream("test");
+    let ids: Vec<NodeId> = (0..300).map(|_| random_id(&mut rng)).collect();
+    let tables: Vec<Vec<NodeId>> = ids
+        .iter()
+        .map(|own| {
+            let candidates: Vec<Candidate> =
+                ids.iter().filter(|id| *id != own).map(|id| candidate(*id)).collect();
+            let appetite = Appetite::ROUTER;
+            let scene = Scene {
+                own,
+                difficulty: 0,
+                appetite,
+                live: &[],
+                in_flight: &[],
+                candidates: &candidates,
+            };
+            choose_edges(&scene, TARGET_EDGES)
+        })
+        .collect();
+    let mut hops = 0;
+    for (from, start) in ids.iter().enumerate() {
+        for target in ids.iter().filter(|id| *id != start) {
+            let mut at = from;
+            while ids[at] != *target {
+                let next = tables[at].iter().min_by(|a, b| target.compare_distance(a, b)).unwrap();
+                assert!(target.compare_distance(next, &ids[at]).is_lt(), "a dead end");
+                at = ids.iter().position(|id| id == next).unwrap();
+                hops += 1;
+            }
+        }
+    }
+    let mean = f64::from(hops) / (300.0 * 299.0);
+    assert!(mean < 2.5, "{mean}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_choice_is_small_free_of_repeats_and_among_the_candidates(
+        seed in any::<u64>(),
+        live in 0_usize..80,
+        known in 0_usize..300,
+        want in 0_usize..80,
+    ) {
+        let mut rng = Seed::from_u64(seed).stream("test");
+        let live: Vec<LiveEdge> =
+            (0..live).map(|n| edge(random_id(&mut rng), n % 2 == 0)).collect();
+        let candidates: Vec<Candidate> = (0..known)
+            .map(|n| Candidate {
+                subnet: subnet(n as u32 % 7),
+                rtt_ms: n as u16 % 90,
+                mentioned: Tick::at(test_base(), at(n as u64)),
+                ..candidate(random_id(&mut rng))
+            })
+            .collect();
+        let chosen = choose(&live, &candidates, want);
+        prop_assert!(chosen.len() <= want);
+        let distinct: BTreeSet<&NodeId> = chosen.iter().collect();
+        prop_assert_eq!(distinct.len(), chosen.len());
+        prop_assert!(chosen.iter().all(|id| candidates.iter().any(|contact| contact.id == *id)));
+        // Connecting what is wanted comes to an end.
+        let (mut live, mut rest) = (live, candidates);
+        for _ in 0..6 {
+            let chosen = choose(&live, &rest, 80);
+            live.extend(chosen.iter().map(|id| edge(*id, true)));
+            rest.retain(|contact| !chosen.contains(&contact.id));
+        }
+        prop_assert_eq!(choose(&live, &rest, 80), []);
+    }
+}
+
+fn at(second: u64) -> Instant {
+    test_base() + Duration::from_secs(second)
+}

@@ -1,0 +1,245 @@
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::env::{Ed25519Crypto, Seed, test_base};
+
+fn key(number: u32) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..4].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn id(number: u32) -> NodeId {
+    Ed25519Crypto.node_id(&key(number))
+}
+
+fn addr(host: u32) -> SocketAddr {
+    let [a, b, c, d] = host.to_be_bytes();
+    SocketAddr::from(([10 + a, b, c, d], 4242))
+}
+
+fn table() -> Knowledge {
+    Knowledge::new(NodeId::from_bytes([0x5a; 32]), 0, test_base())
+}
+
+fn at(second: u64) -> Instant {
+    test_base() + Duration::from_secs(second)
+}
+
+fn observe(
+    table: &mut Knowledge,
+    number: u32,
+    addrs: &[SocketAddr],
+    provenance: Provenance,
+    second: u64,
+) -> Outcome {
+    let seen = Sighting { id: id(number), key: key(number), caps: 0, addrs, provenance };
+    let outcome = table.observe(&seen, at(second), &Ed25519Crypto);
+    table.check();
+    outcome
+}
+
+fn addrs(table: &Knowledge, number: u32) -> Vec<SocketAddr> {
+    table.get(&id(number)).map_or(Vec::new(), |contact| contact.addrs().collect())
+}
+
+/// E1: a sibling names honest peers with their real keys and its own addresses.
+#[test]
+fn hearsay_never_displaces_a_proven_address_nor_refreshes() {
+    let mut table = table();
+    observe(&mut table, 1, &[addr(1)], Provenance::Proven, 0);
+    let heard = table.get(&id(1)).unwrap().last_seen;
+    for second in 1..100 {
+        observe(&mut table, 1, &[addr(666 + second)], Provenance::Gossiped, u64::from(second));
+    }
+    assert_eq!(addrs(&table, 1)[0], addr(1));
+    assert_eq!(addrs(&table, 1).len(), ADDRS_MAX);
+    assert_eq!(table.get(&id(1)).unwrap().last_seen, heard, "E28: a mention is no sign of life");
+}
+
+/// E2: capability bits come from the peer itself, or from hearsay only while nothing better is known.
+#[test]
+fn hearsay_never_changes_a_peer_s_own_capabilities() {
+    let mut table = table();
+    let mut say = |caps, provenance| {
+        let seen = Sighting { id: id(1), key: key(1), caps, addrs: &[], provenance };
+        table.observe(&seen, at(0), &Ed25519Crypto);
+        table.get(&id(1)).map(|contact| contact.caps)
+    };
+    assert_eq!(say(4, Provenance::Gossiped), Some(4));
+    assert_eq!(say(1, Provenance::Signed), Some(1));
+    assert_eq!(say(3, Provenance::Gossiped), Some(1));
+}
+
+/// E4: three hundred addresses are eight.
+#[test]
+fn a_contact_with_very_many_addresses_keeps_the_first_eight() {
+    let mut table = table();
+    let many: Vec<SocketAddr> = (0..300).map(addr).collect();
+    observe(&mut table, 1, &many, Provenance::Signed, 0);
+    assert_eq!(addrs(&table, 1), many[..ADDRS_MAX]);
+}
+
+#[test]
+fn a_fact_takes_the_place_of_a_claim_in_a_full_bucket() {
+    let mut table = table();
+    let numbers: Vec<u32> = (0..).filter(|n| table.index(&id(*n)) == 0).take(22).collect();
+    for number in &numbers[..20] {
+        observe(&mut table, *number, &[addr(*number)], Provenance::Gossiped, 0);
+    }
+    let probe = observe(&mut table, numbers[20], &[addr(500)], Provenance::Signed, 1);
+    assert!(matches!(probe, Outcome::NeedProbe(_)));
+    let proven = observe(&mut table, numbers[21], &[addr(501)], Provenance::Proven, 2);
+    assert_eq!(proven, Outcome::Inserted);
+    assert_eq!(table.len(), 20);
+}
+
+/// Eight identities that claim a subnet do not lock its honest peers out (spec 20 R6).
+#[test]
+fn claims_do_not_use_up_a_subnet() {
+    let mut table = table();
+    for number in 0..40 {
+        observe(&mut table, number, &[addr(number)], Provenance::Signed, 0);
+    }
+    assert_ne!(observe(&mut table, 99, &[addr(99)], Provenance::Proven, 1), Outcome::Rejected);
+}
+
+#[test]
+fn one_bucket_takes_fewer_of_a_subnet_than_the_table() {
+    let mut table = table();
+    let numbers: Vec<u32> = (0..).filter(|n| table.index(&id(*n)) == 0).take(5).collect();
+    let outcomes: Vec<Outcome> = numbers
+        .iter()
+        .map(|number| observe(&mut table, *number, &[addr(number % 200)], Provenance::Proven, 0))
+        .collect();
+    assert_eq!(outcomes[..4], [Outcome::Inserted; 4]);
+    assert_eq!(outcomes[4], Outcome::Rejected);
+}
+
+#[test]
+fn a_stranger_that_never_answers_is_given_up_soon_and_stays_away_for_half_an_hour() {
+    let mut table = table();
+    let mut rng = Seed::from_u64(1).stream("test");
+    observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 0);
+    assert!(!table.dial_failed(&id(1), at(0), false, &mut rng));
+    assert_eq!(table.candidates(at(0)).count(), 0, "it backs off");
+    assert_eq!(table.candidates(at(2)).count(), 1);
+    assert!(!table.dial_failed(&id(1), at(2), false, &mut rng));
+    assert!(table.dial_failed(&id(1), at(5), false, &mut rng));
+    let again = observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 6);
+    assert_eq!(again, Outcome::Rejected);
+    let later = observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 6 + 1800);
+    assert_eq!(later, Outcome::Inserted);
+}
+
+#[test]
+fn an_isolated_node_gives_nobody_up() {
+    let mut table = table();
+    let mut rng = Seed::from_u64(1).stream("test");
+    observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 0);
+    for second in 0..100 {
+        assert!(!table.dial_failed(&id(1), at(second), true, &mut rng));
+    }
+    assert!(table.dial_failed(&id(1), at(100), false, &mut rng));
+}
+
+#[test]
+fn its_own_word_brings_a_purged_peer_back_at_once() {
+    let mut table = table();
+    observe(&mut table, 1, &[addr(1)], Provenance::Proven, 0);
+    table.purge(&id(1), at(1));
+    assert_eq!(observe(&mut table, 1, &[], Provenance::Signed, 2), Outcome::Inserted);
+}
+
+#[test]
+fn a_peer_that_once_answered_is_tried_every_minute_for_a_quarter_of_an_hour() {
+    let mut table = table();
+    let mut rng = Seed::from_u64(1).stream("test");
+    observe(&mut table, 1, &[addr(1)], Provenance::Proven, 0);
+    let (mut second, mut dials) = (0, 0);
+    loop {
+        if table.candidates(at(second)).count() == 1 {
+            dials += 1;
+            if table.dial_failed(&id(1), at(second), false, &mut rng) {
+                break;
+            }
+        }
+        second += 1;
+    }
+    assert_eq!(dials, usize::from(FAILURES_PROVEN_MAX));
+    assert!((13 * 60..18 * 60).contains(&second), "{second}");
+}
+
+#[test]
+fn an_answer_resets_the_ladder() {
+    let mut table = table();
+    let mut rng = Seed::from_u64(1).stream("test");
+    observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 0);
+    table.dial_failed(&id(1), at(0), false, &mut rng);
+    table.confirm(&id(1), at(0));
+    assert_eq!(table.get(&id(1)).map(|contact| contact.failures), Some(0));
+    assert_eq!(table.candidates(at(0)).count(), 1);
+}
+
+#[test]
+fn an_address_where_somebody_else_answers_is_forgotten() {
+    let mut table = table();
+    observe(&mut table, 1, &[addr(1), addr(2)], Provenance::Signed, 0);
+    table.forget_addr(&id(1), addr(1));
+    assert_eq!(addrs(&table, 1), [addr(2)]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The early stop never changes the answer.
+    #[test]
+    fn closest_is_what_a_full_scan_finds(
+        count in 0_u32..400,
+        target in any::<[u8; 32]>(),
+        near in 0_usize..12,
+        limit in 0_usize..40,
+    ) {
+        let mut table = table();
+        for number in 0..count {
+            observe(&mut table, number, &[], Provenance::Signed, u64::from(number));
+        }
+        let mut rng = Seed::from_u64(7).stream("test");
+        for target in [NodeId::from_bytes(target), table.own, table.random_id_in(near, &mut rng)] {
+            let found: Vec<NodeId> =
+                table.closest(&target, limit, |_| true).iter().map(|contact| contact.id).collect();
+            let mut all: Vec<NodeId> = table
+                .buckets()
+                .iter()
+                .flat_map(|bucket| bucket.entries().iter().map(|contact| contact.id))
+                .collect();
+            all.sort_by(|a, b| target.compare_distance(a, b));
+            all.truncate(limit);
+            prop_assert_eq!(found, all);
+        }
+    }
+
+    /// No sequence of sightings breaks an invariant or lets hearsay rank first.
+    #[test]
+    fn no_sequence_of_sightings_breaks_an_invariant(
+        steps in prop::collection::vec((0_u32..60, 0_u32..40, 0_u8..3, 0_u8..8), 1..300),
+    ) {
+        let mut table = table();
+        let mut rng = Seed::from_u64(3).stream("test");
+        for (second, (number, host, provenance, kind)) in steps.into_iter().enumerate() {
+            let provenance =
+                [Provenance::Gossiped, Provenance::Signed, Provenance::Proven][usize::from(provenance)];
+            let now = second as u64;
+            match kind {
+                0 => { table.dial_failed(&id(number), at(now), false, &mut rng); }
+                1 => { table.purge(&id(number), at(now)); }
+                2 => table.confirm(&id(number), at(now)),
+                _ => { observe(&mut table, number, &[addr(host << 6)], provenance, now); }
+            }
+            table.check();
+        }
+    }
+}

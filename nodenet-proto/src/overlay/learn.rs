@@ -1,0 +1,267 @@
+//! What a node learns from whom (spec 70 §5).
+//!
+//! Responsible for: turning handshakes, answers and messages into sightings, with the provenance they
+//! deserve, and telling the schedule what changed. Never: decides what a sighting does to the table.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::edge_choice::Slot;
+use super::edges::{Edge, Phase, SIBLINGS};
+use super::knowledge::{ADDRS_MAX, Outcome, Provenance, Sighting};
+use super::lookup::Question;
+use super::registration::Peer;
+use super::{Action, Overlay};
+use crate::NodeId;
+use crate::engine::{EdgeDownReason, KnownPeer};
+use crate::env::Cx;
+use crate::stats::DropReason;
+use crate::transport::Conns;
+use crate::wire::endpoint::canonical;
+use crate::wire::{Contact, Decode, Neighbors, RoutedFrame};
+
+/// A peer that said goodbye is not dialed for this long (spec 70 §15.1).
+const LEAVE_HOLD_OFF: Duration = Duration::from_secs(60);
+/// An edge that lived this long shows that the peer's failures are over (spec 80 §5).
+const PROVEN_AFTER: Duration = Duration::from_secs(60);
+/// An incumbent that was heard within this time is not probed.
+const DOUBT_AFTER: Duration = Duration::from_secs(30 * 60);
+/// Strangers that got through to this node before it calls itself reachable (a guess).
+const STRANGERS: u8 = 2;
+/// Live edges among which a newcomer counts as near, and is asked for its vicinity.
+const NEAR: usize = 4;
+
+impl Overlay {
+    /// An edge is up.
+    pub(super) fn learn_edge(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: Peer,
+        outgoing: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let known = self.knowledge.find(&peer.id);
+        if !outgoing && known.is_none_or(|contact| !contact.is_verified()) {
+            self.strangers = self.strangers.saturating_add(1);
+        }
+        // A conn that the peer opened comes from where it can be dialed, unless a NAT is between.
+        let provenance = if outgoing { Provenance::Proven } else { Provenance::Signed };
+        let remote = canonical(peer.remote);
+        let own_words = !outgoing && known.is_some_and(|contact| contact.is_dialable());
+        let addrs: &[SocketAddr] = if own_words { &[] } else { &[remote] };
+        self.observe(cx, &Sighting { id: peer.id, key: peer.key, caps: 0, addrs, provenance });
+        if let Some(contact) = self.knowledge.find(&peer.id) {
+            let light = wire_caps(contact.caps).has(crate::wire::Capabilities::LIGHT);
+            if let Some(edge) = self.edges.get_mut(&peer.id) {
+                edge.light |= light;
+            }
+        }
+        self.update_needs(cx, out);
+        if self.edges.len() == 1 {
+            self.upkeep.on_joined(cx.now);
+        } else if outgoing && self.is_near(&peer.id) {
+            // It is nearer than those asked before, so it knows the vicinity better.
+            self.ask(cx, Question::Own, peer.id, out);
+        }
+        self.upkeep.wake_fill(cx.now);
+        self.arm_upkeep(cx.now, out);
+    }
+
+    /// An edge is gone, and out of the table already.
+    pub(super) fn learn_loss(
+        &mut self,
+        cx: &mut Cx<'_>,
+        edge: &Edge,
+        reason: EdgeDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        let lived = cx.now.saturating_duration_since(edge.since);
+        if lived >= PROVEN_AFTER {
+            self.knowledge.confirm(&edge.peer, edge.heard());
+        }
+        match reason {
+            EdgeDownReason::Left | EdgeDownReason::ClosedHere => {
+                let wait = cx.rng.jitter(LEAVE_HOLD_OFF, 20);
+                self.knowledge.hold_off(&edge.peer, cx.now, wait);
+            }
+            EdgeDownReason::Dead | EdgeDownReason::Conn(_) => {
+                self.keepalive.on_death(cx.now);
+                let isolated = self.edges.is_empty();
+                self.knowledge.dial_failed(&edge.peer, cx.now, isolated, cx.rng);
+            }
+        }
+        self.update_needs(cx, out);
+        if edge.is_sibling() {
+            self.upkeep.on_vicinity_changed(cx.now);
+        }
+        self.upkeep.wake_fill(cx.now);
+        self.arm_upkeep(cx.now, out);
+    }
+
+    /// All dials of an attempt at a contact came to nothing.
+    pub(super) fn learn_failed_attempt(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: NodeId,
+        out: &mut Vec<Action>,
+    ) {
+        let isolated = self.edges.is_empty();
+        self.knowledge.dial_failed(&peer, cx.now, isolated, cx.rng);
+        let bucket = self.edges.own().common_prefix_len(&peer);
+        self.upkeep.on_bucket_lacks(cx.now, bucket);
+        self.upkeep.wake_fill(cx.now);
+        self.arm_upkeep(cx.now, out);
+    }
+
+    /// Somebody proved that it lives by signing a message for us. It is stored if there is a place
+    /// for a contact without an address (spec 95 E29).
+    pub(super) fn learn_originator(&mut self, cx: &mut Cx<'_>, id: NodeId, key: [u8; 32]) {
+        if self.knowledge.find(&id).is_some() || self.knowledge.has_place(&id) {
+            let provenance = Provenance::Signed;
+            self.observe(cx, &Sighting { id, key, caps: 0, addrs: &[], provenance });
+        }
+    }
+
+    /// An answer arrived, over the edge to `from`.
+    pub(super) fn on_neighbors(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        from: NodeId,
+        message: RoutedFrame,
+        out: &mut Vec<Action>,
+    ) {
+        // Whether it was asked for costs less to know than who says it.
+        let mut nonce = [0; 8];
+        if message.peek_payload(&mut nonce) < nonce.len() {
+            return cx.drop(DropReason::MalformedMessage);
+        }
+        if !self.lookups.expects(&nonce, cx.now) {
+            return cx.drop(DropReason::Unsolicited);
+        }
+        let Some(responder) = self.take(cx, &message) else { return };
+        let Some(question) = self.lookups.settle(cx, &nonce, &responder) else { return };
+        if !self.originators.charge(cx.now, responder) {
+            return cx.drop(DropReason::OriginatorRateLimited);
+        }
+        let Ok(answer) = Neighbors::decode_exact(&message.into_payload()) else {
+            return cx.drop(DropReason::MalformedMessage);
+        };
+        let direct = (responder == from).then(|| self.remote_of(conns, &from)).flatten();
+        let mut news = 0;
+        for contact in answer.contacts.as_slice() {
+            let own_word = contact.id == responder;
+            let observed = direct.filter(|_| own_word);
+            news += usize::from(self.learn_contact(cx, contact, own_word, observed));
+        }
+        if let Question::Near { target, lacking: true } = question {
+            let (own, bits) = (self.edges.own(), self.appetite().slot_bits);
+            let slot = Slot::of(own, &target, bits);
+            if answer.contacts.as_slice().iter().any(|c| Slot::of(own, &c.id, bits) == slot) {
+                self.upkeep.on_bucket_taught(cx.now, own.common_prefix_len(&target));
+            }
+        }
+        if news > 0 {
+            self.upkeep.wake_fill(cx.now);
+        }
+        self.arm_upkeep(cx.now, out);
+    }
+
+    /// Takes one contact of an answer. Returns whether it was not known before.
+    fn learn_contact(
+        &mut self,
+        cx: &mut Cx<'_>,
+        contact: &Contact,
+        own_word: bool,
+        observed: Option<SocketAddr>,
+    ) -> bool {
+        // Whoever names no key names nobody (spec 20 R8).
+        let Some(key) = contact.key else { return false };
+        let mut addrs: heapless::Vec<SocketAddr, ADDRS_MAX> = heapless::Vec::new();
+        for addr in contact.addrs.iter().filter_map(|addr| addr.to_socket_addr()) {
+            let mut addr = canonical(addr);
+            if addr.ip().is_unspecified()
+                && let Some(observed) = observed
+            {
+                addr.set_ip(canonical(observed).ip());
+            }
+            if !self.may_dial(addr) {
+                cx.drop(DropReason::ImplausibleAddress);
+            } else if !addrs.contains(&addr) {
+                // The first eight count.
+                let _ = addrs.push(addr);
+            }
+        }
+        if own_word && let Some(edge) = self.edges.get_mut(&contact.id) {
+            edge.light = contact.capabilities.has(crate::wire::Capabilities::LIGHT);
+        }
+        let provenance = if own_word { Provenance::Signed } else { Provenance::Gossiped };
+        let caps = contact.capabilities.0;
+        let seen = Sighting { id: contact.id, key, caps, addrs: &addrs, provenance };
+        self.observe(cx, &seen)
+    }
+
+    /// Takes peers that this node, or another, knew earlier. They are claims until they answer.
+    pub(crate) fn import(&mut self, cx: &mut Cx<'_>, peers: &[KnownPeer], out: &mut Vec<Action>) {
+        for peer in peers {
+            let addrs: Vec<SocketAddr> = peer
+                .addrs
+                .iter()
+                .map(|addr| canonical(*addr))
+                .filter(|addr| self.may_dial(*addr))
+                .take(ADDRS_MAX)
+                .collect();
+            let provenance = Provenance::Gossiped;
+            self.observe(
+                cx,
+                &Sighting { id: peer.id, key: peer.key, caps: 0, addrs: &addrs, provenance },
+            );
+        }
+        self.upkeep.wake_fill(cx.now);
+        self.arm_upkeep(cx.now, out);
+    }
+
+    /// Whether this node was dialed by peers that it had never dialed, so that anybody can.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.strangers >= STRANGERS || !self.config.public_addrs.is_empty()
+    }
+
+    /// Seeds are left alone as long as there are enough edges of our own.
+    fn update_needs(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        let (edges, needy) = (&self.edges, self.edges.phase() <= Phase::Urgent);
+        self.dialer.set_needy(cx, needy, |peer| edges.get(peer).is_some(), out);
+    }
+
+    /// Hands a sighting to the table. Returns whether it was about somebody new.
+    fn observe(&mut self, cx: &mut Cx<'_>, seen: &Sighting<'_>) -> bool {
+        let is_news = self.knowledge.find(&seen.id).is_none();
+        match self.knowledge.observe(seen, cx.now, cx.crypto) {
+            Outcome::Inserted => is_news,
+            Outcome::NeedProbe(incumbent) => {
+                let tick = self.knowledge.tick(cx.now);
+                let doubtful = |contact: &super::knowledge::Contact| {
+                    contact.is_verified() && tick.since(contact.last_seen) > DOUBT_AFTER
+                };
+                if self.edges.get(&incumbent).is_some() {
+                    self.knowledge.confirm(&incumbent, cx.now);
+                } else if self.knowledge.get(&incumbent).is_some_and(doubtful) {
+                    self.upkeep.doubt(incumbent);
+                }
+                is_news
+            }
+            Outcome::Ignored | Outcome::Rejected | Outcome::Refreshed => false,
+        }
+    }
+
+    fn is_near(&self, peer: &NodeId) -> bool {
+        self.edges.closest::<SIBLINGS>(self.edges.own()).iter().take(NEAR).any(|e| e.peer == *peer)
+    }
+
+    fn remote_of(&self, conns: &dyn Conns, peer: &NodeId) -> Option<SocketAddr> {
+        conns.path(self.edges.get(peer)?.send_conn().id).map(|path| path.remote)
+    }
+}
+
+fn wire_caps(caps: u32) -> crate::wire::Capabilities {
+    crate::wire::Capabilities(caps)
+}

@@ -1,0 +1,68 @@
+//! How often something is done by itself: often at first or after news, ever more rarely afterwards.
+
+use std::time::{Duration, Instant};
+
+use crate::env::Random;
+
+/// Jitter of every period, in percent (spec 80 §1).
+const JITTER_PERCENT: u32 = 10;
+
+/// A period that lengthens while there is nothing new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// When it is done next.
+    pub(crate) due: Instant,
+    wait: Duration,
+}
+
+impl Pace {
+    /// Done for the first time at `due`, and again after about `wait`.
+    pub(crate) fn new(due: Instant, wait: Duration) -> Self {
+        Self { due, wait }
+    }
+
+    /// It was done now, without news: the period doubles, up to `max`.
+    pub(crate) fn slow_down(&mut self, now: Instant, rng: &mut Random, max: Duration) {
+        self.due = now + rng.jitter(self.wait, JITTER_PERCENT);
+        self.wait = (self.wait * 2).min(max);
+    }
+
+    /// There is news: it is done again after `wait` at the latest.
+    pub(crate) fn hurry(&mut self, now: Instant, wait: Duration) {
+        self.wait = self.wait.min(wait);
+        self.due = self.due.min(now + wait);
+    }
+
+    /// Whether it is time.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{Seed, test_base};
+
+    #[test]
+    fn a_period_doubles_to_its_limit_and_news_shortens_it() {
+        let mut rng = Seed::from_u64(1).stream("test");
+        let s = Duration::from_secs;
+        let mut pace = Pace::new(test_base(), s(10));
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            let now = pace.due;
+            assert!(pace.is_due(now));
+            pace.slow_down(now, &mut rng, s(40));
+            waits.push(pace.due.duration_since(now));
+        }
+        for (wait, expected) in waits.into_iter().zip([10, 20, 40, 40]) {
+            assert!(s(expected) * 9 / 10 <= wait && wait <= s(expected) * 11 / 10, "{wait:?}");
+        }
+        let now = test_base() + s(20);
+        pace.hurry(now, s(5));
+        assert_eq!(pace.due, now + s(5));
+        pace.hurry(now, s(30));
+        assert_eq!(pace.due, now + s(5), "never later");
+    }
+}

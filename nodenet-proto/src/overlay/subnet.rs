@@ -1,0 +1,82 @@
+//! Failure domains of addresses, for every diversity rule of the overlay (spec 20 §5, R6).
+//!
+//! Responsible for: which subnets count as one, at which width. Never: how many peers of one are too
+//! many; that is for the tables that count.
+//!
+//! The narrowest width is the wire's [`Subnet`], an IPv4 /24 or an IPv6 /64. Because the holder of one
+//! IPv6 /48 owns 65,536 of those, there are two wider ones.
+
+use std::net::IpAddr;
+
+use crate::wire::endpoint::Subnet;
+
+/// How wide a failure domain is. For IPv4 all three are the /24.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tier {
+    /// IPv6 /64: one link.
+    Link,
+    /// IPv6 /56: what a household is usually given (RIPE-690).
+    Household,
+    /// IPv6 /48: what an organisation is usually given (RFC 6177).
+    Site,
+}
+
+impl Tier {
+    /// Every tier, narrowest first.
+    pub(crate) const ALL: [Self; 3] = [Self::Link, Self::Household, Self::Site];
+
+    /// Whether two subnets lie in one failure domain of this width.
+    pub(crate) fn joins(self, a: Subnet, b: Subnet) -> bool {
+        let is_v4 = |subnet: Subnet| subnet.as_bytes().starts_with(&IPV4_MAPPED);
+        let len = match self {
+            _ if is_v4(a) || is_v4(b) => 16,
+            Self::Link => 8,
+            Self::Household => 7,
+            Self::Site => 6,
+        };
+        a.as_bytes()[..len] == b.as_bytes()[..len]
+    }
+}
+
+/// How an IPv4 subnet begins: `::ffff:0:0/96` (RFC 4291).
+const IPV4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255];
+
+/// The subnet that an address counts for. Loopback counts for none: it is dialed only where the
+/// operator allows it, and there a whole network may share it.
+pub(crate) fn counted(ip: IpAddr) -> Option<Subnet> {
+    (!ip.to_canonical().is_loopback()).then(|| Subnet::of(ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(a: &str, b: &str) -> [bool; 3] {
+        let subnet = |ip: &str| counted(ip.parse().expect("a literal")).expect("it counts");
+        Tier::ALL.map(|tier| tier.joins(subnet(a), subnet(b)))
+    }
+
+    #[test]
+    fn ipv4_addresses_share_a_24_and_nothing_wider() {
+        assert_eq!(joined("192.0.2.7", "192.0.2.250"), [true; 3]);
+        assert_eq!(joined("192.0.2.7", "::ffff:192.0.2.9"), [true; 3]);
+        assert_eq!(joined("192.0.2.7", "192.0.3.7"), [false; 3]);
+    }
+
+    #[test]
+    fn ipv6_tiers_nest() {
+        let one = "2001:db8:1:200::1";
+        assert_eq!(joined(one, "2001:db8:1:200:ffff::2"), [true; 3]);
+        assert_eq!(joined(one, "2001:db8:1:2ff::1"), [false, true, true]);
+        assert_eq!(joined(one, "2001:db8:1:ff00::1"), [false, false, true]);
+        assert_eq!(joined(one, "2001:db8:2:200::1"), [false; 3]);
+    }
+
+    #[test]
+    fn families_never_join_and_loopback_counts_for_nothing() {
+        assert_eq!(joined("192.0.2.7", "::c000:207"), [false; 3]);
+        assert_eq!(counted("127.0.0.1".parse().unwrap()), None);
+        assert_eq!(counted("::ffff:127.0.0.1".parse().unwrap()), None);
+        assert_eq!(counted("::1".parse().unwrap()), None);
+    }
+}

@@ -1,0 +1,276 @@
+//! What a node does by itself when it is time: fills its edges, asks around, tries faster edges, sheds
+//! what it can do without.
+//!
+//! Responsible for: turning the tables and the schedule into dials, questions and closes. Never:
+//! handles a frame.
+
+use std::time::{Duration, Instant};
+
+use super::edge_choice::{
+    Appetite, Candidate, LiveEdge, Scene, choose_edges, choose_faster, fence_bucket, lacking_slots,
+    least_useful_inbound, surplus_outgoing,
+};
+use super::knowledge::{Contact, Provenance};
+use super::lookup::Question;
+use super::originate::lookup_here;
+use super::registration::send;
+use super::upkeep::dials_max;
+use super::{Action, Overlay, Timer, subnet};
+use crate::NodeId;
+use crate::engine::Profile;
+use crate::env::Cx;
+use crate::transport::Conns;
+use crate::wire::{self, Capabilities, Message};
+
+/// An edge is judged when it has lived this long: by then a newcomer has had its answers (a guess).
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// A word of the peer itself counts as evidence for this long (a guess: a session of a user).
+const VERIFIED_FOR: Duration = Duration::from_secs(30 * 60);
+/// Inbound edges are shed beyond this share of their cap, so that newcomers always find a place.
+const INBOUND_CROWDED: (usize, usize) = (7, 8);
+/// Edges from which on it makes sense to ask into far buckets.
+const BUCKETS_FROM: usize = 3;
+/// A question about an identifier goes to one of so many edges nearest to it, at random, so that one
+/// neighbour that knows nothing does not spoil every answer.
+const ASK_AMONG: usize = 3;
+
+/// What the tables say right now, for the choice of edges.
+struct Snapshot {
+    live: Vec<LiveEdge>,
+    in_flight: Vec<NodeId>,
+    candidates: Vec<Candidate>,
+}
+
+impl Overlay {
+    /// It is time to look after the edges and the tables.
+    pub(super) fn tend(&mut self, cx: &mut Cx<'_>, conns: &dyn Conns, out: &mut Vec<Action>) {
+        let snapshot = self.snapshot(cx.now, conns);
+        self.check_seeds(cx, out);
+        if self.upkeep.fill <= cx.now {
+            self.fill(cx, &snapshot, out);
+            self.shed(cx, &snapshot, out);
+        }
+        self.ask_around(cx, &snapshot, out);
+        self.probe(cx, out);
+        self.arm_upkeep(cx.now, out);
+    }
+
+    /// Sets the timer of the upkeep to what is due first.
+    pub(super) fn arm_upkeep(&mut self, now: Instant, out: &mut Vec<Action>) {
+        if !self.config.maintenance || self.leaving {
+            return;
+        }
+        let due = self.upkeep.due(self.far_buckets());
+        let at = self.keepalive.align(due.max(now + Duration::from_millis(1)), now);
+        if self.upkeep_at != Some(at) {
+            self.upkeep_at = Some(at);
+            out.push(Action::Set(Timer::Upkeep, at));
+        }
+    }
+
+    pub(super) fn appetite(&self) -> Appetite {
+        match self.config.profile {
+            Profile::Router => Appetite::ROUTER,
+            Profile::Light => Appetite::LIGHT,
+        }
+    }
+
+    fn snapshot(&mut self, now: Instant, conns: &dyn Conns) -> Snapshot {
+        let live: Vec<LiveEdge> = self
+            .edges
+            .iter()
+            .filter_map(|edge| {
+                let path = conns.path(edge.send_conn().id)?;
+                Some(LiveEdge {
+                    id: edge.peer,
+                    outgoing: edge.is_outgoing(),
+                    subnet: subnet::counted(path.remote.ip()),
+                    rtt_ms: u16::try_from(path.rtt.as_millis()).unwrap_or(u16::MAX),
+                    settled: now.saturating_duration_since(edge.since) >= SETTLED_AFTER,
+                })
+            })
+            .collect();
+        for edge in &live {
+            self.knowledge.measure_rtt(&edge.id, Duration::from_millis(edge.rtt_ms.into()));
+        }
+        let in_flight: Vec<NodeId> = self.dialer.dialing().collect();
+        let tick = self.knowledge.tick(now);
+        let candidates = self
+            .knowledge
+            .candidates(now)
+            .filter(|contact| self.edges.get(&contact.id).is_none())
+            .filter(|contact| !in_flight.contains(&contact.id))
+            .map(|contact| Candidate {
+                id: contact.id,
+                subnet: contact.dial_subnet(),
+                verified: tick.since(contact.last_seen) <= VERIFIED_FOR,
+                light: Capabilities(contact.caps).has(Capabilities::LIGHT),
+                reachable: is_reachable(contact),
+                rtt_ms: contact.rtt_ms,
+                mentioned: contact.mentioned,
+            })
+            .collect();
+        Snapshot { live, in_flight, candidates }
+    }
+
+    fn scene<'a>(&'a self, snapshot: &'a Snapshot) -> Scene<'a> {
+        Scene {
+            own: self.edges.own(),
+            difficulty: self.config.difficulty,
+            appetite: self.appetite(),
+            live: &snapshot.live,
+            in_flight: &snapshot.in_flight,
+            candidates: &snapshot.candidates,
+        }
+    }
+
+    /// Dials the contacts that are wanted most, or else one that may be faster than an edge.
+    fn fill(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
+        let room = dials_max(self.edges.phase()).saturating_sub(snapshot.in_flight.len());
+        let mut chosen = choose_edges(&self.scene(snapshot), room);
+        let content = chosen.is_empty() && snapshot.in_flight.is_empty();
+        if content && self.config.profile == Profile::Router && self.upkeep.take_try(cx.now) {
+            match choose_faster(&self.scene(snapshot)) {
+                Some(contact) => chosen.push(contact),
+                None => self.upkeep.rest_tries(cx.now),
+            }
+        }
+        for peer in chosen {
+            let addrs: Vec<_> =
+                self.knowledge.find(&peer).map_or(Vec::new(), |contact| contact.addrs().collect());
+            self.dialer.try_contact(cx, peer, &addrs, out);
+        }
+        let retry = self.knowledge.next_retry(cx.now).map(|wait| cx.now + wait);
+        self.upkeep.on_filled(cx.now, cx.rng, retry, content);
+    }
+
+    /// Closes an outgoing edge whose slot has a better one, and an inbound edge if there are so many
+    /// that newcomers would not find a place.
+    fn shed(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
+        let own = *self.edges.own();
+        if let Some(peer) = surplus_outgoing(&own, self.appetite(), &snapshot.live) {
+            self.close_edge(cx, &peer, out);
+        }
+        let crowded = self.config.inbound_edges_max * INBOUND_CROWDED.0 / INBOUND_CROWDED.1;
+        if self.edges.inbound() > crowded
+            && let Some(peer) = least_useful_inbound(&own, &snapshot.live)
+        {
+            self.close_edge(cx, &peer, out);
+            self.upkeep.wake_fill(cx.now);
+        }
+    }
+
+    /// Asks who is near, what a neighbour's vicinity is, and into a bucket, as far as it is time.
+    fn ask_around(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
+        if self.edges.is_empty() {
+            return;
+        }
+        if self.upkeep.own.is_due(cx.now) {
+            // Somebody far, who may know a part of the vicinity that the vicinity does not know of.
+            let place = NodeId::from_bytes(cx.rng.array());
+            if let Some(peer) = self.edge_near(cx, &place, 1) {
+                self.ask(cx, Question::Own, peer, out);
+            }
+            self.upkeep.on_own_asked(cx.now, cx.rng);
+        }
+        if self.upkeep.vicinity.is_due(cx.now) {
+            let own = *self.edges.own();
+            if let Some(peer) = self.edge_near(cx, &own, super::edges::SIBLINGS) {
+                self.ask(cx, Question::Vicinity, peer, out);
+            }
+            self.upkeep.on_vicinity_asked(cx.now, cx.rng);
+        }
+        self.ask_into_bucket(cx, snapshot, out);
+    }
+
+    /// Asks for an identifier in a far bucket, in a slot that lacks an edge if there is one.
+    fn ask_into_bucket(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
+        let far = self.far_buckets();
+        let Some(bucket) = self.upkeep.bucket_due(cx.now, far) else { return };
+        let bits = self.appetite().slot_bits;
+        let mut target = self.knowledge.random_id_in(usize::from(bucket), cx.rng);
+        // In the bucket where the nearest peers end a slot may well be empty.
+        let sparse = fence_bucket(&self.scene(snapshot)).is_none_or(|fence| bucket >= fence);
+        let lacking =
+            if sparse { Vec::new() } else { lacking_slots(&self.scene(snapshot), bucket) };
+        let question = |target| Question::Near { target, lacking: !lacking.is_empty() };
+        if let Some(last) = (lacking.len() as u64).checked_sub(1) {
+            target = lacking[cx.rng.below(last + 1) as usize].place(target, bits);
+        }
+        if let Some(peer) = self.edge_near(cx, &target, ASK_AMONG) {
+            self.ask(cx, question(target), peer, out);
+        }
+        self.upkeep.on_bucket_asked(cx.now, cx.rng, bucket);
+    }
+
+    /// Puts a question to a neighbour.
+    pub(super) fn ask(
+        &mut self,
+        cx: &mut Cx<'_>,
+        question: Question,
+        peer: NodeId,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(conn) = self.edges.get(&peer).map(|edge| edge.send_conn().id) else { return };
+        let nonce = self.lookups.ask(cx, question, peer);
+        let own = *self.edges.own();
+        let sent = self.stamps.next(cx.wall);
+        out.push(send(
+            conn,
+            match question {
+                Question::Vicinity => wire::Siblings { nonce }.to_frame(),
+                Question::Own => lookup_here(cx, own, own, nonce, sent),
+                Question::Near { target, .. } => lookup_here(cx, own, target, nonce, sent),
+            },
+        ));
+    }
+
+    /// The buckets that fingers go into: from the first that can exist to where the siblings end.
+    pub(super) fn far_buckets(&self) -> core::ops::Range<u16> {
+        let own = self.edges.own();
+        let siblings = self.edges.closest::<{ super::edges::SIBLINGS }>(own);
+        let start = self.config.difficulty;
+        match siblings.last() {
+            Some(last) if siblings.len() >= BUCKETS_FROM => {
+                start..own.common_prefix_len(&last.peer).max(start) + 1
+            }
+            _ => start..start,
+        }
+    }
+
+    /// One of the `among` edges nearest to `target` whose peers do not mind being asked, at random.
+    fn edge_near(&self, cx: &mut Cx<'_>, target: &NodeId, among: usize) -> Option<NodeId> {
+        let nearest = self.edges.closest::<{ super::edges::SIBLINGS }>(target);
+        let willing: Vec<NodeId> =
+            nearest.iter().filter(|edge| !edge.light).map(|edge| edge.peer).take(among).collect();
+        let count = willing.len() as u64;
+        (count > 0).then(|| willing[cx.rng.below(count) as usize])
+    }
+
+    /// Dials an incumbent that nobody has heard of for long, because others wait for its place.
+    fn probe(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        let Some(incumbent) = self.upkeep.next_probe(cx.now) else { return };
+        if self.edges.get(&incumbent).is_some() {
+            return self.knowledge.confirm(&incumbent, cx.now);
+        }
+        if let Some(contact) = self.knowledge.get(&incumbent) {
+            let addrs: Vec<_> = contact.addrs().collect();
+            self.dialer.try_contact(cx, incumbent, &addrs, out);
+        }
+    }
+
+    /// Seeds are dialed while the floor is not reached, and otherwise now and then.
+    fn check_seeds(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        if self.upkeep.seed_check <= cx.now {
+            self.upkeep.on_seed_checked(cx.now, cx.rng);
+            let edges = &self.edges;
+            self.dialer.check_seeds(cx, |peer| edges.get(peer).is_some(), out);
+        }
+    }
+}
+
+/// Whether a contact is known to accept connections from strangers.
+fn is_reachable(contact: &Contact) -> bool {
+    contact.provenance() == Some(Provenance::Proven)
+        || Capabilities(contact.caps).has(Capabilities::PUBLIC_ANCHOR)
+}

@@ -1,0 +1,246 @@
+//! The schedule of what a node does by itself: fill, ask around, try faster edges, probe.
+//!
+//! Responsible for: when. Never: whom or what; that is decided from the tables when it is time, in
+//! `tend`.
+//!
+//! Everything shares one timer, set to whichever is due first. While nothing changes every period
+//! lengthens; an edge lost or a contact learned shortens the ones it concerns. A light node does all
+//! of it together with its pings, so that one wake-up serves for everything.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::edges::Phase;
+use super::pace::Pace;
+use crate::NodeId;
+use crate::env::Random;
+
+/// Fills come at least so far apart, so that several contacts learned together are chosen from
+/// together (a guess; the reference looks every 5 s).
+const FILL_SPACING: Duration = Duration::from_millis(200);
+/// A node that has what it wants still looks at its edges so often (spec 80 §4, change 6, says 10 min
+/// for replacements; ours also notices siblings that changed).
+const FILL_IDLE: Duration = Duration::from_secs(60);
+/// Between two lookups into buckets (spec 80 §6 asks for at most one a second; a joining node makes
+/// about forty, and this is the same half a minute).
+const LOOKUP_SPACING: Duration = Duration::from_millis(500);
+/// First repetition of the lookup of the own identifier.
+const OWN_WAIT: Duration = Duration::from_secs(4);
+/// Longest time between two (a guess: neighbours announce themselves by dialing).
+const OWN_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
+/// First repetition of the question to a neighbour about its vicinity (spec 80 §1).
+const VICINITY_WAIT: Duration = Duration::from_secs(30);
+/// Longest time between two.
+const VICINITY_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+/// First repetition of a lookup into a bucket that lacks contacts.
+const BUCKET_WAIT: Duration = Duration::from_secs(20);
+/// Longest time between two (the reference calls a bucket stale after 15 min; spec 80 §8.3).
+const BUCKET_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
+/// Between two tries of a faster contact.
+const FASTER_SPACING: Duration = Duration::from_millis(1500);
+/// Tries of faster contacts that a node starts with: about three for each of its fingers. An idealised
+/// model needed four contacts to choose from for paths less than twice as long as the direct ones.
+const FASTER_TRIES: u32 = 100;
+/// One more try is granted after this long: 288 handshakes a day at most (a guess).
+const FASTER_GRANT: Duration = Duration::from_secs(300);
+/// Between two probes of doubtful incumbents.
+const PROBE_SPACING: Duration = Duration::from_secs(30);
+/// Incumbents that wait to be probed, at most; beyond that they are forgotten (spec 70 §5).
+const PROBES_MAX: usize = 16;
+/// How often a node without any edge to a seed looks whether one answers, so that two networks that
+/// were separated for long find together (a guess).
+const SEED_CHECK: Duration = Duration::from_secs(10 * 60);
+
+/// When what is due.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    /// Nothing is done before this.
+    pub(crate) fill: Instant,
+    last_fill: Instant,
+    pub(crate) own: Pace,
+    pub(crate) vicinity: Pace,
+    /// By prefix length.
+    buckets: Vec<Pace>,
+    next_lookup: Instant,
+    next_try: Instant,
+    tries: u32,
+    granted: Instant,
+    probes: VecDeque<NodeId>,
+    next_probe: Instant,
+    pub(crate) seed_check: Instant,
+}
+
+impl Upkeep {
+    /// Nothing is due before there is an edge or a contact.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            fill: now + FILL_IDLE,
+            last_fill: now,
+            own: Pace::new(now + OWN_WAIT_MAX, OWN_WAIT),
+            vicinity: Pace::new(now + VICINITY_WAIT_MAX, VICINITY_WAIT),
+            buckets: Vec::new(),
+            next_lookup: now,
+            next_try: now,
+            tries: FASTER_TRIES,
+            granted: now,
+            probes: VecDeque::new(),
+            next_probe: now,
+            seed_check: now + SEED_CHECK,
+        }
+    }
+
+    /// An edge came or went, or a contact was learned: look soon whom to dial.
+    pub(crate) fn wake_fill(&mut self, now: Instant) {
+        self.fill = self.fill.min((self.last_fill + FILL_SPACING).max(now + FILL_SPACING / 4));
+    }
+
+    /// The edges were looked at. Somebody who backs off may be dialed at `retry`; a node that is
+    /// `content` may try a faster contact next.
+    pub(crate) fn on_filled(
+        &mut self,
+        now: Instant,
+        rng: &mut Random,
+        retry: Option<Instant>,
+        content: bool,
+    ) {
+        self.last_fill = now;
+        let next_try = (content && self.tries > 0).then_some(self.next_try);
+        let soonest = retry.into_iter().chain(next_try).min();
+        let idle = now + rng.jitter(FILL_IDLE, 10);
+        self.fill = soonest.map_or(idle, |at| idle.min(at.max(now + FILL_SPACING)));
+    }
+
+    /// The first edge is up: ask who is near at once.
+    pub(crate) fn on_joined(&mut self, now: Instant) {
+        self.own = Pace::new(now, OWN_WAIT);
+        self.vicinity = Pace::new(now, VICINITY_WAIT);
+        self.buckets.clear();
+    }
+
+    /// A neighbour is gone, or a nearer one came.
+    pub(crate) fn on_vicinity_changed(&mut self, now: Instant) {
+        self.own.hurry(now, OWN_WAIT * 8);
+        self.vicinity.hurry(now, OWN_WAIT * 2);
+    }
+
+    /// The own identifier was looked up.
+    pub(crate) fn on_own_asked(&mut self, now: Instant, rng: &mut Random) {
+        self.own.slow_down(now, rng, OWN_WAIT_MAX);
+    }
+
+    /// A neighbour was asked.
+    pub(crate) fn on_vicinity_asked(&mut self, now: Instant, rng: &mut Random) {
+        self.vicinity.slow_down(now, rng, VICINITY_WAIT_MAX);
+    }
+
+    /// The first of these buckets whose lookup is due, if one may be made now.
+    pub(crate) fn bucket_due(&mut self, now: Instant, far: core::ops::Range<u16>) -> Option<u16> {
+        while self.buckets.len() < usize::from(far.end) {
+            self.buckets.push(Pace::new(now, BUCKET_WAIT));
+        }
+        if self.next_lookup > now {
+            return None;
+        }
+        far.filter(|&bucket| self.buckets[usize::from(bucket)].is_due(now))
+            .min_by_key(|&bucket| self.buckets[usize::from(bucket)].due)
+    }
+
+    /// A bucket was looked into.
+    pub(crate) fn on_bucket_asked(&mut self, now: Instant, rng: &mut Random, bucket: u16) {
+        self.next_lookup = now + LOOKUP_SPACING;
+        self.buckets[usize::from(bucket)].slow_down(now, rng, BUCKET_WAIT_MAX);
+    }
+
+    /// A lookup into a bucket taught something. One teaches about one corner of it, so the next
+    /// follows soon.
+    pub(crate) fn on_bucket_taught(&mut self, now: Instant, bucket: u16) {
+        if let Some(pace) = self.buckets.get_mut(usize::from(bucket)) {
+            pace.hurry(now, LOOKUP_SPACING * 2);
+        }
+    }
+
+    /// A bucket lost an edge and has nobody to take its place.
+    pub(crate) fn on_bucket_lacks(&mut self, now: Instant, bucket: u16) {
+        if let Some(pace) = self.buckets.get_mut(usize::from(bucket)) {
+            pace.hurry(now, BUCKET_WAIT);
+        }
+    }
+
+    /// Whether a faster contact may be tried now; notes that it is.
+    pub(crate) fn take_try(&mut self, now: Instant) -> bool {
+        while self.tries < FASTER_TRIES && self.granted + FASTER_GRANT <= now {
+            self.tries += 1;
+            self.granted += FASTER_GRANT;
+        }
+        if self.tries == FASTER_TRIES {
+            self.granted = now;
+        }
+        let may = self.tries > 0 && self.next_try <= now;
+        if may {
+            self.tries -= 1;
+            self.next_try = now + FASTER_SPACING;
+        }
+        may
+    }
+
+    /// There is nobody to try.
+    pub(crate) fn rest_tries(&mut self, now: Instant) {
+        self.tries += 1;
+        self.next_try = now + FASTER_GRANT;
+    }
+
+    /// An incumbent of a full bucket is to be probed.
+    pub(crate) fn doubt(&mut self, incumbent: NodeId) {
+        if self.probes.len() < PROBES_MAX && !self.probes.contains(&incumbent) {
+            self.probes.push_back(incumbent);
+        }
+    }
+
+    /// The next incumbent to probe, if it is time.
+    pub(crate) fn next_probe(&mut self, now: Instant) -> Option<NodeId> {
+        if self.next_probe > now {
+            return None;
+        }
+        let incumbent = self.probes.pop_front()?;
+        self.next_probe = now + PROBE_SPACING;
+        Some(incumbent)
+    }
+
+    /// When anything is due next; `far` are the buckets that are looked into.
+    pub(crate) fn due(&self, far: core::ops::Range<u16>) -> Instant {
+        let buckets = far.filter_map(|bucket| self.buckets.get(usize::from(bucket)));
+        let lookup = buckets.map(|pace| pace.due).min().map(|due| due.max(self.next_lookup));
+        let probe = (!self.probes.is_empty()).then_some(self.next_probe);
+        [lookup, probe]
+            .into_iter()
+            .flatten()
+            .chain([self.fill, self.own.due, self.vicinity.due, self.seed_check])
+            .min()
+            .expect("some are always set")
+    }
+
+    /// A seed was looked at.
+    pub(crate) fn on_seed_checked(&mut self, now: Instant, rng: &mut Random) {
+        self.seed_check = now + rng.jitter(SEED_CHECK, 10);
+    }
+
+    /// Asserts the invariants.
+    ///
+    /// # Panics
+    /// If one does not hold, which is a bug here.
+    pub(crate) fn check(&self) {
+        assert!(self.probes.len() <= PROBES_MAX);
+        assert!(self.buckets.len() <= 256);
+        assert!(self.tries <= FASTER_TRIES);
+    }
+}
+
+/// Dials in flight at once (spec 80 §1: 8). A joining node may have twice that, because most of its
+/// dials answer within a round trip and the others take seconds.
+pub(crate) fn dials_max(phase: Phase) -> usize {
+    match phase {
+        Phase::Bootstrap | Phase::Critical | Phase::Urgent => 16,
+        Phase::NeedsFill => 8,
+        Phase::Normal => 2,
+    }
+}
