@@ -71,23 +71,46 @@ impl Row {
         operations: u32,
         (mut ours, mut baseline): (impl FnMut() -> A, impl FnMut() -> B),
     ) -> Self {
-        let mut ours = || drop(black_box(ours()));
-        let mut baseline = || drop(black_box(baseline()));
+        let ours = |calls| time_calls(calls, &mut ours);
+        let baseline = |calls| time_calls(calls, &mut baseline);
+        Self::turns((name.into(), baseline_name, limit), operations, (ours, baseline))
+    }
+
+    /// Like [`Row::time`], but each call says itself how long the part of it took that counts.
+    pub fn stopwatch(
+        name: impl Into<String>,
+        baseline_name: &'static str,
+        limit: Limit,
+        operations: u32,
+        (mut ours, mut baseline): (impl FnMut() -> Duration, impl FnMut() -> Duration),
+    ) -> Self {
+        let ours = |calls: u32| (0..calls).map(|_| ours()).sum();
+        let baseline = |calls: u32| (0..calls).map(|_| baseline()).sum();
+        Self::turns((name.into(), baseline_name, limit), operations, (ours, baseline))
+    }
+
+    /// Both sides make as many calls as they are told and say how long that took.
+    fn turns(
+        (name, baseline_name, limit): (String, &'static str, Limit),
+        operations: u32,
+        (mut ours, mut baseline): (impl FnMut(u32) -> Duration, impl FnMut(u32) -> Duration),
+    ) -> Self {
         let calls = (calls_per_turn(&mut ours), calls_per_turn(&mut baseline));
+        let per_call = |calls: u32, taken: Duration| taken.as_nanos() as f64 / f64::from(calls);
         let mut turns = Vec::with_capacity(TURNS);
         for turn in 0..TURNS {
             // Whoever goes second finds a warmer machine, so they take that in turns, too.
             turns.push(if turn % 2 == 0 {
-                let first = nanos_per_call(calls.0, &mut ours);
-                (first, nanos_per_call(calls.1, &mut baseline))
+                let first = per_call(calls.0, ours(calls.0));
+                (first, per_call(calls.1, baseline(calls.1)))
             } else {
-                let first = nanos_per_call(calls.1, &mut baseline);
-                (nanos_per_call(calls.0, &mut ours), first)
+                let first = per_call(calls.1, baseline(calls.1));
+                (per_call(calls.0, ours(calls.0)), first)
             });
         }
         let per_operation = f64::from(operations);
         Self {
-            name: name.into(),
+            name,
             baseline_name,
             unit: Unit::Nanos,
             ours: Figures::of(turns.iter().map(|(ours, _)| ours / per_operation)),
@@ -180,20 +203,27 @@ fn time(nanos: f64) -> String {
 }
 
 /// How many calls make a turn last [`TURN_MIN`].
-fn calls_per_turn(work: &mut impl FnMut()) -> u32 {
+fn calls_per_turn(work: &mut impl FnMut(u32) -> Duration) -> u32 {
     let mut calls = 1;
-    while nanos_per_call(calls, work) * f64::from(calls) < TURN_MIN.as_nanos() as f64 {
+    while work(calls) < TURN_MIN {
         calls *= 2;
     }
     calls
 }
 
-fn nanos_per_call(calls: u32, work: &mut impl FnMut()) -> f64 {
+fn time_calls<T>(calls: u32, work: &mut impl FnMut() -> T) -> Duration {
     let start = clock();
     for _ in 0..calls {
-        work();
+        black_box(work());
     }
-    (clock() - start).as_nanos() as f64 / f64::from(calls)
+    clock() - start
+}
+
+/// How long `work` takes.
+pub fn time_once(work: impl FnOnce()) -> Duration {
+    let start = clock();
+    work();
+    clock() - start
 }
 
 #[expect(clippy::disallowed_methods, reason = "measuring time is what this is for")]

@@ -10,7 +10,7 @@ use nodenet_proto::overlay::decide::{Routing, decide};
 use nodenet_proto::overlay::edges::Edges;
 use nodenet_proto::transport::ConnId;
 
-use crate::envelope::base_instant;
+use crate::kit::base;
 
 /// Targets that are asked for in turn, so that no answer stays in a cache.
 const TARGETS: usize = 256;
@@ -23,7 +23,7 @@ pub(crate) fn rows() -> Vec<Row> {
 fn at(count: u64, limit: Limit) -> Row {
     let mut rng = Seed::from_u64(count).stream("decide");
     let mut id = || NodeId::from_bytes(rng.array());
-    let now = base_instant();
+    let now = base();
     let own = id();
     let mut edges = Edges::new(own);
     for conn in 0..count {

@@ -1,7 +1,5 @@
 //! Routed messages: what a forwarder and what a target does with one.
 
-use std::time::Instant;
-
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use bytes::Bytes;
@@ -19,12 +17,6 @@ pub(crate) fn rows() -> Vec<Row> {
     let verify = SIZES.map(verify);
     let forward = SIZES.map(forward);
     verify.into_iter().chain(forward).collect()
-}
-
-/// A moment to start from.
-#[expect(clippy::disallowed_methods, reason = "an `Instant` can be made in no other way")]
-pub(crate) fn base_instant() -> Instant {
-    Instant::now()
 }
 
 fn envelope(payload_len: usize) -> (Identity, Envelope) {

@@ -8,8 +8,13 @@ use nodenet_benches::{Row, heading};
 
 mod codecs;
 mod decide;
+mod edges;
 mod envelope;
+mod handshake;
+#[path = "../../nodenet-proto/tests/kit/mod.rs"]
+mod kit;
 mod minting;
+mod transit;
 
 /// A part of the suite.
 type Part = (&'static str, fn() -> Vec<Row>);
@@ -19,6 +24,10 @@ const PARTS: &[Part] = &[
     ("envelope", envelope::rows),
     ("decide", decide::rows),
     ("minting", minting::rows),
+    ("transit", transit::rows),
+    ("handshake", handshake::rows),
+    ("memory", edges::memory),
+    ("idle", edges::idle),
 ];
 
 fn main() -> ExitCode {

@@ -24,7 +24,7 @@ use super::{Host, Outbox, SEGMENTS_MAX};
 pub(crate) struct Bare {
     tls: Tls,
     endpoint: Endpoint,
-    conns: Vec<Option<Conn>>,
+    conns: Vec<Option<Box<Conn>>>,
     /// Absent only while it is in use.
     entropy: Option<Entropy>,
     dirty: VecDeque<usize>,
@@ -35,6 +35,8 @@ pub(crate) struct Bare {
     pub(crate) connected: usize,
     /// Length of the messages that are passed on. Zero: what arrives is counted and forgotten.
     pub(crate) relays: usize,
+    /// Whether it says on each stream what it heard there first.
+    pub(crate) answers: bool,
     /// Bytes that arrived on streams.
     pub(crate) heard: usize,
 }
@@ -71,6 +73,7 @@ impl Bare {
             passing: VecDeque::new(),
             connected: 0,
             relays: 0,
+            answers: false,
             heard: 0,
         }
     }
@@ -105,6 +108,16 @@ impl Bare {
         }
     }
 
+    /// Bytes that it holds for its own bookkeeping, beside what quinn-proto holds.
+    pub(crate) fn bookkeeping(&self) -> usize {
+        let queues =
+            self.conns.iter().flatten().map(|conn| {
+                (conn.arrived.capacity() + conn.waiting.capacity()) * size_of::<Bytes>()
+            });
+        let conns = self.open() * (size_of::<Conn>() - size_of::<Connection>());
+        queues.sum::<usize>() + conns + self.conns.capacity() * size_of::<Option<Box<Conn>>>()
+    }
+
     /// Connections that are not gone.
     pub(crate) fn open(&self) -> usize {
         self.endpoint.open_connections()
@@ -124,7 +137,7 @@ impl Bare {
             is_readable: false,
             is_drained: false,
         };
-        self.conns[handle.0] = Some(conn);
+        self.conns[handle.0] = Some(Box::new(conn));
         self.mark(handle.0);
     }
 
@@ -186,6 +199,10 @@ impl Bare {
         let Some(conn) = &mut self.conns[index] else { return };
         self.heard += conn.read();
         if self.relays == 0 {
+            if self.answers {
+                conn.waiting.extend(conn.arrived.drain(..));
+                conn.flush();
+            }
             conn.arrived.clear();
             conn.arrived_len = 0;
             return;

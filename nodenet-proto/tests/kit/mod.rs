@@ -22,6 +22,9 @@ pub(crate) use transit::{Relay, Transit, burst};
 /// Datagrams that one send can carry, for everybody alike.
 pub(crate) const SEGMENTS_MAX: usize = 10;
 
+/// A ping as it stands on a stream, behind its length.
+pub(crate) const PING: [u8; 4] = [3, 1, 2, 0];
+
 /// Where virtual time starts.
 #[expect(clippy::disallowed_methods, reason = "an Instant can not be made without a clock")]
 pub(crate) fn base() -> Instant {

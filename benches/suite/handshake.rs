@@ -1,0 +1,66 @@
+//! A handshake, both ends together.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use nodenet_benches::{Limit, Row, time_once};
+use nodenet_proto::engine::RequestId;
+use nodenet_proto::env::Seed;
+use nodenet_proto::node::{Command, Event};
+
+use crate::kit::{Bare, Net, NodeHost, PING, Unmetered, addr, base, identity};
+
+/// Longer than a closed connection lingers.
+const AFTERWARDS: Duration = Duration::from_secs(3);
+
+pub(crate) fn rows() -> Vec<Row> {
+    // The baseline verifies both identities as well, so nothing is added to its time.
+    let (name, baseline) = ("handshake to a standing edge", "bare quinn-proto, the same TLS");
+    vec![Row::stopwatch(name, baseline, Limit::Ratio(1.1), 1, (nodes(), bare()))]
+}
+
+fn nodes() -> impl FnMut() -> Duration {
+    let now = base();
+    let mut net = Net::new(now, 0, Unmetered);
+    let (mut dialer, mut acceptor) = (NodeHost::new(0, now), NodeHost::new(1, now));
+    let target = identity(1).id();
+    let mut requests = 0;
+    move || {
+        requests += 2;
+        let (request, addrs) = (RequestId(requests), vec![addr(1)]);
+        let taken = time_once(|| {
+            dialer.command(net.now, Command::Connect { request, target, addrs });
+            net.settle(&mut [&mut dialer, &mut acceptor]);
+        });
+        let connected = |event: &Event| matches!(event, Event::Connected { .. });
+        assert!(dialer.events.iter().any(connected), "{:?}", dialer.events);
+        let request = RequestId(requests + 1);
+        dialer.command(net.now, Command::CloseEdge { request, peer: target });
+        net.run(&mut [&mut dialer, &mut acceptor], AFTERWARDS);
+        assert!(dialer.node.edges().is_empty() && acceptor.node.edges().is_empty());
+        dialer.events.clear();
+        acceptor.events.clear();
+        taken
+    }
+}
+
+fn bare() -> impl FnMut() -> Duration {
+    let now = base();
+    let mut net = Net::new(now, 0, Unmetered);
+    let [mut dialer, mut acceptor] =
+        [0, 1].map(|number| Bare::new(&identity(number), &Seed::from_u64(number)));
+    move || {
+        let before = (acceptor.connected, acceptor.heard);
+        let taken = time_once(|| {
+            let conn = dialer.dial(net.now, addr(1), None);
+            net.settle(&mut [&mut dialer, &mut acceptor]);
+            dialer.write(conn, Bytes::from_static(&PING));
+            net.settle(&mut [&mut dialer, &mut acceptor]);
+        });
+        assert_eq!((acceptor.connected, acceptor.heard), (before.0 + 1, before.1 + PING.len()));
+        dialer.close_all(net.now);
+        net.run(&mut [&mut dialer, &mut acceptor], AFTERWARDS);
+        assert_eq!((dialer.open(), acceptor.open()), (0, 0));
+        taken
+    }
+}
