@@ -2,6 +2,10 @@
 //!
 //! A driver implements [`Outlet`] and calls [`drain`] after every input and every deadline. It never
 //! matches on [`Output`] itself, so a new kind of output is a compile error in one place.
+//!
+//! Whether a driver does its part is what [`contract`] tests.
+
+pub mod contract;
 
 use std::net::IpAddr;
 
