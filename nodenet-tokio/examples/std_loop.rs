@@ -7,11 +7,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
+use nodenet_proto::NodeId;
 use nodenet_proto::drive::{self, Drained, Outlet};
 use nodenet_proto::engine::{Command, DeliveryPath, Event, RequestId, SeedPeer};
 use nodenet_proto::env::{Seed, UnixNanos};
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn main() -> io::Result<()> {
     let mut first = Peer::bind("127.0.0.1:0")?;
     let mut second = Peer::bind("127.0.0.1:0")?;
-    let (first_id, first_addr) = (first.id, first.io.socket.local_addr()?);
+    let (first_id, first_addr) = (first.id, first.addr()?);
 
     let echo = thread::spawn(move || {
         let (from, text) = first.run_until(|event| match event {
@@ -61,9 +62,9 @@ pub(crate) fn main() -> io::Result<()> {
 }
 
 /// A node, its socket, and what it told the application.
-struct Peer {
-    id: nodenet_proto::NodeId,
-    node: Node,
+pub(crate) struct Peer {
+    pub(crate) id: NodeId,
+    pub(crate) node: Node,
     buf: TransmitBuf,
     io: Io,
 }
@@ -75,7 +76,7 @@ struct Io {
 }
 
 impl Peer {
-    fn bind(addr: &str) -> io::Result<Self> {
+    pub(crate) fn bind(addr: &str) -> io::Result<Self> {
         let socket = UdpSocket::bind(addr)?;
         let mut config = Config::default();
         // On loopback nothing else can be dialed; and a std socket does not forbid fragments.
@@ -88,19 +89,32 @@ impl Peer {
         let io = Io { socket, events: VecDeque::new() };
         // A std socket sends one datagram at a time.
         let mut peer = Self { id, node, buf: TransmitBuf::new(1), io };
-        let local_addr = peer.io.socket.local_addr()?;
+        let local_addr = peer.addr()?;
         peer.node.handle_input(now(), Input::LocalAddrs(vec![local_addr]));
         Ok(peer)
     }
 
-    fn command(&mut self, command: Command) {
+    pub(crate) fn addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket.local_addr()
+    }
+
+    pub(crate) fn command(&mut self, command: Command) {
         self.node.handle_input(now(), Input::Command(command));
     }
 
+    /// Runs until `wanted` takes an event.
+    fn run_until<T>(&mut self, wanted: impl FnMut(Event) -> Option<T>) -> io::Result<T> {
+        self.run_for(PATIENCE, wanted)?.ok_or(io::ErrorKind::TimedOut.into())
+    }
+
     /// The loop: drain, wait for a datagram or the deadline, feed it in, again. Ends with the first
-    /// event that `wanted` takes.
-    fn run_until<T>(&mut self, mut wanted: impl FnMut(Event) -> Option<T>) -> io::Result<T> {
-        let give_up_at = now() + PATIENCE;
+    /// event that `wanted` takes, or without one after this time.
+    pub(crate) fn run_for<T>(
+        &mut self,
+        patience: Duration,
+        mut wanted: impl FnMut(Event) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        let give_up_at = now() + patience;
         let mut bytes = vec![0; DATAGRAM_LEN_MAX];
         loop {
             // A blocking socket takes everything.
@@ -108,11 +122,11 @@ impl Peer {
             let Drained::Idle(deadline) = drained else { unreachable!("see Io::transmit") };
             while let Some(event) = self.io.events.pop_front() {
                 if let Some(found) = wanted(event) {
-                    return Ok(found);
+                    return Ok(Some(found));
                 }
             }
             if now() >= give_up_at {
-                return Err(io::ErrorKind::TimedOut.into());
+                return Ok(None);
             }
             let wake_at = deadline.map_or(give_up_at, |deadline| deadline.at.min(give_up_at));
             let wait = wake_at.saturating_duration_since(now());

@@ -17,9 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::NodeId;
-use crate::engine::{
-    Command, ConnectError, DeliveryPath, EdgeDownReason, Event, RequestId, SeedPeer,
-};
+use crate::engine::{Command, ConnectError, DeliveryPath, EdgeDownReason, Event, RequestId};
 use crate::stats::Counters;
 use crate::transport::DialError;
 pub use crate::transport::contract::Side;
@@ -35,7 +33,8 @@ pub trait World {
     fn addr(&self, side: Side) -> SocketAddr;
     /// An address that takes datagrams and never answers.
     fn dead_addr(&self) -> SocketAddr;
-    /// Has the driver give a command to a node, after those it was told before.
+    /// Has the driver give a command to a node, after those it was told before. Never
+    /// [`Command::Bootstrap`].
     fn command(&mut self, side: Side, command: Command);
     /// The next thing that a node told its application. Events of one kind come in their order.
     fn poll_event(&mut self, side: Side) -> Option<Event>;
@@ -230,11 +229,14 @@ impl<'a> Trial<'a> {
         Self { world, events: [Vec::new(), Vec::new()], requests: 0 }
     }
 
-    /// B knows A as a seed, and there is an edge.
+    /// B has dialed A, and there is an edge.
     fn joined(world: &'a mut dyn World) -> Self {
         let mut trial = Self::new(world);
-        let seed = SeedPeer { id: trial.world.id(Side::A), addrs: vec![trial.world.addr(Side::A)] };
-        trial.world.command(Side::B, Command::Bootstrap(vec![seed]));
+        let (target, addrs) = (trial.world.id(Side::A), vec![trial.world.addr(Side::A)]);
+        let request = trial.request();
+        trial.world.command(Side::B, Command::Connect { request, target, addrs });
+        let connected = Event::Connected { request, peer: target };
+        trial.wait(Side::B, "the dial succeeds", |event| *event == connected);
         for side in [Side::A, Side::B] {
             trial.wait(side, "the edge comes up", |event| matches!(event, Event::EdgeUp { .. }));
         }
