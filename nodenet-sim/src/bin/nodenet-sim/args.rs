@@ -92,9 +92,9 @@ pub(crate) struct Sweep {
     /// Sizes, separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "50,200,500,1000")]
     pub(crate) nodes: Vec<u32>,
-    /// Seeds, separated by commas.
-    #[arg(long, value_delimiter = ',', default_value = "1")]
-    pub(crate) seeds: Vec<u64>,
+    /// Seeds: numbers and ranges such as 1..5, separated by commas.
+    #[arg(long, default_value = "1", value_parser = seeds)]
+    pub(crate) seeds: Seeds,
     /// Runs at a time; by default one for each core.
     #[arg(long)]
     pub(crate) jobs: Option<usize>,
@@ -112,6 +112,10 @@ pub(crate) enum Bootstrap {
     Any,
 }
 
+/// Seeds of a sweep.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seeds(pub(crate) Vec<u64>);
+
 /// What is replaced, and how often.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Churn {
@@ -125,6 +129,18 @@ fn percent(text: &str) -> Result<f64, String> {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
         _ => Err("give a percentage between 0 and 100, for example 2 or 2%".to_owned()),
     }
+}
+
+fn seeds(text: &str) -> Result<Seeds, String> {
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once("..").unwrap_or((part, part));
+        match (first.parse::<u64>(), last.parse::<u64>()) {
+            (Ok(first), Ok(last)) if first <= last => all.extend(first..=last),
+            _ => return Err("give numbers and ranges, for example 1..5 or 1,2,7".to_owned()),
+        }
+    }
+    Ok(Seeds(all))
 }
 
 fn churn(text: &str) -> Result<Churn, String> {
@@ -142,11 +158,19 @@ fn churn(text: &str) -> Result<Churn, String> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Args, Churn, churn, percent};
+    use super::{Args, Churn, Seeds, churn, percent, seeds};
 
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn seeds_are_numbers_and_ranges_that_include_their_end() {
+        assert_eq!(seeds("1..3,7"), Ok(Seeds(vec![1, 2, 3, 7])));
+        for wrong in ["", "3..1", "1..", "a", "1,,2"] {
+            assert!(seeds(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

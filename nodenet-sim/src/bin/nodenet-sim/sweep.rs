@@ -17,7 +17,7 @@ pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
     let all: Vec<_> = args
         .nodes
         .iter()
-        .flat_map(|&nodes| args.seeds.iter().map(move |&seed| (nodes, seed)))
+        .flat_map(|&nodes| args.seeds.0.iter().map(move |&seed| (nodes, seed)))
         .collect();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let jobs = args.jobs.unwrap_or(cores).clamp(1, all.len().max(1));
