@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use nodenet_proto::engine;
+use nodenet_proto::engine::{self, Profile};
 use nodenet_proto::env::{Random, Seed};
 
 use crate::failure::Failure;
+use crate::hash;
 use crate::overlay::{Host, Join, Maker, Nat, Violation, World, WorldConfig, engines};
 use crate::report::{Costs, Evidence, Figures, Phase, Report, Shape, drops};
 use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
@@ -51,6 +52,7 @@ pub struct Run {
     /// Heap that was in use more than before the run, when costs were read last.
     heap_growth: Option<u64>,
     contacts: Vec<Host>,
+    light: BTreeSet<Host>,
     bootstrap: Bootstrap,
     /// Replacements that churn owes: fractions of a node.
     owed: f64,
@@ -85,6 +87,7 @@ impl Run {
             heap_before: 0,
             heap_growth: None,
             contacts: Vec::new(),
+            light: BTreeSet::new(),
             bootstrap: Bootstrap::Ten,
             owed: 0.0,
             stage: 0,
@@ -202,9 +205,14 @@ impl Run {
         let is_contact = self.contacts.len() < CONTACTS;
         let drawn = Nat::draw(self.scenario.nat_share, random);
         let nat = if is_contact { Nat::Public } else { drawn };
+        let light = hash::hit(random.next_u64(), self.scenario.light_share) && !is_contact;
+        let profile = if light { Profile::Light } else { Profile::Router };
         let bootstrap = self.ways_in(random);
-        let config = engine::Config::default();
+        let config = engine::Config { profile, ..engine::Config::default() };
         let host = self.world.join(Join { nat, bootstrap, config }).map_err(told)?;
+        if light {
+            self.light.insert(host);
+        }
         if is_contact {
             self.contacts.push(host);
         }
@@ -378,8 +386,15 @@ impl Run {
             born,
             heap_growth: self.heap_growth,
         };
-        let figures = evidence.figures(|_| true);
-        self.phases.push(Phase { churn, figures, light: None });
+        let mut figures = evidence.figures(|_| true);
+        let light = (!self.light.is_empty()).then(|| {
+            // What the others spend stands on its own; everything else is about all.
+            let routers = evidence.figures(|host| !self.light.contains(&host));
+            figures.idle_bytes_per_node_day = routers.idle_bytes_per_node_day;
+            figures.idle_wakeups_per_node_hour = routers.idle_wakeups_per_node_hour;
+            evidence.figures(|host| self.light.contains(&host))
+        });
+        self.phases.push(Phase { churn, figures, light });
         self.shape.get_or_insert_with(|| Shape::of(&self.world));
     }
 

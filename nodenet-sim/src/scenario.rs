@@ -29,6 +29,9 @@ pub struct Scenario {
     /// Share of nodes behind a NAT, 0 to 1; three tenths of these are hard.
     #[serde(default)]
     pub nat_share: f64,
+    /// Share of nodes that run the light profile, 0 to 1. Well-known contacts never do.
+    #[serde(default)]
+    pub light_share: f64,
     /// Wall clocks are off by so much at most.
     #[serde(default = "default_clock_skew_ms")]
     pub clock_skew_ms_max: u64,
@@ -133,6 +136,7 @@ impl Scenario {
             signatures: Signatures::StandIn,
             loss: 0.0,
             nat_share: 0.0,
+            light_share: 0.0,
             clock_skew_ms_max: default_clock_skew_ms(),
             stages: Vec::new(),
         }
@@ -147,6 +151,12 @@ impl Scenario {
     /// Puts this share of nodes behind NATs.
     pub fn nat_share(mut self, share: f64) -> Self {
         self.nat_share = share;
+        self
+    }
+
+    /// Lets this share of nodes run the light profile.
+    pub fn light_share(mut self, share: f64) -> Self {
+        self.light_share = share;
         self
     }
 
@@ -265,6 +275,7 @@ mod tests {
         let scenario = Scenario::new("everything", 7)
             .loss(0.01)
             .nat_share(0.6)
+            .light_share(0.1)
             .grow(300, Bootstrap::Any)
             .settle(Duration::from_secs(60))
             .stage(Stage::Send { messages: 10, over_secs: 5, between: Between::Sides })

@@ -54,6 +54,9 @@ pub(crate) struct World {
     /// Percent of nodes behind a NAT.
     #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
     pub(crate) nat_share: f64,
+    /// Percent of nodes that run the light profile.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
+    pub(crate) light_share: f64,
     /// Percent of packets lost.
     #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
     pub(crate) loss: f64,

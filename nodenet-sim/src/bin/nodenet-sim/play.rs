@@ -45,6 +45,7 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &World) -> Scenario {
         .signatures(signatures)
         .loss(world.loss / 100.0)
         .nat_share(world.nat_share / 100.0)
+        .light_share(world.light_share / 100.0)
         .grow(nodes, bootstrap)
         .settle(Duration::from_secs(60 * world.minutes))
         .send(world.messages);

@@ -72,6 +72,7 @@ fn arguments(nodes: u32, seed: u64, world: &World) -> Vec<String> {
     option("seed", seed.to_string());
     option("minutes", world.minutes.to_string());
     option("nat-share", world.nat_share.to_string());
+    option("light-share", world.light_share.to_string());
     option("loss", world.loss.to_string());
     option("bootstrap", bootstrap.to_owned());
     option("messages", world.messages.to_string());
@@ -159,6 +160,8 @@ mod tests {
             "60",
             "--loss",
             "0.1",
+            "--light-share",
+            "5",
             "--bootstrap",
             "any",
             "--messages",

@@ -1,0 +1,122 @@
+//! The program from outside.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The keys that every figure has (issue 3).
+const KEYS: [&str; 21] = [
+    "nodes",
+    "sent",
+    "delivered",
+    "delivered_share",
+    "duplicates",
+    "hops_mean",
+    "hops_p50",
+    "hops_p99",
+    "stretch_p50",
+    "stretch_p99",
+    "edges_mean",
+    "state_bytes_per_node",
+    "idle_bytes_per_node_day",
+    "idle_wakeups_per_node_hour",
+    "join_ms_p50",
+    "join_ms_p99",
+    "events_per_s",
+    "sim_over_real",
+    "peak_rss_bytes",
+    "trace_hash",
+    "hops_max",
+];
+
+fn nodenet_sim(line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nodenet-sim"));
+    command.args(line.split_whitespace()).current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command.output().unwrap()
+}
+
+fn json(line: &str) -> Value {
+    let output = nodenet_sim(line);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn temporary(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+const SMALL: &str = "scale --nodes 20 --minutes 1 --messages 100 --seed 3 --light-share 20 \
+                     --churn 5%/30s --churn-minutes 1 --json";
+
+#[test]
+fn figures_have_their_names_and_a_saved_scenario_replays_to_the_same_trace() {
+    let one = json(&format!("{SMALL} --save program.toml --report program.html"));
+    for figures in [&one, &one["churn"], &one["light"]] {
+        for key in KEYS {
+            assert!(!figures[key].is_null(), "{key} in {figures}");
+        }
+        assert!(figures["state_bytes_per_node"].as_f64() > Some(0.0), "the heap is counted");
+        assert!(figures["idle_bytes_per_node_day"].as_f64() > Some(0.0));
+    }
+    assert_eq!((one["nodes"].as_u64(), one["sent"].as_u64()), (Some(20), Some(100)));
+    assert_eq!(one["delivered_share"].as_f64(), Some(1.0));
+    assert!(one["churn"]["light"].is_null());
+
+    let again = json("replay program.toml --json");
+    assert_eq!(again["trace_hash"], one["trace_hash"]);
+    assert_eq!(again["churn"]["delivered"], one["churn"]["delivered"]);
+    let page = std::fs::read_to_string(temporary("program.html")).unwrap();
+    assert!(page.contains("Edges per bucket") && page.contains("under churn"));
+}
+
+#[test]
+fn a_sweep_runs_every_size_with_every_seed() {
+    let rows = json(
+        "sweep --nodes 12,16 --seeds 1,2 --minutes 1 --messages 30 --jobs 2 --json \
+         --report sweep.html",
+    );
+    let of = |row: &Value| (row["nodes"].as_u64().unwrap(), row["seed"].as_u64().unwrap());
+    let runs: Vec<_> = rows.as_array().unwrap().iter().map(of).collect();
+    assert_eq!(runs, [(12, 1), (12, 2), (16, 1), (16, 2)]);
+    assert!(
+        std::fs::read_to_string(temporary("sweep.html")).unwrap().contains("Hops against size")
+    );
+}
+
+#[test]
+fn a_failure_keeps_the_scenario_and_says_how_to_see_it_again() {
+    let scenario = "name = 'doomed'\nseed = 5\n\
+        [[stage]]\ndo = 'grow'\nnodes = 6\nover_ms = 3000\nbootstrap = 'ten'\n\
+        [[stage]]\ndo = 'settle'\nsecs = 60\n\
+        [[stage]]\ndo = 'partition'\n\
+        [[stage]]\ndo = 'settle'\nsecs = 60\n\
+        [[stage]]\ndo = 'send'\nmessages = 40\nover_secs = 5\n\
+        [[stage]]\ndo = 'expect'\ndelivered_share = 1.0\n";
+    std::fs::write(temporary("doomed.toml"), scenario).unwrap();
+    let output = nodenet_sim("replay doomed.toml");
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("FAIL delivered "), "{text}");
+    let replay = text.lines().last().unwrap();
+    let file = replay.rsplit(' ').next().unwrap();
+    assert_eq!(replay.split_whitespace().next(), Some("replay"));
+    let kept = std::fs::read_to_string(temporary(file)).unwrap();
+    assert!(kept.contains("doomed"));
+    let again = nodenet_sim(&format!("replay {file}"));
+    assert_eq!(String::from_utf8_lossy(&again.stderr), text, "it fails in the same way");
+}
+
+#[test]
+fn wrong_input_is_answered_with_what_to_do() {
+    for (line, advice) in [
+        ("replay nowhere.toml", "can not be read"),
+        ("scale --nodes 10 --seed 1 --churn 2%", "for example 2%/30s"),
+        ("scale --nodes 10 --seed 1 --loss 200", "between 0 and 100"),
+        ("scale --nodes 0 --seed 1", "not in 1.."),
+    ] {
+        let output = nodenet_sim(line);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(advice), "{line}: {text}");
+    }
+}
