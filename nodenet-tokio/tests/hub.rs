@@ -147,6 +147,16 @@ async fn a_cluster_of_twenty_reaches_everyone() {
     assert!(begin.elapsed() >= Duration::from_secs(300));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_real_time_and_on_several_threads_it_works_as_well() {
+    let hub = Hub::new(11);
+    let cluster = cluster(&hub, 4).await;
+    let (from, to) = (&cluster[3], &cluster[2]);
+    from.send(to.id(), "hello").await.unwrap();
+    let delivery = timeout(Duration::from_secs(20), to.deliveries().recv()).await.unwrap();
+    assert_eq!(delivery.unwrap().originator, from.id());
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let reference = scenario(9);

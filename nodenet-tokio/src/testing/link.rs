@@ -64,9 +64,11 @@ impl LinkProfile {
     };
 
     /// # Panics
-    /// If the loss is not a share.
+    /// If the loss is not a share, or a datagram could be under way for more than a day.
     pub(super) fn check(&self) {
         assert!((0.0..=1.0).contains(&self.loss), "{} is not a share from 0.0 to 1.0", self.loss);
+        let longest = self.latency.saturating_add(self.jitter);
+        assert!(longest <= Duration::from_secs(86_400), "{longest:?} is longer than a day");
     }
 }
 

@@ -105,7 +105,7 @@ impl Hub {
     /// Makes every link like this that has no profile of its own, for datagrams sent from now on.
     ///
     /// # Panics
-    /// If the loss is not a share.
+    /// If the loss is not a share, or latency and jitter together are longer than a day.
     pub fn set_links(&self, profile: LinkProfile) {
         profile.check();
         self.network().set_default_profile(profile);
@@ -114,7 +114,7 @@ impl Hub {
     /// Gives the link between two hosts a profile of its own, in both directions.
     ///
     /// # Panics
-    /// If the loss is not a share.
+    /// If the loss is not a share, or latency and jitter together are longer than a day.
     pub fn set_link(&self, a: SocketAddr, b: SocketAddr, profile: LinkProfile) {
         self.set_link_one_way(a, b, profile);
         self.set_link_one_way(b, a, profile);
@@ -123,7 +123,7 @@ impl Hub {
     /// Gives one direction between two hosts a profile of its own.
     ///
     /// # Panics
-    /// If the loss is not a share.
+    /// If the loss is not a share, or latency and jitter together are longer than a day.
     pub fn set_link_one_way(&self, from: SocketAddr, to: SocketAddr, profile: LinkProfile) {
         profile.check();
         self.network().set_profile(from.ip(), to.ip(), profile);
