@@ -91,6 +91,8 @@ pub struct Figures {
     pub not_joined: u64,
     /// Bytes for each node and day by kind of traffic.
     pub traffic: Vec<(&'static str, f64)>,
+    /// Steps for each node and hour by kind.
+    pub steps: Vec<(&'static str, f64)>,
 }
 
 impl Figures {
@@ -130,12 +132,14 @@ pub(crate) struct Costs {
     /// Hosts that were up all the time, with bytes and wake-ups.
     pub(crate) hosts: Vec<(Host, u64, u32)>,
     pub(crate) kinds: Vec<(Traffic, u64)>,
+    pub(crate) steps: Vec<(&'static str, u64)>,
     pub(crate) span: Duration,
 }
 
 impl Costs {
-    /// What was counted since `since`, when the meters were cleared.
-    pub(crate) fn read(world: &World, since: Moment) -> Self {
+    /// What was counted since `since`, when the meters were cleared and so many steps of each kind
+    /// had been taken.
+    pub(crate) fn read(world: &World, since: Moment, steps_before: &[u64]) -> Self {
         let cost = |host| {
             let meter = world.meters().host(host);
             (host, meter.bytes, meter.wakeups)
@@ -146,6 +150,9 @@ impl Costs {
         Self {
             hosts: hosts.into_iter().map(cost).collect(),
             kinds: world.meters().kinds().collect(),
+            steps: (world.tally().zip(steps_before))
+                .map(|((kind, count), before)| (kind.name(), count - before))
+                .collect(),
             span: world.now().since(since),
         }
     }
@@ -237,6 +244,8 @@ impl Evidence<'_> {
         figures.idle_wakeups_per_node_hour = per_day(wakeups, of.len()) / 24.0;
         let kind = |&(kind, bytes): &(Traffic, u64)| (kind.name(), per_day(bytes, all));
         figures.traffic = self.costs.kinds.iter().map(kind).collect();
+        let step = |&(name, count): &(_, u64)| (name, per_day(count, all) / 24.0);
+        figures.steps = self.costs.steps.iter().map(step).collect();
     }
 }
 

@@ -58,6 +58,7 @@ pub struct Run {
     owed: f64,
     stage: usize,
     costs: Costs,
+    steps_before: Vec<u64>,
     phases: Vec<Phase>,
     shape: Option<Shape>,
     watch: Watch,
@@ -92,6 +93,7 @@ impl Run {
             owed: 0.0,
             stage: 0,
             costs: Costs::default(),
+            steps_before: Vec::new(),
             phases: Vec::new(),
             shape: None,
             watch: Watch::default(),
@@ -237,7 +239,7 @@ impl Run {
         let end = self.world.now() + span;
         let window_start = self.world.now().max(end.before(IDLE_WINDOW));
         self.pass_until(window_start)?;
-        self.world.clear_meters();
+        self.begin_costs();
         self.pass_until(end)?;
         self.read_costs(window_start);
         Ok(())
@@ -267,7 +269,7 @@ impl Run {
     ) -> Result<(), String> {
         let first = self.world.post().parcels().len();
         let start = self.world.now();
-        self.world.clear_meters();
+        self.begin_costs();
         let span = Duration::from_secs(over_secs);
         let every = Duration::from_secs(every_secs.max(1));
         let (mut pairs, mut joins) = (self.random("pairs"), self.random("joins"));
@@ -398,9 +400,14 @@ impl Run {
         self.shape.get_or_insert_with(|| Shape::of(&self.world));
     }
 
+    fn begin_costs(&mut self) {
+        self.world.clear_meters();
+        self.steps_before = self.world.tally().map(|(_, count)| count).collect();
+    }
+
     fn read_costs(&mut self, since: Moment) {
         self.world.settle_meters();
-        self.costs = Costs::read(&self.world, since);
+        self.costs = Costs::read(&self.world, since, &self.steps_before);
         self.heap_growth = self.heap.map(|heap| heap().saturating_sub(self.heap_before));
     }
 

@@ -40,6 +40,44 @@ pub enum StepKind {
     Event = 13,
 }
 
+impl StepKind {
+    /// Every kind, in the order of declaration.
+    pub const ALL: [Self; 13] = [
+        Self::Join,
+        Self::Crash,
+        Self::Left,
+        Self::Command,
+        Self::Timeout,
+        Self::Frame,
+        Self::ConnUp,
+        Self::ConnDown,
+        Self::DialFailed,
+        Self::Writable,
+        Self::Partition,
+        Self::Heal,
+        Self::Event,
+    ];
+
+    /// A name for reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Crash => "crash",
+            Self::Left => "left",
+            Self::Command => "command",
+            Self::Timeout => "timeout",
+            Self::Frame => "frame",
+            Self::ConnUp => "conn_up",
+            Self::ConnDown => "conn_down",
+            Self::DialFailed => "dial_failed",
+            Self::Writable => "writable",
+            Self::Partition => "partition",
+            Self::Heal => "heal",
+            Self::Event => "event",
+        }
+    }
+}
+
 /// One step.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {

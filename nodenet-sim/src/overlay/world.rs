@@ -101,6 +101,8 @@ pub struct World {
     pub(super) trail: Trail,
     pub(super) trace: TraceHash,
     pub(super) steps: u64,
+    /// How often each kind of step was taken, by its discriminant.
+    pub(super) tally: [u64; StepKind::ALL.len() + 1],
     /// Whose timer fired last, when, and how often at that moment.
     pub(super) spin: ((Host, Moment), u32),
 }
@@ -128,6 +130,7 @@ impl World {
             trail: Trail::default(),
             trace: TraceHash::default(),
             steps: 0,
+            tally: [0; StepKind::ALL.len() + 1],
             spin: ((Host(0), Moment::START), 0),
             config,
             seed,
@@ -374,6 +377,11 @@ impl World {
         self.net.settle_acks();
     }
 
+    /// How often each kind of step was taken so far.
+    pub fn tally(&self) -> impl Iterator<Item = (StepKind, u64)> {
+        StepKind::ALL.into_iter().map(|kind| (kind, self.tally[kind as usize]))
+    }
+
     /// The last steps.
     pub fn trail(&self) -> &Trail {
         &self.trail
@@ -414,6 +422,7 @@ impl World {
     ) {
         let at = self.net.now;
         self.trace.event(at, host.0, kind as u8);
+        self.tally[kind as usize] += 1;
         self.trace.number((bytes as u64) << 8 | u64::from(tag));
         let conn = conn.map(|conn| (conn.0 >> 32) as u32);
         self.trail.push(Step { at, host, kind, tag, bytes: bytes as u32, conn });

@@ -85,7 +85,7 @@ fn show(report: &Report, rows: &Rows, output: &Output) -> Result<(), String> {
     if output.json {
         println!("{}", serde_json::to_string(rows).expect("rows are numbers and text"));
     } else {
-        print!("{}{}", table::of(rows), table::of_drops(&report.drops));
+        print!("{}{}", table::of(rows), table::of_details(report));
         print!("{}", table::of_watch(&report.watch));
     }
     Ok(())

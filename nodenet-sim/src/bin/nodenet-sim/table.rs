@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use nodenet_sim::Report;
 use nodenet_sim::html::{count, megabytes, share};
 use nodenet_sim::row::{Row, Rows};
 use nodenet_sim::watch::Watch;
@@ -51,11 +52,24 @@ pub(crate) fn of(rows: &Rows) -> String {
     text
 }
 
-/// What was discarded, by reason.
-pub(crate) fn of_drops(drops: &[(&'static str, u64)]) -> String {
-    let name = |(name, times): &(&str, u64)| format!("{name} {}", count(*times));
-    let all: Vec<_> = drops.iter().map(name).collect();
-    if all.is_empty() { String::new() } else { format!("{:<28}{}\n", "dropped", all.join(", ")) }
+/// What idle nodes do and what was discarded.
+pub(crate) fn of_details(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, parts: Vec<String>| {
+        if !parts.is_empty() {
+            let _ = writeln!(text, "{name:<28}{}", parts.join(", "));
+        }
+    };
+    if let Some(phase) = report.steady().or(report.phases.first()) {
+        let figures = &phase.figures;
+        let spent = figures.traffic.iter().filter(|(_, bytes)| *bytes >= 5e4);
+        line("idle a day by kind", spent.map(|(k, b)| format!("{k} {}", megabytes(*b))).collect());
+        let taken = figures.steps.iter().filter(|(_, steps)| *steps >= 0.05);
+        line("steps an hour", taken.map(|(k, n)| format!("{k} {n:.1}")).collect());
+    }
+    let drop = |(name, times): &(&str, u64)| format!("{name} {}", count(*times));
+    line("dropped", report.drops.iter().map(drop).collect());
+    text
 }
 
 /// The largest every table was, day by day, for runs of some days.
