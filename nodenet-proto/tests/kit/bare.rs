@@ -49,6 +49,7 @@ struct Conn {
     arrived_len: usize,
     /// For this connection's stream.
     waiting: VecDeque<Bytes>,
+    deadline: Option<Instant>,
     is_dirty: bool,
     is_readable: bool,
     is_drained: bool,
@@ -133,6 +134,7 @@ impl Bare {
             arrived: VecDeque::new(),
             arrived_len: 0,
             waiting: VecDeque::new(),
+            deadline: None,
             is_dirty: false,
             is_readable: false,
             is_drained: false,
@@ -243,6 +245,7 @@ impl Bare {
                     conn.quic.handle_event(event);
                 }
             }
+            conn.deadline = conn.quic.poll_timeout();
             if conn.is_drained {
                 self.conns[index] = None;
             }
@@ -287,7 +290,7 @@ impl Host for Bare {
         self.scoped(|bare| {
             for index in 0..bare.conns.len() {
                 let Some(conn) = &mut bare.conns[index] else { continue };
-                if conn.quic.poll_timeout().is_some_and(|at| at <= now) {
+                if conn.deadline.is_some_and(|at| at <= now) {
                     conn.quic.handle_timeout(now);
                     bare.react(index);
                     bare.mark(index);
@@ -296,8 +299,8 @@ impl Host for Bare {
         });
     }
 
-    fn deadline(&mut self) -> Option<Instant> {
-        self.conns.iter_mut().flatten().filter_map(|conn| conn.quic.poll_timeout()).min()
+    fn deadline(&self) -> Option<Instant> {
+        self.conns.iter().flatten().filter_map(|conn| conn.deadline).min()
     }
 }
 

@@ -83,7 +83,7 @@ impl Host for NodeHost {
         self.node.handle_timeout(now);
     }
 
-    fn deadline(&mut self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 }
@@ -192,7 +192,7 @@ impl Host for TransportHost {
         self.quic.handle_timeout(now);
     }
 
-    fn deadline(&mut self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Instant> {
         Some(self.quic.next_deadline()?.at)
     }
 }

@@ -45,7 +45,7 @@ pub(crate) trait Host {
     /// Lets timers fire.
     fn expire(&mut self, now: Instant);
     /// When it wants to be woken.
-    fn deadline(&mut self) -> Option<Instant>;
+    fn deadline(&self) -> Option<Instant>;
 }
 
 /// Datagrams on their way out of a host. Its storage is taken beforehand and kept, so that a meter
@@ -130,7 +130,7 @@ impl<M: Meter> Net<M> {
         let until = self.now + span;
         loop {
             self.settle(hosts);
-            let next = hosts.iter_mut().filter_map(|host| host.deadline()).min();
+            let next = hosts.iter().filter_map(|host| host.deadline()).min();
             let Some(next) = next.filter(|next| *next <= until) else { break };
             self.now = self.now.max(next);
             let now = self.now;
