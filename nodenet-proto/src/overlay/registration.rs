@@ -395,10 +395,12 @@ impl Overlay {
         self.learn_loss(cx, &edge, reason, out);
     }
 
-    /// A Leave spares the conns that are newer than the one it comes on, so each says it.
+    /// A Leave spares the conns that are newer than the one it comes on, so each says it. The peer
+    /// takes nothing that follows it, so it waits behind whatever is queued.
     fn say_goodbye(&mut self, edge: &Edge, out: &mut Vec<Action>) {
         for conn in edge.conns() {
-            out.push(send(conn.id, wire::Leave.to_frame()));
+            let (frame, hops) = (wire::Leave.to_frame(), heapless::Vec::from_iter([conn.id]));
+            out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
             self.conns.insert(conn.id, Owner::Closing);
             out.push(Action::Close { conn: conn.id, mode: CloseMode::Drain });
         }

@@ -40,11 +40,11 @@ impl fmt::Display for DialId {
 /// Which of a conn's send queues a frame waits in; earlier variants go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// Pings, pongs, answers, leave.
+    /// Pings, pongs, questions.
     Control,
     /// Frames this node originates for its application.
     Own,
-    /// Frames forwarded for others.
+    /// Frames forwarded for others, answers to strangers, and the goodbye, which comes last.
     Transit,
 }
 

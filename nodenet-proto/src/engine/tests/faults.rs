@@ -183,6 +183,22 @@ fn a_goodbye_is_said_on_every_conn_because_one_would_spare_the_newer() {
     assert_eq!(world.heard(puppet, FrameType::Leave).len(), 2);
 }
 
+#[test]
+fn a_goodbye_does_not_overtake_what_is_queued() {
+    let mut world = World::of(2);
+    world.connect(0, 1);
+    world.run_for(SECOND);
+    world.wire.sent.clear();
+    let target = world.id(1);
+    let payload = Bytes::from_static(b"first");
+    world.command(0, |request| Command::SendDirect { request, target, payload });
+    world.leave(0);
+    let sent = world.wire.sent.iter().filter(|(who, ..)| *who == 0);
+    let classes: Vec<_> = sent.map(|(_, _, class, frame)| (*class, *frame)).collect();
+    let leave = (Class::Transit, FrameType::Leave.to_byte());
+    assert_eq!(classes, [(Class::Own, FrameType::App.to_byte()), leave]);
+}
+
 // Sending.
 
 #[test]
