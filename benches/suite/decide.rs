@@ -36,7 +36,13 @@ fn at(count: u64, limit: Limit) -> Row {
 
     let all = || {
         targets.iter().for_each(|target| {
-            let routing = Routing { target, hop_limit: 16, avoid: &avoid, from: Some(&from) };
+            let routing = Routing {
+                target,
+                hop_limit: 16,
+                avoid: &avoid,
+                from: Some(&from),
+                on_detour: false,
+            };
             std::hint::black_box(decide(&edges, routing));
         })
     };

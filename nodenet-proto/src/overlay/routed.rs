@@ -2,7 +2,7 @@
 
 use heapless::Vec as FixedVec;
 
-use super::decide::{CANDIDATES, Decision, Routing, decide};
+use super::decide::{CANDIDATES, Decision, Routing, decide, detours};
 use super::{Action, Overlay, Owner};
 use crate::NodeId;
 use crate::engine::{DeliveryPath, Event};
@@ -35,6 +35,7 @@ impl Overlay {
             hop_limit: message.hop_limit(),
             avoid: message.avoid(),
             from: Some(&from),
+            on_detour: self.is_on_detour(cx, &from, &message),
         };
         match decide(&self.edges, routing) {
             // A neighbour that sleeps is not woken for a question that can be answered here as well.
@@ -53,8 +54,45 @@ impl Overlay {
             {
                 self.on_lookup(cx, conns, message, out);
             }
-            Decision::DeadEnd => cx.drop(DropReason::DeadEnd),
+            Decision::DeadEnd if routing.on_detour => cx.drop(DropReason::DeadEnd),
+            Decision::DeadEnd => {
+                let hops = detours(&self.edges, routing);
+                self.detour(cx, message, &hops, out);
+            }
             Decision::HopLimitSpent => cx.drop(DropReason::HopLimitSpent),
+        }
+    }
+
+    fn is_on_detour(&self, cx: &Cx<'_>, from: &NodeId, message: &RoutedFrame) -> bool {
+        let target = message.target();
+        target.compare_distance(from, self.edges.own()).is_lt()
+            && cx.crypto.node_id(message.key()) != *from
+    }
+
+    /// Greedy routing ends here, where the message has not been before: it is handed to neighbours
+    /// that may have an edge to the target. As that multiplies it, it is verified first and charged to
+    /// its originator, like a Lookup that ends here.
+    fn detour(
+        &mut self,
+        cx: &mut Cx<'_>,
+        message: RoutedFrame,
+        hops: &[ConnId],
+        out: &mut Vec<Action>,
+    ) {
+        let hop_limit = message.hop_limit().min(HOP_LIMIT_MAX) - 1;
+        if hops.is_empty() {
+            return cx.drop(DropReason::DeadEnd);
+        }
+        let Some(originator) = self.take(cx, &message) else { return };
+        if !self.originators.charge(cx.now, originator) {
+            return cx.drop(DropReason::OriginatorRateLimited);
+        }
+        let frame = message.into_forward(hop_limit, &mut self.heads);
+        for hop in hops {
+            let mut hops = FixedVec::new();
+            let _ = hops.push(*hop);
+            let frame = frame.clone();
+            out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
         }
     }
 

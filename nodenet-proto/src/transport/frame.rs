@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 /// The transport hands frames to the engine in this form and takes them back in it. Taking bytes off
 /// the front and putting other bytes there is how a forwarder rewrites a head without touching the
 /// rest.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Frame {
     chunks: VecDeque<Bytes>,
     len: usize,

@@ -268,3 +268,43 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run(), run());
 }
+
+/// Four nodes by distance from the target, the last: the node nearest to it has no
+/// edge to it, as NATs have it, and the next one may have.
+fn around_a_dead_end(bridged: bool) -> (World, Vec<Who>) {
+    let mut world = World::still(4);
+    let target = world.id(3);
+    let mut order: Vec<Who> = (0..4).collect();
+    order.sort_by(|&a, &b| target.compare_distance(&world.id(b), &world.id(a)));
+    let [origin, far, near, target] = order[..] else { unreachable!("there are four") };
+    world.connect(origin, near);
+    world.connect(near, far);
+    if bridged {
+        world.connect(far, target);
+    }
+    world.run_for(SECOND);
+    for who in 0..4 {
+        world.events(who);
+    }
+    (world, order)
+}
+
+#[test]
+fn a_neighbour_that_is_farther_leads_around_a_dead_end() {
+    let (mut world, order) = around_a_dead_end(true);
+    world.send(order[0], order[3], b"around");
+    world.run_for(SECOND);
+    let path = DeliveryPath::Routed { hops: 3 };
+    let expected = (order[0], Bytes::from_static(b"around"), path);
+    assert_eq!(delivered(&mut world, order[3]), [expected]);
+}
+
+#[test]
+fn a_detour_that_leads_nowhere_ends_after_one_edge() {
+    let (mut world, order) = around_a_dead_end(false);
+    let before = world.wire.sent.len();
+    world.send(order[0], order[3], b"nowhere");
+    world.run_for(SECOND);
+    assert_eq!(world.wire.sent.len() - before, 2, "to the dead end and once beyond it");
+    assert_eq!(world.engine(order[1]).stats().drops(DropReason::DeadEnd), 1);
+}

@@ -1,6 +1,6 @@
 use hex_literal::hex;
 
-use super::{CANDIDATES, Decision, Routing, decide, decide_among};
+use super::{CANDIDATES, Decision, Routing, decide, decide_among, detours};
 use crate::NodeId;
 use crate::env::{Seed, test_base};
 use crate::overlay::budgets::EdgeBudgets;
@@ -35,7 +35,7 @@ fn decided(
     peers: &[NodeId],
     candidates_max: usize,
 ) -> Result<(u8, Vec<u64>), Decision> {
-    let routing = Routing { target: &target, hop_limit, avoid, from: None };
+    let routing = Routing { target: &target, hop_limit, avoid, from: None, on_detour: false };
     match decide_among(&edges(own, peers), routing, candidates_max) {
         Decision::Forward { hop_limit, hops } => {
             Ok((hop_limit, hops.iter().map(|conn| conn.0).collect()))
@@ -103,11 +103,41 @@ fn candidates_are_counted_before_they_are_sifted() {
 fn the_neighbour_it_came_from_is_no_candidate() {
     let peers = [id([0xf0]), id([0xe0])];
     let edges = edges(ZERO, &peers);
-    let routing = Routing { target: &FF, hop_limit: 10, avoid: &[], from: Some(&peers[0]) };
+    let from = Some(&peers[0]);
+    let routing = Routing { target: &FF, hop_limit: 10, avoid: &[], from, on_detour: false };
     let hops = heapless::Vec::from_iter([ConnId(1)]);
     assert_eq!(decide(&edges, routing), Decision::Forward { hop_limit: 9, hops });
     let only = Routing { avoid: &peers[1..], ..routing };
     assert_eq!(decide(&edges, only), Decision::DeadEnd, "so that a Lookup is answered here");
+}
+
+#[test]
+fn on_a_detour_it_goes_to_the_target_and_to_nobody_else() {
+    let [near, nearer] = [id([0xf0]), id([0xf8])];
+    let routing = |from| Routing {
+        target: &FF,
+        hop_limit: 10,
+        avoid: &[],
+        from: Some(from),
+        on_detour: true,
+    };
+    let without = edges(ZERO, &[near, nearer]);
+    assert_eq!(decide(&without, routing(&nearer)), Decision::DeadEnd);
+    let with = edges(ZERO, &[near, nearer, FF]);
+    let hops = heapless::Vec::from_iter([ConnId(2)]);
+    assert_eq!(decide(&with, routing(&nearer)), Decision::Forward { hop_limit: 9, hops });
+}
+
+#[test]
+fn a_dead_end_offers_the_neighbours_nearest_to_the_target() {
+    let own = id([0xfe]);
+    let peers = [0x80, 0xf0, 0xe0, 0xc0, 0x90, 0xa0, 0xb0, 0xd0, 0x70].map(|byte| id([byte]));
+    let edges = edges(own, &peers);
+    let (from, avoid) = (Some(&peers[1]), &peers[2..3]);
+    let routing = Routing { target: &FF, hop_limit: 10, avoid, from, on_detour: false };
+    assert_eq!(decide(&edges, routing), Decision::DeadEnd);
+    let hops: Vec<u64> = detours(&edges, routing).iter().map(|conn| conn.0).collect();
+    assert_eq!(hops, [7, 3, 6, 5, 4, 0]);
 }
 
 #[test]
