@@ -208,9 +208,7 @@ impl Engine {
         for _ in 0..EXPIRIES_PER_CALL {
             match self.timers.pop_due(self.env.now()) {
                 Some(Timer::Overlay(timer)) => {
-                    self.run(conns, |overlay, cx, conns, out| {
-                        overlay.handle_timer(cx, conns, timer, out);
-                    });
+                    self.run(conns, |overlay, cx, _, out| overlay.handle_timer(cx, timer, out));
                 }
                 Some(Timer::Leave) => self.settle_leave(),
                 None => return,

@@ -1,5 +1,7 @@
 //! What a frame that arrives does (spec 70 §3), up to where routing begins.
 
+use std::time::Duration;
+
 use super::registration::{Peer, send};
 use super::{Action, Overlay, Owner};
 use crate::NodeId;
@@ -114,7 +116,10 @@ impl Overlay {
             }
             FrameType::Pong => {
                 frame.advance(payload_at);
-                self.on_pong(cx, at, &frame);
+                self.on_pong(cx, conns, at, &frame);
+                if self.config.maintenance {
+                    self.judge_conn(cx, at.conn, out);
+                }
             }
             FrameType::Siblings => {
                 frame.advance(payload_at);
@@ -130,9 +135,9 @@ impl Overlay {
 
     /// A node of our kind may say in its ping what it can do. Anything else there is ignored.
     fn on_ping(&mut self, at: Arrival, payload: &Frame) {
-        let mut copy = [0; 4];
-        if payload.len() == payload.copy_to(0, &mut copy)
-            && let Ok(ping) = wire::CapablePing::decode_exact(&copy)
+        let mut copy = [0; 5];
+        let len = payload.copy_to(0, &mut copy);
+        if let Ok(ping) = wire::CapablePing::decode_exact(&copy[..len])
             && let Some(edge) = self.edges.get_mut(&at.from)
         {
             edge.light = ping.capabilities.has(Capabilities::LIGHT);
@@ -140,9 +145,14 @@ impl Overlay {
     }
 
     /// That anything came is noted already; what is left is whether it was asked for.
-    fn on_pong(&mut self, cx: &mut Cx<'_>, at: Arrival, payload: &Frame) {
-        let conn = self.edges.get_mut(&at.from).and_then(|edge| edge.conn_mut(at.conn));
-        let was_due = conn.is_some_and(|conn| core::mem::take(&mut conn.pong_due));
+    fn on_pong(&mut self, cx: &mut Cx<'_>, conns: &dyn Conns, at: Arrival, payload: &Frame) {
+        let edge = self.edges.get_mut(&at.from);
+        let was_due = edge.is_some_and(|edge| {
+            let rtt = conns.path(at.conn).map_or(Duration::ZERO, |path| path.rtt);
+            edge.rtt_ms = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1);
+            self.knowledge.measure_rtt(&at.from, edge.rtt_ms);
+            edge.conn_mut(at.conn).is_some_and(|conn| core::mem::take(&mut conn.pong_due))
+        });
         if !was_due {
             cx.drop(DropReason::Unsolicited);
         } else if wire::Pong::decode_exact(&payload.to_bytes()).is_err() {

@@ -11,14 +11,14 @@ use super::edges::{Edge, Phase, SIBLINGS};
 use super::knowledge::{ADDRS_MAX, Outcome, Provenance, Sighting};
 use super::lookup::Question;
 use super::registration::Peer;
-use super::{Action, Overlay};
+use super::{Action, Overlay, subnet};
 use crate::NodeId;
 use crate::engine::{EdgeDownReason, KnownPeer};
 use crate::env::Cx;
 use crate::stats::DropReason;
 use crate::transport::Conns;
 use crate::wire::endpoint::canonical;
-use crate::wire::{Contact, Decode, Neighbors, RoutedFrame};
+use crate::wire::{Capabilities, Contact, Decode, Neighbors, RoutedFrame};
 
 /// A peer that said goodbye is not dialed for this long (spec 70 §15.1).
 const LEAVE_HOLD_OFF: Duration = Duration::from_secs(60);
@@ -50,11 +50,10 @@ impl Overlay {
         let own_words = !outgoing && known.is_some_and(|contact| contact.is_dialable());
         let addrs: &[SocketAddr] = if own_words { &[] } else { &[remote] };
         self.observe(cx, &Sighting { id: peer.id, key: peer.key, caps: 0, addrs, provenance });
-        if let Some(contact) = self.knowledge.find(&peer.id) {
-            let light = wire_caps(contact.caps).has(crate::wire::Capabilities::LIGHT);
-            if let Some(edge) = self.edges.get_mut(&peer.id) {
-                edge.light |= light;
-            }
+        let caps = self.knowledge.find(&peer.id).map_or(0, |contact| contact.caps);
+        if let Some(edge) = self.edges.get_mut(&peer.id) {
+            edge.light |= Capabilities(caps).has(Capabilities::LIGHT);
+            edge.subnet = subnet::counted(remote.ip());
         }
         self.update_needs(cx, out);
         if self.edges.len() == 1 {
@@ -193,7 +192,7 @@ impl Overlay {
             }
         }
         if own_word && let Some(edge) = self.edges.get_mut(&contact.id) {
-            edge.light = contact.capabilities.has(crate::wire::Capabilities::LIGHT);
+            edge.light = contact.capabilities.has(Capabilities::LIGHT);
         }
         let provenance = if own_word { Provenance::Signed } else { Provenance::Gossiped };
         let caps = contact.capabilities.0;
@@ -260,8 +259,4 @@ impl Overlay {
     fn remote_of(&self, conns: &dyn Conns, peer: &NodeId) -> Option<SocketAddr> {
         conns.path(self.edges.get(peer)?.send_conn().id).map(|path| path.remote)
     }
-}
-
-fn wire_caps(caps: u32) -> crate::wire::Capabilities {
-    crate::wire::Capabilities(caps)
 }

@@ -3,8 +3,9 @@
 //!
 //! Responsible for: when to ping and when to give up. Never: sends or closes anything.
 //!
-//! Only frames that arrive prove life. They note the time and touch no timer; the one timer of a conn
-//! asks [`judge`] when it fires and is set to whenever the answer could change. Of several conns of an
+//! Only frames that arrive prove life. They note the time and touch no timer, but for the Pong that a
+//! ping waits for; the one timer of a conn asks [`judge`] when it fires and is set to whenever the
+//! answer could change. Of several conns of an
 //! edge only the one that frames leave on is pinged: a surplus conn harms nobody, and when its turn
 //! comes it is judged like any other.
 

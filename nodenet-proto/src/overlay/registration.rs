@@ -13,7 +13,7 @@ use crate::engine::{EdgeDownReason, Event, RequestId, SeedPeer};
 use crate::env::Cx;
 use crate::stats::DropReason;
 use crate::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Frame,
+    Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Direction, Frame,
 };
 use crate::wire::{self, Capabilities, Message};
 
@@ -104,19 +104,13 @@ impl Overlay {
     }
 
     /// A timer fired.
-    pub(crate) fn handle_timer(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conns: &dyn Conns,
-        timer: Timer,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn handle_timer(&mut self, cx: &mut Cx<'_>, timer: Timer, out: &mut Vec<Action>) {
         match timer {
             Timer::Dial => self.dialer.on_timer(cx, out),
             Timer::Conn(conn) => self.judge_conn(cx, conn, out),
             Timer::Upkeep => {
                 self.upkeep_at = None;
-                self.tend(cx, conns, out);
+                self.tend(cx, out);
             }
         }
     }
@@ -274,7 +268,7 @@ impl Overlay {
     }
 
     /// Looks whether the conn is alive, pings or closes it, and sets its timer.
-    fn judge_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, out: &mut Vec<Action>) {
+    pub(super) fn judge_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, out: &mut Vec<Action>) {
         let Some(&Owner::Edge(peer)) = self.conns.get(&conn) else { return };
         let interval = self.keepalive.interval(cx.now, self.edges.len());
         let Some(edge) = self.edges.get_mut(&peer) else { return };

@@ -15,11 +15,10 @@ use super::lookup::Question;
 use super::originate::lookup_here;
 use super::registration::send;
 use super::upkeep::dials_max;
-use super::{Action, Overlay, Timer, subnet};
+use super::{Action, Overlay, Timer};
 use crate::NodeId;
 use crate::engine::Profile;
 use crate::env::Cx;
-use crate::transport::Conns;
 use crate::wire::{self, Capabilities, Message};
 
 /// An edge is judged when it has lived this long: by then a newcomer has had its answers (a guess).
@@ -43,14 +42,14 @@ struct Snapshot {
 
 impl Overlay {
     /// It is time to look after the edges and the tables.
-    pub(super) fn tend(&mut self, cx: &mut Cx<'_>, conns: &dyn Conns, out: &mut Vec<Action>) {
-        let snapshot = self.snapshot(cx.now, conns);
+    pub(super) fn tend(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
         self.check_seeds(cx, out);
         if self.upkeep.fill <= cx.now {
+            let snapshot = self.snapshot(cx.now);
             self.fill(cx, &snapshot, out);
             self.shed(cx, &snapshot, out);
         }
-        self.ask_around(cx, &snapshot, out);
+        self.ask_around(cx, out);
         self.probe(cx, out);
         self.arm_upkeep(cx.now, out);
     }
@@ -75,24 +74,15 @@ impl Overlay {
         }
     }
 
-    fn snapshot(&mut self, now: Instant, conns: &dyn Conns) -> Snapshot {
-        let live: Vec<LiveEdge> = self
-            .edges
-            .iter()
-            .filter_map(|edge| {
-                let path = conns.path(edge.send_conn().id)?;
-                Some(LiveEdge {
-                    id: edge.peer,
-                    outgoing: edge.is_outgoing(),
-                    subnet: subnet::counted(path.remote.ip()),
-                    rtt_ms: u16::try_from(path.rtt.as_millis()).unwrap_or(u16::MAX),
-                    settled: now.saturating_duration_since(edge.since) >= SETTLED_AFTER,
-                })
-            })
-            .collect();
-        for edge in &live {
-            self.knowledge.measure_rtt(&edge.id, Duration::from_millis(edge.rtt_ms.into()));
-        }
+    fn snapshot(&self, now: Instant) -> Snapshot {
+        let live = self.edges.iter().map(|edge| LiveEdge {
+            id: edge.peer,
+            outgoing: edge.is_outgoing(),
+            subnet: edge.subnet,
+            rtt_ms: edge.rtt_ms,
+            settled: now.saturating_duration_since(edge.since) >= SETTLED_AFTER,
+        });
+        let live = live.collect();
         let in_flight: Vec<NodeId> = self.dialer.dialing().collect();
         let tick = self.knowledge.tick(now);
         let candidates = self
@@ -161,7 +151,7 @@ impl Overlay {
     }
 
     /// Asks who is near, what a neighbour's vicinity is, and into a bucket, as far as it is time.
-    fn ask_around(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
+    fn ask_around(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
         if self.edges.is_empty() {
             return;
         }
@@ -180,19 +170,20 @@ impl Overlay {
             }
             self.upkeep.on_vicinity_asked(cx.now, cx.rng);
         }
-        self.ask_into_bucket(cx, snapshot, out);
+        self.ask_into_bucket(cx, out);
     }
 
     /// Asks for an identifier in a far bucket, in a slot that lacks an edge if there is one.
-    fn ask_into_bucket(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
+    fn ask_into_bucket(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
         let far = self.far_buckets();
         let Some(bucket) = self.upkeep.bucket_due(cx.now, far) else { return };
         let bits = self.appetite().slot_bits;
         let mut target = self.knowledge.random_id_in(usize::from(bucket), cx.rng);
         // In the bucket where the nearest peers end a slot may well be empty.
-        let sparse = fence_bucket(&self.scene(snapshot)).is_none_or(|fence| bucket >= fence);
-        let lacking =
-            if sparse { Vec::new() } else { lacking_slots(&self.scene(snapshot), bucket) };
+        let snapshot = self.snapshot(cx.now);
+        let scene = self.scene(&snapshot);
+        let sparse = fence_bucket(&scene).is_none_or(|fence| bucket >= fence);
+        let lacking = if sparse { Vec::new() } else { lacking_slots(&scene, bucket) };
         let question = |target| Question::Near { target, lacking: !lacking.is_empty() };
         if let Some(last) = (lacking.len() as u64).checked_sub(1) {
             target = lacking[cx.rng.below(last + 1) as usize].place(target, bits);

@@ -18,6 +18,8 @@ use crate::env::Random;
 /// Fills come at least so far apart, so that several contacts learned together are chosen from
 /// together (a guess; the reference looks every 5 s).
 const FILL_SPACING: Duration = Duration::from_millis(200);
+/// The same for a node that has what it wants.
+const FILL_SPACING_CONTENT: Duration = Duration::from_secs(2);
 /// A node that has what it wants still looks at its edges so often (spec 80 §4, change 6, says 10 min
 /// for replacements; ours also notices siblings that changed).
 const FILL_IDLE: Duration = Duration::from_secs(60);
@@ -37,10 +39,11 @@ const BUCKET_WAIT: Duration = Duration::from_secs(20);
 /// Longest time between two (the reference calls a bucket stale after 15 min; spec 80 §8.3).
 const BUCKET_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 /// Between two tries of a faster contact.
-const FASTER_SPACING: Duration = Duration::from_millis(1500);
-/// Tries of faster contacts that a node starts with: about three for each of its fingers. An idealised
-/// model needed four contacts to choose from for paths less than twice as long as the direct ones.
-const FASTER_TRIES: u32 = 100;
+const FASTER_SPACING: Duration = Duration::from_secs(3);
+/// Tries of faster contacts that a node starts with, about two for each of its fingers. An idealised
+/// model needed three or four contacts to choose from for paths at most twice as long as the direct
+/// ones.
+const FASTER_TRIES: u32 = 80;
 /// One more try is granted after this long: 288 handshakes a day at most (a guess).
 const FASTER_GRANT: Duration = Duration::from_secs(300);
 /// Between two probes of doubtful incumbents.
@@ -57,6 +60,8 @@ pub(crate) struct Upkeep {
     /// Nothing is done before this.
     pub(crate) fill: Instant,
     last_fill: Instant,
+    /// Whether the last fill found nothing to want.
+    content: bool,
     pub(crate) own: Pace,
     pub(crate) vicinity: Pace,
     /// By prefix length.
@@ -76,6 +81,7 @@ impl Upkeep {
         Self {
             fill: now + FILL_IDLE,
             last_fill: now,
+            content: false,
             own: Pace::new(now + OWN_WAIT_MAX, OWN_WAIT),
             vicinity: Pace::new(now + VICINITY_WAIT_MAX, VICINITY_WAIT),
             buckets: Vec::new(),
@@ -91,7 +97,8 @@ impl Upkeep {
 
     /// An edge came or went, or a contact was learned: look soon whom to dial.
     pub(crate) fn wake_fill(&mut self, now: Instant) {
-        self.fill = self.fill.min((self.last_fill + FILL_SPACING).max(now + FILL_SPACING / 4));
+        let spacing = if self.content { FILL_SPACING_CONTENT } else { FILL_SPACING };
+        self.fill = self.fill.min((self.last_fill + spacing).max(now + FILL_SPACING / 4));
     }
 
     /// The edges were looked at. Somebody who backs off may be dialed at `retry`; a node that is
@@ -104,6 +111,7 @@ impl Upkeep {
         content: bool,
     ) {
         self.last_fill = now;
+        self.content = content;
         let next_try = (content && self.tries > 0).then_some(self.next_try);
         let soonest = retry.into_iter().chain(next_try).min();
         let idle = now + rng.jitter(FILL_IDLE, 10);

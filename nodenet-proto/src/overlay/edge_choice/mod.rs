@@ -12,7 +12,7 @@
 //! direct one; with two slots it took 3.5 hops.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::{SIBLINGS, TARGET_EDGES};
 use super::knowledge::Tick;
@@ -57,7 +57,7 @@ pub(crate) struct LiveEdge {
     pub(crate) id: NodeId,
     pub(crate) outgoing: bool,
     pub(crate) subnet: Option<Subnet>,
-    /// Round-trip time in milliseconds.
+    /// Round-trip time in milliseconds; 0 is not known.
     pub(crate) rtt_ms: u16,
     /// Old enough to be judged; a newcomer is served first.
     pub(crate) settled: bool,
@@ -143,15 +143,17 @@ pub(crate) fn choose_edges(scene: &Scene<'_>, want: usize) -> Vec<NodeId> {
 /// The contacts that belong to the nearest peers and have no edge, nearest first.
 fn wanted_siblings(scene: &Scene<'_>) -> Vec<NodeId> {
     let own = scene.own;
-    let mut nearest: Vec<(NodeId, Option<bool>)> = Vec::new();
-    nearest.extend(scene.live.iter().map(|edge| (edge.id, Some(edge.outgoing))));
-    nearest.extend(scene.in_flight.iter().map(|id| (*id, Some(true))));
-    nearest.extend(scene.candidates.iter().map(|contact| (contact.id, None)));
     let reach = scene.appetite.siblings + SIBLINGS_OUTGOING_MIN;
-    if nearest.len() > reach {
-        nearest.select_nth_unstable_by(reach, |a, b| own.compare_distance(&a.0, &b.0));
-        nearest.truncate(reach);
-    }
+    let live = scene.live.iter().map(|edge| (edge.id, Some(edge.outgoing)));
+    let mut nearest: Vec<(NodeId, Option<bool>)> =
+        live.chain(scene.in_flight.iter().map(|id| (*id, Some(true)))).collect();
+    keep_nearest(own, &mut nearest, reach);
+    let farthest = (nearest.len() == reach).then(|| nearest[reach - 1].0);
+    let is_within =
+        |id: &NodeId| farthest.is_none_or(|far| own.compare_distance(id, &far) == Ordering::Less);
+    let candidates = scene.candidates.iter().filter(|contact| is_within(&contact.id));
+    nearest.extend(candidates.map(|contact| (contact.id, None)));
+    keep_nearest(own, &mut nearest, reach);
     nearest.sort_unstable_by(|a, b| own.compare_distance(&a.0, &b.0));
     let within = nearest.len().min(scene.appetite.siblings);
     let (inner, outer) = nearest.split_at(within);
@@ -166,6 +168,14 @@ fn wanted_siblings(scene: &Scene<'_>) -> Vec<NodeId> {
     let mut wanted = unconnected(inner);
     wanted.extend(unconnected(outer).into_iter().take(more));
     wanted
+}
+
+/// Cuts a list to its `count` nearest, the last of which comes last.
+fn keep_nearest<T>(own: &NodeId, all: &mut Vec<(NodeId, T)>, count: usize) {
+    if all.len() >= count {
+        all.select_nth_unstable_by(count - 1, |a, b| own.compare_distance(&a.0, &b.0));
+        all.truncate(count);
+    }
 }
 
 /// Picks in the making.
@@ -191,7 +201,7 @@ impl Picks<'_> {
         let near = |id: &NodeId| {
             fence.flatten().is_some_and(|far| own.compare_distance(id, &far) != Ordering::Greater)
         };
-        let mut taken: BTreeSet<Slot> = self
+        let taken: BTreeSet<Slot> = self
             .scene
             .live
             .iter()
@@ -201,42 +211,43 @@ impl Picks<'_> {
             .chain(&self.chosen)
             .map(slot)
             .collect();
-        let mut free: Vec<(Slot, &Candidate)> = self
-            .scene
-            .candidates
-            .iter()
-            .map(|contact| (slot(&contact.id), contact))
-            .filter(|(slot, _)| slot.bucket < self.scene.difficulty + FINGER_BUCKETS)
-            .filter(|(slot, _)| !taken.contains(slot))
-            .collect();
-        free.sort_by_cached_key(|(slot, contact)| (*slot, self.reluctance(contact)));
-        for (slot, contact) in free {
-            if self.chosen.len() >= self.want {
-                return;
+        let crowded = crowded_subnets(self.scene.live);
+        let mut best: BTreeMap<Slot, (Reluctance, NodeId)> = BTreeMap::new();
+        for contact in self.scene.candidates {
+            let slot = slot(&contact.id);
+            if slot.bucket >= self.scene.difficulty + FINGER_BUCKETS || taken.contains(&slot) {
+                continue;
             }
-            if taken.insert(slot) {
-                self.push(&contact.id);
-            }
+            let rated = (reluctance(contact, &crowded), contact.id);
+            let kept = best.entry(slot).or_insert(rated);
+            *kept = (*kept).min(rated);
         }
+        best.values().for_each(|(_, id)| self.push(id));
     }
+}
 
-    /// Sorts the contacts of a slot, best first.
-    fn reluctance(&self, contact: &Candidate) -> impl Ord + use<> {
-        let crowd = contact.subnet.map_or(0, |subnet| {
-            let live = self.scene.live.iter().filter_map(|edge| edge.subnet);
-            live.filter(|other| Tier::Link.joins(subnet, *other)).count()
-        });
-        let rtt = if contact.rtt_ms == 0 { RTT_UNKNOWN_MS } else { contact.rtt_ms };
-        (
-            contact.light,
-            crowd >= LIVE_SUBNET_MAX,
-            !contact.reachable,
-            !contact.verified,
-            rtt,
-            Reverse(contact.mentioned),
-            contact.id,
-        )
-    }
+/// Sorts the contacts of a slot, best first: not light, not of a crowded subnet, reachable, verified,
+/// fast, mentioned lately.
+type Reluctance = (bool, bool, bool, bool, u16, Reverse<Tick>);
+
+fn reluctance(contact: &Candidate, crowded: &[Subnet]) -> Reluctance {
+    let rtt_ms = if contact.rtt_ms == 0 { RTT_UNKNOWN_MS } else { contact.rtt_ms };
+    (
+        contact.light,
+        contact.subnet.is_some_and(|subnet| crowded.contains(&subnet)),
+        !contact.reachable,
+        !contact.verified,
+        rtt_ms,
+        Reverse(contact.mentioned),
+    )
+}
+
+/// The subnets that hold their share of edges already.
+fn crowded_subnets(live: &[LiveEdge]) -> Vec<Subnet> {
+    let mut subnets: Vec<Subnet> = live.iter().filter_map(|edge| edge.subnet).collect();
+    subnets.sort_unstable();
+    let crowds = subnets.chunk_by(|a, b| a == b).filter(|crowd| crowd.len() >= LIVE_SUBNET_MAX);
+    crowds.map(|crowd| crowd[0]).collect()
 }
 
 /// What an unmeasured round-trip time is taken for: better than a slow one, worse than a fast one.
@@ -273,32 +284,31 @@ pub(crate) fn fence_bucket(scene: &Scene<'_>) -> Option<u16> {
     fence(scene.own, scene.live, scene.appetite).map(|far| scene.own.common_prefix_len(&far))
 }
 
-/// A contact worth trying in place of the slowest finger: the slot whose only outgoing edge has the
-/// longest round-trip time and that has an untried or faster contact.
+/// A contact worth trying in place of a slow finger: of the slots with one outgoing edge, the one with
+/// the longest round-trip time that has an untried or a faster contact. One at a time in a slot.
 pub(crate) fn choose_faster(scene: &Scene<'_>) -> Option<NodeId> {
     let bits = scene.appetite.slot_bits;
     let far = fence(scene.own, scene.live, scene.appetite)?;
-    let mut fingers: Vec<&LiveEdge> = scene
+    let slot_of = |id: &NodeId| Slot::of(scene.own, id, bits);
+    let mut fingers: Vec<(Slot, &LiveEdge)> = scene
         .live
         .iter()
-        .filter(|edge| edge.outgoing && edge.rtt_ms > RTT_GOOD_MS)
+        .filter(|edge| edge.outgoing)
         .filter(|edge| scene.own.compare_distance(&edge.id, &far) == Ordering::Greater)
+        .map(|edge| (slot_of(&edge.id), edge))
         .collect();
-    fingers.sort_by_key(|edge| (Reverse(edge.rtt_ms), edge.id));
-    fingers.into_iter().find_map(|edge| {
-        let slot = Slot::of(scene.own, &edge.id, bits);
+    fingers.sort_by_key(|(slot, edge)| (Reverse(edge.rtt_ms), *slot));
+    let is_alone = |slot: Slot| fingers.iter().filter(|(other, _)| *other == slot).count() == 1;
+    let slow = fingers.iter().filter(|(slot, edge)| edge.rtt_ms > RTT_GOOD_MS && is_alone(*slot));
+    slow.into_iter().find_map(|(slot, edge)| {
         scene
             .candidates
             .iter()
-            .filter(|contact| Slot::of(scene.own, &contact.id, bits) == slot && !contact.light)
+            .filter(|contact| slot_of(&contact.id) == *slot && !contact.light)
             .filter(|contact| is_faster(contact.rtt_ms, edge.rtt_ms))
             .min_by_key(|contact| {
-                (
-                    !contact.reachable,
-                    contact.rtt_ms == 0,
-                    contact.rtt_ms,
-                    Reverse(contact.mentioned),
-                )
+                let untried = contact.rtt_ms == 0;
+                (!contact.reachable, untried, contact.rtt_ms, Reverse(contact.mentioned))
             })
             .map(|contact| contact.id)
     })

@@ -21,6 +21,7 @@ use self::nearest::Search;
 use super::budgets::EdgeBudgets;
 use crate::NodeId;
 use crate::transport::ConnId;
+use crate::wire::endpoint::Subnet;
 
 /// Conns that one edge is made of, at most (spec 70 §4.3).
 pub const CONNS_PER_EDGE: usize = 3;
@@ -67,6 +68,10 @@ pub struct Edge {
     pub budgets: EdgeBudgets,
     /// Whether the peer wants to sleep: it does the pinging.
     pub light: bool,
+    /// Where the peer is, for diversity; nothing on loopback.
+    pub subnet: Option<Subnet>,
+    /// Round-trip time in milliseconds when a ping was last answered; 0 is not known.
+    pub rtt_ms: u16,
     /// Least recently heard first; never empty.
     conns: FixedVec<Conn, CONNS_PER_EDGE>,
     sibling: bool,
@@ -203,8 +208,17 @@ impl Edges {
             Err(at) => {
                 let conns = FixedVec::from_iter([conn]);
                 let budgets = budgets();
-                let edge =
-                    Edge { peer, key, since: now, budgets, light: false, conns, sibling: false };
+                let edge = Edge {
+                    peer,
+                    key,
+                    since: now,
+                    budgets,
+                    light: false,
+                    subnet: None,
+                    rtt_ms: 0,
+                    conns,
+                    sibling: false,
+                };
                 if self.edges.len() == self.edges.capacity() {
                     self.edges.reserve_exact(GROWTH);
                 }

@@ -186,9 +186,9 @@ impl Knowledge {
     }
 
     /// Notes the round-trip time measured on a connection to the contact.
-    pub(crate) fn measure_rtt(&mut self, id: &NodeId, rtt: Duration) {
+    pub(crate) fn measure_rtt(&mut self, id: &NodeId, rtt_ms: u16) {
         if let Some(contact) = self.contact_mut(id) {
-            contact.rtt_ms = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1);
+            contact.rtt_ms = rtt_ms;
         }
     }
 
