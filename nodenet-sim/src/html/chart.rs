@@ -9,9 +9,10 @@ type Series = Vec<(u64, f64, String)>;
 
 /// Delivered share against size, ours and the reference's.
 pub(super) fn delivery(all: &[Rows]) -> String {
-    let of = |row: &Row| (row.nodes, row.delivered_share * 100.0, share(row));
-    let steady = by_size(all.iter().map(|rows| of(&rows.steady)));
-    let churn = by_size(all.iter().filter_map(|rows| rows.churn.as_ref()).map(of));
+    let of = |row: &Row| (row.nodes, row.delivered_share * 100.0);
+    let title = |percent: f64| share(percent / 100.0);
+    let steady = by_size(all.iter().map(|rows| of(&rows.steady)), title);
+    let churn = by_size(all.iter().filter_map(|rows| rows.churn.as_ref()).map(of), title);
     let given = |points: &[(u64, f64)]| -> Series {
         let title = |&(nodes, percent)| (nodes, percent, format!("reference: {percent} %"));
         points.iter().map(title).collect()
@@ -28,20 +29,35 @@ pub(super) fn delivery(all: &[Rows]) -> String {
     plot.line(&scale.place(&after), "ref", true);
     plot.line(&scale.place(&any), "ref", true);
     plot.line(&scale.place(&ten), "ref", false);
-    plot.label(scale.at(1_000), 18.0, 4.0, "&#160;&#160;reference, through ten", "start");
-    plot.label(scale.at(1_000), 46.0, 4.0, "&#160;&#160;through random members", "start");
-    plot.label(scale.at(1_000), 23.0, -8.0, "&#160;&#160;after churn", "start");
+    plot.label(
+        (scale.at(1_000), 18.0),
+        4.0,
+        "&#160;&#160;reference, through ten",
+        ("start", "soft"),
+    );
+    plot.label(
+        (scale.at(1_000), 46.0),
+        4.0,
+        "&#160;&#160;through random members",
+        ("start", "soft"),
+    );
+    plot.label((scale.at(1_000), 23.0), -8.0, "&#160;&#160;after churn", ("start", "soft"));
     if !churn.is_empty() {
         plot.line(&scale.place(&churn), "churn", false);
     }
     plot.line(&scale.place(&steady), "main", false);
     if let Some((nodes, value, title)) = steady.last() {
         let anchor = if *nodes * 4 > largest { "end" } else { "middle" };
-        plot.label(scale.at(*nodes), *value, 20.0, &format!("nodenet {title}"), anchor);
+        plot.label((scale.at(*nodes), *value), 20.0, &format!("nodenet {title}"), (anchor, "main"));
     }
     if let Some((nodes, value, title)) = churn.last() {
         let anchor = if *nodes * 4 > largest { "end" } else { "middle" };
-        plot.label(scale.at(*nodes), *value, 36.0, &format!("under churn {title}"), anchor);
+        plot.label(
+            (scale.at(*nodes), *value),
+            36.0,
+            &format!("under churn {title}"),
+            (anchor, "churn"),
+        );
     }
     plot.finish()
 }
@@ -91,45 +107,43 @@ pub(super) fn traffic(kinds: &[(&'static str, f64)]) -> String {
 
 /// Mean hops against size.
 pub(super) fn hops_by_size(all: &[Rows]) -> String {
-    let of = |row: &Row| (row.nodes, row.hops_mean, format!("{:.2}", row.hops_mean));
-    by_size_plot("hops against size", all, of, |at| at.to_string())
+    let of = |row: &Row| (row.nodes, row.hops_mean);
+    by_size_plot("hops against size", all, of, |hops| format!("{hops:.2}"))
 }
 
 /// Idle bytes against size.
 pub(super) fn idle_by_size(all: &[Rows]) -> String {
-    let of = |row: &Row| {
-        let bytes = row.idle_bytes_per_node_day;
-        (row.nodes, bytes / 1e6, megabytes(bytes))
-    };
-    by_size_plot("idle traffic against size", all, of, |at| at.to_string())
+    let of = |row: &Row| (row.nodes, row.idle_bytes_per_node_day / 1e6);
+    by_size_plot("idle traffic against size", all, of, |at| megabytes(at * 1e6))
 }
 
 fn by_size_plot(
     name: &str,
     all: &[Rows],
-    of: impl Fn(&Row) -> (u64, f64, String),
-    label: impl Fn(f64) -> String,
+    of: impl Fn(&Row) -> (u64, f64),
+    title: impl Fn(f64) -> String,
 ) -> String {
-    let points = by_size(all.iter().map(|rows| of(&rows.steady)));
-    let ticks = round_ticks(points.iter().map(|point| point.1).fold(0.0, f64::max), label);
+    let points = by_size(all.iter().map(|rows| of(&rows.steady)), title);
+    let most = points.iter().map(|point| point.1).fold(0.0, f64::max);
+    let ticks = round_ticks(most, |at| at.to_string());
     let mut plot = Plot::new(name, ticks.last().map_or(1.0, |tick| tick.at), false);
     let (least, most) = (points.first().map_or(1, |p| p.0), points.last().map_or(2, |p| p.0));
     let scale = Scale::new(least / 2, most.max(2) * 2);
     plot.y_axis(&ticks);
-    plot.x_axis(&scale.ticks());
+    let size = |point: &(u64, f64, String)| Tick { at: scale.at(point.0), label: count(point.0) };
+    plot.x_axis(&points.iter().map(size).collect::<Vec<_>>());
     plot.line(&scale.place(&points), "main", false);
     plot.finish()
 }
 
-/// One point for each size: the mean over seeds, titled with the last one's words.
-fn by_size(points: impl Iterator<Item = (u64, f64, String)>) -> Series {
-    let mut all: Series = points.collect();
+/// One point for each size: the mean over seeds, and its title.
+fn by_size(points: impl Iterator<Item = (u64, f64)>, title: impl Fn(f64) -> String) -> Series {
+    let mut all: Vec<(u64, f64)> = points.collect();
     all.sort_by_key(|point| point.0);
     let mut merged: Series = Vec::new();
     for group in all.chunk_by(|a, b| a.0 == b.0) {
         let mean = group.iter().map(|point| point.1).sum::<f64>() / group.len() as f64;
-        let title = group.last().map_or(String::new(), |point| point.2.clone());
-        merged.push((group[0].0, mean, title));
+        merged.push((group[0].0, mean, title(mean)));
     }
     merged
 }

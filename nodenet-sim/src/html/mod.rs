@@ -97,12 +97,12 @@ impl Page {
         self.push("<section class=\"tiles\">\n");
         self.tile(
             "delivered",
-            &share(row),
+            &share(row.delivered_share),
             &format!("{} of {}", count(row.delivered), count(row.sent)),
         );
         if let Some(churn) = &rows.churn {
             let of = format!("{} of {}", count(churn.delivered), count(churn.sent));
-            self.tile("under churn", &share(churn), &of);
+            self.tile("under churn", &share(churn.delivered_share), &of);
         }
         self.tile("nodes", &count(row.nodes), &format!("{:.1} edges each", row.edges_mean));
         let hops = format!("p99 {} · max {}", row.hops_p99, row.hops_max);
@@ -191,7 +191,7 @@ impl Page {
             count(row.nodes),
             seed.to_string(),
             phase.to_owned(),
-            share(row),
+            share(row.delivered_share),
             count(row.duplicates),
             format!("{:.2}", row.hops_mean),
             row.hops_p99.to_string(),
@@ -218,13 +218,9 @@ impl Page {
     }
 }
 
-/// Percent with as many digits as it takes not to claim more than was measured.
-pub fn share(row: &Row) -> String {
-    if row.delivered == row.sent {
-        "100 %".to_owned()
-    } else {
-        format!("{:.3} %", row.delivered_share * 100.0)
-    }
+/// A share (0 to 1) in percent, with as many digits as it takes not to claim more than was measured.
+pub fn share(share: f64) -> String {
+    if share == 1.0 { "100 %".to_owned() } else { format!("{:.3} %", share * 100.0) }
 }
 
 /// A number with its thousands apart.

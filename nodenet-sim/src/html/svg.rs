@@ -102,10 +102,17 @@ impl Plot {
     }
 
     /// A name beside a point of the plot.
-    pub(super) fn label(&mut self, x: f64, value: f64, dy: f64, text: &str, anchor: &str) {
+    pub(super) fn label(
+        &mut self,
+        (x, value): (f64, f64),
+        dy: f64,
+        text: &str,
+        (anchor, color): (&str, &str),
+    ) {
         let _ = write!(
             self.text,
-            "<text class=\"strong\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{text}</text>",
+            "<text style=\"fill:var(--{color});font-weight:600\" x=\"{:.1}\" y=\"{:.1}\" \
+             text-anchor=\"{anchor}\">{text}</text>",
             self.x(x),
             self.y(value) + dy
         );

@@ -123,7 +123,7 @@ fn print_row(seed: u64, phase: &str, row: &Row) {
     println!(
         "{:>9}{seed:>7}{phase:>8}{:>12}{:>6}{:>7.2}{:>5}{:>9.2}{:>8.1}{:>11.1}{:>12}{:>9.0}  {}",
         count(row.nodes),
-        share(row),
+        share(row.delivered_share),
         row.duplicates,
         row.hops_mean,
         row.hops_p99,

@@ -23,7 +23,7 @@ pub(crate) fn of(rows: &Rows) -> String {
     let pair = |a: f64, b: f64| format!("{a:.2} / {b:.2}");
     line("nodes", &|row| count(row.nodes));
     line("delivered (first copy)", &|row| {
-        format!("{} of {}  {}", count(row.delivered), count(row.sent), share(row))
+        format!("{} of {}  {}", count(row.delivered), count(row.sent), share(row.delivered_share))
     });
     line("duplicates", &|row| count(row.duplicates));
     line("targets lost, refused", &|row| format!("{}, {}", row.targets_lost, row.refused));
