@@ -40,6 +40,8 @@ use crate::wire::FrameType;
 /// Timers that fire in one call; the rest are due at once and fire in the next (a guess: enough that
 /// one call is seldom too short, few enough that it is never long).
 const EXPIRIES_PER_CALL: usize = 64;
+/// Room for actions that is kept between two inputs; a joining node needs much more for a while.
+const ACTIONS_KEPT: usize = 16;
 /// How long [`Command::Leave`] waits for the conns to drain, which takes them a second at most
 /// (spec 70 §15.2).
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -311,6 +313,7 @@ impl Engine {
         for action in actions.drain(..) {
             self.carry_out(action, conns);
         }
+        actions.shrink_to(ACTIONS_KEPT);
         self.actions = actions;
         let (edges, stats) = (self.overlay.edges(), self.env.stats_mut());
         stats.gauges.edges = edges.len() as u64;

@@ -86,25 +86,42 @@ impl Overlay {
         target: &NodeId,
         asker: &NodeId,
     ) -> Vec<Contact> {
-        let live = self.edges.closest::<{ SIBLINGS + 1 }>(target);
         let now = self.knowledge.tick(cx.now);
         let heard = self.knowledge.closest(target, SIBLINGS + 1, |contact| {
-            contact.failures == 0
+            let vouched = contact.failures == 0
                 && contact.is_dialable()
-                && now.since(contact.last_seen) <= HEARD_LATELY
-                && self.edges.get(&contact.id).is_none()
+                && now.since(contact.last_seen) <= HEARD_LATELY;
+            vouched || self.edges.get(&contact.id).is_some()
         });
-        let live = live.into_iter().map(|edge| (edge.peer, self.contact_of(conns, edge)));
-        let heard = heard.into_iter().map(|contact| (contact.id, self.contact_heard(contact)));
-        let mut all: Vec<(NodeId, Contact)> =
-            live.chain(heard).filter(|(id, _)| id != asker).collect();
-        all.sort_by(|(a, _), (b, _)| target.compare_distance(a, b));
-        all.into_iter().take(SIBLINGS).map(|(_, contact)| contact).collect()
+        let live = self.edges.closest::<{ SIBLINGS + 1 }>(target);
+        let known = |id: &NodeId| heard.iter().find(|contact| contact.id == *id).copied();
+        let mut all: Vec<(NodeId, Option<&Edge>, Option<&knowledge::Contact>)> =
+            live.iter().map(|edge| (edge.peer, Some(*edge), known(&edge.peer))).collect();
+        let is_live = |id: &NodeId| live.iter().any(|edge| edge.peer == *id);
+        let others = heard.iter().filter(|contact| !is_live(&contact.id));
+        all.extend(others.map(|contact| (contact.id, self.edges.get(&contact.id), Some(*contact))));
+        all.retain(|(id, ..)| id != asker);
+        all.sort_by(|(a, ..), (b, ..)| target.compare_distance(a, b));
+        all.truncate(SIBLINGS);
+        let describe =
+            |(_, edge, known): (NodeId, Option<&Edge>, Option<&knowledge::Contact>)| match (
+                edge, known,
+            ) {
+                (Some(edge), known) => Some(self.contact_of(conns, edge, known)),
+                (None, Some(known)) => Some(self.contact_heard(known)),
+                (None, None) => None,
+            };
+        all.into_iter().filter_map(describe).collect()
     }
 
     /// A neighbour: where it proved itself, where it says that it is, and where it is now.
-    fn contact_of(&self, conns: &dyn Conns, edge: &Edge) -> Contact {
-        let known = self.knowledge.find(&edge.peer);
+    fn contact_of(
+        &self,
+        conns: &dyn Conns,
+        edge: &Edge,
+        known: Option<&knowledge::Contact>,
+    ) -> Contact {
+        let known = known.or_else(|| self.knowledge.find(&edge.peer));
         let mut contact = known.map_or(Contact::new(edge.peer), |known| self.contact_heard(known));
         contact.key = Some(edge.key);
         let current = conns.path(edge.send_conn().id).filter(|path| !path.relayed);

@@ -149,8 +149,11 @@ impl Overlay {
         let edge = self.edges.get_mut(&at.from);
         let was_due = edge.is_some_and(|edge| {
             let rtt = conns.path(at.conn).map_or(Duration::ZERO, |path| path.rtt);
-            edge.rtt_ms = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1);
-            self.knowledge.measure_rtt(&at.from, edge.rtt_ms);
+            let rtt_ms = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1);
+            if rtt_ms.abs_diff(edge.rtt_ms) > edge.rtt_ms / 4 {
+                edge.rtt_ms = rtt_ms;
+                self.knowledge.measure_rtt(&at.from, rtt_ms);
+            }
             edge.conn_mut(at.conn).is_some_and(|conn| core::mem::take(&mut conn.pong_due))
         });
         if !was_due {

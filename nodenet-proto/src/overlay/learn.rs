@@ -56,13 +56,17 @@ impl Overlay {
             edge.subnet = subnet::counted(remote.ip());
         }
         self.update_needs(cx, out);
+        // What others open fills no slot.
+        let is_wanted = outgoing || self.is_near(&peer.id) || self.is_crowded();
         if self.edges.len() == 1 {
             self.upkeep.on_joined(cx.now);
         } else if outgoing && self.is_near(&peer.id) {
             // It is nearer than those asked before, so it knows the vicinity better.
             self.ask(cx, Question::Own, peer.id, out);
         }
-        self.upkeep.wake_fill(cx.now);
+        if is_wanted {
+            self.upkeep.wake_fill(cx.now);
+        }
         self.arm_upkeep(cx.now, out);
     }
 
@@ -93,7 +97,9 @@ impl Overlay {
         if edge.is_sibling() {
             self.upkeep.on_vicinity_changed(cx.now);
         }
-        self.upkeep.wake_fill(cx.now);
+        if edge.is_sibling() || (edge.is_outgoing() && reason != EdgeDownReason::ClosedHere) {
+            self.upkeep.wake_fill(cx.now);
+        }
         self.arm_upkeep(cx.now, out);
     }
 
@@ -233,10 +239,9 @@ impl Overlay {
 
     /// Hands a sighting to the table. Returns whether it was about somebody new.
     fn observe(&mut self, cx: &mut Cx<'_>, seen: &Sighting<'_>) -> bool {
-        let is_news = self.knowledge.find(&seen.id).is_none();
         match self.knowledge.observe(seen, cx.now, cx.crypto) {
-            Outcome::Inserted => is_news,
-            Outcome::NeedProbe(incumbent) => {
+            Outcome::Inserted => true,
+            Outcome::NeedProbe { incumbent, known } => {
                 let tick = self.knowledge.tick(cx.now);
                 let doubtful = |contact: &super::knowledge::Contact| {
                     contact.is_verified() && tick.since(contact.last_seen) > DOUBT_AFTER
@@ -246,7 +251,7 @@ impl Overlay {
                 } else if self.knowledge.get(&incumbent).is_some_and(doubtful) {
                     self.upkeep.doubt(incumbent);
                 }
-                is_news
+                !known
             }
             Outcome::Ignored | Outcome::Rejected | Outcome::Refreshed => false,
         }

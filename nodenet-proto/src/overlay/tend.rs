@@ -25,6 +25,8 @@ use crate::wire::{self, Capabilities, Message};
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// A word of the peer itself counts as evidence for this long (a guess: a session of a user).
 const VERIFIED_FOR: Duration = Duration::from_secs(30 * 60);
+/// A contact that nobody mentioned for this long is less likely to be alive (a guess).
+const STALE_AFTER: Duration = Duration::from_secs(10 * 60);
 /// Inbound edges are shed beyond this share of their cap, so that newcomers always find a place.
 const INBOUND_CROWDED: (usize, usize) = (7, 8);
 /// Edges from which on it makes sense to ask into far buckets.
@@ -97,7 +99,7 @@ impl Overlay {
                 light: Capabilities(contact.caps).has(Capabilities::LIGHT),
                 reachable: is_reachable(contact),
                 rtt_ms: contact.rtt_ms,
-                mentioned: contact.mentioned,
+                stale: tick.since(contact.mentioned) > STALE_AFTER,
             })
             .collect();
         Snapshot { live, in_flight, candidates }
@@ -141,13 +143,18 @@ impl Overlay {
         if let Some(peer) = surplus_outgoing(&own, self.appetite(), &snapshot.live) {
             self.close_edge(cx, &peer, out);
         }
-        let crowded = self.config.inbound_edges_max * INBOUND_CROWDED.0 / INBOUND_CROWDED.1;
-        if self.edges.inbound() > crowded
+        if self.is_crowded()
             && let Some(peer) = least_useful_inbound(&own, &snapshot.live)
         {
             self.close_edge(cx, &peer, out);
             self.upkeep.wake_fill(cx.now);
         }
+    }
+
+    /// Whether so many peers opened edges that one of them has to go.
+    pub(super) fn is_crowded(&self) -> bool {
+        let (part, whole) = INBOUND_CROWDED;
+        self.edges.inbound() > self.config.inbound_edges_max * part / whole
     }
 
     /// Asks who is near, what a neighbour's vicinity is, and into a bucket, as far as it is time.

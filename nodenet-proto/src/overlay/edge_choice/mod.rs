@@ -15,7 +15,6 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::edges::{SIBLINGS, TARGET_EDGES};
-use super::knowledge::Tick;
 use super::subnet::Tier;
 use crate::NodeId;
 use crate::wire::endpoint::Subnet;
@@ -76,8 +75,8 @@ pub(crate) struct Candidate {
     pub(crate) reachable: bool,
     /// Round-trip time when last connected; 0 is not known.
     pub(crate) rtt_ms: u16,
-    /// The last mention by anyone.
-    pub(crate) mentioned: Tick,
+    /// Whether nobody has mentioned it for long.
+    pub(crate) stale: bool,
 }
 
 /// Where a peer's identifier lies, as seen from the node: the bucket and the slot in it.
@@ -218,7 +217,7 @@ impl Picks<'_> {
             if slot.bucket >= self.scene.difficulty + FINGER_BUCKETS || taken.contains(&slot) {
                 continue;
             }
-            let rated = (reluctance(contact, &crowded), contact.id);
+            let rated = (reluctance(own, contact, &crowded), contact.id);
             let kept = best.entry(slot).or_insert(rated);
             *kept = (*kept).min(rated);
         }
@@ -227,19 +226,27 @@ impl Picks<'_> {
 }
 
 /// Sorts the contacts of a slot, best first: not light, not of a crowded subnet, reachable, verified,
-/// fast, mentioned lately.
-type Reluctance = (bool, bool, bool, bool, u16, Reverse<Tick>);
+/// mentioned lately, fast. Equals are drawn by lot, differently by every node, so that nobody is
+/// everybody's choice.
+type Reluctance = (bool, bool, bool, bool, bool, u16, u64);
 
-fn reluctance(contact: &Candidate, crowded: &[Subnet]) -> Reluctance {
+fn reluctance(own: &NodeId, contact: &Candidate, crowded: &[Subnet]) -> Reluctance {
     let rtt_ms = if contact.rtt_ms == 0 { RTT_UNKNOWN_MS } else { contact.rtt_ms };
     (
         contact.light,
         contact.subnet.is_some_and(|subnet| crowded.contains(&subnet)),
         !contact.reachable,
         !contact.verified,
+        contact.stale,
         rtt_ms,
-        Reverse(contact.mentioned),
+        lot(own, &contact.id),
     )
+}
+
+/// A number that is as good as random, and that only this node gives this contact.
+fn lot(own: &NodeId, id: &NodeId) -> u64 {
+    let tail = |id: &NodeId| id.as_bytes().last_chunk().map_or(0, |tail| u64::from_be_bytes(*tail));
+    (tail(own) ^ tail(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The subnets that hold their share of edges already.
@@ -308,7 +315,7 @@ pub(crate) fn choose_faster(scene: &Scene<'_>) -> Option<NodeId> {
             .filter(|contact| is_faster(contact.rtt_ms, edge.rtt_ms))
             .min_by_key(|contact| {
                 let untried = contact.rtt_ms == 0;
-                (!contact.reachable, untried, contact.rtt_ms, Reverse(contact.mentioned))
+                (!contact.reachable, untried, contact.rtt_ms, lot(scene.own, &contact.id))
             })
             .map(|contact| contact.id)
     })
@@ -350,26 +357,26 @@ pub(crate) fn surplus_outgoing(
 /// and newcomers are spared.
 pub(crate) fn least_useful_inbound(own: &NodeId, live: &[LiveEdge]) -> Option<NodeId> {
     let far = fence(own, live, Appetite { siblings: 2 * SIBLINGS, ..Appetite::ROUTER })?;
-    let inbound: Vec<(u16, &LiveEdge)> = live
-        .iter()
-        .filter(|edge| !edge.outgoing)
-        .map(|edge| (own.common_prefix_len(&edge.id), edge))
-        .collect();
-    let in_bucket = |bucket: u16| inbound.iter().filter(|(other, _)| *other == bucket).count();
-    let in_subnet = |subnet: Option<Subnet>| {
-        subnet.map_or(0, |subnet| {
-            let others = inbound.iter().filter_map(|(_, edge)| edge.subnet);
-            others.filter(|other| Tier::Site.joins(subnet, *other)).count()
-        })
+    let bucket_of = |edge: &LiveEdge| own.common_prefix_len(&edge.id);
+    let inbound = live.iter().filter(|edge| !edge.outgoing);
+    let mut by_bucket: BTreeMap<u16, Vec<&LiveEdge>> = BTreeMap::new();
+    inbound.for_each(|edge| by_bucket.entry(bucket_of(edge)).or_default().push(edge));
+    let expendable = |edge: &&&LiveEdge| {
+        edge.settled && own.compare_distance(&edge.id, &far) == Ordering::Greater
     };
-    inbound
+    let fullest = by_bucket
+        .values()
+        .filter(|edges| edges.iter().any(|edge| expendable(&edge)))
+        .max_by_key(|edges| edges.len())?;
+    let crowd = |edge: &LiveEdge| {
+        let mates = fullest.iter().filter_map(|other| Some((edge.subnet?, other.subnet?)));
+        mates.filter(|(a, b)| Tier::Site.joins(*a, *b)).count()
+    };
+    fullest
         .iter()
-        .filter(|(_, edge)| edge.settled)
-        .filter(|(_, edge)| own.compare_distance(&edge.id, &far) == Ordering::Greater)
-        .max_by_key(|(bucket, edge)| {
-            (in_bucket(*bucket), in_subnet(edge.subnet), edge.rtt_ms, edge.id)
-        })
-        .map(|(_, edge)| edge.id)
+        .filter(expendable)
+        .max_by_key(|edge| (crowd(edge), edge.rtt_ms, edge.id))
+        .map(|edge| edge.id)
 }
 
 /// Bit `at` of an identifier, 0 for bits beyond its end.

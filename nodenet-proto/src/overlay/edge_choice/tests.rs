@@ -1,10 +1,9 @@
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::env::{Random, Seed, test_base};
+use crate::env::{Random, Seed};
 
 const OWN: NodeId = NodeId::from_bytes([0; 32]);
 
@@ -24,7 +23,7 @@ fn candidate(id: NodeId) -> Candidate {
         light: false,
         reachable: true,
         rtt_ms: 0,
-        mentioned: Tick::NEVER,
+        stale: false,
     }
 }
 
@@ -274,7 +273,7 @@ proptest! {
             .map(|n| Candidate {
                 subnet: subnet(n as u32 % 7),
                 rtt_ms: n as u16 % 90,
-                mentioned: Tick::at(test_base(), at(n as u64)),
+                stale: n % 5 == 0,
                 ..candidate(random_id(&mut rng))
             })
             .collect();
@@ -292,8 +291,4 @@ proptest! {
         }
         prop_assert_eq!(choose(&live, &rest, 80), []);
     }
-}
-
-fn at(second: u64) -> Instant {
-    test_base() + Duration::from_secs(second)
 }

@@ -90,8 +90,13 @@ pub(crate) enum Outcome {
     Inserted,
     /// The contact was known.
     Refreshed,
-    /// The bucket is full: the contact waits, and this incumbent should be probed.
-    NeedProbe(NodeId),
+    /// The bucket is full: the contact waits.
+    NeedProbe {
+        /// The entry to probe.
+        incumbent: NodeId,
+        /// Whether the contact waited already.
+        known: bool,
+    },
 }
 
 /// The knowledge table.
@@ -156,6 +161,7 @@ impl Knowledge {
         }
         let bucket = &mut self.buckets[index];
         let stashed = bucket.unstash(&seen.id);
+        let known = stashed.is_some();
         let mut contact = stashed.unwrap_or_else(|| Contact::new(seen.id, seen.key));
         learn(&mut contact, seen, tick, true);
         if bucket.is_full() && seen.provenance == Provenance::Proven {
@@ -167,7 +173,7 @@ impl Knowledge {
         if bucket.is_full() {
             bucket.stash(contact);
             let incumbent = bucket.least_recent().expect("a full bucket has entries");
-            return Outcome::NeedProbe(incumbent);
+            return Outcome::NeedProbe { incumbent, known };
         }
         bucket.insert(contact);
         Outcome::Inserted

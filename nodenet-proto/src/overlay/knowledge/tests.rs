@@ -91,7 +91,7 @@ fn a_fact_takes_the_place_of_a_claim_in_a_full_bucket() {
         observe(&mut table, *number, &[addr(*number)], Provenance::Gossiped, 0);
     }
     let probe = observe(&mut table, numbers[20], &[addr(500)], Provenance::Signed, 1);
-    assert!(matches!(probe, Outcome::NeedProbe(_)));
+    assert!(matches!(probe, Outcome::NeedProbe { known: false, .. }));
     let proven = observe(&mut table, numbers[21], &[addr(501)], Provenance::Proven, 2);
     assert_eq!(proven, Outcome::Inserted);
     assert_eq!(table.len(), 20);

@@ -105,6 +105,10 @@ impl Script {
     }
 }
 
+fn needs_probe(outcome: Outcome, wanted: NodeId) -> bool {
+    matches!(outcome, Outcome::NeedProbe { incumbent, .. } if incumbent == wanted)
+}
+
 /// Member `number` of bucket 10.
 fn member(number: u16) -> NodeId {
     let mut bytes = [0; 32];
@@ -195,7 +199,7 @@ fn full_bucket_probe_confirm() {
     assert_eq!(script.entries(), members((0..20).rev()));
     for (number, second) in [(100, 30), (101, 31), (102, 32), (100, 33)] {
         let outcome = script.observe(member(number), &[], second);
-        assert_eq!(outcome, Outcome::NeedProbe(member(0)));
+        assert!(needs_probe(outcome, member(0)));
     }
     assert_eq!(script.replacements(), members([100, 102, 101]));
     script.table.confirm(&member(0), Script::at(34));
@@ -219,7 +223,7 @@ fn replacement_cache_bound() {
     let mut script = Script::with_full_bucket(|_| None);
     for number in 200..221 {
         let outcome = script.observe(member(number), &[], u64::from(number));
-        assert_eq!(outcome, Outcome::NeedProbe(member(0)));
+        assert!(needs_probe(outcome, member(0)));
     }
     assert_eq!(script.replacements(), members((201..221).rev()));
     assert_eq!(script.mark_dead(0, 300), Some(member(220)));
