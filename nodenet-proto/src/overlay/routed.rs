@@ -35,7 +35,7 @@ impl Overlay {
             hop_limit: message.hop_limit(),
             avoid: message.avoid(),
             from: Some(&from),
-            on_detour: self.is_on_detour(cx, &from, &message),
+            on_detour: self.is_on_detour(&from, &message),
         };
         match decide(&self.edges, routing) {
             // A neighbour that sleeps is not woken for a question that can be answered here as well.
@@ -63,10 +63,10 @@ impl Overlay {
         }
     }
 
-    fn is_on_detour(&self, cx: &Cx<'_>, from: &NodeId, message: &RoutedFrame) -> bool {
-        let target = message.target();
-        target.compare_distance(from, self.edges.own()).is_lt()
-            && cx.crypto.node_id(message.key()) != *from
+    fn is_on_detour(&self, from: &NodeId, message: &RoutedFrame) -> bool {
+        // An identifier is the hash of its key, so the neighbour made what bears its key.
+        message.target().compare_distance(from, self.edges.own()).is_lt()
+            && self.edges.get(from).is_none_or(|edge| edge.key != *message.key())
     }
 
     /// Greedy routing ends here, where the message has not been before: it is handed to neighbours
