@@ -264,7 +264,7 @@ impl Engine {
                 sibling: edge.is_sibling(),
                 remote: path.remote,
                 rtt: path.rtt,
-                conns: edge.conns().len() as u8,
+                conns: edge.conn_count() as u8,
                 age: now.saturating_duration_since(edge.since),
                 idle: now.saturating_duration_since(edge.heard()),
             })

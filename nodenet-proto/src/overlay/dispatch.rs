@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::registration::{Peer, send};
+use super::registration::send;
 use super::{Action, Overlay, Owner};
 use crate::NodeId;
 use crate::engine::DeliveryPath;
@@ -31,15 +31,16 @@ impl Overlay {
         let header = FrameHeader::of(&frame);
         let from = match self.conns.get(&conn) {
             Some(&Owner::Edge(peer)) => peer,
-            Some(&Owner::Unproven { peer, key, remote }) => {
+            Some(Owner::Unproven(peer)) => {
+                let peer = **peer;
                 if header.is_err() {
                     cx.drop(DropReason::MalformedFrame);
                     return self.reject_unproven(conn, out);
                 }
-                if !self.prove(cx, conn, Peer { id: peer, key, remote }, out) {
+                if !self.prove(cx, conn, peer, out) {
                     return;
                 }
-                peer
+                peer.id
             }
             Some(Owner::Closing) | None => return cx.drop(DropReason::UnknownConn),
         };

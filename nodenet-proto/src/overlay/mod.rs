@@ -138,10 +138,10 @@ pub(crate) enum Action {
 }
 
 /// Whose a conn is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Owner {
-    /// The peer opened it and has not sent a whole frame yet.
-    Unproven { peer: NodeId, key: [u8; 32], remote: SocketAddr },
+    /// This peer opened it and has not sent a whole frame yet.
+    Unproven(Box<Peer>),
     /// The edge to this peer.
     Edge(NodeId),
     /// Nobody: we closed it and wait for the transport to say so.
@@ -236,9 +236,9 @@ impl Overlay {
         self.upkeep.check();
         assert!(self.edges.inbound() <= self.config.inbound_edges_max);
         assert!(self.unproven <= self.config.inbound_edges_max);
-        let unproven = |owner: &&Owner| matches!(owner, Owner::Unproven { .. });
+        let unproven = |owner: &&Owner| matches!(owner, Owner::Unproven(_));
         assert_eq!(self.unproven, self.conns.values().filter(unproven).count());
-        let of_edges = self.edges.iter().map(|edge| edge.conns().len()).sum::<usize>();
+        let of_edges = self.edges.iter().map(|edge| edge.conn_count()).sum::<usize>();
         let owned = |owner: &&Owner| matches!(owner, Owner::Edge(_));
         assert_eq!(of_edges, self.conns.values().filter(owned).count());
         for edge in self.edges.iter() {

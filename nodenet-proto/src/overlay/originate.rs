@@ -109,7 +109,7 @@ impl Overlay {
             return out.push(failed(request, SendFailure::Unroutable));
         };
         let frame = app_frame(payload).expect("the length was just compared with the limit");
-        let hops = edge.conns().iter().rev().map(|conn| conn.id).collect();
+        let hops = edge.conns().rev().map(|conn| conn.id).collect();
         out.push(Action::Offer { class: Class::Own, frame, hops, request: Some(request) });
     }
 }

@@ -18,7 +18,7 @@ use crate::transport::{
 use crate::wire::{self, Capabilities, Message};
 
 /// What a handshake proved.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// The identifier, which is the hash of the key.
     pub(crate) id: NodeId,
@@ -60,8 +60,7 @@ impl Overlay {
                 self.refuse(conn, out);
             }
             Direction::Inbound => {
-                let Peer { id: peer, key, remote } = peer;
-                self.conns.insert(conn, Owner::Unproven { peer, key, remote });
+                self.conns.insert(conn, Owner::Unproven(Box::new(peer)));
                 self.unproven += 1;
             }
         }
@@ -97,7 +96,7 @@ impl Overlay {
             Some(Owner::Edge(peer)) => {
                 self.detach(cx, peer, conn, EdgeDownReason::Conn(reason), out);
             }
-            Some(Owner::Unproven { .. }) => self.unproven -= 1,
+            Some(Owner::Unproven(_)) => self.unproven -= 1,
             Some(Owner::Closing) => {}
             None => cx.drop(DropReason::UnknownConn),
         }
@@ -171,7 +170,7 @@ impl Overlay {
         for peer in peers {
             self.close_edge(cx, &peer, out);
         }
-        let unproven = |owner: &Owner| matches!(owner, Owner::Unproven { .. });
+        let unproven = |owner: &Owner| matches!(owner, Owner::Unproven(_));
         let unproven: Vec<ConnId> =
             self.conns.iter().filter(|(_, owner)| unproven(owner)).map(|(conn, _)| *conn).collect();
         for conn in unproven {
@@ -221,7 +220,7 @@ impl Overlay {
     ) {
         let Some(edge) = self.edges.get(&peer) else { return };
         let mut older: heapless::Vec<ConnId, { super::edges::CONNS_PER_EDGE }> =
-            edge.conns().iter().map(|other| other.id).filter(|&id| id <= conn).collect();
+            edge.conns().map(|other| other.id).filter(|&id| id <= conn).collect();
         older.sort_unstable();
         for id in older {
             self.close(cx, peer, id, EdgeDownReason::Left, out);

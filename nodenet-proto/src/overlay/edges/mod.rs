@@ -72,25 +72,32 @@ pub struct Edge {
     pub subnet: Option<Subnet>,
     /// Round-trip time in milliseconds when a ping was last answered; 0 is not known.
     pub rtt_ms: u16,
-    /// Least recently heard first; never empty.
-    conns: FixedVec<Conn, CONNS_PER_EDGE>,
+    /// The conn most recently heard.
+    send_conn: Conn,
+    /// The others, least recently heard first. Most edges have none.
+    surplus: Vec<Conn>,
     sibling: bool,
 }
 
 impl Edge {
     /// The conn on which frames leave.
     pub fn send_conn(&self) -> &Conn {
-        self.conns.last().expect("an edge has at least one conn")
+        &self.send_conn
     }
 
     /// Its conns, least recently heard first.
-    pub fn conns(&self) -> &[Conn] {
-        &self.conns
+    pub fn conns(&self) -> impl DoubleEndedIterator<Item = &Conn> {
+        self.surplus.iter().chain(core::iter::once(&self.send_conn))
+    }
+
+    /// How many conns it has.
+    pub fn conn_count(&self) -> usize {
+        self.surplus.len() + 1
     }
 
     /// Whether we dialed any of its conns.
     pub fn is_outgoing(&self) -> bool {
-        self.conns.iter().any(|conn| conn.outgoing)
+        self.conns().any(|conn| conn.outgoing)
     }
 
     /// Whether it is one of the sixteen nearest to this node.
@@ -105,16 +112,25 @@ impl Edge {
 
     /// One of its conns.
     pub fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.conns.iter_mut().find(|conn| conn.id == id)
+        core::iter::once(&mut self.send_conn).chain(&mut self.surplus).find(|conn| conn.id == id)
     }
 
     /// A frame arrived on one of its conns, which becomes the one that frames leave on.
     pub fn observe_frame(&mut self, id: ConnId, now: Instant) {
-        if let Some(at) = self.conns.iter().position(|conn| conn.id == id) {
-            self.conns[at].heard = now;
-            self.conns[at].unanswered = false;
-            self.conns[at..].rotate_left(1);
+        if self.send_conn.id != id {
+            let Some(at) = self.surplus.iter().position(|conn| conn.id == id) else { return };
+            core::mem::swap(&mut self.surplus[at], &mut self.send_conn);
+            self.surplus[at..].rotate_left(1);
         }
+        self.send_conn.heard = now;
+        self.send_conn.unanswered = false;
+    }
+
+    /// Takes a conn that comes up and gives back the one silent longest if there are too many.
+    fn add(&mut self, conn: Conn) -> Option<ConnId> {
+        let replaced = (self.conn_count() == CONNS_PER_EDGE).then(|| self.surplus.remove(0).id);
+        self.surplus.push(core::mem::replace(&mut self.send_conn, conn));
+        replaced
     }
 }
 
@@ -199,14 +215,12 @@ impl Edges {
             Ok(at) => {
                 let edge = &mut self.edges[at];
                 let was_outgoing = edge.is_outgoing();
-                let replaced = edge.conns.is_full().then(|| edge.conns.remove(0).id);
-                let _ = edge.conns.push(conn);
+                let replaced = edge.add(conn);
                 self.outgoing += usize::from(edge.is_outgoing());
                 self.outgoing -= usize::from(was_outgoing);
                 replaced.map_or(Attached::AnotherConn, Attached::Instead)
             }
             Err(at) => {
-                let conns = FixedVec::from_iter([conn]);
                 let budgets = budgets();
                 let edge = Edge {
                     peer,
@@ -216,7 +230,8 @@ impl Edges {
                     light: false,
                     subnet: None,
                     rtt_ms: 0,
-                    conns,
+                    send_conn: conn,
+                    surplus: Vec::new(),
                     sibling: false,
                 };
                 if self.edges.len() == self.edges.capacity() {
@@ -236,16 +251,20 @@ impl Edges {
     /// Takes a conn away from the edge to `peer`.
     pub fn detach(&mut self, peer: &NodeId, conn: ConnId) -> Detached {
         let Some(edge) = self.get_mut(peer) else { return Detached::Unknown };
-        let Some(at) = edge.conns.iter().position(|other| other.id == conn) else {
-            return Detached::Unknown;
-        };
-        if edge.conns.len() == 1 {
-            return self
-                .remove(peer)
-                .map_or(Detached::Unknown, |e| Detached::EdgeGone(Box::new(e)));
-        }
         let was_outgoing = edge.is_outgoing();
-        edge.conns.remove(at);
+        if edge.send_conn.id == conn {
+            let Some(next) = edge.surplus.pop() else {
+                return self
+                    .remove(peer)
+                    .map_or(Detached::Unknown, |e| Detached::EdgeGone(Box::new(e)));
+            };
+            edge.send_conn = next;
+        } else {
+            let Some(at) = edge.surplus.iter().position(|other| other.id == conn) else {
+                return Detached::Unknown;
+            };
+            edge.surplus.remove(at);
+        }
         self.outgoing -= usize::from(was_outgoing && !edge.is_outgoing());
         self.phase = self.next_phase();
         Detached::LivesOn
@@ -326,8 +345,8 @@ impl Edges {
         for (&short, edge) in self.prefixes.iter().zip(&self.edges) {
             assert_eq!(short, prefix(&edge.peer));
             assert!(edge.peer != self.own);
-            assert!(!edge.conns.is_empty());
-            assert!(edge.conns.iter().is_sorted_by_key(|conn| conn.heard));
+            assert!(edge.conn_count() <= CONNS_PER_EDGE);
+            assert!(edge.conns().is_sorted_by_key(|conn| conn.heard));
         }
         assert_eq!(self.outgoing, self.iter().filter(|edge| edge.is_outgoing()).count());
         let siblings = self.closest::<SIBLINGS>(&self.own);
