@@ -41,8 +41,8 @@ pub enum Drained {
 pub fn drain(node: &mut Node, buf: &mut TransmitBuf, outlet: &mut impl Outlet) -> Drained {
     loop {
         match node.poll_output(buf) {
-            Output::Transmit(how) => {
-                if !outlet.transmit(&how, &buf.bytes) {
+            Output::Transmit(ref how) => {
+                if !outlet.transmit(how, &buf.bytes) {
                     return Drained::Blocked;
                 }
             }

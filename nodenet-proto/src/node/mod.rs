@@ -161,6 +161,8 @@ pub struct Node {
     now: Instant,
     /// What the engine waits for, as it said last.
     engine_deadline: Option<Deadline>,
+    /// Whether the engine was given nothing since it said that.
+    engine_is_drained: bool,
 }
 
 impl Node {
@@ -183,7 +185,8 @@ impl Node {
         let seed = seed.child("engine", 0);
         let engine =
             Engine::new(config.engine, identity, Box::new(Ed25519Crypto), &seed, now, wall);
-        Ok(Self { engine, quic, stats: Stats::default(), now, engine_deadline: None })
+        let stats = Stats::default();
+        Ok(Self { engine, quic, stats, now, engine_deadline: None, engine_is_drained: false })
     }
 
     /// Takes what happened.
@@ -197,9 +200,18 @@ impl Node {
             Input::Datagram { .. } | Input::SocketOpened { .. } | Input::SocketFailed { .. } => {
                 self.stats.count_drop(DropReason::UnknownConn);
             }
-            Input::Command(command) => self.engine.handle_command(now, command, &mut self.quic),
-            Input::LocalAddrs(addrs) => self.engine.handle_local_addrs(now, &addrs),
-            Input::WallClock(wall) => self.engine.handle_wall_clock(now, wall),
+            Input::Command(command) => {
+                self.engine_is_drained = false;
+                self.engine.handle_command(now, command, &mut self.quic);
+            }
+            Input::LocalAddrs(addrs) => {
+                self.engine_is_drained = false;
+                self.engine.handle_local_addrs(now, &addrs);
+            }
+            Input::WallClock(wall) => {
+                self.engine_is_drained = false;
+                self.engine.handle_wall_clock(now, wall);
+            }
         }
     }
 
@@ -207,6 +219,7 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.enter(now);
         self.quic.handle_timeout(now);
+        self.engine_is_drained = false;
         self.engine.handle_timeout(now, &mut self.quic);
     }
 
@@ -219,24 +232,30 @@ impl Node {
         buf.bytes.clear();
         let mut has_read = false;
         let mut has_expired = false;
+        // Most of what is asked here has the answer no: the questions are cheap, the calls are not.
         loop {
-            if let Some(event) = self.shuttle() {
+            if (!self.engine_is_drained || self.quic.has_event())
+                && let Some(event) = self.shuttle()
+            {
                 return Output::Event(event);
             }
-            if !has_read && self.quic.read() {
-                has_read = true;
+            if !has_read && self.quic.is_readable() {
+                has_read = self.quic.read();
                 continue;
             }
-            if let Some(transmit) = self.quic.poll_transmit(buf) {
+            if self.quic.is_dirty()
+                && let Some(transmit) = self.quic.poll_transmit(buf)
+            {
                 return Output::Transmit(transmit);
             }
             if self.quic.is_readable() {
                 has_read = false;
                 continue;
             }
-            let quic = self.quic.next_deadline();
-            let deadline =
-                quic.into_iter().chain(self.engine_deadline).min_by_key(|deadline| deadline.at);
+            let deadline = match (self.quic.next_deadline(), self.engine_deadline) {
+                (Some(quic), Some(engine)) if engine.at < quic.at => Some(engine),
+                (quic, engine) => quic.or(engine),
+            };
             match deadline {
                 Some(deadline) if deadline.at <= self.now && !has_expired => {
                     has_expired = true;
@@ -278,19 +297,24 @@ impl Node {
 
     /// Passes on what engine and transport have for each other, until one has something for the
     /// application or neither has anything.
+    #[inline(never)]
     fn shuttle(&mut self) -> Option<Event> {
         loop {
-            match self.engine.poll() {
-                engine::Output::Event(event) => return Some(event),
-                engine::Output::Transport(command) => {
-                    self.quic.handle_command(self.now, command);
-                }
-                engine::Output::Timeout(deadline) => {
-                    self.engine_deadline = deadline;
-                    let event = self.quic.poll_event()?;
-                    self.engine.handle_transport(self.now, event, &mut self.quic);
+            while !self.engine_is_drained {
+                match self.engine.poll() {
+                    engine::Output::Event(event) => return Some(event),
+                    engine::Output::Transport(command) => {
+                        self.quic.handle_command(self.now, command);
+                    }
+                    engine::Output::Timeout(deadline) => {
+                        self.engine_deadline = deadline;
+                        self.engine_is_drained = true;
+                    }
                 }
             }
+            let event = self.quic.poll_event()?;
+            self.engine_is_drained = false;
+            self.engine.handle_transport(self.now, event, &mut self.quic);
         }
     }
 }

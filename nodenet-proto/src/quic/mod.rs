@@ -42,10 +42,10 @@ use crate::identity::Identity;
 use crate::node::{EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::stats::{DropReason, Gauges, Stats};
 use crate::transport::{
-    Class, Command, ConnId, Conns, DialError, DialId, Event, Frame, PathInfo, SendError,
+    Class, Command, ConnId, Conns, DialError, Event, Frame, PathInfo, SendError,
 };
 use admission::{Admission, Verdict};
-use conn::{Conn, Origin, Settled};
+use conn::{Conn, Dial, Settled};
 use ready::Ready;
 use shared::Shared;
 use tls::{Entropy, Tls, with_entropy};
@@ -63,6 +63,8 @@ pub struct Quic {
     shared: Shared,
     ready: Ready,
     timers: TimerQueue<ConnId>,
+    /// The first of the timers, once nothing is left to transmit.
+    deadline: Option<Deadline>,
     tls: Tls,
     /// Absent only while it is in use.
     entropy: Option<Entropy>,
@@ -88,6 +90,7 @@ impl Quic {
             shared: Shared::new(endpoint, Admission::new(config)),
             ready: Ready::default(),
             timers: TimerQueue::new(),
+            deadline: None,
             tls,
             entropy: Some(Entropy::new(seed)),
             client,
@@ -100,6 +103,9 @@ impl Quic {
     /// Tells the time to the calls that do not take it: [`Conns::try_send`], [`Self::read`] and
     /// [`Self::poll_transmit`]. Handlers tell it too.
     pub fn advance(&mut self, now: Instant) {
+        if now == self.now {
+            return;
+        }
         self.now = now;
         self.tls.token_clock().set(now.saturating_duration_since(self.started));
     }
@@ -130,9 +136,9 @@ impl Quic {
         self.advance(now);
         match command {
             Command::Dial { dial, expected, remote, deadline } => {
-                let origin = Origin::Dialed { dial, expected };
+                let wanted = Dial::new(dial, expected);
                 if let Err(error) =
-                    self.with_entropy(|quic| quic.dial(dial, origin, canonical(remote), deadline))
+                    self.with_entropy(|quic| quic.dial(wanted, canonical(remote), deadline))
                 {
                     self.shared.stats.counters.dials_failed += 1;
                     self.shared.events.push_back(Event::DialFailed { dial, error });
@@ -152,17 +158,15 @@ impl Quic {
     /// Lets timers that are due fire, a bounded number of them.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
-        self.with_entropy(|quic| {
-            for _ in 0..EXPIRIES_PER_CALL {
-                let Some(id) = quic.timers.pop_due(now) else { return };
-                quic.on_conn(id, |conn, shared| {
-                    conn.wakes_at = None;
-                    while let Some(timer) = conn.timers.pop_due(now) {
-                        conn.on_timer(now, timer, shared);
-                    }
-                });
-            }
-        });
+        for _ in 0..EXPIRIES_PER_CALL {
+            let Some(id) = self.timers.pop_due(now) else { return };
+            self.on_conn(id, |conn, shared| {
+                conn.wakes_at = None;
+                while let Some(timer) = conn.timers.pop_due(now) {
+                    conn.on_timer(now, timer, shared);
+                }
+            });
+        }
     }
 
     /// Gives conns that have something to read their share, each at most once and a bounded number of
@@ -173,21 +177,29 @@ impl Quic {
             return false;
         }
         let now = self.now;
-        self.with_entropy(|quic| {
-            for _ in 0..turns {
-                let Some(id) = quic.shared.readable.pop_front() else { return };
-                quic.on_conn(id, |conn, shared| {
-                    conn.is_readable = false;
-                    conn.read_turn(now, shared);
-                });
-            }
-        });
+        for _ in 0..turns {
+            let Some(id) = self.shared.readable.pop_front() else { break };
+            self.on_conn(id, |conn, shared| {
+                conn.is_readable = false;
+                conn.read_turn(now, shared);
+            });
+        }
         true
     }
 
     /// Whether a conn still has something to read.
     pub fn is_readable(&self) -> bool {
         !self.shared.readable.is_empty()
+    }
+
+    /// Whether a conn, or the endpoint, may have something to send, or timers may have changed.
+    pub fn is_dirty(&self) -> bool {
+        !self.shared.dirty.is_empty() || !self.ready.is_empty()
+    }
+
+    /// Whether there is something to tell the engine.
+    pub fn has_event(&self) -> bool {
+        !self.shared.events.is_empty()
     }
 
     /// The next thing to tell the engine.
@@ -200,8 +212,7 @@ impl Quic {
     pub fn poll_transmit(&mut self, buf: &mut TransmitBuf) -> Option<Transmit> {
         let transmit = match self.ready.pop(&mut buf.bytes) {
             Some(transmit) => transmit,
-            None if self.shared.dirty.is_empty() => return None,
-            None => self.with_entropy(|quic| quic.poll_dirty(buf))?,
+            None => self.poll_dirty(buf)?,
         };
         let counters = &mut self.shared.stats.counters;
         counters.datagrams_sent += datagrams(&transmit);
@@ -217,9 +228,7 @@ impl Quic {
 
     /// When to call [`Self::handle_timeout`], if ever. Right once nothing is left to transmit.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        let (at, id) = self.timers.peek()?;
-        let reason = self.conns.get(&id)?.timers.next()?.1.name();
-        Some(Deadline { at, reason })
+        self.deadline
     }
 
     /// Counters, and gauges of now.
@@ -248,6 +257,9 @@ impl Quic {
     pub fn check(&self) {
         self.shared.admission.check();
         self.timers.check();
+        if !self.is_dirty() {
+            assert_eq!(self.deadline, self.first_timer(), "the deadline is up to date");
+        }
         for (id, conn) in &self.conns {
             assert_eq!(*id, conn.id);
             conn.check();
@@ -266,7 +278,8 @@ impl Quic {
         }
     }
 
-    /// Runs `call`, and with it QUIC and TLS, on this node's own randomness.
+    /// Runs `call`, and with it TLS, on this node's own randomness. TLS acts when a datagram is taken
+    /// and when a conn begins; timers, streams and what is sent ask it for nothing random.
     fn with_entropy<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
         let mut entropy = self.entropy.take().expect("calls into QUIC do not nest");
         let result = with_entropy(&mut entropy, || call(self));
@@ -294,11 +307,10 @@ impl Quic {
         let event = self.shared.endpoint.handle(now, remote, local_ip, ecn, data, &mut response);
         let transmit = match event {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                if let Some(id) = self.shared.by_handle[handle.0] {
-                    self.on_conn(id, |conn, shared| {
-                        conn.quic.handle_event(event);
-                        conn.on_datagram(now, shared);
-                    });
+                let id = self.shared.by_handle[handle.0];
+                if let Some(conn) = id.and_then(|id| self.conns.get_mut(&id)) {
+                    conn.quic.handle_event(event);
+                    conn.on_datagram(now, &mut self.shared);
                 }
                 None
             }
@@ -343,9 +355,8 @@ impl Quic {
                 match shared.endpoint.accept(incoming, now, response, None) {
                     Ok((handle, quic)) => {
                         let half_open = shared.admission.begin_handshake(remote, address_proven);
-                        let id = self.insert(|id| {
-                            Conn::new(id, handle, quic, Origin::Accepted, Some(half_open))
-                        });
+                        let id =
+                            self.insert(|id| Conn::new(id, handle, quic, None, Some(half_open)));
                         self.on_conn(id, |conn, shared| {
                             conn.start_handshake(now, None);
                             conn.service(now, shared);
@@ -361,21 +372,16 @@ impl Quic {
         }
     }
 
-    fn dial(
-        &mut self,
-        dial: DialId,
-        origin: Origin,
-        remote: SocketAddr,
-        deadline: Instant,
-    ) -> Result<(), DialError> {
+    fn dial(&mut self, dial: Dial, remote: SocketAddr, deadline: Instant) -> Result<(), DialError> {
         let now = self.now;
         if deadline <= now {
             return Err(DialError::TimedOut);
         }
         let (handle, quic) = self.connect(remote).ok_or(DialError::BadAddress)?;
-        let id = self.insert(|id| Conn::new(id, handle, quic, origin, None));
-        let before = self.shared.dials.insert(dial, id);
-        assert!(before.is_none(), "the engine never uses {dial} again");
+        let name = dial.id;
+        let id = self.insert(|id| Conn::new(id, handle, quic, Some(dial), None));
+        let before = self.shared.dials.insert(name, id);
+        assert!(before.is_none(), "the engine never uses {name} again");
         self.on_conn(id, |conn, shared| {
             conn.start_handshake(now, Some(deadline));
             conn.service(now, shared);
@@ -406,7 +412,10 @@ impl Quic {
         while let Some(id) = self.shared.dirty.pop_front() {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             let mtu = usize::from(conn.quic.current_mtu());
-            let segments = buf.segments_max.min(BATCH_MAX / mtu).max(1);
+            let segments = match buf.segments_max.max(1) {
+                segments if segments * mtu <= BATCH_MAX => segments,
+                _ => (BATCH_MAX / mtu).max(1),
+            };
             if let Some(transmit) = conn.quic.poll_transmit(self.now, segments, &mut buf.bytes) {
                 self.shared.dirty.push_back(id);
                 return Some(transmit);
@@ -431,7 +440,14 @@ impl Quic {
                 }
             }
         }
+        self.deadline = self.first_timer();
         None
+    }
+
+    fn first_timer(&self) -> Option<Deadline> {
+        let (at, id) = self.timers.peek()?;
+        let reason = self.conns.get(&id)?.timers.next()?.1.name();
+        Some(Deadline { at, reason })
     }
 }
 

@@ -16,6 +16,11 @@ pub(super) struct Ready {
 }
 
 impl Ready {
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// An empty buffer to write into.
     pub(super) fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()

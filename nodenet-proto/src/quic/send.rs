@@ -38,10 +38,14 @@ struct Queue {
     refused: bool,
 }
 
+/// One queue for each class. In one piece that moves between conns and pool.
+type Queues = Box<[Queue; Class::ALL.len()]>;
+
 /// The send side of one conn.
 #[derive(Debug, Default)]
 pub(super) struct Sender {
-    queues: [Queue; Class::ALL.len()],
+    /// Absent while nothing waits, which is nearly always and on nearly every conn.
+    queues: Option<Queues>,
     /// The frame being written, as far as QUIC has not taken it.
     writing: Option<VecDeque<Bytes>>,
     /// QUIC takes nothing until it says so.
@@ -50,8 +54,19 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Queues a frame, or gives it back if its class has no room.
-    pub(super) fn push(&mut self, class: Class, frame: Frame) -> Result<(), Frame> {
-        let queue = &mut self.queues[class as usize];
+    pub(super) fn push(
+        &mut self,
+        class: Class,
+        frame: Frame,
+        pool: &mut Pool,
+    ) -> Result<(), Frame> {
+        // It would be taken out of its queue at once.
+        if self.queues.is_none() && self.writing.is_none() && !self.blocked {
+            self.writing = Some(pool.head(frame));
+            return Ok(());
+        }
+        let queues = self.queues.get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
+        let queue = &mut queues[class as usize];
         let cost = cost(class, &frame);
         if !queue.frames.is_empty() && queue.cost + cost > QUEUE_MAX[class as usize] {
             queue.refused = true;
@@ -71,7 +86,7 @@ impl Sender {
         let mut completed = 0;
         while !self.blocked {
             if self.writing.is_none() {
-                self.writing = self.next_frame().map(|frame| pool.head(frame));
+                self.writing = self.next_frame(pool).map(|frame| pool.head(frame));
             }
             let Some(chunks) = &mut self.writing else { break };
             match stream.write_chunks(chunks.make_contiguous()) {
@@ -101,13 +116,15 @@ impl Sender {
 
     /// Whether everything was handed to QUIC.
     pub(super) fn is_idle(&self) -> bool {
-        self.writing.is_none() && self.queues.iter().all(|queue| queue.frames.is_empty())
+        self.writing.is_none() && self.waiting().all(|queue| queue.frames.is_empty())
     }
 
     /// Whether a class that refused a frame has room again: half its cap. Says so once.
     pub(super) fn take_writable(&mut self) -> bool {
         let mut writable = false;
-        for (queue, max) in self.queues.iter_mut().zip(QUEUE_MAX) {
+        for (queue, max) in
+            self.queues.iter_mut().flat_map(|queues| queues.iter_mut()).zip(QUEUE_MAX)
+        {
             if queue.refused && queue.cost <= max / 2 {
                 queue.refused = false;
                 writable = true;
@@ -119,26 +136,40 @@ impl Sender {
     /// Bytes of frames that QUIC has not taken.
     pub(super) fn queued(&self) -> usize {
         let writing = self.writing.iter().flatten().map(Bytes::len).sum::<usize>();
-        let waiting = self.queues.iter().flat_map(|queue| &queue.frames).map(Frame::len);
+        let waiting = self.waiting().flat_map(|queue| &queue.frames).map(Frame::len);
         writing + waiting.sum::<usize>()
     }
 
     /// Asserts that the sums agree.
     pub(super) fn check(&self) {
-        for (class, queue) in Class::ALL.into_iter().zip(&self.queues) {
+        for (class, queue) in Class::ALL.into_iter().zip(self.waiting()) {
             let sum: usize = queue.frames.iter().map(|frame| cost(class, frame)).sum();
             assert_eq!(sum, queue.cost, "a queue costs what its frames cost");
             assert!(queue.cost <= QUEUE_MAX[class as usize] || queue.frames.len() == 1);
         }
     }
 
-    fn next_frame(&mut self) -> Option<Frame> {
-        let class =
-            Class::ALL.into_iter().find(|class| !self.queues[*class as usize].frames.is_empty())?;
-        let queue = &mut self.queues[class as usize];
-        let frame = queue.frames.pop_front()?;
-        queue.cost -= cost(class, &frame);
-        Some(frame)
+    /// The queues, most urgent first; none while nothing waits.
+    fn waiting(&self) -> impl Iterator<Item = &Queue> {
+        self.queues.iter().flat_map(|queues| queues.iter())
+    }
+
+    /// The most urgent frame that waits. Without one the queues go back to the pool.
+    fn next_frame(&mut self, pool: &mut Pool) -> Option<Frame> {
+        let queues = self.queues.as_mut()?;
+        for (class, queue) in Class::ALL.into_iter().zip(queues.iter_mut()) {
+            if let Some(frame) = queue.frames.pop_front() {
+                queue.cost -= cost(class, &frame);
+                return Some(frame);
+            }
+        }
+        let is_awaited = queues.iter().any(|queue| queue.refused);
+        if let Some(queues) = self.queues.take_if(|_| !is_awaited)
+            && pool.queues.len() < SPARE_QUEUES_MAX
+        {
+            pool.queues.push(queues);
+        }
+        None
     }
 }
 
@@ -149,11 +180,16 @@ fn cost(class: Class, frame: &Frame) -> usize {
 
 /// Spare lists of chunks kept, at most: enough for a turn's frames and their successors (guess).
 const SPARE_MAX: usize = 256;
+/// Spare queues kept, at most: for as many conns as are congested at a time (guess).
+const SPARE_QUEUES_MAX: usize = 16;
+
 /// Storage that all conns share, so that passing a frame on allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     /// Lists of chunks without chunks.
     pub(super) spare: Vec<VecDeque<Bytes>>,
+    /// Queues in which nothing waits.
+    queues: Vec<Queues>,
     heads: HeadPool,
 }
 

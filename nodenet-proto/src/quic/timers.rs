@@ -1,13 +1,14 @@
 //! The timers of one conn.
 //!
-//! Each conn keeps its handful of deadlines in an array; only the earliest of them sits in the
+//! Each conn keeps its handful of deadlines itself; only the earliest of them sits in the
 //! transport's queue, so that an ordinary datagram touches that queue once.
 
 use std::time::Instant;
 
+use heapless::Vec as FixedVec;
+
 /// What a conn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
 pub(super) enum ConnTimer {
     /// QUIC itself: loss detection, idle, pacing, draining.
     Quic,
@@ -27,18 +28,11 @@ pub(super) enum ConnTimer {
     Drain,
 }
 
-impl ConnTimer {
-    const ALL: [Self; 8] = [
-        Self::Quic,
-        Self::Handshake,
-        Self::HandshakeSilence,
-        Self::Dial,
-        Self::FirstFrame,
-        Self::Frame,
-        Self::Stall,
-        Self::Drain,
-    ];
+/// Timers other than QUIC's that can be set at a time: three in a handshake, three while the conn is
+/// up, two while it drains.
+const OTHERS_MAX: usize = 3;
 
+impl ConnTimer {
     /// For traces.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -55,36 +49,59 @@ impl ConnTimer {
 }
 
 /// At most one deadline for each [`ConnTimer`].
+///
+/// QUIC's moves with every packet; the others are seldom set.
 #[derive(Debug, Default)]
-pub(super) struct ConnTimers([Option<Instant>; ConnTimer::ALL.len()]);
+pub(super) struct ConnTimers {
+    quic: Option<Instant>,
+    others: FixedVec<(Instant, ConnTimer), OTHERS_MAX, u8>,
+}
 
 impl ConnTimers {
     /// Sets or replaces.
+    ///
+    /// # Panics
+    /// If more are set than a phase of a conn has.
     pub(super) fn set(&mut self, timer: ConnTimer, at: Instant) {
-        self.0[timer as usize] = Some(at);
+        if timer == ConnTimer::Quic {
+            self.quic = Some(at);
+        } else if let Some(other) = self.others.iter_mut().find(|(_, other)| *other == timer) {
+            other.0 = at;
+        } else {
+            self.others.push((at, timer)).expect("a phase has no more than three timers");
+        }
     }
 
     /// Cancels.
     pub(super) fn stop(&mut self, timer: ConnTimer) {
-        self.0[timer as usize] = None;
+        if timer == ConnTimer::Quic {
+            self.quic = None;
+        } else if !self.others.is_empty() {
+            self.others.retain(|(_, other)| *other != timer);
+        }
     }
 
     /// Cancels all.
     pub(super) fn stop_all(&mut self) {
-        self.0 = Default::default();
+        *self = Self::default();
     }
 
     /// Whether it is set.
     pub(super) fn is_set(&self, timer: ConnTimer) -> bool {
-        self.0[timer as usize].is_some()
+        match timer {
+            ConnTimer::Quic => self.quic.is_some(),
+            _ => self.others.iter().any(|(_, other)| *other == timer),
+        }
     }
 
     /// The earliest; among equals the one declared first.
     pub(super) fn next(&self) -> Option<(Instant, ConnTimer)> {
-        ConnTimer::ALL
-            .into_iter()
-            .filter_map(|timer| self.0[timer as usize].map(|at| (at, timer)))
-            .min_by_key(|(at, _)| *at)
+        let quic = self.quic.map(|at| (at, ConnTimer::Quic));
+        if self.others.is_empty() {
+            return quic;
+        }
+        let others = self.others.iter().copied();
+        quic.into_iter().chain(others).min_by_key(|(at, timer)| (*at, *timer as u8))
     }
 
     /// Takes one that is due at `now`, earliest first.

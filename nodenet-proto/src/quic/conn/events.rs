@@ -5,7 +5,7 @@ use std::time::Instant;
 use quinn_proto::{ConnectionError, Dir, Event, StreamEvent};
 
 use super::phase::Phase;
-use super::{Conn, Origin};
+use super::{Conn, Dial};
 use crate::quic::shared::Shared;
 use crate::quic::timers::ConnTimer;
 use crate::quic::{profile, tls};
@@ -57,15 +57,14 @@ impl Conn {
         self.timers.stop(ConnTimer::HandshakeSilence);
         // The verifier lets nobody through without a certificate that has an identity.
         let peer = tls::peer_identity(&self.quic);
-        match (self.origin, peer) {
-            (Origin::Dialed { expected, .. }, Some((peer, key))) if peer == expected => {
-                self.move_to_await_stream(key);
+        match (&mut self.dial, peer) {
+            (Some(dial), Some((peer, key))) if peer == dial.expected => {
+                dial.key = Some(key);
+                self.move_to_await_stream();
                 self.open_stream(now, shared);
             }
-            (Origin::Dialed { .. }, _) => {
-                self.move_to_failed(now, DialError::IdentityMismatch, shared);
-            }
-            (Origin::Accepted, Some((peer, key))) => {
+            (Some(_), _) => self.move_to_failed(now, DialError::IdentityMismatch, shared),
+            (None, Some((peer, key))) => {
                 match shared.admission.accept(self.quic.remote_address()) {
                     Ok(slot) => {
                         self.slot = Some(slot);
@@ -82,13 +81,13 @@ impl Conn {
                     }
                 }
             }
-            (Origin::Accepted, None) => self.move_to_failed(now, DialError::NoRoute, shared),
+            (None, None) => self.move_to_failed(now, DialError::NoRoute, shared),
         }
     }
 
     fn on_lost(&mut self, now: Instant, reason: &ConnectionError, shared: &mut Shared) {
         match self.phase {
-            Phase::Handshake | Phase::AwaitStream { .. } => {
+            Phase::Handshake | Phase::AwaitStream => {
                 self.move_to_failed(now, DialError::NoRoute, shared);
             }
             _ => self.move_to_ending(now, down_reason(reason), shared),
@@ -97,13 +96,13 @@ impl Conn {
 
     /// The dialer's only stream. If the peer grants none yet, the event that it does comes here too.
     fn open_stream(&mut self, now: Instant, shared: &mut Shared) {
-        let (Phase::AwaitStream { key }, Origin::Dialed { dial, expected }) =
-            (self.phase, self.origin)
-        else {
+        if self.phase != Phase::AwaitStream {
             return;
-        };
+        }
         self.stream = self.quic.streams().open(Dir::Bi);
-        if self.stream.is_some() {
+        if self.stream.is_some()
+            && let Some(Dial { id: dial, expected, key: Some(key) }) = self.dial.take().map(|d| *d)
+        {
             shared.dials.remove(&dial);
             self.move_to_up(expected, key, Direction::Outgoing(dial), shared);
             self.flush(now, shared);

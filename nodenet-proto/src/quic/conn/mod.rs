@@ -30,13 +30,20 @@ const FRAMES_PER_TURN: usize = 64;
 /// Bytes read from one conn before others get their turn (architecture §3).
 const BYTES_PER_TURN: usize = 64 * 1024;
 
-/// Who began the conn.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Origin {
-    /// We did.
-    Dialed { dial: DialId, expected: NodeId },
-    /// The peer did.
-    Accepted,
+/// What a conn that we began is for.
+#[derive(Debug)]
+pub(super) struct Dial {
+    pub(super) id: DialId,
+    /// Whom the other end must prove to be.
+    pub(super) expected: NodeId,
+    /// The key with which it proved that.
+    key: Option<[u8; 32]>,
+}
+
+impl Dial {
+    pub(super) const fn new(id: DialId, expected: NodeId) -> Self {
+        Self { id, expected, key: None }
+    }
 }
 
 /// What became of a conn when there was nothing more to send.
@@ -79,7 +86,8 @@ pub(super) struct Conn {
     is_drained: bool,
     /// When QUIC's timers last fired.
     timed_out_at: Option<Instant>,
-    origin: Origin,
+    /// Of a conn that we began, until it is up.
+    dial: Option<Box<Dial>>,
     phase: Phase,
     half_open: Option<HalfOpen>,
     slot: Option<Slot>,
@@ -94,7 +102,7 @@ impl Conn {
         id: ConnId,
         handle: ConnectionHandle,
         quic: Connection,
-        origin: Origin,
+        dial: Option<Dial>,
         half_open: Option<HalfOpen>,
     ) -> Self {
         Self {
@@ -107,7 +115,7 @@ impl Conn {
             is_readable: false,
             is_drained: false,
             timed_out_at: None,
-            origin,
+            dial: dial.map(Box::new),
             phase: Phase::Handshake,
             half_open,
             slot: None,
@@ -184,7 +192,7 @@ impl Conn {
         if self.phase != Phase::Up {
             return Err(SendError::Gone(frame));
         }
-        if let Err(frame) = self.sender.push(class, frame) {
+        if let Err(frame) = self.sender.push(class, frame, &mut shared.pool) {
             shared.stats.counters.sends_refused += 1;
             return Err(SendError::Full(frame));
         }
@@ -307,7 +315,7 @@ impl Conn {
     /// Asserts every invariant.
     pub(super) fn check(&self) {
         self.sender.check();
-        if matches!(self.phase, Phase::Handshake | Phase::AwaitStream { .. }) {
+        if matches!(self.phase, Phase::Handshake | Phase::AwaitStream) {
             assert!(self.stream.is_none(), "the stream comes with the conn");
         }
         if self.phase == Phase::Over {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Conn, Origin};
+use super::{Conn, Dial};
 use crate::NodeId;
 use crate::quic::profile;
 use crate::quic::receive::Receiver;
@@ -18,7 +18,7 @@ pub(super) enum Phase {
     /// The engine knows nothing of an accepted conn, and of a dialed one only the dial.
     Handshake,
     /// Dialed; the peer proved to be the expected one but granted no stream yet.
-    AwaitStream { key: [u8; 32] },
+    AwaitStream,
     /// The engine was told.
     Up,
     /// The engine closed it; what was queued is on its way.
@@ -30,8 +30,8 @@ pub(super) enum Phase {
 }
 
 impl Conn {
-    pub(super) fn move_to_await_stream(&mut self, key: [u8; 32]) {
-        self.phase = Phase::AwaitStream { key };
+    pub(super) fn move_to_await_stream(&mut self) {
+        self.phase = Phase::AwaitStream;
     }
 
     pub(super) fn move_to_up(
@@ -80,10 +80,10 @@ impl Conn {
 
     /// A handshake came to nothing; if it was ours, so did the dial.
     pub(super) fn move_to_failed(&mut self, now: Instant, error: DialError, shared: &mut Shared) {
-        if !matches!(self.phase, Phase::Handshake | Phase::AwaitStream { .. }) {
+        if !matches!(self.phase, Phase::Handshake | Phase::AwaitStream) {
             return;
         }
-        if let Origin::Dialed { dial, .. } = self.origin {
+        if let Some(Dial { id: dial, .. }) = self.dial.take().map(|dial| *dial) {
             shared.dials.remove(&dial);
             shared.stats.counters.dials_failed += 1;
             shared.events.push_back(Event::DialFailed { dial, error });
