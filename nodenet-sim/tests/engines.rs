@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nodenet_proto::engine;
+use nodenet_proto::engine::{self, Command};
 use nodenet_sim::crypto::Signatures;
 use nodenet_sim::overlay::{Host, Join, Nat, Settled, World, WorldConfig};
 
@@ -73,6 +73,42 @@ fn the_survivors_of_a_crash_notice_and_a_restart_is_found_again() {
     world.send(witness, again).unwrap();
     world.run_for(Duration::from_secs(5)).unwrap();
     assert!(world.post().parcels()[0].arrival.is_some());
+}
+
+/// All that a restarted node has are the peers it exported; whoever let it in the first time is gone.
+#[test]
+fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
+    let mut world = World::new(WorldConfig::default());
+    let mut hosts: Vec<Host> = Vec::new();
+    for _ in 0..60 {
+        let bootstrap = hosts.iter().copied().take(3).collect();
+        let config = engine::Config::default();
+        hosts.push(world.join(Join { nat: Nat::Public, bootstrap, config }).unwrap());
+        world.run_for(Duration::from_millis(500)).unwrap();
+    }
+    world.run_for(Duration::from_secs(60)).unwrap();
+    let (victim, witness) = (hosts[30], hosts[45]);
+    let peers = world.machine(victim).unwrap().export_peers();
+    assert!(peers.len() > 20, "{}", peers.len());
+    for &host in hosts[..3].iter().chain([&victim]) {
+        world.crash(host);
+    }
+    // By then nobody looks for it any more where it was.
+    world.run_for(Duration::from_secs(3_600)).unwrap();
+
+    let lost = world.restart(victim, Vec::new()).unwrap();
+    world.run_for(Duration::from_secs(60)).unwrap();
+    assert!(world.edges(lost).is_empty(), "without a peer there is no way back");
+    world.crash(lost);
+    let again = world.restart(victim, Vec::new()).unwrap();
+    world.command(again, Command::ImportPeers(peers)).unwrap();
+    world.run_for(Duration::from_secs(60)).unwrap();
+    assert_eq!(world.id(again), world.id(victim));
+    for (from, to) in [(witness, again), (again, witness)] {
+        world.send(from, to).unwrap();
+    }
+    world.run_for(Duration::from_secs(5)).unwrap();
+    assert!(world.post().parcels().iter().all(|parcel| parcel.arrival.is_some()));
 }
 
 #[test]

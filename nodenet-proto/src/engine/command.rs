@@ -28,7 +28,7 @@ pub struct KnownPeer {
     pub id: NodeId,
     /// Its Ed25519 key.
     pub key: [u8; 32],
-    /// Where it proved itself, best first.
+    /// Where it proved itself, and where it says that it is, best first.
     pub addrs: Vec<SocketAddr>,
 }
 

@@ -275,7 +275,7 @@ impl Engine {
     }
 
     /// Peers worth remembering across a restart, best first: those that proved themselves at an
-    /// address, spread over the network. Hand them to [`Command::ImportPeers`] at the next start.
+    /// address, behind them those that signed theirs, spread over the network. Hand them to [`Command::ImportPeers`] at the next start.
     pub fn export_peers(&self) -> Vec<KnownPeer> {
         self.overlay.export()
     }

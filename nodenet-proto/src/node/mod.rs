@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::engine::{self, EdgeInfo, Engine};
+use crate::engine::{self, EdgeInfo, Engine, KnownPeer};
 pub use crate::engine::{Command, Deadline, Event};
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
@@ -277,6 +277,11 @@ impl Node {
     /// The live edges, nearest to this node first.
     pub fn edges(&self) -> Vec<EdgeInfo> {
         self.engine.edges(&self.quic)
+    }
+
+    /// Peers worth remembering across a restart: see [`Engine::export_peers`].
+    pub fn export_peers(&self) -> Vec<KnownPeer> {
+        self.engine.export_peers()
     }
 
     /// Asserts every invariant.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use nodenet_proto::engine::{self, Command, EdgeInfo, Engine, Output};
+use nodenet_proto::engine::{self, Command, EdgeInfo, Engine, KnownPeer, Output};
 use nodenet_proto::env::{Crypto, Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::Stats;
@@ -25,6 +25,10 @@ pub trait Machine {
     fn poll(&mut self) -> Output;
     /// The live edges, nearest to this node first.
     fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo>;
+    /// Peers worth remembering across a restart, best first.
+    fn export_peers(&self) -> Vec<KnownPeer> {
+        Vec::new()
+    }
     /// Counters since start.
     fn stats(&self) -> &Stats;
     /// How full its tables are.
@@ -58,6 +62,10 @@ impl Machine for Engine {
 
     fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo> {
         self.edges(conns)
+    }
+
+    fn export_peers(&self) -> Vec<KnownPeer> {
+        self.export_peers()
     }
 
     fn stats(&self) -> &Stats {
