@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::EdgePolicy;
+use nodenet_proto::engine::{EdgePolicy, KnownPeer};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -32,6 +32,7 @@ pub struct Builder {
     host: Host,
     listen: Listen,
     bootstrap: Vec<BootstrapPeer>,
+    known_peers: Vec<KnownPeer>,
     protocol: node::Config,
 }
 
@@ -53,6 +54,7 @@ impl Builder {
             host: Host::Machine,
             listen: Listen::ANYWHERE,
             bootstrap: Vec::new(),
+            known_peers: Vec::new(),
             protocol: node::Config::default(),
         }
     }
@@ -87,6 +89,17 @@ impl Builder {
     pub fn bootstrap(mut self, peers: impl IntoIterator<Item = BootstrapPeer>) -> Self {
         self.bootstrap.extend(peers);
         let on_this_machine = self.bootstrap.iter().any(BootstrapPeer::is_loopback);
+        self.protocol.engine.allow_local_addrs |= on_this_machine;
+        self
+    }
+
+    /// Peers that this node knew when it ran last ([`Node::export_peers`]). They are tried beside the
+    /// bootstrap peers, and do without any; those that do not answer are forgotten. One on this machine
+    /// makes the node dial and advertise loopback addresses, as it did when it met that one.
+    pub fn known_peers(mut self, peers: impl IntoIterator<Item = KnownPeer>) -> Self {
+        self.known_peers.extend(peers);
+        let mut addrs = self.known_peers.iter().flat_map(|peer| &peer.addrs);
+        let on_this_machine = addrs.any(|addr| addr.ip().is_loopback());
         self.protocol.engine.allow_local_addrs |= on_this_machine;
         self
     }
@@ -139,7 +152,7 @@ impl Builder {
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { identity, host, listen, bootstrap, mut protocol } = self;
+        let Self { identity, host, listen, bootstrap, mut known_peers, mut protocol } = self;
         let id = identity.id();
         let socket = match listen {
             Listen::Addr(addr) => {
@@ -160,6 +173,12 @@ impl Builder {
         if !literal.is_empty() {
             let command = node::Command::Bootstrap(literal);
             core.handle_input(now, Input::Command(command));
+        }
+        for peer in &mut known_peers {
+            peer.addrs.retain(|addr| socket.speaks(addr));
+        }
+        if !known_peers.is_empty() {
+            core.handle_input(now, Input::Command(node::Command::ImportPeers(known_peers)));
         }
 
         let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE_MAX);

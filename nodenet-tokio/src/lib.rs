@@ -6,7 +6,8 @@
 //! [`testing`] puts whole nodes on an in-memory network, so that an application can test a cluster of
 //! itself.
 //!
-//! [`mint`] finds an identity with proof of work on all cores, [`seed_file`] keeps it between runs.
+//! [`mint`] finds an identity with proof of work on all cores, [`seed_file`] keeps it between runs, and
+//! [`peer_file`] keeps the peers, so that a restart does not hang on the bootstrap list.
 //!
 //! This crate reads clocks, opens sockets and resolves names, so that the protocol does not have to.
 #![forbid(unsafe_code)]
@@ -22,6 +23,8 @@ mod host;
 mod interfaces;
 pub mod mint;
 mod node;
+pub mod peer_file;
+mod private_file;
 pub mod seed_file;
 mod socket;
 pub mod testing;

@@ -1,11 +1,11 @@
 //! The handle through which an application uses its node.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::EdgeInfo;
+use nodenet_proto::engine::{EdgeInfo, KnownPeer};
 use nodenet_proto::identity::Identity;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -146,6 +146,16 @@ impl Node {
         self.request(Request::Stats).await
     }
 
+    /// Peers worth remembering across a restart, best first: at most 128, those that proved themselves at an
+    /// address before those that signed theirs, spread over the network. Hand them to [`Builder::known_peers`] at the next start;
+    /// [`peer_file`](crate::peer_file) keeps them in a file meanwhile.
+    ///
+    /// # Errors
+    /// If the node is closed.
+    pub async fn export_peers(&self) -> Result<Vec<KnownPeer>, Closed> {
+        self.request(Request::ExportPeers).await
+    }
+
     /// The messages for this node. All that call this share one queue.
     pub fn deliveries(&self) -> Deliveries {
         self.0.deliveries.clone()
@@ -176,6 +186,11 @@ impl Node {
         ended.clone().unwrap_or(Err(Failure::Died))
     }
 
+    /// A handle that does not keep the node in the network.
+    pub(crate) fn downgrade(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.0))
+    }
+
     async fn request<T>(
         &self,
         make: impl FnOnce(oneshot::Sender<T>) -> Request,
@@ -183,6 +198,16 @@ impl Node {
         let (reply, answer) = oneshot::channel();
         self.0.requests.send(make(reply)).await.map_err(|_| Closed)?;
         answer.await.map_err(|_| Closed)
+    }
+}
+
+/// What a task holds that must not keep the node alive.
+pub(crate) struct WeakNode(Weak<Shared>);
+
+impl WeakNode {
+    /// The node, if somebody else holds it.
+    pub(crate) fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(Node)
     }
 }
 

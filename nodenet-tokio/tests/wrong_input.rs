@@ -26,8 +26,11 @@ fn assert_says(said: &str, parts: &[&str]) {
 
 #[test]
 fn neither_address_nor_bootstrap() {
+    let scratch = Scratch::new();
+    let seed = scratch.arg("seed");
     for args in [&["run"][..], &["run", "-addr", ""], &["chat"], &["-pow", "0"]] {
-        let said = failure(1, args);
+        // A seed file of its own: peers of an earlier run would do.
+        let said = failure(1, &[args, &["--seed", &seed]].concat());
         assert_says(&said, &["--addr HOST:PORT", "--bootstrap ID@HOST:PORT", "or both"]);
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::drive::{self, Drained};
-use nodenet_proto::engine::{Command, EdgeInfo, SeedPeer};
+use nodenet_proto::engine::{Command, EdgeInfo, KnownPeer, SeedPeer};
 use nodenet_proto::env::WallClock;
 use nodenet_proto::node::{self, Input, SocketId, TransmitBuf};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -79,6 +79,7 @@ pub(crate) enum Request {
     },
     Edges(oneshot::Sender<Vec<EdgeInfo>>),
     Stats(oneshot::Sender<NodeStats>),
+    ExportPeers(oneshot::Sender<Vec<KnownPeer>>),
 }
 
 /// What comes in from the rest of the program.
@@ -296,6 +297,7 @@ impl Driver {
             // Whoever asked may be gone by now.
             Request::Edges(reply) => return drop(reply.send(self.node.edges())),
             Request::Stats(reply) => return drop(reply.send(self.stats())),
+            Request::ExportPeers(reply) => return drop(reply.send(self.node.export_peers())),
         };
         self.input(Input::Command(command));
     }

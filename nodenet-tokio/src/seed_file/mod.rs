@@ -5,12 +5,14 @@
 //!
 //! The lock is on the file itself and ends with the process, however that ends.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use nodenet_proto::identity::{Identity, MASTER_SEED_LEN};
 use zeroize::Zeroizing;
+
+use crate::private_file;
 
 /// Name of the file in the per-user directory.
 const FILE_NAME: &str = "nodenet.seed";
@@ -109,12 +111,10 @@ impl SeedFile {
     /// # Errors
     /// If the file exists or can not be written. The directory must exist.
     pub fn create(path: &Path, seed: MasterSeed) -> Result<Self, SeedFileError> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let temporary = temporary_name(path);
-        let written = write_temporary(&temporary, &seed).and_then(|file| {
+        let temporary = private_file::temporary_name(path);
+        let written = private_file::write(&temporary, &*seed);
+        let written = written.map_err(|source| io_error("write seed file", &temporary, source));
+        let written = written.and_then(|file| {
             lock(&file, &temporary)?;
             publish(&temporary, path)?;
             Ok(file)
@@ -124,7 +124,9 @@ impl SeedFile {
             let _ = fs::remove_file(&temporary);
         }
         let file = written?;
-        sync_directory(directory)?;
+        let directory = private_file::directory_of(path);
+        private_file::sync_directory(directory)
+            .map_err(|source| io_error("sync directory", directory, source))?;
         Ok(Self { seed, _file: file })
     }
 
@@ -188,28 +190,6 @@ fn lock(file: &File, path: &Path) -> Result<(), SeedFileError> {
     }
 }
 
-fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    name.into()
-}
-
-fn write_temporary(path: &Path, seed: &MasterSeed) -> Result<File, SeedFileError> {
-    // Left behind by a process of the same number that was killed in between.
-    let _ = fs::remove_file(path);
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let write = || {
-        let mut file = options.open(path)?;
-        file.write_all(&**seed)?;
-        file.sync_all()?;
-        Ok(file)
-    };
-    write().map_err(|source| io_error("write seed file", path, source))
-}
-
 /// Gives the finished file its name, unless that is taken. A hard link can not overwrite, a rename
 /// can; the rename is for file systems without links.
 fn publish(temporary: &Path, path: &Path) -> Result<(), SeedFileError> {
@@ -221,16 +201,6 @@ fn publish(temporary: &Path, path: &Path) -> Result<(), SeedFileError> {
         Err(_) if path.try_exists().map_err(failed)? => Err(exists()),
         Err(_) => fs::rename(temporary, path).map_err(failed),
     }
-}
-
-/// Makes the new name survive a power failure.
-fn sync_directory(directory: &Path) -> Result<(), SeedFileError> {
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    File::open(directory)
-        .and_then(|opened| opened.sync_all())
-        .map_err(|source| io_error("sync directory", directory, source))
 }
 
 fn create_directory(directory: &Path) -> Result<(), SeedFileError> {

@@ -64,7 +64,8 @@ pub(crate) struct NodeArgs {
     /// UDP address to listen on. No host means all interfaces, port 0 a free one. [default: :0]
     #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true)]
     pub(crate) addr: String,
-    /// Nodes to join through, separated by commas.
+    /// Nodes to join through, separated by commas. Beside them the peers of the last run are tried, which
+    /// are kept in a file beside that with the seed, with .peers appended to its name.
     #[arg(long, value_name = "ID@HOST:PORT,…", default_value = "", hide_default_value = true)]
     pub(crate) bootstrap: String,
     #[command(flatten)]
@@ -160,8 +161,8 @@ impl NodeArgs {
     }
 
     /// Whether there is anything to start from.
-    pub(crate) fn check_presence(&self) -> Result<(), CommandError> {
-        if self.addr.is_empty() && self.bootstrap.is_empty() {
+    pub(crate) fn check_presence(&self, remembers_peers: bool) -> Result<(), CommandError> {
+        if self.addr.is_empty() && self.bootstrap.is_empty() && !remembers_peers {
             return Err(CommandError::Said(
                 "give --addr HOST:PORT to listen where others can join, --bootstrap \
                  ID@HOST:PORT to join through a node that is there, or both"

@@ -141,7 +141,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
         }
     }
     say!("leaving");
-    node.shutdown().await?;
+    chat.running.leave().await?;
     Ok(ExitCode::SUCCESS)
 }
 

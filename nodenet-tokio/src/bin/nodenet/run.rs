@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use nodenet_tokio::peer_file::{Keeper, PeerFile};
 use nodenet_tokio::proto::engine::DeliveryPath;
 use nodenet_tokio::seed_file::SeedFile;
 use nodenet_tokio::{BootstrapPeer, Delivery, Node, NodeEvent};
@@ -24,7 +26,10 @@ const TICKS_PER_SUMMARY: u32 = 12;
 /// A node and what it must not be without.
 pub(crate) struct Running {
     pub(crate) node: Node,
-    pub(crate) peers: Vec<BootstrapPeer>,
+    peers: Vec<BootstrapPeer>,
+    /// Peers of the last run.
+    remembered: usize,
+    keeper: Keeper,
     /// Keeps the seed file locked.
     _seed_file: SeedFile,
 }
@@ -36,23 +41,33 @@ impl Running {
         args: &NodeArgs,
         signals: &mut Signals,
     ) -> Result<Self, CommandError> {
-        args.check_presence()?;
         let peers = BootstrapPeer::parse_list(&args.bootstrap)?;
         let addr = args.listen_addr()?;
         let difficulty = args.identity.difficulty();
         let path = identity::seed_path(&args.identity)?;
+        let peer_file = open_peer_file(&path);
+        args.check_presence(!peer_file.peers().is_empty())?;
         let socket = nodenet_tokio::bind(addr)?;
         let seed_file = identity::load_or_mint(&path, difficulty, signals).await?;
         let node = Node::builder(seed_file.identity())
             .socket(socket)
             .bootstrap(peers.clone())
+            .known_peers(peer_file.peers().to_vec())
             .difficulty(difficulty)
             .max_inbound(cap(args.max_inbound))
             .max_inbound_per_address(cap(args.max_inbound_per_ip))
             .advertise(args.advertise.iter().copied())
             .start()
             .await?;
-        Ok(Self { node, peers, _seed_file: seed_file })
+        let remembered = peer_file.peers().len();
+        let keeper = peer_file.keep(&node);
+        Ok(Self { node, peers, remembered, keeper, _seed_file: seed_file })
+    }
+
+    /// Keeps the peers for the next start and leaves the network.
+    pub(crate) async fn leave(self) -> Result<(), CommandError> {
+        self.keeper.finish().await;
+        Ok(self.node.shutdown().await?)
     }
 
     /// What another node puts after `--bootstrap` to join through this one.
@@ -79,7 +94,20 @@ impl Running {
         if !self.peers.is_empty() {
             tracing::info!("bootstrapping from {} peer(s)", self.peers.len());
         }
+        if self.remembered > 0 {
+            tracing::info!("trying {} peer(s) of the last run", self.remembered);
+        }
     }
+}
+
+/// The peers of the last run, kept beside the seed file. That they can not be used is no reason not to
+/// start.
+fn open_peer_file(seed_path: &Path) -> PeerFile {
+    let path = PeerFile::beside(seed_path);
+    PeerFile::open(&path).unwrap_or_else(|error| {
+        tracing::warn!("{error}");
+        PeerFile::afresh(&path)
+    })
 }
 
 /// Whether an address can be dialed from anywhere, by its range alone.
@@ -153,7 +181,7 @@ pub(crate) async fn run(args: RunArgs, mut signals: Signals) -> Result<ExitCode,
         }
     }
     tracing::info!("shutting down");
-    node.shutdown().await?;
+    running.leave().await?;
     lines.print(&json!({ "event": "stopped" }));
     Ok(ExitCode::SUCCESS)
 }
