@@ -39,8 +39,13 @@ pub(crate) struct NodeHost {
 impl NodeHost {
     /// A node that leaves its upkeep alone, with room for as many peers as one likes.
     pub(crate) fn new(number: u64, now: Instant) -> Self {
+        Self::with_maintenance(number, now, false)
+    }
+
+    /// The same, but it may look after its edges and its tables.
+    pub(crate) fn with_maintenance(number: u64, now: Instant, maintenance: bool) -> Self {
         let mut config = Config::default();
-        config.engine.maintenance = false;
+        config.engine.maintenance = maintenance;
         config.engine.inbound_edges_max = usize::MAX;
         config.quic = transport_config();
         let seed = Seed::from_u64(number);
