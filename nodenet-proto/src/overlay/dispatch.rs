@@ -71,6 +71,7 @@ impl Overlay {
     /// Notes that the peer lives and charges the frame to it, before anything is decoded (spec 70
     /// §17.3). A frame of no known type proves nothing (spec 95 E34). Free are a Leave, which comes
     /// once, and the Pong that is due.
+    #[inline]
     fn charge(&mut self, cx: &mut Cx<'_>, at: Arrival, frame_type: Option<FrameType>) -> bool {
         let Some(edge) = self.edges.get_mut(&at.from) else { return false };
         if frame_type.is_some() {

@@ -15,6 +15,7 @@ use crate::wire::{Decode, FrameType, Lookup, RoutedFrame};
 impl Overlay {
     /// A routed message arrived from a neighbour and was charged to it. In transit no signature is
     /// checked: the node where the message ends does that.
+    #[inline]
     pub(super) fn on_routed(
         &mut self,
         cx: &mut Cx<'_>,
@@ -63,6 +64,7 @@ impl Overlay {
         }
     }
 
+    #[inline]
     fn is_on_detour(&self, from: &NodeId, message: &RoutedFrame) -> bool {
         // An identifier is the hash of its key, so the neighbour made what bears its key.
         message.target().compare_distance(from, self.edges.own()).is_lt()
@@ -101,6 +103,7 @@ impl Overlay {
         self.edges.get(peer).is_some_and(|edge| edge.light)
     }
 
+    #[inline]
     fn forward(
         &mut self,
         message: RoutedFrame,

@@ -34,6 +34,7 @@ impl Skew {
     /// Notes a message that arrived over the edge from `from`. Returns by how many seconds the others
     /// seem ahead of us, once, if most recent messages say so. Where there are two edges or more, no
     /// single one is believed.
+    #[inline]
     pub(super) fn observe(
         &mut self,
         wall: UnixNanos,

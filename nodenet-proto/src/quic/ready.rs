@@ -22,11 +22,13 @@ impl Ready {
     }
 
     /// An empty buffer to write into.
+    #[inline]
     pub(super) fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
 
     /// Queues what was written, if anything. Returns false if it had to be dropped.
+    #[inline]
     pub(super) fn push(&mut self, transmit: Option<Transmit>, bytes: Vec<u8>) -> bool {
         match transmit {
             Some(transmit) if self.waiting.len() < READY_MAX => {
@@ -45,6 +47,7 @@ impl Ready {
     }
 
     /// Writes the oldest one into `into`.
+    #[inline]
     pub(super) fn pop(&mut self, into: &mut Vec<u8>) -> Option<Transmit> {
         let (transmit, bytes) = self.waiting.pop_front()?;
         into.extend_from_slice(&bytes[..transmit.size]);

@@ -49,6 +49,7 @@ impl Receiver {
     }
 
     /// The next whole frame, if the bytes so far contain one. A new frame uses storage from `spare`.
+    #[inline]
     pub(super) fn poll_frame(
         &mut self,
         spare: &mut Vec<VecDeque<Bytes>>,
@@ -76,6 +77,11 @@ impl Receiver {
         }
         self.missing = None;
         Ok(Some(std::mem::take(&mut self.frame)))
+    }
+
+    /// Whether nothing is held back.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_partial() && self.rest.is_empty()
     }
 
     /// Whether a frame was begun and is not complete.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use quinn_proto::{SendStream, WriteError};
 
 use super::profile::CHUNK_COST;
-use super::receive::write_prefix;
+use super::receive::{Receiver, write_prefix};
 use crate::transport::{Class, Frame};
 use crate::wire::HeadPool;
 
@@ -54,6 +54,7 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Queues a frame, or gives it back if its class has no room.
+    #[inline]
     pub(super) fn push(
         &mut self,
         class: Class,
@@ -78,6 +79,7 @@ impl Sender {
     }
 
     /// Hands QUIC as much as it takes; returns how many frames were completed.
+    #[inline]
     pub(super) fn flush(
         &mut self,
         mut stream: SendStream<'_>,
@@ -182,6 +184,8 @@ fn cost(class: Class, frame: &Frame) -> usize {
 const SPARE_MAX: usize = 256;
 /// Spare queues kept, at most: for as many conns as are congested at a time (guess).
 const SPARE_QUEUES_MAX: usize = 16;
+/// Spare receivers kept, at most: for as many conns as are in the middle of a frame at a time (guess).
+const SPARE_RECEIVERS_MAX: usize = 64;
 
 /// Storage that all conns share, so that passing a frame on allocates nothing.
 #[derive(Debug, Default)]
@@ -190,6 +194,9 @@ pub(super) struct Pool {
     pub(super) spare: Vec<VecDeque<Bytes>>,
     /// Queues in which nothing waits.
     queues: Vec<Queues>,
+    /// Receivers that hold nothing.
+    #[expect(clippy::vec_box, reason = "they move between conns and pool")]
+    pub(super) receivers: Vec<Box<Receiver>>,
     heads: HeadPool,
 }
 
@@ -202,7 +209,15 @@ impl Pool {
         }
     }
 
+    /// Keeps a receiver that holds nothing.
+    pub(super) fn keep_receiver(&mut self, receiver: Box<Receiver>) {
+        if self.receivers.len() < SPARE_RECEIVERS_MAX {
+            self.receivers.push(receiver);
+        }
+    }
+
     /// The chunks of a frame, with the length prefix in front.
+    #[inline]
     fn head(&mut self, frame: Frame) -> VecDeque<Bytes> {
         let mut prefix = [0; 3];
         let prefix_len = write_prefix(frame.len(), &mut prefix);

@@ -62,6 +62,7 @@ impl ConnTimers {
     ///
     /// # Panics
     /// If more are set than a phase of a conn has.
+    #[inline]
     pub(super) fn set(&mut self, timer: ConnTimer, at: Instant) {
         if timer == ConnTimer::Quic {
             self.quic = Some(at);
@@ -73,6 +74,7 @@ impl ConnTimers {
     }
 
     /// Cancels.
+    #[inline]
     pub(super) fn stop(&mut self, timer: ConnTimer) {
         if timer == ConnTimer::Quic {
             self.quic = None;
@@ -95,6 +97,7 @@ impl ConnTimers {
     }
 
     /// The earliest; among equals the one declared first.
+    #[inline]
     pub(super) fn next(&self) -> Option<(Instant, ConnTimer)> {
         let quic = self.quic.map(|at| (at, ConnTimer::Quic));
         if self.others.is_empty() {
@@ -112,5 +115,44 @@ impl ConnTimers {
         }
         self.stop(timer);
         Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ConnTimer, ConnTimers};
+    use crate::env::test_base;
+
+    #[test]
+    fn timers_fire_earliest_first_and_equal_ones_in_the_order_of_declaration() {
+        let at = |seconds| test_base() + Duration::from_secs(seconds);
+        let mut timers = ConnTimers::default();
+        timers.set(ConnTimer::Stall, at(2));
+        timers.set(ConnTimer::FirstFrame, at(2));
+        timers.set(ConnTimer::Frame, at(9));
+        timers.set(ConnTimer::Quic, at(2));
+        timers.set(ConnTimer::Frame, at(1));
+        assert_eq!(timers.next(), Some((at(1), ConnTimer::Frame)));
+        assert_eq!(timers.pop_due(at(0)), None);
+        let fired: Vec<_> = std::iter::from_fn(|| timers.pop_due(at(2))).collect();
+        let order = [ConnTimer::Frame, ConnTimer::Quic, ConnTimer::FirstFrame, ConnTimer::Stall];
+        assert_eq!(fired, order);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_timer_that_is_stopped_leaves_the_others() {
+        let mut timers = ConnTimers::default();
+        for timer in [ConnTimer::Handshake, ConnTimer::HandshakeSilence, ConnTimer::Dial] {
+            timers.set(timer, test_base());
+        }
+        timers.stop(ConnTimer::Handshake);
+        timers.stop(ConnTimer::Quic);
+        assert!(!timers.is_set(ConnTimer::Handshake) && timers.is_set(ConnTimer::Dial));
+        assert_eq!(timers.pop_due(test_base()), Some(ConnTimer::HandshakeSilence));
+        timers.stop_all();
+        assert_eq!(timers.next(), None);
     }
 }

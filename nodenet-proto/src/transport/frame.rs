@@ -54,6 +54,7 @@ impl Frame {
     }
 
     /// Appends a chunk. An empty one is ignored.
+    #[inline]
     pub fn push_back(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
             self.len += chunk.len();
@@ -62,6 +63,7 @@ impl Frame {
     }
 
     /// Puts a chunk in front. An empty one is ignored.
+    #[inline]
     pub fn push_front(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
             self.len += chunk.len();
@@ -73,6 +75,7 @@ impl Frame {
     ///
     /// # Panics
     /// If the frame is shorter than that.
+    #[inline]
     pub fn advance(&mut self, mut count: usize) {
         assert!(count <= self.len, "a frame can not be shortened below nothing");
         self.len -= count;

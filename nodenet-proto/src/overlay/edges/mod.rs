@@ -116,6 +116,7 @@ impl Edge {
     }
 
     /// A frame arrived on one of its conns, which becomes the one that frames leave on.
+    #[inline]
     pub fn observe_frame(&mut self, id: ConnId, now: Instant) {
         if self.send_conn.id != id {
             let Some(at) = self.surplus.iter().position(|conn| conn.id == id) else { return };
@@ -282,12 +283,14 @@ impl Edges {
     }
 
     /// The edge to `peer`.
+    #[inline]
     pub fn get_mut(&mut self, peer: &NodeId) -> Option<&mut Edge> {
         let at = self.search(peer).ok()?;
         Some(&mut self.edges[at])
     }
 
     /// The edge to `peer`.
+    #[inline]
     pub fn get(&self, peer: &NodeId) -> Option<&Edge> {
         let at = self.search(peer).ok()?;
         Some(&self.edges[at])

@@ -92,7 +92,8 @@ pub(super) struct Conn {
     half_open: Option<HalfOpen>,
     slot: Option<Slot>,
     stream: Option<StreamId>,
-    receiver: Receiver,
+    /// Absent while no frame is in progress.
+    receiver: Option<Box<Receiver>>,
     sender: Sender,
 }
 
@@ -120,7 +121,7 @@ impl Conn {
             half_open,
             slot: None,
             stream: None,
-            receiver: Receiver::default(),
+            receiver: None,
             sender: Sender::default(),
         }
     }
@@ -135,6 +136,7 @@ impl Conn {
     }
 
     /// A datagram arrived for this conn and QUIC has taken it.
+    #[inline]
     pub(super) fn on_datagram(&mut self, now: Instant, shared: &mut Shared) {
         if self.phase == Phase::Handshake {
             self.timers.set(ConnTimer::HandshakeSilence, now + profile::HANDSHAKE_SILENCE);
@@ -220,21 +222,29 @@ impl Conn {
     }
 
     /// Reads this conn's share and reports the frames that it completes.
+    #[inline]
     pub(super) fn read_turn(&mut self, now: Instant, shared: &mut Shared) {
         if !matches!(self.phase, Phase::Up | Phase::Ending(_)) {
             return;
         }
         let before = shared.stats.counters.frames_received;
-        let turn = self.read_share(shared);
+        let kept = self.receiver.take().or_else(|| shared.pool.receivers.pop());
+        let mut receiver = kept.unwrap_or_default();
+        let turn = self.read_share(&mut receiver, shared);
         let completed = shared.stats.counters.frames_received > before;
-        shared.stats.counters.frames_coalesced += self.receiver.take_coalesced();
+        shared.stats.counters.frames_coalesced += receiver.take_coalesced();
         if completed {
             self.timers.stop(ConnTimer::FirstFrame);
         }
-        if !self.receiver.is_partial() {
+        if !receiver.is_partial() {
             self.timers.stop(ConnTimer::Frame);
         } else if completed || !self.timers.is_set(ConnTimer::Frame) {
             self.timers.set(ConnTimer::Frame, now + profile::FRAME);
+        }
+        if receiver.is_idle() {
+            shared.pool.keep_receiver(receiver);
+        } else {
+            self.receiver = Some(receiver);
         }
         match (turn, self.phase) {
             (Turn::Share, _) => shared.mark_readable(self),
@@ -250,6 +260,7 @@ impl Conn {
     }
 
     /// Nothing is left to send: brings the timers up to date.
+    #[inline]
     pub(super) fn settle(&mut self, now: Instant, shared: &mut Shared) -> Settled {
         self.forward_endpoint_events(shared);
         if self.phase == Phase::Over && self.is_drained {
@@ -309,7 +320,7 @@ impl Conn {
 
     /// Bytes of frames that are not complete.
     pub(super) fn buffered(&self) -> usize {
-        self.receiver.buffered()
+        self.receiver.as_ref().map_or(0, |receiver| receiver.buffered())
     }
 
     /// Asserts every invariant.
@@ -369,13 +380,13 @@ impl Conn {
         shared.mark_dirty(self);
     }
 
-    fn read_share(&mut self, shared: &mut Shared) -> Turn {
+    fn read_share(&mut self, receiver: &mut Receiver, shared: &mut Shared) -> Turn {
         let Some(stream) = self.stream else { return Turn::Dry };
         let mut stream = self.quic.recv_stream(stream);
         let Ok(mut chunks) = stream.read(true) else { return Turn::Finished };
         let (mut frames, mut bytes) = (0, 0);
         loop {
-            match self.receiver.poll_frame(&mut shared.pool.spare) {
+            match receiver.poll_frame(&mut shared.pool.spare) {
                 Ok(Some(frame)) => {
                     shared.events.push_back(Event::Frame { conn: self.id, frame });
                     shared.stats.counters.frames_received += 1;
@@ -394,7 +405,7 @@ impl Conn {
             match chunks.next(BYTES_PER_TURN - bytes) {
                 Ok(Some(chunk)) => {
                     bytes += chunk.bytes.len();
-                    self.receiver.push(chunk.bytes);
+                    receiver.push(chunk.bytes);
                 }
                 Ok(None) | Err(ReadError::Reset(_)) => return Turn::Finished,
                 Err(ReadError::Blocked) => return Turn::Dry,

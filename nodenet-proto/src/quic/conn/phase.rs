@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::{Conn, Dial};
 use crate::NodeId;
 use crate::quic::profile;
-use crate::quic::receive::Receiver;
 use crate::quic::send::Sender;
 use crate::quic::shared::Shared;
 use crate::quic::timers::ConnTimer;
@@ -107,7 +106,7 @@ impl Conn {
     fn close_quic(&mut self, now: Instant) {
         self.phase = Phase::Over;
         self.timers.stop_all();
-        self.receiver = Receiver::default();
+        self.receiver = None;
         self.sender = Sender::default();
         self.quic.close(now, profile::CODE, Bytes::new());
     }

@@ -5,7 +5,7 @@
 //!
 //! A node makes one [`Tls`] when it starts; with it a fresh certificate key, which lives as long as
 //! the process. The parent builds its endpoint from [`Tls::endpoint_config`], [`Tls::client_config`]
-//! and [`Tls::server_config`], adds transport settings, and makes every call into quinn-proto inside
+//! and [`Tls::server_config`], adds transport settings, and dials and hands in datagrams inside
 //! [`with_entropy`]. When a connection is established, [`peer_identity`] says who is there.
 
 pub mod certificate;

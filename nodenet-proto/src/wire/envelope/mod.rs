@@ -234,6 +234,7 @@ impl Encode for Head {
 }
 
 impl Decode<'_> for Head {
+    #[inline]
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let target = reader.node_id()?;
         let hop_limit = reader.u8()?;

@@ -35,6 +35,7 @@ impl RoutedFrame {
     /// # Errors
     /// [`DecodeError::AvoidTooLarge`] for more than three nodes to avoid, otherwise
     /// [`DecodeError::ShortBuffer`].
+    #[inline]
     pub fn parse(
         frame: Frame,
         frame_type: FrameType,
@@ -108,6 +109,7 @@ impl RoutedFrame {
     ///
     /// Where a peer wrote a `uvarint` longer than it needs to be, the head is written anew up to
     /// the payload, so that none such is passed on (spec 10 §6).
+    #[inline]
     pub fn into_forward(self, hop_limit: u8, pool: &mut HeadPool) -> Frame {
         let Self { mut frame, frame_type, mut head, envelope_at, payload_at } = self;
         head.hop_limit = hop_limit;
@@ -163,6 +165,7 @@ impl HeadPool {
     }
 
     /// Has up to `len` bytes written and returns them.
+    #[inline]
     pub(crate) fn write(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
         debug_assert!(len <= SLAB_LEN, "a head is far smaller than a slab");
         if self.slabs[self.current].capacity() < len {

@@ -127,6 +127,7 @@ impl FrameHeader {
     ///
     /// # Errors
     /// If there is no header, or the payload that it announces is not exactly what follows.
+    #[inline]
     pub fn of(frame: &Frame) -> Result<(Self, usize), DecodeError> {
         let mut copy = [0; HEADER_LEN_MAX];
         let head = head_of(frame, &mut copy);
@@ -221,6 +222,7 @@ pub fn app_frame(payload: Bytes) -> Result<Frame, PayloadTooLarge> {
 
 /// The first bytes of `frame`: as they lie if they lie in one piece, otherwise copied to `copy`. As
 /// many as `copy` holds or more, or all there are.
+#[inline]
 pub(super) fn head_of<'a>(frame: &'a Frame, copy: &'a mut [u8]) -> &'a [u8] {
     let first = frame.first();
     if first.len() >= copy.len().min(frame.len()) {
