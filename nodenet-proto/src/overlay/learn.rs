@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::edge_choice::Slot;
-use super::edges::{Edge, Phase, SIBLINGS};
+use super::edges::{Edge, Phase};
 use super::knowledge::{ADDRS_MAX, Outcome, Provenance, Sighting};
 use super::lookup::Question;
 use super::registration::Peer;
@@ -258,7 +258,7 @@ impl Overlay {
     }
 
     fn is_near(&self, peer: &NodeId) -> bool {
-        self.edges.closest::<SIBLINGS>(self.edges.own()).iter().take(NEAR).any(|e| e.peer == *peer)
+        self.edges.closest::<NEAR>(self.edges.own()).iter().any(|e| e.peer == *peer)
     }
 
     fn remote_of(&self, conns: &dyn Conns, peer: &NodeId) -> Option<SocketAddr> {

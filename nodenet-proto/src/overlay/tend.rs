@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::edge_choice::{
-    Appetite, Candidate, LiveEdge, Scene, choose_edges, choose_faster, fence_bucket, lacking_slots,
-    least_useful_inbound, surplus_outgoing,
+    Appetite, Candidate, LiveEdge, Openings, Scene, choose_edges, choose_faster, fence_bucket,
+    lacking_slots, least_useful_inbound, surplus_outgoing,
 };
 use super::knowledge::{Contact, Provenance};
 use super::lookup::Question;
@@ -35,11 +35,10 @@ const BUCKETS_FROM: usize = 3;
 /// neighbour that knows nothing does not spoil every answer.
 const ASK_AMONG: usize = 3;
 
-/// What the tables say right now, for the choice of edges.
+/// What edges there are right now, for the choice of others.
 struct Snapshot {
     live: Vec<LiveEdge>,
     in_flight: Vec<NodeId>,
-    candidates: Vec<Candidate>,
 }
 
 impl Overlay {
@@ -84,14 +83,21 @@ impl Overlay {
             rtt_ms: edge.rtt_ms,
             settled: now.saturating_duration_since(edge.since) >= SETTLED_AFTER,
         });
-        let live = live.collect();
-        let in_flight: Vec<NodeId> = self.dialer.dialing().collect();
+        Snapshot { live: live.collect(), in_flight: self.dialer.dialing().collect() }
+    }
+
+    /// The contacts in some of the buckets that could be dialed.
+    fn candidates(
+        &self,
+        now: Instant,
+        snapshot: &Snapshot,
+        is_wanted: impl Fn(u16) -> bool,
+    ) -> Vec<Candidate> {
         let tick = self.knowledge.tick(now);
-        let candidates = self
-            .knowledge
-            .candidates(now)
+        self.knowledge
+            .candidates(now, is_wanted)
             .filter(|contact| self.edges.get(&contact.id).is_none())
-            .filter(|contact| !in_flight.contains(&contact.id))
+            .filter(|contact| !snapshot.in_flight.contains(&contact.id))
             .map(|contact| Candidate {
                 id: contact.id,
                 subnet: contact.dial_subnet(),
@@ -101,28 +107,30 @@ impl Overlay {
                 rtt_ms: contact.rtt_ms,
                 stale: tick.since(contact.mentioned) > STALE_AFTER,
             })
-            .collect();
-        Snapshot { live, in_flight, candidates }
+            .collect()
     }
 
-    fn scene<'a>(&'a self, snapshot: &'a Snapshot) -> Scene<'a> {
+    fn scene<'a>(&'a self, snapshot: &'a Snapshot, candidates: &'a [Candidate]) -> Scene<'a> {
         Scene {
             own: self.edges.own(),
             difficulty: self.config.difficulty,
             appetite: self.appetite(),
             live: &snapshot.live,
             in_flight: &snapshot.in_flight,
-            candidates: &snapshot.candidates,
+            candidates,
         }
     }
 
     /// Dials the contacts that are wanted most, or else one that may be faster than an edge.
     fn fill(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
         let room = dials_max(self.edges.phase()).saturating_sub(snapshot.in_flight.len());
-        let mut chosen = choose_edges(&self.scene(snapshot), room);
+        let openings = Openings::of(&self.scene(snapshot, &[]));
+        let candidates = self.candidates(cx.now, snapshot, |bucket| openings.contains(bucket));
+        let mut chosen = choose_edges(&self.scene(snapshot, &candidates), room);
         let content = chosen.is_empty() && snapshot.in_flight.is_empty();
         if content && self.config.profile == Profile::Router && self.upkeep.take_try(cx.now) {
-            match choose_faster(&self.scene(snapshot)) {
+            let candidates_in = |bucket| self.candidates(cx.now, snapshot, |at| at == bucket);
+            match choose_faster(&self.scene(snapshot, &[]), candidates_in) {
                 Some(contact) => chosen.push(contact),
                 None => self.upkeep.rest_tries(cx.now),
             }
@@ -188,7 +196,8 @@ impl Overlay {
         let mut target = self.knowledge.random_id_in(usize::from(bucket), cx.rng);
         // In the bucket where the nearest peers end a slot may well be empty.
         let snapshot = self.snapshot(cx.now);
-        let scene = self.scene(&snapshot);
+        let candidates = self.candidates(cx.now, &snapshot, |at| at == bucket);
+        let scene = self.scene(&snapshot, &candidates);
         let sparse = fence_bucket(&scene).is_none_or(|fence| bucket >= fence);
         let lacking = if sparse { Vec::new() } else { lacking_slots(&scene, bucket) };
         let question = |target| Question::Near { target, lacking: !lacking.is_empty() };
@@ -225,13 +234,9 @@ impl Overlay {
 
     /// The buckets that fingers go into: from the first that can exist to where the siblings end.
     pub(super) fn far_buckets(&self) -> core::ops::Range<u16> {
-        let own = self.edges.own();
-        let siblings = self.edges.closest::<{ super::edges::SIBLINGS }>(own);
         let start = self.config.difficulty;
-        match siblings.last() {
-            Some(last) if siblings.len() >= BUCKETS_FROM => {
-                start..own.common_prefix_len(&last.peer).max(start) + 1
-            }
+        match self.edges.sibling_bucket() {
+            Some(bucket) if self.edges.len() >= BUCKETS_FROM => start..bucket.max(start) + 1,
             _ => start..start,
         }
     }

@@ -11,9 +11,12 @@
 //! hops on average at 10,000 nodes with 53 outgoing edges a node, and a path 1.9 times as long as the
 //! direct one; with two slots it took 3.5 hops.
 
+mod openings;
+
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use self::openings::Openings;
 use super::edges::{SIBLINGS, TARGET_EDGES};
 use super::subnet::Tier;
 use crate::NodeId;
@@ -293,7 +296,11 @@ pub(crate) fn fence_bucket(scene: &Scene<'_>) -> Option<u16> {
 
 /// A contact worth trying in place of a slow finger: of the slots with one outgoing edge, the one with
 /// the longest round-trip time that has an untried or a faster contact. One at a time in a slot.
-pub(crate) fn choose_faster(scene: &Scene<'_>) -> Option<NodeId> {
+/// `candidates_in` a bucket are asked for as far as they are needed.
+pub(crate) fn choose_faster(
+    scene: &Scene<'_>,
+    candidates_in: impl Fn(u16) -> Vec<Candidate>,
+) -> Option<NodeId> {
     let bits = scene.appetite.slot_bits;
     let far = fence(scene.own, scene.live, scene.appetite)?;
     let slot_of = |id: &NodeId| Slot::of(scene.own, id, bits);
@@ -308,8 +315,7 @@ pub(crate) fn choose_faster(scene: &Scene<'_>) -> Option<NodeId> {
     let is_alone = |slot: Slot| fingers.iter().filter(|(other, _)| *other == slot).count() == 1;
     let slow = fingers.iter().filter(|(slot, edge)| edge.rtt_ms > RTT_GOOD_MS && is_alone(*slot));
     slow.into_iter().find_map(|(slot, edge)| {
-        scene
-            .candidates
+        candidates_in(slot.bucket)
             .iter()
             .filter(|contact| slot_of(&contact.id) == *slot && !contact.light)
             .filter(|contact| is_faster(contact.rtt_ms, edge.rtt_ms))

@@ -166,13 +166,11 @@ fn a_faster_contact_is_tried_only_where_it_is_worth_a_change() {
     live.push(LiveEdge { rtt_ms: 200, ..edge(far(1, 0), true) });
     let scene = |candidates: &[Candidate]| {
         let appetite = Appetite::ROUTER;
-        choose_faster(&Scene {
-            own: &OWN,
-            difficulty: 0,
-            appetite,
-            live: &live,
-            in_flight: &[],
-            candidates,
+        let (live, in_flight) = (&live, &[]);
+        let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates: &[] };
+        choose_faster(&scene, |bucket| {
+            let is_there = |contact: &&Candidate| OWN.common_prefix_len(&contact.id) == bucket;
+            candidates.iter().filter(is_there).copied().collect()
         })
     };
     let slower = Candidate { rtt_ms: 190, ..candidate(far(1, 1)) };
@@ -290,5 +288,38 @@ proptest! {
             rest.retain(|contact| !chosen.contains(&contact.id));
         }
         prop_assert_eq!(choose(&live, &rest, 80), []);
+    }
+
+    /// Contacts in a bucket without an opening change nothing.
+    #[test]
+    fn only_buckets_with_an_opening_matter(
+        seed in any::<u64>(),
+        live in 0_usize..200,
+        known in 0_usize..600,
+        flying in 0_usize..8,
+        difficulty in 0_u16..3,
+        light in any::<bool>(),
+    ) {
+        let mut rng = Seed::from_u64(seed).stream("test");
+        let mut random_id = || {
+            let mut bytes: [u8; 32] = rng.array();
+            bytes[0] &= 0xff >> difficulty;
+            NodeId::from_bytes(bytes)
+        };
+        let live: Vec<LiveEdge> = (0..live).map(|n| edge(random_id(), n % 3 != 0)).collect();
+        let in_flight: Vec<NodeId> = (0..flying).map(|_| random_id()).collect();
+        let all: Vec<Candidate> = (0..known).map(|_| candidate(random_id())).collect();
+        let appetite = if light { Appetite::LIGHT } else { Appetite::ROUTER };
+        let appetite = Appetite { outgoing_max: 300, ..appetite };
+        let scene = |candidates| Scene {
+            own: &OWN, difficulty, appetite, live: &live, in_flight: &in_flight, candidates,
+        };
+        let openings = Openings::of(&scene(&[]));
+        let in_openings: Vec<Candidate> = all
+            .iter()
+            .filter(|contact| openings.contains(OWN.common_prefix_len(&contact.id)))
+            .copied()
+            .collect();
+        prop_assert_eq!(choose_edges(&scene(&all), 64), choose_edges(&scene(&in_openings), 64));
     }
 }

@@ -183,12 +183,21 @@ pub struct Edges {
     edges: Vec<Edge>,
     outgoing: usize,
     phase: Phase,
+    /// The bits that the farthest sibling shares with this node.
+    sibling_bucket: Option<u16>,
 }
 
 impl Edges {
     /// No edges yet.
     pub const fn new(own: NodeId) -> Self {
-        Self { own, prefixes: Vec::new(), edges: Vec::new(), outgoing: 0, phase: Phase::Bootstrap }
+        Self {
+            own,
+            prefixes: Vec::new(),
+            edges: Vec::new(),
+            outgoing: 0,
+            phase: Phase::Bootstrap,
+            sibling_bucket: None,
+        }
     }
 
     /// Adds a conn to the edge to `peer`, which begins with it if there was none.
@@ -326,6 +335,11 @@ impl Edges {
         self.phase
     }
 
+    /// The bits that the farthest sibling shares with this node; nothing if there is no edge.
+    pub fn sibling_bucket(&self) -> Option<u16> {
+        self.sibling_bucket
+    }
+
     /// This node's identifier.
     pub fn own(&self) -> &NodeId {
         &self.own
@@ -355,6 +369,8 @@ impl Edges {
         let siblings = self.closest::<SIBLINGS>(&self.own);
         assert!(siblings.iter().all(|edge| edge.sibling));
         assert_eq!(siblings.len(), self.iter().filter(|edge| edge.sibling).count());
+        let bucket = siblings.last().map(|edge| self.own.common_prefix_len(&edge.peer));
+        assert_eq!(self.sibling_bucket, bucket);
     }
 
     /// A search for the edges near `target`.
@@ -386,6 +402,9 @@ impl Edges {
         for (rank, &at) in nearest.places().iter().enumerate() {
             self.edges[usize::from(at)].sibling = rank < SIBLINGS;
         }
+        let farthest = nearest.places().iter().take(SIBLINGS).next_back();
+        let farthest = farthest.map(|&at| &self.edges[usize::from(at)].peer);
+        self.sibling_bucket = farthest.map(|peer| self.own.common_prefix_len(peer));
     }
 
     fn next_phase(&self) -> Phase {

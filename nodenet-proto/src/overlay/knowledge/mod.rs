@@ -108,6 +108,10 @@ pub(crate) struct Knowledge {
     epoch: Instant,
     /// By common prefix length with `own`; grows to the deepest that was ever needed.
     buckets: Vec<Bucket>,
+    /// Number of entries.
+    len: usize,
+    /// Nobody who backs off now may be dialed before this; nobody backs off if there is none.
+    retry_from: Option<Tick>,
     purged: Purged,
 }
 
@@ -120,6 +124,8 @@ impl Knowledge {
             caps: SubnetCaps::default(),
             epoch: now,
             buckets: Vec::new(),
+            len: 0,
+            retry_from: None,
             purged: Purged::default(),
         }
     }
@@ -168,6 +174,7 @@ impl Knowledge {
             // Claims make room for facts (spec 20 R6).
             if let Some(claim) = bucket.oldest_unverified() {
                 bucket.remove(&claim);
+                self.len -= 1;
             }
         }
         if bucket.is_full() {
@@ -176,6 +183,7 @@ impl Knowledge {
             return Outcome::NeedProbe { incumbent, known };
         }
         bucket.insert(contact);
+        self.len += 1;
         Outcome::Inserted
     }
 
@@ -225,7 +233,9 @@ impl Knowledge {
             return true;
         }
         let doubled = BACKOFF_BASE * (1 << u32::from(contact.failures - 1).min(16));
-        contact.retry_at = tick.plus(rng.jitter(doubled.min(ceiling), 20));
+        let retry_at = tick.plus(rng.jitter(doubled.min(ceiling), 20));
+        contact.retry_at = retry_at;
+        self.note_retry(retry_at);
         false
     }
 
@@ -234,6 +244,7 @@ impl Knowledge {
         let until = self.tick(now).plus(span);
         if let Some(contact) = self.contact_mut(id) {
             contact.retry_at = contact.retry_at.max(until);
+            self.note_retry(until);
         }
     }
 
@@ -255,6 +266,7 @@ impl Knowledge {
             }
             return None;
         }
+        self.len -= 1;
         self.purged.insert(*id, tick);
         self.promote(self.index(id))
     }
@@ -267,6 +279,7 @@ impl Knowledge {
             if fits {
                 let id = contact.id;
                 self.buckets[index].insert(contact);
+                self.len += 1;
                 return Some(id);
             }
         }
@@ -280,7 +293,7 @@ impl Knowledge {
 
     /// Number of entries.
     pub(crate) fn len(&self) -> usize {
-        self.buckets.iter().map(|bucket| bucket.entries().len()).sum()
+        self.len
     }
 
     /// Every bucket, from the shortest common prefix on.
@@ -288,25 +301,39 @@ impl Knowledge {
         &self.buckets
     }
 
-    /// Every contact that may be dialed now: has an address, is not backing off. Entries and
-    /// replacements alike.
-    pub(crate) fn candidates(&self, now: Instant) -> impl Iterator<Item = &Contact> {
+    /// The contacts of the buckets wanted that may be dialed now: have an address, are not backing
+    /// off. Entries and replacements alike.
+    pub(crate) fn candidates(
+        &self,
+        now: Instant,
+        is_wanted: impl Fn(u16) -> bool,
+    ) -> impl Iterator<Item = &Contact> {
         let tick = self.tick(now);
         self.buckets
             .iter()
-            .flat_map(|bucket| bucket.entries().iter().chain(bucket.replacements()))
+            .zip(0..)
+            .filter(move |(_, index)| is_wanted(*index))
+            .flat_map(|(bucket, _)| bucket.entries().iter().chain(bucket.replacements()))
             .filter(move |contact| contact.is_dialable() && contact.retry_at <= tick)
     }
 
     /// How long until the next contact that backs off may be dialed again.
-    pub(crate) fn next_retry(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn next_retry(&mut self, now: Instant) -> Option<Duration> {
         let tick = self.tick(now);
-        let contacts = self
-            .buckets
-            .iter()
-            .flat_map(|bucket| bucket.entries().iter().chain(bucket.replacements()));
-        let next = contacts.map(|contact| contact.retry_at).filter(|&at| at > tick).min()?;
-        Some(next.since(tick))
+        if self.retry_from.is_some_and(|at| at <= tick) {
+            let contacts = self
+                .buckets
+                .iter()
+                .flat_map(|bucket| bucket.entries().iter().chain(bucket.replacements()));
+            self.retry_from =
+                contacts.map(|contact| contact.retry_at).filter(|&at| at > tick).min();
+        }
+        self.retry_from.map(|next| next.since(tick))
+    }
+
+    /// Somebody may be dialed again then.
+    fn note_retry(&mut self, at: Tick) {
+        self.retry_from = Some(self.retry_from.map_or(at, |first| first.min(at)));
     }
 
     /// The contact, as an entry or as a replacement.
@@ -347,6 +374,7 @@ impl Knowledge {
     /// If one does not hold, which is a bug here.
     pub(crate) fn check(&self) {
         self.purged.check();
+        assert_eq!(self.len, self.buckets.iter().map(|bucket| bucket.entries().len()).sum());
         assert!(self.buckets.len() <= 256);
         for (index, bucket) in self.buckets.iter().enumerate() {
             assert!(bucket.entries().len() <= K && bucket.replacements().len() <= K);

@@ -125,8 +125,8 @@ fn a_stranger_that_never_answers_is_given_up_soon_and_stays_away_for_half_an_hou
     let mut rng = Seed::from_u64(1).stream("test");
     observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 0);
     assert!(!table.dial_failed(&id(1), at(0), false, &mut rng));
-    assert_eq!(table.candidates(at(0)).count(), 0, "it backs off");
-    assert_eq!(table.candidates(at(2)).count(), 1);
+    assert_eq!(table.candidates(at(0), |_| true).count(), 0, "it backs off");
+    assert_eq!(table.candidates(at(2), |_| true).count(), 1);
     assert!(!table.dial_failed(&id(1), at(2), false, &mut rng));
     assert!(table.dial_failed(&id(1), at(5), false, &mut rng));
     let again = observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 6);
@@ -161,7 +161,7 @@ fn a_peer_that_once_answered_is_tried_every_minute_for_a_quarter_of_an_hour() {
     observe(&mut table, 1, &[addr(1)], Provenance::Proven, 0);
     let (mut second, mut dials) = (0, 0);
     loop {
-        if table.candidates(at(second)).count() == 1 {
+        if table.candidates(at(second), |_| true).count() == 1 {
             dials += 1;
             if table.dial_failed(&id(1), at(second), false, &mut rng) {
                 break;
@@ -181,7 +181,7 @@ fn an_answer_resets_the_ladder() {
     table.dial_failed(&id(1), at(0), false, &mut rng);
     table.confirm(&id(1), at(0));
     assert_eq!(table.get(&id(1)).map(|contact| contact.failures), Some(0));
-    assert_eq!(table.candidates(at(0)).count(), 1);
+    assert_eq!(table.candidates(at(0), |_| true).count(), 1);
 }
 
 #[test]
