@@ -33,24 +33,34 @@ impl NodeId {
 
     /// Compares how far `a` and `b` are from `self`: `Less` means `a` is strictly closer.
     pub fn compare_distance(&self, a: &Self, b: &Self) -> Ordering {
-        for i in 0..NODE_ID_LEN {
-            let order = (self.0[i] ^ a.0[i]).cmp(&(self.0[i] ^ b.0[i]));
-            if order != Ordering::Equal {
-                return order;
-            }
-        }
-        Ordering::Equal
+        self.words().zip(a.words()).zip(b.words()).fold(Ordering::Equal, |order, ((own, a), b)| {
+            order.then_with(|| (own ^ a).cmp(&(own ^ b)))
+        })
     }
 
     /// Index of the first bit in which the two differ, 0 to 255; 256 if they are equal.
     pub fn common_prefix_len(&self, other: &Self) -> u16 {
-        for i in 0..NODE_ID_LEN {
-            let diff = self.0[i] ^ other.0[i];
-            if diff != 0 {
-                return (i * 8) as u16 + diff.leading_zeros() as u16;
+        let differing =
+            self.words().zip(other.words()).map(|(a, b)| (a ^ b).leading_zeros() as u16);
+        let mut shared = 0;
+        for bits in differing {
+            shared += bits;
+            if bits < u64::BITS as u16 {
+                break;
             }
         }
-        256
+        shared
+    }
+
+    /// The first 64 bits as a number: whoever compares many identifiers needs no more of nearly all.
+    pub(crate) fn prefix(&self) -> u64 {
+        self.words().next().expect("an identifier has four words")
+    }
+
+    /// The identifier as four numbers, the most significant first.
+    fn words(&self) -> impl Iterator<Item = u64> {
+        let (words, _) = self.0.as_chunks::<8>();
+        words.iter().map(|word| u64::from_be_bytes(*word))
     }
 
     /// Zero bits before the first one bit, 0 to 256 (spec 10 §5).
@@ -68,11 +78,7 @@ impl PartialOrd for NodeId {
 /// As the bytes order them. The first eight nearly always decide, and comparing them takes no call.
 impl Ord for NodeId {
     fn cmp(&self, other: &Self) -> Ordering {
-        let word = |id: &Self| {
-            let (first, _) = id.0.split_first_chunk().expect("an identifier has 32 bytes");
-            u64::from_be_bytes(*first)
-        };
-        word(self).cmp(&word(other)).then_with(|| self.0.cmp(&other.0))
+        self.prefix().cmp(&other.prefix()).then_with(|| self.0.cmp(&other.0))
     }
 }
 

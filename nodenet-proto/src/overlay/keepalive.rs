@@ -28,6 +28,9 @@ pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
 const INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// Shortest silence before a router asks, however many edges die (spec 80 §2: the reference's).
 const INTERVAL_MIN: Duration = Duration::from_secs(15);
+/// A router looks at its edges so often at most, at several of them at once: what a look costs is
+/// mostly waking up (a guess, well below [`ANSWER_WAIT`]).
+const LOOKS_APART: Duration = Duration::from_secs(4);
 /// How often a light node asks all of its edges at once.
 pub(crate) const BATCH_INTERVAL: Duration = Duration::from_secs(90);
 /// Silence of a light peer before it is asked after all: its own batch, one missed, and an answer.
@@ -41,7 +44,7 @@ const MEMORY: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub(crate) struct Keepalive {
     profile: Profile,
-    /// Where the batches of a light node begin.
+    /// Where the batches begin.
     origin: Instant,
     /// Deaths, each counting for less the longer ago it was.
     deaths: f64,
@@ -77,15 +80,20 @@ impl Keepalive {
         Duration::from_secs_f64(seconds.clamp(low, high))
     }
 
-    /// When something planned for `at` is done: a light node does everything together.
+    /// When something planned for `at` is done: a router does together what is due within a few
+    /// seconds, a light node everything.
     pub(crate) fn align(&self, at: Instant, now: Instant) -> Instant {
-        if self.profile == Profile::Router || at <= now + ANSWER_WAIT {
+        if at <= now + ANSWER_WAIT {
             return at;
         }
-        let early = at.saturating_duration_since(self.origin + BATCH_INTERVAL / 10);
-        let batches = early.as_nanos().div_ceil(BATCH_INTERVAL.as_nanos());
-        let batch = self.origin + BATCH_INTERVAL * u32::try_from(batches).unwrap_or(u32::MAX);
-        if batch > now { batch } else { batch + BATCH_INTERVAL }
+        let apart = match self.profile {
+            Profile::Router => LOOKS_APART,
+            Profile::Light => BATCH_INTERVAL,
+        };
+        let early = at.saturating_duration_since(self.origin + apart / 10);
+        let batches = early.as_nanos().div_ceil(apart.as_nanos());
+        let batch = self.origin + apart * u32::try_from(batches).unwrap_or(u32::MAX);
+        if batch > now { batch } else { batch + apart }
     }
 
     /// Deaths, decayed to now. A rational decay: within a tenth of an exponential one over the first
@@ -147,6 +155,7 @@ mod tests {
         assert_eq!(light.align(now + s(110), now + s(90)), now + s(180));
         assert_eq!(light.align(now + s(92), now + s(90)), now + s(92), "what is awaited now");
         let router = Keepalive::new(now, Profile::Router);
-        assert_eq!(router.align(now + s(50), now), now + s(50));
+        assert_eq!(router.align(now + s(50), now), now + s(52));
+        assert_eq!(router.align(now + s(4), now), now + s(4), "what is awaited now");
     }
 }

@@ -153,11 +153,13 @@ impl Overlay {
             return cx.drop(DropReason::MalformedMessage);
         };
         let direct = (responder == from).then(|| self.remote_of(conns, &from)).flatten();
+        let own = *self.edges.own();
         let mut news = 0;
         for contact in answer.contacts.as_slice() {
             let own_word = contact.id == responder;
             let observed = direct.filter(|_| own_word);
-            news += usize::from(self.learn_contact(cx, contact, own_word, observed));
+            let is_wanted = self.upkeep.openings.welcomes(&own, &contact.id);
+            news += usize::from(self.learn_contact(cx, contact, own_word, observed) && is_wanted);
         }
         if let Question::Near { target, lacking: true } = question {
             let (own, bits) = (self.edges.own(), self.appetite().slot_bits);

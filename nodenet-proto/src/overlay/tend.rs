@@ -125,6 +125,7 @@ impl Overlay {
     fn fill(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
         let room = dials_max(self.edges.phase()).saturating_sub(snapshot.in_flight.len());
         let openings = Openings::of(&self.scene(snapshot, &[]));
+        self.upkeep.openings = openings;
         let candidates = self.candidates(cx.now, snapshot, |bucket| openings.contains(bucket));
         let mut chosen = choose_edges(&self.scene(snapshot, &candidates), room);
         let content = chosen.is_empty() && snapshot.in_flight.is_empty();

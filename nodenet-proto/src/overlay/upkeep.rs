@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::edge_choice::Openings;
 use super::edges::Phase;
 use super::pace::Pace;
 use crate::NodeId;
@@ -62,6 +63,8 @@ pub(crate) struct Upkeep {
     last_fill: Instant,
     /// Whether the last fill found nothing to want.
     content: bool,
+    /// Whom it would have liked to know of.
+    pub(crate) openings: Openings,
     pub(crate) own: Pace,
     pub(crate) vicinity: Pace,
     /// By prefix length.
@@ -82,6 +85,7 @@ impl Upkeep {
             fill: now + FILL_IDLE,
             last_fill: now,
             content: false,
+            openings: Openings::ALL,
             own: Pace::new(now + OWN_WAIT_MAX, OWN_WAIT),
             vicinity: Pace::new(now + VICINITY_WAIT_MAX, VICINITY_WAIT),
             buckets: Vec::new(),

@@ -12,11 +12,14 @@
 //! direct one; with two slots it took 3.5 hops.
 
 mod openings;
+mod slot;
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub(crate) use self::openings::Openings;
+pub(crate) use self::slot::Slot;
+use self::slot::Taken;
 use super::edges::{SIBLINGS, TARGET_EDGES};
 use super::subnet::Tier;
 use crate::NodeId;
@@ -29,11 +32,6 @@ const SIBLINGS_OUTGOING_MIN: usize = 4;
 const LIVE_SUBNET_MAX: usize = 2;
 /// Siblings that are wanted before anything else (spec 80 §4, change 2).
 const FIRST_SIBLINGS: usize = 8;
-/// Buckets, from the first that can exist on, in which fingers are sought. In a network of less than
-/// 2^24 nodes the siblings cover all that is deeper, and identifiers ground next to a victim, each in
-/// a bucket of its own, take no finger (spec 95 E18).
-const FINGER_BUCKETS: u16 = 24;
-
 /// How many edges a node spends on which purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Appetite {
@@ -80,34 +78,6 @@ pub(crate) struct Candidate {
     pub(crate) rtt_ms: u16,
     /// Whether nobody has mentioned it for long.
     pub(crate) stale: bool,
-}
-
-/// Where a peer's identifier lies, as seen from the node: the bucket and the slot in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Slot {
-    bucket: u16,
-    part: u8,
-}
-
-impl Slot {
-    /// The slot of `id` when buckets have two to the power of `bits` slots.
-    pub(crate) fn of(own: &NodeId, id: &NodeId, bits: u16) -> Self {
-        let bucket = own.common_prefix_len(id);
-        let part = (1..=bits).fold(0, |part, step| part << 1 | bit(id, bucket + step));
-        Self { bucket, part }
-    }
-
-    /// `id`, which lies in the bucket, moved into this slot of it.
-    pub(crate) fn place(self, id: NodeId, bits: u16) -> NodeId {
-        let mut bytes = *id.as_bytes();
-        for step in 1..=bits.min(255 - self.bucket) {
-            let at = self.bucket + step;
-            let mask = 0x80 >> (at % 8);
-            let byte = &mut bytes[usize::from(at / 8)];
-            *byte = if self.part >> (bits - step) & 1 == 1 { *byte | mask } else { *byte & !mask };
-        }
-        NodeId::from_bytes(bytes)
-    }
 }
 
 /// Everything the choice looks at.
@@ -197,29 +167,27 @@ impl Picks<'_> {
     /// Picks the best contact of every slot that has no edge. With `outgoing_only`, edges that peers
     /// opened do not occupy a slot, unless they are siblings anyway.
     fn fill_slots(&mut self, bits: u16, outgoing_only: bool) {
-        let own = self.scene.own;
-        let slot = |id: &NodeId| Slot::of(own, id, bits);
-        let fence = outgoing_only.then(|| fence(own, self.scene.live, self.scene.appetite));
+        let Scene { own, live, appetite, .. } = *self.scene;
+        let fence = outgoing_only.then(|| fence(own, live, appetite));
         let near = |id: &NodeId| {
             fence.flatten().is_some_and(|far| own.compare_distance(id, &far) != Ordering::Greater)
         };
-        let taken: BTreeSet<Slot> = self
-            .scene
-            .live
+        let ids = live
             .iter()
             .filter(|edge| edge.outgoing || !outgoing_only || near(&edge.id))
             .map(|edge| &edge.id)
             .chain(self.scene.in_flight)
-            .chain(&self.chosen)
-            .map(slot)
-            .collect();
-        let crowded = crowded_subnets(self.scene.live);
+            .chain(&self.chosen);
+        let taken = Taken::by(self.scene, bits, ids);
+        let with_slot =
+            self.scene.candidates.iter().map(|contact| (Slot::of(own, &contact.id, bits), contact));
+        let mut open = with_slot.filter(|(slot, _)| taken.is_open(*slot)).peekable();
+        if open.peek().is_none() {
+            return;
+        }
+        let crowded = crowded_subnets(live);
         let mut best: BTreeMap<Slot, (Reluctance, NodeId)> = BTreeMap::new();
-        for contact in self.scene.candidates {
-            let slot = slot(&contact.id);
-            if slot.bucket >= self.scene.difficulty + FINGER_BUCKETS || taken.contains(&slot) {
-                continue;
-            }
+        for (slot, contact) in open {
             let rated = (reluctance(own, contact, &crowded), contact.id);
             let kept = best.entry(slot).or_insert(rated);
             *kept = (*kept).min(rated);
@@ -267,26 +235,22 @@ const RTT_GOOD_MS: u16 = 30;
 
 /// The identifier of the farthest of the nearest peers.
 fn fence(own: &NodeId, live: &[LiveEdge], appetite: Appetite) -> Option<NodeId> {
-    let mut ids: Vec<NodeId> = live.iter().map(|edge| edge.id).collect();
-    let last = appetite.siblings.min(ids.len()).checked_sub(1)?;
-    let (_, far, _) = ids.select_nth_unstable_by(last, |a, b| own.compare_distance(a, b));
-    Some(*far)
+    let last = appetite.siblings.min(live.len()).checked_sub(1)?;
+    let towards = own.prefix();
+    let mut ids: Vec<(u64, &NodeId)> =
+        live.iter().map(|edge| (edge.id.prefix() ^ towards, &edge.id)).collect();
+    let (_, far, _) = ids.select_nth_unstable_by(last, |(near_a, a), (near_b, b)| {
+        near_a.cmp(near_b).then_with(|| own.compare_distance(a, b))
+    });
+    Some(*far.1)
 }
 
 /// The slots of a bucket that have neither an edge nor anybody to dial.
 pub(crate) fn lacking_slots(scene: &Scene<'_>, bucket: u16) -> Vec<Slot> {
-    let bits = scene.appetite.slot_bits;
-    let slot = |id: &NodeId| Slot::of(scene.own, id, bits);
-    let taken: BTreeSet<Slot> = scene
-        .live
-        .iter()
-        .map(|edge| &edge.id)
-        .chain(scene.in_flight)
-        .chain(scene.candidates.iter().map(|contact| &contact.id))
-        .map(slot)
-        .collect();
-    let all = (0..1_u8 << bits).map(|part| Slot { bucket, part });
-    all.filter(|slot| !taken.contains(slot)).collect()
+    let ids = scene.live.iter().map(|edge| &edge.id);
+    let ids = ids.chain(scene.in_flight).chain(scene.candidates.iter().map(|contact| &contact.id));
+    let taken = Taken::by(scene, scene.appetite.slot_bits, ids);
+    taken.open_in(bucket).collect()
 }
 
 /// The bucket of the farthest of the nearest peers, which those beyond it lie in or before.
@@ -383,12 +347,6 @@ pub(crate) fn least_useful_inbound(own: &NodeId, live: &[LiveEdge]) -> Option<No
         .filter(expendable)
         .max_by_key(|edge| (crowd(edge), edge.rtt_ms, edge.id))
         .map(|edge| edge.id)
-}
-
-/// Bit `at` of an identifier, 0 for bits beyond its end.
-fn bit(id: &NodeId, at: u16) -> u8 {
-    let byte = id.as_bytes().get(usize::from(at / 8)).copied().unwrap_or(0);
-    byte >> (7 - at % 8) & 1
 }
 
 #[cfg(test)]

@@ -1,14 +1,19 @@
-//! Which buckets can hold a contact that would be chosen, so that nobody looks through the others.
+//! Which contacts could be chosen at all, so that nobody looks at the others.
 //!
 //! A node that has what it wants knows several hundred contacts and could use almost none of them.
 
-use super::{FINGER_BUCKETS, SIBLINGS_OUTGOING_MIN, Scene, Slot, fence, keep_nearest};
 use std::cmp::Ordering;
 
-/// Buckets that are not all taken.
+use super::slot::FINGER_BUCKETS;
+use super::{SIBLINGS_OUTGOING_MIN, Scene, Taken, fence, keep_nearest};
+use crate::NodeId;
+
+/// What the edges leave open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Openings {
-    /// From here on a contact may be one of the nearest.
+    /// Whoever is nearer than this may be one of the nearest; everybody, if there is nothing.
+    near: Option<NodeId>,
+    /// The bucket that it lies in.
     near_from: u16,
     /// The first bucket that can exist.
     first: u16,
@@ -19,42 +24,48 @@ pub(crate) struct Openings {
 const _: () = assert!(FINGER_BUCKETS <= u32::BITS as u16);
 
 impl Openings {
+    /// Everything is open.
+    pub(crate) const ALL: Self = Self { near: None, near_from: 0, first: 0, lacking: u32::MAX };
+
     /// What the edges of a scene leave open, whatever its candidates.
     pub(crate) fn of(scene: &Scene<'_>) -> Self {
-        Self { near_from: near_from(scene), first: scene.difficulty, lacking: lacking(scene) }
+        let near = reach(scene);
+        let near_from = near.map_or(0, |far| scene.own.common_prefix_len(&far));
+        Self { near, near_from, first: scene.difficulty, lacking: lacking(scene) }
     }
 
     /// Whether a contact in this bucket could be chosen.
     pub(crate) fn contains(&self, bucket: u16) -> bool {
+        bucket >= self.near_from || self.lacks(bucket)
+    }
+
+    /// Whether this contact could be chosen.
+    pub(crate) fn welcomes(&self, own: &NodeId, id: &NodeId) -> bool {
+        let is_nearer = |far| own.compare_distance(id, &far) == Ordering::Less;
+        self.lacks(own.common_prefix_len(id)) || self.near.is_none_or(is_nearer)
+    }
+
+    fn lacks(&self, bucket: u16) -> bool {
         let finger = bucket.checked_sub(self.first).filter(|at| *at < FINGER_BUCKETS);
-        bucket >= self.near_from || finger.is_some_and(|at| self.lacking >> at & 1 == 1)
+        finger.is_some_and(|at| self.lacking >> at & 1 == 1)
     }
 }
 
-/// The first bucket with room for one of the nearest peers.
-fn near_from(scene: &Scene<'_>) -> u16 {
+/// The last of the peers among which the nearest are chosen.
+fn reach(scene: &Scene<'_>) -> Option<NodeId> {
     let reach = scene.appetite.siblings + SIBLINGS_OUTGOING_MIN;
     let live = scene.live.iter().map(|edge| (edge.id, ()));
     let mut nearest: Vec<_> = live.chain(scene.in_flight.iter().map(|id| (*id, ()))).collect();
     keep_nearest(scene.own, &mut nearest, reach);
-    let farthest = (nearest.len() == reach).then(|| nearest[reach - 1].0);
-    farthest.map_or(0, |far| scene.own.common_prefix_len(&far))
+    (nearest.len() == reach).then(|| nearest[reach - 1].0)
 }
 
+/// The buckets in which a slot has no edge that counts there.
 fn lacking(scene: &Scene<'_>) -> u32 {
-    let (own, bits) = (scene.own, scene.appetite.slot_bits);
-    let far = fence(own, scene.live, scene.appetite);
-    let is_near = |id| far.is_some_and(|far| own.compare_distance(id, &far) != Ordering::Greater);
-    let mut taken = [0_u8; FINGER_BUCKETS as usize];
+    let far = fence(scene.own, scene.live, scene.appetite);
+    let is_near =
+        |id| far.is_some_and(|far| scene.own.compare_distance(id, &far) != Ordering::Greater);
     let live = scene.live.iter().filter(|edge| edge.outgoing || is_near(&edge.id));
-    for id in live.map(|edge| &edge.id).chain(scene.in_flight) {
-        let Slot { bucket, part } = Slot::of(own, id, bits);
-        let finger = bucket.checked_sub(scene.difficulty).map(usize::from);
-        if let Some(parts) = finger.and_then(|at| taken.get_mut(at)) {
-            *parts |= 1 << part;
-        }
-    }
-    let parts_all = u8::MAX >> (u8::BITS - (1 << bits));
-    let open = taken.iter().enumerate().filter(|(_, parts)| **parts != parts_all);
-    open.fold(0, |lacking, (at, _)| lacking | 1 << at)
+    let ids = live.map(|edge| &edge.id).chain(scene.in_flight);
+    Taken::by(scene, scene.appetite.slot_bits, ids).open_buckets()
 }

@@ -247,7 +247,7 @@ impl Edges {
                 if self.edges.len() == self.edges.capacity() {
                     self.edges.reserve_exact(GROWTH);
                 }
-                self.prefixes.insert(at, prefix(&peer));
+                self.prefixes.insert(at, peer.prefix());
                 self.edges.insert(at, edge);
                 self.outgoing += usize::from(outgoing);
                 self.reclassify(&peer);
@@ -360,7 +360,7 @@ impl Edges {
         assert_eq!(self.prefixes.len(), self.edges.len());
         assert!(self.edges.is_sorted_by(|a, b| a.peer < b.peer));
         for (&short, edge) in self.prefixes.iter().zip(&self.edges) {
-            assert_eq!(short, prefix(&edge.peer));
+            assert_eq!(short, edge.peer.prefix());
             assert!(edge.peer != self.own);
             assert!(edge.conn_count() <= CONNS_PER_EDGE);
             assert!(edge.conns().is_sorted_by_key(|conn| conn.heard));
@@ -379,7 +379,7 @@ impl Edges {
     }
 
     fn search(&self, peer: &NodeId) -> Result<usize, usize> {
-        let wanted = prefix(peer);
+        let wanted = peer.prefix();
         let mut at = self.prefixes.partition_point(|&short| short < wanted);
         while at < self.edges.len() && self.prefixes[at] == wanted {
             match self.edges[at].peer.cmp(peer) {
@@ -419,9 +419,4 @@ impl Edges {
             _ => Phase::NeedsFill,
         }
     }
-}
-
-fn prefix(id: &NodeId) -> u64 {
-    let (prefix, _) = id.as_bytes().split_first_chunk().expect("an identifier has 32 bytes");
-    u64::from_be_bytes(*prefix)
 }

@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Edge, prefix};
+use super::Edge;
 use crate::NodeId;
 
 /// A group of this many edges is sorted rather than halved (measured: 12 to 24 do equally well).
@@ -35,7 +35,7 @@ pub(in crate::overlay) struct Nearest<const N: usize> {
 impl<'e, 't> Search<'e, 't> {
     /// A search for edges near `target`. `edges` begin with `prefixes`.
     pub(super) fn new(target: &'t NodeId, prefixes: &'e [u64], edges: &'e [Edge]) -> Self {
-        Self { target, towards: prefix(target), prefixes, edges }
+        Self { target, towards: target.prefix(), prefixes, edges }
     }
 
     /// The `count` nearest, at most `N`, or as many as there are.
@@ -64,7 +64,7 @@ impl<'e, 't> Search<'e, 't> {
         rank: usize,
         id: &NodeId,
     ) -> bool {
-        let distance = prefix(id) ^ self.towards;
+        let distance = id.prefix() ^ self.towards;
         match nearest.distances[rank].cmp(&distance) {
             Ordering::Less => true,
             Ordering::Greater => false,
