@@ -177,6 +177,24 @@ numbers! {
         edges_inbound,
         /// Known contacts.
         contacts,
+        /// Contacts that wait for a place among these.
+        replacements,
+        /// Contacts given up lately.
+        purged,
+        /// Questions to neighbours that are open.
+        questions,
+        /// Contacts that wait to be probed.
+        probes,
+        /// Peers that are dialed, or wait to be: seeds and wishes.
+        dial_targets,
+        /// Budgets of neighbours that left.
+        departed,
+        /// Budgets of originators.
+        originators,
+        /// Messages remembered so that none is taken twice.
+        duplicates,
+        /// Timers that are set.
+        timers,
     }
 }
 

@@ -33,7 +33,7 @@ use crate::NodeId;
 use crate::env::{Crypto, Cx, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
 use crate::overlay::{self, Action, Launch, Overlay, Peer};
-use crate::stats::{DropReason, Stats};
+use crate::stats::{DropReason, Gauges, Stats};
 use crate::transport::{self, Class, ConnId, Conns, Frame, SendError};
 use crate::wire::FrameType;
 
@@ -248,9 +248,14 @@ impl Engine {
         *self.overlay.edges().own()
     }
 
-    /// Counters of everything above the boundary.
+    /// Counters of everything above the boundary. Gauges are asked for apart.
     pub fn stats(&self) -> &Stats {
         self.env.stats()
+    }
+
+    /// How full every table above the boundary is now. Looks at all of them.
+    pub fn gauges(&self) -> Gauges {
+        Gauges { timers: self.timers.len() as u64, ..self.overlay.gauges() }
     }
 
     /// The live edges, nearest to this node first.
@@ -275,7 +280,8 @@ impl Engine {
     }
 
     /// Peers worth remembering across a restart, best first: those that proved themselves at an
-    /// address, behind them those that signed theirs, spread over the network. Hand them to [`Command::ImportPeers`] at the next start.
+    /// address, behind them those that signed theirs, spread over the network. Hand them to
+    /// [`Command::ImportPeers`] at the next start.
     pub fn export_peers(&self) -> Vec<KnownPeer> {
         self.overlay.export()
     }
@@ -315,10 +321,6 @@ impl Engine {
         }
         actions.shrink_to(ACTIONS_KEPT);
         self.actions = actions;
-        let (edges, stats) = (self.overlay.edges(), self.env.stats_mut());
-        stats.gauges.edges = edges.len() as u64;
-        stats.gauges.edges_inbound = edges.inbound() as u64;
-        stats.gauges.contacts = self.overlay.contacts() as u64;
     }
 
     fn carry_out(&mut self, action: Action, conns: &mut dyn Conns) {

@@ -271,6 +271,7 @@ impl Node {
         let mut stats = self.stats.clone();
         stats.merge(&self.quic.stats());
         stats.merge(self.engine.stats());
+        stats.gauges.merge(&self.engine.gauges());
         stats
     }
 

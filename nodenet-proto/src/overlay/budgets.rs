@@ -61,6 +61,11 @@ impl Originators {
         allowed
     }
 
+    /// How many are kept.
+    pub fn count(&self) -> usize {
+        self.0.values.len()
+    }
+
     /// Asserts the invariants.
     ///
     /// # Panics
@@ -89,6 +94,11 @@ impl Departed {
     /// The budgets of a neighbour that comes, or comes back.
     pub fn resume(&mut self, now: Instant, peer: &NodeId) -> EdgeBudgets {
         self.0.remove(peer).unwrap_or(EdgeBudgets::new(now))
+    }
+
+    /// How many are kept.
+    pub fn count(&self) -> usize {
+        self.0.values.len()
     }
 
     /// Asserts the invariants.

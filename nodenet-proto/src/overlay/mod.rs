@@ -54,6 +54,7 @@ use self::skew::Skew;
 use self::upkeep::Upkeep;
 use crate::NodeId;
 use crate::engine::{Config, DeliveryPath, Event, RequestId};
+use crate::stats::Gauges;
 use crate::transport::{Class, CloseMode, ConnId, DialId, Frame};
 use crate::wire::HeadPool;
 
@@ -211,9 +212,22 @@ impl Overlay {
         &self.edges
     }
 
-    /// Number of known contacts, connected or not.
-    pub(crate) fn contacts(&self) -> usize {
-        self.knowledge.len()
+    /// How full every table is.
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges {
+            edges: self.edges.len() as u64,
+            edges_inbound: self.edges.inbound() as u64,
+            contacts: self.knowledge.len() as u64,
+            replacements: self.knowledge.replacements() as u64,
+            purged: self.knowledge.purged() as u64,
+            questions: self.lookups.open() as u64,
+            probes: self.upkeep.probes() as u64,
+            dial_targets: self.dialer.targets() as u64,
+            departed: self.departed.count() as u64,
+            originators: self.originators.count() as u64,
+            duplicates: self.duplicates.len() as u64,
+            ..Gauges::default()
+        }
     }
 
     /// Whether a conn is left that the transport has not reported gone.

@@ -236,6 +236,11 @@ impl Upkeep {
         self.seed_check = now + rng.jitter(SEED_CHECK, 10);
     }
 
+    /// Number of contacts that wait to be probed.
+    pub(crate) fn probes(&self) -> usize {
+        self.probes.len()
+    }
+
     /// Asserts the invariants.
     ///
     /// # Panics

@@ -473,6 +473,11 @@ impl Dialer {
         out.push(Action::Stop(Timer::Dial));
     }
 
+    /// Number of peers that are dialed, or wait to be.
+    pub(crate) fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
     /// Asserts the invariants.
     ///
     /// # Panics

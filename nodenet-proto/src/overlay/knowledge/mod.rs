@@ -296,6 +296,16 @@ impl Knowledge {
         self.len
     }
 
+    /// Number of contacts that wait for a place.
+    pub(crate) fn replacements(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.replacements().len()).sum()
+    }
+
+    /// Number of contacts given up lately.
+    pub(crate) fn purged(&self) -> usize {
+        self.purged.len()
+    }
+
     /// Every bucket, from the shortest common prefix on.
     pub(crate) fn buckets(&self) -> &[Bucket] {
         &self.buckets

@@ -36,6 +36,10 @@ impl Purged {
         self.recent.iter().any(|(other, at)| *other == tag && now.since(*at) < MEMORY)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.recent.len()
+    }
+
     pub(super) fn check(&self) {
         assert!(self.recent.len() <= PURGED_MAX);
     }

@@ -88,6 +88,11 @@ impl Lookups {
         self.open.remove(at).map(|open| open.question)
     }
 
+    /// Number of questions that are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.len()
+    }
+
     /// Asserts the invariants.
     ///
     /// # Panics
