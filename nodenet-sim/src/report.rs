@@ -25,6 +25,8 @@ pub struct Report {
     pub drops: Vec<(&'static str, u64)>,
     /// How full tables were.
     pub watch: Watch,
+    /// Expectations that were met, in words.
+    pub held: Vec<String>,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// Steps taken.

@@ -13,7 +13,7 @@ use crate::overlay::{Host, Join, Maker, Nat, Violation, World, WorldConfig, engi
 use crate::report::{Costs, Evidence, Figures, Phase, Report, Shape, drops};
 use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
 use crate::time::Moment;
-use crate::watch::Watch;
+use crate::watch::{Growth, Watch};
 
 /// Idle costs are those of the last ten minutes of settling (issue 3).
 const IDLE_WINDOW: Duration = Duration::from_secs(600);
@@ -62,6 +62,8 @@ pub struct Run {
     phases: Vec<Phase>,
     shape: Option<Shape>,
     watch: Watch,
+    /// Expectations that were met.
+    held: Vec<String>,
 }
 
 impl Run {
@@ -82,6 +84,8 @@ impl Run {
         Self {
             seed: Seed::from_u64(scenario.seed).child("scenario", 0),
             world: World::with_machines(config, maker),
+            watch: Watch::new(Duration::from_secs(scenario.day_secs)),
+            held: Vec::new(),
             scenario,
             progress: Box::new(|_| {}),
             heap: None,
@@ -96,7 +100,6 @@ impl Run {
             steps_before: Vec::new(),
             phases: Vec::new(),
             shape: None,
-            watch: Watch::default(),
         }
     }
 
@@ -151,6 +154,7 @@ impl Run {
             shape,
             drops: drops(&self.world),
             watch: self.watch,
+            held: self.held,
             simulated: self.world.now().since(Moment::START),
             events: self.world.trace().events(),
             trace_hash: self.world.trace().value(),
@@ -188,6 +192,9 @@ impl Run {
                 self.pass_until(self.world.now() + LEAVE_TIME)
             }
             Stage::Expect { delivered_share } => self.judge(delivered_share),
+            Stage::ExpectBounded { earlier_day, later_day, growth_share_max } => {
+                self.judge_growth(earlier_day, later_day, growth_share_max)
+            }
         }
     }
 
@@ -362,7 +369,7 @@ impl Run {
         urn.into_iter().take(count).collect()
     }
 
-    fn judge(&self, delivered_share: f64) -> Result<(), String> {
+    fn judge(&mut self, delivered_share: f64) -> Result<(), String> {
         let Some(phase) = self.phases.last() else {
             return Err("nothing was sent that an expectation could be about".to_owned());
         };
@@ -377,7 +384,40 @@ impl Run {
                 delivered_share * 100.0
             ));
         }
+        self.held.push(format!(
+            "at least {} % of messages delivered, none twice",
+            delivered_share * 100.0
+        ));
         Ok(())
+    }
+
+    fn judge_growth(&mut self, earlier: u32, later: u32, share: f64) -> Result<(), String> {
+        let Some(grown) = self.watch.grown(earlier, later, share) else {
+            return Err(format!("the run was over before day {}", earlier.max(later)));
+        };
+        let expected = format!(
+            "no table fuller on day {later} than on day {earlier} by more than {} %",
+            share * 100.0
+        );
+        if grown.is_empty() {
+            self.held.push(expected);
+            return Ok(());
+        }
+        let days = 1..=self.watch.days();
+        let tell = |Growth { name, earlier, later }: &Growth| {
+            let most = |day| self.watch.fullest(name, day).map_or(0, |fullest| fullest.most);
+            let each: Vec<_> = days.clone().map(|day| most(day).to_string()).collect();
+            format!(
+                "{name} grew from {} to {}, usually from {:.1} to {:.1} (each day: {})",
+                earlier.most,
+                later.most,
+                earlier.usual,
+                later.usual,
+                each.join(" ")
+            )
+        };
+        let told: Vec<String> = grown.iter().map(tell).collect();
+        Err(format!("{}; expected: {expected}", told.join(", ")))
     }
 
     fn conclude(&mut self, churn: bool, first: usize, born: core::ops::Range<Moment>) {

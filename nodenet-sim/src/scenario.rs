@@ -35,6 +35,10 @@ pub struct Scenario {
     /// Wall clocks are off by so much at most.
     #[serde(default = "default_clock_skew_ms")]
     pub clock_skew_ms_max: u64,
+    /// How many seconds count as a day where tables are compared from day to day. Shorter ones try out
+    /// what a long run would do.
+    #[serde(default = "default_day_secs")]
+    pub day_secs: u64,
     /// What happens, in this order.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
@@ -42,6 +46,10 @@ pub struct Scenario {
 
 fn default_clock_skew_ms() -> u64 {
     2_000
+}
+
+fn default_day_secs() -> u64 {
+    86_400
 }
 
 /// Through whom a newcomer joins.
@@ -125,6 +133,16 @@ pub enum Stage {
         /// Delivered share, at least.
         delivered_share: f64,
     },
+    /// The run fails if some table grew from one day to another: what the fullest of its kind held, at
+    /// most and on average over the day (see [`crate::watch`]). Days count from 1, and begin with the run.
+    ExpectBounded {
+        /// The day to compare with.
+        earlier_day: u32,
+        /// The day that is compared.
+        later_day: u32,
+        /// Growth that is allowed, as a share of what it was.
+        growth_share_max: f64,
+    },
 }
 
 impl Scenario {
@@ -138,6 +156,7 @@ impl Scenario {
             nat_share: 0.0,
             light_share: 0.0,
             clock_skew_ms_max: default_clock_skew_ms(),
+            day_secs: default_day_secs(),
             stages: Vec::new(),
         }
     }
@@ -175,8 +194,18 @@ impl Scenario {
     /// Grows the network: one join every half second up to 1,000 nodes, beyond that all joins spread
     /// over 500 seconds (issue 3).
     pub fn grow(self, nodes: u32, bootstrap: Bootstrap) -> Self {
-        let over_ms = 500 * u64::from(nodes.min(1_000));
+        let over_ms = spread_ms(nodes);
         self.stage(Stage::Grow { nodes, over_ms, bootstrap })
+    }
+
+    /// The same with another number of nodes: the first stage that grows the network takes as long as
+    /// [`Self::grow`] has it, further ones are left alone.
+    pub fn resize(mut self, count: u32) -> Self {
+        let grow = |stage: &&mut Stage| matches!(stage, Stage::Grow { .. });
+        if let Some(Stage::Grow { nodes, over_ms, .. }) = self.stages.iter_mut().find(grow) {
+            (*nodes, *over_ms) = (count, spread_ms(count));
+        }
+        self
     }
 
     /// Lets time pass.
@@ -227,6 +256,11 @@ impl Scenario {
     }
 }
 
+/// How long it takes so many nodes to join (issue 3).
+fn spread_ms(nodes: u32) -> u64 {
+    500 * u64::from(nodes.min(1_000))
+}
+
 /// How long messages may take before they count as lost; far beyond 17 edges of 180 ms.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
@@ -256,7 +290,7 @@ impl Stage {
             Self::Crash { .. } => "crashing",
             Self::Restart => "restarting",
             Self::Leave { .. } => "leaving",
-            Self::Expect { .. } => "judging",
+            Self::Expect { .. } | Self::ExpectBounded { .. } => "judging",
         }
     }
 }
@@ -284,7 +318,8 @@ mod tests {
             .stage(Stage::Crash { share: 0.5 })
             .stage(Stage::Restart)
             .stage(Stage::Leave { share: 0.1 })
-            .expect_delivered(0.999);
+            .expect_delivered(0.999)
+            .stage(Stage::ExpectBounded { earlier_day: 2, later_day: 7, growth_share_max: 0.02 });
         let text = scenario.to_toml();
         assert_eq!(Scenario::from_toml(&text).unwrap(), scenario, "{text}");
     }
@@ -295,6 +330,13 @@ mod tests {
         let scenario = Scenario::from_toml(text).unwrap();
         assert_eq!(scenario, Scenario::new("small", 3).settle(Duration::from_secs(5)));
         assert!(Scenario::from_toml("name = 'x'\nseed = 1\nstages = []\n").is_err());
+    }
+
+    #[test]
+    fn another_size_changes_who_joins_and_how_fast_and_nothing_else() {
+        let of = |nodes| Scenario::new("size", 3).grow(nodes, Bootstrap::Any).send(9);
+        assert_eq!(of(20).resize(5_000), of(5_000));
+        assert_eq!(of(5_000).resize(300), of(300));
     }
 
     #[test]

@@ -1,77 +1,196 @@
-//! Keeping an eye on growth: the largest every table ever was, day by day.
+//! Keeping an eye on growth: how full the fullest of every table was, day by day.
 //!
 //! A table that a peer can fill has a cap; a table that nobody empties grows below it for days before
 //! anyone notices. This is where it shows.
+//!
+//! The largest value of a day is a matter of luck: among thousands of looks at tables that hold a
+//! handful, one more or one less says nothing. So a day also has its usual value, the mean over the day
+//! of what the fullest held, and only a table of which both grew counts as grown. A leak in a single
+//! node moves both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::overlay::World;
 use crate::time::Moment;
 
-/// How often tables are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(600);
-const DAY: Duration = Duration::from_secs(86_400);
+/// A day is divided into so many looks: one every ten minutes.
+const LOOKS_A_DAY: u32 = 144;
 
-/// The largest value of each gauge over all nodes, for each day of a run.
+/// How full the fullest of the tables of one name was on one day.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Fullest {
+    /// At most.
+    pub most: u64,
+    /// On average.
+    pub usual: f64,
+}
+
+/// A table that grew.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Growth {
+    /// Its name.
+    pub name: &'static str,
+    /// On the day to compare with.
+    pub earlier: Fullest,
+    /// On the day that is compared.
+    pub later: Fullest,
+}
+
 #[derive(Debug, Clone, Default)]
+struct Day {
+    looks: u32,
+    /// For each table what the fullest held at most, and the sum of that over all looks.
+    tables: BTreeMap<&'static str, (u64, u64)>,
+    heap: u64,
+}
+
+/// How full tables were on each day of a run.
+#[derive(Debug, Clone)]
 pub struct Watch {
-    days: Vec<BTreeMap<&'static str, u64>>,
-    looked_at: Moment,
+    day: Duration,
+    days: Vec<Day>,
+    next_look: Moment,
 }
 
 impl Watch {
+    /// Nothing seen so far, with days of this length.
+    pub fn new(day: Duration) -> Self {
+        Self { day, days: Vec::new(), next_look: Moment::START + day / LOOKS_A_DAY }
+    }
+
     /// Looks at every node, if it is time.
     pub(crate) fn look(&mut self, world: &World, heap: Option<u64>) {
-        if world.now().since(self.looked_at) < LOOK_EVERY {
+        if world.now() < self.next_look {
             return;
         }
-        self.looked_at = world.now();
-        let day = (world.now().since(Moment::START).as_secs() / DAY.as_secs()) as usize;
-        self.days.resize(self.days.len().max(day + 1), BTreeMap::new());
-        let largest = &mut self.days[day];
-        let mut note = |name, value: u64| {
-            let most = largest.entry(name).or_insert(0);
-            *most = value.max(*most);
-        };
+        self.next_look = world.now() + self.day / LOOKS_A_DAY;
+        let mut fullest = BTreeMap::new();
         for machine in world.live().filter_map(|host| world.machine(host)) {
             for (name, value) in machine.gauges() {
-                note(name, value);
+                let most: &mut u64 = fullest.entry(name).or_default();
+                *most = value.max(*most);
             }
         }
-        if let Some(heap) = heap {
-            note("heap_bytes_of_all", heap);
+        self.note(world.now(), &fullest, heap.unwrap_or(0));
+    }
+
+    fn note(&mut self, at: Moment, fullest: &BTreeMap<&'static str, u64>, heap: u64) {
+        // What is seen at the very end of a day belongs to it.
+        let elapsed = at.since(Moment::START).as_nanos().saturating_sub(1);
+        let number = (elapsed / self.day.as_nanos().max(1)) as usize;
+        self.days.resize_with(self.days.len().max(number + 1), Day::default);
+        let day = &mut self.days[number];
+        day.looks += 1;
+        day.heap = day.heap.max(heap);
+        for (name, value) in fullest.iter().filter(|(_, value)| **value > 0) {
+            let (most, sum) = day.tables.entry(name).or_default();
+            *most = (*most).max(*value);
+            *sum += value;
         }
     }
 
-    /// For each day, every gauge by name and the largest it was.
-    pub fn days(&self) -> &[BTreeMap<&'static str, u64>] {
-        &self.days
+    /// How many days the run had; the last one may be short.
+    pub fn days(&self) -> u32 {
+        self.days.len() as u32
     }
 
-    /// Gauges whose largest value of the last day exceeds that of the second day by more than this
-    /// share, with both values. Empty for runs of less than three days.
-    pub fn grown(&self, share: f64) -> Vec<(&'static str, u64, u64)> {
-        let [_, second, .., last] = &self.days[..] else { return Vec::new() };
-        last.iter()
-            .map(|(name, value)| (*name, second.get(name).copied().unwrap_or(0), *value))
-            .filter(|(_, before, after)| *after as f64 > *before as f64 * (1.0 + share))
-            .collect()
+    /// Every table that was ever seen with something in it.
+    pub fn tables(&self) -> impl Iterator<Item = &'static str> {
+        let names: BTreeSet<_> =
+            self.days.iter().flat_map(|day| day.tables.keys().copied()).collect();
+        names.into_iter()
+    }
+
+    /// How full the fullest of these tables was on this day, counted from 1; nothing if there was no
+    /// such day.
+    pub fn fullest(&self, table: &str, day: u32) -> Option<Fullest> {
+        let day = self.day(day)?;
+        let (most, sum) = day.tables.get(table).copied().unwrap_or_default();
+        Some(Fullest { most, usual: sum as f64 / f64::from(day.looks.max(1)) })
+    }
+
+    /// Bytes of heap in use at most on this day, if they were counted: those of the world as well, which
+    /// remembers everybody who ever lived in it.
+    pub fn heap(&self, day: u32) -> Option<u64> {
+        self.day(day).map(|day| day.heap).filter(|bytes| *bytes > 0)
+    }
+
+    /// Tables that were fuller on day `later` than on day `earlier` by more than this share, both at
+    /// most and on average. Nothing if the run had no such days.
+    pub fn grown(&self, earlier: u32, later: u32, share: f64) -> Option<Vec<Growth>> {
+        let mut grown = Vec::new();
+        // There may have been no table at all.
+        self.day(earlier).and(self.day(later))?;
+        for name in self.tables() {
+            let (earlier, later) = (self.fullest(name, earlier)?, self.fullest(name, later)?);
+            let exceeds = |before: f64, after: f64| after > before * (1.0 + share);
+            if exceeds(earlier.most as f64, later.most as f64)
+                && exceeds(earlier.usual, later.usual)
+            {
+                grown.push(Growth { name, earlier, later });
+            }
+        }
+        Some(grown)
+    }
+
+    fn day(&self, number: u32) -> Option<&Day> {
+        self.days.get((number as usize).checked_sub(1)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
-    use super::Watch;
+    use super::{Fullest, Watch};
+    use crate::time::Moment;
+
+    const DAY: Duration = Duration::from_secs(1_000);
+
+    fn watch(seen: &[(u64, u64)]) -> Watch {
+        let mut watch = Watch::new(DAY);
+        for &(secs, value) in seen {
+            watch.note(Moment::from_secs(secs), &BTreeMap::from([("table", value)]), secs);
+        }
+        watch
+    }
+
+    fn grown(watch: &Watch, earlier: u32, later: u32) -> Option<usize> {
+        watch.grown(earlier, later, 0.02).map(|grown| grown.len())
+    }
 
     #[test]
-    fn growth_is_seen_between_the_second_day_and_the_last() {
-        let day = |a, b| BTreeMap::from([("a", a), ("b", b)]);
-        let mut watch = Watch { days: vec![day(1, 1), day(100, 50)], ..Watch::default() };
-        assert_eq!(watch.grown(0.02), []);
-        watch.days.push(day(102, 52));
-        assert_eq!(watch.grown(0.02), [("b", 50, 52)]);
+    fn a_day_has_a_largest_and_a_usual_value() {
+        let watch = watch(&[(1, 0), (500, 7), (1_000, 2), (1_001, 4)]);
+        assert_eq!(watch.fullest("table", 1), Some(Fullest { most: 7, usual: 3.0 }));
+        assert_eq!(watch.fullest("table", 2), Some(Fullest { most: 4, usual: 4.0 }));
+        assert_eq!(watch.fullest("table", 3), None);
+        assert_eq!(watch.fullest("other", 1), Some(Fullest::default()));
+        assert_eq!([watch.heap(1), watch.heap(2), watch.heap(3)], [Some(1_000), Some(1_001), None]);
+    }
+
+    #[test]
+    fn growth_is_told_between_the_days_that_were_named() {
+        let watch = watch(&[(1, 1), (1_500, 100), (2_500, 102), (3_500, 103), (4_500, 1)]);
+        assert_eq!(grown(&watch, 2, 3), Some(0));
+        assert_eq!(grown(&watch, 2, 4), Some(1));
+        assert_eq!(grown(&watch, 2, 5), Some(0));
+        assert_eq!(grown(&watch, 2, 6), None, "there was no such day");
+        assert_eq!(grown(&watch, 0, 1), None);
+    }
+
+    #[test]
+    fn a_single_high_value_is_luck_and_a_rising_floor_is_not() {
+        let luck = watch(&[(1, 25), (2, 25), (3, 25), (1_001, 26), (1_002, 24), (1_003, 25)]);
+        assert_eq!(grown(&luck, 1, 2), Some(0));
+        let leak = watch(&[(1, 23), (2, 24), (3, 25), (1_001, 26), (1_002, 24), (1_003, 26)]);
+        assert_eq!(grown(&leak, 1, 2), Some(1));
+    }
+
+    #[test]
+    fn a_table_that_was_empty_before_has_grown() {
+        assert_eq!(grown(&watch(&[(1, 0), (1_500, 1)]), 1, 2), Some(1));
     }
 }

@@ -16,7 +16,9 @@ pub(crate) struct Args {
 pub(crate) enum Verb {
     /// Grow a network, let it settle, and measure what it delivers.
     Scale(Scale),
-    /// Run a scenario from a file.
+    /// Run a scenario from a file, for the first time or again. The repository comes with some in
+    /// nodenet-sim/scenarios.
+    #[command(visible_alias = "run")]
     Replay(Replay),
     /// Run several sizes and seeds on all cores, into one table and one page.
     Sweep(Sweep),
@@ -86,6 +88,12 @@ pub(crate) struct Replay {
     /// The scenario.
     #[arg(value_name = "FILE.toml")]
     pub(crate) file: PathBuf,
+    /// Nodes to grow to, instead of what the file says.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) nodes: Option<u32>,
+    /// Where its random choices begin, instead of what the file says.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

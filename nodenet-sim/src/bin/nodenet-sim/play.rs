@@ -29,8 +29,12 @@ pub(crate) fn replay(args: &Replay) -> Result<(), String> {
     let file = args.file.display();
     let text = std::fs::read_to_string(&args.file)
         .map_err(|error| format!("the scenario {file} can not be read: {error}"))?;
-    let scenario =
+    let mut scenario =
         Scenario::from_toml(&text).map_err(|error| format!("{file} is not a scenario: {error}"))?;
+    if let Some(nodes) = args.nodes {
+        scenario = scenario.resize(nodes);
+    }
+    scenario.seed = args.seed.unwrap_or(scenario.seed);
     play(scenario, &args.output)
 }
 

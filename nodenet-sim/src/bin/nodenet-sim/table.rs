@@ -69,24 +69,32 @@ pub(crate) fn of_details(report: &Report) -> String {
     }
     let drop = |(name, times): &(&str, u64)| format!("{name} {}", count(*times));
     line("dropped", report.drops.iter().map(drop).collect());
+    for expectation in &report.held {
+        line("as expected", vec![expectation.clone()]);
+    }
     text
 }
 
-/// The largest every table was, day by day, for runs of some days.
+/// How full the fullest of every table was, day by day, for runs of some days.
 pub(crate) fn of_watch(watch: &Watch) -> String {
-    let mut text = String::new();
-    let days = watch.days();
-    let [_, _, .., last] = days else { return text };
-    let _ = writeln!(text, "\nlargest value on each day");
-    for name in last.keys() {
-        let _ = write!(text, "{name:<28}");
-        for day in days {
-            let _ = write!(text, "{:>14}", count(day.get(name).copied().unwrap_or(0)));
-        }
-        text.push('\n');
+    if watch.days() < 2 {
+        return String::new();
     }
-    for (name, before, after) in watch.grown(0.02) {
-        let _ = writeln!(text, "GROWN {name}: {before} on day 2, {after} on the last day");
+    let mut text = "\n".to_owned();
+    let mut line = |name: &str, cell: &dyn Fn(u32) -> String| {
+        let cells: String = (1..=watch.days()).map(|day| format!("{:>16}", cell(day))).collect();
+        let _ = writeln!(text, "{name:<28}{cells}");
+    };
+    line("fullest: at most (usually)", &|day| format!("day {day}"));
+    for table in watch.tables() {
+        line(table, &|day| {
+            let fullest = watch.fullest(table, day).unwrap_or_default();
+            format!("{} ({:.1})", count(fullest.most), fullest.usual)
+        });
+    }
+    if watch.heap(1).is_some() {
+        let heap = |day| watch.heap(day).map_or(String::new(), |bytes| megabytes(bytes as f64));
+        line("heap, the world's as well", &heap);
     }
     text
 }

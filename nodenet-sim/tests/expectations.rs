@@ -1,0 +1,48 @@
+//! What a scenario expects, and what it says when that does not hold.
+
+use std::time::Duration;
+
+use nodenet_sim::{Bootstrap, Scenario, Stage};
+
+/// Three days of a minute; on the second one the network is three times as large.
+fn growing() -> Scenario {
+    let grow = |nodes| Stage::Grow { nodes, over_ms: 5_000, bootstrap: Bootstrap::Ten };
+    let mut scenario = Scenario::new("growing", 1).stage(grow(6)).settle(Duration::from_secs(55));
+    scenario.day_secs = 60;
+    scenario.stage(grow(12)).settle(Duration::from_secs(55 + 60))
+}
+
+fn bounded(earlier_day: u32, later_day: u32, growth_share_max: f64) -> Stage {
+    Stage::ExpectBounded { earlier_day, later_day, growth_share_max }
+}
+
+#[test]
+fn a_table_that_grows_from_day_to_day_fails_the_run() {
+    let failure = growing().stage(bounded(1, 2, 0.02)).run().unwrap_err();
+    let said = failure.to_string();
+    assert!(said.contains("contacts grew from 5 to 17, usually from 4."), "{said}");
+    assert!(said.contains("no table fuller on day 2 than on day 1 by more than 2 %"), "{said}");
+}
+
+#[test]
+fn expectations_that_hold_are_told() {
+    let report = growing()
+        .stage(bounded(1, 2, 99.0))
+        .send(50)
+        .expect_delivered(0.999)
+        .run()
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(
+        report.held,
+        [
+            "no table fuller on day 2 than on day 1 by more than 9900 %",
+            "at least 99.9 % of messages delivered, none twice"
+        ]
+    );
+}
+
+#[test]
+fn a_day_that_never_came_can_not_be_judged() {
+    let said = growing().stage(bounded(2, 7, 0.02)).run().unwrap_err().to_string();
+    assert!(said.contains("FAIL the run was over before day 7"), "{said}");
+}
