@@ -45,8 +45,10 @@ impl Skew {
         if self.reported {
             return None;
         }
-        let ahead = i128::from(sent.0) - i128::from(wall.0);
-        let offset_s = (!fresh).then_some((ahead + 500_000_000).div_euclid(1_000_000_000) as i64);
+        let offset_s = (!fresh).then(|| {
+            let ahead = i128::from(sent.0) - i128::from(wall.0);
+            (ahead + 500_000_000).div_euclid(1_000_000_000) as i64
+        });
         if self.recent.is_full() {
             self.recent.pop_front();
         }
