@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 /// Turns that each side takes. A guess: the median of 41 survives a busy machine.
 const TURNS: usize = 41;
+/// Turns where a limit is a time: no ratio makes up for a machine that is slow for half a second, which
+/// was seen, so these are spread over one to two seconds.
+const TURNS_TIMED: usize = 401;
 /// How long one turn lasts at least: long beside the resolution of the clock.
 const TURN_MIN: Duration = Duration::from_millis(2);
 
@@ -97,8 +100,9 @@ impl Row {
     ) -> Self {
         let calls = (calls_per_turn(&mut ours), calls_per_turn(&mut baseline));
         let per_call = |calls: u32, taken: Duration| taken.as_nanos() as f64 / f64::from(calls);
-        let mut turns = Vec::with_capacity(TURNS);
-        for turn in 0..TURNS {
+        let count = if matches!(limit, Limit::Nanos(_)) { TURNS_TIMED } else { TURNS };
+        let mut turns = Vec::with_capacity(count);
+        for turn in 0..count {
             // Whoever goes second finds a warmer machine, so they take that in turns, too.
             turns.push(if turn % 2 == 0 {
                 let first = per_call(calls.0, ours(calls.0));
