@@ -22,7 +22,8 @@ pub(super) fn delivery(all: &[Rows]) -> String {
     let after = given(&reference::CHURN);
     let largest = all.iter().map(|rows| rows.steady.nodes).max().unwrap_or(0).max(20_000);
     let scale = Scale::new(20, largest);
-    let mut plot = Plot::new("delivery against size", 105.0, all.len() > 1);
+    // Room above for our names, where none of the reference's points lies.
+    let mut plot = Plot::new("delivery against size", 124.0, all.len() > 1);
     let percent = |at| Tick { at, label: format!("{at} %") };
     plot.y_axis(&[0.0, 25.0, 50.0, 75.0, 100.0].map(percent));
     plot.x_axis(&scale.ticks());
@@ -48,13 +49,18 @@ pub(super) fn delivery(all: &[Rows]) -> String {
     plot.line(&scale.place(&steady), "main", false);
     if let Some((nodes, value, title)) = steady.last() {
         let anchor = if *nodes * 4 > largest { "end" } else { "middle" };
-        plot.label((scale.at(*nodes), *value), 20.0, &format!("nodenet {title}"), (anchor, "main"));
+        plot.label(
+            (scale.at(*nodes), *value),
+            -12.0,
+            &format!("nodenet {title}"),
+            (anchor, "main"),
+        );
     }
     if let Some((nodes, value, title)) = churn.last() {
         let anchor = if *nodes * 4 > largest { "end" } else { "middle" };
         plot.label(
             (scale.at(*nodes), *value),
-            36.0,
+            -28.0,
             &format!("under churn {title}"),
             (anchor, "churn"),
         );
@@ -101,7 +107,9 @@ fn columns(
 
 /// Idle bytes a day by kind.
 pub(super) fn traffic(kinds: &[(&'static str, f64)]) -> String {
-    let all: Vec<_> = kinds.iter().map(|&(name, bytes)| (name, bytes, megabytes(bytes))).collect();
+    // Less than what would show as nothing is left out.
+    let shown = kinds.iter().filter(|(_, bytes)| *bytes >= 5e4);
+    let all: Vec<_> = shown.map(|&(name, bytes)| (name, bytes, megabytes(bytes))).collect();
     rows("idle traffic by kind", &all)
 }
 

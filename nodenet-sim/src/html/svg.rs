@@ -111,7 +111,7 @@ impl Plot {
     ) {
         let _ = write!(
             self.text,
-            "<text style=\"fill:var(--{color});font-weight:600\" x=\"{:.1}\" y=\"{:.1}\" \
+            "<text class=\"name\" style=\"fill:var(--{color})\" x=\"{:.1}\" y=\"{:.1}\" \
              text-anchor=\"{anchor}\">{text}</text>",
             self.x(x),
             self.y(value) + dy
