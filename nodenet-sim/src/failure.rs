@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::overlay::{HEADINGS, Trail};
+use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::time::Moment;
 
@@ -23,6 +24,8 @@ pub struct Failure {
     pub scenario: Scenario,
     /// Where the scenario was written to, if it was.
     pub file: Option<PathBuf>,
+    /// What it showed until then, unless a machine panicked.
+    pub report: Option<Report>,
 }
 
 impl Failure {

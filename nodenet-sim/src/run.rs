@@ -129,25 +129,31 @@ impl Run {
         while let Some(stage) = self.scenario.stages.get(self.stage).cloned() {
             // A machine that panics is a finding, to be reported with its history.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.carry_out(&stage)));
-            let what = match outcome {
+            let (what, sane) = match outcome {
                 Ok(Ok(())) => {
                     self.stage += 1;
                     continue;
                 }
-                Ok(Err(what)) => what,
-                Err(panic) => panic_message(&*panic),
+                Ok(Err(what)) => (what, true),
+                Err(panic) => (panic_message(&*panic), false),
             };
             return Err(Box::new(Failure {
                 what,
                 at: self.world.now(),
                 step: self.world.trace().events(),
                 trail: self.world.trail().clone(),
-                scenario: self.scenario,
+                scenario: self.scenario.clone(),
                 file: None,
+                // Half-way through a step the world can not be asked.
+                report: sane.then(|| self.into_report()),
             }));
         }
+        Ok(self.into_report())
+    }
+
+    fn into_report(mut self) -> Report {
         let shape = self.shape.take().unwrap_or_else(|| Shape::of(&self.world));
-        Ok(Report {
+        Report {
             name: self.scenario.name,
             seed: self.scenario.seed,
             phases: self.phases,
@@ -158,7 +164,7 @@ impl Run {
             simulated: self.world.now().since(Moment::START),
             events: self.world.trace().events(),
             trace_hash: self.world.trace().value(),
-        })
+        }
     }
 
     fn carry_out(&mut self, stage: &Stage) -> Result<(), String> {

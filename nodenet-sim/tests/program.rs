@@ -98,6 +98,8 @@ fn a_failure_keeps_the_scenario_and_says_how_to_see_it_again() {
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("FAIL delivered "), "{text}");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("delivered (first copy)"), "what it showed until then: {shown}");
     let replay = text.lines().last().unwrap();
     let file = replay.rsplit(' ').next().unwrap();
     assert_eq!(replay.split_whitespace().next(), Some("replay"));
@@ -114,6 +116,8 @@ fn wrong_input_is_answered_with_what_to_do() {
         ("scale --nodes 10 --seed 1 --churn 2%", "for example 2%/30s"),
         ("scale --nodes 10 --seed 1 --loss 200", "between 0 and 100"),
         ("scale --nodes 0 --seed 1", "not in 1.."),
+        ("scale --nodes 9 --seed 1 --report nowhere/x.html", "nowhere/x.html can not be written"),
+        ("sweep --nodes 9 --report nowhere/x.html", "nowhere/x.html can not be written"),
     ] {
         let output = nodenet_sim(line);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

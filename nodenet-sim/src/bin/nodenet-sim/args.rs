@@ -83,6 +83,15 @@ pub(crate) struct Output {
     pub(crate) report: Option<PathBuf>,
 }
 
+impl Output {
+    /// Whether the page can be written; better known before a long run than after it.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Some(file) = &self.report else { return Ok(()) };
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+        opened.map(drop).map_err(|error| format!("{} can not be written: {error}", file.display()))
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Replay {
     /// The scenario.

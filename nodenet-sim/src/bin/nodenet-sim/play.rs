@@ -65,32 +65,45 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &World) -> Scenario {
 }
 
 fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
+    output.check()?;
     let started = machine::now();
     let mut teller = Teller::new(started);
     let outcome = Run::new(scenario)
         .measure_heap(machine::heap_in_use)
         .on_progress(move |progress| teller.tell(progress))
         .finish();
-    let report = outcome.map_err(|failure| lament(*failure))?;
     let real = started.elapsed().as_secs_f64().max(1e-9);
-    let cost = Cost {
-        events_per_s: report.events as f64 / real,
-        sim_over_real: report.simulated.as_secs_f64() / real,
-        peak_rss_bytes: machine::peak_rss_bytes(),
+    let show = |report: &Report| {
+        let cost = Cost {
+            events_per_s: report.events as f64 / real,
+            sim_over_real: report.simulated.as_secs_f64() / real,
+            peak_rss_bytes: machine::peak_rss_bytes(),
+        };
+        show(report, &Rows::of(report, cost), output)
     };
-    show(&report, &Rows::of(&report, cost), output)
+    match outcome {
+        Ok(report) => show(&report),
+        Err(failure) => {
+            // What a long run showed is worth seeing all the same.
+            if let Some(report) = failure.report.as_ref().filter(|report| !report.phases.is_empty())
+            {
+                show(report)?;
+            }
+            Err(lament(*failure))
+        }
+    }
 }
 
 fn show(report: &Report, rows: &Rows, output: &Output) -> Result<(), String> {
-    if let Some(file) = &output.report {
-        write(file, &html::of_run(report, rows))?;
-        eprintln!("report  {}", file.display());
-    }
     if output.json {
         println!("{}", serde_json::to_string(rows).expect("rows are numbers and text"));
     } else {
         print!("{}{}", table::of(rows), table::of_details(report));
         print!("{}", table::of_watch(&report.watch));
+    }
+    if let Some(file) = &output.report {
+        write(file, &html::of_run(report, rows))?;
+        eprintln!("report  {}", file.display());
     }
     Ok(())
 }

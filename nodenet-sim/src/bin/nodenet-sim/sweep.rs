@@ -12,6 +12,7 @@ use crate::args::{self, Sweep, World};
 use crate::play::write;
 
 pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
+    args.output.check()?;
     let program = std::env::current_exe()
         .map_err(|error| format!("this program can not find itself: {error}"))?;
     let all: Vec<_> = args
