@@ -1,5 +1,7 @@
 //! Carrying a scenario out.
 
+mod judge;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -10,10 +12,10 @@ use nodenet_proto::env::{Random, Seed};
 use crate::failure::Failure;
 use crate::hash;
 use crate::overlay::{Host, Join, Maker, Nat, Violation, World, WorldConfig, engines};
-use crate::report::{Costs, Evidence, Figures, Phase, Report, Shape, drops};
+use crate::report::{Costs, Evidence, Phase, Report, Shape, drops};
 use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
 use crate::time::Moment;
-use crate::watch::{Growth, Watch};
+use crate::watch::Watch;
 
 /// Idle costs are those of the last ten minutes of settling (issue 3).
 const IDLE_WINDOW: Duration = Duration::from_secs(600);
@@ -373,57 +375,6 @@ impl Run {
             urn.swap(place, other);
         }
         urn.into_iter().take(count).collect()
-    }
-
-    fn judge(&mut self, delivered_share: f64) -> Result<(), String> {
-        let Some(phase) = self.phases.last() else {
-            return Err("nothing was sent that an expectation could be about".to_owned());
-        };
-        let figures = &phase.figures;
-        if figures.duplicates > 0 {
-            return Err(format!("{} duplicates reached applications", figures.duplicates));
-        }
-        if figures.delivered_share() < delivered_share {
-            let Figures { sent, delivered, .. } = figures;
-            return Err(format!(
-                "delivered {delivered} of {sent} messages, at least {:.3} % were expected",
-                delivered_share * 100.0
-            ));
-        }
-        self.held.push(format!(
-            "at least {} % of messages delivered, none twice",
-            delivered_share * 100.0
-        ));
-        Ok(())
-    }
-
-    fn judge_growth(&mut self, earlier: u32, later: u32, share: f64) -> Result<(), String> {
-        let Some(grown) = self.watch.grown(earlier, later, share) else {
-            return Err(format!("the run was over before day {}", earlier.max(later)));
-        };
-        let expected = format!(
-            "no table fuller on day {later} than on day {earlier} by more than {} %",
-            share * 100.0
-        );
-        if grown.is_empty() {
-            self.held.push(expected);
-            return Ok(());
-        }
-        let days = 1..=self.watch.days();
-        let tell = |Growth { name, earlier, later }: &Growth| {
-            let most = |day| self.watch.fullest(name, day).map_or(0, |fullest| fullest.most);
-            let each: Vec<_> = days.clone().map(|day| most(day).to_string()).collect();
-            format!(
-                "{name} grew from {} to {}, usually from {:.1} to {:.1} (each day: {})",
-                earlier.most,
-                later.most,
-                earlier.usual,
-                later.usual,
-                each.join(" ")
-            )
-        };
-        let told: Vec<String> = grown.iter().map(tell).collect();
-        Err(format!("{}; expected: {expected}", told.join(", ")))
     }
 
     fn conclude(&mut self, churn: bool, first: usize, born: core::ops::Range<Moment>) {
