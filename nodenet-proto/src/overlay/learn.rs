@@ -57,14 +57,16 @@ impl Overlay {
         }
         self.update_needs(cx, out);
         // What others open fills no slot.
-        let is_wanted = outgoing || self.is_near(&peer.id) || self.is_crowded();
+        let is_wanted = outgoing || self.is_near(&peer.id);
         if self.edges.len() == 1 {
             self.upkeep.on_joined(cx.now);
         } else if outgoing && self.is_near(&peer.id) {
             // It is nearer than those asked before, so it knows the vicinity better.
             self.ask(cx, Question::Own, peer.id, out);
         }
-        if is_wanted {
+        if self.is_crowded() {
+            self.upkeep.hurry_fill(cx.now);
+        } else if is_wanted {
             self.upkeep.wake_fill(cx.now);
         }
         self.arm_upkeep(cx.now, out);

@@ -21,8 +21,10 @@ use crate::engine::Profile;
 use crate::env::Cx;
 use crate::wire::{self, Capabilities, Message};
 
-/// An edge is judged when it has lived this long: by then a newcomer has had its answers (a guess).
-const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// An edge is judged when it has lived this long: by then a newcomer has had the answers that lead it
+/// to others (a guess; a join takes one second, and the sooner it is over the more of them a contact
+/// that everybody knows can serve).
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// A word of the peer itself counts as evidence for this long (a guess: a session of a user).
 const VERIFIED_FOR: Duration = Duration::from_secs(30 * 60);
 /// A contact that nobody mentioned for this long is less likely to be alive (a guess).
@@ -48,7 +50,7 @@ impl Overlay {
         if self.upkeep.fill <= cx.now {
             let snapshot = self.snapshot(cx.now);
             self.fill(cx, &snapshot, out);
-            self.shed(cx, &snapshot, out);
+            self.shed(cx, snapshot, out);
         }
         self.ask_around(cx, out);
         self.probe(cx, out);
@@ -145,18 +147,22 @@ impl Overlay {
         self.upkeep.on_filled(cx.now, cx.rng, retry, content);
     }
 
-    /// Closes an outgoing edge whose slot has a better one, and an inbound edge if there are so many
+    /// Closes an outgoing edge whose slot has a better one, and inbound edges if there are so many
     /// that newcomers would not find a place.
-    fn shed(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
+    fn shed(&mut self, cx: &mut Cx<'_>, mut snapshot: Snapshot, out: &mut Vec<Action>) {
         let own = *self.edges.own();
         if let Some(peer) = surplus_outgoing(&own, self.appetite(), &snapshot.live) {
             self.close_edge(cx, &peer, out);
         }
-        if self.is_crowded()
+        while self.is_crowded()
             && let Some(peer) = least_useful_inbound(&own, &snapshot.live)
         {
             self.close_edge(cx, &peer, out);
-            self.upkeep.wake_fill(cx.now);
+            snapshot.live.retain(|edge| edge.id != peer);
+        }
+        if self.is_crowded() {
+            // All are newcomers, who will have been served soon.
+            self.upkeep.hurry_fill(cx.now);
         }
     }
 

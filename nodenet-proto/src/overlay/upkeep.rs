@@ -105,6 +105,11 @@ impl Upkeep {
         self.fill = self.fill.min((self.last_fill + spacing).max(now + FILL_SPACING / 4));
     }
 
+    /// There are too many edges: look very soon which to close.
+    pub(crate) fn hurry_fill(&mut self, now: Instant) {
+        self.fill = self.fill.min((self.last_fill + FILL_SPACING).max(now + FILL_SPACING / 4));
+    }
+
     /// The edges were looked at. Somebody who backs off may be dialed at `retry`; a node that is
     /// `content` may try a faster contact next.
     pub(crate) fn on_filled(

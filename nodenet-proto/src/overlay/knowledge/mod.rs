@@ -426,6 +426,10 @@ impl Knowledge {
     /// Whether a newcomer's identity may be stored at all.
     fn admits(&self, seen: &Sighting<'_>, tick: Tick, crypto: &dyn Crypto) -> bool {
         let hearsay = seen.provenance == Provenance::Gossiped;
+        // Whoever waits for a place already was looked at when it came.
+        if let Some(waiting) = self.find(&seen.id) {
+            return waiting.key == seen.key;
+        }
         seen.id.leading_zeros() >= self.difficulty
             && !(hearsay && self.purged.contains(&seen.id, tick))
             && crypto.node_id(&seen.key) == seen.id
