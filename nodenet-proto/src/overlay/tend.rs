@@ -29,8 +29,8 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 const VERIFIED_FOR: Duration = Duration::from_secs(30 * 60);
 /// A contact that nobody mentioned for this long is less likely to be alive (a guess).
 const STALE_AFTER: Duration = Duration::from_secs(10 * 60);
-/// Inbound edges are shed beyond this share of their cap, so that newcomers always find a place.
-const INBOUND_CROWDED: (usize, usize) = (7, 8);
+/// One in so many places for inbound edges is kept free by shedding, so that newcomers always find one.
+const INBOUND_FREE: usize = 8;
 /// Edges from which on it makes sense to ask into far buckets.
 const BUCKETS_FROM: usize = 3;
 /// A question about an identifier goes to one of so many edges nearest to it, at random, so that one
@@ -168,8 +168,8 @@ impl Overlay {
 
     /// Whether so many peers opened edges that one of them has to go.
     pub(super) fn is_crowded(&self) -> bool {
-        let (part, whole) = INBOUND_CROWDED;
-        self.edges.inbound() > self.config.inbound_edges_max * part / whole
+        let places = self.config.inbound_edges_max;
+        self.edges.inbound() > places - places / INBOUND_FREE
     }
 
     /// Asks who is near, what a neighbour's vicinity is, and into a bucket, as far as it is time.
