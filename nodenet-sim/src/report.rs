@@ -5,7 +5,7 @@ use std::time::Duration;
 use nodenet_proto::NodeId;
 use nodenet_proto::stats::DropReason;
 
-use crate::overlay::{Host, Parcel, Traffic, World};
+use crate::overlay::{Host, Meter, Parcel, Traffic, World};
 use crate::scenario::GRACE;
 use crate::time::Moment;
 use crate::watch::Watch;
@@ -131,9 +131,8 @@ impl Distribution {
 /// What nodes cost during some time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Costs {
-    /// Hosts that were up all the time, with bytes and wake-ups.
-    pub(crate) hosts: Vec<(Host, u64, u32)>,
-    pub(crate) kinds: Vec<(Traffic, u64)>,
+    /// Hosts that were up all the time.
+    pub(crate) hosts: Vec<(Host, Meter)>,
     pub(crate) steps: Vec<(&'static str, u64)>,
     pub(crate) span: Duration,
 }
@@ -142,16 +141,12 @@ impl Costs {
     /// What was counted since `since`, when the meters were cleared and so many steps of each kind
     /// had been taken.
     pub(crate) fn read(world: &World, since: Moment, steps_before: &[u64]) -> Self {
-        let cost = |host| {
-            let meter = world.meters().host(host);
-            (host, meter.bytes, meter.wakeups)
-        };
+        let cost = |host| (host, *world.meters().host(host));
         let mut hosts: Vec<Host> =
             world.live().filter(|&host| world.born_at(host) <= since).collect();
         hosts.sort_unstable();
         Self {
             hosts: hosts.into_iter().map(cost).collect(),
-            kinds: world.meters().kinds().collect(),
             steps: (world.tally().zip(steps_before))
                 .map(|((kind, count), before)| (kind.name(), count - before))
                 .collect(),
@@ -235,17 +230,22 @@ impl Evidence<'_> {
     fn count_costs(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
         let days = self.costs.span.as_secs_f64() / 86_400.0;
         let all = self.costs.hosts.len();
-        let of: Vec<_> = self.costs.hosts.iter().filter(|cost| counts(cost.0)).collect();
-        if of.is_empty() || days == 0.0 {
+        let meters = self.costs.hosts.iter().filter(|(host, _)| counts(*host));
+        let meters: Vec<&Meter> = meters.map(|(_, meter)| meter).collect();
+        if meters.is_empty() || days == 0.0 {
             return;
         }
         let per_day = |sum: u64, hosts: usize| sum as f64 / hosts as f64 / days;
-        let bytes = of.iter().map(|cost| cost.1).sum();
-        figures.idle_bytes_per_node_day = per_day(bytes, of.len());
-        let wakeups = of.iter().map(|cost| u64::from(cost.2)).sum();
-        figures.idle_wakeups_per_node_hour = per_day(wakeups, of.len()) / 24.0;
-        let kind = |&(kind, bytes): &(Traffic, u64)| (kind.name(), per_day(bytes, all));
-        figures.traffic = self.costs.kinds.iter().map(kind).collect();
+        let bytes = meters.iter().map(|meter| meter.bytes()).sum();
+        figures.idle_bytes_per_node_day = per_day(bytes, meters.len());
+        let wakeups = meters.iter().map(|meter| u64::from(meter.wakeups)).sum();
+        figures.idle_wakeups_per_node_hour = per_day(wakeups, meters.len()) / 24.0;
+        let of_kind = |kind| {
+            let bytes = meters.iter().flat_map(|meter| meter.kinds());
+            let bytes = bytes.filter(|(other, _)| *other == kind).map(|(_, bytes)| bytes).sum();
+            (kind.name(), per_day(bytes, meters.len()))
+        };
+        figures.traffic = Traffic::ALL.into_iter().map(of_kind).collect();
         let step = |&(name, count): &(_, u64)| (name, per_day(count, all) / 24.0);
         figures.steps = self.costs.steps.iter().map(step).collect();
     }

@@ -102,18 +102,29 @@ pub(crate) fn packets(len: usize) -> u64 {
 /// What one host cost since the counters were cleared.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Meter {
-    /// Bytes sent and received.
-    pub bytes: u64,
+    /// Bytes sent and received, by [`Traffic`].
+    kinds: [u64; Traffic::ALL.len()],
     /// Times it was woken: a datagram in or out, or a timer, after 5 s of silence.
     pub wakeups: u32,
     active_until: Moment,
+}
+
+impl Meter {
+    /// Bytes sent and received.
+    pub fn bytes(&self) -> u64 {
+        self.kinds.iter().sum()
+    }
+
+    /// Bytes sent and received, by kind.
+    pub fn kinds(&self) -> impl Iterator<Item = (Traffic, u64)> + use<> {
+        Traffic::ALL.into_iter().zip(self.kinds)
+    }
 }
 
 /// What every host of a world costs.
 #[derive(Debug, Default)]
 pub struct Meters {
     hosts: Vec<Meter>,
-    kinds: [u64; Traffic::ALL.len()],
 }
 
 impl Meters {
@@ -122,16 +133,10 @@ impl Meters {
         &self.hosts[host.index()]
     }
 
-    /// Bytes sent and received by all hosts together, by kind.
-    pub fn kinds(&self) -> impl Iterator<Item = (Traffic, u64)> {
-        Traffic::ALL.into_iter().zip(self.kinds)
-    }
-
     /// Clears every counter. Who sleeps and who does not stays as it is.
     pub fn clear(&mut self) {
-        self.kinds = Default::default();
         for meter in &mut self.hosts {
-            (meter.bytes, meter.wakeups) = (0, 0);
+            (meter.kinds, meter.wakeups) = Default::default();
         }
     }
 
@@ -142,8 +147,7 @@ impl Meters {
     /// A datagram or datagrams, in or out.
     pub(crate) fn count(&mut self, host: Host, at: Moment, kind: Traffic, bytes: u64) {
         self.activity(host, at);
-        self.hosts[host.index()].bytes += bytes;
-        self.kinds[kind as usize] += bytes;
+        self.hosts[host.index()].kinds[kind as usize] += bytes;
     }
 
     /// A timer fired.
@@ -165,8 +169,7 @@ impl Meters {
     /// An acknowledgement that nothing carried went from `from` to `to`.
     pub(crate) fn count_ack(&mut self, from: Host, to: Host) {
         for host in [from, to] {
-            self.hosts[host.index()].bytes += ACK_BYTES;
-            self.kinds[Traffic::Ack as usize] += ACK_BYTES;
+            self.hosts[host.index()].kinds[Traffic::Ack as usize] += ACK_BYTES;
         }
     }
 
@@ -210,6 +213,6 @@ mod tests {
         meters.busy_until(host, Moment::from_secs(18));
         meters.activity(host, Moment::from_secs(23));
         assert_eq!(meters.host(host).wakeups, 1);
-        assert_eq!(meters.host(host).bytes, 30);
+        assert_eq!(meters.host(host).bytes(), 30);
     }
 }

@@ -391,6 +391,7 @@ impl Run {
             let routers = evidence.figures(|host| !self.light.contains(&host));
             figures.idle_bytes_per_node_day = routers.idle_bytes_per_node_day;
             figures.idle_wakeups_per_node_hour = routers.idle_wakeups_per_node_hour;
+            figures.traffic = routers.traffic;
             evidence.figures(|host| self.light.contains(&host))
         });
         self.phases.push(Phase { churn, figures, light });

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use nodenet_sim::Report;
 use nodenet_sim::html::{count, megabytes, share};
+use nodenet_sim::report::Figures;
 use nodenet_sim::row::{Row, Rows};
 use nodenet_sim::watch::Watch;
 
@@ -62,8 +63,14 @@ pub(crate) fn of_details(report: &Report) -> String {
     };
     if let Some(phase) = report.steady().or(report.phases.first()) {
         let figures = &phase.figures;
-        let spent = figures.traffic.iter().filter(|(_, bytes)| *bytes >= 5e4);
-        line("idle a day by kind", spent.map(|(k, b)| format!("{k} {}", megabytes(*b))).collect());
+        let mut spent = |name, figures: &Figures| {
+            let kinds = figures.traffic.iter().filter(|(_, bytes)| *bytes >= 5e4);
+            line(name, kinds.map(|(k, b)| format!("{k} {}", megabytes(*b))).collect());
+        };
+        spent("idle a day by kind", figures);
+        if let Some(light) = &phase.light {
+            spent("the same, light nodes", light);
+        }
         let taken = figures.steps.iter().filter(|(_, steps)| *steps >= 0.05);
         line("steps an hour", taken.map(|(k, n)| format!("{k} {n:.1}")).collect());
     }
