@@ -13,7 +13,7 @@ use super::lookup::Question;
 use super::registration::Peer;
 use super::{Action, Overlay, subnet};
 use crate::NodeId;
-use crate::engine::{EdgeDownReason, KnownPeer};
+use crate::engine::{EdgeDownReason, KnownPeer, Profile};
 use crate::env::Cx;
 use crate::stats::DropReason;
 use crate::transport::Conns;
@@ -237,7 +237,12 @@ impl Overlay {
 
     /// Seeds are left alone as long as there are enough edges of our own.
     fn update_needs(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
-        let (edges, needy) = (&self.edges, self.edges.phase() <= Phase::Urgent);
+        // A light node is content with few edges of its own, and would close those to seeds again.
+        let floor = match self.config.profile {
+            Profile::Router => Phase::Urgent,
+            Profile::Light => Phase::Critical,
+        };
+        let (edges, needy) = (&self.edges, self.edges.phase() <= floor);
         self.dialer.set_needy(cx, needy, |peer| edges.get(peer).is_some(), out);
     }
 
