@@ -56,7 +56,26 @@ pub struct Phase {
     pub figures: Figures,
     /// Figures of light nodes, if there are any.
     pub light: Option<Figures>,
+    /// The first messages that were lost.
+    pub lost: Vec<Lost>,
 }
+
+/// A message that did not arrive though its target lived, and what its ends looked like at the end of
+/// the phase.
+#[derive(Debug, Clone)]
+pub struct Lost {
+    /// Who sent it.
+    pub from: Host,
+    /// For whom.
+    pub to: Host,
+    /// When.
+    pub sent_at: Moment,
+    /// How many live edges the two had.
+    pub edges: [usize; 2],
+}
+
+/// Lost messages that are listed.
+const LOST_MAX: usize = 10;
 
 /// The figures of one phase. Issue 3 defines each.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -175,16 +194,32 @@ impl Evidence<'_> {
         figures
     }
 
+    /// The first messages that were lost.
+    pub(crate) fn lost(&self) -> Vec<Lost> {
+        let lost = self.parcels.iter().filter(|parcel| self.is_lost(parcel));
+        let describe = |&Parcel { from, to, sent_at, .. }: &Parcel| {
+            let edges = [from, to].map(|host| self.world.edges(host).len());
+            Lost { from, to, sent_at, edges }
+        };
+        lost.take(LOST_MAX).map(describe).collect()
+    }
+
+    /// Whether a message did not arrive though its target lived long enough.
+    fn is_lost(&self, parcel: &Parcel) -> bool {
+        let judged_at = parcel.sent_at + GRACE;
+        let died_at = self.world.died_at(parcel.to);
+        parcel.arrival.is_none() && died_at.is_none_or(|died_at| died_at >= judged_at)
+    }
+
     fn count_messages(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
         let (mut hops, mut stretch) = (Vec::new(), Vec::new());
         for parcel in self.parcels.iter().filter(|parcel| counts(parcel.to)) {
             figures.duplicates += u64::from(parcel.duplicates);
             let Some(arrival) = parcel.arrival else {
-                let judged_at = parcel.sent_at + GRACE;
-                if self.world.died_at(parcel.to).is_some_and(|died_at| died_at < judged_at) {
-                    figures.targets_lost += 1;
-                } else {
+                if self.is_lost(parcel) {
                     figures.sent += 1;
+                } else {
+                    figures.targets_lost += 1;
                 }
                 let failed = matches!(parcel.settled, crate::overlay::Settled::Failed(_));
                 figures.refused += u64::from(failed);

@@ -236,7 +236,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whom a newcomer is told of. Nobody would name a contact that can not be dialed.
+    /// Whom a newcomer is told of.
     fn ways_in(&self, random: &mut Random) -> Vec<Host> {
         if self.bootstrap == Bootstrap::Ten {
             return self.contacts.clone();
@@ -245,9 +245,15 @@ impl Run {
         let draws = if live == 0 { 0 } else { DRAWS_MAX };
         (0..draws)
             .map(|_| self.world.live_at(random.below(live) as usize))
-            .find(|&host| self.world.nat(host) == Nat::Public)
+            .find(|&host| self.is_way_in(host))
             .into_iter()
             .collect()
+    }
+
+    /// Whether a host can be dialed by a stranger and is itself in the network: whoever is told only of
+    /// a node that is on its way in, and dies there, is told of nobody.
+    fn is_way_in(&self, host: Host) -> bool {
+        self.world.nat(host) == Nat::Public && self.world.joined_at(host).is_some()
     }
 
     fn settle(&mut self, span: Duration) -> Result<(), String> {
@@ -386,6 +392,7 @@ impl Run {
             heap_growth: self.heap_growth,
         };
         let mut figures = evidence.figures(|_| true);
+        let lost = evidence.lost();
         let light = (!self.light.is_empty()).then(|| {
             // What the others spend stands on its own; everything else is about all.
             let routers = evidence.figures(|host| !self.light.contains(&host));
@@ -394,7 +401,7 @@ impl Run {
             figures.traffic = routers.traffic;
             evidence.figures(|host| self.light.contains(&host))
         });
-        self.phases.push(Phase { churn, figures, light });
+        self.phases.push(Phase { churn, figures, light, lost });
         self.shape.get_or_insert_with(|| Shape::of(&self.world));
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use nodenet_sim::Report;
 use nodenet_sim::html::{count, megabytes, share};
-use nodenet_sim::report::Figures;
+use nodenet_sim::report::{Figures, Lost};
 use nodenet_sim::row::{Row, Rows};
 use nodenet_sim::watch::Watch;
 
@@ -73,6 +73,12 @@ pub(crate) fn of_details(report: &Report) -> String {
         }
         let taken = figures.steps.iter().filter(|(_, steps)| *steps >= 0.05);
         line("steps an hour", taken.map(|(k, n)| format!("{k} {n:.1}")).collect());
+    }
+    for Lost { from, to, sent_at, edges: [near, far] } in
+        report.phases.iter().flat_map(|phase| &phase.lost)
+    {
+        let ends = format!("{from} ({near} edges in the end) to {to} ({far}) at t={sent_at}");
+        line("lost", vec![ends]);
     }
     let drop = |(name, times): &(&str, u64)| format!("{name} {}", count(*times));
     line("dropped", report.drops.iter().map(drop).collect());
