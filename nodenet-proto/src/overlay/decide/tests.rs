@@ -131,13 +131,15 @@ fn on_a_detour_it_goes_to_the_target_and_to_nobody_else() {
 #[test]
 fn a_dead_end_offers_the_neighbours_nearest_to_the_target() {
     let own = id([0xfe]);
-    let peers = [0x80, 0xf0, 0xe0, 0xc0, 0x90, 0xa0, 0xb0, 0xd0, 0x70].map(|byte| id([byte]));
+    let peers: Vec<NodeId> = (0..16_u8).map(|high| id([high << 4])).collect();
     let edges = edges(own, &peers);
-    let (from, avoid) = (Some(&peers[1]), &peers[2..3]);
+    let (from, avoid) = (Some(&peers[15]), &peers[14..15]);
     let routing = Routing { target: &FF, hop_limit: 10, avoid, from, on_detour: false };
     assert_eq!(decide(&edges, routing), Decision::DeadEnd);
-    let hops: Vec<u64> = detours(&edges, routing).iter().map(|conn| conn.0).collect();
-    assert_eq!(hops, [7, 3, 6, 5, 4, 0]);
+    let hops = |routing| detours(&edges, routing).iter().map(|conn| conn.0).collect::<Vec<_>>();
+    assert_eq!(hops(routing), [13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3]);
+    let routing = Routing { from: None, avoid: &[], ..routing };
+    assert_eq!(hops(routing), [15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4]);
 }
 
 #[test]
