@@ -27,12 +27,17 @@ const FILL_IDLE: Duration = Duration::from_secs(60);
 /// Between two lookups into buckets (spec 80 §6 asks for at most one a second; a joining node makes
 /// about forty, and this is the same half a minute).
 const LOOKUP_SPACING: Duration = Duration::from_millis(500);
-/// First repetition of the lookup of the own identifier.
-const OWN_WAIT: Duration = Duration::from_secs(4);
+/// First repetition of the lookup of the own identifier: whoever joins together with others was told
+/// of few of them (a guess).
+const OWN_WAIT: Duration = Duration::from_secs(1);
+/// The lookup is repeated after this long if a neighbour came or went (a guess).
+const OWN_WAIT_CHANGED: Duration = Duration::from_secs(32);
 /// Longest time between two (a guess: neighbours announce themselves by dialing).
 const OWN_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
 /// First repetition of the question to a neighbour about its vicinity (spec 80 §1).
 const VICINITY_WAIT: Duration = Duration::from_secs(30);
+/// The question is repeated after this long if a neighbour came or went (a guess).
+const VICINITY_WAIT_CHANGED: Duration = Duration::from_secs(8);
 /// Longest time between two.
 const VICINITY_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 /// First repetition of a lookup into a bucket that lacks contacts.
@@ -136,8 +141,8 @@ impl Upkeep {
 
     /// A neighbour is gone, or a nearer one came.
     pub(crate) fn on_vicinity_changed(&mut self, now: Instant) {
-        self.own.hurry(now, OWN_WAIT * 8);
-        self.vicinity.hurry(now, OWN_WAIT * 2);
+        self.own.hurry(now, OWN_WAIT_CHANGED);
+        self.vicinity.hurry(now, VICINITY_WAIT_CHANGED);
     }
 
     /// The own identifier was looked up.

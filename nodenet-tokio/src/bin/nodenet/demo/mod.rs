@@ -13,11 +13,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::proto::stats::Stats;
 use nodenet_tokio::{BootstrapPeer, Node, StartError, mint};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::CommandError;
 use crate::args::DemoArgs;
@@ -28,10 +29,12 @@ use report::Report;
 
 /// Nodes that found nobody by then do not join any more.
 const JOIN_BOUND: Duration = Duration::from_secs(30);
-/// The network counts as settled when no edge came up for this long...
-const SETTLED_AFTER: Duration = Duration::from_millis(300);
+/// The network counts as settled when nobody's nearest neighbours changed for this long...
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// ... or when this has passed since everyone joined.
-const SETTLE_BOUND: Duration = Duration::from_secs(10);
+const SETTLE_BOUND: Duration = Duration::from_secs(15);
+/// How often they are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest wait for a node to leave.
 const LEAVE_BOUND: Duration = Duration::from_secs(5);
 /// Exit status after an interrupt, as shells have it.
@@ -136,14 +139,25 @@ impl Network {
     }
 
     async fn settle(&self) {
-        let mut quiet = JoinSet::new();
-        for node in &self.nodes {
-            let mut events = node.events();
-            quiet.spawn(async move {
-                while let Ok(Some(_)) = timeout(SETTLED_AFTER, events.recv()).await {}
-            });
+        let (mut before, mut since) = (self.neighbours().await, now());
+        while now() - since < SETTLED_AFTER {
+            sleep(LOOK_INTERVAL).await;
+            let after = self.neighbours().await;
+            if after != before {
+                (before, since) = (after, now());
+            }
         }
-        while quiet.join_next().await.is_some() {}
+    }
+
+    /// The nearest neighbours of every node. Other edges come and go for as long as faster ones are
+    /// tried.
+    async fn neighbours(&self) -> Vec<Vec<NodeId>> {
+        let mut all = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let edges = node.edges().await.unwrap_or_default();
+            all.push(edges.iter().filter(|edge| edge.sibling).map(|edge| edge.peer).collect());
+        }
+        all
     }
 
     async fn report(&self, joined: Joined, outcome: Outcome) -> Report {
