@@ -27,6 +27,19 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
+/// The permissions of a file, if they give others one of those in `forbidden`. Systems without such
+/// permissions close the per-user directory to others.
+pub(crate) fn open_to_others(found: &fs::Metadata, forbidden: u32) -> Option<u32> {
+    #[cfg(unix)]
+    let mode = std::os::unix::fs::MetadataExt::mode(found) & 0o7777;
+    #[cfg(not(unix))]
+    let mode = {
+        let _ = found;
+        0
+    };
+    (mode & forbidden != 0).then_some(mode)
+}
+
 /// The directory a file is in.
 pub(crate) fn directory_of(path: &Path) -> &Path {
     match path.parent() {

@@ -160,8 +160,9 @@ impl Overlay {
             self.close_edge(cx, &peer, out);
             snapshot.live.retain(|edge| edge.id != peer);
         }
-        if self.is_crowded() {
-            // All are newcomers, who will have been served soon.
+        let is_newcomer = |edge: &LiveEdge| !edge.outgoing && !edge.settled;
+        if self.is_crowded() && snapshot.live.iter().any(is_newcomer) {
+            // They will have been served soon.
             self.upkeep.hurry_fill(cx.now);
         }
     }

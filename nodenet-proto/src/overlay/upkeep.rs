@@ -106,13 +106,16 @@ impl Upkeep {
 
     /// An edge came or went, or a contact was learned: look soon whom to dial.
     pub(crate) fn wake_fill(&mut self, now: Instant) {
-        let spacing = if self.content { FILL_SPACING_CONTENT } else { FILL_SPACING };
-        self.fill = self.fill.min((self.last_fill + spacing).max(now + FILL_SPACING / 4));
+        self.fill_after(if self.content { FILL_SPACING_CONTENT } else { FILL_SPACING }, now);
     }
 
     /// There are too many edges: look very soon which to close.
     pub(crate) fn hurry_fill(&mut self, now: Instant) {
-        self.fill = self.fill.min((self.last_fill + FILL_SPACING).max(now + FILL_SPACING / 4));
+        self.fill_after(FILL_SPACING, now);
+    }
+
+    fn fill_after(&mut self, spacing: Duration, now: Instant) {
+        self.fill = self.fill.min((self.last_fill + spacing).max(now + FILL_SPACING / 4));
     }
 
     /// The edges were looked at. Somebody who backs off may be dialed at `retry`; a node that is

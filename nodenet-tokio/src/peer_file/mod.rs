@@ -211,19 +211,11 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, PeerFileError> {
     Ok(Some(bytes))
 }
 
-#[cfg(unix)]
 fn refuse_if_others_may_write(path: &Path, found: &fs::Metadata) -> Result<(), PeerFileError> {
-    let mode = std::os::unix::fs::MetadataExt::mode(found) & 0o7777;
-    match mode & 0o022 {
-        0 => Ok(()),
-        _ => Err(PeerFileError::OpenToOthers { path: path.to_owned(), mode }),
+    match private_file::open_to_others(found, 0o022) {
+        None => Ok(()),
+        Some(mode) => Err(PeerFileError::OpenToOthers { path: path.to_owned(), mode }),
     }
-}
-
-/// Elsewhere the per-user directory is closed to others by the system.
-#[cfg(not(unix))]
-fn refuse_if_others_may_write(_path: &Path, _found: &fs::Metadata) -> Result<(), PeerFileError> {
-    Ok(())
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> PeerFileError {

@@ -211,19 +211,11 @@ fn create_directory(directory: &Path) -> Result<(), SeedFileError> {
     builder.create(directory).map_err(|source| io_error("create directory", directory, source))
 }
 
-#[cfg(unix)]
 fn refuse_if_open_to_others(path: &Path, found: &fs::Metadata) -> Result<(), SeedFileError> {
-    let mode = std::os::unix::fs::MetadataExt::mode(found) & 0o7777;
-    match mode & 0o077 {
-        0 => Ok(()),
-        _ => Err(SeedFileError::OpenToOthers { path: path.to_owned(), mode }),
+    match private_file::open_to_others(found, 0o077) {
+        None => Ok(()),
+        Some(mode) => Err(SeedFileError::OpenToOthers { path: path.to_owned(), mode }),
     }
-}
-
-/// Elsewhere the per-user directory is closed to others by the system.
-#[cfg(not(unix))]
-fn refuse_if_open_to_others(_path: &Path, _found: &fs::Metadata) -> Result<(), SeedFileError> {
-    Ok(())
 }
 
 #[cfg(all(unix, not(target_os = "macos")))]
