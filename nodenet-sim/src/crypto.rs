@@ -1,11 +1,13 @@
-//! Cheap stand-in for signatures, keyed by the world.
+//! Cheap stand-in for signatures and the digests that they cover, keyed by the world.
 //!
 //! Responsible for: signatures that nobody outside the world's own nodes can make, at the price of a
-//! hash. Never: security against anyone who can read the world's key; that is why it lives here.
+//! few multiplications. Never: security against anyone who can read the world's key; that is why it
+//! lives here.
 //!
-//! Digests stay real (identifiers are digests of keys, and everything orders by identifier), so a run
-//! with real signatures takes the same decisions; a test holds that.
+//! Identifiers stay real, because everything orders by them, so a run with real signatures takes the
+//! same decisions; a test holds that.
 
+use nodenet_proto::NodeId;
 use nodenet_proto::env::{Crypto, Ed25519Crypto, Seed};
 use nodenet_proto::identity::Identity;
 
@@ -32,7 +34,7 @@ impl Signatures {
     }
 }
 
-/// Real digests, cheap signatures.
+/// Real identifiers, cheap digests and signatures.
 #[derive(Debug, Clone, Copy)]
 pub struct StandInCrypto {
     key: [u8; 32],
@@ -45,22 +47,29 @@ impl StandInCrypto {
     }
 
     fn tag(&self, public: &[u8; 32], message: &[u8]) -> [u8; 64] {
-        let mut hash = TraceHash::default();
-        hash.bytes(&self.key);
-        hash.bytes(public);
-        hash.bytes(message);
-        let mut tag = [0; 64];
-        for word in tag.chunks_exact_mut(8) {
-            hash.number(word.len() as u64);
-            word.copy_from_slice(&hash.value().to_le_bytes());
-        }
-        tag
+        spread(&mut [&self.key[..], public, message].into_iter())
     }
 }
 
+/// As many bytes as are asked for, scattered by the concatenation of `pieces`.
+fn spread<const N: usize>(pieces: &mut dyn Iterator<Item = &[u8]>) -> [u8; N] {
+    let mut hash = TraceHash::default();
+    hash.pieces(pieces);
+    let mut out = [0; N];
+    for word in out.chunks_exact_mut(8) {
+        hash.number(N as u64);
+        word.copy_from_slice(&hash.value().to_le_bytes());
+    }
+    out
+}
+
 impl Crypto for StandInCrypto {
-    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
-        Ed25519Crypto.hash(parts)
+    fn hash_pieces(&self, pieces: &mut dyn Iterator<Item = &[u8]>) -> [u8; 32] {
+        spread(pieces)
+    }
+
+    fn node_id(&self, key: &[u8; 32]) -> NodeId {
+        Ed25519Crypto.node_id(key)
     }
 
     fn sign(&self, identity: &Identity, message: &[u8]) -> [u8; 64] {

@@ -53,13 +53,32 @@ impl TraceHash {
 
     /// Takes in bytes that belong to the last event.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(8);
-        for word in &mut words {
-            self.number(u64::from_le_bytes(word.try_into().expect("eight bytes make a word")));
+        self.pieces(&mut core::iter::once(bytes));
+    }
+
+    /// Takes in the concatenation of `pieces`, however it is cut.
+    pub fn pieces(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) {
+        let (mut word, mut filled, mut len) = ([0; 8], 0, 0_u64);
+        for mut piece in pieces {
+            len += piece.len() as u64;
+            if filled > 0 {
+                let (head, rest) = piece.split_at(piece.len().min(8 - filled));
+                word[filled..filled + head.len()].copy_from_slice(head);
+                (filled, piece) = (filled + head.len(), rest);
+                if filled < 8 {
+                    continue;
+                }
+                self.number(u64::from_le_bytes(word));
+            }
+            let mut words = piece.chunks_exact(8);
+            for whole in &mut words {
+                self.number(u64::from_le_bytes(whole.try_into().expect("eight bytes make a word")));
+            }
+            filled = words.remainder().len();
+            word[..filled].copy_from_slice(words.remainder());
         }
-        let mut last = [0; 8];
-        last[..words.remainder().len()].copy_from_slice(words.remainder());
-        self.number(u64::from_le_bytes(last) ^ (bytes.len() as u64).rotate_right(8));
+        word[filled..].fill(0);
+        self.number(u64::from_le_bytes(word) ^ len.rotate_right(8));
     }
 
     /// Events taken in.
@@ -112,5 +131,24 @@ mod tests {
             assert!(all[..i].iter().all(|other| other != one));
         }
         assert_eq!(of(&[b"ab"]), of(&[b"ab"]));
+    }
+
+    #[test]
+    fn pieces_count_as_what_they_are_together() {
+        let bytes: Vec<u8> = (0..40).collect();
+        let of = |pieces: &[&[u8]]| {
+            let mut hash = TraceHash::default();
+            hash.pieces(&mut pieces.iter().copied());
+            hash.value()
+        };
+        for len in [0, 1, 7, 8, 9, 16, 40] {
+            let whole = of(&[&bytes[..len]]);
+            for first in 0..=len {
+                for second in first..=len {
+                    let cut = [&bytes[..first], &bytes[first..second], &bytes[second..len]];
+                    assert_eq!(of(&cut), whole, "{len} bytes cut at {first} and {second}");
+                }
+            }
+        }
     }
 }

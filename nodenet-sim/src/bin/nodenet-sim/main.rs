@@ -7,17 +7,17 @@ mod play;
 mod sweep;
 mod table;
 
-use std::alloc::System;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use crate::args::{Args, Verb};
 
 /// Counts the bytes of heap that are in use, exactly as they were asked for, for one atomic addition
 /// a call. The resident set would also count what the allocator keeps back.
 #[global_allocator]
-static HEAP: cap::Cap<System> = cap::Cap::new(System, usize::MAX);
+static HEAP: cap::Cap<MiMalloc> = cap::Cap::new(MiMalloc, usize::MAX);
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().verb {
