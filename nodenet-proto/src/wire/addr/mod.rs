@@ -9,10 +9,11 @@
 //! decides to dial. Strings are kept bit for bit, because signatures cover a re-encoding of them.
 
 use core::cmp::Ordering;
-use core::fmt;
+use core::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use bytes::BufMut;
+use heapless::Vec as FixedVec;
 
 use super::codec::{
     Decode, DecodeError, Encode, Reader, len_prefixed_len, put_len_prefixed, put_uvarint,
@@ -29,6 +30,9 @@ pub const ADDRS_MAX: usize = 16;
 pub const ADDR_LEN_MIN: usize = 2;
 /// Family of addresses that are `host:port` over UDP.
 pub const NET_QUIC: &[u8] = b"quic";
+/// Longest text of a socket address: an IPv6 address of 39 letters with a ten-digit scope, in brackets,
+/// and a port; an IPv4-mapped one is written as IPv4.
+const ENDPOINT_TEXT_MAX: usize = 1 + 39 + 1 + 10 + 1 + 1 + 5;
 /// Longest family of an address that is worth keeping (spec 10 W3).
 const NET_LEN_MAX: usize = 16;
 /// Longest endpoint of an address that is worth keeping (spec 10 W3).
@@ -39,31 +43,70 @@ const ENDPOINT_LEN_MAX: usize = 256;
 /// Ordered by family, then endpoint, both bytewise.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Addr {
-    /// Both strings in one allocation: there are many addresses in a table.
-    both: Box<[u8]>,
-    net_len: usize,
+    both: Both,
+    net_len: u32,
+}
+
+/// Both strings, one behind the other. A list of contacts holds dozens of addresses for as long as it
+/// takes to read or write it, and nearly all are short; what is longer is kept in an allocation.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Both {
+    Short(FixedVec<u8, SHORT_MAX, u8>),
+    Long(Box<[u8]>),
+}
+
+/// Room for every IPv4 endpoint (25 bytes with its family) and most IPv6 ones.
+const SHORT_MAX: usize = 46;
+
+impl Default for Both {
+    fn default() -> Self {
+        Self::Short(FixedVec::new())
+    }
+}
+
+impl Both {
+    fn new(net: &[u8], endpoint: &[u8]) -> Self {
+        let mut short = FixedVec::new();
+        match short.extend_from_slice(net).and_then(|()| short.extend_from_slice(endpoint)) {
+            Ok(()) => Self::Short(short),
+            Err(_) => Self::Long([net, endpoint].concat().into()),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Short(short) => short,
+            Self::Long(long) => long,
+        }
+    }
 }
 
 impl Addr {
     /// An address of any family.
+    ///
+    /// # Panics
+    /// If `net` has 2^32 bytes or more.
     pub fn new(net: &[u8], endpoint: &[u8]) -> Self {
-        Self { both: [net, endpoint].concat().into(), net_len: net.len() }
+        let net_len = u32::try_from(net.len()).expect("no family has four billion bytes");
+        Self { both: Both::new(net, endpoint), net_len }
     }
 
     /// The address of a UDP socket, spelled so that everybody spells it alike (spec 40 §7.2): an
     /// IPv4-mapped address as IPv4.
     pub fn from_socket_addr(addr: SocketAddr) -> Self {
-        Self::new(NET_QUIC, canonical(addr).to_string().as_bytes())
+        let mut endpoint: heapless::String<ENDPOINT_TEXT_MAX> = heapless::String::new();
+        write!(endpoint, "{}", canonical(addr)).expect("the longest fits");
+        Self::new(NET_QUIC, endpoint.as_bytes())
     }
 
     /// The family.
     pub fn net(&self) -> &[u8] {
-        &self.both[..self.net_len]
+        &self.both.as_slice()[..self.net_len as usize]
     }
 
     /// Where, in the terms of the family.
     pub fn endpoint(&self) -> &[u8] {
-        &self.both[self.net_len..]
+        &self.both.as_slice()[self.net_len as usize..]
     }
 
     /// The socket that this names, if it is a `quic` address with an IP literal. An IPv4-mapped
