@@ -1,8 +1,8 @@
 //! Keyed timers: setting replaces, stopping cancels, the next deadline is known in O(1).
 //!
-//! An indexed binary heap over the entries of a map: setting looks a key up once and then moves numbers
-//! only. Re-arming a key that is already set allocates nothing. Entries with equal deadlines fire in the
-//! order in which they were set, so a run is reproducible.
+//! A binary heap of deadlines, and a map that knows where in it each key stands: setting looks a key up
+//! once, and what is compared lies side by side. Re-arming a key that is already set allocates nothing.
+//! Entries with equal deadlines fire in the order in which they were set, so a run is reproducible.
 
 use std::hash::Hash;
 use std::time::Instant;
@@ -11,27 +11,29 @@ use indexmap::IndexMap;
 
 use super::CounterHash;
 
-#[derive(Debug, Clone, Copy)]
+/// A timer that is set. Compared by deadline, then by the order of setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Armed {
     deadline: Instant,
     order: u64,
-    /// Where in the heap.
-    position: u32,
+    /// Which entry of the map it belongs to.
+    index: u32,
 }
 
 /// A queue of timers, at most one for each key. Keys are made of counters and names of our own, never
 /// of what a peer chooses.
 #[derive(Debug, Clone)]
 pub struct TimerQueue<K> {
-    timers: IndexMap<K, Armed, CounterHash>,
-    /// Indices of `timers`, the first to fire in front.
-    heap: Vec<u32>,
+    /// Where in the heap the timer of each key stands.
+    positions: IndexMap<K, u32, CounterHash>,
+    /// The first to fire in front.
+    heap: Vec<Armed>,
     order: u64,
 }
 
 impl<K: Copy + Eq + Hash> Default for TimerQueue<K> {
     fn default() -> Self {
-        Self { timers: IndexMap::default(), heap: Vec::new(), order: 0 }
+        Self { positions: IndexMap::default(), heap: Vec::new(), order: 0 }
     }
 }
 
@@ -45,27 +47,27 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
     pub fn set(&mut self, key: K, deadline: Instant) {
         self.order += 1;
         let order = self.order;
-        if let Some(armed) = self.timers.get_mut(&key) {
-            (armed.deadline, armed.order) = (deadline, order);
-            let at = armed.position as usize;
+        if let Some((index, _, &position)) = self.positions.get_full(&key) {
+            let at = position as usize;
+            self.heap[at] = Armed { deadline, order, index: index as u32 };
             let at = self.sift_up(at);
             self.sift_down(at);
         } else {
-            let at = self.heap.len();
-            self.heap.push(self.timers.len() as u32);
-            self.timers.insert(key, Armed { deadline, order, position: at as u32 });
+            let (index, at) = (self.positions.len() as u32, self.heap.len());
+            self.heap.push(Armed { deadline, order, index });
+            self.positions.insert(key, at as u32);
             self.sift_up(at);
         }
     }
 
     /// Cancels the timer of `key`, if it is set.
     pub fn stop(&mut self, key: &K) {
-        let Some((index, _, armed)) = self.timers.swap_remove_full(key) else { return };
+        let Some((index, _, position)) = self.positions.swap_remove_full(key) else { return };
         // The last entry of the map moved into the gap.
-        if let Some((_, moved)) = self.timers.get_index(index) {
-            self.heap[moved.position as usize] = index as u32;
+        if let Some((_, &moved)) = self.positions.get_index(index) {
+            self.heap[moved as usize].index = index as u32;
         }
-        let at = armed.position as usize;
+        let at = position as usize;
         self.heap.swap_remove(at);
         if at < self.heap.len() {
             self.settle(at);
@@ -76,13 +78,14 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
 
     /// The deadline of `key`, if it is set.
     pub fn deadline(&self, key: &K) -> Option<Instant> {
-        self.timers.get(key).map(|armed| armed.deadline)
+        self.positions.get(key).map(|&at| self.heap[at as usize].deadline)
     }
 
     /// The next timer due, if any is set.
     pub fn peek(&self) -> Option<(Instant, K)> {
-        let (key, armed) = self.timers.get_index(*self.heap.first()? as usize)?;
-        Some((armed.deadline, *key))
+        let first = self.heap.first()?;
+        let (key, _) = self.positions.get_index(first.index as usize)?;
+        Some((first.deadline, *key))
     }
 
     /// Takes one timer whose deadline is at or before `now`.
@@ -97,7 +100,7 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
 
     /// The keys of the timers that are set, in no order that means anything.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
-        self.timers.keys()
+        self.positions.keys()
     }
 
     /// Number of timers that are set.
@@ -115,26 +118,16 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
     /// # Panics
     /// If they do not hold, which is a bug here.
     pub fn check(&self) {
-        assert_eq!(self.heap.len(), self.timers.len());
-        for at in 0..self.heap.len() {
-            assert_eq!(self.at(at).position as usize, at);
-            assert!(at == 0 || !self.is_before(at, (at - 1) / 2));
+        assert_eq!(self.heap.len(), self.positions.len());
+        for (at, armed) in self.heap.iter().enumerate() {
+            assert_eq!(self.positions[armed.index as usize] as usize, at);
+            assert!(at == 0 || *armed > self.heap[(at - 1) / 2]);
         }
     }
 
-    /// What stands at a position of the heap.
-    fn at(&self, at: usize) -> &Armed {
-        &self.timers[self.heap[at] as usize]
-    }
-
-    fn is_before(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (self.at(a), self.at(b));
-        (a.deadline, a.order) < (b.deadline, b.order)
-    }
-
-    /// Notes where the entry at a position of the heap stands.
+    /// Notes where the timer at a position of the heap stands.
     fn settle(&mut self, at: usize) {
-        self.timers[self.heap[at] as usize].position = at as u32;
+        self.positions[self.heap[at].index as usize] = at as u32;
     }
 
     fn swap(&mut self, a: usize, b: usize) {
@@ -144,7 +137,7 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
     }
 
     fn sift_up(&mut self, mut at: usize) -> usize {
-        while at > 0 && self.is_before(at, (at - 1) / 2) {
+        while at > 0 && self.heap[at] < self.heap[(at - 1) / 2] {
             self.swap(at, (at - 1) / 2);
             at = (at - 1) / 2;
         }
@@ -155,7 +148,7 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
         loop {
             let mut least = at;
             for child in [2 * at + 1, 2 * at + 2] {
-                if child < self.heap.len() && self.is_before(child, least) {
+                if child < self.heap.len() && self.heap[child] < self.heap[least] {
                     least = child;
                 }
             }
