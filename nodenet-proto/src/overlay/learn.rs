@@ -60,14 +60,17 @@ impl Overlay {
         let is_wanted = outgoing || self.is_near(&peer.id);
         if self.edges.len() == 1 {
             self.upkeep.on_joined(cx.now);
-        } else if outgoing && self.is_near(&peer.id) {
+        } else if outgoing
+            && self.is_near(&peer.id)
+            && !self.edges.get(&peer.id).is_some_and(|edge| edge.light)
+        {
             // It is nearer than those asked before, so it knows the vicinity better.
             self.ask(cx, Question::Own, peer.id, out);
         }
         if self.is_crowded() {
             self.upkeep.hurry_fill(cx.now);
         } else if is_wanted {
-            self.upkeep.wake_fill(cx.now);
+            self.upkeep.wake_fill_if_wanting(cx.now);
         }
         self.arm_upkeep(cx.now, out);
     }
@@ -116,7 +119,7 @@ impl Overlay {
         self.knowledge.dial_failed(&peer, cx.now, isolated, cx.rng);
         let bucket = self.edges.own().common_prefix_len(&peer);
         self.upkeep.on_bucket_lacks(cx.now, bucket);
-        self.upkeep.wake_fill(cx.now);
+        self.upkeep.wake_fill_if_wanting(cx.now);
         self.arm_upkeep(cx.now, out);
     }
 

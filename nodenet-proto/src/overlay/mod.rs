@@ -34,12 +34,12 @@ mod subnet;
 mod tend;
 mod upkeep;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use heapless::Vec as FixedVec;
+use indexmap::IndexMap;
 
 use self::budgets::{Departed, Originators};
 use self::decide::CANDIDATES;
@@ -54,6 +54,7 @@ use self::skew::Skew;
 use self::upkeep::Upkeep;
 use crate::NodeId;
 use crate::engine::{Config, DeliveryPath, Event, RequestId};
+use crate::env::CounterHash;
 use crate::stats::Gauges;
 use crate::transport::{Class, CloseMode, ConnId, DialId, Frame};
 use crate::wire::HeadPool;
@@ -153,7 +154,7 @@ enum Owner {
 pub(crate) struct Overlay {
     config: Arc<Config>,
     edges: Edges,
-    conns: BTreeMap<ConnId, Owner>,
+    conns: IndexMap<ConnId, Owner, CounterHash>,
     unproven: usize,
     dialer: Dialer,
     departed: Departed,
@@ -181,7 +182,7 @@ impl Overlay {
     pub(crate) fn new(own: NodeId, config: Arc<Config>, now: Instant) -> Self {
         Self {
             edges: Edges::new(own),
-            conns: BTreeMap::new(),
+            conns: IndexMap::default(),
             unproven: 0,
             dialer: Dialer::new(config.maintenance),
             departed: Departed::default(),
@@ -193,7 +194,7 @@ impl Overlay {
             knowledge: Knowledge::new(own, config.difficulty, now),
             lookups: Lookups::default(),
             keepalive: Keepalive::new(now, config.profile),
-            upkeep: Upkeep::new(now),
+            upkeep: Upkeep::new(now, config.profile),
             upkeep_at: None,
             strangers: 0,
             local_addrs: Vec::new(),

@@ -21,15 +21,25 @@ impl Pace {
         Self { due, wait }
     }
 
-    /// It was done now, without news: the period doubles, up to `max`.
-    pub(crate) fn slow_down(&mut self, now: Instant, rng: &mut Random, max: Duration) {
+    /// It was done now, without news: the period grows by this factor, up to `max`.
+    pub(crate) fn slow_down(
+        &mut self,
+        now: Instant,
+        rng: &mut Random,
+        (factor, max): (u32, Duration),
+    ) {
         self.due = now + rng.jitter(self.wait, JITTER_PERCENT);
-        self.wait = (self.wait * 2).min(max);
+        self.wait = (self.wait * factor).min(max);
     }
 
     /// There is news: it is done again after `wait` at the latest.
     pub(crate) fn hurry(&mut self, now: Instant, wait: Duration) {
         self.wait = self.wait.min(wait);
+        self.due = self.due.min(now + wait);
+    }
+
+    /// It is done again after `wait` at the latest, once; then it goes on as it would have.
+    pub(crate) fn repeat(&mut self, now: Instant, wait: Duration) {
         self.due = self.due.min(now + wait);
     }
 
@@ -45,7 +55,7 @@ mod tests {
     use crate::env::{Seed, test_base};
 
     #[test]
-    fn a_period_doubles_to_its_limit_and_news_shortens_it() {
+    fn a_period_grows_to_its_limit_and_news_shortens_it() {
         let mut rng = Seed::from_u64(1).stream("test");
         let s = Duration::from_secs;
         let mut pace = Pace::new(test_base(), s(10));
@@ -53,7 +63,7 @@ mod tests {
         for _ in 0..4 {
             let now = pace.due;
             assert!(pace.is_due(now));
-            pace.slow_down(now, &mut rng, s(40));
+            pace.slow_down(now, &mut rng, (2, s(40)));
             waits.push(pace.due.duration_since(now));
         }
         for (wait, expected) in waits.into_iter().zip([10, 20, 40, 40]) {
@@ -64,5 +74,9 @@ mod tests {
         assert_eq!(pace.due, now + s(5));
         pace.hurry(now, s(30));
         assert_eq!(pace.due, now + s(5), "never later");
+        pace.repeat(now, s(1));
+        assert_eq!(pace.due, now + s(1));
+        pace.slow_down(pace.due, &mut rng, (2, s(40)));
+        assert!(pace.due >= now + s(5), "the period is what it was");
     }
 }

@@ -92,7 +92,7 @@ impl Overlay {
         reason: ConnDownReason,
         out: &mut Vec<Action>,
     ) {
-        match self.conns.remove(&conn) {
+        match self.conns.swap_remove(&conn) {
             Some(Owner::Edge(peer)) => {
                 self.detach(cx, peer, conn, EdgeDownReason::Conn(reason), out);
             }

@@ -57,7 +57,8 @@ impl Overlay {
             }
             Decision::DeadEnd if routing.on_detour => cx.drop(DropReason::DeadEnd),
             Decision::DeadEnd => {
-                let hops = detours(&self.edges, routing);
+                let known = &self.knowledge;
+                let hops = detours(&self.edges, routing, |peer| known.is_anchor(peer));
                 self.detour(cx, message, &hops, out);
             }
             Decision::HopLimitSpent => cx.drop(DropReason::HopLimitSpent),

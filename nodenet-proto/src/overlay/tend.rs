@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::edge_choice::{
-    Appetite, Candidate, LiveEdge, Openings, Scene, choose_edges, choose_faster, fence_bucket,
-    lacking_slots, least_useful_inbound, surplus_outgoing,
+    Appetite, Candidate, LiveEdge, Openings, Scene, Slot, choose_edges, choose_faster,
+    fence_bucket, is_faster, lacking_slots, least_useful_inbound, surplus_outgoing,
 };
 use super::knowledge::{Contact, Provenance};
 use super::lookup::Question;
@@ -84,6 +84,7 @@ impl Overlay {
             subnet: edge.subnet,
             rtt_ms: edge.rtt_ms,
             settled: now.saturating_duration_since(edge.since) >= SETTLED_AFTER,
+            light: edge.light,
         });
         Snapshot { live: live.collect(), in_flight: self.dialer.dialing().collect() }
     }
@@ -95,9 +96,18 @@ impl Overlay {
         snapshot: &Snapshot,
         is_wanted: impl Fn(u16) -> bool,
     ) -> Vec<Candidate> {
+        self.unconnected(now, snapshot, self.knowledge.candidates(now, is_wanted))
+    }
+
+    /// Those to whom there is neither an edge nor a dial under way.
+    fn unconnected<'a>(
+        &self,
+        now: Instant,
+        snapshot: &Snapshot,
+        contacts: impl Iterator<Item = &'a Contact>,
+    ) -> Vec<Candidate> {
         let tick = self.knowledge.tick(now);
-        self.knowledge
-            .candidates(now, is_wanted)
+        contacts
             .filter(|contact| self.edges.get(&contact.id).is_none())
             .filter(|contact| !snapshot.in_flight.contains(&contact.id))
             .map(|contact| Candidate {
@@ -131,28 +141,42 @@ impl Overlay {
         let candidates = self.candidates(cx.now, snapshot, |bucket| openings.contains(bucket));
         let mut chosen = choose_edges(&self.scene(snapshot, &candidates), room);
         let content = chosen.is_empty() && snapshot.in_flight.is_empty();
-        if content && self.config.profile == Profile::Router && self.upkeep.take_try(cx.now) {
-            let candidates_in = |bucket| self.candidates(cx.now, snapshot, |at| at == bucket);
-            match choose_faster(&self.scene(snapshot, &[]), candidates_in) {
-                Some(contact) => chosen.push(contact),
-                None => self.upkeep.rest_tries(cx.now),
-            }
+        if content && self.config.profile == Profile::Router {
+            let tries = self.upkeep.tries_now(cx.now);
+            chosen = self.faster(cx.now, snapshot, tries);
+            self.upkeep.on_tried(cx.now, tries, chosen.len());
         }
         for peer in chosen {
             let addrs: Vec<_> =
                 self.knowledge.find(&peer).map_or(Vec::new(), |contact| contact.addrs().collect());
             self.dialer.try_contact(cx, peer, &addrs, out);
         }
-        let retry = self.knowledge.next_retry(cx.now).map(|wait| cx.now + wait);
+        let retry = self.knowledge.next_retry(cx.now, |bucket| openings.contains(bucket));
+        let retry = retry.map(|wait| cx.now + wait);
         self.upkeep.on_filled(cx.now, cx.rng, retry, content);
     }
 
-    /// Closes an outgoing edge whose slot has a better one, and inbound edges if there are so many
+    /// Up to `want` contacts that may be faster than an edge.
+    fn faster(&self, now: Instant, snapshot: &Snapshot, want: usize) -> Vec<NodeId> {
+        if want == 0 {
+            return Vec::new();
+        }
+        let (own, bits) = (self.edges.own(), self.appetite().slot_bits);
+        choose_faster(&self.scene(snapshot, &[]), want, |slot, slowness_ms| {
+            let in_bucket = self.knowledge.candidates(now, |bucket| bucket == slot.bucket);
+            let worth = in_bucket.filter(|contact| is_faster(contact.rtt_ms, slowness_ms));
+            let in_slot = worth.filter(|contact| Slot::of(own, &contact.id, bits) == slot);
+            self.unconnected(now, snapshot, in_slot)
+        })
+    }
+
+    /// Closes outgoing edges whose slot has a better one, and inbound edges if there are so many
     /// that newcomers would not find a place.
     fn shed(&mut self, cx: &mut Cx<'_>, mut snapshot: Snapshot, out: &mut Vec<Action>) {
         let own = *self.edges.own();
-        if let Some(peer) = surplus_outgoing(&own, self.appetite(), &snapshot.live) {
+        while let Some(peer) = surplus_outgoing(&own, self.appetite(), &snapshot.live) {
             self.close_edge(cx, &peer, out);
+            snapshot.live.retain(|edge| edge.id != peer);
         }
         while self.is_crowded()
             && let Some(peer) = least_useful_inbound(&own, &snapshot.live)
@@ -169,7 +193,7 @@ impl Overlay {
 
     /// Whether so many peers opened edges that one of them has to go.
     pub(super) fn is_crowded(&self) -> bool {
-        let places = self.config.inbound_edges_max;
+        let places = self.config.inbound_edges_max.min(self.appetite().inbound_max);
         self.edges.inbound() > places - places / INBOUND_FREE
     }
 

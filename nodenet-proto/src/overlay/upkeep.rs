@@ -14,6 +14,7 @@ use super::edge_choice::Openings;
 use super::edges::Phase;
 use super::pace::Pace;
 use crate::NodeId;
+use crate::engine::Profile;
 use crate::env::Random;
 
 /// Fills come at least so far apart, so that several contacts learned together are chosen from
@@ -44,18 +45,26 @@ const VICINITY_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 const BUCKET_WAIT: Duration = Duration::from_secs(20);
 /// Longest time between two (the reference calls a bucket stale after 15 min; spec 80 §8.3).
 const BUCKET_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
-/// Between two tries of a faster contact.
-const FASTER_SPACING: Duration = Duration::from_secs(3);
+/// Faster contacts that are tried at once, each in a slot of its own: a look at all edges costs about
+/// as much as a try.
+const FASTER_AT_ONCE: u32 = 2;
+/// Between two such rounds (a guess).
+const FASTER_SPACING: Duration = Duration::from_secs(6);
 /// Tries of faster contacts that a node starts with, about two for each of its fingers. An idealised
 /// model needed three or four contacts to choose from for paths at most twice as long as the direct
 /// ones.
-const FASTER_TRIES: u32 = 80;
+const FASTER_TRIES: u32 = 48;
 /// One more try is granted after this long: 288 handshakes a day at most (a guess).
 const FASTER_GRANT: Duration = Duration::from_secs(300);
 /// Between two probes of doubtful incumbents.
 const PROBE_SPACING: Duration = Duration::from_secs(30);
 /// Incumbents that wait to be probed, at most; beyond that they are forgotten (spec 70 §5).
 const PROBES_MAX: usize = 16;
+/// By what a period grows while there is nothing new.
+const GROWTH: u32 = 2;
+/// The same for a light node, for which every question is dear: an answer is about as long as ten
+/// pings with all that belongs to them.
+const GROWTH_LIGHT: u32 = 4;
 /// How often a node without any edge to a seed looks whether one answers, so that two networks that
 /// were separated for long find together (a guess).
 const SEED_CHECK: Duration = Duration::from_secs(10 * 60);
@@ -81,12 +90,18 @@ pub(crate) struct Upkeep {
     probes: VecDeque<NodeId>,
     next_probe: Instant,
     pub(crate) seed_check: Instant,
+    /// By what every period grows while there is nothing new.
+    growth: u32,
 }
 
 impl Upkeep {
     /// Nothing is due before there is an edge or a contact.
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, profile: Profile) -> Self {
         Self {
+            growth: match profile {
+                Profile::Router => GROWTH,
+                Profile::Light => GROWTH_LIGHT,
+            },
             fill: now + FILL_IDLE,
             last_fill: now,
             content: false,
@@ -107,6 +122,14 @@ impl Upkeep {
     /// An edge came or went, or a contact was learned: look soon whom to dial.
     pub(crate) fn wake_fill(&mut self, now: Instant) {
         self.fill_after(if self.content { FILL_SPACING_CONTENT } else { FILL_SPACING }, now);
+    }
+
+    /// An edge is up or a dial failed: look soon whom else to dial. Whoever has what it wants did that
+    /// for a faster edge, and looks at it with the next one.
+    pub(crate) fn wake_fill_if_wanting(&mut self, now: Instant) {
+        if !self.content {
+            self.wake_fill(now);
+        }
     }
 
     /// There are too many edges: look very soon which to close.
@@ -150,12 +173,12 @@ impl Upkeep {
 
     /// The own identifier was looked up.
     pub(crate) fn on_own_asked(&mut self, now: Instant, rng: &mut Random) {
-        self.own.slow_down(now, rng, OWN_WAIT_MAX);
+        self.own.slow_down(now, rng, (self.growth, OWN_WAIT_MAX));
     }
 
     /// A neighbour was asked.
     pub(crate) fn on_vicinity_asked(&mut self, now: Instant, rng: &mut Random) {
-        self.vicinity.slow_down(now, rng, VICINITY_WAIT_MAX);
+        self.vicinity.slow_down(now, rng, (self.growth, VICINITY_WAIT_MAX));
     }
 
     /// The first of these buckets whose lookup is due, if one may be made now.
@@ -173,14 +196,14 @@ impl Upkeep {
     /// A bucket was looked into.
     pub(crate) fn on_bucket_asked(&mut self, now: Instant, rng: &mut Random, bucket: u16) {
         self.next_lookup = now + LOOKUP_SPACING;
-        self.buckets[usize::from(bucket)].slow_down(now, rng, BUCKET_WAIT_MAX);
+        self.buckets[usize::from(bucket)].slow_down(now, rng, (self.growth, BUCKET_WAIT_MAX));
     }
 
     /// A lookup into a bucket taught something. One teaches about one corner of it, so the next
     /// follows soon.
     pub(crate) fn on_bucket_taught(&mut self, now: Instant, bucket: u16) {
         if let Some(pace) = self.buckets.get_mut(usize::from(bucket)) {
-            pace.hurry(now, LOOKUP_SPACING * 2);
+            pace.repeat(now, LOOKUP_SPACING * 2);
         }
     }
 
@@ -191,8 +214,8 @@ impl Upkeep {
         }
     }
 
-    /// Whether a faster contact may be tried now; notes that it is.
-    pub(crate) fn take_try(&mut self, now: Instant) -> bool {
+    /// How many faster contacts may be tried now.
+    pub(crate) fn tries_now(&mut self, now: Instant) -> usize {
         while self.tries < FASTER_TRIES && self.granted + FASTER_GRANT <= now {
             self.tries += 1;
             self.granted += FASTER_GRANT;
@@ -200,18 +223,18 @@ impl Upkeep {
         if self.tries == FASTER_TRIES {
             self.granted = now;
         }
-        let may = self.tries > 0 && self.next_try <= now;
-        if may {
-            self.tries -= 1;
-            self.next_try = now + FASTER_SPACING;
-        }
-        may
+        if self.next_try <= now { self.tries.min(FASTER_AT_ONCE) as usize } else { 0 }
     }
 
-    /// There is nobody to try.
-    pub(crate) fn rest_tries(&mut self, now: Instant) {
-        self.tries += 1;
-        self.next_try = now + FASTER_GRANT;
+    /// Of the faster contacts that could be tried now so many are.
+    pub(crate) fn on_tried(&mut self, now: Instant, possible: usize, tried: usize) {
+        self.tries -= tried as u32;
+        match tried {
+            0 if possible == 0 => {}
+            // There is nobody to try.
+            0 => self.next_try = now + FASTER_GRANT,
+            _ => self.next_try = now + FASTER_SPACING,
+        }
     }
 
     /// An incumbent of a full bucket is to be probed.

@@ -18,8 +18,10 @@ use crate::wire::envelope::HOP_LIMIT_MAX;
 pub const CANDIDATES: usize = 8;
 /// Ways around a dead end that are tried at once. With 60 % of all nodes behind NATs, half of the
 /// neighbours of a node behind an easy one can have no edge to a target behind a hard one: of six, all
-/// are such in one case in sixty; of twelve, in one in four thousand.
-pub const DETOURS: usize = 12;
+/// are such in one case in sixty; of sixteen, in one in sixty thousand.
+pub const DETOURS: usize = 16;
+/// Edges among which those ways are chosen (a guess: the siblings of two nodes side by side).
+const DETOURS_AMONG: usize = 2 * DETOURS;
 
 /// What to do with a routed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub enum Decision {
     Forward {
         /// The hop limit it goes on with.
         hop_limit: u8,
-        /// Nearest to the target first; never empty.
+        /// Nearest to the target first, but light nodes last; never empty.
         hops: FixedVec<ConnId, CANDIDATES>,
     },
     /// Nobody here is closer to the target than this node.
@@ -71,6 +73,7 @@ fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> D
     // One more, because the neighbour it came from is most likely among them.
     let nearest = near.nearest::<{ CANDIDATES + 1 }>(candidates_max + 1);
     let (mut hops, mut candidates) = (FixedVec::new(), 0);
+    let mut light: FixedVec<ConnId, CANDIDATES> = FixedVec::new();
     for rank in 0..nearest.len() {
         let peer = near.edge(&nearest, rank);
         if Some(&peer.peer) == routing.from {
@@ -82,24 +85,30 @@ fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> D
         if is_over || (routing.on_detour && peer.peer != *routing.target) {
             break;
         }
-        if !routing.avoid.contains(&peer.peer) {
-            let _ = hops.push(peer.send_conn().id);
+        if routing.avoid.contains(&peer.peer) {
+            continue;
         }
+        // Who sleeps is woken for what is its own, or if nobody else is closer.
+        let sleeps = peer.light && peer.peer != *routing.target;
+        let _ = if sleeps { &mut light } else { &mut hops }.push(peer.send_conn().id);
     }
+    hops.extend(light);
     if hops.is_empty() { Decision::DeadEnd } else { Decision::Forward { hop_limit, hops } }
 }
 
-/// Where a message goes from a dead end: the edges nearest to the target, all of them farther from it
-/// than this node.
-pub fn detours(edges: &Edges, routing: Routing<'_>) -> FixedVec<ConnId, DETOURS> {
-    let mut hops = FixedVec::new();
-    for edge in edges.closest::<{ DETOURS + 1 }>(routing.target) {
-        let is_out = Some(&edge.peer) == routing.from || routing.avoid.contains(&edge.peer);
-        if !is_out && hops.push(edge.send_conn().id).is_err() {
-            break;
-        }
-    }
-    hops
+/// Where a message goes from a dead end: to edges near the target, all of them farther from it than
+/// this node. Those that anybody `can_dial` come first: a NAT does not keep them apart from the target.
+pub fn detours(
+    edges: &Edges,
+    routing: Routing<'_>,
+    can_dial: impl Fn(&NodeId) -> bool,
+) -> FixedVec<ConnId, DETOURS> {
+    let nearest = edges.closest::<DETOURS_AMONG>(routing.target);
+    let is_out = |peer| Some(peer) == routing.from || routing.avoid.contains(peer);
+    let ways = || nearest.iter().filter(|edge| !is_out(&edge.peer));
+    let first = ways().filter(|edge| can_dial(&edge.peer));
+    let others = ways().filter(|edge| !can_dial(&edge.peer));
+    first.chain(others).take(DETOURS).map(|edge| edge.send_conn().id).collect()
 }
 
 #[cfg(test)]

@@ -129,17 +129,46 @@ fn on_a_detour_it_goes_to_the_target_and_to_nobody_else() {
 }
 
 #[test]
-fn a_dead_end_offers_the_neighbours_nearest_to_the_target() {
+fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_anybody_can_dial() {
     let own = id([0xfe]);
-    let peers: Vec<NodeId> = (0..16_u8).map(|high| id([high << 4])).collect();
+    let peers: Vec<NodeId> = (0..32_u8).map(|high| id([high << 3])).collect();
     let edges = edges(own, &peers);
-    let (from, avoid) = (Some(&peers[15]), &peers[14..15]);
+    let (from, avoid) = (Some(&peers[31]), &peers[30..31]);
     let routing = Routing { target: &FF, hop_limit: 10, avoid, from, on_detour: false };
     assert_eq!(decide(&edges, routing), Decision::DeadEnd);
-    let hops = |routing| detours(&edges, routing).iter().map(|conn| conn.0).collect::<Vec<_>>();
-    assert_eq!(hops(routing), [13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3]);
+    let hops = |routing, anchors: &[NodeId]| {
+        let hops = detours(&edges, routing, |peer| anchors.contains(peer));
+        hops.iter().map(|conn| conn.0).collect::<Vec<_>>()
+    };
+    let nearest: Vec<u64> = (14..30).rev().collect();
+    assert_eq!(hops(routing, &[]), nearest);
+    let anchors = [peers[31], peers[30], peers[20], peers[3]];
+    let others = nearest.into_iter().filter(|&peer| peer != 20).take(14);
+    assert_eq!(hops(routing, &anchors), [20, 3].into_iter().chain(others).collect::<Vec<_>>());
     let routing = Routing { from: None, avoid: &[], ..routing };
-    assert_eq!(hops(routing), [15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4]);
+    assert_eq!(hops(routing, &[]), (16..32).rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn who_sleeps_comes_last_unless_it_is_for_itself() {
+    let peers = [id([0xf8]), id([0xf0]), id([0xe0]), id([0xc0])];
+    let mut edges = edges(ZERO, &peers);
+    let hops = |edges: &Edges, target| {
+        let routing = Routing { target, hop_limit: 10, avoid: &[], from: None, on_detour: false };
+        match decide(edges, routing) {
+            Decision::Forward { hops, .. } => hops.iter().map(|conn| conn.0).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let put_to_sleep = |edges: &mut Edges, peer| edges.get_mut(peer).unwrap().light = true;
+    assert_eq!(hops(&edges, &FF), [0, 1, 2, 3]);
+    put_to_sleep(&mut edges, &peers[0]);
+    put_to_sleep(&mut edges, &peers[2]);
+    assert_eq!(hops(&edges, &FF), [1, 3, 0, 2]);
+    assert_eq!(hops(&edges, &peers[0])[0], 0, "it is its own");
+    put_to_sleep(&mut edges, &peers[1]);
+    put_to_sleep(&mut edges, &peers[3]);
+    assert_eq!(hops(&edges, &FF), [0, 1, 2, 3], "nobody else is closer");
 }
 
 #[test]

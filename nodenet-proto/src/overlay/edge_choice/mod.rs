@@ -32,6 +32,9 @@ const SIBLINGS_OUTGOING_MIN: usize = 4;
 const LIVE_SUBNET_MAX: usize = 2;
 /// Siblings that are wanted before anything else (spec 80 §4, change 2).
 const FIRST_SIBLINGS: usize = 8;
+/// A light node is wanted as a sibling only by so many of those nearest to it: as many as it wants
+/// itself.
+const LIGHT_SIBLINGS: usize = Appetite::LIGHT.siblings;
 /// How many edges a node spends on which purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Appetite {
@@ -41,14 +44,23 @@ pub(crate) struct Appetite {
     pub(crate) slot_bits: u16,
     /// Outgoing edges in all.
     pub(crate) outgoing_max: usize,
+    /// Edges that others opened, at most, however many more the configuration would take.
+    pub(crate) inbound_max: usize,
 }
 
 impl Appetite {
     /// A node that forwards for everyone.
-    pub(crate) const ROUTER: Self =
-        Self { siblings: SIBLINGS, slot_bits: 2, outgoing_max: TARGET_EDGES };
+    pub(crate) const ROUTER: Self = Self {
+        siblings: SIBLINGS,
+        slot_bits: 2,
+        outgoing_max: TARGET_EDGES,
+        inbound_max: usize::MAX,
+    };
     /// A node on a battery: one edge a bucket, which is what correctness takes, and fewer siblings.
-    pub(crate) const LIGHT: Self = Self { siblings: 8, slot_bits: 0, outgoing_max: 24 };
+    /// Those who opened edges to it are half as many as it opened itself (a guess: some that are
+    /// nearest to it, and a few newcomers).
+    pub(crate) const LIGHT: Self =
+        Self { siblings: 8, slot_bits: 0, outgoing_max: 24, inbound_max: 12 };
 }
 
 /// A live edge, as far as the choice needs it.
@@ -61,6 +73,15 @@ pub(crate) struct LiveEdge {
     pub(crate) rtt_ms: u16,
     /// Old enough to be judged; a newcomer is served first.
     pub(crate) settled: bool,
+    /// Whether the peer prefers not to be an intermediate hop.
+    pub(crate) light: bool,
+}
+
+impl LiveEdge {
+    /// How long a finger over this edge takes, for comparison: a light peer is the slowest.
+    fn slowness_ms(&self) -> u16 {
+        if self.light { u16::MAX } else { self.rtt_ms }
+    }
 }
 
 /// A contact that could be dialed now: not live, not in flight, not backing off.
@@ -100,10 +121,10 @@ pub(crate) struct Scene<'a> {
 pub(crate) fn choose_edges(scene: &Scene<'_>, want: usize) -> Vec<NodeId> {
     let outgoing = scene.live.iter().filter(|edge| edge.outgoing).count() + scene.in_flight.len();
     let want = want.min(scene.appetite.outgoing_max.saturating_sub(outgoing));
-    let mut picks = Picks { scene, want, chosen: Vec::with_capacity(want) };
-    if want == 0 {
-        return picks.chosen;
+    if want == 0 || scene.candidates.is_empty() {
+        return Vec::new();
     }
+    let mut picks = Picks { scene, want, chosen: Vec::with_capacity(want) };
     let siblings = wanted_siblings(scene);
     siblings.iter().take(FIRST_SIBLINGS).for_each(|id| picks.push(id));
     picks.fill_slots(0, false);
@@ -112,28 +133,45 @@ pub(crate) fn choose_edges(scene: &Scene<'_>, want: usize) -> Vec<NodeId> {
     picks.chosen
 }
 
+/// A peer that is one of the nearest, or would be.
+#[derive(Debug, Clone, Copy)]
+enum Standing {
+    /// There is an edge, or a dial in flight, which counts as an edge that we opened.
+    Edge { outgoing: bool },
+    /// There is none.
+    Unconnected { light: bool },
+}
+
 /// The contacts that belong to the nearest peers and have no edge, nearest first.
 fn wanted_siblings(scene: &Scene<'_>) -> Vec<NodeId> {
     let own = scene.own;
     let reach = scene.appetite.siblings + SIBLINGS_OUTGOING_MIN;
-    let live = scene.live.iter().map(|edge| (edge.id, Some(edge.outgoing)));
-    let mut nearest: Vec<(NodeId, Option<bool>)> =
-        live.chain(scene.in_flight.iter().map(|id| (*id, Some(true)))).collect();
+    let edge = |outgoing| Standing::Edge { outgoing };
+    let live = scene.live.iter().map(|live| (live.id, edge(live.outgoing)));
+    let mut nearest: Vec<(NodeId, Standing)> =
+        live.chain(scene.in_flight.iter().map(|id| (*id, edge(true)))).collect();
     keep_nearest(own, &mut nearest, reach);
     let farthest = (nearest.len() == reach).then(|| nearest[reach - 1].0);
     let is_within =
         |id: &NodeId| farthest.is_none_or(|far| own.compare_distance(id, &far) == Ordering::Less);
     let candidates = scene.candidates.iter().filter(|contact| is_within(&contact.id));
-    nearest.extend(candidates.map(|contact| (contact.id, None)));
-    keep_nearest(own, &mut nearest, reach);
+    let unconnected = |contact: &Candidate| Standing::Unconnected { light: contact.light };
+    nearest.extend(candidates.map(|contact| (contact.id, unconnected(contact))));
     nearest.sort_unstable_by(|a, b| own.compare_distance(&a.0, &b.0));
+    let mut rank = 0..;
+    let is_too_far = |standing: &Standing, rank| {
+        matches!(standing, Standing::Unconnected { light: true }) && rank >= LIGHT_SIBLINGS
+    };
+    nearest.retain(|(_, standing)| !is_too_far(standing, rank.next().unwrap_or(usize::MAX)));
+    nearest.truncate(reach);
     let within = nearest.len().min(scene.appetite.siblings);
     let (inner, outer) = nearest.split_at(within);
-    let dialed = inner.iter().filter(|(_, outgoing)| *outgoing != Some(false)).count();
+    let is_dialed = |standing: &Standing| !matches!(standing, Standing::Edge { outgoing: false });
+    let dialed = inner.iter().filter(|(_, standing)| is_dialed(standing)).count();
     let more = SIBLINGS_OUTGOING_MIN.min(scene.appetite.siblings).saturating_sub(dialed);
-    let unconnected = |part: &[(NodeId, Option<bool>)]| {
+    let unconnected = |part: &[(NodeId, Standing)]| {
         part.iter()
-            .filter(|(_, outgoing)| outgoing.is_none())
+            .filter(|(_, standing)| matches!(standing, Standing::Unconnected { .. }))
             .map(|(id, _)| *id)
             .collect::<Vec<_>>()
     };
@@ -258,42 +296,43 @@ pub(crate) fn fence_bucket(scene: &Scene<'_>) -> Option<u16> {
     fence(scene.own, scene.live, scene.appetite).map(|far| scene.own.common_prefix_len(&far))
 }
 
-/// A contact worth trying in place of a slow finger: of the slots with one outgoing edge, the one with
-/// the longest round-trip time that has an untried or a faster contact. One at a time in a slot.
-/// `candidates_in` a bucket are asked for as far as they are needed.
+/// Up to `want` contacts worth trying in place of slow fingers: of the slots with one outgoing edge,
+/// those with the longest round-trip times that have an untried or a faster contact. One in a slot.
+/// `candidates_in` a slot are asked for only as far as they are needed, and only those of which
+/// [`is_faster`] says that they are worth a change from an edge this slow.
 pub(crate) fn choose_faster(
     scene: &Scene<'_>,
-    candidates_in: impl Fn(u16) -> Vec<Candidate>,
-) -> Option<NodeId> {
+    want: usize,
+    candidates_in: impl Fn(Slot, u16) -> Vec<Candidate>,
+) -> Vec<NodeId> {
     let bits = scene.appetite.slot_bits;
-    let far = fence(scene.own, scene.live, scene.appetite)?;
-    let slot_of = |id: &NodeId| Slot::of(scene.own, id, bits);
-    let mut fingers: Vec<(Slot, &LiveEdge)> = scene
+    let Some(far) = fence(scene.own, scene.live, scene.appetite) else { return Vec::new() };
+    let mut fingers: Vec<(Slot, u16)> = scene
         .live
         .iter()
         .filter(|edge| edge.outgoing)
         .filter(|edge| scene.own.compare_distance(&edge.id, &far) == Ordering::Greater)
-        .map(|edge| (slot_of(&edge.id), edge))
+        .map(|edge| (Slot::of(scene.own, &edge.id, bits), edge.slowness_ms()))
         .collect();
-    fingers.sort_by_key(|(slot, edge)| (Reverse(edge.rtt_ms), *slot));
+    fingers.sort_by_key(|(slot, slowness_ms)| (Reverse(*slowness_ms), *slot));
     let is_alone = |slot: Slot| fingers.iter().filter(|(other, _)| *other == slot).count() == 1;
-    let slow = fingers.iter().filter(|(slot, edge)| edge.rtt_ms > RTT_GOOD_MS && is_alone(*slot));
-    slow.into_iter().find_map(|(slot, edge)| {
-        candidates_in(slot.bucket)
+    let slow = fingers.iter().filter(|(slot, ms)| *ms > RTT_GOOD_MS && is_alone(*slot));
+    let best = |slot, slowness_ms| {
+        candidates_in(slot, slowness_ms)
             .iter()
-            .filter(|contact| slot_of(&contact.id) == *slot && !contact.light)
-            .filter(|contact| is_faster(contact.rtt_ms, edge.rtt_ms))
+            .filter(|contact| !contact.light)
             .min_by_key(|contact| {
                 let untried = contact.rtt_ms == 0;
                 (!contact.reachable, untried, contact.rtt_ms, lot(scene.own, &contact.id))
             })
             .map(|contact| contact.id)
-    })
+    };
+    slow.filter_map(|(slot, slowness_ms)| best(*slot, *slowness_ms)).take(want).collect()
 }
 
 /// Whether a contact with this round-trip time (0: not known) is worth a change from `current`: at
 /// least a fifth and ten milliseconds faster, so that edges do not churn.
-fn is_faster(rtt_ms: u16, current: u16) -> bool {
+pub(crate) fn is_faster(rtt_ms: u16, current: u16) -> bool {
     rtt_ms == 0 || u32::from(rtt_ms) + u32::from(current / 5).max(10) <= u32::from(current)
 }
 
@@ -313,12 +352,12 @@ pub(crate) fn surplus_outgoing(
         .filter(|edge| own.compare_distance(&edge.id, &far) == Ordering::Greater)
         .map(|edge| (Slot::of(own, &edge.id, appetite.slot_bits), edge))
         .collect();
-    fingers.sort_by_key(|(slot, edge)| (*slot, edge.rtt_ms, edge.id));
+    fingers.sort_by_key(|(slot, edge)| (*slot, edge.slowness_ms(), edge.id));
     fingers
         .windows(2)
         .filter(|pair| pair[0].0 == pair[1].0)
         .map(|pair| pair[1].1)
-        .max_by_key(|edge| (edge.rtt_ms, edge.id))
+        .max_by_key(|edge| (edge.slowness_ms(), edge.id))
         .map(|edge| edge.id)
 }
 

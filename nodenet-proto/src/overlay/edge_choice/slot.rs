@@ -11,7 +11,7 @@ pub(super) const FINGER_BUCKETS: u16 = 24;
 /// Where a peer's identifier lies, as seen from the node: the bucket and the slot in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot {
-    pub(super) bucket: u16,
+    pub(crate) bucket: u16,
     pub(super) part: u8,
 }
 

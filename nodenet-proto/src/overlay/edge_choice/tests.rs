@@ -30,7 +30,7 @@ fn candidate(id: NodeId) -> Candidate {
 }
 
 fn edge(id: NodeId, outgoing: bool) -> LiveEdge {
-    LiveEdge { id, outgoing, subnet: None, rtt_ms: 50, settled: true }
+    LiveEdge { id, outgoing, subnet: None, rtt_ms: 50, settled: true, light: false }
 }
 
 /// An identifier in bucket 0 of [`OWN`], in this quarter of it.
@@ -166,21 +166,46 @@ fn a_faster_contact_is_tried_only_where_it_is_worth_a_change() {
     let mut live = near_edges(true);
     live.push(LiveEdge { rtt_ms: 100, ..edge(far(0, 0), true) });
     live.push(LiveEdge { rtt_ms: 200, ..edge(far(1, 0), true) });
-    let scene = |candidates: &[Candidate]| {
-        let appetite = Appetite::ROUTER;
-        let (live, in_flight) = (&live, &[]);
+    let tried = |live: &[LiveEdge], candidates: &[Candidate], want| {
+        let (appetite, in_flight) = (Appetite::ROUTER, &[]);
         let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates: &[] };
-        choose_faster(&scene, |bucket| {
-            let is_there = |contact: &&Candidate| OWN.common_prefix_len(&contact.id) == bucket;
-            candidates.iter().filter(is_there).copied().collect()
+        choose_faster(&scene, want, |slot, slowness_ms| {
+            let is_there = |contact: &&Candidate| Slot::of(&OWN, &contact.id, 2) == slot;
+            let there = candidates.iter().filter(is_there);
+            there.filter(|contact| is_faster(contact.rtt_ms, slowness_ms)).copied().collect()
         })
     };
     let slower = Candidate { rtt_ms: 190, ..candidate(far(1, 1)) };
-    assert_eq!(scene(&[slower]), None, "not by a fifth");
+    assert_eq!(tried(&live, &[slower], 2), [], "not by a fifth");
     let untried = candidate(far(0, 1));
-    assert_eq!(scene(&[slower, untried]), Some(far(0, 1)));
+    assert_eq!(tried(&live, &[slower, untried], 2), [far(0, 1)]);
     let faster = Candidate { rtt_ms: 60, ..candidate(far(1, 2)) };
-    assert_eq!(scene(&[slower, untried, faster]), Some(far(1, 2)), "the slowest finger first");
+    let all = [slower, untried, faster];
+    assert_eq!(tried(&live, &all, 1), [far(1, 2)], "the slowest finger first");
+    assert_eq!(tried(&live, &all, 2), [far(1, 2), far(0, 1)]);
+    live.iter_mut().filter(|edge| edge.id == far(0, 0)).for_each(|edge| edge.light = true);
+    assert_eq!(tried(&live, &all, 1), [far(0, 1)], "a light peer is slower than any");
+}
+
+#[test]
+fn a_light_peer_is_a_sibling_only_of_the_nearest_and_the_first_to_go() {
+    let live: Vec<LiveEdge> = (100..116).map(|bits| edge(sharing(bits), true)).collect();
+    // A little farther than an edge.
+    let behind = |bits| {
+        let mut bytes = *sharing(bits).as_bytes();
+        bytes[31] |= 1;
+        NodeId::from_bytes(bytes)
+    };
+    let light = |bits| Candidate { light: true, ..candidate(behind(bits)) };
+    // Eight edges are nearer than the first, seven than the second.
+    assert_eq!(choose(&live, &[light(108)], 16), []);
+    assert_eq!(choose(&live, &[light(108), light(109)], 16), [behind(109)]);
+    assert_eq!(choose(&live, &[candidate(behind(108))], 16), [behind(108)], "it is no light one");
+
+    let mut live: Vec<LiveEdge> = (100..132).map(|bits| edge(sharing(bits), true)).collect();
+    live.push(LiveEdge { rtt_ms: 1, light: true, ..edge(far(0, 0), true) });
+    live.push(LiveEdge { rtt_ms: 200, ..edge(far(0, 1), true) });
+    assert_eq!(surplus_outgoing(&OWN, Appetite::ROUTER, &live), Some(far(0, 0)));
 }
 
 #[test]

@@ -28,6 +28,7 @@ use self::purged::Purged;
 use crate::NodeId;
 use crate::env::{Crypto, Random};
 use crate::overlay::subnet::{self, Tier};
+use crate::wire::Capabilities;
 use crate::wire::endpoint::Subnet;
 
 /// First wait after a failed dial (spec 80 §5).
@@ -110,8 +111,6 @@ pub(crate) struct Knowledge {
     buckets: Vec<Bucket>,
     /// Number of entries.
     len: usize,
-    /// Nobody who backs off now may be dialed before this; nobody backs off if there is none.
-    retry_from: Option<Tick>,
     purged: Purged,
 }
 
@@ -125,7 +124,6 @@ impl Knowledge {
             epoch: now,
             buckets: Vec::new(),
             len: 0,
-            retry_from: None,
             purged: Purged::default(),
         }
     }
@@ -235,7 +233,6 @@ impl Knowledge {
         let doubled = BACKOFF_BASE * (1 << u32::from(contact.failures - 1).min(16));
         let retry_at = tick.plus(rng.jitter(doubled.min(ceiling), 20));
         contact.retry_at = retry_at;
-        self.note_retry(retry_at);
         false
     }
 
@@ -244,7 +241,6 @@ impl Knowledge {
         let until = self.tick(now).plus(span);
         if let Some(contact) = self.contact_mut(id) {
             contact.retry_at = contact.retry_at.max(until);
-            self.note_retry(until);
         }
     }
 
@@ -319,37 +315,38 @@ impl Knowledge {
         is_wanted: impl Fn(u16) -> bool,
     ) -> impl Iterator<Item = &Contact> {
         let tick = self.tick(now);
-        self.buckets
-            .iter()
-            .zip(0..)
-            .filter(move |(_, index)| is_wanted(*index))
-            .flat_map(|(bucket, _)| bucket.entries().iter().chain(bucket.replacements()))
-            .filter(move |contact| contact.is_dialable() && contact.retry_at <= tick)
+        let may_be_dialed =
+            move |contact: &&Contact| contact.is_dialable() && contact.retry_at <= tick;
+        self.contacts_in(is_wanted).filter(may_be_dialed)
     }
 
-    /// How long until the next contact that backs off may be dialed again.
-    pub(crate) fn next_retry(&mut self, now: Instant) -> Option<Duration> {
+    /// How long until the next contact of the buckets wanted that backs off may be dialed again.
+    pub(crate) fn next_retry(
+        &self,
+        now: Instant,
+        is_wanted: impl Fn(u16) -> bool,
+    ) -> Option<Duration> {
         let tick = self.tick(now);
-        if self.retry_from.is_some_and(|at| at <= tick) {
-            let contacts = self
-                .buckets
-                .iter()
-                .flat_map(|bucket| bucket.entries().iter().chain(bucket.replacements()));
-            self.retry_from =
-                contacts.map(|contact| contact.retry_at).filter(|&at| at > tick).min();
-        }
-        self.retry_from.map(|next| next.since(tick))
+        let retries = self.contacts_in(is_wanted).map(|contact| contact.retry_at);
+        retries.filter(|&at| at > tick).min().map(|next| next.since(tick))
     }
 
-    /// Somebody may be dialed again then.
-    fn note_retry(&mut self, at: Tick) {
-        self.retry_from = Some(self.retry_from.map_or(at, |first| first.min(at)));
+    /// Entries and replacements of the buckets wanted.
+    fn contacts_in(&self, is_wanted: impl Fn(u16) -> bool) -> impl Iterator<Item = &Contact> {
+        let wanted = self.buckets.iter().zip(0..).filter(move |(_, index)| is_wanted(*index));
+        wanted.flat_map(|(bucket, _)| bucket.entries().iter().chain(bucket.replacements()))
     }
 
     /// The contact, as an entry or as a replacement.
     pub(crate) fn find(&self, id: &NodeId) -> Option<&Contact> {
         let bucket = self.buckets.get(self.index(id))?;
         bucket.entries().iter().chain(bucket.replacements()).find(|contact| contact.id == *id)
+    }
+
+    /// Whether a contact is known that says anybody can dial it.
+    pub(crate) fn is_anchor(&self, id: &NodeId) -> bool {
+        let anchor = Capabilities::PUBLIC_ANCHOR;
+        self.find(id).is_some_and(|contact| Capabilities(contact.caps).has(anchor))
     }
 
     /// Whether a contact in the bucket of `id` would find a place at once.
