@@ -138,7 +138,10 @@ impl Overlay {
         let room = dials_max(self.edges.phase()).saturating_sub(snapshot.in_flight.len());
         let openings = Openings::of(&self.scene(snapshot, &[]));
         self.upkeep.openings = openings;
-        let candidates = self.candidates(cx.now, snapshot, |bucket| openings.contains(bucket));
+        let own = *self.edges.own();
+        let contacts = self.knowledge.candidates(cx.now, |bucket| openings.contains(bucket));
+        let welcome = contacts.filter(|contact| openings.welcomes(&own, &contact.id));
+        let candidates = self.unconnected(cx.now, snapshot, welcome);
         let mut chosen = choose_edges(&self.scene(snapshot, &candidates), room);
         let content = chosen.is_empty() && snapshot.in_flight.is_empty();
         if content && self.config.profile == Profile::Router {

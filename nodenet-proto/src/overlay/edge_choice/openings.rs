@@ -4,8 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::slot::FINGER_BUCKETS;
-use super::{SIBLINGS_OUTGOING_MIN, Scene, Taken, fence, keep_nearest};
+use super::{SIBLINGS_OUTGOING_MIN, Scene, Slot, Taken, fence, keep_nearest};
 use crate::NodeId;
 
 /// What the edges leave open.
@@ -15,39 +14,31 @@ pub(crate) struct Openings {
     near: Option<NodeId>,
     /// The bucket that it lies in.
     near_from: u16,
-    /// The first bucket that can exist.
-    first: u16,
-    /// Bit by bit from `first` on: whether a slot of the bucket has no edge of our own.
-    lacking: u32,
+    /// The slots that have an edge of our own; nothing yet, if there are none.
+    taken: Option<Taken>,
 }
-
-const _: () = assert!(FINGER_BUCKETS <= u32::BITS as u16);
 
 impl Openings {
     /// Everything is open.
-    pub(crate) const ALL: Self = Self { near: None, near_from: 0, first: 0, lacking: u32::MAX };
+    pub(crate) const ALL: Self = Self { near: None, near_from: 0, taken: None };
 
     /// What the edges of a scene leave open, whatever its candidates.
     pub(crate) fn of(scene: &Scene<'_>) -> Self {
         let near = reach(scene);
         let near_from = near.map_or(0, |far| scene.own.common_prefix_len(&far));
-        Self { near, near_from, first: scene.difficulty, lacking: lacking(scene) }
+        Self { near, near_from, taken: Some(taken(scene)) }
     }
 
     /// Whether a contact in this bucket could be chosen.
     pub(crate) fn contains(&self, bucket: u16) -> bool {
-        bucket >= self.near_from || self.lacks(bucket)
+        bucket >= self.near_from || self.taken.is_none_or(|taken| taken.has_open(bucket))
     }
 
     /// Whether this contact could be chosen.
     pub(crate) fn welcomes(&self, own: &NodeId, id: &NodeId) -> bool {
         let is_nearer = |far| own.compare_distance(id, &far) == Ordering::Less;
-        self.lacks(own.common_prefix_len(id)) || self.near.is_none_or(is_nearer)
-    }
-
-    fn lacks(&self, bucket: u16) -> bool {
-        let finger = bucket.checked_sub(self.first).filter(|at| *at < FINGER_BUCKETS);
-        finger.is_some_and(|at| self.lacking >> at & 1 == 1)
+        let is_open = |taken: Taken| taken.is_open(Slot::of(own, id, taken.bits()));
+        self.taken.is_none_or(is_open) || self.near.is_none_or(is_nearer)
     }
 }
 
@@ -60,12 +51,12 @@ fn reach(scene: &Scene<'_>) -> Option<NodeId> {
     (nearest.len() == reach).then(|| nearest[reach - 1].0)
 }
 
-/// The buckets in which a slot has no edge that counts there.
-fn lacking(scene: &Scene<'_>) -> u32 {
+/// The slots that have an edge that counts there.
+fn taken(scene: &Scene<'_>) -> Taken {
     let far = fence(scene.own, scene.live, scene.appetite);
     let is_near =
         |id| far.is_some_and(|far| scene.own.compare_distance(id, &far) != Ordering::Greater);
     let live = scene.live.iter().filter(|edge| edge.outgoing || is_near(&edge.id));
     let ids = live.map(|edge| &edge.id).chain(scene.in_flight);
-    Taken::by(scene, scene.appetite.slot_bits, ids).open_buckets()
+    Taken::by(scene, scene.appetite.slot_bits, ids)
 }

@@ -39,7 +39,7 @@ impl Slot {
 }
 
 /// Which slots are taken, of the buckets in which fingers are sought.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Taken {
     /// The first bucket that can exist.
     first: u16,
@@ -77,11 +77,15 @@ impl Taken {
         all.filter(|slot| self.is_open(*slot))
     }
 
-    /// A bit for each bucket from the first that can exist on: whether it has open slots.
-    pub(super) fn open_buckets(&self) -> u32 {
+    /// Whether a finger is sought in some slot of a bucket and nobody takes it.
+    pub(super) fn has_open(&self, bucket: u16) -> bool {
         let all = u8::MAX >> (u8::BITS - (1 << self.bits));
-        let open = self.parts.iter().enumerate().filter(|(_, parts)| **parts != all);
-        open.fold(0, |buckets, (at, _)| buckets | 1 << at)
+        self.finger(bucket).is_some_and(|at| self.parts[at] != all)
+    }
+
+    /// The number of slots in a bucket is two to this power.
+    pub(super) fn bits(&self) -> u16 {
+        self.bits
     }
 
     fn finger(&self, bucket: u16) -> Option<usize> {
