@@ -12,8 +12,9 @@ use std::time::Duration;
 use crate::overlay::World;
 use crate::time::Moment;
 
-/// A day is divided into so many looks: one every ten minutes.
-const LOOKS_A_DAY: u32 = 144;
+/// A day is divided into so many looks: one a minute. What stands in a table for seconds only, such as
+/// whom a node dials, is seen at its fullest on some days and not on others if they are rare.
+const LOOKS_A_DAY: u32 = 1_440;
 
 /// How full the fullest of the tables of one name was on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -111,6 +111,25 @@ fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
     assert!(world.post().parcels().iter().all(|parcel| parcel.arrival.is_some()));
 }
 
+/// Two nodes that can not connect, and one that both can.
+#[test]
+fn a_light_node_forwards_where_there_is_no_other_way() {
+    let mut world = World::new(WorldConfig::default());
+    let mut join = |nat, bootstrap, profile| {
+        let config = engine::Config { profile, ..engine::Config::default() };
+        let host = world.join(Join { nat, bootstrap, config }).unwrap();
+        world.run_for(Duration::from_secs(5)).unwrap();
+        host
+    };
+    let light = join(Nat::Public, Vec::new(), engine::Profile::Light);
+    let [from, to] = [(); 2].map(|()| join(Nat::Hard, vec![light], engine::Profile::Router));
+    world.run_for(Duration::from_secs(300)).unwrap();
+    assert_eq!(world.edges(from).len(), 1, "the light one is all it has");
+    world.send(from, to).unwrap();
+    world.run_for(Duration::from_secs(5)).unwrap();
+    assert_eq!(world.post().parcels()[0].arrival.map(|arrival| arrival.hops), Some(2));
+}
+
 #[test]
 fn a_node_that_leaves_is_noticed_at_once() {
     let (mut world, hosts) = dozen(Signatures::StandIn);

@@ -143,6 +143,7 @@ impl Overlay {
             && let Some(edge) = self.edges.get_mut(&at.from)
         {
             edge.light = ping.capabilities.has(Capabilities::LIGHT);
+            self.knowledge.learn_caps(&at.from, ping.capabilities.0);
         }
     }
 

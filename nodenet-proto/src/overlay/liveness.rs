@@ -39,6 +39,8 @@ pub(super) struct Standing {
     pub(super) keepalive: Duration,
     /// Whether frames of the edge leave on this conn.
     pub(super) send_conn: bool,
+    /// Whether the peer sleeps, and is not woken to tell where it sees us.
+    pub(super) light: bool,
 }
 
 /// Judges a conn when its timer fired. `rng` jitters the next look.
@@ -55,7 +57,8 @@ pub(super) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Stand
     let earliest = |period: Duration| period / 100 * (100 - JITTER_PERCENT);
     let silent = now.saturating_duration_since(conn.heard);
     let unpinged = now.saturating_duration_since(conn.pinged);
-    if silent >= earliest(keepalive) || unpinged >= earliest(REFRESH) {
+    let stale = !standing.light && unpinged >= earliest(REFRESH);
+    if silent >= earliest(keepalive) || stale {
         return Verdict::Ping;
     }
     Verdict::Wait(conn.heard + next_look)
@@ -70,7 +73,8 @@ mod tests {
     use crate::overlay::edges::Conn;
     use crate::transport::ConnId;
 
-    const BUSY: Standing = Standing { keepalive: Duration::from_secs(15), send_conn: true };
+    const BUSY: Standing =
+        Standing { keepalive: Duration::from_secs(15), send_conn: true, light: false };
 
     fn at(seconds: u64) -> Instant {
         test_base() + Duration::from_secs(seconds)
@@ -123,6 +127,8 @@ mod tests {
     fn a_busy_conn_is_pinged_too_now_and_then() {
         assert!(matches!(verdict(260, &conn(259, 0), BUSY), Verdict::Wait(_)));
         assert_eq!(verdict(290, &conn(289, 0), BUSY), Verdict::Ping);
+        let asleep = Standing { light: true, ..BUSY };
+        assert!(matches!(verdict(290, &conn(289, 0), asleep), Verdict::Wait(_)));
     }
 
     #[test]

@@ -272,9 +272,10 @@ impl Overlay {
         let interval = self.keepalive.interval(cx.now, self.edges.len());
         let Some(edge) = self.edges.get_mut(&peer) else { return };
         let send_conn = edge.send_conn().id == conn;
-        let keepalive = if edge.light { light_patience() } else { interval };
+        let light = edge.light;
+        let keepalive = if light { light_patience() } else { interval };
         let Some(conn) = edge.conn_mut(conn) else { return };
-        match judge(cx.now, cx.rng, conn, Standing { keepalive, send_conn }) {
+        match judge(cx.now, cx.rng, conn, Standing { keepalive, send_conn, light }) {
             Verdict::Wait(until) => {
                 let until = self.keepalive.align(until, cx.now);
                 out.push(Action::Set(Timer::Conn(conn.id), until));

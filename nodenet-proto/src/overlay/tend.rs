@@ -182,7 +182,7 @@ impl Overlay {
             snapshot.live.retain(|edge| edge.id != peer);
         }
         while self.is_crowded()
-            && let Some(peer) = least_useful_inbound(&own, &snapshot.live)
+            && let Some(peer) = least_useful_inbound(&own, self.appetite(), &snapshot.live)
         {
             self.close_edge(cx, &peer, out);
             snapshot.live.retain(|edge| edge.id != peer);

@@ -97,11 +97,12 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     /// Nothing is due before there is an edge or a contact.
     pub(crate) fn new(now: Instant, profile: Profile) -> Self {
+        let (growth, tries) = match profile {
+            Profile::Router => (GROWTH, FASTER_TRIES),
+            Profile::Light => (GROWTH_LIGHT, 0),
+        };
         Self {
-            growth: match profile {
-                Profile::Router => GROWTH,
-                Profile::Light => GROWTH_LIGHT,
-            },
+            growth,
             fill: now + FILL_IDLE,
             last_fill: now,
             content: false,
@@ -111,7 +112,7 @@ impl Upkeep {
             buckets: Vec::new(),
             next_lookup: now,
             next_try: now,
-            tries: FASTER_TRIES,
+            tries,
             granted: now,
             probes: VecDeque::new(),
             next_probe: now,

@@ -32,14 +32,13 @@ const SIBLINGS_OUTGOING_MIN: usize = 4;
 const LIVE_SUBNET_MAX: usize = 2;
 /// Siblings that are wanted before anything else (spec 80 §4, change 2).
 const FIRST_SIBLINGS: usize = 8;
-/// A light node is wanted as a sibling only by so many of those nearest to it: as many as it wants
-/// itself.
-const LIGHT_SIBLINGS: usize = Appetite::LIGHT.siblings;
 /// How many edges a node spends on which purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Appetite {
     /// Nearest peers.
     pub(crate) siblings: usize,
+    /// Light nodes are wanted among them only if they belong to so many nearest.
+    pub(crate) light_siblings: usize,
     /// Each bucket beyond them has two to this power slots.
     pub(crate) slot_bits: u16,
     /// Outgoing edges in all.
@@ -49,18 +48,21 @@ pub(crate) struct Appetite {
 }
 
 impl Appetite {
-    /// A node that forwards for everyone.
+    /// A node that forwards for everyone. It wants a light node as a sibling if that most likely wants
+    /// it as one.
     pub(crate) const ROUTER: Self = Self {
         siblings: SIBLINGS,
+        light_siblings: 8,
         slot_bits: 2,
         outgoing_max: TARGET_EDGES,
         inbound_max: usize::MAX,
     };
-    /// A node on a battery: one edge a bucket, which is what correctness takes, and fewer siblings.
-    /// Those who opened edges to it are half as many as it opened itself (a guess: some that are
-    /// nearest to it, and a few newcomers).
+    /// A node on a battery: one edge a bucket, which is what correctness takes, and fewer siblings. None
+    /// of these is light: two would wake each other, and whoever is nearest to a light node without
+    /// being one has an edge to it. Those who opened edges to it are half as many as it opened itself
+    /// (a guess: some that are nearest to it, and a few newcomers).
     pub(crate) const LIGHT: Self =
-        Self { siblings: 8, slot_bits: 0, outgoing_max: 24, inbound_max: 12 };
+        Self { siblings: 8, light_siblings: 0, slot_bits: 0, outgoing_max: 24, inbound_max: 12 };
 }
 
 /// A live edge, as far as the choice needs it.
@@ -160,7 +162,8 @@ fn wanted_siblings(scene: &Scene<'_>) -> Vec<NodeId> {
     nearest.sort_unstable_by(|a, b| own.compare_distance(&a.0, &b.0));
     let mut rank = 0..;
     let is_too_far = |standing: &Standing, rank| {
-        matches!(standing, Standing::Unconnected { light: true }) && rank >= LIGHT_SIBLINGS
+        matches!(standing, Standing::Unconnected { light: true })
+            && rank >= scene.appetite.light_siblings
     };
     nearest.retain(|(_, standing)| !is_too_far(standing, rank.next().unwrap_or(usize::MAX)));
     nearest.truncate(reach);
@@ -203,7 +206,8 @@ impl Picks<'_> {
     }
 
     /// Picks the best contact of every slot that has no edge. With `outgoing_only`, edges that peers
-    /// opened do not occupy a slot, unless they are siblings anyway.
+    /// opened do not occupy a slot, unless they are siblings anyway. A light node is good enough for a
+    /// whole bucket that has nobody else, not for a part of one.
     fn fill_slots(&mut self, bits: u16, outgoing_only: bool) {
         let Scene { own, live, appetite, .. } = *self.scene;
         let fence = outgoing_only.then(|| fence(own, live, appetite));
@@ -217,8 +221,8 @@ impl Picks<'_> {
             .chain(self.scene.in_flight)
             .chain(&self.chosen);
         let taken = Taken::by(self.scene, bits, ids);
-        let with_slot =
-            self.scene.candidates.iter().map(|contact| (Slot::of(own, &contact.id, bits), contact));
+        let fit = self.scene.candidates.iter().filter(|contact| !outgoing_only || !contact.light);
+        let with_slot = fit.map(|contact| (Slot::of(own, &contact.id, bits), contact));
         let mut open = with_slot.filter(|(slot, _)| taken.is_open(*slot)).peekable();
         if open.peek().is_none() {
             return;
@@ -364,8 +368,12 @@ pub(crate) fn surplus_outgoing(
 /// The edge that peers opened and that is of least use, to make room for another: from the bucket
 /// with the most of them, there from the subnet with the most, there the slowest. The nearest peers
 /// and newcomers are spared.
-pub(crate) fn least_useful_inbound(own: &NodeId, live: &[LiveEdge]) -> Option<NodeId> {
-    let far = fence(own, live, Appetite { siblings: 2 * SIBLINGS, ..Appetite::ROUTER })?;
+pub(crate) fn least_useful_inbound(
+    own: &NodeId,
+    appetite: Appetite,
+    live: &[LiveEdge],
+) -> Option<NodeId> {
+    let far = fence(own, live, Appetite { siblings: appetite.siblings * 2, ..appetite })?;
     let bucket_of = |edge: &LiveEdge| own.common_prefix_len(&edge.id);
     let inbound = live.iter().filter(|edge| !edge.outgoing);
     let mut by_bucket: BTreeMap<u16, Vec<&LiveEdge>> = BTreeMap::new();

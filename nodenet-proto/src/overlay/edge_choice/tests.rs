@@ -188,7 +188,7 @@ fn a_faster_contact_is_tried_only_where_it_is_worth_a_change() {
 }
 
 #[test]
-fn a_light_peer_is_a_sibling_only_of_the_nearest_and_the_first_to_go() {
+fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_to_go() {
     let live: Vec<LiveEdge> = (100..116).map(|bits| edge(sharing(bits), true)).collect();
     // A little farther than an edge.
     let behind = |bits| {
@@ -201,6 +201,17 @@ fn a_light_peer_is_a_sibling_only_of_the_nearest_and_the_first_to_go() {
     assert_eq!(choose(&live, &[light(108)], 16), []);
     assert_eq!(choose(&live, &[light(108), light(109)], 16), [behind(109)]);
     assert_eq!(choose(&live, &[candidate(behind(108))], 16), [behind(108)], "it is no light one");
+
+    let (appetite, in_flight) = (Appetite::LIGHT, &[]);
+    let candidates = &[light(117), candidate(behind(109))];
+    let scene = Scene { own: &OWN, difficulty: 0, appetite, live: &live, in_flight, candidates };
+    assert_eq!(choose_edges(&scene, 16), [behind(109)], "and by no other light one");
+
+    let mut live = near_edges(true);
+    let distant = Candidate { light: true, ..candidate(far(0, 0)) };
+    assert_eq!(choose(&live, &[distant], 16), [far(0, 0)], "there is nobody else in its bucket");
+    live.push(edge(far(1, 0), false));
+    assert_eq!(choose(&live, &[distant], 16), []);
 
     let mut live: Vec<LiveEdge> = (100..132).map(|bits| edge(sharing(bits), true)).collect();
     live.push(LiveEdge { rtt_ms: 1, light: true, ..edge(far(0, 0), true) });
@@ -234,12 +245,16 @@ fn the_least_useful_inbound_edge_is_far_and_from_a_crowd() {
         (0..5).map(|n| LiveEdge { subnet: subnet(50 + u32::from(n)), ..edge(far(1, n), false) }),
     );
     live.extend((10..13).map(|n| LiveEdge { subnet: subnet(99), ..edge(far(2, n), false) }));
-    let shed = least_useful_inbound(&OWN, &live).unwrap();
+    let shed = least_useful_inbound(&OWN, Appetite::ROUTER, &live).unwrap();
     assert!((10..13).contains(&shed.as_bytes()[31]), "{shed}");
     let all_new: Vec<LiveEdge> =
         live.iter().map(|edge| LiveEdge { settled: false, ..*edge }).collect();
-    assert_eq!(least_useful_inbound(&OWN, &all_new), None);
-    assert_eq!(least_useful_inbound(&OWN, &near_edges(false)), None, "the nearest are kept");
+    assert_eq!(least_useful_inbound(&OWN, Appetite::ROUTER, &all_new), None);
+    assert_eq!(
+        least_useful_inbound(&OWN, Appetite::ROUTER, &near_edges(false)),
+        None,
+        "the nearest are kept"
+    );
 }
 
 /// Grows a small network by the policy alone, with perfect knowledge: greedy routing must then reach

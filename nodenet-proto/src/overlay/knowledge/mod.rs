@@ -204,6 +204,13 @@ impl Knowledge {
         }
     }
 
+    /// The contact itself says what it can do. Those who ask about it are told.
+    pub(crate) fn learn_caps(&mut self, id: &NodeId, caps: u32) {
+        if let Some(contact) = self.contact_mut(id) {
+            (contact.caps, contact.caps_own) = (caps, true);
+        }
+    }
+
     /// A dial to the contact came to nothing. It waits, longer each time; a contact that failed too
     /// often is purged. Returns true if it was.
     ///
