@@ -111,6 +111,23 @@ fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
     assert!(world.post().parcels().iter().all(|parcel| parcel.arrival.is_some()));
 }
 
+#[test]
+fn light_nodes_alone_are_a_network() {
+    let mut world = World::new(WorldConfig::default());
+    let config = engine::Config { profile: engine::Profile::Light, ..engine::Config::default() };
+    let mut hosts: Vec<Host> = Vec::new();
+    for _ in 0..24 {
+        let bootstrap = hosts.first().copied().into_iter().collect();
+        let join = Join { nat: Nat::Public, bootstrap, config: config.clone() };
+        hosts.push(world.join(join).unwrap());
+        world.run_for(Duration::from_secs(1)).unwrap();
+    }
+    world.run_for(Duration::from_secs(600)).unwrap();
+    send_all_pairs(&mut world, &hosts);
+    let lost = world.post().parcels().iter().filter(|parcel| parcel.arrival.is_none()).count();
+    assert_eq!(lost, 0);
+}
+
 /// Two nodes that can not connect, and one that both can.
 #[test]
 fn a_light_node_forwards_where_there_is_no_other_way() {

@@ -276,13 +276,16 @@ impl Overlay {
         }
     }
 
-    /// One of the `among` edges nearest to `target` whose peers do not mind being asked, at random.
+    /// One of the `among` edges nearest to `target` whose peers do not mind being asked, at random. Light
+    /// ones are asked if there is nobody else.
     fn edge_near(&self, cx: &mut Cx<'_>, target: &NodeId, among: usize) -> Option<NodeId> {
         let nearest = self.edges.closest::<{ super::edges::SIBLINGS }>(target);
-        let willing: Vec<NodeId> =
-            nearest.iter().filter(|edge| !edge.light).map(|edge| edge.peer).take(among).collect();
+        let mut willing: Vec<_> = nearest.iter().filter(|edge| !edge.light).take(among).collect();
+        if willing.is_empty() {
+            willing.extend(nearest.iter().take(among));
+        }
         let count = willing.len() as u64;
-        (count > 0).then(|| willing[cx.rng.below(count) as usize])
+        (count > 0).then(|| willing[cx.rng.below(count) as usize].peer)
     }
 
     /// Dials an incumbent that nobody has heard of for long, because others wait for its place.
