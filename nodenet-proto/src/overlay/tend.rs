@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::edge_choice::{
-    Appetite, Candidate, LiveEdge, Openings, Scene, Slot, choose_edges, choose_faster,
+    Appetite, Candidate, Live, LiveEdge, Openings, Scene, Slot, choose_edges, choose_faster,
     fence_bucket, is_faster, lacking_slots, least_useful_inbound, surplus_outgoing,
 };
 use super::knowledge::{Contact, Provenance};
@@ -39,7 +39,7 @@ const ASK_AMONG: usize = 3;
 
 /// What edges there are right now, for the choice of others.
 struct Snapshot {
-    live: Vec<LiveEdge>,
+    live: Live,
     in_flight: Vec<NodeId>,
 }
 
@@ -86,7 +86,8 @@ impl Overlay {
             settled: now.saturating_duration_since(edge.since) >= SETTLED_AFTER,
             light: edge.light,
         });
-        Snapshot { live: live.collect(), in_flight: self.dialer.dialing().collect() }
+        let live = Live::new(self.edges.own(), live.collect());
+        Snapshot { live, in_flight: self.dialer.dialing().collect() }
     }
 
     /// The contacts in some of the buckets that could be dialed.
@@ -179,13 +180,13 @@ impl Overlay {
         let own = *self.edges.own();
         while let Some(peer) = surplus_outgoing(&own, self.appetite(), &snapshot.live) {
             self.close_edge(cx, &peer, out);
-            snapshot.live.retain(|edge| edge.id != peer);
+            snapshot.live.remove(&peer);
         }
         while self.is_crowded()
             && let Some(peer) = least_useful_inbound(&own, self.appetite(), &snapshot.live)
         {
             self.close_edge(cx, &peer, out);
-            snapshot.live.retain(|edge| edge.id != peer);
+            snapshot.live.remove(&peer);
         }
         let is_newcomer = |edge: &LiveEdge| !edge.outgoing && !edge.settled;
         if self.is_crowded() && snapshot.live.iter().any(is_newcomer) {

@@ -11,12 +11,14 @@
 //! hops on average at 10,000 nodes with 53 outgoing edges a node, and a path 1.9 times as long as the
 //! direct one; with two slots it took 3.5 hops.
 
+mod live;
 mod openings;
 mod slot;
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
+pub(crate) use self::live::{Live, LiveEdge};
 pub(crate) use self::openings::Openings;
 pub(crate) use self::slot::Slot;
 use self::slot::Taken;
@@ -65,27 +67,6 @@ impl Appetite {
         Self { siblings: 8, light_siblings: 0, slot_bits: 0, outgoing_max: 24, inbound_max: 12 };
 }
 
-/// A live edge, as far as the choice needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LiveEdge {
-    pub(crate) id: NodeId,
-    pub(crate) outgoing: bool,
-    pub(crate) subnet: Option<Subnet>,
-    /// Round-trip time in milliseconds; 0 is not known.
-    pub(crate) rtt_ms: u16,
-    /// Old enough to be judged; a newcomer is served first.
-    pub(crate) settled: bool,
-    /// Whether the peer prefers not to be an intermediate hop.
-    pub(crate) light: bool,
-}
-
-impl LiveEdge {
-    /// How long a finger over this edge takes, for comparison: a light peer is the slowest.
-    fn slowness_ms(&self) -> u16 {
-        if self.light { u16::MAX } else { self.rtt_ms }
-    }
-}
-
 /// A contact that could be dialed now: not live, not in flight, not backing off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
@@ -109,7 +90,7 @@ pub(crate) struct Scene<'a> {
     /// Bits that all identifiers share (spec 10 §5): buckets before it do not exist.
     pub(crate) difficulty: u16,
     pub(crate) appetite: Appetite,
-    pub(crate) live: &'a [LiveEdge],
+    pub(crate) live: &'a Live,
     /// Dials in flight; they count as if they had succeeded.
     pub(crate) in_flight: &'a [NodeId],
     pub(crate) candidates: &'a [Candidate],
@@ -149,7 +130,7 @@ fn wanted_siblings(scene: &Scene<'_>) -> Vec<NodeId> {
     let own = scene.own;
     let reach = scene.appetite.siblings + SIBLINGS_OUTGOING_MIN;
     let edge = |outgoing| Standing::Edge { outgoing };
-    let live = scene.live.iter().map(|live| (live.id, edge(live.outgoing)));
+    let live = scene.live.nearest(reach).iter().map(|live| (live.id, edge(live.outgoing)));
     let mut nearest: Vec<(NodeId, Standing)> =
         live.chain(scene.in_flight.iter().map(|id| (*id, edge(true)))).collect();
     keep_nearest(own, &mut nearest, reach);
@@ -210,10 +191,8 @@ impl Picks<'_> {
     /// whole bucket that has nobody else, not for a part of one.
     fn fill_slots(&mut self, bits: u16, outgoing_only: bool) {
         let Scene { own, live, appetite, .. } = *self.scene;
-        let fence = outgoing_only.then(|| fence(own, live, appetite));
-        let near = |id: &NodeId| {
-            fence.flatten().is_some_and(|far| own.compare_distance(id, &far) != Ordering::Greater)
-        };
+        let fence = live.fence(own, appetite.siblings).filter(|_| outgoing_only);
+        let near = |id: &NodeId| fence.is_some_and(|fence| fence.is_within(id));
         let ids = live
             .iter()
             .filter(|edge| edge.outgoing || !outgoing_only || near(&edge.id))
@@ -263,7 +242,7 @@ fn lot(own: &NodeId, id: &NodeId) -> u64 {
 }
 
 /// The subnets that hold their share of edges already.
-fn crowded_subnets(live: &[LiveEdge]) -> Vec<Subnet> {
+fn crowded_subnets(live: &Live) -> Vec<Subnet> {
     let mut subnets: Vec<Subnet> = live.iter().filter_map(|edge| edge.subnet).collect();
     subnets.sort_unstable();
     let crowds = subnets.chunk_by(|a, b| a == b).filter(|crowd| crowd.len() >= LIVE_SUBNET_MAX);
@@ -275,18 +254,6 @@ const RTT_UNKNOWN_MS: u16 = 80;
 /// An edge in a slot is worth replacing if its round-trip time is above this (a guess).
 const RTT_GOOD_MS: u16 = 30;
 
-/// The identifier of the farthest of the nearest peers.
-fn fence(own: &NodeId, live: &[LiveEdge], appetite: Appetite) -> Option<NodeId> {
-    let last = appetite.siblings.min(live.len()).checked_sub(1)?;
-    let towards = own.prefix();
-    let mut ids: Vec<(u64, &NodeId)> =
-        live.iter().map(|edge| (edge.id.prefix() ^ towards, &edge.id)).collect();
-    let (_, far, _) = ids.select_nth_unstable_by(last, |(near_a, a), (near_b, b)| {
-        near_a.cmp(near_b).then_with(|| own.compare_distance(a, b))
-    });
-    Some(*far.1)
-}
-
 /// The slots of a bucket that have neither an edge nor anybody to dial.
 pub(crate) fn lacking_slots(scene: &Scene<'_>, bucket: u16) -> Vec<Slot> {
     let ids = scene.live.iter().map(|edge| &edge.id);
@@ -297,7 +264,7 @@ pub(crate) fn lacking_slots(scene: &Scene<'_>, bucket: u16) -> Vec<Slot> {
 
 /// The bucket of the farthest of the nearest peers, which those beyond it lie in or before.
 pub(crate) fn fence_bucket(scene: &Scene<'_>) -> Option<u16> {
-    fence(scene.own, scene.live, scene.appetite).map(|far| scene.own.common_prefix_len(&far))
+    scene.live.fence(scene.own, scene.appetite.siblings).map(|fence| fence.bucket())
 }
 
 /// Up to `want` contacts worth trying in place of slow fingers: of the slots with one outgoing edge,
@@ -310,12 +277,12 @@ pub(crate) fn choose_faster(
     candidates_in: impl Fn(Slot, u16) -> Vec<Candidate>,
 ) -> Vec<NodeId> {
     let bits = scene.appetite.slot_bits;
-    let Some(far) = fence(scene.own, scene.live, scene.appetite) else { return Vec::new() };
+    let siblings = scene.appetite.siblings;
+    let Some(fence) = scene.live.fence(scene.own, siblings) else { return Vec::new() };
     let mut fingers: Vec<(Slot, u16)> = scene
         .live
         .iter()
-        .filter(|edge| edge.outgoing)
-        .filter(|edge| scene.own.compare_distance(&edge.id, &far) == Ordering::Greater)
+        .filter(|edge| edge.outgoing && !fence.is_within(&edge.id))
         .map(|edge| (Slot::of(scene.own, &edge.id, bits), edge.slowness_ms()))
         .collect();
     fingers.sort_by_key(|(slot, slowness_ms)| (Reverse(*slowness_ms), *slot));
@@ -342,18 +309,12 @@ pub(crate) fn is_faster(rtt_ms: u16, current: u16) -> bool {
 
 /// An outgoing edge that a node can do without: of two in one slot beyond the nearest peers, the
 /// slower one. Edges that are not settled are left alone.
-pub(crate) fn surplus_outgoing(
-    own: &NodeId,
-    appetite: Appetite,
-    live: &[LiveEdge],
-) -> Option<NodeId> {
+pub(crate) fn surplus_outgoing(own: &NodeId, appetite: Appetite, live: &Live) -> Option<NodeId> {
     // Twice as far as the siblings reach, so that an edge which is about to be one stays.
-    let wide = Appetite { siblings: appetite.siblings * 2, ..appetite };
-    let far = fence(own, live, wide)?;
+    let fence = live.fence(own, appetite.siblings * 2)?;
     let mut fingers: Vec<(Slot, &LiveEdge)> = live
         .iter()
-        .filter(|edge| edge.outgoing && edge.settled)
-        .filter(|edge| own.compare_distance(&edge.id, &far) == Ordering::Greater)
+        .filter(|edge| edge.outgoing && edge.settled && !fence.is_within(&edge.id))
         .map(|edge| (Slot::of(own, &edge.id, appetite.slot_bits), edge))
         .collect();
     fingers.sort_by_key(|(slot, edge)| (*slot, edge.slowness_ms(), edge.id));
@@ -371,16 +332,14 @@ pub(crate) fn surplus_outgoing(
 pub(crate) fn least_useful_inbound(
     own: &NodeId,
     appetite: Appetite,
-    live: &[LiveEdge],
+    live: &Live,
 ) -> Option<NodeId> {
-    let far = fence(own, live, Appetite { siblings: appetite.siblings * 2, ..appetite })?;
+    let fence = live.fence(own, appetite.siblings * 2)?;
     let bucket_of = |edge: &LiveEdge| own.common_prefix_len(&edge.id);
     let inbound = live.iter().filter(|edge| !edge.outgoing);
     let mut by_bucket: BTreeMap<u16, Vec<&LiveEdge>> = BTreeMap::new();
     inbound.for_each(|edge| by_bucket.entry(bucket_of(edge)).or_default().push(edge));
-    let expendable = |edge: &&&LiveEdge| {
-        edge.settled && own.compare_distance(&edge.id, &far) == Ordering::Greater
-    };
+    let expendable = |edge: &&&LiveEdge| edge.settled && !fence.is_within(&edge.id);
     let fullest = by_bucket
         .values()
         .filter(|edges| edges.iter().any(|edge| expendable(&edge)))

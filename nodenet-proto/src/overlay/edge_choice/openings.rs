@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::{SIBLINGS_OUTGOING_MIN, Scene, Slot, Taken, fence, keep_nearest};
+use super::{SIBLINGS_OUTGOING_MIN, Scene, Slot, Taken, keep_nearest};
 use crate::NodeId;
 
 /// What the edges leave open.
@@ -45,7 +45,7 @@ impl Openings {
 /// The last of the peers among which the nearest are chosen.
 fn reach(scene: &Scene<'_>) -> Option<NodeId> {
     let reach = scene.appetite.siblings + SIBLINGS_OUTGOING_MIN;
-    let live = scene.live.iter().map(|edge| (edge.id, ()));
+    let live = scene.live.nearest(reach).iter().map(|edge| (edge.id, ()));
     let mut nearest: Vec<_> = live.chain(scene.in_flight.iter().map(|id| (*id, ()))).collect();
     keep_nearest(scene.own, &mut nearest, reach);
     (nearest.len() == reach).then(|| nearest[reach - 1].0)
@@ -53,9 +53,8 @@ fn reach(scene: &Scene<'_>) -> Option<NodeId> {
 
 /// The slots that have an edge that counts there.
 fn taken(scene: &Scene<'_>) -> Taken {
-    let far = fence(scene.own, scene.live, scene.appetite);
-    let is_near =
-        |id| far.is_some_and(|far| scene.own.compare_distance(id, &far) != Ordering::Greater);
+    let fence = scene.live.fence(scene.own, scene.appetite.siblings);
+    let is_near = |id| fence.is_some_and(|fence| fence.is_within(id));
     let live = scene.live.iter().filter(|edge| edge.outgoing || is_near(&edge.id));
     let ids = live.map(|edge| &edge.id).chain(scene.in_flight);
     Taken::by(scene, scene.appetite.slot_bits, ids)

@@ -48,8 +48,12 @@ fn sharing(bits: u8) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
+fn arranged(live: &[LiveEdge]) -> Live {
+    Live::new(&OWN, live.to_vec())
+}
+
 fn choose(live: &[LiveEdge], candidates: &[Candidate], want: usize) -> Vec<NodeId> {
-    let appetite = Appetite::ROUTER;
+    let (appetite, live) = (Appetite::ROUTER, &arranged(live));
     choose_edges(
         &Scene { own: &OWN, difficulty: 0, appetite, live, in_flight: &[], candidates },
         want,
@@ -142,7 +146,7 @@ fn outgoing_edges_and_dials_in_flight_stay_within_the_cap() {
         own: &OWN,
         difficulty: 0,
         appetite,
-        live: &live,
+        live: &arranged(&live),
         in_flight: &in_flight,
         candidates: &candidates,
     };
@@ -167,7 +171,7 @@ fn a_faster_contact_is_tried_only_where_it_is_worth_a_change() {
     live.push(LiveEdge { rtt_ms: 100, ..edge(far(0, 0), true) });
     live.push(LiveEdge { rtt_ms: 200, ..edge(far(1, 0), true) });
     let tried = |live: &[LiveEdge], candidates: &[Candidate], want| {
-        let (appetite, in_flight) = (Appetite::ROUTER, &[]);
+        let (appetite, in_flight, live) = (Appetite::ROUTER, &[], &arranged(live));
         let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates: &[] };
         choose_faster(&scene, want, |slot, slowness_ms| {
             let is_there = |contact: &&Candidate| Slot::of(&OWN, &contact.id, 2) == slot;
@@ -204,7 +208,8 @@ fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_
 
     let (appetite, in_flight) = (Appetite::LIGHT, &[]);
     let candidates = &[light(117), candidate(behind(109))];
-    let scene = Scene { own: &OWN, difficulty: 0, appetite, live: &live, in_flight, candidates };
+    let live = &arranged(&live);
+    let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates };
     assert_eq!(choose_edges(&scene, 16), [behind(109)], "and by no other light one");
 
     let mut live = near_edges(true);
@@ -216,7 +221,7 @@ fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_
     let mut live: Vec<LiveEdge> = (100..132).map(|bits| edge(sharing(bits), true)).collect();
     live.push(LiveEdge { rtt_ms: 1, light: true, ..edge(far(0, 0), true) });
     live.push(LiveEdge { rtt_ms: 200, ..edge(far(0, 1), true) });
-    assert_eq!(surplus_outgoing(&OWN, Appetite::ROUTER, &live), Some(far(0, 0)));
+    assert_eq!(surplus_outgoing(&OWN, Appetite::ROUTER, &arranged(&live)), Some(far(0, 0)));
 }
 
 #[test]
@@ -225,7 +230,7 @@ fn of_two_edges_in_a_slot_the_slower_is_surplus() {
     live.push(LiveEdge { rtt_ms: 100, ..edge(far(0, 0), true) });
     live.push(LiveEdge { rtt_ms: 60, ..edge(far(0, 1), true) });
     live.push(LiveEdge { rtt_ms: 300, ..edge(far(1, 0), true) });
-    let surplus = |live: &[LiveEdge]| surplus_outgoing(&OWN, Appetite::ROUTER, live);
+    let surplus = |live: &[LiveEdge]| surplus_outgoing(&OWN, Appetite::ROUTER, &arranged(live));
     assert_eq!(surplus(&live), Some(far(0, 0)));
     let last = live.len() - 3;
     live[last].settled = false;
@@ -245,13 +250,13 @@ fn the_least_useful_inbound_edge_is_far_and_from_a_crowd() {
         (0..5).map(|n| LiveEdge { subnet: subnet(50 + u32::from(n)), ..edge(far(1, n), false) }),
     );
     live.extend((10..13).map(|n| LiveEdge { subnet: subnet(99), ..edge(far(2, n), false) }));
-    let shed = least_useful_inbound(&OWN, Appetite::ROUTER, &live).unwrap();
+    let shed = least_useful_inbound(&OWN, Appetite::ROUTER, &arranged(&live)).unwrap();
     assert!((10..13).contains(&shed.as_bytes()[31]), "{shed}");
     let all_new: Vec<LiveEdge> =
         live.iter().map(|edge| LiveEdge { settled: false, ..*edge }).collect();
-    assert_eq!(least_useful_inbound(&OWN, Appetite::ROUTER, &all_new), None);
+    assert_eq!(least_useful_inbound(&OWN, Appetite::ROUTER, &arranged(&all_new)), None);
     assert_eq!(
-        least_useful_inbound(&OWN, Appetite::ROUTER, &near_edges(false)),
+        least_useful_inbound(&OWN, Appetite::ROUTER, &arranged(&near_edges(false))),
         None,
         "the nearest are kept"
     );
@@ -273,7 +278,7 @@ fn greedy_routing_over_chosen_edges_reaches_everyone() {
                 own,
                 difficulty: 0,
                 appetite,
-                live: &[],
+                live: &Live::new(own, Vec::new()),
                 in_flight: &[],
                 candidates: &candidates,
             };
@@ -353,6 +358,7 @@ proptest! {
         let all: Vec<Candidate> = (0..known).map(|_| candidate(random_id())).collect();
         let appetite = if light { Appetite::LIGHT } else { Appetite::ROUTER };
         let appetite = Appetite { outgoing_max: 300, ..appetite };
+        let live = arranged(&live);
         let scene = |candidates| Scene {
             own: &OWN, difficulty, appetite, live: &live, in_flight: &in_flight, candidates,
         };

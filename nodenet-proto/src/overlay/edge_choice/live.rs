@@ -1,0 +1,94 @@
+//! The live edges, as far as the choice needs them.
+
+use std::cmp::Ordering;
+
+use super::Appetite;
+use crate::NodeId;
+use crate::wire::endpoint::Subnet;
+
+/// Edges that are put in order of their distance: twice as many as anybody wants siblings.
+const SORTED: usize = 2 * Appetite::ROUTER.siblings;
+
+/// A live edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LiveEdge {
+    pub(crate) id: NodeId,
+    pub(crate) outgoing: bool,
+    pub(crate) subnet: Option<Subnet>,
+    /// Round-trip time in milliseconds; 0 is not known.
+    pub(crate) rtt_ms: u16,
+    /// Old enough to be judged; a newcomer is served first.
+    pub(crate) settled: bool,
+    /// Whether the peer prefers not to be an intermediate hop.
+    pub(crate) light: bool,
+}
+
+impl LiveEdge {
+    /// How long a finger over this edge takes, for comparison: a light peer is the slowest.
+    pub(super) fn slowness_ms(&self) -> u16 {
+        if self.light { u16::MAX } else { self.rtt_ms }
+    }
+}
+
+/// Every live edge. The nearest come first, in order: every question about edges is one about who is
+/// near, and they are put in order once for all of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Live(Vec<LiveEdge>);
+
+impl Live {
+    /// The edges of the node `own`.
+    pub(crate) fn new(own: &NodeId, mut edges: Vec<LiveEdge>) -> Self {
+        let towards = own.prefix();
+        let distance = |edge: &LiveEdge| edge.id.prefix() ^ towards;
+        let by_distance = |a: &LiveEdge, b: &LiveEdge| {
+            distance(a).cmp(&distance(b)).then_with(|| own.compare_distance(&a.id, &b.id))
+        };
+        if edges.len() > SORTED {
+            edges.select_nth_unstable_by(SORTED, by_distance);
+        }
+        let sorted = edges.len().min(SORTED);
+        edges[..sorted].sort_unstable_by(by_distance);
+        Self(edges)
+    }
+
+    /// All of them, the nearest in front.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &LiveEdge> {
+        self.0.iter()
+    }
+
+    /// Takes out an edge that is none of the nearest.
+    pub(crate) fn remove(&mut self, id: &NodeId) {
+        self.0.retain(|edge| edge.id != *id);
+    }
+
+    /// The `count` nearest, nearest first.
+    pub(super) fn nearest(&self, count: usize) -> &[LiveEdge] {
+        debug_assert!(count <= SORTED, "no more are in order");
+        &self.0[..count.min(self.0.len())]
+    }
+
+    /// How far the `count` nearest reach; nothing if there is no edge.
+    pub(super) fn fence(&self, own: &NodeId, count: usize) -> Option<Fence> {
+        let far = self.nearest(count).last()?;
+        Some(Fence { own: *own, far: far.id })
+    }
+}
+
+/// How far the nearest peers reach.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fence {
+    own: NodeId,
+    far: NodeId,
+}
+
+impl Fence {
+    /// Whether a peer is one of them, or nearer.
+    pub(super) fn is_within(&self, id: &NodeId) -> bool {
+        self.own.compare_distance(id, &self.far) != Ordering::Greater
+    }
+
+    /// The bucket of the farthest.
+    pub(super) fn bucket(&self) -> u16 {
+        self.own.common_prefix_len(&self.far)
+    }
+}
