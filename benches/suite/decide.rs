@@ -42,6 +42,7 @@ fn at(count: u64, limit: Limit) -> Row {
                 avoid: &avoid,
                 from: Some(&from),
                 on_detour: false,
+                second_best: false,
             };
             std::hint::black_box(decide(&edges, routing));
         })

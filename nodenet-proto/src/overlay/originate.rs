@@ -17,6 +17,9 @@ use crate::wire::{DIRECT_PAYLOAD_MAX, Encode, FrameType, Lookup, Nonce, SEND_PAY
 /// First hops of one message, which take disjoint ways (spec 20 §1).
 const FIRST_HOPS: usize = 3;
 
+/// The copy that takes the second best way at every hop.
+const SECOND_BEST: usize = 1;
+
 /// A message on its way out: one copy over each first hop, and edges that stand in for those that
 /// refuse theirs.
 #[derive(Debug)]
@@ -139,9 +142,14 @@ fn first_hops(
 ) -> (FixedVec<FirstHop, FIRST_HOPS>, FixedVec<ConnId, { CANDIDATES - FIRST_HOPS }>) {
     let nearest = edges.closest::<CANDIDATES>(target);
     let (first, rest) = nearest.split_at(nearest.len().min(FIRST_HOPS));
-    let copies = first.iter().map(|edge| {
+    let copies = first.iter().zip(0..).map(|(edge, number)| {
         let others = first.iter().map(|other| other.peer);
-        let avoid = others.filter(|other| *other != edge.peer && other != target).collect();
+        let others = others.filter(|other| *other != edge.peer && other != target);
+        // The order tells which copy takes the second best way: see `decide`.
+        let avoid = match number {
+            SECOND_BEST => others.rev().collect(),
+            _ => others.collect(),
+        };
         FirstHop { conn: edge.send_conn().id, avoid }
     });
     (copies.collect(), rest.iter().map(|edge| edge.send_conn().id).collect())
@@ -166,6 +174,7 @@ mod tests {
     use crate::NodeId;
     use crate::env::{UnixNanos, test_base};
     use crate::overlay::budgets::EdgeBudgets;
+    use crate::overlay::decide::is_second_best;
     use crate::overlay::edges::Edges;
     use crate::transport::ConnId;
 
@@ -196,7 +205,10 @@ mod tests {
     #[test]
     fn each_copy_avoids_the_other_first_hops() {
         let (copies, spares) = first_hops(&edges(&[1, 2, 4, 8, 16]), &id(0xff));
-        assert_eq!(copies[..], [hop(16, &[8, 4]), hop(8, &[16, 4]), hop(4, &[16, 8])]);
+        assert_eq!(copies[..], [hop(16, &[8, 4]), hop(8, &[4, 16]), hop(4, &[16, 8])]);
+        let target = id(0xff);
+        let second_best = copies.iter().map(|copy| is_second_best(&target, &copy.avoid));
+        assert_eq!(second_best.collect::<Vec<_>>(), [false, true, false]);
         assert_eq!(spares[..], [ConnId(2), ConnId(1)]);
     }
 

@@ -2,7 +2,7 @@
 
 use heapless::Vec as FixedVec;
 
-use super::decide::{CANDIDATES, Decision, Routing, decide, detours};
+use super::decide::{CANDIDATES, Decision, Routing, decide, detours, is_second_best};
 use super::{Action, Overlay, Owner};
 use crate::NodeId;
 use crate::engine::{DeliveryPath, Event};
@@ -37,6 +37,7 @@ impl Overlay {
             avoid: message.avoid(),
             from: Some(&from),
             on_detour: self.is_on_detour(&from, &message),
+            second_best: is_second_best(message.target(), message.avoid()),
         };
         match decide(&self.edges, routing) {
             // A neighbour that sleeps is not woken for a question that can be answered here as well.

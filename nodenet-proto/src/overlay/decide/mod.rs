@@ -6,6 +6,10 @@
 //! though they are farther than itself: a detour. Whoever gets a message from a neighbour that is nearer
 //! than itself, and did not make it, knows that it is on a detour and passes it on to nobody but the
 //! target, so a detour is one edge long and has no branches.
+//!
+//! Three copies of a message leave over different edges, and all of them meet at the node nearest to the
+//! target that has an edge to it. If that one has just died all three are lost: in churn that was the fate
+//! of one message in a thousand. So one of the copies takes the second best way at every hop.
 
 use heapless::Vec as FixedVec;
 
@@ -54,6 +58,14 @@ pub struct Routing<'a> {
     pub from: Option<&'a NodeId>,
     /// It comes from a neighbour that is nearer to the target than this node and did not make it.
     pub on_detour: bool,
+    /// It is the copy that takes the second best way.
+    pub second_best: bool,
+}
+
+/// Whether a message that avoids these nodes is the copy that takes the second best way. Its originator
+/// says so by naming the farther of two first; for one that does not know of this it is as good as chance.
+pub fn is_second_best(target: &NodeId, avoid: &[NodeId]) -> bool {
+    matches!(avoid, [a, b, ..] if target.compare_distance(a, b).is_gt())
 }
 
 /// Decides what to do with a routed message. Looks at the [`CANDIDATES`] edges nearest to the target
@@ -74,6 +86,7 @@ fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> D
     let nearest = near.nearest::<{ CANDIDATES + 1 }>(candidates_max + 1);
     let (mut hops, mut candidates) = (FixedVec::new(), 0);
     let mut light: FixedVec<ConnId, CANDIDATES> = FixedVec::new();
+    let mut is_direct = false;
     for rank in 0..nearest.len() {
         let peer = near.edge(&nearest, rank);
         if Some(&peer.peer) == routing.from {
@@ -89,8 +102,12 @@ fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> D
             continue;
         }
         // Who sleeps is woken for what is its own, or if nobody else is closer.
+        is_direct |= peer.peer == *routing.target;
         let sleeps = peer.light && peer.peer != *routing.target;
         let _ = if sleeps { &mut light } else { &mut hops }.push(peer.send_conn().id);
+    }
+    if routing.second_best && !is_direct && hops.len() > 1 {
+        hops.swap(0, 1);
     }
     hops.extend(light);
     if hops.is_empty() { Decision::DeadEnd } else { Decision::Forward { hop_limit, hops } }

@@ -35,7 +35,14 @@ fn decided(
     peers: &[NodeId],
     candidates_max: usize,
 ) -> Result<(u8, Vec<u64>), Decision> {
-    let routing = Routing { target: &target, hop_limit, avoid, from: None, on_detour: false };
+    let routing = Routing {
+        target: &target,
+        hop_limit,
+        avoid,
+        from: None,
+        on_detour: false,
+        second_best: false,
+    };
     match decide_among(&edges(own, peers), routing, candidates_max) {
         Decision::Forward { hop_limit, hops } => {
             Ok((hop_limit, hops.iter().map(|conn| conn.0).collect()))
@@ -104,7 +111,14 @@ fn the_neighbour_it_came_from_is_no_candidate() {
     let peers = [id([0xf0]), id([0xe0])];
     let edges = edges(ZERO, &peers);
     let from = Some(&peers[0]);
-    let routing = Routing { target: &FF, hop_limit: 10, avoid: &[], from, on_detour: false };
+    let routing = Routing {
+        target: &FF,
+        hop_limit: 10,
+        avoid: &[],
+        from,
+        on_detour: false,
+        second_best: false,
+    };
     let hops = heapless::Vec::from_iter([ConnId(1)]);
     assert_eq!(decide(&edges, routing), Decision::Forward { hop_limit: 9, hops });
     let only = Routing { avoid: &peers[1..], ..routing };
@@ -120,6 +134,7 @@ fn on_a_detour_it_goes_to_the_target_and_to_nobody_else() {
         avoid: &[],
         from: Some(from),
         on_detour: true,
+        second_best: false,
     };
     let without = edges(ZERO, &[near, nearer]);
     assert_eq!(decide(&without, routing(&nearer)), Decision::DeadEnd);
@@ -134,7 +149,8 @@ fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_anybody_can
     let peers: Vec<NodeId> = (0..32_u8).map(|high| id([high << 3])).collect();
     let edges = edges(own, &peers);
     let (from, avoid) = (Some(&peers[31]), &peers[30..31]);
-    let routing = Routing { target: &FF, hop_limit: 10, avoid, from, on_detour: false };
+    let routing =
+        Routing { target: &FF, hop_limit: 10, avoid, from, on_detour: false, second_best: false };
     assert_eq!(decide(&edges, routing), Decision::DeadEnd);
     let hops = |routing, anchors: &[NodeId]| {
         let hops = detours(&edges, routing, |peer| anchors.contains(peer));
@@ -154,7 +170,14 @@ fn who_sleeps_comes_last_unless_it_is_for_itself() {
     let peers = [id([0xf8]), id([0xf0]), id([0xe0]), id([0xc0])];
     let mut edges = edges(ZERO, &peers);
     let hops = |edges: &Edges, target| {
-        let routing = Routing { target, hop_limit: 10, avoid: &[], from: None, on_detour: false };
+        let routing = Routing {
+            target,
+            hop_limit: 10,
+            avoid: &[],
+            from: None,
+            on_detour: false,
+            second_best: false,
+        };
         match decide(edges, routing) {
             Decision::Forward { hops, .. } => hops.iter().map(|conn| conn.0).collect::<Vec<_>>(),
             other => panic!("{other:?}"),
@@ -169,6 +192,31 @@ fn who_sleeps_comes_last_unless_it_is_for_itself() {
     put_to_sleep(&mut edges, &peers[1]);
     put_to_sleep(&mut edges, &peers[3]);
     assert_eq!(hops(&edges, &FF), [0, 1, 2, 3], "nobody else is closer");
+}
+
+#[test]
+fn one_copy_takes_the_second_best_way_unless_there_is_a_direct_one() {
+    let peers = [id([0xf8]), id([0xf0]), id([0xe0])];
+    let edges = edges(ZERO, &peers);
+    let hops = |target, second_best| {
+        let routing = Routing {
+            target,
+            hop_limit: 10,
+            avoid: &[],
+            from: None,
+            on_detour: false,
+            second_best,
+        };
+        match decide(&edges, routing) {
+            Decision::Forward { hops, .. } => hops.iter().map(|conn| conn.0).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(hops(&FF, false), [0, 1, 2]);
+    assert_eq!(hops(&FF, true), [1, 0, 2]);
+    assert_eq!(hops(&peers[0], true), [0, 1, 2], "it is there");
+    let only_closer = id([0xa0]);
+    assert_eq!(decided(ZERO, (only_closer, 9), &[], &peers[2..], 8), Ok((8, vec![0])));
 }
 
 #[test]
