@@ -92,3 +92,44 @@ impl Fence {
         self.own.common_prefix_len(&self.far)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Live, LiveEdge, SORTED};
+    use crate::NodeId;
+    use crate::env::Seed;
+
+    #[test]
+    fn the_nearest_come_first_in_order_however_many_there_are() {
+        let mut rng = Seed::from_u64(1).stream("test");
+        for count in [0, 1, SORTED - 1, SORTED, SORTED + 1, 200] {
+            let own = NodeId::from_bytes(rng.array());
+            let mut ids: Vec<NodeId> =
+                (0..count).map(|_| NodeId::from_bytes(rng.array())).collect();
+            let edge = |id: &NodeId| LiveEdge {
+                id: *id,
+                outgoing: true,
+                subnet: None,
+                rtt_ms: 0,
+                settled: true,
+                light: false,
+            };
+            let mut live = Live::new(&own, ids.iter().map(edge).collect());
+            ids.sort_by(|a, b| own.compare_distance(a, b));
+            for wanted in [1, 16, SORTED] {
+                let nearest: Vec<NodeId> =
+                    live.nearest(wanted).iter().map(|edge| edge.id).collect();
+                assert_eq!(nearest, ids[..wanted.min(count)]);
+                let fence = live.fence(&own, wanted);
+                assert_eq!(fence.is_some(), count > 0);
+                let within =
+                    |fence: super::Fence| ids.iter().filter(|id| fence.is_within(id)).count();
+                assert_eq!(fence.map_or(0, within), wanted.min(count));
+            }
+            if let Some(last) = ids.get(SORTED) {
+                live.remove(last);
+                assert_eq!(live.iter().count(), count - 1);
+            }
+        }
+    }
+}
