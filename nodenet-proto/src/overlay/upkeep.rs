@@ -45,8 +45,8 @@ const VICINITY_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 const BUCKET_WAIT: Duration = Duration::from_secs(20);
 /// Longest time between two (the reference calls a bucket stale after 15 min; spec 80 §8.3).
 const BUCKET_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
-/// Faster contacts that are tried at once, each in a slot of its own: a look at all edges costs about
-/// as much as a try.
+/// Faster contacts that are tried at once, each in a slot of its own, because every round costs a look at
+/// all edges (a guess).
 const FASTER_AT_ONCE: u32 = 2;
 /// Between two such rounds (a guess).
 const FASTER_SPACING: Duration = Duration::from_secs(6);

@@ -101,10 +101,11 @@ fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> D
         if routing.avoid.contains(&peer.peer) {
             continue;
         }
+        let is_target = peer.peer == *routing.target;
+        is_direct |= is_target;
         // Who sleeps is woken for what is its own, or if nobody else is closer.
-        is_direct |= peer.peer == *routing.target;
-        let sleeps = peer.light && peer.peer != *routing.target;
-        let _ = if sleeps { &mut light } else { &mut hops }.push(peer.send_conn().id);
+        let _ =
+            if peer.light && !is_target { &mut light } else { &mut hops }.push(peer.send_conn().id);
     }
     if routing.second_best && !is_direct && hops.len() > 1 {
         hops.swap(0, 1);

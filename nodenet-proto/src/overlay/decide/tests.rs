@@ -165,58 +165,40 @@ fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_anybody_can
     assert_eq!(hops(routing, &[]), (16..32).rev().collect::<Vec<_>>());
 }
 
+/// The next hops of a message that must go on.
+fn hops(edges: &Edges, target: &NodeId, second_best: bool) -> Vec<u64> {
+    let routing =
+        Routing { target, hop_limit: 10, avoid: &[], from: None, on_detour: false, second_best };
+    match decide(edges, routing) {
+        Decision::Forward { hops, .. } => hops.iter().map(|conn| conn.0).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn who_sleeps_comes_last_unless_it_is_for_itself() {
     let peers = [id([0xf8]), id([0xf0]), id([0xe0]), id([0xc0])];
     let mut edges = edges(ZERO, &peers);
-    let hops = |edges: &Edges, target| {
-        let routing = Routing {
-            target,
-            hop_limit: 10,
-            avoid: &[],
-            from: None,
-            on_detour: false,
-            second_best: false,
-        };
-        match decide(edges, routing) {
-            Decision::Forward { hops, .. } => hops.iter().map(|conn| conn.0).collect::<Vec<_>>(),
-            other => panic!("{other:?}"),
-        }
-    };
     let put_to_sleep = |edges: &mut Edges, peer| edges.get_mut(peer).unwrap().light = true;
-    assert_eq!(hops(&edges, &FF), [0, 1, 2, 3]);
+    assert_eq!(hops(&edges, &FF, false), [0, 1, 2, 3]);
     put_to_sleep(&mut edges, &peers[0]);
     put_to_sleep(&mut edges, &peers[2]);
-    assert_eq!(hops(&edges, &FF), [1, 3, 0, 2]);
-    assert_eq!(hops(&edges, &peers[0])[0], 0, "it is its own");
+    assert_eq!(hops(&edges, &FF, false), [1, 3, 0, 2]);
+    assert_eq!(hops(&edges, &FF, true), [3, 1, 0, 2]);
+    assert_eq!(hops(&edges, &peers[0], false)[0], 0, "it is its own");
     put_to_sleep(&mut edges, &peers[1]);
     put_to_sleep(&mut edges, &peers[3]);
-    assert_eq!(hops(&edges, &FF), [0, 1, 2, 3], "nobody else is closer");
+    assert_eq!(hops(&edges, &FF, false), [0, 1, 2, 3], "nobody else is closer");
 }
 
 #[test]
 fn one_copy_takes_the_second_best_way_unless_there_is_a_direct_one() {
     let peers = [id([0xf8]), id([0xf0]), id([0xe0])];
-    let edges = edges(ZERO, &peers);
-    let hops = |target, second_best| {
-        let routing = Routing {
-            target,
-            hop_limit: 10,
-            avoid: &[],
-            from: None,
-            on_detour: false,
-            second_best,
-        };
-        match decide(&edges, routing) {
-            Decision::Forward { hops, .. } => hops.iter().map(|conn| conn.0).collect::<Vec<_>>(),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(hops(&FF, false), [0, 1, 2]);
-    assert_eq!(hops(&FF, true), [1, 0, 2]);
-    assert_eq!(hops(&peers[0], true), [0, 1, 2], "it is there");
-    let only_closer = id([0xa0]);
-    assert_eq!(decided(ZERO, (only_closer, 9), &[], &peers[2..], 8), Ok((8, vec![0])));
+    let (only_one, edges) = (edges(ZERO, &peers[..1]), edges(ZERO, &peers));
+    assert_eq!(hops(&edges, &FF, false), [0, 1, 2]);
+    assert_eq!(hops(&edges, &FF, true), [1, 0, 2]);
+    assert_eq!(hops(&edges, &peers[0], true), [0, 1, 2], "it is there");
+    assert_eq!(hops(&only_one, &FF, true), [0]);
 }
 
 #[test]
