@@ -147,6 +147,29 @@ fn a_light_node_forwards_where_there_is_no_other_way() {
     assert_eq!(world.post().parcels()[0].arrival.map(|arrival| arrival.hops), Some(2));
 }
 
+/// Nobody can dial a node behind a hard NAT, so newcomers do not announce themselves to it.
+#[test]
+fn nodes_behind_hard_nats_find_those_who_join_near_them_later() {
+    let mut world = World::new(WorldConfig::default());
+    let mut join = |nat, contact: Option<Host>| {
+        let (bootstrap, config) = (contact.into_iter().collect(), engine::Config::default());
+        let host = world.join(Join { nat, bootstrap, config }).unwrap();
+        world.run_for(Duration::from_millis(500)).unwrap();
+        host
+    };
+    let contact = join(Nat::Public, None);
+    let mut public: Vec<_> = (0..20).map(|_| join(Nat::Public, Some(contact))).collect();
+    let hard: Vec<_> = (0..8).map(|_| join(Nat::Hard, Some(contact))).collect();
+    public.extend((0..500).map(|_| join(Nat::Public, Some(contact))));
+    world.run_for(Duration::from_secs(300)).unwrap();
+    for host in hard {
+        let id = world.id(host);
+        public.sort_by(|&a, &b| id.compare_distance(&world.id(a), &world.id(b)));
+        let has_edge = |&&near: &&Host| world.edges(near).iter().any(|edge| edge.peer == id);
+        assert_eq!(public[..8].iter().filter(has_edge).count(), 8, "{host}");
+    }
+}
+
 #[test]
 fn a_node_that_leaves_is_noticed_at_once() {
     let (mut world, hosts) = dozen(Signatures::StandIn);

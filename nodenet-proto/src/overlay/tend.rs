@@ -207,12 +207,18 @@ impl Overlay {
             return;
         }
         if self.upkeep.own.is_due(cx.now) {
-            // Somebody far, who may know a part of the vicinity that the vicinity does not know of.
-            let place = NodeId::from_bytes(cx.rng.array());
-            if let Some(peer) = self.edge_near(cx, &place, 1) {
+            // One of the nearest may know who came since, and somebody far a part of the vicinity that
+            // the vicinity does not know of. Which of them is asked is left to chance.
+            let own = *self.edges.own();
+            let (place, among) = match cx.rng.below(2) {
+                0 => (own, ASK_AMONG),
+                _ => (NodeId::from_bytes(cx.rng.array()), 1),
+            };
+            if let Some(peer) = self.edge_near(cx, &place, among) {
                 self.ask(cx, Question::Own, peer, out);
             }
-            self.upkeep.on_own_asked(cx.now, cx.rng);
+            let is_reachable = self.is_reachable();
+            self.upkeep.on_own_asked(cx.now, cx.rng, is_reachable);
         }
         if self.upkeep.vicinity.is_due(cx.now) {
             let own = *self.edges.own();

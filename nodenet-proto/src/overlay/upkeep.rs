@@ -35,6 +35,10 @@ const OWN_WAIT: Duration = Duration::from_secs(1);
 const OWN_WAIT_CHANGED: Duration = Duration::from_secs(32);
 /// Longest time between two (a guess: neighbours announce themselves by dialing).
 const OWN_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
+/// The same for a node that strangers can not dial. Newcomers do not announce themselves to it, and
+/// until it asks, messages for it end at those that should be its neighbours (a guess; some 2 kB each,
+/// 3 MB a day).
+const OWN_WAIT_UNREACHABLE_MAX: Duration = Duration::from_secs(64);
 /// First repetition of the question to a neighbour about its vicinity (spec 80 §1).
 const VICINITY_WAIT: Duration = Duration::from_secs(30);
 /// The question is repeated after this long if a neighbour came or went (a guess).
@@ -173,9 +177,11 @@ impl Upkeep {
         self.vicinity.hurry(now, VICINITY_WAIT_CHANGED);
     }
 
-    /// The own identifier was looked up.
-    pub(crate) fn on_own_asked(&mut self, now: Instant, rng: &mut Random) {
-        self.own.slow_down(now, rng, (self.growth, OWN_WAIT_MAX));
+    /// The own identifier was looked up. Whether strangers get through to this node decides how long it
+    /// may rely on neighbours to announce themselves.
+    pub(crate) fn on_own_asked(&mut self, now: Instant, rng: &mut Random, is_reachable: bool) {
+        let max = if is_reachable { OWN_WAIT_MAX } else { OWN_WAIT_UNREACHABLE_MAX };
+        self.own.slow_down(now, rng, (self.growth, max));
     }
 
     /// A neighbour was asked.
