@@ -27,19 +27,21 @@ impl Tier {
 
     /// Whether two subnets lie in one failure domain of this width.
     pub(crate) fn joins(self, a: Subnet, b: Subnet) -> bool {
-        let is_v4 = |subnet: Subnet| subnet.as_bytes().starts_with(&IPV4_MAPPED);
-        let len = match self {
-            _ if is_v4(a) || is_v4(b) => 16,
-            Self::Link => 8,
-            Self::Household => 7,
-            Self::Site => 6,
+        let [a, b] = [a, b].map(|subnet| u128::from_be_bytes(*subnet.as_bytes()));
+        let shared = match self {
+            _ if is_v4(a) || is_v4(b) => 128,
+            Self::Link => 64,
+            Self::Household => 56,
+            Self::Site => 48,
         };
-        a.as_bytes()[..len] == b.as_bytes()[..len]
+        (a ^ b).leading_zeros() >= shared
     }
 }
 
-/// How an IPv4 subnet begins: `::ffff:0:0/96` (RFC 4291).
-const IPV4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255];
+/// Whether a subnet lies in `::ffff:0:0/96`, where IPv4 is mapped to (RFC 4291 §2.5.5.2).
+const fn is_v4(subnet: u128) -> bool {
+    subnet >> 32 == 0xffff
+}
 
 /// The subnet that an address counts for. Loopback counts for none: it is dialed only where the
 /// operator allows it, and there a whole network may share it.

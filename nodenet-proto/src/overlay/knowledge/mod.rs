@@ -457,7 +457,8 @@ impl Knowledge {
         for (at, contacts) in self.buckets.iter().enumerate() {
             for contact in contacts.entries() {
                 let Some(other) = contact.counted_subnet() else { continue };
-                if contact.id == *id {
+                // The tiers nest: who does not share the widest shares none.
+                if !Tier::Site.joins(subnet, other) || contact.id == *id {
                     continue;
                 }
                 for (tier, width) in Tier::ALL.into_iter().enumerate() {
