@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::edge_choice::{
     Appetite, Candidate, Live, LiveEdge, Openings, Scene, Slot, choose_edges, choose_faster,
-    fence_bucket, is_faster, lacking_slots, least_useful_inbound, surplus_outgoing,
+    is_faster, lacking_slots, least_useful_inbound, surplus_outgoing,
 };
 use super::knowledge::{Contact, Provenance};
 use super::lookup::Question;
@@ -88,16 +88,6 @@ impl Overlay {
         });
         let live = Live::new(self.edges.own(), live.collect());
         Snapshot { live, in_flight: self.dialer.dialing().collect() }
-    }
-
-    /// The contacts in some of the buckets that could be dialed.
-    fn candidates(
-        &self,
-        now: Instant,
-        snapshot: &Snapshot,
-        is_wanted: impl Fn(u16) -> bool,
-    ) -> Vec<Candidate> {
-        self.unconnected(now, snapshot, self.knowledge.candidates(now, is_wanted))
     }
 
     /// Those to whom there is neither an edge nor a dial under way.
@@ -236,12 +226,8 @@ impl Overlay {
         let Some(bucket) = self.upkeep.bucket_due(cx.now, far) else { return };
         let bits = self.appetite().slot_bits;
         let mut target = self.knowledge.random_id_in(usize::from(bucket), cx.rng);
-        // In the bucket where the nearest peers end a slot may well be empty.
-        let snapshot = self.snapshot(cx.now);
-        let candidates = self.candidates(cx.now, &snapshot, |at| at == bucket);
-        let scene = self.scene(&snapshot, &candidates);
-        let sparse = fence_bucket(&scene).is_none_or(|fence| bucket >= fence);
-        let lacking = if sparse { Vec::new() } else { lacking_slots(&scene, bucket) };
+        let sparse = self.is_sparse(bucket);
+        let lacking = if sparse { Vec::new() } else { self.lacking(cx.now, bucket) };
         let question = |target| Question::Near { target, lacking: !lacking.is_empty() };
         if let Some(last) = (lacking.len() as u64).checked_sub(1) {
             target = lacking[cx.rng.below(last + 1) as usize].place(target, bits);
@@ -250,6 +236,24 @@ impl Overlay {
             self.ask(cx, question(target), peer, out);
         }
         self.upkeep.on_bucket_asked(cx.now, cx.rng, bucket);
+    }
+
+    /// Whether the nearest peers end in this bucket or before, so that a slot of it may well be empty.
+    fn is_sparse(&self, bucket: u16) -> bool {
+        let own = self.edges.own();
+        let nearest = self.edges.closest::<{ super::edges::SIBLINGS }>(own);
+        let far = nearest.iter().take(self.appetite().siblings).next_back();
+        far.is_none_or(|edge| bucket >= own.common_prefix_len(&edge.peer))
+    }
+
+    /// The slots of a bucket that have neither an edge, nor a dial under way, nor anybody to dial.
+    fn lacking(&self, now: Instant, bucket: u16) -> Vec<Slot> {
+        let in_flight: Vec<_> = self.dialer.dialing().collect();
+        let contacts = self.knowledge.candidates(now, |at| at == bucket);
+        let peers = self.edges.iter().map(|edge| &edge.peer);
+        let peers = peers.chain(&in_flight).chain(contacts.map(|contact| &contact.id));
+        let scope = (self.edges.own(), self.config.difficulty);
+        lacking_slots(scope, (bucket, self.appetite().slot_bits), peers)
     }
 
     /// Puts a question to a neighbour.

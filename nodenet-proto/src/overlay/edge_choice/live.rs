@@ -86,11 +86,6 @@ impl Fence {
     pub(super) fn is_within(&self, id: &NodeId) -> bool {
         self.own.compare_distance(id, &self.far) != Ordering::Greater
     }
-
-    /// The bucket of the farthest.
-    pub(super) fn bucket(&self) -> u16 {
-        self.own.common_prefix_len(&self.far)
-    }
 }
 
 #[cfg(test)]

@@ -199,7 +199,7 @@ impl Picks<'_> {
             .map(|edge| &edge.id)
             .chain(self.scene.in_flight)
             .chain(&self.chosen);
-        let taken = Taken::by(self.scene, bits, ids);
+        let taken = Taken::by((own, self.scene.difficulty), bits, ids);
         let fit = self.scene.candidates.iter().filter(|contact| !outgoing_only || !contact.light);
         let with_slot = fit.map(|contact| (Slot::of(own, &contact.id, bits), contact));
         let mut open = with_slot.filter(|(slot, _)| taken.is_open(*slot)).peekable();
@@ -254,17 +254,13 @@ const RTT_UNKNOWN_MS: u16 = 80;
 /// An edge in a slot is worth replacing if its round-trip time is above this (a guess).
 const RTT_GOOD_MS: u16 = 30;
 
-/// The slots of a bucket that have neither an edge nor anybody to dial.
-pub(crate) fn lacking_slots(scene: &Scene<'_>, bucket: u16) -> Vec<Slot> {
-    let ids = scene.live.iter().map(|edge| &edge.id);
-    let ids = ids.chain(scene.in_flight).chain(scene.candidates.iter().map(|contact| &contact.id));
-    let taken = Taken::by(scene, scene.appetite.slot_bits, ids);
-    taken.open_in(bucket).collect()
-}
-
-/// The bucket of the farthest of the nearest peers, which those beyond it lie in or before.
-pub(crate) fn fence_bucket(scene: &Scene<'_>) -> Option<u16> {
-    scene.live.fence(scene.own, scene.appetite.siblings).map(|fence| fence.bucket())
+/// The slots of a bucket that none of these peers lies in, `bits` and `difficulty` as in [`Scene`].
+pub(crate) fn lacking_slots<'a>(
+    (own, difficulty): (&NodeId, u16),
+    (bucket, bits): (u16, u16),
+    peers: impl Iterator<Item = &'a NodeId>,
+) -> Vec<Slot> {
+    Taken::by((own, difficulty), bits, peers).open_in(bucket).collect()
 }
 
 /// Up to `want` contacts worth trying in place of slow fingers: of the slots with one outgoing edge,

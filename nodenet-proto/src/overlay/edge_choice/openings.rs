@@ -57,5 +57,5 @@ fn taken(scene: &Scene<'_>) -> Taken {
     let is_near = |id| fence.is_some_and(|fence| fence.is_within(id));
     let live = scene.live.iter().filter(|edge| edge.outgoing || is_near(&edge.id));
     let ids = live.map(|edge| &edge.id).chain(scene.in_flight);
-    Taken::by(scene, scene.appetite.slot_bits, ids)
+    Taken::by((scene.own, scene.difficulty), scene.appetite.slot_bits, ids)
 }

@@ -1,6 +1,5 @@
 //! Parts of buckets, each of which gets an edge of its own.
 
-use super::Scene;
 use crate::NodeId;
 
 /// Buckets, from the first that can exist on, in which fingers are sought. In a network of less than
@@ -50,15 +49,15 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// The slots that these peers lie in.
+    /// The slots that these peers lie in. The first bucket that can exist is that of the `difficulty`.
     pub(super) fn by<'a>(
-        scene: &Scene<'_>,
+        (own, difficulty): (&NodeId, u16),
         bits: u16,
         peers: impl Iterator<Item = &'a NodeId>,
     ) -> Self {
-        let mut taken = Self { first: scene.difficulty, bits, parts: [0; FINGER_BUCKETS as usize] };
+        let mut taken = Self { first: difficulty, bits, parts: [0; FINGER_BUCKETS as usize] };
         for id in peers {
-            let slot = Slot::of(scene.own, id, bits);
+            let slot = Slot::of(own, id, bits);
             if let Some(at) = taken.finger(slot.bucket) {
                 taken.parts[at] |= 1 << slot.part;
             }
