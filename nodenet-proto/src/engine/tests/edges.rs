@@ -1,5 +1,6 @@
 //! How edges come, live and go.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::kit::{LATENCY, Who, World, identity};
@@ -48,12 +49,28 @@ fn the_acceptor_hears_of_an_edge_at_once_by_a_ping() {
 
 #[test]
 fn a_silent_edge_lives_for_an_hour() {
-    let mut world = pair();
+    let mut world = World::new();
+    for last in 0..2 {
+        // Whoever can be dialed need not ask for newcomers, so that nothing but pings is left.
+        let public_addrs = vec![SocketAddr::from(([10, 0, 0, last], 4242))];
+        world.add(Config { public_addrs, ..Config::default() });
+    }
+    world.bootstrap(0, 1);
+    world.run_for(SECOND);
+    world.events(0);
     world.run_for(3600 * SECOND);
     assert_eq!(world.events(0), []);
     assert_eq!((world.peers(0), world.peers(1)), (vec![1], vec![0]));
     let pings = frames(&world, 0, FrameType::Ping) + frames(&world, 1, FrameType::Ping);
     assert!((55..=140).contains(&pings), "{pings} pings");
+}
+
+#[test]
+fn a_node_that_nobody_dials_asks_for_newcomers_every_minute() {
+    let mut world = pair();
+    world.run_for(3600 * SECOND);
+    let lookups = frames(&world, 0, FrameType::Lookup);
+    assert!((50..=75).contains(&lookups), "{lookups} lookups");
 }
 
 #[test]
