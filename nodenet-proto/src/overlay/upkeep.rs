@@ -36,8 +36,8 @@ const OWN_WAIT_CHANGED: Duration = Duration::from_secs(32);
 /// Longest time between two (a guess: neighbours announce themselves by dialing).
 const OWN_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
 /// The same for a node that strangers can not dial. Newcomers do not announce themselves to it, and
-/// until it asks, messages for it end at those that should be its neighbours (a guess; some 2 kB each,
-/// 3 MB a day).
+/// until it asks, messages for it end at those that should be its neighbours (a guess; measured in a
+/// simulated network of 1,000, one in five behind a hard NAT: 0.6 MB a day for the average node).
 const OWN_WAIT_UNREACHABLE_MAX: Duration = Duration::from_secs(64);
 /// First repetition of the question to a neighbour about its vicinity (spec 80 §1).
 const VICINITY_WAIT: Duration = Duration::from_secs(30);
@@ -56,8 +56,8 @@ const FASTER_AT_ONCE: u32 = 2;
 const FASTER_SPACING: Duration = Duration::from_secs(6);
 /// Tries of faster contacts that a node starts with, about two for each of its fingers. An idealised
 /// model needed three or four contacts to choose from for paths at most twice as long as the direct
-/// ones. (Measured in a simulated network of 2,000: with 48 tries paths were 3 % longer; in one of
-/// 10,000, three in five of them behind NATs, that was a little more than twice.)
+/// ones. (Measured in a simulated network of 10,000, three in five of them behind NATs: the median path
+/// was 1.91 times as long as the direct one, in an earlier run with 48 tries 2.01 times.)
 const FASTER_TRIES: u32 = 80;
 /// One more try is granted after this long: 288 handshakes a day at most (a guess).
 const FASTER_GRANT: Duration = Duration::from_secs(300);

@@ -27,6 +27,12 @@ fn edges(own: NodeId, peers: &[NodeId]) -> Edges {
     edges
 }
 
+/// A message for `target` that begins here.
+const fn towards(target: &NodeId) -> Routing<'_> {
+    let (hop_limit, from) = (10, None);
+    Routing { target, hop_limit, avoid: &[], from, on_detour: false, second_best: false }
+}
+
 /// What is decided, the next hops by their place in `peers`.
 fn decided(
     own: NodeId,
@@ -35,14 +41,7 @@ fn decided(
     peers: &[NodeId],
     candidates_max: usize,
 ) -> Result<(u8, Vec<u64>), Decision> {
-    let routing = Routing {
-        target: &target,
-        hop_limit,
-        avoid,
-        from: None,
-        on_detour: false,
-        second_best: false,
-    };
+    let routing = Routing { hop_limit, avoid, ..towards(&target) };
     match decide_among(&edges(own, peers), routing, candidates_max) {
         Decision::Forward { hop_limit, hops } => {
             Ok((hop_limit, hops.iter().map(|conn| conn.0).collect()))
@@ -111,14 +110,7 @@ fn the_neighbour_it_came_from_is_no_candidate() {
     let peers = [id([0xf0]), id([0xe0])];
     let edges = edges(ZERO, &peers);
     let from = Some(&peers[0]);
-    let routing = Routing {
-        target: &FF,
-        hop_limit: 10,
-        avoid: &[],
-        from,
-        on_detour: false,
-        second_best: false,
-    };
+    let routing = Routing { from, ..towards(&FF) };
     let hops = heapless::Vec::from_iter([ConnId(1)]);
     assert_eq!(decide(&edges, routing), Decision::Forward { hop_limit: 9, hops });
     let only = Routing { avoid: &peers[1..], ..routing };
@@ -128,14 +120,7 @@ fn the_neighbour_it_came_from_is_no_candidate() {
 #[test]
 fn on_a_detour_it_goes_to_the_target_and_to_nobody_else() {
     let [near, nearer] = [id([0xf0]), id([0xf8])];
-    let routing = |from| Routing {
-        target: &FF,
-        hop_limit: 10,
-        avoid: &[],
-        from: Some(from),
-        on_detour: true,
-        second_best: false,
-    };
+    let routing = |from| Routing { from: Some(from), on_detour: true, ..towards(&FF) };
     let without = edges(ZERO, &[near, nearer]);
     assert_eq!(decide(&without, routing(&nearer)), Decision::DeadEnd);
     let with = edges(ZERO, &[near, nearer, FF]);
@@ -149,8 +134,7 @@ fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_anybody_can
     let peers: Vec<NodeId> = (0..32_u8).map(|high| id([high << 3])).collect();
     let edges = edges(own, &peers);
     let (from, avoid) = (Some(&peers[31]), &peers[30..31]);
-    let routing =
-        Routing { target: &FF, hop_limit: 10, avoid, from, on_detour: false, second_best: false };
+    let routing = Routing { avoid, from, ..towards(&FF) };
     assert_eq!(decide(&edges, routing), Decision::DeadEnd);
     let hops = |routing, anchors: &[NodeId]| {
         let hops = detours(&edges, routing, |peer| anchors.contains(peer));
@@ -167,9 +151,7 @@ fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_anybody_can
 
 /// The next hops of a message that must go on.
 fn hops(edges: &Edges, target: &NodeId, second_best: bool) -> Vec<u64> {
-    let routing =
-        Routing { target, hop_limit: 10, avoid: &[], from: None, on_detour: false, second_best };
-    match decide(edges, routing) {
+    match decide(edges, Routing { second_best, ..towards(target) }) {
         Decision::Forward { hops, .. } => hops.iter().map(|conn| conn.0).collect(),
         other => panic!("{other:?}"),
     }
