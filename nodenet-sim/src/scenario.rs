@@ -105,7 +105,7 @@ pub enum Stage {
     Churn {
         /// Percent of the live nodes that are replaced each time.
         percent: f64,
-        /// How often, in seconds.
+        /// How often, in seconds: at once and then until the end, however little is sent.
         every_secs: u64,
         /// For so many seconds.
         over_secs: u64,
@@ -121,7 +121,8 @@ pub enum Stage {
         /// Share of the live nodes, 0 to 1.
         share: f64,
     },
-    /// Every node that crashed or left starts again, with the same identity and no memory.
+    /// Every node that crashed or left and is still down starts again, with the same identity and no
+    /// memory.
     Restart,
     /// Some nodes leave, saying goodbye.
     Leave {

@@ -84,6 +84,31 @@ fn a_sweep_runs_every_size_with_every_seed() {
     );
 }
 
+/// A single node has nobody to send to, and no network has no nodes at all.
+#[test]
+fn a_sweep_shows_what_finished_and_names_what_failed() {
+    let output = nodenet_sim(
+        "sweep --nodes 1,12,0 --minutes 1 --messages 30 --jobs 2 --json --report failed.html",
+    );
+    assert!(!output.status.success());
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 1);
+    assert_eq!(rows[0]["nodes"].as_u64(), Some(12));
+    let trace = rows[0]["trace_hash"].as_str().unwrap();
+    assert!(std::fs::read_to_string(temporary("failed.html")).unwrap().contains(trace));
+
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("2 of 3 runs failed"), "{text}");
+    assert!(text.contains("0 nodes, seed 1: "), "{text}");
+    let (_, one) = text.split_once("1 nodes, seed 1: ").unwrap();
+    assert!(one.contains("target/sim/scale-1-settle1m-messages30-1.toml"), "{text}");
+    let again = one.lines().find(|line| line.starts_with("  again ")).unwrap();
+    let again = nodenet_sim(again.split_once(" -- ").unwrap().1);
+    let reason = "FAIL no two nodes are joined long enough";
+    assert!(one.contains(reason) && !again.status.success(), "{text}");
+    assert!(String::from_utf8_lossy(&again.stderr).contains(reason), "it fails in the same way");
+}
+
 #[test]
 fn a_failure_keeps_the_scenario_and_says_how_to_see_it_again() {
     let scenario = "name = 'doomed'\nseed = 5\n\

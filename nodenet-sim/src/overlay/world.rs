@@ -84,6 +84,8 @@ pub(super) struct Resident {
     pub(super) born_at: Moment,
     pub(super) joined_at: Option<Moment>,
     pub(super) died_at: Option<Moment>,
+    /// The host that the same node became when it was started again.
+    pub(super) successor: Option<Host>,
 }
 
 /// Hosts, the network between them, and the time.
@@ -145,18 +147,28 @@ impl World {
         self.start(master, seat, join)
     }
 
-    /// Starts a node that crashed or left again: same identity, same address, empty memory.
+    /// Starts a node that crashed or left again: same identity, same address, empty memory. Every
+    /// host that the node ever was names it.
     ///
     /// # Panics
-    /// If it is still up.
+    /// If the node is still up, be it as another host: nobody lives twice.
     pub fn restart(&mut self, host: Host, bootstrap: Vec<Host>) -> Result<Host, Violation> {
-        let resident = &self.residents[host.index()];
-        assert!(resident.machine.is_none(), "{host} is still up");
-        let site = self.net.site(host);
+        let latest = self.latest(host);
+        assert!(!self.is_up(latest), "{latest} is still up");
+        let resident = &self.residents[latest.index()];
+        let site = self.net.site(latest);
         let seat = Seat { addr: site.addr, attachment: site.attachment };
         let join = Join { nat: site.nat, bootstrap, config: resident.config.clone() };
         let master = resident.master;
-        self.start(master, seat, join)
+        let again = self.start(master, seat, join)?;
+        self.residents[latest.index()].successor = Some(again);
+        Ok(again)
+    }
+
+    /// The last host that this node was.
+    fn latest(&self, host: Host) -> Host {
+        let all = core::iter::successors(Some(host), |&host| self.successor(host));
+        all.last().unwrap_or(host)
     }
 
     fn start(&mut self, master: [u8; 32], seat: Seat, join: Join) -> Result<Host, Violation> {
@@ -183,6 +195,7 @@ impl World {
             born_at: self.net.now,
             joined_at: join.bootstrap.is_empty().then_some(self.net.now),
             died_at: None,
+            successor: None,
         });
         self.live.insert(host, ());
         let local = self.local_addr(host);
@@ -318,6 +331,12 @@ impl World {
     /// When a host stopped, if it did.
     pub fn died_at(&self, host: Host) -> Option<Moment> {
         self.residents[host.index()].died_at
+    }
+
+    /// The host that the same node became when it was started again, if it was. That one may have
+    /// stopped and been succeeded, too.
+    pub fn successor(&self, host: Host) -> Option<Host> {
+        self.residents[host.index()].successor
     }
 
     /// The identifier of a host.

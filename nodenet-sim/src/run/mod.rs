@@ -294,16 +294,20 @@ impl Run {
         let span = Duration::from_secs(over_secs);
         let every = Duration::from_secs(every_secs.max(1));
         let (mut pairs, mut joins) = (self.random("pairs"), self.random("joins"));
-        let mut next = start;
+        let mut round = start;
         for number in 0..messages {
             let at = start + nth(span, number, messages);
-            while next <= at {
-                self.pass_until(next)?;
-                self.replace(percent, &mut joins)?;
-                next = next + every;
+            while round <= at {
+                self.replace_at(round, percent, &mut joins)?;
+                round = round + every;
             }
             self.pass_until(at)?;
             self.send_one(&mut pairs, Between::All)?;
+        }
+        // Rounds do not end with the messages. One at the very end would have no time to matter.
+        while round < start + span {
+            self.replace_at(round, percent, &mut joins)?;
+            round = round + every;
         }
         self.pass_until(start + span)?;
         self.read_costs(start);
@@ -313,8 +317,9 @@ impl Run {
         Ok(())
     }
 
-    /// Some nodes crash and as many new ones join.
-    fn replace(&mut self, percent: f64, random: &mut Random) -> Result<(), String> {
+    /// At this time some nodes crash and as many new ones join.
+    fn replace_at(&mut self, at: Moment, percent: f64, random: &mut Random) -> Result<(), String> {
+        self.pass_until(at)?;
         self.owed += self.world.live().len() as f64 * percent / 100.0;
         while self.owed >= 1.0 {
             self.owed -= 1.0;
@@ -333,7 +338,10 @@ impl Run {
 
     fn restart(&mut self) -> Result<(), String> {
         let mut random = self.random("restarts");
-        let down: Vec<_> = self.world.hosts().filter(|&host| !self.world.is_up(host)).collect();
+        // Whoever was started again lives on as another host, or died as that one.
+        let is_last = |host| self.world.successor(host).is_none();
+        let is_down = |&host: &Host| !self.world.is_up(host) && is_last(host);
+        let down: Vec<_> = self.world.hosts().filter(is_down).collect();
         for host in down {
             let bootstrap = self.ways_in(&mut random);
             self.world.restart(host, bootstrap).map_err(told)?;

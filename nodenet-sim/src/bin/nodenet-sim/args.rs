@@ -20,7 +20,8 @@ pub(crate) enum Verb {
     /// nodenet-sim/scenarios.
     #[command(visible_alias = "run")]
     Replay(Replay),
-    /// Run several sizes and seeds on all cores, into one table and one page.
+    /// Run several sizes and seeds on all cores, into one table and one page. Those that fail are
+    /// named at the end.
     Sweep(Sweep),
 }
 
@@ -41,17 +42,22 @@ pub(crate) struct Scale {
     pub(crate) save: Option<PathBuf>,
 }
 
+/// What is usual, and so has no place in the name of a scenario.
+pub(crate) const MINUTES: u64 = 10;
+pub(crate) const CHURN_MINUTES: u64 = 15;
+pub(crate) const MESSAGES: u32 = 10_000;
+
 /// What `scale` and `sweep` have in common.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct World {
     /// Minutes of virtual time between the last join and the first message.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = MINUTES)]
     pub(crate) minutes: u64,
     /// Afterwards replace so many percent of the nodes by new ones every so many seconds.
     #[arg(long, value_name = "P%/SECONDSs", value_parser = churn)]
     pub(crate) churn: Option<Churn>,
     /// For so many minutes.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = CHURN_MINUTES)]
     pub(crate) churn_minutes: u64,
     /// Percent of nodes behind a NAT.
     #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
@@ -66,7 +72,7 @@ pub(crate) struct World {
     #[arg(long, value_enum, default_value = "ten")]
     pub(crate) bootstrap: Bootstrap,
     /// Messages sent in each phase.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = MESSAGES)]
     pub(crate) messages: u32,
     /// Sign with Ed25519 instead of the cheap stand-in.
     #[arg(long)]

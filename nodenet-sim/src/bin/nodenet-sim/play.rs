@@ -16,6 +16,8 @@ use crate::{machine, table};
 
 /// Without a terminal, how often a line tells of the progress.
 const LINE_EVERY: Duration = Duration::from_secs(30);
+/// Stands in every line that tells of the progress, and in no other.
+const REAL_TIME: &str = "× real time";
 
 pub(crate) fn scale(args: &Scale) -> Result<(), String> {
     let scenario = scenario(args.nodes, args.seed, &args.world);
@@ -45,7 +47,7 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &World) -> Scenario {
         args::Bootstrap::Any => Bootstrap::Any,
     };
     let signatures = if world.real_crypto { Signatures::Real } else { Signatures::StandIn };
-    let scenario = Scenario::new(&format!("scale-{nodes}"), seed)
+    let scenario = Scenario::new(&name(nodes, world), seed)
         .signatures(signatures)
         .loss(world.loss / 100.0)
         .nat_share(world.nat_share / 100.0)
@@ -62,6 +64,34 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &World) -> Scenario {
             messages: world.messages,
         }),
     }
+}
+
+/// Names a scenario of `scale` by its size and by everything that is not as usual: failed runs that
+/// differ must not overwrite each other's files.
+fn name(nodes: u32, world: &World) -> String {
+    let mut parts = vec![format!("scale-{nodes}")];
+    if let args::Bootstrap::Any = world.bootstrap {
+        parts.push("any".to_owned());
+    }
+    let shares = [("nat", world.nat_share), ("light", world.light_share), ("loss", world.loss)];
+    let some = shares.into_iter().filter(|(_, percent)| *percent > 0.0);
+    parts.extend(some.map(|(what, percent)| format!("{what}{percent}")));
+    if let Some(args::Churn { percent, every_secs }) = world.churn {
+        parts.push(format!("churn{percent}-{every_secs}s"));
+        if world.churn_minutes != args::CHURN_MINUTES {
+            parts.push(format!("for{}m", world.churn_minutes));
+        }
+    }
+    if world.minutes != args::MINUTES {
+        parts.push(format!("settle{}m", world.minutes));
+    }
+    if world.messages != args::MESSAGES {
+        parts.push(format!("messages{}", world.messages));
+    }
+    if world.real_crypto {
+        parts.push("real".to_owned());
+    }
+    parts.join("-")
 }
 
 fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
@@ -122,6 +152,11 @@ pub(crate) fn write(file: &Path, text: &str) -> Result<(), String> {
         .map_err(|error| format!("{} can not be written: {error}", file.display()))
 }
 
+/// Whether a line that a run wrote only tells how far it was.
+pub(crate) fn is_progress(line: &str) -> bool {
+    line.contains(REAL_TIME)
+}
+
 /// Tells how far a run is: a bar on a terminal, else a line now and then.
 struct Teller {
     bar: Option<ProgressBar>,
@@ -144,7 +179,7 @@ impl Teller {
         let (done, total) = (progress.simulated.as_secs(), progress.total.as_secs());
         let speed = progress.simulated.as_secs_f64() / real;
         let state = format!(
-            "{} of {}  {} nodes  {speed:.1}× real time  {:.0} k events/s",
+            "{} of {}  {} nodes  {speed:.1}{REAL_TIME}  {:.0} k events/s",
             clock(done),
             clock(total),
             progress.nodes,
@@ -173,5 +208,34 @@ fn clock(secs: u64) -> String {
         format!("{hours}:{minutes:02}:{secs:02}")
     } else {
         format!("{minutes}:{secs:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::scenario;
+    use crate::args::{Args, Verb};
+
+    fn name(options: &str) -> String {
+        let line = format!("nodenet-sim scale --nodes 1000 --seed 7 {options}");
+        let verb = Args::parse_from(line.split_whitespace()).verb;
+        let Verb::Scale(scale) = verb else { panic!("a scale") };
+        scenario(scale.nodes, scale.seed, &scale.world).name
+    }
+
+    #[test]
+    fn a_scenario_is_named_by_its_size_and_by_what_is_unusual() {
+        for usual in ["", "--minutes 10 --bootstrap ten --loss 0", "--churn-minutes 5"] {
+            assert_eq!(name(usual), "scale-1000", "{usual}");
+        }
+        assert_eq!(name("--bootstrap any --nat-share 60%"), "scale-1000-any-nat60");
+        assert_eq!(name("--light-share 5 --loss 0.1"), "scale-1000-light5-loss0.1");
+        assert_eq!(name("--churn 2.5%/30s"), "scale-1000-churn2.5-30s");
+        assert_eq!(
+            name("--churn 2%/30s --churn-minutes 5 --minutes 3 --messages 70 --real-crypto"),
+            "scale-1000-churn2-30s-for5m-settle3m-messages70-real"
+        );
     }
 }

@@ -1,20 +1,41 @@
 //! Running many sizes and seeds: a process for each, so that each counts its own memory.
 
 use std::collections::VecDeque;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use nodenet_sim::failure::PROGRAM;
 use nodenet_sim::html::{self, count, megabytes, share};
 use nodenet_sim::row::{Row, Rows};
 
 use crate::args::{self, Sweep, World};
-use crate::play::write;
+use crate::play::{is_progress, write};
 
 pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
     args.output.check()?;
     let program = std::env::current_exe()
         .map_err(|error| format!("this program can not find itself: {error}"))?;
+    let (mut finished, mut failed) = (Vec::new(), Vec::new());
+    for outcome in run_all(&program, args) {
+        match outcome {
+            Ok(rows) => finished.push(rows),
+            Err(error) => failed.push(error),
+        }
+    }
+    // What took hours is worth seeing, whatever became of the others.
+    let shown = show(&finished, args);
+    if failed.is_empty() {
+        return shown;
+    }
+    let head = format!("{} of {} runs failed", failed.len(), finished.len() + failed.len());
+    let errors: Vec<_> = shown.err().into_iter().chain([head]).chain(failed).collect();
+    Err(errors.join("\n\n"))
+}
+
+/// The rows of every run, or why it has none: in the order of the arguments, whichever ends first.
+fn run_all(program: &Path, args: &Sweep) -> Vec<Result<Rows, String>> {
     let all: Vec<_> = args
         .nodes
         .iter()
@@ -25,17 +46,17 @@ pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
     let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} runs  left {eta}")
         .expect("the template is a constant");
     let bar = ProgressBar::new(all.len() as u64).with_style(style);
-    // The order of the rows is that of the arguments, whichever run ends first.
     let waiting: Mutex<VecDeque<_>> = Mutex::new(all.into_iter().enumerate().collect());
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 while let Some((place, (nodes, seed))) = next(&waiting) {
-                    let mut command = Command::new(&program);
-                    command.args(arguments(nodes, seed, &args.world)).stderr(Stdio::piped());
-                    let outcome = run(&mut command)
-                        .map_err(|error| format!("{nodes} nodes, seed {seed}: {error}"));
+                    let line = arguments(nodes, seed, &args.world);
+                    let outcome = run(program, &line).map_err(|error| {
+                        let again = line.join(" ");
+                        format!("{nodes} nodes, seed {seed}: {error}\n  again   {PROGRAM} {again}")
+                    });
                     bar.inc(1);
                     done.lock().unwrap_or_else(|poison| poison.into_inner()).push((place, outcome));
                 }
@@ -45,29 +66,37 @@ pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
     bar.finish_and_clear();
     let mut done = done.into_inner().unwrap_or_else(|poison| poison.into_inner());
     done.sort_by_key(|(place, _)| *place);
-    let rows = done.into_iter().map(|(_, rows)| rows).collect::<Result<Vec<_>, _>>()?;
-    show(&rows, args)
+    done.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 fn next<T>(waiting: &Mutex<VecDeque<T>>) -> Option<T> {
     waiting.lock().unwrap_or_else(|poison| poison.into_inner()).pop_front()
 }
 
-fn run(command: &mut Command) -> Result<Rows, String> {
-    let output = command.output().map_err(|error| format!("could not be started: {error}"))?;
+/// One run in a process of its own.
+fn run(program: &Path, line: &[String]) -> Result<Rows, String> {
+    let output = Command::new(program)
+        .args(line)
+        .arg("--json")
+        .output()
+        .map_err(|error| format!("could not be started: {error}"))?;
     if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Whoever was killed, for want of memory for example, said nothing of it.
+        let mut lines = vec![output.status.to_string()];
+        lines.extend(said.lines().filter(|line| !is_progress(line)).map(str::to_owned));
+        return Err(lines.join("\n"));
     }
     serde_json::from_slice(&output.stdout).map_err(|error| format!("gave no figures: {error}"))
 }
 
-/// The command line of one run.
+/// The command line of one run, without how it shows its figures.
 fn arguments(nodes: u32, seed: u64, world: &World) -> Vec<String> {
     let bootstrap = match world.bootstrap {
         args::Bootstrap::Ten => "ten",
         args::Bootstrap::Any => "any",
     };
-    let mut all = vec!["scale".to_owned(), "--json".to_owned()];
+    let mut all = vec!["scale".to_owned()];
     let mut option = |name: &str, value: String| all.extend([format!("--{name}"), value]);
     option("nodes", nodes.to_string());
     option("seed", seed.to_string());
@@ -88,14 +117,19 @@ fn arguments(nodes: u32, seed: u64, world: &World) -> Vec<String> {
 }
 
 fn show(all: &[Rows], args: &Sweep) -> Result<(), String> {
+    if args.output.json {
+        println!("{}", serde_json::to_string(all).expect("rows are numbers and text"));
+    } else {
+        print_table(all);
+    }
     if let Some(file) = &args.output.report {
         write(file, &html::of_sweep("Delivery against size", all))?;
         eprintln!("report  {}", file.display());
     }
-    if args.output.json {
-        println!("{}", serde_json::to_string(all).expect("rows are numbers and text"));
-        return Ok(());
-    }
+    Ok(())
+}
+
+fn print_table(all: &[Rows]) {
     println!(
         "{:>9}{:>7}{:>8}{:>12}{:>6}{:>7}{:>5}{:>9}{:>8}{:>11}{:>12}{:>9}  trace",
         "nodes",
@@ -117,7 +151,6 @@ fn show(all: &[Rows], args: &Sweep) -> Result<(), String> {
             print_row(rows.seed, "churn", churn);
         }
     }
-    Ok(())
 }
 
 fn print_row(seed: u64, phase: &str, row: &Row) {
@@ -173,7 +206,6 @@ mod tests {
         let line = arguments(40, 9, &sweep.world);
         let child = Args::parse_from(std::iter::once("nodenet-sim".to_owned()).chain(line));
         let Verb::Scale(scale) = child.verb else { panic!("a scale") };
-        assert!(scale.output.json);
         let expected = scenario(40, 9, &sweep.world);
         assert_eq!(scenario(scale.nodes, scale.seed, &scale.world), expected);
     }

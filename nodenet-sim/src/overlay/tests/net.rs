@@ -230,12 +230,37 @@ fn a_restarted_host_is_found_at_its_address_and_knows_no_old_conn() {
     lab.world.crash(b);
     let again = lab.world.restart(b, Vec::new()).unwrap();
     assert_eq!(lab.world.id(again), lab.world.id(b));
+    assert_eq!([b, again].map(|host| lab.world.successor(host)), [Some(again), None]);
     lab.send(a, conn_a, Class::Control, vec![1, 2, 0]);
     lab.pass(SECOND);
     assert_eq!(lab.heard(again), []);
     lab.dial(a, again, b);
     lab.pass(SECOND);
     assert!(matches!(lab.heard(again)[..], [Heard::Up { .. }]));
+}
+
+#[test]
+fn a_node_is_known_by_every_host_it_was_and_can_come_back_again_and_again() {
+    let mut lab = lab();
+    let first = lab.host(Nat::Public);
+    lab.world.crash(first);
+    let second = lab.world.restart(first, Vec::new()).unwrap();
+    lab.world.crash(second);
+    let third = lab.world.restart(first, Vec::new()).unwrap();
+    assert_eq!(lab.world.id(third), lab.world.id(first));
+    let successors = [first, second, third].map(|host| lab.world.successor(host));
+    assert_eq!(successors, [Some(second), Some(third), None]);
+}
+
+#[test]
+#[should_panic(expected = "is still up")]
+fn a_node_that_lives_on_as_another_host_can_not_be_restarted() {
+    let mut lab = lab();
+    let host = lab.host(Nat::Public);
+    lab.world.crash(host);
+    for _ in 0..2 {
+        lab.world.restart(host, Vec::new()).unwrap();
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Whole runs of stand-in nodes.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::stand_in::stand_ins;
+use crate::overlay::Maker;
 use crate::report::Report;
 use crate::run::Run;
 use crate::scenario::{Between, Bootstrap, Scenario, Stage};
@@ -59,6 +62,34 @@ fn crashes_are_survived_and_messages_to_the_dead_do_not_count() {
     assert!(figures.delivered_share() > 0.95, "{figures:?}");
 }
 
+/// Seconds from the first birth to every birth of a run.
+fn births(scenario: &Scenario) -> Vec<u64> {
+    let births = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&births);
+    let mut make = stand_ins();
+    let maker: Maker = Box::new(move |birth| {
+        seen.borrow_mut().push(birth.now);
+        make(birth)
+    });
+    Run::with_machines(scenario.clone(), maker).finish().unwrap_or_else(|fail| panic!("{fail}"));
+    let births = births.take();
+    births.iter().map(|&at| (at - births[0]).as_secs()).collect()
+}
+
+#[test]
+fn nodes_are_replaced_in_every_round_however_many_messages_there_are() {
+    for messages in [0, 2, 900] {
+        let scenario = Scenario::new("rounds", 8)
+            .grow(30, Bootstrap::Ten)
+            .settle(Duration::from_secs(60))
+            .stage(Stage::Churn { percent: 10.0, every_secs: 30, over_secs: 90, messages });
+        let births = births(&scenario);
+        // They grow for 15 s and settle for 60 s. There is no round at 165 s, the end.
+        let expected = [75, 75, 75, 105, 105, 105, 135, 135, 135];
+        assert_eq!(births[30..], expected, "{messages} messages");
+    }
+}
+
 #[test]
 fn a_partition_cuts_and_healing_mends() {
     let cut = Scenario::new("cut", 4)
@@ -97,6 +128,23 @@ fn a_leave_tells_the_peers_and_a_restart_comes_back() {
 }
 
 #[test]
+fn a_second_restart_starts_nobody_who_lives_already() {
+    let minute = Duration::from_secs(60);
+    let mut scenario = Scenario::new("again", 9).grow(20, Bootstrap::Ten).settle(minute);
+    for _ in 0..2 {
+        // Six of the ten that are not spared, so that some crash twice and some only once.
+        scenario = scenario.stage(Stage::Crash { share: 0.3 }).settle(minute);
+        scenario = scenario.stage(Stage::Restart).settle(minute);
+    }
+    // The ring of a small network shows everybody who is up in the end.
+    let mut ring = run(&scenario).shape.ring;
+    assert_eq!(ring.len(), 20);
+    ring.sort_unstable();
+    ring.dedup();
+    assert_eq!(ring.len(), 20, "nobody lives twice");
+}
+
+#[test]
 fn a_failed_expectation_prints_what_is_needed_to_see_it_again() {
     let scenario = Scenario::new("doomed", 6)
         .grow(5, Bootstrap::Ten)
@@ -108,7 +156,8 @@ fn a_failed_expectation_prints_what_is_needed_to_see_it_again() {
     let failure = Run::with_machines(scenario.clone(), stand_ins()).finish().unwrap_err();
     let text = failure.to_string();
     assert!(text.starts_with("FAIL delivered "), "{text}");
-    assert!(text.contains("replay"), "{text}");
+    assert!(text.contains("save what follows as doomed-6.toml"), "{text}");
+    assert!(text.contains(" -- replay doomed-6.toml\n"), "{text}");
     assert_eq!(text.lines().filter(|line| line.contains(" n000")).count(), 20, "{text}");
     let toml = text.split_once("\n\n").unwrap().1;
     assert_eq!(Scenario::from_toml(toml).unwrap(), scenario);
