@@ -8,6 +8,7 @@
 pub mod drive;
 pub mod engine;
 pub mod env;
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod id;

@@ -1,9 +1,12 @@
 //! The bodies of the fuzz targets.
 //!
-//! Not part of the public API. They stand here, and not with the targets, so that the committed corpora
-//! run through the very same code as ordinary tests. A body takes any bytes and panics if something
-//! breaks a promise; whatever a peer can send must get through.
+//! Not part of the public API, and not part of a build without the feature `fuzzing`. They stand here,
+//! and not with the targets, so that the committed corpora run through the very same code as ordinary
+//! tests. A body takes any bytes and panics if something breaks a promise; whatever a peer can send must
+//! get through.
 
+#[cfg(test)]
+mod corpora;
 mod node;
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,8 @@ use crate::stats::{DropReason, Gauges, Stats};
 use crate::transport::{
     Class, Command, ConnId, Conns, DialError, Event, Frame, PathInfo, SendError,
 };
+use crate::wire::endpoint::canonical;
+use crate::wire::nat::is_quic;
 use admission::{Admission, Verdict};
 use conn::{Conn, Dial, Settled};
 use ready::Ready;
@@ -122,10 +124,11 @@ impl Quic {
         self.advance(now);
         self.shared.stats.counters.datagrams_received += 1;
         self.shared.stats.counters.bytes_received += data.len() as u64;
-        if data.first().is_none_or(|first| first & 0xc0 == 0) {
+        if !is_quic(&data) {
             self.shared.stats.count_drop(DropReason::NotQuic);
             return;
         }
+        // A dual-stack socket shows IPv4 addresses in IPv6 clothes.
         let remote = canonical(remote);
         let local_ip = local_ip.map(|ip| ip.to_canonical());
         self.with_entropy(|quic| quic.on_datagram(remote, local_ip, ecn, data));
@@ -474,14 +477,6 @@ fn listener(tls: &Tls, config: &Config) -> ServerConfig {
     server.incoming_buffer_size_total(profile::INCOMING_BUFFER * config.handshakes_max as u64);
     server.max_incoming(config.handshakes_max);
     server
-}
-
-/// IPv4 addresses in IPv6 clothes, as dual-stack sockets show them, are the same addresses.
-fn canonical(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::from((ip, addr.port())),
-        IpAddr::V6(_) => addr,
-    }
 }
 
 fn datagrams(transmit: &quinn_proto::Transmit) -> u64 {

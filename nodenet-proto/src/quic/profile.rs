@@ -15,10 +15,11 @@ pub(super) const HANDSHAKE: Duration = Duration::from_secs(20);
 /// From the handshake to the peer's stream, and again from there to its first whole frame (spec 40
 /// §5.2).
 pub(super) const FIRST_FRAME: Duration = Duration::from_secs(30);
-/// From the first byte of a frame to its last (spec 40 W9 asks for a bound; guess: 64 KiB at 20
-/// kbit/s takes 26 s).
+/// From the first byte of a frame to its last, received or sent (spec 40 W9 asks for a bound; guess:
+/// 64 KiB at 20 kbit/s takes 26 s).
 pub(super) const FRAME: Duration = Duration::from_secs(30);
-/// A frame that QUIC does not take for this long ends the conn (spec 40 §6).
+/// QUIC that takes not one byte of what waits for this long ends the conn. The number is that of spec 40
+/// §6; for a whole frame of 64 KiB it would end every conn with less than 105 kbit/s.
 pub(super) const STALL: Duration = Duration::from_secs(5);
 /// What was queued at a graceful close may take this long to be acknowledged (spec 70 §15.2).
 pub(super) const DRAIN: Duration = Duration::from_secs(1);

@@ -30,6 +30,15 @@ const HEAD_MAX: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused;
 
+/// What QUIC took in one go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Frames of which it has every byte now.
+    pub(super) frames: u64,
+    /// Bytes, length prefixes included.
+    pub(super) bytes: usize,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Frame>,
@@ -78,14 +87,14 @@ impl Sender {
         Ok(())
     }
 
-    /// Hands QUIC as much as it takes; returns how many frames were completed.
+    /// Hands QUIC as much as it takes.
     #[inline]
     pub(super) fn flush(
         &mut self,
         mut stream: SendStream<'_>,
         pool: &mut Pool,
-    ) -> Result<u64, Refused> {
-        let mut completed = 0;
+    ) -> Result<Progress, Refused> {
+        let mut progress = Progress::default();
         while !self.blocked {
             if self.writing.is_none() {
                 self.writing = self.next_frame(pool).map(|frame| pool.head(frame));
@@ -93,17 +102,18 @@ impl Sender {
             let Some(chunks) = &mut self.writing else { break };
             match stream.write_chunks(chunks.make_contiguous()) {
                 Ok(written) => {
+                    progress.bytes += written.bytes;
                     chunks.drain(..written.chunks);
                 }
                 Err(WriteError::Blocked) => self.blocked = true,
                 Err(WriteError::Stopped(_) | WriteError::ClosedStream) => return Err(Refused),
             }
             if chunks.is_empty() {
-                completed += 1;
+                progress.frames += 1;
                 pool.recycle(self.writing.take().unwrap_or_default());
             }
         }
-        Ok(completed)
+        Ok(progress)
     }
 
     /// QUIC takes more.

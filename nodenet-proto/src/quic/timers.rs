@@ -22,14 +22,14 @@ pub(super) enum ConnTimer {
     FirstFrame,
     /// A frame that was begun must be completed.
     Frame,
-    /// A frame must be taken by the QUIC stack.
+    /// QUIC must take some of what waits, and in time the whole frame.
     Stall,
     /// What is queued at a graceful close must be acknowledged.
     Drain,
 }
 
 /// Timers other than QUIC's that can be set at a time: three in a handshake, three while the conn is
-/// up, two while it drains.
+/// up, one while it drains.
 const OTHERS_MAX: usize = 3;
 
 impl ConnTimer {

@@ -10,14 +10,14 @@ mod phase;
 
 use std::time::Instant;
 
-use quinn_proto::{Connection, ConnectionHandle, EndpointEvent, ReadError, StreamId};
+use quinn_proto::{Connection, ConnectionHandle, ReadError, StreamId};
 
 use self::phase::Phase;
 use crate::NodeId;
 use crate::quic::admission::{HalfOpen, Slot};
 use crate::quic::profile;
 use crate::quic::receive::{BadPrefix, Receiver};
-use crate::quic::send::{Refused, Sender};
+use crate::quic::send::{Progress, Refused, Sender};
 use crate::quic::shared::Shared;
 use crate::quic::timers::{ConnTimer, ConnTimers};
 use crate::stats::DropReason;
@@ -95,6 +95,8 @@ pub(super) struct Conn {
     /// Absent while no frame is in progress.
     receiver: Option<Box<Receiver>>,
     sender: Sender,
+    /// Since when the frame being written waits for QUIC to take all of it.
+    stuck_since: Option<Instant>,
 }
 
 impl Conn {
@@ -123,6 +125,7 @@ impl Conn {
             stream: None,
             receiver: None,
             sender: Sender::default(),
+            stuck_since: None,
         }
     }
 
@@ -280,17 +283,14 @@ impl Conn {
         Settled::Quiet
     }
 
-    /// Gives back what it holds of shared things. The last call.
+    /// Gives back what it holds of shared things. The last call, once the endpoint has forgotten it.
     pub(super) fn release(&mut self, shared: &mut Shared) {
+        debug_assert!(self.is_drained, "only a conn that is gone is released");
         if let Some(half_open) = self.half_open.take() {
             shared.admission.end_handshake(half_open);
         }
         if let Some(slot) = self.slot.take() {
             shared.admission.end(slot);
-        }
-        if !self.is_drained {
-            shared.endpoint.handle_event(self.handle, EndpointEvent::drained());
-            self.forget_handle(shared);
         }
     }
 
@@ -360,12 +360,11 @@ impl Conn {
             return;
         }
         match self.sender.flush(self.quic.send_stream(stream), &mut shared.pool) {
-            Ok(completed) => {
-                shared.stats.counters.frames_sent += completed;
-                if !self.sender.is_stuck() {
-                    self.timers.stop(ConnTimer::Stall);
-                } else if completed > 0 || !self.timers.is_set(ConnTimer::Stall) {
-                    self.timers.set(ConnTimer::Stall, now + profile::STALL);
+            Ok(progress) => {
+                shared.stats.counters.frames_sent += progress.frames;
+                // The end of a drain has a timer of its own.
+                if self.phase == Phase::Up {
+                    self.watch_for_stall(now, progress);
                 }
             }
             Err(Refused) => self.move_to_ending(now, ConnDownReason::ClosedByPeer, shared),
@@ -378,6 +377,24 @@ impl Conn {
             let _ = self.quic.send_stream(stream).finish();
         }
         shared.mark_dirty(self);
+    }
+
+    /// Any byte shows that the path moves, however slowly. If that were all, a peer could hold what waits
+    /// for it with a byte now and then; so a frame must also be taken whole in the time that a receiver
+    /// gives it. What a peer holds by taking a whole frame in every such time has the cap of the queues.
+    fn watch_for_stall(&mut self, now: Instant, progress: Progress) {
+        if progress.frames > 0 || !self.sender.is_stuck() {
+            self.stuck_since = None;
+        }
+        if !self.sender.is_stuck() {
+            self.timers.stop(ConnTimer::Stall);
+            return;
+        }
+        let since = *self.stuck_since.get_or_insert(now);
+        if progress.bytes > 0 || !self.timers.is_set(ConnTimer::Stall) {
+            let at = (now + profile::STALL).min(since + profile::FRAME);
+            self.timers.set(ConnTimer::Stall, at);
+        }
     }
 
     fn read_share(&mut self, receiver: &mut Receiver, shared: &mut Shared) -> Turn {

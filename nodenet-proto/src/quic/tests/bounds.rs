@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use quinn_proto::Dir;
+use quinn_proto::{Dir, TransportConfig, VarInt};
 
 use super::peer::{Pair, Peer};
 use super::raw::Raw;
@@ -39,6 +39,40 @@ fn a_stuck_peer_is_noticed_after_five_seconds() {
     assert_eq!(peer.take_down(), Some((at_peer, ConnDownReason::Stalled)));
     net.run(&mut [&mut raw, &mut peer], SECOND);
     assert!(raw.close_code(conn).is_some());
+}
+
+/// What becomes, within a minute, of a conn whose peer takes `window` bytes in every `pace` seconds while
+/// long frames wait for it: how many seconds passed, and why it ended.
+fn take_slowly(window: u32, pace: u32) -> (u32, Option<ConnDownReason>) {
+    let mut transport = TransportConfig::default();
+    transport.stream_receive_window(VarInt::from_u32(window));
+    let mut net = Net::new(22);
+    let (mut raw, mut peer) = (Raw::with_transport(1, transport), Peer::new(2, &net));
+    let conn = Raw::connect(&mut net, &mut raw, &mut peer);
+    let (at_peer, ..) = peer.take_up();
+    let stream = raw.open(conn, Dir::Bi, b"\x00");
+    net.run(&mut [&mut raw, &mut peer], SECOND);
+    for _ in 0..4 {
+        peer.send(at_peer, &[7; FRAME_MAX]);
+    }
+    for passed in 1..=60 {
+        net.run(&mut [&mut raw, &mut peer], SECOND);
+        if let Some((_, reason)) = peer.take_down() {
+            return (passed, Some(reason));
+        }
+        if passed % pace == 0 {
+            let taken = raw.read(conn, stream).len();
+            assert_eq!(taken, window as usize, "there is more than it takes");
+        }
+    }
+    (60, None)
+}
+
+#[test]
+fn a_conn_stalls_if_nothing_moves_or_a_frame_takes_too_long() {
+    assert_eq!(take_slowly(16 * 1024, 4), (60, None), "a frame in 16 s, a byte in 4 s");
+    assert_eq!(take_slowly(16 * 1024, 6), (5, Some(ConnDownReason::Stalled)), "nothing for 5 s");
+    assert_eq!(take_slowly(64, 4), (30, Some(ConnDownReason::Stalled)), "no frame in 30 s");
 }
 
 #[test]

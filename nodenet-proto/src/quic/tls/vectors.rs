@@ -1,4 +1,4 @@
-//! Certificates with the judgement of the reference (spec 40 §14), for the tests of this room.
+//! Certificates with the judgement of the reference (spec 40 §14), for the tests beside this file.
 
 use hex_literal::hex;
 

@@ -33,10 +33,6 @@ pub const NET_QUIC: &[u8] = b"quic";
 /// Longest text of a socket address: an IPv6 address of 39 letters with a ten-digit scope, in brackets,
 /// and a port; an IPv4-mapped one is written as IPv4.
 const ENDPOINT_TEXT_MAX: usize = 1 + 39 + 1 + 10 + 1 + 1 + 5;
-/// Longest family of an address that is worth keeping (spec 10 W3).
-const NET_LEN_MAX: usize = 16;
-/// Longest endpoint of an address that is worth keeping (spec 10 W3).
-const ENDPOINT_LEN_MAX: usize = 256;
 
 /// Where a node says that it, or another, can be reached.
 ///
@@ -136,12 +132,6 @@ impl Addr {
     /// endpoint alone, whatever the family (spec 20 §5).
     pub fn subnet(&self) -> Option<Subnet> {
         self.ip_port().map(|(ip, _)| Subnet::of(ip))
-    }
-
-    /// Whether its strings are short enough to be worth keeping (spec 10 W3). Ask this of a copy to
-    /// be stored, never between parsing and the check of a signature.
-    pub fn is_storable(&self) -> bool {
-        self.net().len() <= NET_LEN_MAX && self.endpoint().len() <= ENDPOINT_LEN_MAX
     }
 }
 

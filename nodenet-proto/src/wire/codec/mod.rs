@@ -207,14 +207,6 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    /// Splits off a reader over the next `len` bytes.
-    ///
-    /// # Errors
-    /// [`DecodeError::ShortBuffer`] if there are fewer.
-    pub fn sub(&mut self, len: u64) -> Result<Self, DecodeError> {
-        self.bytes(len).map(Self::new)
-    }
-
     /// Takes everything that is left.
     pub fn rest(&mut self) -> &'a [u8] {
         core::mem::take(&mut self.rest)

@@ -5,15 +5,13 @@
 //! contact  id 32 ‖ Ed25519 key 32 ‖ X25519 key 32 ‖ capabilities u32 ‖ addrs
 //! ```
 //!
-//! Responsible for: the layout, its two caps, and whether a key belongs to an identifier. Never:
-//! believes any of it.
+//! Responsible for: the layout and its two caps. Never: believes any of it.
 
 use bytes::BufMut;
 
 use super::addr::{ADDR_LEN_MIN, Addr, addrs_encoded_len, put_addrs};
 use super::codec::{Decode, DecodeError, Encode, Reader, put_uvarint, uvarint_len};
 use crate::NodeId;
-use crate::env::Crypto;
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +51,12 @@ impl Capabilities {
     pub const fn with(self, more: Self) -> Self {
         Self(self.0 | more.0)
     }
+
+    /// These but `fewer`.
+    #[must_use]
+    pub const fn without(self, fewer: Self) -> Self {
+        Self(self.0 & !fewer.0)
+    }
 }
 
 /// A node as another describes it.
@@ -60,7 +64,7 @@ impl Capabilities {
 pub struct Contact {
     /// Its identifier.
     pub id: NodeId,
-    /// Its Ed25519 key, if known. See [`Contact::binds`].
+    /// Its Ed25519 key, if known. Whether the identifier is its hash is for whoever keeps it to check.
     pub key: Option<[u8; 32]>,
     /// Its X25519 key, if the describing node claims to know it. Nothing vouches for it: only a
     /// rendezvous does, so receivers must ignore this one (spec 20 §7.1).
@@ -76,11 +80,6 @@ impl Contact {
     pub const fn new(id: NodeId) -> Self {
         let capabilities = Capabilities(0);
         Self { id, key: None, exchange_key: None, capabilities, addrs: Vec::new() }
-    }
-
-    /// Whether the key, if there is one, is the one that the identifier belongs to.
-    pub fn binds(&self, crypto: &dyn Crypto) -> bool {
-        self.key.is_none_or(|key| crypto.node_id(&key) == self.id)
     }
 }
 
@@ -133,11 +132,6 @@ impl ContactList {
     /// The contacts in order.
     pub fn as_slice(&self) -> &[Contact] {
         &self.0
-    }
-
-    /// Gives the contacts away.
-    pub fn into_vec(self) -> Vec<Contact> {
-        self.0
     }
 }
 

@@ -2,7 +2,6 @@ use hex_literal::hex;
 
 use super::{CONTACT_ADDRS_MAX, CONTACT_LEN_MIN, CONTACTS_MAX, Capabilities, Contact, ContactList};
 use crate::NodeId;
-use crate::env::Ed25519Crypto;
 use crate::identity::Identity;
 use crate::wire::generic_tests::six_tests;
 use crate::wire::{Addr, Decode, DecodeError, Encode};
@@ -153,14 +152,6 @@ fn a_list_that_is_made_here_can_be_read_there() {
     let addrs: Vec<usize> = list.as_slice().iter().map(|contact| contact.addrs.len()).collect();
     assert_eq!(addrs[..7], [50, 50, 50, 50, 50, 6, 0], "the last contacts lose their addresses");
     assert_eq!(addrs.len(), CONTACTS_MAX);
-}
-
-#[test]
-fn a_key_binds_only_to_its_own_identifier() {
-    assert!(keyed(1).binds(&Ed25519Crypto));
-    assert!(keyless(1).binds(&Ed25519Crypto), "no key claims nothing");
-    let wrong = Contact { key: keyed(2).key, ..keyed(1) };
-    assert!(!wrong.binds(&Ed25519Crypto));
 }
 
 #[test]
