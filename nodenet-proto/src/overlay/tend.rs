@@ -4,18 +4,19 @@
 //! Responsible for: turning the tables and the schedule into dials, questions and closes. Never:
 //! handles a frame.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::edge_choice::{
-    Appetite, Candidate, Live, LiveEdge, Openings, Scene, Slot, choose_edges, choose_faster,
-    is_faster, lacking_slots, least_useful_inbound, surplus_outgoing,
+    Appetite, Candidate, InFlight, Live, LiveEdge, Openings, Scene, Slot, choose_edges,
+    choose_faster, is_faster, lacking_slots, least_useful_inbound, surplus_outgoing,
 };
 use super::knowledge::{Contact, Provenance};
 use super::lookup::Question;
 use super::originate::lookup_here;
 use super::registration::send;
 use super::upkeep::dials_max;
-use super::{Action, Overlay, Timer};
+use super::{Action, Overlay, Timer, subnet};
 use crate::NodeId;
 use crate::engine::Profile;
 use crate::env::Cx;
@@ -29,8 +30,12 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 const VERIFIED_FOR: Duration = Duration::from_secs(30 * 60);
 /// A contact that nobody mentioned for this long is less likely to be alive (a guess).
 const STALE_AFTER: Duration = Duration::from_secs(10 * 60);
-/// One in so many places for inbound edges is kept free by shedding, so that newcomers always find one.
+/// One in so many places for inbound edges is kept free by shedding, at least one, so that newcomers
+/// always find one.
 const INBOUND_FREE: usize = 8;
+/// One in so many of those places may be held by nearest peers that are never shed, however few there
+/// are: the others serve whoever comes.
+const INBOUND_SPARED: usize = 2;
 /// Edges from which on it makes sense to ask into far buckets.
 const BUCKETS_FROM: usize = 3;
 /// A question about an identifier goes to one of so many edges nearest to it, at random, so that one
@@ -40,7 +45,7 @@ const ASK_AMONG: usize = 3;
 /// What edges there are right now, for the choice of others.
 struct Snapshot {
     live: Live,
-    in_flight: Vec<NodeId>,
+    in_flight: Vec<InFlight>,
 }
 
 impl Overlay {
@@ -87,7 +92,13 @@ impl Overlay {
             light: edge.light,
         });
         let live = Live::new(self.edges.own(), live.collect());
-        Snapshot { live, in_flight: self.dialer.dialing().collect() }
+        Snapshot { live, in_flight: self.in_flight() }
+    }
+
+    fn in_flight(&self) -> Vec<InFlight> {
+        let subnet = |addr: Option<SocketAddr>| addr.and_then(|addr| subnet::counted(addr.ip()));
+        let dials = self.dialer.dialing();
+        dials.map(|(id, addr)| InFlight { id, subnet: subnet(addr) }).collect()
     }
 
     /// Those to whom there is neither an edge nor a dial under way.
@@ -100,7 +111,7 @@ impl Overlay {
         let tick = self.knowledge.tick(now);
         contacts
             .filter(|contact| self.edges.get(&contact.id).is_none())
-            .filter(|contact| !snapshot.in_flight.contains(&contact.id))
+            .filter(|contact| !snapshot.in_flight.iter().any(|dial| dial.id == contact.id))
             .map(|contact| Candidate {
                 id: contact.id,
                 subnet: contact.dial_subnet(),
@@ -172,8 +183,9 @@ impl Overlay {
             self.close_edge(cx, &peer, out);
             snapshot.live.remove(&peer);
         }
+        let spared = (2 * self.appetite().siblings).min(self.inbound_places() / INBOUND_SPARED);
         while self.is_crowded()
-            && let Some(peer) = least_useful_inbound(&own, self.appetite(), &snapshot.live)
+            && let Some(peer) = least_useful_inbound(&own, spared, &snapshot.live)
         {
             self.close_edge(cx, &peer, out);
             snapshot.live.remove(&peer);
@@ -187,8 +199,15 @@ impl Overlay {
 
     /// Whether so many peers opened edges that one of them has to go.
     pub(super) fn is_crowded(&self) -> bool {
-        let places = self.config.inbound_edges_max.min(self.appetite().inbound_max);
-        self.edges.inbound() > places - places / INBOUND_FREE
+        let places = self.inbound_places();
+        // A single place is no use if it is always kept free.
+        let free = (places / INBOUND_FREE).max(usize::from(places > 1));
+        self.edges.inbound() > places - free
+    }
+
+    /// Edges that others may open.
+    fn inbound_places(&self) -> usize {
+        self.config.inbound_edges_max.min(self.appetite().inbound_max)
     }
 
     /// Asks who is near, what a neighbour's vicinity is, and into a bucket, as far as it is time.
@@ -248,10 +267,11 @@ impl Overlay {
 
     /// The slots of a bucket that have neither an edge, nor a dial under way, nor anybody to dial.
     fn lacking(&self, now: Instant, bucket: u16) -> Vec<Slot> {
-        let in_flight: Vec<_> = self.dialer.dialing().collect();
+        let in_flight = self.in_flight();
         let contacts = self.knowledge.candidates(now, |at| at == bucket);
         let peers = self.edges.iter().map(|edge| &edge.peer);
-        let peers = peers.chain(&in_flight).chain(contacts.map(|contact| &contact.id));
+        let peers = peers.chain(in_flight.iter().map(|dial| &dial.id));
+        let peers = peers.chain(contacts.map(|contact| &contact.id));
         let scope = (self.edges.own(), self.config.difficulty);
         lacking_slots(scope, (bucket, self.appetite().slot_bits), peers)
     }

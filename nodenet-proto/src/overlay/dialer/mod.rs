@@ -261,10 +261,11 @@ impl Dialer {
         self.arm(cx.now, out);
     }
 
-    /// Who is being dialed.
-    pub(crate) fn dialing(&self) -> impl Iterator<Item = NodeId> {
+    /// Who is being dialed, and the first of the addresses.
+    pub(crate) fn dialing(&self) -> impl Iterator<Item = (NodeId, Option<SocketAddr>)> {
         let is_dialing = |target: &Target| matches!(target.state, State::Dialing(_));
-        self.targets.iter().filter(move |(_, target)| is_dialing(target)).map(|(peer, _)| *peer)
+        let dialing = self.targets.iter().filter(move |(_, target)| is_dialing(target));
+        dialing.map(|(peer, target)| (*peer, target.addrs.first().copied()))
     }
 
     /// Whether this node has too few edges of its own. Then its seeds are dialed; otherwise they are

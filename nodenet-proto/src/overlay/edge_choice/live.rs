@@ -30,6 +30,15 @@ impl LiveEdge {
     }
 }
 
+/// A dial in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    /// Who is dialed.
+    pub(crate) id: NodeId,
+    /// Where.
+    pub(crate) subnet: Option<Subnet>,
+}
+
 /// Every live edge. The nearest come first, in order: every question about edges is one about who is
 /// near, and they are put in order once for all of them.
 #[derive(Debug, Clone)]
@@ -54,6 +63,16 @@ impl Live {
     /// All of them, the nearest in front.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &LiveEdge> {
         self.0.iter()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// As many of the nearest as are in order, nearest first.
+    pub(super) fn in_order(&self) -> &[LiveEdge] {
+        &self.0[..SORTED.min(self.0.len())]
     }
 
     /// Takes out an edge that is none of the nearest.

@@ -1,6 +1,7 @@
 //! Which peers a node wants edges to, and which it can best do without.
 //!
-//! Responsible for: two pure decisions over snapshots. Never: dials, closes or remembers anything.
+//! Responsible for: whom to dial, whom to try in place of a slow edge, whom to close, all of them pure
+//! decisions over snapshots. Never: dials, closes or remembers anything.
 //!
 //! Greedy routing reaches every target if each node has an edge in every non-empty bucket: whatever
 //! the target, some edge is then strictly nearer to it. The nearest sixteen peers ("siblings") cover
@@ -11,15 +12,19 @@
 //! hops on average at 10,000 nodes with 53 outgoing edges a node, and a path 1.9 times as long as the
 //! direct one; with two slots it took 3.5 hops.
 
+mod crowd;
 mod live;
 mod openings;
+mod siblings;
 mod slot;
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-pub(crate) use self::live::{Live, LiveEdge};
+use self::crowd::Crowd;
+pub(crate) use self::live::{InFlight, Live, LiveEdge};
 pub(crate) use self::openings::Openings;
+use self::siblings::wanted_siblings;
 pub(crate) use self::slot::Slot;
 use self::slot::Taken;
 use super::edges::{SIBLINGS, TARGET_EDGES};
@@ -27,11 +32,6 @@ use super::subnet::Tier;
 use crate::NodeId;
 use crate::wire::endpoint::Subnet;
 
-/// Of the sixteen nearest, at least so many were dialed by this node: identifiers ground close to a
-/// victim must not surround it by dialing in (spec 20 R11; the number is a guess).
-const SIBLINGS_OUTGOING_MIN: usize = 4;
-/// Edges in one subnet while there are others to choose from (spec 20 §1, LiveSubnetCap).
-const LIVE_SUBNET_MAX: usize = 2;
 /// Siblings that are wanted before anything else (spec 80 §4, change 2).
 const FIRST_SIBLINGS: usize = 8;
 /// How many edges a node spends on which purpose.
@@ -72,7 +72,7 @@ impl Appetite {
 pub(crate) struct Candidate {
     pub(crate) id: NodeId,
     pub(crate) subnet: Option<Subnet>,
-    /// Whether the peer itself was ever heard.
+    /// Whether the peer itself was heard not long ago.
     pub(crate) verified: bool,
     /// Whether it prefers not to be an intermediate hop.
     pub(crate) light: bool,
@@ -92,7 +92,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) appetite: Appetite,
     pub(crate) live: &'a Live,
     /// Dials in flight; they count as if they had succeeded.
-    pub(crate) in_flight: &'a [NodeId],
+    pub(crate) in_flight: &'a [InFlight],
     pub(crate) candidates: &'a [Candidate],
 }
 
@@ -109,80 +109,28 @@ pub(crate) fn choose_edges(scene: &Scene<'_>, want: usize) -> Vec<NodeId> {
     }
     let mut picks = Picks { scene, want, chosen: Vec::with_capacity(want) };
     let siblings = wanted_siblings(scene);
-    siblings.iter().take(FIRST_SIBLINGS).for_each(|id| picks.push(id));
+    siblings.iter().take(FIRST_SIBLINGS).for_each(|contact| picks.push(contact));
     picks.fill_slots(0, false);
-    siblings.iter().skip(FIRST_SIBLINGS).for_each(|id| picks.push(id));
+    siblings.iter().skip(FIRST_SIBLINGS).for_each(|contact| picks.push(contact));
     picks.fill_slots(scene.appetite.slot_bits, true);
-    picks.chosen
-}
-
-/// A peer that is one of the nearest, or would be.
-#[derive(Debug, Clone, Copy)]
-enum Standing {
-    /// There is an edge, or a dial in flight, which counts as an edge that we opened.
-    Edge { outgoing: bool },
-    /// There is none.
-    Unconnected { light: bool },
-}
-
-/// The contacts that belong to the nearest peers and have no edge, nearest first.
-fn wanted_siblings(scene: &Scene<'_>) -> Vec<NodeId> {
-    let own = scene.own;
-    let reach = scene.appetite.siblings + SIBLINGS_OUTGOING_MIN;
-    let edge = |outgoing| Standing::Edge { outgoing };
-    let live = scene.live.nearest(reach).iter().map(|live| (live.id, edge(live.outgoing)));
-    let mut nearest: Vec<(NodeId, Standing)> =
-        live.chain(scene.in_flight.iter().map(|id| (*id, edge(true)))).collect();
-    keep_nearest(own, &mut nearest, reach);
-    let farthest = (nearest.len() == reach).then(|| nearest[reach - 1].0);
-    let is_within =
-        |id: &NodeId| farthest.is_none_or(|far| own.compare_distance(id, &far) == Ordering::Less);
-    let candidates = scene.candidates.iter().filter(|contact| is_within(&contact.id));
-    let unconnected = |contact: &Candidate| Standing::Unconnected { light: contact.light };
-    nearest.extend(candidates.map(|contact| (contact.id, unconnected(contact))));
-    nearest.sort_unstable_by(|a, b| own.compare_distance(&a.0, &b.0));
-    let mut rank = 0..;
-    let is_too_far = |standing: &Standing, rank| {
-        matches!(standing, Standing::Unconnected { light: true })
-            && rank >= scene.appetite.light_siblings
-    };
-    nearest.retain(|(_, standing)| !is_too_far(standing, rank.next().unwrap_or(usize::MAX)));
-    nearest.truncate(reach);
-    let within = nearest.len().min(scene.appetite.siblings);
-    let (inner, outer) = nearest.split_at(within);
-    let is_dialed = |standing: &Standing| !matches!(standing, Standing::Edge { outgoing: false });
-    let dialed = inner.iter().filter(|(_, standing)| is_dialed(standing)).count();
-    let more = SIBLINGS_OUTGOING_MIN.min(scene.appetite.siblings).saturating_sub(dialed);
-    let unconnected = |part: &[(NodeId, Standing)]| {
-        part.iter()
-            .filter(|(_, standing)| matches!(standing, Standing::Unconnected { .. }))
-            .map(|(id, _)| *id)
-            .collect::<Vec<_>>()
-    };
-    let mut wanted = unconnected(inner);
-    wanted.extend(unconnected(outer).into_iter().take(more));
-    wanted
-}
-
-/// Cuts a list to its `count` nearest, the last of which comes last.
-fn keep_nearest<T>(own: &NodeId, all: &mut Vec<(NodeId, T)>, count: usize) {
-    if all.len() >= count {
-        all.select_nth_unstable_by(count - 1, |a, b| own.compare_distance(&a.0, &b.0));
-        all.truncate(count);
-    }
+    picks.chosen.iter().map(|contact| contact.id).collect()
 }
 
 /// Picks in the making.
 struct Picks<'a> {
     scene: &'a Scene<'a>,
     want: usize,
-    chosen: Vec<NodeId>,
+    chosen: Vec<&'a Candidate>,
 }
 
-impl Picks<'_> {
-    fn push(&mut self, id: &NodeId) {
-        if self.chosen.len() < self.want && !self.chosen.contains(id) {
-            self.chosen.push(*id);
+impl<'a> Picks<'a> {
+    fn is_enough(&self) -> bool {
+        self.chosen.len() >= self.want
+    }
+
+    fn push(&mut self, contact: &'a Candidate) {
+        if !self.is_enough() && !self.chosen.iter().any(|other| other.id == contact.id) {
+            self.chosen.push(contact);
         }
     }
 
@@ -197,23 +145,28 @@ impl Picks<'_> {
             .iter()
             .filter(|edge| edge.outgoing || !outgoing_only || near(&edge.id))
             .map(|edge| &edge.id)
-            .chain(self.scene.in_flight)
-            .chain(&self.chosen);
+            .chain(self.scene.in_flight.iter().map(|dial| &dial.id))
+            .chain(self.chosen.iter().map(|contact| &contact.id));
         let taken = Taken::by((own, self.scene.difficulty), bits, ids);
         let fit = self.scene.candidates.iter().filter(|contact| !outgoing_only || !contact.light);
-        let with_slot = fit.map(|contact| (Slot::of(own, &contact.id, bits), contact));
-        let mut open = with_slot.filter(|(slot, _)| taken.is_open(*slot)).peekable();
-        if open.peek().is_none() {
+        let mut open: BTreeMap<Slot, Vec<&'a Candidate>> = BTreeMap::new();
+        for contact in fit {
+            let slot = Slot::of(own, &contact.id, bits);
+            if taken.is_open(slot) {
+                open.entry(slot).or_default().push(contact);
+            }
+        }
+        if open.is_empty() || self.is_enough() {
             return;
         }
-        let crowded = crowded_subnets(live);
-        let mut best: BTreeMap<Slot, (Reluctance, NodeId)> = BTreeMap::new();
-        for (slot, contact) in open {
-            let rated = (reluctance(own, contact, &crowded), contact.id);
-            let kept = best.entry(slot).or_insert(rated);
-            *kept = (*kept).min(rated);
+        let mut crowd = Crowd::of(self.scene, self.chosen.iter().filter_map(|c| c.subnet));
+        for contacts in open.values() {
+            let best = contacts.iter().min_by_key(|contact| reluctance(own, contact, &crowd));
+            if let Some(best) = best.filter(|_| !self.is_enough()) {
+                self.push(best);
+                crowd.add(best.subnet);
+            }
         }
-        best.values().for_each(|(_, id)| self.push(id));
     }
 }
 
@@ -222,11 +175,11 @@ impl Picks<'_> {
 /// everybody's choice.
 type Reluctance = (bool, bool, bool, bool, bool, u16, u64);
 
-fn reluctance(own: &NodeId, contact: &Candidate, crowded: &[Subnet]) -> Reluctance {
+fn reluctance(own: &NodeId, contact: &Candidate, crowd: &Crowd) -> Reluctance {
     let rtt_ms = if contact.rtt_ms == 0 { RTT_UNKNOWN_MS } else { contact.rtt_ms };
     (
         contact.light,
-        contact.subnet.is_some_and(|subnet| crowded.contains(&subnet)),
+        crowd.is_full(contact.subnet),
         !contact.reachable,
         !contact.verified,
         contact.stale,
@@ -239,14 +192,6 @@ fn reluctance(own: &NodeId, contact: &Candidate, crowded: &[Subnet]) -> Reluctan
 fn lot(own: &NodeId, id: &NodeId) -> u64 {
     let tail = |id: &NodeId| id.as_bytes().last_chunk().map_or(0, |tail| u64::from_be_bytes(*tail));
     (tail(own) ^ tail(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// The subnets that hold their share of edges already.
-fn crowded_subnets(live: &Live) -> Vec<Subnet> {
-    let mut subnets: Vec<Subnet> = live.iter().filter_map(|edge| edge.subnet).collect();
-    subnets.sort_unstable();
-    let crowds = subnets.chunk_by(|a, b| a == b).filter(|crowd| crowd.len() >= LIVE_SUBNET_MAX);
-    crowds.map(|crowd| crowd[0]).collect()
 }
 
 /// What an unmeasured round-trip time is taken for: better than a slow one, worse than a fast one.
@@ -264,37 +209,51 @@ pub(crate) fn lacking_slots<'a>(
 }
 
 /// Up to `want` contacts worth trying in place of slow fingers: of the slots with one outgoing edge,
-/// those with the longest round-trip times that have an untried or a faster contact. One in a slot.
-/// `candidates_in` a slot are asked for only as far as they are needed, and only those of which
-/// [`is_faster`] says that they are worth a change from an edge this slow.
+/// those with the longest round-trip times that have an untried or a faster contact. One in a slot, and
+/// none of a subnet that has its share: speed is not worth diversity. `candidates_in` a slot are asked
+/// for only as far as they are needed, and only those of which [`is_faster`] says that they are worth
+/// a change from an edge this slow.
 pub(crate) fn choose_faster(
     scene: &Scene<'_>,
     want: usize,
     candidates_in: impl Fn(Slot, u16) -> Vec<Candidate>,
 ) -> Vec<NodeId> {
-    let bits = scene.appetite.slot_bits;
-    let siblings = scene.appetite.siblings;
-    let Some(fence) = scene.live.fence(scene.own, siblings) else { return Vec::new() };
+    let mut crowd = Crowd::of(scene, core::iter::empty());
+    let mut chosen = Vec::new();
+    for (slot, slowness_ms) in slow_fingers(scene) {
+        if chosen.len() == want {
+            break;
+        }
+        let candidates = candidates_in(slot, slowness_ms);
+        let fit = candidates.iter().filter(|c| !c.light && !crowd.is_full(c.subnet));
+        let best = fit.min_by_key(|contact| {
+            let untried = contact.rtt_ms == 0;
+            (!contact.reachable, untried, contact.rtt_ms, lot(scene.own, &contact.id))
+        });
+        if let Some(best) = best {
+            chosen.push(best.id);
+            crowd.add(best.subnet);
+        }
+    }
+    chosen
+}
+
+/// The slots beyond the siblings that have one outgoing edge, a slow one, the slowest first, and how
+/// slow it is.
+fn slow_fingers(scene: &Scene<'_>) -> Vec<(Slot, u16)> {
+    let Some(fence) = scene.live.fence(scene.own, scene.appetite.siblings) else {
+        return Vec::new();
+    };
     let mut fingers: Vec<(Slot, u16)> = scene
         .live
         .iter()
         .filter(|edge| edge.outgoing && !fence.is_within(&edge.id))
-        .map(|edge| (Slot::of(scene.own, &edge.id, bits), edge.slowness_ms()))
+        .map(|edge| (Slot::of(scene.own, &edge.id, scene.appetite.slot_bits), edge.slowness_ms()))
         .collect();
     fingers.sort_by_key(|(slot, slowness_ms)| (Reverse(*slowness_ms), *slot));
     let is_alone = |slot: Slot| fingers.iter().filter(|(other, _)| *other == slot).count() == 1;
-    let slow = fingers.iter().filter(|(slot, ms)| *ms > RTT_GOOD_MS && is_alone(*slot));
-    let best = |slot, slowness_ms| {
-        candidates_in(slot, slowness_ms)
-            .iter()
-            .filter(|contact| !contact.light)
-            .min_by_key(|contact| {
-                let untried = contact.rtt_ms == 0;
-                (!contact.reachable, untried, contact.rtt_ms, lot(scene.own, &contact.id))
-            })
-            .map(|contact| contact.id)
-    };
-    slow.filter_map(|(slot, slowness_ms)| best(*slot, *slowness_ms)).take(want).collect()
+    let is_slow = |&&(slot, ms): &&(Slot, u16)| ms > RTT_GOOD_MS && is_alone(slot);
+    fingers.iter().filter(is_slow).copied().collect()
 }
 
 /// Whether a contact with this round-trip time (0: not known) is worth a change from `current`: at
@@ -323,14 +282,10 @@ pub(crate) fn surplus_outgoing(own: &NodeId, appetite: Appetite, live: &Live) ->
 }
 
 /// The edge that peers opened and that is of least use, to make room for another: from the bucket
-/// with the most of them, there from the subnet with the most, there the slowest. The nearest peers
-/// and newcomers are spared.
-pub(crate) fn least_useful_inbound(
-    own: &NodeId,
-    appetite: Appetite,
-    live: &Live,
-) -> Option<NodeId> {
-    let fence = live.fence(own, appetite.siblings * 2)?;
+/// with the most of them, there from the subnet with the most, there the slowest. The `spared` nearest
+/// peers and newcomers stay.
+pub(crate) fn least_useful_inbound(own: &NodeId, spared: usize, live: &Live) -> Option<NodeId> {
+    let fence = live.fence(own, spared)?;
     let bucket_of = |edge: &LiveEdge| own.common_prefix_len(&edge.id);
     let inbound = live.iter().filter(|edge| !edge.outgoing);
     let mut by_bucket: BTreeMap<u16, Vec<&LiveEdge>> = BTreeMap::new();

@@ -4,13 +4,14 @@
 
 use std::cmp::Ordering;
 
-use super::{SIBLINGS_OUTGOING_MIN, Scene, Slot, Taken, keep_nearest};
+use super::siblings::reach;
+use super::{Scene, Slot, Taken};
 use crate::NodeId;
 
 /// What the edges leave open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Openings {
-    /// Whoever is nearer than this may be one of the nearest; everybody, if there is nothing.
+    /// Whoever is nearer than this may be one of the nearest peers; everybody, if there is nothing.
     near: Option<NodeId>,
     /// The bucket that it lies in.
     near_from: u16,
@@ -42,20 +43,11 @@ impl Openings {
     }
 }
 
-/// The last of the peers among which the nearest are chosen.
-fn reach(scene: &Scene<'_>) -> Option<NodeId> {
-    let reach = scene.appetite.siblings + SIBLINGS_OUTGOING_MIN;
-    let live = scene.live.nearest(reach).iter().map(|edge| (edge.id, ()));
-    let mut nearest: Vec<_> = live.chain(scene.in_flight.iter().map(|id| (*id, ()))).collect();
-    keep_nearest(scene.own, &mut nearest, reach);
-    (nearest.len() == reach).then(|| nearest[reach - 1].0)
-}
-
 /// The slots that have an edge that counts there.
 fn taken(scene: &Scene<'_>) -> Taken {
     let fence = scene.live.fence(scene.own, scene.appetite.siblings);
     let is_near = |id| fence.is_some_and(|fence| fence.is_within(id));
     let live = scene.live.iter().filter(|edge| edge.outgoing || is_near(&edge.id));
-    let ids = live.map(|edge| &edge.id).chain(scene.in_flight);
+    let ids = live.map(|edge| &edge.id).chain(scene.in_flight.iter().map(|dial| &dial.id));
     Taken::by((scene.own, scene.difficulty), scene.appetite.slot_bits, ids)
 }

@@ -33,6 +33,10 @@ fn edge(id: NodeId, outgoing: bool) -> LiveEdge {
     LiveEdge { id, outgoing, subnet: None, rtt_ms: 50, settled: true, light: false }
 }
 
+fn dial(id: NodeId) -> InFlight {
+    InFlight { id, subnet: None }
+}
+
 /// An identifier in bucket 0 of [`OWN`], in this quarter of it.
 fn far(quarter: u8, last: u8) -> NodeId {
     let mut bytes = [0; 32];
@@ -113,6 +117,29 @@ fn siblings_are_never_all_opened_by_others() {
     assert_eq!(choose(&live, &candidates, 64), [], "enough of them are ours");
 }
 
+/// E18 again: however many identifiers next to the victim dial in, it dials the next nearest.
+#[test]
+fn no_crowd_of_near_peers_that_dialed_in_keeps_the_others_away() {
+    let mut live: Vec<LiveEdge> = (100..200).map(|bits| edge(sharing(bits), false)).collect();
+    // Buckets are taken already, so that only the nearest count.
+    live.extend((0..60).map(|bits| edge(sharing(bits), false)));
+    let behind = |bits: u8| {
+        let mut bytes = *sharing(bits).as_bytes();
+        bytes[31] |= 1;
+        NodeId::from_bytes(bytes)
+    };
+    let honest: Vec<Candidate> = (40..60).map(|bits| candidate(behind(bits))).collect();
+    let nearest = [59, 58, 57, 56].map(behind);
+    assert_eq!(choose(&live, &honest, 64), nearest);
+    let (appetite, candidates) = (Appetite::ROUTER, honest.as_slice());
+    let in_flight = &nearest[..3].iter().map(|id| dial(*id)).collect::<Vec<_>>();
+    let live = &arranged(&live);
+    let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates };
+    assert!(Openings::of(&scene).welcomes(&OWN, &behind(56)));
+    let scene = Scene { candidates: &honest[..17], ..scene };
+    assert_eq!(choose_edges(&scene, 64), [behind(56)], "dials in flight count");
+}
+
 #[test]
 fn a_slot_takes_the_reachable_then_the_verified_then_the_fast_and_avoids_crowds() {
     let mut live = near_edges(true);
@@ -135,12 +162,34 @@ fn a_slot_takes_the_reachable_then_the_verified_then_the_fast_and_avoids_crowds(
     assert_eq!(order, [6, 5, 4, 3, 2, 1, 7]);
 }
 
+/// R10: five candidates of one subnet are not all taken because none of them is an edge yet.
+#[test]
+fn dials_in_flight_and_picks_of_the_same_choice_count_for_their_subnets() {
+    let live = near_edges(true);
+    let mates = (0..4).map(|quarter| Candidate { subnet: subnet(1), ..candidate(far(quarter, 0)) });
+    let others = (0..4).map(|quarter| Candidate {
+        subnet: subnet(u32::from(10 + quarter)),
+        reachable: false,
+        ..candidate(far(quarter, 1))
+    });
+    let candidates: Vec<Candidate> = mates.chain(others).collect();
+    let of_subnet = |chosen: &[NodeId]| chosen.iter().filter(|id| id.as_bytes()[31] == 0).count();
+    assert_eq!(of_subnet(&choose(&live, &candidates, 48)), 2);
+    let (appetite, live) = (Appetite::ROUTER, &arranged(&live));
+    let in_flight = &[InFlight { id: sharing(2), subnet: subnet(1) }];
+    let candidates = candidates.as_slice();
+    let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates };
+    assert_eq!(of_subnet(&choose_edges(&scene, 48)), 1);
+    let faster = choose_faster(&scene, 4, |_, _| unreachable!("nobody is a slow finger"));
+    assert_eq!(faster, []);
+}
+
 #[test]
 fn outgoing_edges_and_dials_in_flight_stay_within_the_cap() {
     let mut rng = Seed::from_u64(2).stream("test");
     let live: Vec<LiveEdge> = (0..60).map(|_| edge(random_id(&mut rng), true)).collect();
     let candidates: Vec<Candidate> = (0..500).map(|_| candidate(random_id(&mut rng))).collect();
-    let in_flight = [random_id(&mut rng), random_id(&mut rng), random_id(&mut rng)];
+    let in_flight: Vec<InFlight> = (0..3).map(|_| dial(random_id(&mut rng))).collect();
     let appetite = Appetite::ROUTER;
     let scene = Scene {
         own: &OWN,
@@ -250,13 +299,13 @@ fn the_least_useful_inbound_edge_is_far_and_from_a_crowd() {
         (0..5).map(|n| LiveEdge { subnet: subnet(50 + u32::from(n)), ..edge(far(1, n), false) }),
     );
     live.extend((10..13).map(|n| LiveEdge { subnet: subnet(99), ..edge(far(2, n), false) }));
-    let shed = least_useful_inbound(&OWN, Appetite::ROUTER, &arranged(&live)).unwrap();
+    let shed = least_useful_inbound(&OWN, 32, &arranged(&live)).unwrap();
     assert!((10..13).contains(&shed.as_bytes()[31]), "{shed}");
     let all_new: Vec<LiveEdge> =
         live.iter().map(|edge| LiveEdge { settled: false, ..*edge }).collect();
-    assert_eq!(least_useful_inbound(&OWN, Appetite::ROUTER, &arranged(&all_new)), None);
+    assert_eq!(least_useful_inbound(&OWN, 32, &arranged(&all_new)), None);
     assert_eq!(
-        least_useful_inbound(&OWN, Appetite::ROUTER, &arranged(&near_edges(false))),
+        least_useful_inbound(&OWN, 32, &arranged(&near_edges(false))),
         None,
         "the nearest are kept"
     );
@@ -354,7 +403,7 @@ proptest! {
             NodeId::from_bytes(bytes)
         };
         let live: Vec<LiveEdge> = (0..live).map(|n| edge(random_id(), n % 3 != 0)).collect();
-        let in_flight: Vec<NodeId> = (0..flying).map(|_| random_id()).collect();
+        let in_flight: Vec<InFlight> = (0..flying).map(|_| dial(random_id())).collect();
         let all: Vec<Candidate> = (0..known).map(|_| candidate(random_id())).collect();
         let appetite = if light { Appetite::LIGHT } else { Appetite::ROUTER };
         let appetite = Appetite { outgoing_max: 300, ..appetite };
