@@ -148,6 +148,34 @@ fn a_light_node_forwards_where_there_is_no_other_way() {
 }
 
 /// Nobody can dial a node behind a hard NAT, so newcomers do not announce themselves to it.
+/// A contact that everybody is told of serves those who come by shedding those who came, however few
+/// places it has.
+#[test]
+fn a_contact_whose_places_are_taken_lets_newcomers_in() {
+    let mut world = World::new(WorldConfig::default());
+    let config = engine::Config { inbound_edges_max: 6, ..engine::Config::default() };
+    let contact = Join { nat: Nat::Public, bootstrap: Vec::new(), config };
+    let mut hosts = vec![world.join(contact).unwrap()];
+    for _ in 0..40 {
+        let (bootstrap, config) = (vec![hosts[0]], engine::Config::default());
+        hosts.push(world.join(Join { nat: Nat::Public, bootstrap, config }).unwrap());
+        world.run_for(Duration::from_secs(2)).unwrap();
+    }
+    world.run_for(Duration::from_secs(120)).unwrap();
+    let inbound = world.edges(hosts[0]).iter().filter(|edge| !edge.outgoing).count();
+    assert!(inbound <= 6, "{inbound}");
+    for &host in &hosts[1..] {
+        assert!(world.edges(host).len() >= 16, "{} edges", world.edges(host).len());
+    }
+    for pair in hosts.windows(2) {
+        world.send(pair[0], pair[1]).unwrap();
+        world.send(pair[1], hosts[0]).unwrap();
+    }
+    world.run_for(Duration::from_secs(10)).unwrap();
+    let lost = world.post().parcels().iter().filter(|parcel| parcel.arrival.is_none()).count();
+    assert_eq!(lost, 0);
+}
+
 #[test]
 fn nodes_behind_hard_nats_find_those_who_join_near_them_later() {
     let mut world = World::new(WorldConfig::default());

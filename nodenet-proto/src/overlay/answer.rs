@@ -136,12 +136,16 @@ impl Overlay {
     }
 
     /// A contact as it is told to others. Only addresses that the peer itself vouches for are passed
-    /// on.
+    /// on, and that it sleeps only on its own word: a lie about that would take it out of everybody's
+    /// routes.
     fn contact_heard(&self, contact: &knowledge::Contact) -> Contact {
         let addrs = contact.own_addrs().filter(|addr| self.may_advertise(*addr));
+        let capabilities = Capabilities(contact.caps);
+        let told =
+            if contact.caps_own { capabilities } else { capabilities.without(Capabilities::LIGHT) };
         Contact {
             key: Some(contact.key),
-            capabilities: Capabilities(contact.caps),
+            capabilities: told,
             addrs: addrs.map(Addr::from_socket_addr).collect(),
             ..Contact::new(contact.id)
         }

@@ -35,9 +35,10 @@ impl EdgeBudgets {
         self.control.take(now, Rate::CONTROL, 1)
     }
 
-    /// Charges a routed or application frame; false if there is nothing left.
-    pub fn charge_forward(&mut self, now: Instant) -> bool {
-        self.forward.take(now, Rate::FORWARD, 1)
+    /// Charges so many routed or application frames, or none and returns false if there is too little
+    /// left.
+    pub fn charge_forward(&mut self, now: Instant, frames: u64) -> bool {
+        self.forward.take(now, Rate::FORWARD, frames)
     }
 }
 
@@ -234,12 +235,15 @@ mod tests {
     fn leaving_and_coming_back_keeps_the_budgets() {
         let (mut departed, now) = (Departed::default(), test_base());
         let mut budgets = departed.resume(now, &id(1));
-        while budgets.charge_forward(now) {}
+        while budgets.charge_forward(now, 1) {}
         while budgets.charge_control(now) {}
         departed.keep(now, id(1), budgets);
         let mut again = departed.resume(now, &id(1));
-        assert!(!again.charge_forward(now) && !again.charge_control(now));
-        assert!(departed.resume(now, &id(1)).charge_forward(now), "kept once, for whoever resumes");
+        assert!(!again.charge_forward(now, 1) && !again.charge_control(now));
+        assert!(
+            departed.resume(now, &id(1)).charge_forward(now, 1),
+            "kept once, for whoever resumes"
+        );
         departed.check();
     }
 }

@@ -80,7 +80,7 @@ impl Overlay {
         let is_forward =
             |frame_type: FrameType| frame_type.is_routed() || frame_type == FrameType::App;
         if frame_type.is_some_and(is_forward) {
-            let allowed = edge.budgets.charge_forward(cx.now);
+            let allowed = edge.budgets.charge_forward(cx.now, 1);
             if !allowed {
                 cx.drop(DropReason::ForwardRateLimited);
             }

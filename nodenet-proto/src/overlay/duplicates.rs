@@ -5,6 +5,11 @@
 //! of the frame, which have many spellings (spec 10 W1). Looked up before the signature is verified,
 //! so that copies cost no public-key operation; inserted after, so that forgeries take no room.
 //!
+//! Room is shared out among the neighbours that messages came over, not among originators as spec 70 §8
+//! proposes: an identifier costs nothing to make, so whoever floods uses a fresh one for each message
+//! and would have every honest originator with two of them look like the heaviest. A neighbour is
+//! throttled, and loses its own oldest keys first.
+//!
 //! Never: counts, verifies, or reads a clock. A key lives until its message is stale.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,8 +19,6 @@ use crate::env::UnixNanos;
 
 /// Keys in all (spec 70 §8).
 const KEYS_MAX: usize = 16_384;
-/// Keys of one originator (spec 70 §8).
-const KEYS_PER_ORIGINATOR_MAX: usize = 1024;
 /// Stale keys forgotten for each one remembered: more than one, so that they get fewer, and not all,
 /// because thousands may become stale at once.
 const STALE_PER_INSERT: usize = 8;
@@ -26,20 +29,19 @@ type Key = u128;
 
 /// The messages taken while they are fresh.
 ///
-/// Full, it forgets the oldest key of the originator that has the most.
+/// Full, it forgets the oldest key of the neighbour that has the most.
 #[derive(Debug, Clone)]
 pub struct Duplicates {
     keys: BTreeSet<Key>,
     by_expiry: BTreeSet<(UnixNanos, Key, NodeId)>,
-    by_originator: BTreeMap<NodeId, VecDeque<(Key, UnixNanos)>>,
+    by_neighbour: BTreeMap<NodeId, VecDeque<(Key, UnixNanos)>>,
     by_count: BTreeSet<(usize, NodeId)>,
     keys_max: usize,
-    keys_per_originator_max: usize,
 }
 
 impl Default for Duplicates {
     fn default() -> Self {
-        Self::with_caps(KEYS_MAX, KEYS_PER_ORIGINATOR_MAX)
+        Self::with_cap(KEYS_MAX)
     }
 }
 
@@ -54,12 +56,12 @@ impl Duplicates {
         self.keys.contains(&key(digest))
     }
 
-    /// Remembers a verified message until it is stale at `expires`.
+    /// Remembers a verified message that came over this neighbour until it is stale at `expires`.
     pub fn insert(
         &mut self,
         wall: UnixNanos,
         digest: &[u8; 32],
-        originator: NodeId,
+        neighbour: NodeId,
         expires: UnixNanos,
     ) {
         self.forget_stale(wall);
@@ -67,15 +69,13 @@ impl Duplicates {
         if !self.keys.insert(key) {
             return;
         }
-        self.by_expiry.insert((expires, key, originator));
-        let of_originator = self.by_originator.entry(originator).or_default();
-        of_originator.push_back((key, expires));
-        let count = of_originator.len();
-        self.by_count.remove(&(count - 1, originator));
-        self.by_count.insert((count, originator));
-        if count > self.keys_per_originator_max {
-            self.forget_oldest_of(originator);
-        } else if self.keys.len() > self.keys_max {
+        self.by_expiry.insert((expires, key, neighbour));
+        let of_neighbour = self.by_neighbour.entry(neighbour).or_default();
+        of_neighbour.push_back((key, expires));
+        let count = of_neighbour.len();
+        self.by_count.remove(&(count - 1, neighbour));
+        self.by_count.insert((count, neighbour));
+        if self.keys.len() > self.keys_max {
             let (_, heaviest) = *self.by_count.last().expect("there are keys, so they have owners");
             self.forget_oldest_of(heaviest);
         }
@@ -96,56 +96,55 @@ impl Duplicates {
     /// # Panics
     /// If they do not, which is a bug here.
     pub fn check(&self) {
-        let counted: usize = self.by_originator.values().map(VecDeque::len).sum();
+        let counted: usize = self.by_neighbour.values().map(VecDeque::len).sum();
         assert_eq!(self.keys.len(), counted);
         assert_eq!(self.keys.len(), self.by_expiry.len());
-        assert_eq!(self.by_originator.len(), self.by_count.len());
+        assert_eq!(self.by_neighbour.len(), self.by_count.len());
         assert!(self.keys.len() <= self.keys_max);
-        for (originator, keys) in &self.by_originator {
-            assert!(!keys.is_empty() && keys.len() <= self.keys_per_originator_max);
-            assert!(self.by_count.contains(&(keys.len(), *originator)));
+        for (neighbour, keys) in &self.by_neighbour {
+            assert!(!keys.is_empty());
+            assert!(self.by_count.contains(&(keys.len(), *neighbour)));
         }
     }
 
-    fn with_caps(keys_max: usize, keys_per_originator_max: usize) -> Self {
+    fn with_cap(keys_max: usize) -> Self {
         Self {
             keys: BTreeSet::new(),
             by_expiry: BTreeSet::new(),
-            by_originator: BTreeMap::new(),
+            by_neighbour: BTreeMap::new(),
             by_count: BTreeSet::new(),
             keys_max,
-            keys_per_originator_max,
         }
     }
 
     fn forget_stale(&mut self, wall: UnixNanos) {
         for _ in 0..STALE_PER_INSERT {
             match self.by_expiry.first() {
-                Some(&(expires, key, originator)) if expires < wall => self.forget(originator, key),
+                Some(&(expires, key, neighbour)) if expires < wall => self.forget(neighbour, key),
                 _ => return,
             }
         }
     }
 
-    fn forget_oldest_of(&mut self, originator: NodeId) {
-        let oldest = self.by_originator.get(&originator).and_then(VecDeque::front);
+    fn forget_oldest_of(&mut self, neighbour: NodeId) {
+        let oldest = self.by_neighbour.get(&neighbour).and_then(VecDeque::front);
         if let Some(&(key, _)) = oldest {
-            self.forget(originator, key);
+            self.forget(neighbour, key);
         }
     }
 
-    fn forget(&mut self, originator: NodeId, key: Key) {
-        let Some(of_originator) = self.by_originator.get_mut(&originator) else { return };
-        let count = of_originator.len();
-        let Some(at) = of_originator.iter().position(|&(other, _)| other == key) else { return };
-        let expires = of_originator.remove(at).map_or(UnixNanos(0), |(_, expires)| expires);
+    fn forget(&mut self, neighbour: NodeId, key: Key) {
+        let Some(of_neighbour) = self.by_neighbour.get_mut(&neighbour) else { return };
+        let count = of_neighbour.len();
+        let Some(at) = of_neighbour.iter().position(|&(other, _)| other == key) else { return };
+        let expires = of_neighbour.remove(at).map_or(UnixNanos(0), |(_, expires)| expires);
         self.keys.remove(&key);
-        self.by_expiry.remove(&(expires, key, originator));
-        self.by_count.remove(&(count, originator));
+        self.by_expiry.remove(&(expires, key, neighbour));
+        self.by_count.remove(&(count, neighbour));
         if count == 1 {
-            self.by_originator.remove(&originator);
+            self.by_neighbour.remove(&neighbour);
         } else {
-            self.by_count.insert((count - 1, originator));
+            self.by_count.insert((count - 1, neighbour));
         }
     }
 }
@@ -193,19 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn an_originator_over_its_share_loses_its_own_oldest() {
-        let mut duplicates = Duplicates::with_caps(8, 2);
-        insert(&mut duplicates, 0, 1, BOB, 30);
-        for number in 2..=4 {
-            insert(&mut duplicates, 0, number, ALICE, 30);
-        }
-        let kept: Vec<u8> = (1..=4).filter(|&n| duplicates.contains(&digest(n))).collect();
-        assert_eq!(kept, [1, 3, 4]);
-    }
-
-    #[test]
-    fn a_full_cache_takes_from_whoever_has_most() {
-        let mut duplicates = Duplicates::with_caps(4, 4);
+    fn a_full_cache_takes_from_the_neighbour_that_has_most() {
+        let mut duplicates = Duplicates::with_cap(4);
         for number in 1..=3 {
             insert(&mut duplicates, 0, number, ALICE, 30);
         }
@@ -215,9 +203,22 @@ mod tests {
         assert_eq!(kept, [2, 3, 4, 5]);
     }
 
+    /// A flood over one neighbour costs the others nothing, whoever it claims to be from.
+    #[test]
+    fn a_flood_displaces_only_what_came_the_same_way() {
+        let mut duplicates = Duplicates::with_cap(8);
+        insert(&mut duplicates, 0, 1, BOB, 30);
+        insert(&mut duplicates, 0, 2, BOB, 30);
+        for number in 10..100 {
+            insert(&mut duplicates, 0, number, ALICE, 60);
+        }
+        let kept: Vec<u8> = (1..=100).filter(|&n| duplicates.contains(&digest(n))).collect();
+        assert_eq!(kept, [1, 2, 94, 95, 96, 97, 98, 99]);
+    }
+
     #[test]
     fn thousands_that_become_stale_together_are_forgotten_little_by_little() {
-        let mut duplicates = Duplicates::with_caps(64, 64);
+        let mut duplicates = Duplicates::with_cap(64);
         for number in 0..64 {
             insert(&mut duplicates, 0, number, ALICE, 30);
         }

@@ -93,7 +93,8 @@ mod tests {
     fn add(table: &mut Knowledge, number: u16, subnet: u16, caps: u32, provenance: Provenance) {
         let [high, low] = subnet.to_be_bytes();
         let addrs: [SocketAddr; 1] = [([11, high, low, number as u8], 4242).into()];
-        let seen = Sighting { id: id(number), key: key(number), caps, addrs: &addrs, provenance };
+        let (id, key, caps) = (id(number), key(number), Some(caps));
+        let seen = Sighting { id, key, caps, addrs: &addrs, provenance };
         table.observe(&seen, test_base(), &Ed25519Crypto);
     }
 

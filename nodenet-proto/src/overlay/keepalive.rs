@@ -1,7 +1,7 @@
 //! How often a silent edge is asked for a sign of life.
 //!
-//! Responsible for: one number, how long an edge may be silent before it is pinged. Never: pings, or
-//! keeps a timer.
+//! Responsible for: how long an edge may be silent before it is pinged, and what is done together with
+//! what. Never: pings, or keeps a timer.
 //!
 //! **Ping rarely, decide fast.** What harms routing is the share of edges that are dead without
 //! anybody knowing. A dead edge goes unnoticed for half the ping interval on average, plus the
@@ -20,6 +20,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::NodeId;
 use crate::engine::Profile;
 
 /// How long a ping may go unanswered, retransmissions included (architecture §6.4).
@@ -33,9 +34,15 @@ const INTERVAL_MIN: Duration = Duration::from_secs(15);
 const LOOKS_APART: Duration = Duration::from_secs(4);
 /// How often a light node asks all of its edges at once: as rarely as a NAT that keeps RFC 4787 §4.3
 /// (two minutes) lets it, with the jitter of the network to spare.
-pub(crate) const BATCH_INTERVAL: Duration = Duration::from_secs(110);
+const BATCH_INTERVAL: Duration = Duration::from_secs(110);
+/// Silence after which an edge of a light node is part of the batch. It must be short: an edge that is
+/// left out waits for the next batch, and its NAT mapping ends meanwhile.
+const BATCH_SILENCE: Duration = ANSWER_WAIT;
+/// An edge of a light node is looked at in the last batch within so much silence. With the jitter of a
+/// look that is no later than a batch and an answer.
+const BATCH_LOOK: Duration = Duration::from_secs(104);
 /// Silence of a light peer before it is asked after all: its own batch, one missed, and an answer.
-const LIGHT_PATIENCE: Duration = Duration::from_secs(240);
+pub(crate) const LIGHT_PATIENCE: Duration = Duration::from_secs(240);
 /// The share of undetected dead edges that is aimed at.
 const DEAD_SHARE: f64 = 0.01;
 /// Over what time deaths are averaged.
@@ -52,15 +59,38 @@ pub(crate) struct Keepalive {
     counted_at: Instant,
 }
 
-/// How long a peer that batches its pings may be silent before it is pinged.
-pub(crate) const fn light_patience() -> Duration {
-    LIGHT_PATIENCE
+/// How long the edges of this node may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Silence {
+    /// An edge is looked at again after about so much of it.
+    pub(crate) look_after: Duration,
+    /// An edge that is looked at is pinged after so much of it.
+    pub(crate) ping_after: Duration,
+}
+
+impl Silence {
+    /// An edge is looked at when a ping is due.
+    pub(crate) const fn of(period: Duration) -> Self {
+        Self { look_after: period, ping_after: period }
+    }
 }
 
 impl Keepalive {
-    /// No edge has died yet.
-    pub(crate) fn new(now: Instant, profile: Profile) -> Self {
-        Self { profile, origin: now, deaths: 0.0, counted_at: now }
+    /// No edge has died yet. Batches begin at a time that depends on who this node is, so that those
+    /// that are started together do not wake together for ever.
+    pub(crate) fn new(now: Instant, own: &NodeId, profile: Profile) -> Self {
+        let share = (own.prefix() & u64::from(u32::MAX)) as u32;
+        let phase = Self::apart(profile).as_nanos() * u128::from(share) >> 32;
+        let origin = now + Duration::from_nanos(phase as u64);
+        Self { profile, origin, deaths: 0.0, counted_at: now }
+    }
+
+    /// What is due within this time is done together.
+    fn apart(profile: Profile) -> Duration {
+        match profile {
+            Profile::Router => LOOKS_APART,
+            Profile::Light => BATCH_INTERVAL,
+        }
     }
 
     /// An edge was found dead.
@@ -69,16 +99,16 @@ impl Keepalive {
         self.counted_at = now;
     }
 
-    /// How long an edge may be silent before it is pinged, with so many edges.
-    pub(crate) fn interval(&self, now: Instant, edges: usize) -> Duration {
+    /// How long edges may be silent, when there are so many.
+    pub(crate) fn silence(&self, now: Instant, edges: usize) -> Silence {
         if self.profile == Profile::Light {
-            return BATCH_INTERVAL;
+            return Silence { look_after: BATCH_LOOK, ping_after: BATCH_SILENCE };
         }
         let rate = self.recent_deaths(now) / (MEMORY.as_secs_f64() * edges.max(1) as f64);
         let unnoticed = DEAD_SHARE / rate.max(1e-9);
         let seconds = 2.0 * (unnoticed - ANSWER_WAIT.as_secs_f64());
         let (low, high) = (INTERVAL_MIN.as_secs_f64(), INTERVAL_MAX.as_secs_f64());
-        Duration::from_secs_f64(seconds.clamp(low, high))
+        Silence::of(Duration::from_secs_f64(seconds.clamp(low, high)))
     }
 
     /// When something planned for `at` is done: a router does together what is due within a few
@@ -87,13 +117,25 @@ impl Keepalive {
         if at <= now + ANSWER_WAIT {
             return at;
         }
-        let apart = match self.profile {
-            Profile::Router => LOOKS_APART,
-            Profile::Light => BATCH_INTERVAL,
-        };
+        let apart = Self::apart(self.profile);
         let early = at.saturating_duration_since(self.origin + apart / 10);
-        let batches = early.as_nanos().div_ceil(apart.as_nanos());
-        let batch = self.origin + apart * u32::try_from(batches).unwrap_or(u32::MAX);
+        self.batch(early.as_nanos().div_ceil(apart.as_nanos()), now)
+    }
+
+    /// When an edge that is to be looked at at `at` is: a light node does it in the batch before rather
+    /// than in the one after, which would be too late.
+    pub(crate) fn align_look(&self, at: Instant, now: Instant) -> Instant {
+        if self.profile == Profile::Router || at <= now + ANSWER_WAIT {
+            return self.align(at, now);
+        }
+        let since = at.saturating_duration_since(self.origin);
+        self.batch(since.as_nanos() / BATCH_INTERVAL.as_nanos(), now)
+    }
+
+    /// The batch of this number, or the next to come if that is past.
+    fn batch(&self, number: u128, now: Instant) -> Instant {
+        let apart = Self::apart(self.profile);
+        let batch = self.origin + apart * u32::try_from(number).unwrap_or(u32::MAX);
         if batch > now { batch } else { batch + apart }
     }
 
@@ -111,52 +153,92 @@ mod tests {
     use super::*;
     use crate::env::test_base;
 
+    /// Whose batches begin at once.
+    const PUNCTUAL: NodeId = NodeId::from_bytes([0; 32]);
+
+    fn keepalive(profile: Profile) -> Keepalive {
+        Keepalive::new(test_base(), &PUNCTUAL, profile)
+    }
+
     #[test]
     fn a_quiet_network_is_asked_as_rarely_as_allowed() {
         let now = test_base();
-        let mut keepalive = Keepalive::new(now, Profile::Router);
-        assert_eq!(keepalive.interval(now, 90), INTERVAL_MAX);
+        let mut keepalive = keepalive(Profile::Router);
+        assert_eq!(keepalive.silence(now, 90), Silence::of(INTERVAL_MAX));
         keepalive.on_death(now);
-        assert_eq!(keepalive.interval(now, 90), INTERVAL_MAX, "one death is no churn");
+        assert_eq!(keepalive.silence(now, 90), Silence::of(INTERVAL_MAX), "one death is no churn");
     }
 
     #[test]
     fn churn_shortens_the_interval_to_what_keeps_the_dead_share() {
         let now = test_base();
-        let mut keepalive = Keepalive::new(now, Profile::Router);
+        let mut keepalive = keepalive(Profile::Router);
         // Two in a hundred every 30 s, for ten minutes, seen by a node with 100 edges.
         for second in 0..40 {
             let at = now + Duration::from_secs(second * 15);
             keepalive.on_death(at);
         }
-        let interval = keepalive.interval(now + Duration::from_secs(600), 100);
+        let interval = keepalive.silence(now + Duration::from_secs(600), 100).look_after;
         assert!((15..=25).contains(&interval.as_secs()), "{interval:?}");
     }
 
     #[test]
     fn half_of_all_edges_dying_at_once_is_noticed_at_once_and_forgotten_in_minutes() {
         let now = test_base();
-        let mut keepalive = Keepalive::new(now, Profile::Router);
+        let mut keepalive = keepalive(Profile::Router);
         for _ in 0..45 {
             keepalive.on_death(now);
         }
-        assert_eq!(keepalive.interval(now, 45), INTERVAL_MIN);
+        assert_eq!(keepalive.silence(now, 45), Silence::of(INTERVAL_MIN));
         let later = now + Duration::from_secs(1800);
-        assert_eq!(keepalive.interval(later, 90), INTERVAL_MAX);
+        assert_eq!(keepalive.silence(later, 90), Silence::of(INTERVAL_MAX));
     }
 
     #[test]
     fn a_light_node_does_everything_together() {
         let now = test_base();
         let s = Duration::from_secs;
-        let light = Keepalive::new(now, Profile::Light);
-        assert_eq!(light.interval(now, 20), BATCH_INTERVAL);
+        let light = keepalive(Profile::Light);
         assert_eq!(light.align(now + s(50), now), now + s(110));
         assert_eq!(light.align(now + s(115), now + s(1)), now + s(110), "a little early is fine");
         assert_eq!(light.align(now + s(130), now + s(110)), now + s(220));
         assert_eq!(light.align(now + s(112), now + s(110)), now + s(112), "what is awaited now");
-        let router = Keepalive::new(now, Profile::Router);
+        let router = keepalive(Profile::Router);
         assert_eq!(router.align(now + s(50), now), now + s(52));
+        assert_eq!(router.align_look(now + s(50), now), now + s(52));
         assert_eq!(router.align(now + s(4), now), now + s(4), "what is awaited now");
+    }
+
+    /// Two minutes is what a NAT has to keep a mapping for (RFC 4787 §4.3).
+    #[test]
+    fn no_edge_of_a_light_node_is_silent_for_two_minutes() {
+        let (base, s) = (test_base(), Duration::from_secs);
+        let light = keepalive(Profile::Light);
+        let Silence { look_after, ping_after } = light.silence(base, 20);
+        for heard in (0..330).map(|second| base + s(second)) {
+            for percent in [90, 100, 110] {
+                let wait = look_after * percent / 100;
+                let mut look = light.align_look(heard + wait, heard);
+                if look.duration_since(heard) < ping_after {
+                    look = light.align_look(heard + wait, look);
+                }
+                let silent = look.duration_since(heard);
+                assert!(silent >= ping_after && silent <= s(115), "{silent:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nodes_that_start_together_do_not_wake_together() {
+        let now = test_base();
+        let first = |byte| {
+            let own = NodeId::from_bytes([byte; 32]);
+            Keepalive::new(now, &own, Profile::Light).align(now + BATCH_INTERVAL, now)
+        };
+        let mut batches: Vec<Instant> = (0..=255).map(first).collect();
+        batches.sort();
+        batches.dedup();
+        assert_eq!(batches.len(), 256);
+        assert!(batches[255] <= now + BATCH_INTERVAL * 2 && batches[0] > now);
     }
 }

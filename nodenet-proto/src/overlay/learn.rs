@@ -49,9 +49,11 @@ impl Overlay {
         let remote = canonical(peer.remote);
         let own_words = !outgoing && known.is_some_and(|contact| contact.is_dialable());
         let addrs: &[SocketAddr] = if own_words { &[] } else { &[remote] };
-        self.observe(cx, &Sighting { id: peer.id, key: peer.key, caps: 0, addrs, provenance });
-        let caps = self.knowledge.find(&peer.id).map_or(0, |contact| contact.caps);
+        self.observe(cx, &Sighting { id: peer.id, key: peer.key, caps: None, addrs, provenance });
+        let contact = self.knowledge.find(&peer.id).filter(|contact| contact.caps_own);
+        let caps = contact.map_or(0, |contact| contact.caps);
         if let Some(edge) = self.edges.get_mut(&peer.id) {
+            // What others say of it would put an edge to sleep that has a peer awake.
             edge.light |= Capabilities(caps).has(Capabilities::LIGHT);
             edge.subnet = subnet::counted(remote.ip());
         }
@@ -93,7 +95,9 @@ impl Overlay {
                 self.knowledge.hold_off(&edge.peer, cx.now, wait);
             }
             EdgeDownReason::Dead | EdgeDownReason::Conn(_) => {
-                self.keepalive.on_death(cx.now);
+                if is_silent(reason) {
+                    self.keepalive.on_death(cx.now);
+                }
                 let isolated = self.edges.is_empty();
                 self.knowledge.dial_failed(&edge.peer, cx.now, isolated, cx.rng);
             }
@@ -128,7 +132,7 @@ impl Overlay {
     pub(super) fn learn_originator(&mut self, cx: &mut Cx<'_>, id: NodeId, key: [u8; 32]) {
         if self.knowledge.find(&id).is_some() || self.knowledge.has_place(&id) {
             let provenance = Provenance::Signed;
-            self.observe(cx, &Sighting { id, key, caps: 0, addrs: &[], provenance });
+            self.observe(cx, &Sighting { id, key, caps: None, addrs: &[], provenance });
         }
     }
 
@@ -149,7 +153,7 @@ impl Overlay {
         if !self.lookups.expects(&nonce, cx.now) {
             return cx.drop(DropReason::Unsolicited);
         }
-        let Some(responder) = self.take(cx, &message) else { return };
+        let Some(responder) = self.take(cx, from, &message) else { return };
         let Some(question) = self.lookups.settle(cx, &nonce, &responder) else { return };
         if !self.originators.charge(cx.now, responder) {
             return cx.drop(DropReason::OriginatorRateLimited);
@@ -208,7 +212,8 @@ impl Overlay {
             edge.light = contact.capabilities.has(Capabilities::LIGHT);
         }
         let provenance = if own_word { Provenance::Signed } else { Provenance::Gossiped };
-        let caps = contact.capabilities.0;
+        // A peer that can do nothing in particular says so; hearsay that says nothing is none.
+        let caps = Some(contact.capabilities.0).filter(|caps| own_word || *caps != 0);
         let seen = Sighting { id: contact.id, key, caps, addrs: &addrs, provenance };
         self.observe(cx, &seen)
     }
@@ -226,7 +231,7 @@ impl Overlay {
             let provenance = Provenance::Gossiped;
             self.observe(
                 cx,
-                &Sighting { id: peer.id, key: peer.key, caps: 0, addrs: &addrs, provenance },
+                &Sighting { id: peer.id, key: peer.key, caps: None, addrs: &addrs, provenance },
             );
         }
         self.upkeep.wake_fill(cx.now);
@@ -239,7 +244,7 @@ impl Overlay {
     }
 
     /// Seeds are left alone as long as there are enough edges of our own.
-    fn update_needs(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    pub(super) fn update_needs(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
         // A light node is content with few edges of its own, and would close those to seeds again.
         let floor = match self.config.profile {
             Profile::Router => Phase::Urgent,
@@ -275,5 +280,30 @@ impl Overlay {
 
     fn remote_of(&self, conns: &dyn Conns, peer: &NodeId) -> Option<SocketAddr> {
         conns.path(self.edges.get(peer)?.send_conn().id).map(|path| path.remote)
+    }
+}
+
+/// Whether an edge ended without a word of the peer. Only that makes pings more frequent; a peer that
+/// comes and closes again and again does not.
+fn is_silent(reason: EdgeDownReason) -> bool {
+    use crate::transport::ConnDownReason::{Stalled, TimedOut};
+    matches!(
+        reason,
+        EdgeDownReason::Dead | EdgeDownReason::Conn(TimedOut) | EdgeDownReason::Conn(Stalled)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_silent;
+    use crate::engine::EdgeDownReason;
+    use crate::transport::ConnDownReason;
+
+    #[test]
+    fn only_an_end_without_a_word_is_a_death() {
+        let ended = |reason| is_silent(EdgeDownReason::Conn(reason));
+        assert!(is_silent(EdgeDownReason::Dead) && ended(ConnDownReason::TimedOut));
+        assert!(!is_silent(EdgeDownReason::Left) && !ended(ConnDownReason::ClosedByPeer));
+        assert!(!ended(ConnDownReason::Reset) && !ended(ConnDownReason::PeerMisbehaved));
     }
 }

@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use super::edges::Conn;
-use super::keepalive::ANSWER_WAIT;
+use super::keepalive::{ANSWER_WAIT, Silence};
 use crate::env::Random;
 
 /// A ping is due after this long even on a busy conn, because its Pong tells the address at which the
@@ -36,7 +36,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standing {
     /// How long it may be silent.
-    pub(super) keepalive: Duration,
+    pub(super) silence: Silence,
     /// Whether frames of the edge leave on this conn.
     pub(super) send_conn: bool,
     /// Whether the peer sleeps, and is not woken to tell where it sees us.
@@ -49,8 +49,8 @@ pub(super) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Stand
         let due = conn.pinged + ANSWER_WAIT;
         return if due > now { Verdict::Wait(due) } else { Verdict::Dead };
     }
-    let keepalive = standing.keepalive;
-    let next_look = rng.jitter(keepalive, JITTER_PERCENT);
+    let Silence { look_after, ping_after } = standing.silence;
+    let next_look = rng.jitter(look_after, JITTER_PERCENT);
     if !standing.send_conn {
         return Verdict::Wait(now + next_look);
     }
@@ -58,7 +58,7 @@ pub(super) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Stand
     let silent = now.saturating_duration_since(conn.heard);
     let unpinged = now.saturating_duration_since(conn.pinged);
     let stale = !standing.light && unpinged >= earliest(REFRESH);
-    if silent >= earliest(keepalive) || stale {
+    if silent >= earliest(ping_after) || stale {
         return Verdict::Ping;
     }
     Verdict::Wait(conn.heard + next_look)
@@ -68,13 +68,13 @@ pub(super) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Stand
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Standing, Verdict, judge};
+    use super::{Silence, Standing, Verdict, judge};
     use crate::env::{Seed, test_base};
     use crate::overlay::edges::Conn;
     use crate::transport::ConnId;
 
-    const BUSY: Standing =
-        Standing { keepalive: Duration::from_secs(15), send_conn: true, light: false };
+    const SHORT: Duration = Duration::from_secs(15);
+    const BUSY: Standing = Standing { silence: Silence::of(SHORT), send_conn: true, light: false };
 
     fn at(seconds: u64) -> Instant {
         test_base() + Duration::from_secs(seconds)
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn an_edge_is_pinged_when_it_was_silent_for_as_long_as_it_may_be() {
-        let finger = Standing { keepalive: Duration::from_secs(25), ..BUSY };
+        let finger = Standing { silence: Silence::of(Duration::from_secs(25)), ..BUSY };
         assert_eq!(verdict(15, &conn(0, 0), BUSY), Verdict::Ping);
         assert!(matches!(verdict(15, &conn(0, 0), finger), Verdict::Wait(_)));
         assert_eq!(verdict(25, &conn(0, 0), finger), Verdict::Ping);

@@ -193,7 +193,7 @@ impl Overlay {
             heads: HeadPool::new(),
             knowledge: Knowledge::new(own, config.difficulty, now),
             lookups: Lookups::default(),
-            keepalive: Keepalive::new(now, config.profile),
+            keepalive: Keepalive::new(now, &own, config.profile),
             upkeep: Upkeep::new(now, config.profile),
             upkeep_at: None,
             strangers: 0,

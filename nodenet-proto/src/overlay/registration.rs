@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use super::admit::admit;
 use super::dialer::{Ended, Failed};
 use super::edges::{Attached, Detached, Edge};
-use super::keepalive::{ANSWER_WAIT, light_patience};
+use super::keepalive::{ANSWER_WAIT, LIGHT_PATIENCE, Silence};
 use super::liveness::{Standing, Verdict, judge};
 use super::{Action, Overlay, Owner, Timer};
 use crate::NodeId;
-use crate::engine::{EdgeDownReason, Event, RequestId, SeedPeer};
+use crate::engine::{EdgeDownReason, Event, Profile, RequestId, SeedPeer};
 use crate::env::Cx;
 use crate::stats::DropReason;
 use crate::transport::{
@@ -249,7 +249,7 @@ impl Overlay {
             Attached::Instead(silent) => {
                 out.push(Action::Stop(Timer::Conn(silent)));
                 self.refuse(silent, out);
-                if !self.keep_within_inbound_cap(cx, peer.id, out) {
+                if !self.settle_edge(cx, peer.id, out) {
                     return;
                 }
             }
@@ -258,8 +258,9 @@ impl Overlay {
         if attached == Attached::NewEdge || outgoing {
             self.learn_edge(cx, peer, outgoing, out);
         }
-        if outgoing {
-            // The acceptor hears of the conn by its first byte only (spec 70 N6).
+        if outgoing || self.config.profile == Profile::Light {
+            // The acceptor hears of the conn by its first byte only (spec 70 N6), and a light node
+            // says that it is one while it is awake.
             self.ping(cx, conn, peer.id, out);
         } else if self.config.maintenance {
             self.judge_conn(cx, conn, out);
@@ -269,15 +270,15 @@ impl Overlay {
     /// Looks whether the conn is alive, pings or closes it, and sets its timer.
     pub(super) fn judge_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, out: &mut Vec<Action>) {
         let Some(&Owner::Edge(peer)) = self.conns.get(&conn) else { return };
-        let interval = self.keepalive.interval(cx.now, self.edges.len());
+        let silence = self.keepalive.silence(cx.now, self.edges.len());
         let Some(edge) = self.edges.get_mut(&peer) else { return };
         let send_conn = edge.send_conn().id == conn;
         let light = edge.light;
-        let keepalive = if light { light_patience() } else { interval };
+        let silence = if light { Silence::of(LIGHT_PATIENCE) } else { silence };
         let Some(conn) = edge.conn_mut(conn) else { return };
-        match judge(cx.now, cx.rng, conn, Standing { keepalive, send_conn, light }) {
+        match judge(cx.now, cx.rng, conn, Standing { silence, send_conn, light }) {
             Verdict::Wait(until) => {
-                let until = self.keepalive.align(until, cx.now);
+                let until = self.keepalive.align_look(until, cx.now);
                 out.push(Action::Set(Timer::Conn(conn.id), until));
             }
             Verdict::Ping => {
@@ -341,26 +342,31 @@ impl Overlay {
             Detached::EdgeGone(edge) => self.end_edge(cx, *edge, why, out),
             Detached::LivesOn => {
                 out.push(Action::Stop(Timer::Conn(conn)));
-                self.keep_within_inbound_cap(cx, peer, out);
+                self.settle_edge(cx, peer, out);
             }
             Detached::Unknown => {}
         }
     }
 
-    /// An edge that lost the conn we opened counts as inbound from now on, and may be one too many.
-    /// Returns whether it stays.
-    fn keep_within_inbound_cap(
-        &mut self,
-        cx: &mut Cx<'_>,
-        peer: NodeId,
-        out: &mut Vec<Action>,
-    ) -> bool {
+    /// An edge lost a conn and lives on. If we had opened that one it counts as inbound from now on: it
+    /// may be one too many, and there may be too few of our own. Returns whether it stays.
+    fn settle_edge(&mut self, cx: &mut Cx<'_>, peer: NodeId, out: &mut Vec<Action>) -> bool {
         let stays = self.edges.inbound() <= self.config.inbound_edges_max;
-        if !stays {
+        if stays {
+            self.notice_isolation(cx, out);
+            self.update_needs(cx, out);
+        } else {
             cx.drop(DropReason::InboundFull);
             self.close_edge(cx, &peer, out);
         }
         stays
+    }
+
+    /// Without an edge of our own seeds are urgent.
+    fn notice_isolation(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        if self.edges.outgoing() == 0 {
+            self.dialer.on_isolated(cx, out);
+        }
     }
 
     /// What follows from the end of an edge, which is out of the table already.
@@ -383,9 +389,7 @@ impl Overlay {
             }
         };
         self.dialer.on_edge_down(cx, edge.peer, ended, out);
-        if self.edges.outgoing() == 0 {
-            self.dialer.on_isolated(cx, out);
-        }
+        self.notice_isolation(cx, out);
         self.learn_loss(cx, &edge, reason, out);
     }
 

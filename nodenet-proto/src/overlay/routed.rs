@@ -44,7 +44,7 @@ impl Overlay {
             Decision::Forward { hops, .. }
                 if message.frame_type() == FrameType::Lookup && self.is_light(hops[0]) =>
             {
-                self.on_lookup(cx, conns, message, out);
+                self.on_lookup(cx, conns, from, message, out);
             }
             Decision::Forward { hop_limit, hops } => {
                 self.forward(message, hop_limit, hops, out);
@@ -54,13 +54,13 @@ impl Overlay {
             Decision::DeadEnd | Decision::HopLimitSpent
                 if message.frame_type() == FrameType::Lookup =>
             {
-                self.on_lookup(cx, conns, message, out);
+                self.on_lookup(cx, conns, from, message, out);
             }
             Decision::DeadEnd if routing.on_detour => cx.drop(DropReason::DeadEnd),
             Decision::DeadEnd => {
                 let known = &self.knowledge;
                 let hops = detours(&self.edges, routing, |peer| known.is_anchor(peer));
-                self.detour(cx, message, &hops, out);
+                self.detour(cx, from, message, &hops, out);
             }
             Decision::HopLimitSpent => cx.drop(DropReason::HopLimitSpent),
         }
@@ -75,10 +75,12 @@ impl Overlay {
 
     /// Greedy routing ends here, where the message has not been before: it is handed to neighbours
     /// that may have an edge to the target. As that multiplies it, it is verified first and charged to
-    /// its originator, like a Lookup that ends here.
+    /// its originator, like a Lookup that ends here, and copy by copy to the neighbour that it came
+    /// from, because originators cost nothing to make.
     fn detour(
         &mut self,
         cx: &mut Cx<'_>,
+        from: NodeId,
         message: RoutedFrame,
         hops: &[ConnId],
         out: &mut Vec<Action>,
@@ -87,9 +89,15 @@ impl Overlay {
         if hops.is_empty() {
             return cx.drop(DropReason::DeadEnd);
         }
-        let Some(originator) = self.take(cx, &message) else { return };
+        let Some(originator) = self.take(cx, from, &message) else { return };
         if !self.originators.charge(cx.now, originator) {
             return cx.drop(DropReason::OriginatorRateLimited);
+        }
+        // One of them is paid for already.
+        let more = hops.len() as u64 - 1;
+        let edge = self.edges.get_mut(&from);
+        if !edge.is_some_and(|edge| edge.budgets.charge_forward(cx.now, more)) {
+            return cx.drop(DropReason::ForwardRateLimited);
         }
         let frame = message.into_forward(hop_limit, &mut self.heads);
         for hop in hops {
@@ -127,15 +135,21 @@ impl Overlay {
         out: &mut Vec<Action>,
     ) {
         match message.frame_type() {
-            FrameType::Route => self.on_route(cx, message, out),
-            FrameType::Lookup => self.on_lookup(cx, conns, message, out),
+            FrameType::Route => self.on_route(cx, from, message, out),
+            FrameType::Lookup => self.on_lookup(cx, conns, from, message, out),
             FrameType::Neighbors => self.on_neighbors(cx, conns, from, message, out),
             _ => cx.drop(DropReason::NotServed),
         }
     }
 
-    fn on_route(&mut self, cx: &mut Cx<'_>, message: RoutedFrame, out: &mut Vec<Action>) {
-        if let Some(originator) = self.take(cx, &message) {
+    fn on_route(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        message: RoutedFrame,
+        out: &mut Vec<Action>,
+    ) {
+        if let Some(originator) = self.take(cx, from, &message) {
             self.learn_originator(cx, originator, *message.key());
             let hops = 1 + HOP_LIMIT_MAX.saturating_sub(message.hop_limit());
             let (path, payload) = (DeliveryPath::Routed { hops }, message.into_payload());
@@ -147,10 +161,11 @@ impl Overlay {
         &mut self,
         cx: &mut Cx<'_>,
         conns: &dyn Conns,
+        from: NodeId,
         message: RoutedFrame,
         out: &mut Vec<Action>,
     ) {
-        let Some(originator) = self.take(cx, &message) else { return };
+        let Some(originator) = self.take(cx, from, &message) else { return };
         if !self.originators.charge(cx.now, originator) {
             return cx.drop(DropReason::OriginatorRateLimited);
         }
@@ -161,9 +176,14 @@ impl Overlay {
         }
     }
 
-    /// Whether the message ends here for the first time and is what its originator signed. Returns the
-    /// originator.
-    pub(super) fn take(&mut self, cx: &mut Cx<'_>, message: &RoutedFrame) -> Option<NodeId> {
+    /// Whether the message that came from this neighbour ends here for the first time and is what its
+    /// originator signed. Returns the originator.
+    pub(super) fn take(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        message: &RoutedFrame,
+    ) -> Option<NodeId> {
         let digest = message.signing_digest(cx.crypto);
         if self.duplicates.contains(&digest) {
             cx.drop(DropReason::Duplicate);
@@ -176,7 +196,7 @@ impl Overlay {
         let originator = cx.crypto.node_id(message.key());
         // It is fresh, so this is at most twice the window from now.
         let expires = UnixNanos(message.sent().0.saturating_add(AGE_MAX.as_nanos() as i64));
-        self.duplicates.insert(cx.wall, &digest, originator, expires);
+        self.duplicates.insert(cx.wall, &digest, from, expires);
         Some(originator)
     }
 

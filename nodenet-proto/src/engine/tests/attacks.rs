@@ -13,7 +13,8 @@ use crate::transport::{Class, ConnId, Frame};
 use crate::wire::envelope::{Envelope, Signer};
 use crate::wire::frame::app_frame;
 use crate::wire::{
-    self, Decode, Encode, FrameHeader, FrameType, Lookup, Message, Neighbors, RoutedFrame, Siblings,
+    self, Capabilities, Decode, Encode, FrameHeader, FrameType, Lookup, Message, Neighbors,
+    RoutedFrame, Siblings,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -347,6 +348,71 @@ fn nobody_gets_back_what_it_sent_and_a_lookup_that_ends_here_is_answered() {
     world.run_for(SECOND);
     let answers = world.heard(puppet, FrameType::Neighbors);
     assert_eq!(answers.len(), 1);
+}
+
+/// What the victim tells of `who` when the puppet asks for the nodes near it.
+fn told_of(world: &mut World, (puppet, conn): (Who, ConnId), who: Who) -> Capabilities {
+    world.say(conn, Siblings { nonce: [9; 8] }.to_frame());
+    world.run_for(SECOND);
+    let answer = world.heard(puppet, FrameType::Neighbors).pop().unwrap();
+    let answer = Neighbors::decode_exact(&routed(answer).into_payload()).unwrap();
+    let id = world.id(who);
+    let contact = answer.contacts.as_slice().iter().find(|contact| contact.id == id);
+    contact.unwrap().capabilities
+}
+
+fn routed(frame: Bytes) -> RoutedFrame {
+    let frame = Frame::from(frame);
+    let (header, payload_at) = FrameHeader::of(&frame).unwrap();
+    RoutedFrame::parse(frame, header.frame_type().unwrap(), payload_at).unwrap()
+}
+
+/// Whoever is taken for a sleeper is left out of routes, so only a peer itself can say that it is one.
+#[test]
+fn a_lie_about_who_sleeps_goes_no_farther() {
+    let (mut world, liar, conn) = victim();
+    let honest = world.add_puppet(identity(51));
+    let honest_conn = world.open(honest, 0);
+    world.say(honest_conn, wire::Ping.to_frame());
+    world.run_for(5 * SECOND);
+    let question = world.heard(liar, FrameType::Lookup).pop().expect("it asks who is near");
+    let nonce = Lookup::decode_exact(&routed(question).into_payload()).unwrap().nonce;
+    let lie = wire::Contact {
+        key: Some(*world.identity(honest).public_key()),
+        capabilities: Capabilities::LIGHT.with(Capabilities::PUBLIC_ANCHOR),
+        ..wire::Contact::new(world.id(honest))
+    };
+    let answer = Neighbors::new(nonce, [lie]).to_bytes();
+    let answer = sign(50, FrameType::Neighbors, world.id(0), world.wall(), &answer);
+    world.say(conn, answer.to_frame(FrameType::Neighbors));
+    assert_eq!(told_of(&mut world, (liar, conn), honest), Capabilities::PUBLIC_ANCHOR);
+    let capabilities = Capabilities::LIGHT;
+    world.say(honest_conn, wire::CapablePing { capabilities }.to_frame());
+    assert_eq!(told_of(&mut world, (liar, conn), honest), Capabilities::LIGHT);
+}
+
+/// A detour makes sixteen frames of one, and originators cost nothing.
+#[test]
+fn the_neighbour_that_sends_dead_ends_pays_for_every_detour() {
+    let mut world = World::still(18);
+    for neighbour in 1..18 {
+        world.connect(0, neighbour);
+    }
+    let puppet = world.add_puppet(identity(50));
+    let conn = world.open(puppet, 0);
+    world.say(conn, wire::Ping.to_frame());
+    world.run_for(SECOND);
+    let mut nobody = *world.id(0).as_bytes();
+    nobody[31] ^= 1;
+    let (before, wall) = (world.wire.sent.len(), world.wall());
+    let conn = ConnId(conn.0 ^ 1);
+    for originator in 0..100 {
+        let frame = route(1000 + originator, NodeId::from_bytes(nobody), wall, b"flood");
+        world.give(0, crate::transport::Event::Frame { conn, frame });
+    }
+    // 1,024 tokens, sixteen a detour.
+    assert_eq!(world.wire.sent.len() - before, 64 * 16);
+    assert_eq!(drops(&world, DropReason::ForwardRateLimited), 36);
 }
 
 #[test]

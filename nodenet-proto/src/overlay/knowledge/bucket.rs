@@ -2,7 +2,7 @@
 //!
 //! Responsible for: order, promotion, the two bounds. Never: who is admitted.
 
-use super::contact::Contact;
+use super::contact::{Contact, Provenance};
 use crate::NodeId;
 
 /// Contacts in a bucket, and again in its replacement cache (Kademlia's k, spec 20 §1).
@@ -93,13 +93,18 @@ impl Bucket {
         (!self.replacements.is_empty()).then(|| self.replacements.remove(0))
     }
 
-    /// The oldest entry that nobody but gossip vouches for.
-    pub(super) fn oldest_unverified(&self) -> Option<NodeId> {
-        self.entries
-            .iter()
-            .filter(|contact| !contact.is_verified())
-            .min_by_key(|contact| contact.mentioned)
-            .map(|contact| contact.id)
+    /// The entry that makes room for a newcomer, if one is worth less. First to go is whoever can not
+    /// be dialed (spec 95 E29); then, for a newcomer that proved itself, the oldest entry that nobody
+    /// but gossip vouches for (spec 20 R6).
+    pub(super) fn outdone_by(&self, newcomer: &Contact, provenance: Provenance) -> Option<NodeId> {
+        let oldest = |is_worse: fn(&Contact) -> bool| {
+            let worse = self.entries.iter().filter(|contact| is_worse(contact));
+            worse.min_by_key(|contact| contact.mentioned).map(|contact| contact.id)
+        };
+        let undialable =
+            newcomer.is_dialable().then(|| oldest(|contact| !contact.is_dialable())).flatten();
+        let is_proven = provenance == Provenance::Proven;
+        undialable.or_else(|| is_proven.then(|| oldest(|contact| !contact.is_verified())).flatten())
     }
 }
 

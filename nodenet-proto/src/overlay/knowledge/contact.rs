@@ -234,6 +234,16 @@ impl Contact {
         self.addrs.retain(|kept| !kept.is_at(&gone));
     }
 
+    /// Asserts that its addresses are few and in order.
+    ///
+    /// # Panics
+    /// If they are not, which is a bug here.
+    pub(crate) fn check(&self) {
+        let addrs = self.addrs.as_slice();
+        assert!(addrs.len() <= ADDRS_MAX);
+        assert!(addrs.is_sorted_by_key(|addr| core::cmp::Reverse(addr.provenance)));
+    }
+
     /// Whether the peer itself was ever heard.
     pub(crate) fn is_verified(&self) -> bool {
         self.last_seen != Tick::NEVER

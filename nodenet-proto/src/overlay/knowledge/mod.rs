@@ -71,8 +71,8 @@ pub(crate) struct Sighting<'a> {
     pub(crate) id: NodeId,
     /// Its key; must hash to `id`.
     pub(crate) key: [u8; 32],
-    /// Its capability bits; 0 says nothing.
-    pub(crate) caps: u32,
+    /// Its capability bits, if anything is said about them.
+    pub(crate) caps: Option<u32>,
     /// Where it may be: dialable literals only, best first.
     pub(crate) addrs: &'a [SocketAddr],
     /// Who says so.
@@ -168,12 +168,11 @@ impl Knowledge {
         let known = stashed.is_some();
         let mut contact = stashed.unwrap_or_else(|| Contact::new(seen.id, seen.key));
         learn(&mut contact, seen, tick, true);
-        if bucket.is_full() && seen.provenance == Provenance::Proven {
-            // Claims make room for facts (spec 20 R6).
-            if let Some(claim) = bucket.oldest_unverified() {
-                bucket.remove(&claim);
-                self.len -= 1;
-            }
+        if bucket.is_full()
+            && let Some(outdone) = bucket.outdone_by(&contact, seen.provenance)
+        {
+            bucket.remove(&outdone);
+            self.len -= 1;
         }
         if bucket.is_full() {
             bucket.stash(contact);
@@ -401,7 +400,7 @@ impl Knowledge {
                     contact.id
                 );
                 assert!(contact.id.leading_zeros() >= self.difficulty);
-                assert!(contact.addrs().len() <= ADDRS_MAX);
+                contact.check();
             }
             for entry in bucket.entries() {
                 assert!(bucket.replacements().iter().all(|other| other.id != entry.id));
@@ -482,14 +481,15 @@ fn learn(contact: &mut Contact, seen: &Sighting<'_>, tick: Tick, proven_fits: bo
     if own_word {
         contact.last_seen = contact.last_seen.max(tick);
     }
-    if seen.caps != 0 && (own_word || !contact.caps_own) {
-        contact.caps = seen.caps;
+    if let Some(caps) = seen.caps.filter(|_| own_word || !contact.caps_own) {
+        contact.caps = caps;
         contact.caps_own = own_word;
     }
     match seen.provenance {
         Provenance::Gossiped => {
-            // Hearsay about a peer whose own word is known adds candidates behind it.
-            for addr in seen.addrs.iter().take(ADDRS_MAX) {
+            // Hearsay about a peer whose own word is known adds candidates behind it. One source does
+            // not displace all that others said.
+            for addr in seen.addrs.iter().take(ADDRS_MAX / 2).rev() {
                 contact.add_addr(*addr, Provenance::Gossiped);
             }
         }

@@ -36,7 +36,7 @@ fn observe(
     provenance: Provenance,
     second: u64,
 ) -> Outcome {
-    let seen = Sighting { id: id(number), key: key(number), caps: 0, addrs, provenance };
+    let seen = Sighting { id: id(number), key: key(number), caps: None, addrs, provenance };
     let outcome = table.observe(&seen, at(second), &Ed25519Crypto);
     table.check();
     outcome
@@ -69,9 +69,30 @@ fn hearsay_never_changes_a_peer_s_own_capabilities() {
         table.observe(&seen, at(0), &Ed25519Crypto);
         table.get(&id(1)).map(|contact| contact.caps)
     };
-    assert_eq!(say(4, Provenance::Gossiped), Some(4));
-    assert_eq!(say(1, Provenance::Signed), Some(1));
-    assert_eq!(say(3, Provenance::Gossiped), Some(1));
+    assert_eq!(say(Some(4), Provenance::Gossiped), Some(4));
+    assert_eq!(say(None, Provenance::Signed), Some(4), "it says nothing about them");
+    assert_eq!(say(Some(1), Provenance::Signed), Some(1));
+    assert_eq!(say(Some(3), Provenance::Gossiped), Some(1));
+    assert_eq!(say(Some(0), Provenance::Signed), Some(0), "it can do nothing in particular");
+    assert_eq!(say(Some(3), Provenance::Gossiped), Some(0));
+}
+
+#[test]
+fn hearsay_is_dialed_in_the_order_in_which_it_names_addresses() {
+    let mut table = table();
+    observe(&mut table, 1, &[addr(1), addr(2), addr(3)], Provenance::Gossiped, 0);
+    assert_eq!(addrs(&table, 1), [addr(1), addr(2), addr(3)]);
+}
+
+/// One answer full of addresses where nobody is does not drive out what others said.
+#[test]
+fn one_source_does_not_displace_all_other_hearsay() {
+    let mut table = table();
+    observe(&mut table, 1, &[addr(1), addr(2)], Provenance::Gossiped, 0);
+    let lies: Vec<SocketAddr> = (100..200).map(addr).collect();
+    observe(&mut table, 1, &lies, Provenance::Gossiped, 1);
+    let kept = addrs(&table, 1);
+    assert!(kept.contains(&addr(1)) && kept.contains(&addr(2)), "{kept:?}");
 }
 
 /// E4: three hundred addresses are eight.
@@ -95,6 +116,24 @@ fn a_fact_takes_the_place_of_a_claim_in_a_full_bucket() {
     let proven = observe(&mut table, numbers[21], &[addr(501)], Provenance::Proven, 2);
     assert_eq!(proven, Outcome::Inserted);
     assert_eq!(table.len(), 20);
+}
+
+/// E29: messages from twenty strangers do not keep those out who can be dialed.
+#[test]
+fn who_can_not_be_dialed_is_the_first_to_go() {
+    let mut table = table();
+    let numbers: Vec<u32> = (0..).filter(|n| table.index(&id(*n)) == 0).take(22).collect();
+    observe(&mut table, numbers[0], &[addr(1)], Provenance::Gossiped, 0);
+    for number in &numbers[1..20] {
+        observe(&mut table, *number, &[], Provenance::Signed, 1);
+    }
+    let stranger = observe(&mut table, numbers[20], &[], Provenance::Signed, 2);
+    assert!(matches!(stranger, Outcome::NeedProbe { known: false, .. }));
+    let hearsay = observe(&mut table, numbers[21], &[addr(2)], Provenance::Gossiped, 3);
+    assert_eq!(hearsay, Outcome::Inserted);
+    assert!(table.get(&id(numbers[0])).is_some(), "it can be dialed");
+    assert_eq!(table.len(), 20);
+    table.check();
 }
 
 /// Eight identities that claim a subnet do not lock its honest peers out (spec 20 R6).

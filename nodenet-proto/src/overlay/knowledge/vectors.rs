@@ -4,7 +4,8 @@
 //! The reference's scripts store contacts without a key. This table never does (spec 20 R8), so they
 //! run with a hash under which every identifier is its own key; the scripts about keys run with the
 //! real one. Addresses are taken as proven, because claims do not count here (R6). Host names are left
-//! out: they are never stored. Not reproduced, all of them weak spots: a keyless newcomer is inserted
+//! out: they are never stored. Where a newcomer with an address has to wait, the bucket is full of
+//! contacts with addresses, because others make room for it (spec 95 E29). Not reproduced, all of them weak spots: a keyless newcomer is inserted
 //! (R8), a re-stash erases what was learned (R5), a promoted contact comes first although it is older
 //! (R7), X25519 keys in the table (nothing here needs them), `replacement_for` with its window (R9,
 //! R10; see `edge_choice`), the refresh marked done before its lookup ran (R23; see `upkeep`).
@@ -39,6 +40,11 @@ impl Crypto for OwnKey {
     }
 }
 
+/// An address in a subnet of its own.
+fn elsewhere(number: u16) -> Option<String> {
+    Some(format!("203.0.{number}.1:1"))
+}
+
 /// One script: a table of the all-zero node and the reference's clock.
 struct Script {
     table: Knowledge,
@@ -59,6 +65,7 @@ impl Script {
     fn observe_with_caps(&mut self, id: NodeId, caps: u32, addrs: &[&str], second: u64) -> Outcome {
         let addrs: Vec<SocketAddr> = addrs.iter().map(|text| text.parse().unwrap()).collect();
         let provenance = if addrs.is_empty() { Provenance::Signed } else { Provenance::Proven };
+        let caps = Some(caps).filter(|caps| *caps != 0);
         let seen = Sighting { id, key: *id.as_bytes(), caps, addrs: &addrs, provenance };
         let outcome = self.table.observe(&seen, Self::at(second), &OwnKey);
         self.table.check();
@@ -70,10 +77,11 @@ impl Script {
     }
 
     /// The reference's bucket 10, full: twenty contacts seen a second apart.
-    fn with_full_bucket(addrs: impl Fn(u16) -> Option<&'static str>) -> Self {
+    fn with_full_bucket(addr: impl Fn(u16) -> Option<String>) -> Self {
         let mut script = Self::new();
         for number in 0..20 {
-            let addrs: Vec<&str> = addrs(number).into_iter().collect();
+            let addr = addr(number);
+            let addrs: Vec<&str> = addr.as_deref().into_iter().collect();
             let outcome = script.observe(member(number), &addrs, u64::from(number));
             assert_eq!(outcome, Outcome::Inserted);
         }
@@ -154,7 +162,7 @@ fn key_binding() {
     let other = hex!("8221806d56c9bab7088d5584382195ea1e8508d143577a9f289494c440b23d84");
     let mut observe = |id, key| {
         let provenance = Provenance::Signed;
-        let seen = Sighting { id, key, caps: 0, addrs: &[], provenance };
+        let seen = Sighting { id, key, caps: None, addrs: &[], provenance };
         table.observe(&seen, test_base(), &Ed25519Crypto)
     };
     assert_eq!(observe(id, other), Outcome::Rejected);
@@ -183,7 +191,7 @@ fn admission_pow() {
     let too_little = hex!("486c36de7562ff0fb612a74e6b69dd8fd2ac45c334f1bce80a85a1257b130877");
     let mut observe = |key| {
         let (id, provenance) = (Ed25519Crypto.node_id(&key), Provenance::Signed);
-        let seen = Sighting { id, key, caps: 0, addrs: &[], provenance };
+        let seen = Sighting { id, key, caps: None, addrs: &[], provenance };
         table.observe(&seen, test_base(), &Ed25519Crypto)
     };
     assert_eq!(observe(enough), Outcome::Inserted);
@@ -234,7 +242,7 @@ fn replacement_cache_bound() {
 /// The reference loses them; this is the remedy (R5).
 #[test]
 fn restash_keeps_learned_fields() {
-    let mut script = Script::with_full_bucket(|_| None);
+    let mut script = Script::with_full_bucket(elsewhere);
     script.observe_with_caps(member(200), 1, &["192.0.2.1:1"], 50);
     script.observe(member(200), &[], 51);
     assert_eq!(script.mark_dead(3, 52), Some(member(200)));
@@ -274,14 +282,15 @@ fn subnet_cap_table_wide() {
 
 #[test]
 fn subnet_cap_checked_before_full_bucket() {
-    let mut script = Script::with_full_bucket(|number| (number < 8).then_some("192.0.2.1:1"));
+    let mut script =
+        Script::with_full_bucket(|number| (number < 8).then(|| "192.0.2.1:1".to_owned()));
     assert_eq!(script.observe(member(100), &["192.0.2.9:1"], 40), Outcome::Rejected);
     assert_eq!(script.replacements(), []);
 }
 
 #[test]
 fn promotion_discards_candidates_over_subnet_cap() {
-    let mut script = Script::with_full_bucket(|_| None);
+    let mut script = Script::with_full_bucket(elsewhere);
     script.observe(member(100), &[], 40);
     script.observe(member(101), &["192.0.2.200:1"], 41);
     for bucket in 20..28 {
@@ -293,7 +302,7 @@ fn promotion_discards_candidates_over_subnet_cap() {
 
 #[test]
 fn promotion_allows_candidates_within_the_cap() {
-    let mut script = Script::with_full_bucket(|_| None);
+    let mut script = Script::with_full_bucket(elsewhere);
     script.observe(member(101), &["192.0.2.200:1"], 41);
     for bucket in 20..27 {
         script.observe(alone(bucket), &["192.0.2.1:1"], 42);
