@@ -156,7 +156,9 @@ impl Overlay {
                 self.knowledge.find(&peer).map_or(Vec::new(), |contact| contact.addrs().collect());
             self.dialer.try_contact(cx, peer, &addrs, out);
         }
-        let retry = self.knowledge.next_retry(cx.now, |bucket| openings.contains(bucket));
+        let may_be_chosen = |contact: &Contact| openings.welcomes(&own, &contact.id);
+        let in_opening = |bucket| openings.contains(bucket);
+        let retry = self.knowledge.next_retry(cx.now, in_opening, may_be_chosen);
         let retry = retry.map(|wait| cx.now + wait);
         self.upkeep.on_filled(cx.now, cx.rng, retry, content);
     }

@@ -326,15 +326,18 @@ impl Knowledge {
         self.contacts_in(is_wanted).filter(may_be_dialed)
     }
 
-    /// How long until the next contact of the buckets wanted that backs off may be dialed again.
+    /// How long until the next contact that backs off may be dialed again, of those wanted in the
+    /// buckets wanted.
     pub(crate) fn next_retry(
         &self,
         now: Instant,
-        is_wanted: impl Fn(u16) -> bool,
+        is_bucket_wanted: impl Fn(u16) -> bool,
+        is_wanted: impl Fn(&Contact) -> bool,
     ) -> Option<Duration> {
         let tick = self.tick(now);
-        let retries = self.contacts_in(is_wanted).map(|contact| contact.retry_at);
-        retries.filter(|&at| at > tick).min().map(|next| next.since(tick))
+        let waiting = self.contacts_in(is_bucket_wanted).filter(|contact| contact.retry_at > tick);
+        let wanted = waiting.filter(|contact| is_wanted(contact));
+        wanted.map(|contact| contact.retry_at).min().map(|next| next.since(tick))
     }
 
     /// Entries and replacements of the buckets wanted.
