@@ -80,7 +80,7 @@ impl Keepalive {
     /// that are started together do not wake together for ever.
     pub(crate) fn new(now: Instant, own: &NodeId, profile: Profile) -> Self {
         let share = (own.prefix() & u64::from(u32::MAX)) as u32;
-        let phase = Self::apart(profile).as_nanos() * u128::from(share) >> 32;
+        let phase = (Self::apart(profile).as_nanos() * u128::from(share)) >> 32;
         let origin = now + Duration::from_nanos(phase as u64);
         Self { profile, origin, deaths: 0.0, counted_at: now }
     }
