@@ -89,12 +89,17 @@ drop_reasons! {
     HopLimitSpent => "hop_limit_spent",
     /// Every candidate edge refused the message (queue full or gone).
     RepairExhausted => "repair_exhausted",
+    /// A control frame of ours that its conn did not take: the peer has not been listening for a while.
+    ControlUnsent => "control_unsent",
     /// A delivery beyond the application's queue.
     DeliveryQueueFull => "delivery_queue_full",
     /// An answer nobody asked for, or too late.
     Unsolicited => "unsolicited",
     /// An address nobody may dial or advertise.
     ImplausibleAddress => "implausible_address",
+    /// A contact that names no key or a wrong one, lacks the required work, was given up lately, or whose
+    /// subnet has its share.
+    ContactRejected => "contact_rejected",
     /// A frame of a family that this node does not serve (yet).
     NotServed => "not_served",
 }

@@ -364,8 +364,15 @@ impl Engine {
         request: Option<RequestId>,
     ) {
         let sent = send_to_first(conns, class, frame, hops.iter().copied());
-        if sent.is_err() && class == Class::Transit {
-            self.env.stats_mut().count_drop(DropReason::RepairExhausted);
+        match class {
+            Class::Transit if sent.is_err() => {
+                self.env.stats_mut().count_drop(DropReason::RepairExhausted);
+            }
+            Class::Control if sent.is_err() => {
+                self.env.stats_mut().count_drop(DropReason::ControlUnsent);
+            }
+            // What is the application's own is settled below.
+            _ => {}
         }
         if let Some(request) = request {
             self.events.push_back(match sent {

@@ -192,9 +192,16 @@ impl Overlay {
         observed: Option<SocketAddr>,
     ) -> bool {
         // Whoever names no key names nobody (spec 20 R8).
-        let Some(key) = contact.key else { return false };
+        let Some(key) = contact.key else {
+            cx.drop(DropReason::ContactRejected);
+            return false;
+        };
         let mut addrs: heapless::Vec<SocketAddr, ADDRS_MAX> = heapless::Vec::new();
-        for addr in contact.addrs.iter().filter_map(|addr| addr.to_socket_addr()) {
+        for addr in &contact.addrs {
+            let Some(addr) = addr.to_socket_addr() else {
+                cx.drop(DropReason::ImplausibleAddress);
+                continue;
+            };
             let mut addr = canonical(addr);
             if addr.ip().is_unspecified()
                 && let Some(observed) = observed
@@ -270,7 +277,11 @@ impl Overlay {
                 }
                 !known
             }
-            Outcome::Ignored | Outcome::Rejected | Outcome::Refreshed => false,
+            Outcome::Rejected => {
+                cx.drop(DropReason::ContactRejected);
+                false
+            }
+            Outcome::Ignored | Outcome::Refreshed => false,
         }
     }
 
