@@ -95,7 +95,7 @@ drop_reasons! {
     DeliveryQueueFull => "delivery_queue_full",
     /// An answer nobody asked for, or too late.
     Unsolicited => "unsolicited",
-    /// An address nobody may dial or advertise.
+    /// An address nobody may dial or advertise, or that is no literal.
     ImplausibleAddress => "implausible_address",
     /// A contact that names no key or a wrong one, lacks the required work, was given up lately, or whose
     /// subnet has its share.

@@ -118,7 +118,7 @@ impl Builder {
         self
     }
 
-    /// Edges that others open, at most. Default: 256 (spec 20 §1).
+    /// Edges that others open, at most. Default: 256 (spec 20 §1); more than 32,768 means that.
     pub fn max_inbound(mut self, count: usize) -> Self {
         self.protocol.engine.inbound_edges_max = count;
         self.protocol.quic.accepted_conns_max = count;

@@ -37,6 +37,10 @@ pub enum Profile {
     Light,
 }
 
+/// Edges that others may open, whatever the configuration says. The places of edges are counted with 16
+/// bits; half of those are left for the edges that the node opens itself.
+pub const INBOUND_EDGES_CAP: usize = 1 << 15;
+
 /// Settings of an [`super::Engine`].
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -44,7 +48,7 @@ pub struct Config {
     pub difficulty: u16,
     /// Who may become an edge.
     pub edge_policy: EdgePolicy,
-    /// Edges that others opened, at most (spec 20 §1: 256).
+    /// Edges that others opened, at most (spec 20 §1: 256). More than [`INBOUND_EDGES_CAP`] means that.
     pub inbound_edges_max: usize,
     /// Messages that wait for the application, at most.
     pub delivery_queue_max: usize,

@@ -26,7 +26,7 @@ pub use command::{
     Command, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, KnownPeer, RequestId,
     SeedPeer, SendFailure,
 };
-pub use config::{Config, EdgePolicy, Profile};
+pub use config::{Config, EdgePolicy, INBOUND_EDGES_CAP, Profile};
 
 use self::env::Env;
 use crate::NodeId;
@@ -110,13 +110,14 @@ pub struct Engine {
 impl Engine {
     /// A node with no edges. `wall` is the wall time at `now`.
     pub fn new(
-        config: Config,
+        mut config: Config,
         identity: Identity,
         crypto: Box<dyn Crypto>,
         seed: &Seed,
         now: Instant,
         wall: UnixNanos,
     ) -> Self {
+        config.inbound_edges_max = config.inbound_edges_max.min(INBOUND_EDGES_CAP);
         let config = Arc::new(config);
         Self {
             overlay: Overlay::new(identity.id(), Arc::clone(&config), now),
@@ -364,15 +365,14 @@ impl Engine {
         request: Option<RequestId>,
     ) {
         let sent = send_to_first(conns, class, frame, hops.iter().copied());
-        match class {
-            Class::Transit if sent.is_err() => {
-                self.env.stats_mut().count_drop(DropReason::RepairExhausted);
-            }
-            Class::Control if sent.is_err() => {
-                self.env.stats_mut().count_drop(DropReason::ControlUnsent);
-            }
-            // What is the application's own is settled below.
-            _ => {}
+        let lost = match class {
+            Class::Transit => Some(DropReason::RepairExhausted),
+            Class::Control => Some(DropReason::ControlUnsent),
+            // It is the application's own, and settled below.
+            Class::Own => None,
+        };
+        if let Some(reason) = lost.filter(|_| sent.is_err()) {
+            self.env.stats_mut().count_drop(reason);
         }
         if let Some(request) = request {
             self.events.push_back(match sent {

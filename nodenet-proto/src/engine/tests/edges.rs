@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::kit::{LATENCY, Who, World, identity};
 use crate::engine::{
-    Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, Profile, SendFailure,
+    Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, INBOUND_EDGES_CAP, Profile,
+    SendFailure,
 };
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError};
@@ -332,6 +333,13 @@ fn the_cap_on_inbound_edges_holds() {
     }
     assert_eq!(world.peers(0).len(), 2);
     assert_eq!(world.engine(0).stats().drops(DropReason::InboundFull), 2);
+}
+
+#[test]
+fn nobody_configures_more_edges_than_can_be_counted() {
+    let mut world = World::new();
+    world.add(Config { inbound_edges_max: usize::MAX, ..Config::default() });
+    assert_eq!(world.engine(0).config.inbound_edges_max, INBOUND_EDGES_CAP);
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Live {
 
     /// As many of the nearest as are in order, nearest first.
     pub(super) fn in_order(&self) -> &[LiveEdge] {
-        &self.0[..SORTED.min(self.0.len())]
+        self.nearest(SORTED)
     }
 
     /// Takes out an edge that is none of the nearest.

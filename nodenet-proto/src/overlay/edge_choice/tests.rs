@@ -180,8 +180,21 @@ fn dials_in_flight_and_picks_of_the_same_choice_count_for_their_subnets() {
     let candidates = candidates.as_slice();
     let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates };
     assert_eq!(of_subnet(&choose_edges(&scene, 48)), 1);
-    let faster = choose_faster(&scene, 4, |_, _| unreachable!("nobody is a slow finger"));
-    assert_eq!(faster, []);
+}
+
+#[test]
+fn no_contact_of_a_crowded_subnet_is_tried_for_its_speed() {
+    let mut live = near_edges(true);
+    live[0].subnet = subnet(1);
+    live.push(LiveEdge { rtt_ms: 200, ..edge(far(0, 0), true) });
+    live.push(LiveEdge { rtt_ms: 300, ..edge(far(1, 0), true) });
+    let (appetite, in_flight, live) = (Appetite::ROUTER, &[], &arranged(&live));
+    let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates: &[] };
+    let mate = |slot: Slot| {
+        let quarter = if slot == Slot::of(&OWN, &far(1, 0), 2) { 1 } else { 0 };
+        vec![Candidate { subnet: subnet(1), ..candidate(far(quarter, 1)) }]
+    };
+    assert_eq!(choose_faster(&scene, 2, |slot, _| mate(slot)), [far(1, 1)], "one makes it two");
 }
 
 #[test]

@@ -164,7 +164,7 @@ impl<'e, 't> Search<'e, 't> {
             found.distances[rank] = found.distances[rank - 1];
             rank -= 1;
         }
-        // The edges are capped far below 2^16.
+        // The edges are capped below 2^16.
         found.places[rank] = at as u16;
         found.distances[rank] = distance;
     }

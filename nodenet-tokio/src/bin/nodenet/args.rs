@@ -58,10 +58,6 @@ pub(crate) struct ChatArgs {
     pub(crate) node: NodeArgs,
 }
 
-/// Edges that others may open, however many the operator allows. The core numbers all its edges with 16
-/// bits; half of that leaves room for those that the node opens itself.
-const MAX_INBOUND: usize = 32_768;
-
 /// What a node needs.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
@@ -74,12 +70,12 @@ pub(crate) struct NodeArgs {
     pub(crate) bootstrap: String,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
-    /// Edges that others may open, at most 32768; 0 or less means as many.
+    /// Edges that others may open; 0 or less means as many as a node can have, 32768.
     #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
-    max_inbound: i64,
+    pub(crate) max_inbound: i64,
     /// Of these from one IPv4 address or IPv6 /64; 0 or less means any number.
     #[arg(long, value_name = "N", default_value_t = 32, allow_negative_numbers = true)]
-    max_inbound_per_ip: i64,
+    pub(crate) max_inbound_per_ip: i64,
     /// Address under which this node can be reached from outside, a forwarded port for example. May be
     /// given several times.
     #[arg(long, value_name = "IP:PORT")]
@@ -164,16 +160,6 @@ impl NodeArgs {
         })
     }
 
-    /// Edges that others may open.
-    pub(crate) fn max_inbound(&self) -> usize {
-        cap(self.max_inbound).min(MAX_INBOUND)
-    }
-
-    /// Conns that others may open from one IPv4 address or IPv6 /64.
-    pub(crate) fn max_inbound_per_ip(&self) -> usize {
-        cap(self.max_inbound_per_ip)
-    }
-
     /// Whether there is anything to start from.
     pub(crate) fn check_presence(&self, remembers_peers: bool) -> Result<(), CommandError> {
         if self.addr.is_empty() && self.bootstrap.is_empty() && !remembers_peers {
@@ -188,7 +174,7 @@ impl NodeArgs {
 }
 
 /// A cap as the command line has it; 0 and less lift it.
-fn cap(value: i64) -> usize {
+pub(crate) fn cap(value: i64) -> usize {
     if value <= 0 { usize::MAX } else { usize::try_from(value).unwrap_or(usize::MAX) }
 }
 
@@ -324,16 +310,6 @@ mod tests {
     #[test]
     fn caps_of_nothing_and_less_are_no_caps() {
         assert_eq!([cap(-3), cap(0), cap(7)], [usize::MAX, usize::MAX, 7]);
-    }
-
-    #[test]
-    fn there_are_never_more_edges_than_the_core_can_number() {
-        for (count, most) in [("7", 7), ("32768", 32_768), ("32769", 32_768), ("0", 32_768)] {
-            let args = node_args(&format!("nodenet -addr :1 -max-inbound {count}"));
-            assert_eq!(args.max_inbound(), most, "{count}");
-        }
-        let args = node_args("nodenet -addr :1 -max-inbound -1 -max-inbound-per-ip 0");
-        assert_eq!((args.max_inbound(), args.max_inbound_per_ip()), (32_768, usize::MAX));
     }
 
     #[test]

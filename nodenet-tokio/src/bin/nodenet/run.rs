@@ -12,7 +12,7 @@ use nodenet_tokio::seed_file::SeedFile;
 use nodenet_tokio::{BootstrapPeer, Delivery, Node, NodeEvent};
 use serde_json::{Value, json};
 
-use crate::args::{NodeArgs, RunArgs};
+use crate::args::{NodeArgs, RunArgs, cap};
 use crate::log::{RateLimit, preview};
 use crate::signals::Signals;
 use crate::watch::Watch;
@@ -54,8 +54,8 @@ impl Running {
             .bootstrap(peers.clone())
             .known_peers(peer_file.peers().to_vec())
             .difficulty(difficulty)
-            .max_inbound(args.max_inbound())
-            .max_inbound_per_address(args.max_inbound_per_ip())
+            .max_inbound(cap(args.max_inbound))
+            .max_inbound_per_address(cap(args.max_inbound_per_ip))
             .advertise(args.advertise.iter().copied())
             .start()
             .await?;
