@@ -46,3 +46,21 @@ fn a_day_that_never_came_can_not_be_judged() {
     let said = growing().stage(bounded(2, 7, 0.02)).run().unwrap_err().to_string();
     assert!(said.contains("FAIL the run was over before day 7"), "{said}");
 }
+
+#[test]
+fn a_light_node_that_starts_again_counts_as_one() {
+    let report = Scenario::new("light", 1)
+        .light_share(0.5)
+        .grow(40, Bootstrap::Ten)
+        .settle(Duration::from_secs(60))
+        .send(20)
+        .stage(Stage::Crash { share: 0.5 })
+        .stage(Stage::Restart)
+        .settle(Duration::from_secs(60))
+        .send(20)
+        .run()
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    let light: Vec<_> = report.phases.iter().filter_map(|phase| phase.light.as_ref()).collect();
+    assert!((10..20).contains(&light[0].nodes), "{} are light", light[0].nodes);
+    assert_eq!(light[1].nodes, light[0].nodes);
+}

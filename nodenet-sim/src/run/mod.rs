@@ -344,7 +344,10 @@ impl Run {
         let down: Vec<_> = self.world.hosts().filter(is_down).collect();
         for host in down {
             let bootstrap = self.ways_in(&mut random);
-            self.world.restart(host, bootstrap).map_err(told)?;
+            let again = self.world.restart(host, bootstrap).map_err(told)?;
+            if self.light.contains(&host) {
+                self.light.insert(again);
+            }
         }
         Ok(())
     }

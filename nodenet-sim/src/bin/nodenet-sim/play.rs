@@ -35,6 +35,8 @@ pub(crate) fn replay(args: &Replay) -> Result<(), String> {
         Scenario::from_toml(&text).map_err(|error| format!("{file} is not a scenario: {error}"))?;
     if let Some(nodes) = args.nodes {
         scenario = scenario.resize(nodes);
+        // Failed runs of different sizes must not overwrite each other's files.
+        scenario.name = format!("{}-{nodes}", scenario.name);
     }
     scenario.seed = args.seed.unwrap_or(scenario.seed);
     play(scenario, &args.output)
