@@ -112,7 +112,7 @@ pub struct Figures {
     pub not_joined: u64,
     /// Bytes for each node and day by kind of traffic.
     pub traffic: Vec<(&'static str, f64)>,
-    /// Steps for each node and hour by kind.
+    /// Steps for each live node and hour by kind.
     pub steps: Vec<(&'static str, f64)>,
 }
 
@@ -152,6 +152,9 @@ impl Distribution {
 pub(crate) struct Costs {
     /// Hosts that were up all the time.
     pub(crate) hosts: Vec<(Host, Meter)>,
+    /// Hosts that are up; in churn most of them were not all the time.
+    pub(crate) live: usize,
+    /// Of all hosts.
     pub(crate) steps: Vec<(&'static str, u64)>,
     pub(crate) span: Duration,
 }
@@ -166,6 +169,7 @@ impl Costs {
         hosts.sort_unstable();
         Self {
             hosts: hosts.into_iter().map(cost).collect(),
+            live: world.live().len(),
             steps: (world.tally().zip(steps_before))
                 .map(|((kind, count), before)| (kind.name(), count - before))
                 .collect(),
@@ -264,7 +268,6 @@ impl Evidence<'_> {
 
     fn count_costs(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
         let days = self.costs.span.as_secs_f64() / 86_400.0;
-        let all = self.costs.hosts.len();
         let meters = self.costs.hosts.iter().filter(|(host, _)| counts(*host));
         let meters: Vec<&Meter> = meters.map(|(_, meter)| meter).collect();
         if meters.is_empty() || days == 0.0 {
@@ -281,7 +284,7 @@ impl Evidence<'_> {
             (kind.name(), per_day(bytes, meters.len()))
         };
         figures.traffic = Traffic::ALL.into_iter().map(of_kind).collect();
-        let step = |&(name, count): &(_, u64)| (name, per_day(count, all) / 24.0);
+        let step = |&(name, count): &(_, u64)| (name, per_day(count, self.costs.live) / 24.0);
         figures.steps = self.costs.steps.iter().map(step).collect();
     }
 }

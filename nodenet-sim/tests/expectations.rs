@@ -64,3 +64,18 @@ fn a_light_node_that_starts_again_counts_as_one() {
     assert!((10..20).contains(&light[0].nodes), "{} are light", light[0].nodes);
     assert_eq!(light[1].nodes, light[0].nodes);
 }
+
+/// Of twenty nodes two are replaced four times, so that few of them are there from beginning to end.
+#[test]
+fn steps_are_those_of_all_who_live() {
+    let churn = Stage::Churn { percent: 10.0, every_secs: 30, over_secs: 120, messages: 20 };
+    let report = Scenario::new("steps", 1)
+        .grow(20, Bootstrap::Ten)
+        .settle(Duration::from_secs(60))
+        .stage(churn)
+        .run()
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    let steps = &report.phases[0].figures.steps;
+    let joins = steps.iter().find(|(kind, _)| *kind == "join").map(|(_, an_hour)| *an_hour);
+    assert_eq!(joins, Some(8.0 / 20.0 * 30.0));
+}
