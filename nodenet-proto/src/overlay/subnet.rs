@@ -27,14 +27,19 @@ impl Tier {
 
     /// Whether two subnets lie in one failure domain of this width.
     pub(crate) fn joins(self, a: Subnet, b: Subnet) -> bool {
-        let [a, b] = [a, b].map(|subnet| u128::from_be_bytes(*subnet.as_bytes()));
+        self.domain(a) == self.domain(b)
+    }
+
+    /// Names the failure domain of this width that a subnet lies in.
+    pub(crate) fn domain(self, subnet: Subnet) -> u128 {
+        let subnet = u128::from_be_bytes(*subnet.as_bytes());
         let shared = match self {
-            _ if is_v4(a) || is_v4(b) => 128,
+            _ if is_v4(subnet) => return subnet,
             Self::Link => 64,
             Self::Household => 56,
             Self::Site => 48,
         };
-        (a ^ b).leading_zeros() >= shared
+        subnet >> (128 - shared) << (128 - shared)
     }
 }
 

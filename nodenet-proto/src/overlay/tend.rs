@@ -91,7 +91,8 @@ impl Overlay {
             settled: now.saturating_duration_since(edge.since) >= SETTLED_AFTER,
             light: edge.light,
         });
-        let live = Live::new(self.edges.own(), live.collect());
+        let live: Vec<LiveEdge> = live.collect();
+        let live = Live::new(self.edges.own(), &live);
         Snapshot { live, in_flight: self.in_flight() }
     }
 

@@ -46,33 +46,26 @@ pub(crate) struct Live(Vec<LiveEdge>);
 
 impl Live {
     /// The edges of the node `own`.
-    pub(crate) fn new(own: &NodeId, mut edges: Vec<LiveEdge>) -> Self {
-        let towards = own.prefix();
-        let distance = |edge: &LiveEdge| edge.id.prefix() ^ towards;
-        let by_distance = |a: &LiveEdge, b: &LiveEdge| {
-            distance(a).cmp(&distance(b)).then_with(|| own.compare_distance(&a.id, &b.id))
+    pub(crate) fn new(own: &NodeId, edges: &[LiveEdge]) -> Self {
+        // An edge is large: what is put in order is how far it is, and where to find it.
+        let distance = |edge: &LiveEdge| edge.id.prefix() ^ own.prefix();
+        let mut order: Vec<(u64, usize)> =
+            edges.iter().map(distance).enumerate().map(|(at, far)| (far, at)).collect();
+        let by_distance = |a: &(u64, usize), b: &(u64, usize)| {
+            let in_full = || own.compare_distance(&edges[a.1].id, &edges[b.1].id);
+            a.0.cmp(&b.0).then_with(in_full)
         };
-        if edges.len() > SORTED {
-            edges.select_nth_unstable_by(SORTED, by_distance);
+        if order.len() > SORTED {
+            order.select_nth_unstable_by(SORTED, by_distance);
         }
-        let sorted = edges.len().min(SORTED);
-        edges[..sorted].sort_unstable_by(by_distance);
-        Self(edges)
+        let sorted = order.len().min(SORTED);
+        order[..sorted].sort_unstable_by(by_distance);
+        Self(order.into_iter().map(|(_, at)| edges[at]).collect())
     }
 
     /// All of them, the nearest in front.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &LiveEdge> {
         self.0.iter()
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// As many of the nearest as are in order, nearest first.
-    pub(super) fn in_order(&self) -> &[LiveEdge] {
-        self.nearest(SORTED)
     }
 
     /// Takes out an edge that is none of the nearest.
@@ -128,7 +121,7 @@ mod tests {
                 settled: true,
                 light: false,
             };
-            let mut live = Live::new(&own, ids.iter().map(edge).collect());
+            let mut live = Live::new(&own, &ids.iter().map(edge).collect::<Vec<_>>());
             ids.sort_by(|a, b| own.compare_distance(a, b));
             for wanted in [1, 16, SORTED] {
                 let nearest: Vec<NodeId> =

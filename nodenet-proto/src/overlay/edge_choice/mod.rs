@@ -295,9 +295,13 @@ pub(crate) fn least_useful_inbound(own: &NodeId, spared: usize, live: &Live) -> 
         .values()
         .filter(|edges| edges.iter().any(|edge| expendable(&edge)))
         .max_by_key(|edges| edges.len())?;
+    let site = |edge: &LiveEdge| edge.subnet.map(|subnet| Tier::Site.domain(subnet));
+    let mut sites: Vec<u128> = fullest.iter().filter_map(|edge| site(edge)).collect();
+    sites.sort_unstable();
     let crowd = |edge: &LiveEdge| {
-        let mates = fullest.iter().filter_map(|other| Some((edge.subnet?, other.subnet?)));
-        mates.filter(|(a, b)| Tier::Site.joins(*a, *b)).count()
+        let Some(site) = site(edge) else { return 0 };
+        let first = sites.partition_point(|other| *other < site);
+        sites[first..].iter().take_while(|other| **other == site).count()
     };
     fullest
         .iter()

@@ -4,9 +4,7 @@
 //! are dialed beyond them, however far: a node must not be left with neighbours of which every one
 //! chose it, and not it them. That is how identifiers ground next to a victim would surround it.
 
-use std::cmp::Ordering;
-
-use super::{Candidate, Scene};
+use super::{Candidate, SIBLINGS, Scene};
 use crate::NodeId;
 
 /// Of the nearest peers at least so many are dialed by this node (spec 20 R11 and spec 95 §5 ask that
@@ -53,36 +51,84 @@ pub(super) fn wanted_siblings<'a>(scene: &Scene<'a>) -> Vec<&'a Candidate> {
 /// How far the nearest peers reach: whoever is farther than this is none of them. Nothing if there is
 /// no such limit yet.
 pub(super) fn reach(scene: &Scene<'_>) -> Option<NodeId> {
-    let in_order = scene.live.in_order();
-    let last = in_order.last().map(|edge| edge.id);
-    if in_order.len() == scene.live.len() {
-        return last_needed(scene, in_order.iter().map(|edge| (edge.id, edge.outgoing)), None);
-    }
-    // The limit is nearly always among those that are in order already.
-    last_needed(scene, in_order.iter().map(|edge| (edge.id, edge.outgoing)), last)
-        .or_else(|| last_needed(scene, scene.live.iter().map(|e| (e.id, e.outgoing)), None))
+    let live = || scene.live.iter().map(|edge| (edge.id, edge.outgoing));
+    let peers = || live().chain(scene.in_flight.iter().map(|dial| (dial.id, true)));
+    let dialed = peers().filter(|(_, is_ours)| *is_ours);
+    let last = nth_nearest(scene.own, peers().map(|(id, _)| id), scene.appetite.siblings)?;
+    let last_dialed = nth_nearest(scene.own, dialed.map(|(id, _)| id), dialed_min(scene))?;
+    let is_farther = scene.own.compare_distance(&last_dialed, &last).is_gt();
+    Some(if is_farther { last_dialed } else { last })
 }
 
-/// The first of these peers and the dials in flight, up to `far`, that is not nearer than sixteen, of
-/// which enough are dialed.
-fn last_needed(
-    scene: &Scene<'_>,
-    live: impl Iterator<Item = (NodeId, bool)>,
-    far: Option<NodeId>,
-) -> Option<NodeId> {
-    let by_distance = |a: &NodeId, b: &NodeId| -> Ordering { scene.own.compare_distance(a, b) };
-    let is_within = |id: &NodeId| far.is_none_or(|far| by_distance(id, &far).is_le());
-    let dials = scene.in_flight.iter().filter(|dial| is_within(&dial.id));
-    let mut peers: Vec<(NodeId, bool)> = live.chain(dials.map(|dial| (dial.id, true))).collect();
-    peers.sort_unstable_by(|a, b| by_distance(&a.0, &b.0));
-    let mut dialed = 0;
-    let is_last = |(place, (_, ours)): &(usize, (NodeId, bool))| {
-        dialed += usize::from(*ours);
-        place + 1 >= scene.appetite.siblings && dialed >= dialed_min(scene)
-    };
-    peers.into_iter().enumerate().find(is_last).map(|(_, (id, _))| id)
+/// The last of the `count` nearest of these peers; nothing if there are fewer. Quick if the nearest come
+/// first, as those of [`Live`](super::Live) do.
+fn nth_nearest(own: &NodeId, peers: impl Iterator<Item = NodeId>, count: usize) -> Option<NodeId> {
+    let mut nearest: heapless::Vec<NodeId, { SIBLINGS + 1 }> = heapless::Vec::new();
+    for id in peers {
+        let is_nearer = |other: &NodeId| own.compare_distance(&id, other).is_lt();
+        if nearest.len() < count || nearest.last().is_some_and(is_nearer) {
+            let at = nearest.partition_point(|other| !is_nearer(other));
+            nearest.insert(at, id).expect("one place more than is ever kept");
+            nearest.truncate(count);
+        }
+    }
+    nearest.last().copied().filter(|_| nearest.len() == count)
 }
 
 fn dialed_min(scene: &Scene<'_>) -> usize {
     DIALED_MIN.min(scene.appetite.siblings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Appetite, InFlight, Live, LiveEdge, Scene};
+    use super::{DIALED_MIN, reach};
+    use crate::NodeId;
+    use crate::env::Seed;
+
+    /// Sixteen or more, four or more of them dialed, however many edges others opened.
+    #[test]
+    fn the_nearest_reach_as_far_as_sixteen_of_which_four_are_dialed() {
+        let mut rng = Seed::from_u64(1).stream("test");
+        for (edges, dials, dialed_in_hundred) in [
+            (0, 0, 50),
+            (15, 0, 100),
+            (14, 3, 0),
+            (20, 1, 0),
+            (20, 0, 30),
+            (200, 0, 3),
+            (300, 8, 2),
+        ] {
+            let own = NodeId::from_bytes(rng.array());
+            let edge = |id, outgoing| LiveEdge {
+                id,
+                outgoing,
+                subnet: None,
+                rtt_ms: 0,
+                settled: true,
+                light: false,
+            };
+            let live: Vec<LiveEdge> = (0..edges)
+                .map(|_| edge(NodeId::from_bytes(rng.array()), rng.below(100) < dialed_in_hundred))
+                .collect();
+            let in_flight: Vec<InFlight> = (0..dials)
+                .map(|_| InFlight { id: NodeId::from_bytes(rng.array()), subnet: None })
+                .collect();
+
+            let mut peers: Vec<(NodeId, bool)> = live.iter().map(|e| (e.id, e.outgoing)).collect();
+            peers.extend(in_flight.iter().map(|dial| (dial.id, true)));
+            peers.sort_by(|a, b| own.compare_distance(&a.0, &b.0));
+            let mut dialed = 0;
+            let far = peers.iter().enumerate().find(|(place, (_, ours))| {
+                dialed += usize::from(*ours);
+                place + 1 >= 16 && dialed >= DIALED_MIN
+            });
+
+            let (appetite, live) = (Appetite::ROUTER, &Live::new(&own, &live));
+            let in_flight = &in_flight;
+            let scene =
+                Scene { own: &own, difficulty: 0, appetite, live, in_flight, candidates: &[] };
+            assert_eq!(reach(&scene), far.map(|(_, (id, _))| *id), "{edges} edges");
+        }
+    }
 }

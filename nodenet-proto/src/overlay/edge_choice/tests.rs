@@ -53,7 +53,7 @@ fn sharing(bits: u8) -> NodeId {
 }
 
 fn arranged(live: &[LiveEdge]) -> Live {
-    Live::new(&OWN, live.to_vec())
+    Live::new(&OWN, live)
 }
 
 fn choose(live: &[LiveEdge], candidates: &[Candidate], want: usize) -> Vec<NodeId> {
@@ -340,7 +340,7 @@ fn greedy_routing_over_chosen_edges_reaches_everyone() {
                 own,
                 difficulty: 0,
                 appetite,
-                live: &Live::new(own, Vec::new()),
+                live: &Live::new(own, &[]),
                 in_flight: &[],
                 candidates: &candidates,
             };
