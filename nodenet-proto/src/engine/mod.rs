@@ -187,8 +187,8 @@ impl Engine {
             }),
             ConnUp { conn, peer, key, direction, remote } => {
                 let peer = Peer { id: peer, key, remote };
-                self.run(conns, |overlay, cx, _, out| {
-                    overlay.handle_conn_up(cx, conn, peer, direction, out);
+                self.run(conns, |overlay, cx, conns, out| {
+                    overlay.handle_conn_up(cx, conns, (conn, peer, direction), out);
                 });
             }
             ConnDown { conn, reason } => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::registration::send;
+use super::registration::{send, whole_ms};
 use super::{Action, Overlay, Owner};
 use crate::NodeId;
 use crate::engine::DeliveryPath;
@@ -151,8 +151,7 @@ impl Overlay {
     fn on_pong(&mut self, cx: &mut Cx<'_>, conns: &dyn Conns, at: Arrival, payload: &Frame) {
         let edge = self.edges.get_mut(&at.from);
         let was_due = edge.is_some_and(|edge| {
-            let rtt = conns.path(at.conn).map_or(Duration::ZERO, |path| path.rtt);
-            let rtt_ms = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1);
+            let rtt_ms = whole_ms(conns.path(at.conn).map_or(Duration::ZERO, |path| path.rtt));
             if rtt_ms.abs_diff(edge.rtt_ms) > edge.rtt_ms / 4 {
                 edge.rtt_ms = rtt_ms;
                 self.knowledge.measure_rtt(&at.from, rtt_ms);

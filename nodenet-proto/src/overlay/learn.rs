@@ -77,6 +77,13 @@ impl Overlay {
         self.arm_upkeep(cx.now, out);
     }
 
+    /// A peer answered that does not become an edge.
+    pub(super) fn learn_tried(&mut self, cx: &mut Cx<'_>, peer: Peer, rtt_ms: u16) {
+        let (addrs, provenance) = (&[canonical(peer.remote)], Provenance::Proven);
+        self.observe(cx, &Sighting { id: peer.id, key: peer.key, caps: None, addrs, provenance });
+        self.knowledge.measure_rtt(&peer.id, rtt_ms);
+    }
+
     /// An edge is gone, and out of the table already.
     pub(super) fn learn_loss(
         &mut self,

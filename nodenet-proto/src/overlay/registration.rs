@@ -1,9 +1,10 @@
 //! How conns become edges and how edges end (spec 70 §4, §15, §17.5).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::admit::admit;
-use super::dialer::{Ended, Failed};
+use super::dialer::{Aim, Ended, Failed};
 use super::edges::{Attached, Detached, Edge};
 use super::keepalive::{ANSWER_WAIT, LIGHT_PATIENCE, Silence};
 use super::liveness::{Standing, Verdict, judge};
@@ -13,7 +14,7 @@ use crate::engine::{EdgeDownReason, Event, Profile, RequestId, SeedPeer};
 use crate::env::Cx;
 use crate::stats::DropReason;
 use crate::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Direction, Frame,
+    Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Frame,
 };
 use crate::wire::{self, Capabilities, Message};
 
@@ -34,27 +35,17 @@ impl Overlay {
     pub(crate) fn handle_conn_up(
         &mut self,
         cx: &mut Cx<'_>,
-        conn: ConnId,
-        peer: Peer,
-        direction: Direction,
+        conns: &dyn Conns,
+        (conn, peer, direction): (ConnId, Peer, Direction),
         out: &mut Vec<Action>,
     ) {
         match direction {
             _ if self.leaving => self.refuse(conn, out),
-            Direction::Outgoing(dial) => {
-                if self.dialer.on_dial_up(dial).is_none() {
-                    // Given up while it came up. Nothing was sent on it, so nobody misses it.
-                    return self.refuse(conn, out);
-                }
-                match admit(&self.config, &self.edges, &peer.id, true) {
-                    Ok(()) => self.attach(cx, conn, peer, true, out),
-                    Err(refusal) => {
-                        cx.drop(refusal.drop_reason());
-                        self.refuse(conn, out);
-                        self.dialer.on_refused(cx, peer.id, refusal.connect_error(), out);
-                    }
-                }
-            }
+            Direction::Outgoing(dial) => match self.dialer.on_dial_up(dial) {
+                Some(aim) => self.take_dialed(cx, conns, (conn, peer, aim), out),
+                // Given up while it came up. Nothing was sent on it, so nobody misses it.
+                None => self.refuse(conn, out),
+            },
             Direction::Inbound if self.unproven >= self.config.inbound_edges_max => {
                 cx.drop(DropReason::InboundFull);
                 self.refuse(conn, out);
@@ -64,6 +55,29 @@ impl Overlay {
                 self.unproven += 1;
             }
         }
+    }
+
+    /// A conn that we dialed is up.
+    fn take_dialed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        (conn, peer, aim): (ConnId, Peer, Aim),
+        out: &mut Vec<Action>,
+    ) {
+        if let Err(refusal) = admit(&self.config, &self.edges, &peer.id, true) {
+            cx.drop(refusal.drop_reason());
+            self.refuse(conn, out);
+            return self.dialer.on_refused(cx, peer.id, refusal.connect_error(), out);
+        }
+        let rtt_ms = conns.path(conn).map_or(0, |path| whole_ms(path.rtt));
+        if aim == Aim::Trial && !self.is_worth_an_edge(cx.now, &peer.id, rtt_ms) {
+            // The peer heard nothing on it yet, so to it there was no edge either.
+            self.refuse(conn, out);
+            self.dialer.on_tried(cx, peer.id, out);
+            return self.learn_tried(cx, peer, rtt_ms);
+        }
+        self.attach(cx, conn, peer, true, out);
     }
 
     /// A dial came to nothing.
@@ -408,6 +422,11 @@ impl Overlay {
         self.conns.insert(conn, Owner::Closing);
         out.push(Action::Close { conn, mode: CloseMode::Abort });
     }
+}
+
+/// A round-trip time in the unit of the tables, where 0 means that it is not known.
+pub(super) fn whole_ms(rtt: Duration) -> u16 {
+    u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1)
 }
 
 /// A control frame for one conn. If its queue is full the peer has not been listening for a while, and

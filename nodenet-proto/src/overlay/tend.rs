@@ -7,9 +7,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::dialer::Aim;
 use super::edge_choice::{
     Appetite, Candidate, InFlight, Live, LiveEdge, Openings, Scene, Slot, choose_edges,
-    choose_faster, is_faster, lacking_slots, least_useful_inbound, surplus_outgoing,
+    choose_faster, is_faster, is_improvement, lacking_slots, least_useful_inbound,
+    surplus_outgoing,
 };
 use super::knowledge::{Contact, Provenance};
 use super::lookup::Question;
@@ -147,6 +149,7 @@ impl Overlay {
         let candidates = self.unconnected(cx.now, snapshot, welcome);
         let mut chosen = choose_edges(&self.scene(snapshot, &candidates), room);
         let content = chosen.is_empty() && snapshot.in_flight.is_empty();
+        let aim = if content { Aim::Trial } else { Aim::Edge };
         if content && self.config.profile == Profile::Router {
             let tries = self.upkeep.tries_now(cx.now);
             chosen = self.faster(cx.now, snapshot, tries);
@@ -155,7 +158,7 @@ impl Overlay {
         for peer in chosen {
             let addrs: Vec<_> =
                 self.knowledge.find(&peer).map_or(Vec::new(), |contact| contact.addrs().collect());
-            self.dialer.try_contact(cx, peer, &addrs, out);
+            self.dialer.try_contact(cx, (peer, aim), &addrs, out);
         }
         let may_be_chosen = |contact: &Contact| openings.welcomes(&own, &contact.id);
         let in_opening = |bucket| openings.contains(bucket);
@@ -176,6 +179,13 @@ impl Overlay {
             let in_slot = worth.filter(|contact| Slot::of(own, &contact.id, bits) == slot);
             self.unconnected(now, snapshot, in_slot)
         })
+    }
+
+    /// Whether a peer that was tried is to become an edge: its slot has none that is as fast, or it is
+    /// wanted anyway.
+    pub(super) fn is_worth_an_edge(&self, now: Instant, peer: &NodeId, rtt_ms: u16) -> bool {
+        let snapshot = self.snapshot(now);
+        is_improvement(&self.scene(&snapshot, &[]), peer, rtt_ms)
     }
 
     /// Closes outgoing edges whose slot has a better one, and inbound edges if there are so many
@@ -330,7 +340,7 @@ impl Overlay {
         }
         if let Some(contact) = self.knowledge.get(&incumbent) {
             let addrs: Vec<_> = contact.addrs().collect();
-            self.dialer.try_contact(cx, incumbent, &addrs, out);
+            self.dialer.try_contact(cx, (incumbent, Aim::Trial), &addrs, out);
         }
     }
 

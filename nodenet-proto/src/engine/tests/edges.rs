@@ -1,12 +1,14 @@
 //! How edges come, live and go.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::kit::{LATENCY, Who, World, identity};
+use crate::NodeId;
 use crate::engine::{
-    Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, INBOUND_EDGES_CAP, Profile,
-    SendFailure,
+    Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, INBOUND_EDGES_CAP, KnownPeer,
+    Profile, SendFailure,
 };
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError};
@@ -123,6 +125,42 @@ fn a_node_that_nobody_dials_asks_for_newcomers_every_minute() {
     world.run_for(3600 * SECOND);
     let lookups = frames(&world, 0, FrameType::Lookup);
     assert!((50..=75).contains(&lookups), "{lookups} lookups");
+}
+
+/// Of all that were dialed for one slot the fastest has it in the end. Whoever was slower from the start
+/// hears nothing of an edge.
+#[test]
+fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
+    let mut world = World::new();
+    world.add(Config::default());
+    let others: Vec<Who> =
+        (1..160).map(|_| world.add(Config { maintenance: false, ..Config::default() })).collect();
+    let mut peers = Vec::new();
+    for &who in &others {
+        let (id, key, addr) = (world.id(who), *world.identity(who).public_key(), world.addr(who));
+        // Every one at a time of its own, none of them so good that there is nothing to gain.
+        world.wire.rtts.insert(addr, Duration::from_millis(40 + (who as u64 * 37) % 160));
+        peers.push(KnownPeer { id, key, addrs: vec![addr] });
+    }
+    world.command(0, |_| Command::ImportPeers(peers));
+    world.run_for(600 * SECOND);
+
+    let dialed: BTreeSet<NodeId> = world.wire.dials.iter().map(|(_, _, peer, _)| *peer).collect();
+    let tried: Vec<Who> =
+        others.iter().copied().filter(|who| dialed.contains(&world.id(*who))).collect();
+    // The first bit names the bucket, the next two the slot in it.
+    let slot_of = |world: &World, who: Who| world.id(who).as_bytes()[0] >> 5;
+    let own = slot_of(&world, 0);
+    for slot in (0..8).filter(|slot| slot >> 2 != own >> 2) {
+        let there = |who: &Who| slot_of(&world, *who) == slot;
+        let rtt = |who: &Who| world.wire.rtts[&world.addr(*who)];
+        let fastest = tried.iter().copied().filter(there).min_by_key(rtt).expect("somebody");
+        let fingers: Vec<Who> = world.peers(0).into_iter().filter(there).collect();
+        assert_eq!(fingers, [fastest], "slot {slot}");
+    }
+    let is_up = |event: &Event| matches!(event, Event::EdgeUp { .. });
+    let had_edge = others.iter().filter(|who| world.events(**who).iter().any(is_up)).count();
+    assert!(had_edge + 20 < tried.len(), "{had_edge} of {} tried", tried.len());
 }
 
 #[test]

@@ -54,6 +54,9 @@ pub(super) struct Wire {
     ordinal: u64,
     /// Conns that take nothing.
     full: BTreeSet<ConnId>,
+    /// Round-trip times to these addresses, as the transport reports them, if they are not twice the
+    /// latency.
+    pub(super) rtts: BTreeMap<SocketAddr, Duration>,
     /// Every frame that was taken: from whom, on which conn, of which class and type.
     pub(super) sent: Vec<(Who, ConnId, Class, u8)>,
     /// Every dial: when, by whom, of whom, where.
@@ -78,6 +81,7 @@ impl World {
             next_conn: 0,
             ordinal: 0,
             full: BTreeSet::new(),
+            rtts: BTreeMap::new(),
             sent: Vec::new(),
             dials: Vec::new(),
         };
@@ -120,7 +124,7 @@ impl World {
         let who = self.participants.len();
         self.participants.push(Participant {
             identity,
-            addr: SocketAddr::from(([10, 0, (who >> 8) as u8, who as u8], 4242)),
+            addr: SocketAddr::from(([10, (who >> 8) as u8, who as u8, 1], 4242)),
             engine: None,
             deadline: None,
             events: Vec::new(),
@@ -444,7 +448,8 @@ impl Conns for Wire {
 
     fn path(&self, conn: ConnId) -> Option<PathInfo> {
         let end = self.ends.get(&conn)?;
-        Some(PathInfo { remote: end.remote, rtt: 2 * LATENCY, relayed: false })
+        let rtt = self.rtts.get(&end.remote).copied().unwrap_or(2 * LATENCY);
+        Some(PathInfo { remote: end.remote, rtt, relayed: false })
     }
 }
 

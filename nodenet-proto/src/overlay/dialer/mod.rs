@@ -46,6 +46,15 @@ const LEAVE_HOLD_OFF: Duration = Duration::from_secs(60);
 /// An edge that lived this long shows that its failures are over (spec 80 §5).
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
 
+/// What an attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// An edge.
+    Edge,
+    /// To see whether the peer answers and how fast. Whether it becomes an edge depends on that.
+    Trial,
+}
+
 /// Why an edge ended, as far as dialing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -81,6 +90,7 @@ enum State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Attempt {
+    aim: Aim,
     /// Addresses dialed so far.
     dialed: usize,
     /// Dials without an outcome.
@@ -230,21 +240,21 @@ impl Dialer {
         if let State::Dialing(attempt) = &mut target.state {
             // The attempt that is under way goes on to the addresses that are new to it.
             attempt.resume(cx.now);
+            attempt.aim = Aim::Edge;
             let known = core::mem::take(&mut target.addrs);
             target.prefer(known.into_iter().chain(addrs));
         } else {
             target.prefer(addrs);
-            self.begin(cx.now, peer, ATTEMPT_TIMEOUT, out);
+            self.begin(cx.now, peer, (Aim::Edge, ATTEMPT_TIMEOUT), out);
         }
         self.arm(cx.now, out);
     }
 
-    /// One attempt at a contact that this node wants an edge to. Does nothing while it is dialed
-    /// already or too many others are.
+    /// One attempt at a contact. Does nothing while it is dialed already or too many others are.
     pub(crate) fn try_contact(
         &mut self,
         cx: &mut Cx<'_>,
-        peer: NodeId,
+        (peer, aim): (NodeId, Aim),
         addrs: &[SocketAddr],
         out: &mut Vec<Action>,
     ) {
@@ -256,7 +266,7 @@ impl Dialer {
         let target = self.targets.entry(peer).or_insert_with(|| Target::new(false));
         if !matches!(target.state, State::Dialing(_)) {
             target.prefer(addrs);
-            self.begin(cx.now, peer, CONTACT_TIMEOUT, out);
+            self.begin(cx.now, peer, (aim, CONTACT_TIMEOUT), out);
         }
         self.arm(cx.now, out);
     }
@@ -311,7 +321,7 @@ impl Dialer {
             .collect();
         if let Some(last) = (resting.len() as u64).checked_sub(1) {
             let seed = resting[cx.rng.below(last + 1) as usize];
-            self.begin(cx.now, seed, ATTEMPT_TIMEOUT, out);
+            self.begin(cx.now, seed, (Aim::Edge, ATTEMPT_TIMEOUT), out);
             self.arm(cx.now, out);
         }
     }
@@ -323,7 +333,7 @@ impl Dialer {
             self.targets.iter().filter(|(_, t)| is_due(t)).map(|(peer, _)| *peer).collect();
         for peer in due {
             match self.targets[&peer].state {
-                State::Waiting(_) => self.begin(cx.now, peer, ATTEMPT_TIMEOUT, out),
+                State::Waiting(_) => self.begin(cx.now, peer, (Aim::Edge, ATTEMPT_TIMEOUT), out),
                 State::Dialing(_) => self.dial_next(cx.now, peer, out),
                 State::Resting => {}
             }
@@ -331,16 +341,14 @@ impl Dialer {
         self.arm(cx.now, out);
     }
 
-    /// A dial brought a conn up. Whom it was for; nothing if it was given up meanwhile.
-    pub(crate) fn on_dial_up(&mut self, dial: DialId) -> Option<NodeId> {
+    /// A dial brought a conn up. What it was for; nothing if it was given up meanwhile.
+    pub(crate) fn on_dial_up(&mut self, dial: DialId) -> Option<Aim> {
         let (peer, addr) = self.dials.remove(&dial)?;
-        if let Some(target) = self.targets.get_mut(&peer) {
-            target.prefer([addr]);
-            if let State::Dialing(attempt) = &mut target.state {
-                attempt.pending -= 1;
-            }
-        }
-        Some(peer)
+        let target = self.targets.get_mut(&peer)?;
+        target.prefer([addr]);
+        let State::Dialing(attempt) = &mut target.state else { return None };
+        attempt.pending -= 1;
+        Some(attempt.aim)
     }
 
     /// A dial came to nothing. One that was given up meanwhile is not news: nothing is returned.
@@ -399,6 +407,15 @@ impl Dialer {
             if !target.seed {
                 self.targets.remove(&peer);
             }
+        }
+        self.arm(cx.now, out);
+    }
+
+    /// `peer` answered and does not become an edge: that was all there was to learn.
+    pub(crate) fn on_tried(&mut self, cx: &mut Cx<'_>, peer: NodeId, out: &mut Vec<Action>) {
+        self.cancel(peer, out);
+        if self.targets.get(&peer).is_some_and(|target| !target.seed) {
+            self.targets.remove(&peer);
         }
         self.arm(cx.now, out);
     }
@@ -497,9 +514,16 @@ impl Dialer {
         assert_eq!(pending, self.dials.len());
     }
 
-    fn begin(&mut self, now: Instant, peer: NodeId, timeout: Duration, out: &mut Vec<Action>) {
+    fn begin(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        (aim, timeout): (Aim, Duration),
+        out: &mut Vec<Action>,
+    ) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         target.state = State::Dialing(Attempt {
+            aim,
             dialed: 0,
             pending: 0,
             next_at: now,

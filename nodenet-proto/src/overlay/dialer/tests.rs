@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Dialer, Ended, Failed};
+use super::{Aim, Dialer, Ended, Failed};
 use crate::NodeId;
 use crate::engine::{ConnectError, Event, RequestId};
 use crate::env::{Cx, Ed25519Crypto, Random, Seed, UnixNanos, test_base};
@@ -172,7 +172,7 @@ fn the_first_conn_settles_every_request_and_ends_the_other_dials() {
     bench.connect(7, &[addr(1), addr(2)]);
     assert_eq!(bench.connect(8, &[]), []);
     bench.pass(SECOND / 4);
-    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(PEER));
+    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Aim::Edge));
     assert_eq!(bench.edge_up(true), [Did::Cancel(0), connected(7), connected(8)]);
     assert_eq!(bench.fail(0, DialError::Cancelled), [], "that is no news");
     assert_eq!(bench.dialer.on_dial_up(DialId(0)), None, "nor would this have been");
@@ -212,7 +212,7 @@ fn the_address_that_worked_leads_the_next_time() {
     let mut bench = Bench::new();
     bench.seed(&[addr(1), addr(2)]);
     bench.pass(SECOND);
-    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(PEER));
+    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Aim::Edge));
     bench.edge_up(true);
     bench.edge_down(Ended::Lost(100 * SECOND));
     assert_eq!(bench.pass(SECOND * 6 / 5)[0], Did::Dial(2, addr(2)));
@@ -257,7 +257,7 @@ fn an_edge_that_never_lasts_does_not_reset_the_ladder() {
     let mut waits = Vec::new();
     bench.pass(SECOND);
     for dial in 0..6 {
-        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(PEER));
+        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(Aim::Edge));
         bench.edge_up(true);
         bench.edge_down(Ended::Lost(SECOND));
         let start = bench.now;
@@ -299,7 +299,7 @@ fn a_node_that_does_well_leaves_its_seeds_alone_but_for_a_look_now_and_then() {
 fn an_attempt_at_a_contact_is_one_attempt_and_says_how_it_went() {
     let mut bench = Bench::new();
     let attempt = |dialer: &mut Dialer, cx: &mut Cx<'_>, out: &mut Vec<Action>| {
-        dialer.try_contact(cx, PEER, &[addr(1), addr(2)], out);
+        dialer.try_contact(cx, (PEER, Aim::Edge), &[addr(1), addr(2)], out);
     };
     assert_eq!(bench.act(attempt), [Did::Dial(0, addr(1))]);
     assert_eq!(bench.act(attempt), [], "it is being dialed");
@@ -314,6 +314,41 @@ fn an_attempt_at_a_contact_is_one_attempt_and_says_how_it_went() {
     assert_eq!(failures, [failed(Some(addr(1)), false), failed(None, true)]);
     assert_eq!(bench.dialer.dialing().count(), 0);
     assert_eq!(bench.pass(3600 * SECOND), []);
+}
+
+#[test]
+fn a_trial_ends_with_the_first_conn_that_comes_up() {
+    let mut bench = Bench::new();
+    let attempt = |dialer: &mut Dialer, cx: &mut Cx<'_>, out: &mut Vec<Action>| {
+        dialer.try_contact(cx, (PEER, Aim::Trial), &[addr(1), addr(2)], out);
+    };
+    assert_eq!(bench.act(attempt), [Did::Dial(0, addr(1))]);
+    assert_eq!(bench.pass(SECOND), [Did::Dial(1, addr(2))]);
+    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Aim::Trial));
+    let did = bench.act(|dialer, cx, out| dialer.on_tried(cx, PEER, out));
+    assert_eq!((did, bench.dialer.targets()), (vec![Did::Cancel(0)], 0));
+    assert_eq!(bench.pass(3600 * SECOND), []);
+}
+
+#[test]
+fn a_trial_of_a_seed_leaves_it_a_seed() {
+    let mut bench = Bench::new();
+    bench.seed(&[addr(1)]);
+    bench.act(|dialer, cx, out| dialer.set_needy(cx, false, |_| false, out));
+    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Aim::Trial), &[addr(1)], out));
+    assert_eq!(bench.dialer.on_dial_up(DialId(0)), Some(Aim::Trial));
+    bench.act(|dialer, cx, out| dialer.on_tried(cx, PEER, out));
+    assert_eq!(bench.pass(3600 * SECOND), []);
+    bench.act(|dialer, cx, out| dialer.set_needy(cx, true, |_| false, out));
+    assert_eq!(bench.pass(10 * SECOND), [Did::Dial(1, addr(1))]);
+}
+
+#[test]
+fn a_trial_of_a_peer_that_the_application_wants_meanwhile_is_one_no_more() {
+    let mut bench = Bench::new();
+    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Aim::Trial), &[addr(1)], out));
+    assert_eq!(bench.connect(7, &[]), []);
+    assert_eq!(bench.dialer.on_dial_up(DialId(0)), Some(Aim::Edge));
 }
 
 #[test]

@@ -262,6 +262,17 @@ pub(crate) fn is_faster(rtt_ms: u16, current: u16) -> bool {
     rtt_ms == 0 || u32::from(rtt_ms) + u32::from(current / 5).max(10) <= u32::from(current)
 }
 
+/// Whether an edge to a peer that answered in `rtt_ms` would be one of the nearest, or the only or the
+/// fastest of its slot. No margin is asked for: what a change costs is paid when the peer has answered.
+pub(crate) fn is_improvement(scene: &Scene<'_>, peer: &NodeId, rtt_ms: u16) -> bool {
+    let Scene { own, live, appetite, .. } = *scene;
+    let Some(fence) = live.fence(own, appetite.siblings) else { return true };
+    let slot_of = |id: &NodeId| Slot::of(own, id, appetite.slot_bits);
+    let (fingers, slot) = (live.iter().filter(|edge| edge.outgoing), slot_of(peer));
+    let mut mates = fingers.filter(|edge| slot_of(&edge.id) == slot);
+    fence.is_within(peer) || mates.all(|edge| rtt_ms < edge.slowness_ms())
+}
+
 /// An outgoing edge that a node can do without: of two in one slot beyond the nearest peers, the
 /// slower one. Edges that are not settled are left alone.
 pub(crate) fn surplus_outgoing(own: &NodeId, appetite: Appetite, live: &Live) -> Option<NodeId> {

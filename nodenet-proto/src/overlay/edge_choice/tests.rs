@@ -254,6 +254,29 @@ fn a_faster_contact_is_tried_only_where_it_is_worth_a_change() {
 }
 
 #[test]
+fn a_peer_that_answered_is_an_improvement_where_it_is_the_fastest_or_one_of_the_nearest() {
+    let mut live = near_edges(true);
+    live.push(LiveEdge { rtt_ms: 100, ..edge(far(0, 0), true) });
+    live.push(LiveEdge { rtt_ms: 10, ..edge(far(1, 0), false) });
+    let is_one = |live: &[LiveEdge], id, rtt_ms| {
+        let (appetite, in_flight, live) = (Appetite::ROUTER, &[], &arranged(live));
+        let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates: &[] };
+        is_improvement(&scene, &id, rtt_ms)
+    };
+    assert!(is_one(&live, far(0, 1), 99));
+    assert!(!is_one(&live, far(0, 1), 100), "as fast is not faster");
+    assert!(is_one(&live, far(1, 1), 500), "what others opened takes no slot");
+    assert!(is_one(&live, sharing(200), 500), "it is nearer than all");
+    let last = live.len() - 2;
+    live[last].light = true;
+    assert!(is_one(&live, far(0, 1), 500), "a light peer is slower than any");
+    live[last].light = false;
+    live.push(LiveEdge { rtt_ms: 50, ..edge(far(0, 2), true) });
+    assert!(!is_one(&live, far(0, 1), 60), "one of two is faster");
+    assert!(is_one(&[], far(0, 1), 500));
+}
+
+#[test]
 fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_to_go() {
     let live: Vec<LiveEdge> = (100..116).map(|bits| edge(sharing(bits), true)).collect();
     // A little farther than an edge.
