@@ -65,8 +65,8 @@ fn a_silent_edge_lives_for_an_hour() {
     assert_eq!(world.events(0), []);
     assert_eq!((world.peers(0), world.peers(1)), (vec![1], vec![0]));
     let pings = frames(&world, 0, FrameType::Ping) + frames(&world, 1, FrameType::Ping);
-    // A minute, a tenth of it for jitter, and the next look four seconds later: 51 at least.
-    assert!((51..=140).contains(&pings), "{pings} pings");
+    // A hundred seconds, a tenth of it for jitter, and the next look eight seconds later: 30 at least.
+    assert!((30..=84).contains(&pings), "{pings} pings");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
 fn a_dead_peer_is_noticed_within_the_dead_threshold() {
     let mut world = pair();
     world.crash(1);
-    world.run_for(72 * SECOND);
+    world.run_for(124 * SECOND);
     let (peer, reason) = (world.id(1), EdgeDownReason::Dead);
     assert_eq!(world.events(0), [Event::EdgeDown { peer, reason }]);
 }
