@@ -20,8 +20,12 @@ use crate::transport::Conns;
 use crate::wire::endpoint::canonical;
 use crate::wire::{Capabilities, Contact, Decode, Neighbors, RoutedFrame};
 
-/// A peer that said goodbye is not dialed for this long (spec 70 §15.1).
+/// A peer that an edge was closed to is not dialed for this long (spec 70 §15.1).
 const LEAVE_HOLD_OFF: Duration = Duration::from_secs(60);
+/// The same if the peer closed it. If it left it dials by itself when it is back; else others need the
+/// place more, and still will in a minute (a guess; in a growing simulated network those whom everybody
+/// knows closed thirty edges for every node that joined, most of them to nodes that came again).
+const SHED_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
 /// An edge that lived this long shows that the peer's failures are over (spec 80 §5).
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
 /// An incumbent that was heard within this time is not probed.
@@ -98,8 +102,10 @@ impl Overlay {
         }
         match reason {
             EdgeDownReason::Left | EdgeDownReason::ClosedHere => {
-                let wait = cx.rng.jitter(LEAVE_HOLD_OFF, 20);
-                self.knowledge.hold_off(&edge.peer, cx.now, wait);
+                let has_others = !self.edges.is_empty();
+                let is_shed = reason == EdgeDownReason::Left && has_others;
+                let wait = if is_shed { SHED_HOLD_OFF } else { LEAVE_HOLD_OFF };
+                self.knowledge.hold_off(&edge.peer, cx.now, cx.rng.jitter(wait, 20));
             }
             EdgeDownReason::Dead | EdgeDownReason::Conn(_) => {
                 if is_silent(reason) {

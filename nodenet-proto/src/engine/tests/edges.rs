@@ -218,6 +218,31 @@ fn a_node_that_leaves_is_missed_at_once() {
     assert!(world.peers(0).is_empty() && world.peers(1).is_empty());
 }
 
+/// It has no place, or leaves. Whoever has nobody else asks again sooner.
+#[test]
+fn a_peer_that_closed_the_edge_is_left_alone_for_ten_minutes() {
+    for (others, still_alone, again) in [(2, 470, 740), (1, 45, 80)] {
+        let mut world = World::of(1);
+        let peers =
+            (1..=others).map(|_| world.add(Config { maintenance: false, ..Config::default() }));
+        let peers: Vec<Who> = peers.collect();
+        let known = |world: &World, who| {
+            let (id, key) = (world.id(who), *world.identity(who).public_key());
+            KnownPeer { id, key, addrs: vec![world.addr(who)] }
+        };
+        let known = peers.iter().map(|who| known(&world, *who)).collect();
+        world.command(0, |_| Command::ImportPeers(known));
+        world.run_for(10 * SECOND);
+        assert_eq!(world.peers(0).len(), others);
+        let peer = world.id(0);
+        world.command(1, |request| Command::CloseEdge { request, peer });
+        world.run_for(still_alone * SECOND);
+        assert!(!world.peers(0).contains(&1));
+        world.run_for((again - still_alone) * SECOND);
+        assert!(world.peers(0).contains(&1));
+    }
+}
+
 #[test]
 fn a_seed_that_left_is_not_dialed_for_a_minute() {
     let mut world = World::of(3);
