@@ -13,6 +13,7 @@ use super::edge_choice::{
     choose_faster, is_faster, is_improvement, lacking_slots, least_useful_inbound,
     surplus_outgoing,
 };
+use super::edges::Edge;
 use super::knowledge::{Contact, Provenance};
 use super::lookup::Question;
 use super::originate::lookup_here;
@@ -85,7 +86,12 @@ impl Overlay {
     }
 
     fn snapshot(&self, now: Instant) -> Snapshot {
-        let live = self.edges.iter().map(|edge| LiveEdge {
+        self.snapshot_of(now, self.edges.iter())
+    }
+
+    /// A snapshot in which there are no other edges than these.
+    fn snapshot_of<'a>(&self, now: Instant, edges: impl Iterator<Item = &'a Edge>) -> Snapshot {
+        let live = edges.map(|edge| LiveEdge {
             id: edge.peer,
             outgoing: edge.is_outgoing(),
             subnet: edge.subnet,
@@ -184,7 +190,13 @@ impl Overlay {
     /// Whether a peer that was tried is to become an edge: its slot has none that is as fast, or it is
     /// wanted anyway.
     pub(super) fn is_worth_an_edge(&self, now: Instant, peer: &NodeId, rtt_ms: u16) -> bool {
-        let snapshot = self.snapshot(now);
+        // Only the nearest and those in its slot have a say.
+        let (own, bits) = (self.edges.own(), self.appetite().slot_bits);
+        let nearest = self.edges.closest::<{ super::edges::SIBLINGS }>(own);
+        let slot = Slot::of(own, peer, bits);
+        let mates = self.edges.sharing(peer, slot.shared_bits(bits)).iter();
+        let mates = mates.filter(|edge| !edge.is_sibling());
+        let snapshot = self.snapshot_of(now, nearest.iter().copied().chain(mates));
         is_improvement(&self.scene(&snapshot, &[]), peer, rtt_ms)
     }
 

@@ -24,6 +24,11 @@ impl Slot {
         Self { bucket, part }
     }
 
+    /// How many leading bits all identifiers in it share.
+    pub(crate) fn shared_bits(self, bits: u16) -> u16 {
+        self.bucket + 1 + bits
+    }
+
     /// `id`, which lies in the bucket, moved into this slot of it.
     pub(crate) fn place(self, id: NodeId, bits: u16) -> NodeId {
         let mut bytes = *id.as_bytes();

@@ -352,6 +352,15 @@ impl Edges {
         (0..nearest.len()).map(|rank| search.edge(&nearest, rank)).collect()
     }
 
+    /// The edges to peers whose identifiers share at least the first `bits` bits, 64 at most, with `id`.
+    pub fn sharing(&self, id: &NodeId, bits: u16) -> &[Edge] {
+        let differing = u64::MAX.checked_shr(bits.into()).unwrap_or(0);
+        let (first, last) = (id.prefix() & !differing, id.prefix() | differing);
+        let start = self.prefixes.partition_point(|&short| short < first);
+        let end = self.prefixes.partition_point(|&short| short <= last);
+        &self.edges[start..end]
+    }
+
     /// Asserts the invariants.
     ///
     /// # Panics

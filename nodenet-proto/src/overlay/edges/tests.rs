@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::{Attached, CONNS_PER_EDGE, Detached, Edges, Phase, SIBLINGS};
+use super::{Attached, CONNS_PER_EDGE, Detached, Edge, Edges, Phase, SIBLINGS};
 use crate::NodeId;
-use crate::env::test_base;
+use crate::env::{Seed, test_base};
 use crate::overlay::budgets::EdgeBudgets;
 use crate::transport::ConnId;
 
@@ -117,6 +117,25 @@ fn the_closest_come_in_order_of_distance() {
     assert_eq!(peers(bit(45)), [bit(45), bit(60), bit(59)]);
     assert_eq!(peers(NodeId::from_bytes([0xff; 32])), [bit(41), bit(42), bit(43)]);
     assert!(Edges::new(OWN).closest::<3>(&OWN).is_empty());
+}
+
+#[test]
+fn those_that_share_a_prefix_lie_side_by_side() {
+    let mut rng = Seed::from_u64(1).stream("test");
+    let mut edges = Edges::new(OWN);
+    for conn in 0..200 {
+        attach(&mut edges, NodeId::from_bytes(rng.array()), conn, true);
+    }
+    let anyone = edges.iter().nth(70).expect("there are 200").peer;
+    for target in [anyone, NodeId::from_bytes(rng.array()), NodeId::from_bytes([0xff; 32]), OWN] {
+        for bits in [0, 1, 3, 7, 63, 64] {
+            let shares = |edge: &&Edge| target.common_prefix_len(&edge.peer) >= bits;
+            let expected: Vec<NodeId> = edges.iter().filter(shares).map(|edge| edge.peer).collect();
+            let found: Vec<NodeId> =
+                edges.sharing(&target, bits).iter().map(|edge| edge.peer).collect();
+            assert_eq!(found, expected, "{bits} bits");
+        }
+    }
 }
 
 #[test]
