@@ -8,6 +8,8 @@
 //! [`ANSWER_WAIT`] that a ping is given. So the interval follows from how often edges die: as long as
 //! none does, it is the longest, and in churn it is as short as keeps the undetected share at
 //! [`DEAD_SHARE`] (an idealised model of 10,000 nodes lost 0.02 % of messages at 2 %, 0.14 % at 4 %).
+//! Where many die at once, the first few that are noticed bring the looks at all others forward. A NAT
+//! that forgets mappings sooner than the longest interval shows by deaths, too.
 //!
 //! **What it costs.** An acknowledged ping exchange is 3 datagrams and 222 bytes (measured on
 //! quinn-proto over IPv4), on both ends. A router with 90 edges, each pinged by whichever end first
@@ -33,6 +35,9 @@ const INTERVAL_MIN: Duration = Duration::from_secs(15);
 /// A router looks at its edges so often at most, at several of them at once: what a look costs is
 /// mostly waking up (a guess).
 const LOOKS_APART: Duration = Duration::from_secs(8);
+/// The same for everything else that it does by itself: half as much, so that every other time it is
+/// awake anyway.
+const UPKEEP_APART: Duration = Duration::from_secs(4);
 /// How often a light node asks all of its edges at once: as rarely as a NAT that keeps RFC 4787 §4.3
 /// (two minutes) lets it, with the jitter of the network to spare.
 const BATCH_INTERVAL: Duration = Duration::from_secs(110);
@@ -58,6 +63,8 @@ pub(crate) struct Keepalive {
     /// Deaths, each counting for less the longer ago it was.
     deaths: f64,
     counted_at: Instant,
+    /// The longest silence after which an edge may be looked at now.
+    longest_look: Duration,
 }
 
 /// How long the edges of this node may be silent.
@@ -81,13 +88,13 @@ impl Keepalive {
     /// that are started together do not wake together for ever.
     pub(crate) fn new(now: Instant, own: &NodeId, profile: Profile) -> Self {
         let share = (own.prefix() & u64::from(u32::MAX)) as u32;
-        let phase = (Self::apart(profile).as_nanos() * u128::from(share)) >> 32;
+        let phase = (Self::looks_apart(profile).as_nanos() * u128::from(share)) >> 32;
         let origin = now + Duration::from_nanos(phase as u64);
-        Self { profile, origin, deaths: 0.0, counted_at: now }
+        Self { profile, origin, deaths: 0.0, counted_at: now, longest_look: Duration::ZERO }
     }
 
-    /// What is due within this time is done together.
-    fn apart(profile: Profile) -> Duration {
+    /// Looks at edges that are due within this time are taken together.
+    fn looks_apart(profile: Profile) -> Duration {
         match profile {
             Profile::Router => LOOKS_APART,
             Profile::Light => BATCH_INTERVAL,
@@ -112,30 +119,51 @@ impl Keepalive {
         Silence::of(Duration::from_secs_f64(seconds.clamp(low, high)))
     }
 
+    /// A look at an edge was planned for when it is silent for this long.
+    pub(crate) fn on_planned(&mut self, silence: Silence) {
+        self.longest_look = self.longest_look.max(silence.look_after);
+    }
+
+    /// Whether looks are due much sooner than they were planned. If so, they are planned anew.
+    pub(crate) fn must_hurry(&mut self, silence: Silence) -> bool {
+        let must = silence.look_after < self.longest_look / 4 * 3;
+        if must {
+            self.longest_look = silence.look_after;
+        }
+        must
+    }
+
     /// When something planned for `at` is done: a router does together what is due within a few
     /// seconds, a light node everything.
     pub(crate) fn align(&self, at: Instant, now: Instant) -> Instant {
-        if at <= now + ANSWER_WAIT {
-            return at;
+        match self.profile {
+            Profile::Router => self.align_to(UPKEEP_APART, at, now),
+            Profile::Light => self.align_to(BATCH_INTERVAL, at, now),
         }
-        let apart = Self::apart(self.profile);
-        let early = at.saturating_duration_since(self.origin + apart / 10);
-        self.batch(early.as_nanos().div_ceil(apart.as_nanos()), now)
     }
 
     /// When an edge that is to be looked at at `at` is: a light node does it in the batch before rather
     /// than in the one after, which would be too late.
     pub(crate) fn align_look(&self, at: Instant, now: Instant) -> Instant {
         if self.profile == Profile::Router || at <= now + ANSWER_WAIT {
-            return self.align(at, now);
+            return self.align_to(Self::looks_apart(self.profile), at, now);
         }
         let since = at.saturating_duration_since(self.origin);
-        self.batch(since.as_nanos() / BATCH_INTERVAL.as_nanos(), now)
+        self.batch(BATCH_INTERVAL, since.as_nanos() / BATCH_INTERVAL.as_nanos(), now)
+    }
+
+    /// The first of the batches this far `apart` that is not much earlier than `at`; `at` itself, if
+    /// that is soon.
+    fn align_to(&self, apart: Duration, at: Instant, now: Instant) -> Instant {
+        if at <= now + ANSWER_WAIT {
+            return at;
+        }
+        let early = at.saturating_duration_since(self.origin + apart / 10);
+        self.batch(apart, early.as_nanos().div_ceil(apart.as_nanos()), now)
     }
 
     /// The batch of this number, or the next to come if that is past.
-    fn batch(&self, number: u128, now: Instant) -> Instant {
-        let apart = Self::apart(self.profile);
+    fn batch(&self, apart: Duration, number: u128, now: Instant) -> Instant {
         let batch = self.origin + apart * u32::try_from(number).unwrap_or(u32::MAX);
         if batch > now { batch } else { batch + apart }
     }
@@ -205,7 +233,7 @@ mod tests {
         assert_eq!(light.align(now + s(130), now + s(110)), now + s(220));
         assert_eq!(light.align(now + s(112), now + s(110)), now + s(112), "what is awaited now");
         let router = keepalive(Profile::Router);
-        assert_eq!(router.align(now + s(50), now), now + s(56));
+        assert_eq!(router.align(now + s(50), now), now + s(52));
         assert_eq!(router.align_look(now + s(50), now), now + s(56));
         assert_eq!(router.align(now + s(4), now), now + s(4), "what is awaited now");
     }

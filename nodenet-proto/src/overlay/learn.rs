@@ -4,11 +4,11 @@
 //! deserve, and telling the schedule what changed. Never: decides what a sighting does to the table.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::edge_choice::Slot;
 use super::edges::{Edge, Phase};
-use super::knowledge::{ADDRS_MAX, Outcome, Provenance, Sighting};
+use super::knowledge::{ADDRS_MAX, HOLD_OFF, Outcome, Provenance, Sighting};
 use super::lookup::Question;
 use super::registration::Peer;
 use super::{Action, Overlay, subnet};
@@ -20,12 +20,12 @@ use crate::transport::Conns;
 use crate::wire::endpoint::canonical;
 use crate::wire::{Capabilities, Contact, Decode, Neighbors, RoutedFrame};
 
-/// A peer that an edge was closed to is not dialed for this long (spec 70 §15.1).
-const LEAVE_HOLD_OFF: Duration = Duration::from_secs(60);
-/// The same if the peer closed it. If it left it dials by itself when it is back; else others need the
-/// place more, and still will in a minute (a guess; in a growing simulated network those whom everybody
-/// knows closed thirty edges for every node that joined, most of them to nodes that came again).
-const SHED_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
+/// A peer that closed an edge of ours this young has no place for us (a guess: in a growing simulated
+/// network those whom everybody knows closed thirty edges for every node that joined, nearly all of them
+/// younger than this, and most of them to nodes that had been there before).
+const YOUNG: Duration = Duration::from_secs(5 * 60);
+/// Such a peer is not dialed for this long (a guess). One that left after a longer time may be back soon.
+const NO_PLACE_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
 /// An edge that lived this long shows that the peer's failures are over (spec 80 §5).
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
 /// An incumbent that was heard within this time is not probed.
@@ -82,10 +82,19 @@ impl Overlay {
     }
 
     /// A peer answered that does not become an edge.
-    pub(super) fn learn_tried(&mut self, cx: &mut Cx<'_>, peer: Peer, rtt_ms: u16) {
+    pub(super) fn learn_tried(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: Peer,
+        rtt_ms: u16,
+        out: &mut Vec<Action>,
+    ) {
         let (addrs, provenance) = (&[canonical(peer.remote)], Provenance::Proven);
         self.observe(cx, &Sighting { id: peer.id, key: peer.key, caps: None, addrs, provenance });
+        self.knowledge.confirm(&peer.id, cx.now);
         self.knowledge.measure_rtt(&peer.id, rtt_ms);
+        self.upkeep.wake_fill_if_wanting(cx.now);
+        self.arm_upkeep(cx.now, out);
     }
 
     /// An edge is gone, and out of the table already.
@@ -102,20 +111,24 @@ impl Overlay {
         }
         match reason {
             EdgeDownReason::Left | EdgeDownReason::ClosedHere => {
-                let has_others = !self.edges.is_empty();
-                let is_shed = reason == EdgeDownReason::Left && has_others;
-                let wait = if is_shed { SHED_HOLD_OFF } else { LEAVE_HOLD_OFF };
+                let is_ours = edge.is_outgoing() && self.edges.outgoing() > 0;
+                let has_no_place = reason == EdgeDownReason::Left && is_ours && lived < YOUNG;
+                let wait = if has_no_place { NO_PLACE_HOLD_OFF } else { HOLD_OFF };
                 self.knowledge.hold_off(&edge.peer, cx.now, cx.rng.jitter(wait, 20));
             }
             EdgeDownReason::Dead | EdgeDownReason::Conn(_) => {
                 if is_silent(reason) {
                     self.keepalive.on_death(cx.now);
+                    self.hurry_looks(cx, out);
                 }
                 let isolated = self.edges.is_empty();
                 self.knowledge.dial_failed(&edge.peer, cx.now, isolated, cx.rng);
             }
         }
         self.update_needs(cx, out);
+        if reason == EdgeDownReason::Left && edge.is_outgoing() {
+            self.seek_substitute(cx.now, &edge.peer);
+        }
         if edge.is_sibling() {
             self.upkeep.on_vicinity_changed(cx.now);
         }
@@ -123,6 +136,17 @@ impl Overlay {
             self.upkeep.wake_fill(cx.now);
         }
         self.arm_upkeep(cx.now, out);
+    }
+
+    /// The peer will not be dialed for a while: if there is nobody else for its slot, one is asked for.
+    fn seek_substitute(&mut self, now: Instant, peer: &NodeId) {
+        let (own, bits) = (self.edges.own(), self.appetite().slot_bits);
+        let slot = Slot::of(own, peer, bits);
+        let mut others = self.knowledge.candidates(now, |bucket| bucket == slot.bucket);
+        let is_one = |id: &NodeId| Slot::of(own, id, bits) == slot && self.edges.get(id).is_none();
+        if !others.any(|contact| is_one(&contact.id)) {
+            self.upkeep.on_bucket_lacks(now, slot.bucket);
+        }
     }
 
     /// All dials of an attempt at a contact came to nothing.

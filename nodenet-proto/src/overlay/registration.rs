@@ -74,8 +74,8 @@ impl Overlay {
         if aim == Aim::Trial && !self.is_worth_an_edge(cx.now, &peer.id, rtt_ms) {
             // The peer heard nothing on it yet, so to it there was no edge either.
             self.refuse(conn, out);
-            self.dialer.on_tried(cx, peer.id, out);
-            return self.learn_tried(cx, peer, rtt_ms);
+            self.dialer.on_trial_over(cx, peer.id, out);
+            return self.learn_tried(cx, peer, rtt_ms, out);
         }
         self.attach(cx, conn, peer, true, out);
     }
@@ -292,6 +292,9 @@ impl Overlay {
         let Some(conn) = edge.conn_mut(conn) else { return };
         match judge(cx.now, cx.rng, conn, Standing { silence, send_conn, light }) {
             Verdict::Wait(until) => {
+                if !light {
+                    self.keepalive.on_planned(silence);
+                }
                 let until = self.keepalive.align_look(until, cx.now);
                 out.push(Action::Set(Timer::Conn(conn.id), until));
             }
@@ -302,6 +305,23 @@ impl Overlay {
             Verdict::Dead => {
                 let conn = conn.id;
                 self.close(cx, peer, conn, EdgeDownReason::Dead, out);
+            }
+        }
+    }
+
+    /// Edges died so often of late that the others are looked at sooner than was planned; not all at the
+    /// same time.
+    pub(super) fn hurry_looks(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        let silence = self.keepalive.silence(cx.now, self.edges.len());
+        if !self.config.maintenance || !self.keepalive.must_hurry(silence) {
+            return;
+        }
+        for edge in self.edges.iter().filter(|edge| !edge.light) {
+            let conn = edge.send_conn();
+            if !conn.unanswered {
+                let soonest = cx.now + cx.rng.jitter(ANSWER_WAIT, 100);
+                let look = (conn.heard + silence.look_after).max(soonest);
+                out.push(Action::Set(Timer::Conn(conn.id), look));
             }
         }
     }
@@ -376,10 +396,11 @@ impl Overlay {
         stays
     }
 
-    /// Without an edge of our own seeds are urgent.
+    /// Without an edge of our own seeds are urgent, and so is everybody else.
     fn notice_isolation(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
         if self.edges.outgoing() == 0 {
             self.dialer.on_isolated(cx, out);
+            self.knowledge.shorten_hold_offs(cx.now, cx.rng);
         }
     }
 

@@ -144,7 +144,7 @@ impl Overlay {
         }
     }
 
-    /// Dials the contacts that are wanted most, or else one that may be faster than an edge.
+    /// Dials the contacts that are wanted most, or else some that may be faster than an edge.
     fn fill(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
         let room = dials_max(self.edges.phase()).saturating_sub(snapshot.in_flight.len());
         let openings = Openings::of(&self.scene(snapshot, &[]));
@@ -158,7 +158,7 @@ impl Overlay {
         let aim = if content { Aim::Trial } else { Aim::Edge };
         if content && self.config.profile == Profile::Router {
             let tries = self.upkeep.tries_now(cx.now);
-            chosen = self.faster(cx.now, snapshot, tries);
+            chosen = self.faster(cx.now, snapshot, tries.min(room));
             self.upkeep.on_tried(cx.now, tries, chosen.len());
         }
         for peer in chosen {

@@ -302,6 +302,6 @@ pub(crate) fn dials_max(phase: Phase) -> usize {
     match phase {
         Phase::Bootstrap | Phase::Critical | Phase::Urgent => 16,
         Phase::NeedsFill => 8,
-        Phase::Normal => 2,
+        Phase::Normal => FASTER_AT_ONCE as usize,
     }
 }

@@ -48,7 +48,7 @@ impl Default for WorldConfig {
             signatures: Signatures::StandIn,
             loss: 0.0,
             clock_skew_max: Duration::from_secs(2),
-            check_every: 1024,
+            check_every: 256,
             node: engine::Config::default(),
         }
     }

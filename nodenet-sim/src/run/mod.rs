@@ -23,6 +23,8 @@ const IDLE_WINDOW: Duration = Duration::from_secs(600);
 const JOINED_BEFORE: Duration = Duration::from_secs(30);
 /// Well-known contacts (issue 3).
 const CONTACTS: usize = 10;
+/// Of so many steps one is followed by a check: a run has millions, and with 256 checks were 3 % of it.
+const CHECK_EVERY: u64 = 1024;
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Draws of a pair before giving up on finding one.
@@ -81,6 +83,7 @@ impl Run {
             signatures: scenario.signatures,
             loss: scenario.loss,
             clock_skew_max: Duration::from_millis(scenario.clock_skew_ms_max),
+            check_every: CHECK_EVERY,
             ..WorldConfig::default()
         };
         Self {

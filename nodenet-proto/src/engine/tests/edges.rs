@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::kit::{LATENCY, Who, World, identity};
 use crate::NodeId;
 use crate::engine::{
-    Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, INBOUND_EDGES_CAP, KnownPeer,
-    Profile, SendFailure,
+    Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, INBOUND_EDGES_CAP, Profile,
+    SendFailure,
 };
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError};
@@ -135,14 +135,13 @@ fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
     world.add(Config::default());
     let others: Vec<Who> =
         (1..160).map(|_| world.add(Config { maintenance: false, ..Config::default() })).collect();
-    let mut peers = Vec::new();
     for &who in &others {
-        let (id, key, addr) = (world.id(who), *world.identity(who).public_key(), world.addr(who));
         // Every one at a time of its own, none of them so good that there is nothing to gain.
-        world.wire.rtts.insert(addr, Duration::from_millis(40 + (who as u64 * 37) % 160));
-        peers.push(KnownPeer { id, key, addrs: vec![addr] });
+        let rtt = Duration::from_millis(40 + (who as u64 * 37) % 160);
+        world.wire.rtts.insert(world.addr(who), rtt);
     }
-    world.command(0, |_| Command::ImportPeers(peers));
+    let known = others.iter().map(|who| world.known(*who)).collect();
+    world.command(0, |_| Command::ImportPeers(known));
     world.run_for(600 * SECOND);
 
     let dialed: BTreeSet<NodeId> = world.wire.dials.iter().map(|(_, _, peer, _)| *peer).collect();
@@ -170,6 +169,23 @@ fn a_dead_peer_is_noticed_within_the_dead_threshold() {
     world.run_for(124 * SECOND);
     let (peer, reason) = (world.id(1), EdgeDownReason::Dead);
     assert_eq!(world.events(0), [Event::EdgeDown { peer, reason }]);
+}
+
+/// One by one they would be missed within two minutes. The first deaths bring all looks forward.
+#[test]
+fn when_many_die_at_once_all_of_them_are_missed_soon() {
+    let mut world = World::of(1);
+    let others: Vec<Who> =
+        (1..=40).map(|_| world.add(Config { maintenance: false, ..Config::default() })).collect();
+    let known = others.iter().map(|who| world.known(*who)).collect();
+    world.command(0, |_| Command::ImportPeers(known));
+    world.run_for(600 * SECOND);
+    let edges = world.peers(0);
+    assert!(edges.len() >= 20, "{} edges", edges.len());
+    let dead: Vec<Who> = edges.iter().copied().step_by(2).collect();
+    dead.iter().for_each(|who| world.crash(*who));
+    world.run_for(70 * SECOND);
+    assert!(world.peers(0).iter().all(|peer| !dead.contains(peer)));
 }
 
 #[test]
@@ -226,11 +242,7 @@ fn a_peer_that_closed_the_edge_is_left_alone_for_ten_minutes() {
         let peers =
             (1..=others).map(|_| world.add(Config { maintenance: false, ..Config::default() }));
         let peers: Vec<Who> = peers.collect();
-        let known = |world: &World, who| {
-            let (id, key) = (world.id(who), *world.identity(who).public_key());
-            KnownPeer { id, key, addrs: vec![world.addr(who)] }
-        };
-        let known = peers.iter().map(|who| known(&world, *who)).collect();
+        let known = peers.iter().map(|who| world.known(*who)).collect();
         world.command(0, |_| Command::ImportPeers(known));
         world.run_for(10 * SECOND);
         assert_eq!(world.peers(0).len(), others);

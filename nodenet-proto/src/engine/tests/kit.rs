@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::NodeId;
-use crate::engine::{Command, Config, Engine, Event, Output, RequestId, SeedPeer};
+use crate::engine::{Command, Config, Engine, Event, KnownPeer, Output, RequestId, SeedPeer};
 use crate::env::{Ed25519Crypto, Seed, UnixNanos, test_base};
 use crate::identity::Identity;
 use crate::transport::{
@@ -144,6 +144,12 @@ impl World {
 
     pub(super) fn addr(&self, who: Who) -> SocketAddr {
         self.participants[who].addr
+    }
+
+    /// A participant as another could remember it.
+    pub(super) fn known(&self, who: Who) -> KnownPeer {
+        let (id, key) = (self.id(who), *self.identity(who).public_key());
+        KnownPeer { id, key, addrs: vec![self.addr(who)] }
     }
 
     pub(super) fn engine(&self, who: Who) -> &Engine {

@@ -411,11 +411,18 @@ impl Dialer {
         self.arm(cx.now, out);
     }
 
-    /// `peer` answered and does not become an edge: that was all there was to learn.
-    pub(crate) fn on_tried(&mut self, cx: &mut Cx<'_>, peer: NodeId, out: &mut Vec<Action>) {
+    /// `peer` answered and does not become an edge: that was all there was to learn. A seed is dialed
+    /// again like any other that has no edge.
+    pub(crate) fn on_trial_over(&mut self, cx: &mut Cx<'_>, peer: NodeId, out: &mut Vec<Action>) {
         self.cancel(peer, out);
-        if self.targets.get(&peer).is_some_and(|target| !target.seed) {
-            self.targets.remove(&peer);
+        let is_due = self.by_itself && self.needy;
+        if let Some(target) = self.targets.get_mut(&peer) {
+            if !target.seed {
+                self.targets.remove(&peer);
+            } else if is_due {
+                let wait = cx.rng.jitter(FURTHER_SEEDS_WAIT, backoff::JITTER_PERCENT);
+                target.state = State::Waiting(cx.now + wait);
+            }
         }
         self.arm(cx.now, out);
     }

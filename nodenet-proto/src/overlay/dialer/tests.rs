@@ -325,7 +325,7 @@ fn a_trial_ends_with_the_first_conn_that_comes_up() {
     assert_eq!(bench.act(attempt), [Did::Dial(0, addr(1))]);
     assert_eq!(bench.pass(SECOND), [Did::Dial(1, addr(2))]);
     assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Aim::Trial));
-    let did = bench.act(|dialer, cx, out| dialer.on_tried(cx, PEER, out));
+    let did = bench.act(|dialer, cx, out| dialer.on_trial_over(cx, PEER, out));
     assert_eq!((did, bench.dialer.targets()), (vec![Did::Cancel(0)], 0));
     assert_eq!(bench.pass(3600 * SECOND), []);
 }
@@ -337,10 +337,15 @@ fn a_trial_of_a_seed_leaves_it_a_seed() {
     bench.act(|dialer, cx, out| dialer.set_needy(cx, false, |_| false, out));
     bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Aim::Trial), &[addr(1)], out));
     assert_eq!(bench.dialer.on_dial_up(DialId(0)), Some(Aim::Trial));
-    bench.act(|dialer, cx, out| dialer.on_tried(cx, PEER, out));
+    bench.act(|dialer, cx, out| dialer.on_trial_over(cx, PEER, out));
     assert_eq!(bench.pass(3600 * SECOND), []);
     bench.act(|dialer, cx, out| dialer.set_needy(cx, true, |_| false, out));
     assert_eq!(bench.pass(10 * SECOND), [Did::Dial(1, addr(1))]);
+    bench.fail(1, DialError::NoRoute);
+    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Aim::Trial), &[addr(1)], out));
+    assert_eq!(bench.dialer.on_dial_up(DialId(2)), Some(Aim::Trial));
+    bench.act(|dialer, cx, out| dialer.on_trial_over(cx, PEER, out));
+    assert_eq!(bench.pass(10 * SECOND), [Did::Dial(3, addr(1))], "the node needs it");
 }
 
 #[test]

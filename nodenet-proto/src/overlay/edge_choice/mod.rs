@@ -270,7 +270,8 @@ pub(crate) fn is_improvement(scene: &Scene<'_>, peer: &NodeId, rtt_ms: u16) -> b
     let slot_of = |id: &NodeId| Slot::of(own, id, appetite.slot_bits);
     let (fingers, slot) = (live.iter().filter(|edge| edge.outgoing), slot_of(peer));
     let mut mates = fingers.filter(|edge| slot_of(&edge.id) == slot);
-    fence.is_within(peer) || mates.all(|edge| rtt_ms < edge.slowness_ms())
+    let is_near = fence.is_within(peer) || live.iter().count() < appetite.siblings;
+    is_near || mates.all(|edge| rtt_ms < edge.slowness_ms())
 }
 
 /// An outgoing edge that a node can do without: of two in one slot beyond the nearest peers, the

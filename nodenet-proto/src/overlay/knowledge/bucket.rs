@@ -30,6 +30,10 @@ impl Bucket {
         &self.replacements
     }
 
+    pub(super) fn contacts_mut(&mut self) -> impl Iterator<Item = &mut Contact> {
+        self.entries.iter_mut().chain(&mut self.replacements)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.entries.len() >= K
     }

@@ -46,6 +46,9 @@ const FAILURES_MAX: u8 = 3;
 /// [`BACKOFF_PROVEN_MAX`] that is a little over a quarter of an hour, the reference's 14 minutes.
 const FAILURES_PROVEN_MAX: u8 = 20;
 
+/// A peer to which an edge was closed is not dialed for this long (spec 70 §15.1).
+pub(crate) const HOLD_OFF: Duration = Duration::from_secs(60);
+
 /// For how long a peer counts as one that did answer before.
 const PROVEN_FOR: Duration = Duration::from_secs(30 * 60);
 
@@ -247,6 +250,17 @@ impl Knowledge {
         let until = self.tick(now).plus(span);
         if let Some(contact) = self.contact_mut(id) {
             contact.retry_at = contact.retry_at.max(until);
+        }
+    }
+
+    /// Nobody is held off for longer than the usual time from now on, whatever was said before. Those
+    /// that failed wait for as long as they have to.
+    pub(crate) fn shorten_hold_offs(&mut self, now: Instant, rng: &mut Random) {
+        let until = self.tick(now).plus(rng.jitter(HOLD_OFF, 20));
+        for bucket in &mut self.buckets {
+            for contact in bucket.contacts_mut().filter(|contact| contact.failures == 0) {
+                contact.retry_at = contact.retry_at.min(until);
+            }
         }
     }
 
