@@ -30,6 +30,11 @@ pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Longest silence before a router asks: with the jitter of a look and [`LOOKS_APART`] as long as a NAT
 /// that keeps RFC 4787 §4.3 (two minutes) lets it.
 const INTERVAL_MAX: Duration = Duration::from_secs(100);
+/// A router with few edges asks sooner: each of them matters more, and all of them together cost no more
+/// than many do. Longest silence for each edge there is, up to the above (a guess: 90 edges make it 99 s).
+const INTERVAL_PER_EDGE: Duration = Duration::from_millis(1100);
+/// The same, however few edges there are (a guess).
+const INTERVAL_FEW_EDGES: Duration = Duration::from_secs(30);
 /// Shortest silence before a router asks, however many edges die (spec 80 §2: the reference's).
 const INTERVAL_MIN: Duration = Duration::from_secs(15);
 /// A router looks at its edges so often at most, at several of them at once: what a look costs is
@@ -115,8 +120,11 @@ impl Keepalive {
         let rate = self.recent_deaths(now) / (MEMORY.as_secs_f64() * edges.max(1) as f64);
         let unnoticed = DEAD_SHARE / rate.max(1e-9);
         let seconds = 2.0 * (unnoticed - ANSWER_WAIT.as_secs_f64());
-        let (low, high) = (INTERVAL_MIN.as_secs_f64(), INTERVAL_MAX.as_secs_f64());
-        Silence::of(Duration::from_secs_f64(seconds.clamp(low, high)))
+        let count = u32::try_from(edges).unwrap_or(u32::MAX);
+        let longest =
+            INTERVAL_PER_EDGE.saturating_mul(count).clamp(INTERVAL_FEW_EDGES, INTERVAL_MAX);
+        let seconds = seconds.clamp(INTERVAL_MIN.as_secs_f64(), longest.as_secs_f64());
+        Silence::of(Duration::from_secs_f64(seconds))
     }
 
     /// A look at an edge was planned for when it is silent for this long.
@@ -193,9 +201,9 @@ mod tests {
     fn a_quiet_network_is_asked_as_rarely_as_allowed() {
         let now = test_base();
         let mut keepalive = keepalive(Profile::Router);
-        assert_eq!(keepalive.silence(now, 90), Silence::of(INTERVAL_MAX));
+        assert_eq!(keepalive.silence(now, 100), Silence::of(INTERVAL_MAX));
         keepalive.on_death(now);
-        assert_eq!(keepalive.silence(now, 90), Silence::of(INTERVAL_MAX), "one death is no churn");
+        assert_eq!(keepalive.silence(now, 100), Silence::of(INTERVAL_MAX), "one death is no churn");
     }
 
     #[test]
@@ -220,7 +228,7 @@ mod tests {
         }
         assert_eq!(keepalive.silence(now, 45), Silence::of(INTERVAL_MIN));
         let later = now + Duration::from_secs(1800);
-        assert_eq!(keepalive.silence(later, 90), Silence::of(INTERVAL_MAX));
+        assert_eq!(keepalive.silence(later, 100), Silence::of(INTERVAL_MAX));
     }
 
     #[test]
@@ -238,12 +246,21 @@ mod tests {
         assert_eq!(router.align(now + s(4), now), now + s(4), "what is awaited now");
     }
 
+    #[test]
+    fn few_edges_are_asked_more_often() {
+        let (now, s) = (test_base(), Duration::from_secs);
+        let router = keepalive(Profile::Router);
+        for (edges, silence) in [(0, 30), (1, 30), (50, 55), (100, 100), (usize::MAX, 100)] {
+            assert_eq!(router.silence(now, edges), Silence::of(s(silence)));
+        }
+    }
+
     /// Two minutes is what a NAT has to keep a mapping for (RFC 4787 §4.3).
     #[test]
     fn no_edge_of_a_router_is_silent_for_two_minutes() {
         let (base, s) = (test_base(), Duration::from_secs);
         let router = keepalive(Profile::Router);
-        let Silence { look_after, ping_after } = router.silence(base, 90);
+        let Silence { look_after, ping_after } = router.silence(base, 100);
         for heard in (0..330).map(|second| base + s(second)) {
             for percent in [90, 100, 110] {
                 let look = router.align_look(heard + look_after * percent / 100, heard);

@@ -428,11 +428,11 @@ fn an_unsolicited_answer_is_dropped() {
 #[test]
 fn unknown_types_do_not_keep_an_edge_alive() {
     let (mut world, puppet, conn) = victim();
-    for _ in 0..100 {
+    for _ in 0..25 {
         world.say(conn, Bytes::from_static(b"\x01\x63\x00"));
         world.run_for(SECOND);
     }
-    world.run_for(24 * SECOND);
+    world.run_for(22 * SECOND);
     let (peer, reason) = (world.id(puppet), EdgeDownReason::Dead);
     assert_eq!(world.events(0)[0], Event::EdgeDown { peer, reason });
 }

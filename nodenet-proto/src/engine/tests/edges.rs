@@ -65,8 +65,8 @@ fn a_silent_edge_lives_for_an_hour() {
     assert_eq!(world.events(0), []);
     assert_eq!((world.peers(0), world.peers(1)), (vec![1], vec![0]));
     let pings = frames(&world, 0, FrameType::Ping) + frames(&world, 1, FrameType::Ping);
-    // A hundred seconds, a tenth of it for jitter, and the next look eight seconds later: 30 at least.
-    assert!((30..=84).contains(&pings), "{pings} pings");
+    // Half a minute, a tenth of it for jitter, and the next look eight seconds later: 87 at least.
+    assert!((87..=180).contains(&pings), "{pings} pings");
 }
 
 #[test]
@@ -166,26 +166,25 @@ fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
 fn a_dead_peer_is_noticed_within_the_dead_threshold() {
     let mut world = pair();
     world.crash(1);
-    world.run_for(124 * SECOND);
+    world.run_for(47 * SECOND);
     let (peer, reason) = (world.id(1), EdgeDownReason::Dead);
     assert_eq!(world.events(0), [Event::EdgeDown { peer, reason }]);
 }
 
-/// One by one they would be missed within two minutes. The first deaths bring all looks forward.
+/// One by one they would be missed within 110 seconds. The first deaths bring all looks forward.
 #[test]
 fn when_many_die_at_once_all_of_them_are_missed_soon() {
     let mut world = World::of(1);
-    let others: Vec<Who> =
-        (1..=40).map(|_| world.add(Config { maintenance: false, ..Config::default() })).collect();
-    let known = others.iter().map(|who| world.known(*who)).collect();
-    world.command(0, |_| Command::ImportPeers(known));
-    world.run_for(600 * SECOND);
-    let edges = world.peers(0);
-    assert!(edges.len() >= 20, "{} edges", edges.len());
-    let dead: Vec<Who> = edges.iter().copied().step_by(2).collect();
-    dead.iter().for_each(|who| world.crash(*who));
-    world.run_for(70 * SECOND);
-    assert!(world.peers(0).iter().all(|peer| !dead.contains(peer)));
+    for _ in 0..80 {
+        let other = world.add(Config { maintenance: false, ..Config::default() });
+        world.connect(other, 0);
+        world.run_for(SECOND);
+    }
+    world.run_for(300 * SECOND);
+    assert_eq!(world.peers(0).len(), 80);
+    (1..=80).step_by(2).for_each(|who| world.crash(who));
+    world.run_for(50 * SECOND);
+    assert_eq!(world.peers(0).len(), 40);
 }
 
 #[test]

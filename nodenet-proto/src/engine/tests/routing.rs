@@ -220,7 +220,7 @@ fn a_forwarder_goes_around_a_dead_neighbour_once_it_noticed() {
     let (mut world, origin, [best, _], _) = fork(World::of(5));
     world.events(4);
     world.crash(best);
-    world.run_for(124 * SECOND);
+    world.run_for(47 * SECOND);
     for _ in 0..20 {
         world.send(origin, 4, b"around");
         world.run_for(SECOND);
