@@ -254,6 +254,25 @@ fn a_peer_that_closed_the_edge_is_left_alone_for_ten_minutes() {
     }
 }
 
+/// Whoever is left without an edge of its own no longer waits for those that sent it away.
+#[test]
+fn a_node_that_loses_its_last_edge_asks_those_again_that_closed_theirs() {
+    let mut world = World::of(1);
+    for _ in 0..2 {
+        world.add(Config { maintenance: false, ..Config::default() });
+    }
+    let known = vec![world.known(1), world.known(2)];
+    world.command(0, |_| Command::ImportPeers(known));
+    world.run_for(10 * SECOND);
+    let peer = world.id(0);
+    world.command(1, |request| Command::CloseEdge { request, peer });
+    world.run_for(SECOND);
+    world.crash(2);
+    // It is missed after 46 seconds, and then they are held off for a minute and a fifth.
+    world.run_for((46 + 75) * SECOND);
+    assert_eq!(world.peers(0), [1]);
+}
+
 #[test]
 fn a_seed_that_left_is_not_dialed_for_a_minute() {
     let mut world = World::of(3);

@@ -1,14 +1,16 @@
 //! Whom this node dials: operator seeds, contacts that it wants edges to, and whoever the application
 //! asks for.
 //!
-//! Responsible for: when to dial a seed, and how an attempt at any peer goes. Never: judges who may
-//! become an edge, or chooses among contacts.
+//! Responsible for: how an attempt at any peer goes, and, in `seeds`, when one at a seed begins. Never:
+//! judges who may become an edge, or chooses among contacts.
 //!
 //! A [`Target`] is a peer worth dialing. Seeds stay for ever (spec 70 N1, N2), and are dialed as long
 //! as the node is needy. All others stay for one attempt. An attempt dials one address after another,
 //! 250 ms apart, and ends with the first conn that comes up or the last dial that fails.
 
 mod backoff;
+mod seeds;
+mod target;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use self::seeds::FURTHER_SEEDS_WAIT;
+pub(crate) use self::target::Aim;
+use self::target::{ADDRS_MAX, Attempt, STAGGER, State, Target};
+use super::knowledge::HOLD_OFF;
 use super::{Action, Timer};
 use crate::NodeId;
 use crate::engine::{ConnectError, Event, RequestId};
@@ -25,35 +31,15 @@ use crate::stats::DropReason;
 use crate::transport::{DialError, DialId};
 use crate::wire::endpoint::{canonical, scope};
 
-/// Addresses of one target (spec 70 §11.2).
-const ADDRS_MAX: usize = 8;
 /// Peers that are no seeds, and requests for one peer. Full, the newest is refused.
 const WANTED_MAX: usize = 64;
-/// The next address is dialed if the ones before have not answered for this long (RFC 8305 §5).
-const STAGGER: Duration = Duration::from_millis(250);
 /// An attempt ends after this long (spec 80 §8.3).
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An attempt at a contact ends after this long: there are others, and the farthest on earth needs
 /// half a second or, with one packet lost, one and a half. (The reference allows 500 ms, spec 80 §8.3.)
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The first dial of a seed comes at random within this time (spec 70 §17.11), so that nodes that are
-/// started together do not dial together; those of further seeds as much later each.
-const FIRST_DIAL_MAX: Duration = Duration::from_millis(500);
-/// Once there is an edge, the other seeds wait: it may lead to better ones (a guess).
-const FURTHER_SEEDS_WAIT: Duration = Duration::from_secs(5);
-/// A seed that said goodbye is not dialed for this long (spec 70 §15.1), unless there is nobody else.
-const LEAVE_HOLD_OFF: Duration = Duration::from_secs(60);
 /// An edge that lived this long shows that its failures are over (spec 80 §5).
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
-
-/// What an attempt is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Aim {
-    /// An edge.
-    Edge,
-    /// To see whether the peer answers and how fast. Whether it becomes an edge depends on that.
-    Trial,
-}
 
 /// Why an edge ended, as far as dialing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,81 +48,6 @@ pub(crate) enum Ended {
     Goodbye,
     /// It was lost after living this long.
     Lost(Duration),
-}
-
-/// A peer worth dialing.
-#[derive(Debug, Clone)]
-struct Target {
-    /// Best first: the one that last worked leads.
-    addrs: Vec<SocketAddr>,
-    /// Named by the operator.
-    seed: bool,
-    /// Commands that wait for an edge to it.
-    requests: Vec<RequestId>,
-    /// Failures in a row.
-    failures: u32,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// There is an edge, or dialing is switched off.
-    Resting,
-    /// The next attempt begins then.
-    Waiting(Instant),
-    /// An attempt is under way.
-    Dialing(Attempt),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Attempt {
-    aim: Aim,
-    /// Addresses dialed so far.
-    dialed: usize,
-    /// Dials without an outcome.
-    pending: usize,
-    /// When the next address is dialed, if there is one.
-    next_at: Instant,
-    deadline: Instant,
-    error: DialError,
-}
-
-impl Attempt {
-    /// There are addresses again that it did not dial. Its time for the next one may have passed
-    /// meanwhile, when there was none.
-    fn resume(&mut self, now: Instant) {
-        if self.next_at <= now {
-            self.next_at = now + STAGGER;
-        }
-    }
-}
-
-impl Target {
-    fn new(seed: bool) -> Self {
-        let (addrs, requests) = (Vec::new(), Vec::new());
-        Self { addrs, seed, requests, failures: 0, state: State::Resting }
-    }
-
-    /// Puts `addrs` in front of those known; the best that fit stay.
-    fn prefer(&mut self, addrs: impl IntoIterator<Item = SocketAddr>) {
-        let known = core::mem::take(&mut self.addrs);
-        for addr in addrs.into_iter().chain(known) {
-            if self.addrs.len() < ADDRS_MAX && !self.addrs.contains(&addr) {
-                self.addrs.push(addr);
-            }
-        }
-    }
-
-    /// When its state changes by itself.
-    fn due(&self) -> Option<Instant> {
-        match self.state {
-            State::Resting => None,
-            State::Waiting(until) => Some(until),
-            State::Dialing(attempt) => {
-                (attempt.dialed < self.addrs.len()).then_some(attempt.next_at)
-            }
-        }
-    }
 }
 
 /// What a failed dial means for the contact.
@@ -176,38 +87,6 @@ impl Dialer {
             needy: true,
             isolated: true,
         }
-    }
-
-    /// Takes an operator seed, or new addresses of one, which replace the old. Those whose `turn` is
-    /// later are dialed later.
-    pub(crate) fn add_seed(
-        &mut self,
-        cx: &mut Cx<'_>,
-        (peer, addrs): (NodeId, &[SocketAddr]),
-        turn: u32,
-        has_edge: bool,
-        out: &mut Vec<Action>,
-    ) {
-        let addrs = dialable(cx, addrs);
-        let target = self.targets.entry(peer).or_insert_with(|| Target::new(true));
-        target.seed = true;
-        let first_dial = Duration::from_nanos(cx.rng.below(FIRST_DIAL_MAX.as_nanos() as u64) + 1);
-        if target.addrs != addrs {
-            target.addrs = addrs;
-            match &mut target.state {
-                State::Dialing(attempt) => {
-                    attempt.dialed = 0;
-                    attempt.resume(cx.now);
-                }
-                // What failed at the old addresses says nothing about the new ones.
-                State::Waiting(until) => *until = (*until).min(cx.now + first_dial),
-                State::Resting => {}
-            }
-        }
-        if self.by_itself && self.needy && !has_edge && target.state == State::Resting {
-            target.state = State::Waiting(cx.now + FIRST_DIAL_MAX * turn + first_dial);
-        }
-        self.arm(cx.now, out);
     }
 
     /// The application wants an edge to `peer`, to which there is none.
@@ -264,7 +143,7 @@ impl Dialer {
             return;
         }
         let target = self.targets.entry(peer).or_insert_with(|| Target::new(false));
-        if !matches!(target.state, State::Dialing(_)) {
+        if !target.is_dialing() {
             target.prefer(addrs);
             self.begin(cx.now, peer, (aim, CONTACT_TIMEOUT), out);
         }
@@ -273,57 +152,8 @@ impl Dialer {
 
     /// Who is being dialed, and the first of the addresses.
     pub(crate) fn dialing(&self) -> impl Iterator<Item = (NodeId, Option<SocketAddr>)> {
-        let is_dialing = |target: &Target| matches!(target.state, State::Dialing(_));
-        let dialing = self.targets.iter().filter(move |(_, target)| is_dialing(target));
+        let dialing = self.targets.iter().filter(|(_, target)| target.is_dialing());
         dialing.map(|(peer, target)| (*peer, target.addrs.first().copied()))
-    }
-
-    /// Whether this node has too few edges of its own. Then its seeds are dialed; otherwise they are
-    /// left alone.
-    pub(crate) fn set_needy(
-        &mut self,
-        cx: &mut Cx<'_>,
-        needy: bool,
-        has_edge: impl Fn(&NodeId) -> bool,
-        out: &mut Vec<Action>,
-    ) {
-        if core::mem::replace(&mut self.needy, needy) == needy {
-            return;
-        }
-        for (peer, target) in self.targets.iter_mut().filter(|(_, target)| target.seed) {
-            match target.state {
-                State::Resting if needy && self.by_itself && !has_edge(peer) => {
-                    let wait = cx.rng.jitter(FURTHER_SEEDS_WAIT, backoff::JITTER_PERCENT);
-                    target.state = State::Waiting(cx.now + wait);
-                }
-                State::Waiting(_) if !needy => target.state = State::Resting,
-                _ => {}
-            }
-        }
-        self.arm(cx.now, out);
-    }
-
-    /// A node that does well looks now and then whether there is a network it knows nothing of: if it
-    /// has no edge to any seed it dials one.
-    pub(crate) fn check_seeds(
-        &mut self,
-        cx: &mut Cx<'_>,
-        has_edge: impl Fn(&NodeId) -> bool,
-        out: &mut Vec<Action>,
-    ) {
-        let seeds = || self.targets.iter().filter(|(_, target)| target.seed);
-        if !self.by_itself || self.needy || seeds().any(|(peer, _)| has_edge(peer)) {
-            return;
-        }
-        let resting: Vec<NodeId> = seeds()
-            .filter(|(_, target)| target.state == State::Resting)
-            .map(|(peer, _)| *peer)
-            .collect();
-        if let Some(last) = (resting.len() as u64).checked_sub(1) {
-            let seed = resting[cx.rng.below(last + 1) as usize];
-            self.begin(cx.now, seed, (Aim::Edge, ATTEMPT_TIMEOUT), out);
-            self.arm(cx.now, out);
-        }
     }
 
     /// The timer fired: begins the attempts that are due and dials the next addresses.
@@ -420,8 +250,7 @@ impl Dialer {
             if !target.seed {
                 self.targets.remove(&peer);
             } else if is_due {
-                let wait = cx.rng.jitter(FURTHER_SEEDS_WAIT, backoff::JITTER_PERCENT);
-                target.state = State::Waiting(cx.now + wait);
+                target.wait(cx, FURTHER_SEEDS_WAIT);
             }
         }
         self.arm(cx.now, out);
@@ -438,11 +267,7 @@ impl Dialer {
         if let Some(target) = self.targets.get_mut(&peer) {
             match ended {
                 _ if !target.seed || !self.by_itself || !self.needy => {}
-                Ended::Goodbye => {
-                    target.state = State::Waiting(
-                        cx.now + cx.rng.jitter(LEAVE_HOLD_OFF, backoff::JITTER_PERCENT),
-                    );
-                }
+                Ended::Goodbye => target.wait(cx, HOLD_OFF),
                 Ended::Lost(lived) => {
                     if lived >= PROVEN_AFTER {
                         target.failures = 0;
@@ -467,18 +292,6 @@ impl Dialer {
             // Nothing about it will have changed soon.
             target.failures = backoff::FAILURES_MAX;
             self.fail(cx, peer, error, out);
-        }
-        self.arm(cx.now, out);
-    }
-
-    /// This node has no edge left that it opened: seeds become urgent.
-    pub(crate) fn on_isolated(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
-        self.isolated = true;
-        for target in self.targets.values_mut().filter(|target| target.seed) {
-            if let State::Waiting(until) = &mut target.state {
-                let sooner = cx.rng.jitter(backoff::ISOLATED_WAIT_MAX, backoff::JITTER_PERCENT);
-                *until = (*until).min(cx.now + sooner);
-            }
         }
         self.arm(cx.now, out);
     }
@@ -512,7 +325,7 @@ impl Dialer {
         let mut pending = 0;
         for target in self.targets.values() {
             assert!(target.addrs.len() <= ADDRS_MAX);
-            assert!(target.requests.is_empty() || matches!(target.state, State::Dialing(_)));
+            assert!(target.requests.is_empty() || target.is_dialing());
             if let State::Dialing(attempt) = target.state {
                 assert!(attempt.pending > 0, "an attempt without a dial would never end");
                 pending += attempt.pending;
@@ -571,22 +384,9 @@ impl Dialer {
         }
     }
 
-    /// Waits for as long as the failures so far demand.
-    fn wait(&mut self, cx: &mut Cx<'_>, peer: NodeId) {
-        let Some(target) = self.targets.get_mut(&peer) else { return };
-        if !self.by_itself || !self.needy {
-            target.state = State::Resting;
-            return;
-        }
-        let wait = backoff::wait(target.failures, target.seed && self.isolated);
-        target.failures = target.failures.saturating_add(1);
-        target.state = State::Waiting(cx.now + cx.rng.jitter(wait, backoff::JITTER_PERCENT));
-    }
-
     /// Gives the dials of `peer` up.
     fn cancel(&mut self, peer: NodeId, out: &mut Vec<Action>) {
-        let is_dialing = |target: &Target| matches!(target.state, State::Dialing(_));
-        if !self.targets.get(&peer).is_some_and(is_dialing) {
+        if !self.targets.get(&peer).is_some_and(Target::is_dialing) {
             return;
         }
         self.dials.retain(|&dial, &mut (of, _)| {

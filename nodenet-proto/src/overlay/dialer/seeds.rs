@@ -1,0 +1,124 @@
+//! When operator seeds are dialed: while the node has too few edges of its own, and otherwise now and
+//! then.
+//!
+//! Responsible for: the waits of seeds. Never: how an attempt at one goes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::target::{State, Target};
+use super::{ATTEMPT_TIMEOUT, Aim, Dialer, backoff, dialable};
+use crate::NodeId;
+use crate::env::Cx;
+use crate::overlay::Action;
+
+/// The first dial of a seed comes at random within this time (spec 70 §17.11), so that nodes that are
+/// started together do not dial together; those of further seeds as much later each.
+const FIRST_DIAL_MAX: Duration = Duration::from_millis(500);
+/// Once there is an edge, the other seeds wait: it may lead to better ones (a guess).
+pub(super) const FURTHER_SEEDS_WAIT: Duration = Duration::from_secs(5);
+
+impl Dialer {
+    /// Takes an operator seed, or new addresses of one, which replace the old. Those whose `turn` is
+    /// later are dialed later.
+    pub(crate) fn add_seed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (peer, addrs): (NodeId, &[SocketAddr]),
+        turn: u32,
+        has_edge: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let addrs = dialable(cx, addrs);
+        let target = self.targets.entry(peer).or_insert_with(|| Target::new(true));
+        target.seed = true;
+        let first_dial = Duration::from_nanos(cx.rng.below(FIRST_DIAL_MAX.as_nanos() as u64) + 1);
+        if target.addrs != addrs {
+            target.addrs = addrs;
+            match &mut target.state {
+                State::Dialing(attempt) => {
+                    attempt.dialed = 0;
+                    attempt.resume(cx.now);
+                }
+                // What failed at the old addresses says nothing about the new ones.
+                State::Waiting(until) => *until = (*until).min(cx.now + first_dial),
+                State::Resting => {}
+            }
+        }
+        if self.by_itself && self.needy && !has_edge && target.state == State::Resting {
+            target.state = State::Waiting(cx.now + FIRST_DIAL_MAX * turn + first_dial);
+        }
+        self.arm(cx.now, out);
+    }
+
+    /// Whether this node has too few edges of its own. Then its seeds are dialed; otherwise they are
+    /// left alone.
+    pub(crate) fn set_needy(
+        &mut self,
+        cx: &mut Cx<'_>,
+        needy: bool,
+        has_edge: impl Fn(&NodeId) -> bool,
+        out: &mut Vec<Action>,
+    ) {
+        if core::mem::replace(&mut self.needy, needy) == needy {
+            return;
+        }
+        for (peer, target) in self.targets.iter_mut().filter(|(_, target)| target.seed) {
+            match target.state {
+                State::Resting if needy && self.by_itself && !has_edge(peer) => {
+                    target.wait(cx, FURTHER_SEEDS_WAIT);
+                }
+                State::Waiting(_) if !needy => target.state = State::Resting,
+                _ => {}
+            }
+        }
+        self.arm(cx.now, out);
+    }
+
+    /// A node that does well looks now and then whether there is a network it knows nothing of: if it
+    /// has no edge to any seed it dials one.
+    pub(crate) fn check_seeds(
+        &mut self,
+        cx: &mut Cx<'_>,
+        has_edge: impl Fn(&NodeId) -> bool,
+        out: &mut Vec<Action>,
+    ) {
+        let seeds = || self.targets.iter().filter(|(_, target)| target.seed);
+        if !self.by_itself || self.needy || seeds().any(|(peer, _)| has_edge(peer)) {
+            return;
+        }
+        let resting: Vec<NodeId> = seeds()
+            .filter(|(_, target)| target.state == State::Resting)
+            .map(|(peer, _)| *peer)
+            .collect();
+        if let Some(last) = (resting.len() as u64).checked_sub(1) {
+            let seed = resting[cx.rng.below(last + 1) as usize];
+            self.begin(cx.now, seed, (Aim::Edge, ATTEMPT_TIMEOUT), out);
+            self.arm(cx.now, out);
+        }
+    }
+
+    /// This node has no edge left that it opened: seeds become urgent.
+    pub(crate) fn on_isolated(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        self.isolated = true;
+        for target in self.targets.values_mut().filter(|target| target.seed) {
+            if let State::Waiting(until) = &mut target.state {
+                let sooner = cx.rng.jitter(backoff::ISOLATED_WAIT_MAX, backoff::JITTER_PERCENT);
+                *until = (*until).min(cx.now + sooner);
+            }
+        }
+        self.arm(cx.now, out);
+    }
+
+    /// Waits for as long as the failures so far demand.
+    pub(super) fn wait(&mut self, cx: &mut Cx<'_>, peer: NodeId) {
+        let Some(target) = self.targets.get_mut(&peer) else { return };
+        if !self.by_itself || !self.needy {
+            target.state = State::Resting;
+            return;
+        }
+        let wait = backoff::wait(target.failures, target.seed && self.isolated);
+        target.failures = target.failures.saturating_add(1);
+        target.wait(cx, wait);
+    }
+}

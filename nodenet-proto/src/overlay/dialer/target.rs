@@ -1,0 +1,111 @@
+//! A peer worth dialing, and how far the attempt at it is.
+//!
+//! Responsible for: its addresses in order, and when something about it is due. Never: dials, or
+//! decides whom.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::backoff;
+use crate::engine::RequestId;
+use crate::env::Cx;
+use crate::transport::DialError;
+
+/// Addresses of one target (spec 70 §11.2).
+pub(super) const ADDRS_MAX: usize = 8;
+/// The next address is dialed if the ones before have not answered for this long (RFC 8305 §5).
+pub(super) const STAGGER: Duration = Duration::from_millis(250);
+
+/// What an attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// An edge.
+    Edge,
+    /// To see whether the peer answers and how fast. Whether it becomes an edge depends on that.
+    Trial,
+}
+
+/// A peer worth dialing.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// Best first: the one that last worked leads.
+    pub(super) addrs: Vec<SocketAddr>,
+    /// Named by the operator.
+    pub(super) seed: bool,
+    /// Commands that wait for an edge to it.
+    pub(super) requests: Vec<RequestId>,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    pub(super) state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// There is an edge, or dialing is switched off.
+    Resting,
+    /// The next attempt begins then.
+    Waiting(Instant),
+    /// An attempt is under way.
+    Dialing(Attempt),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Attempt {
+    pub(super) aim: Aim,
+    /// Addresses dialed so far.
+    pub(super) dialed: usize,
+    /// Dials without an outcome.
+    pub(super) pending: usize,
+    /// When the next address is dialed, if there is one.
+    pub(super) next_at: Instant,
+    pub(super) deadline: Instant,
+    pub(super) error: DialError,
+}
+
+impl Attempt {
+    /// There are addresses again that it did not dial. Its time for the next one may have passed
+    /// meanwhile, when there was none.
+    pub(super) fn resume(&mut self, now: Instant) {
+        if self.next_at <= now {
+            self.next_at = now + STAGGER;
+        }
+    }
+}
+
+impl Target {
+    pub(super) fn new(seed: bool) -> Self {
+        let (addrs, requests) = (Vec::new(), Vec::new());
+        Self { addrs, seed, requests, failures: 0, state: State::Resting }
+    }
+
+    /// Puts `addrs` in front of those known; the best that fit stay.
+    pub(super) fn prefer(&mut self, addrs: impl IntoIterator<Item = SocketAddr>) {
+        let known = core::mem::take(&mut self.addrs);
+        for addr in addrs.into_iter().chain(known) {
+            if self.addrs.len() < ADDRS_MAX && !self.addrs.contains(&addr) {
+                self.addrs.push(addr);
+            }
+        }
+    }
+
+    /// When its state changes by itself.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Resting => None,
+            State::Waiting(until) => Some(until),
+            State::Dialing(attempt) => {
+                (attempt.dialed < self.addrs.len()).then_some(attempt.next_at)
+            }
+        }
+    }
+
+    /// Whether an attempt is under way.
+    pub(super) fn is_dialing(&self) -> bool {
+        matches!(self.state, State::Dialing(_))
+    }
+
+    /// The next attempt begins after about this long.
+    pub(super) fn wait(&mut self, cx: &mut Cx<'_>, span: Duration) {
+        self.state = State::Waiting(cx.now + cx.rng.jitter(span, backoff::JITTER_PERCENT));
+    }
+}
