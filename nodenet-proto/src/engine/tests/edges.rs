@@ -274,6 +274,30 @@ fn a_node_that_loses_its_last_edge_asks_those_again_that_closed_theirs() {
 }
 
 #[test]
+fn if_nobody_is_left_for_a_slot_one_is_asked_for() {
+    let mut world = World::new();
+    // Whoever can be dialed need not ask for newcomers.
+    let public_addrs = vec![SocketAddr::from(([10, 0, 0, 1], 4242))];
+    world.add(Config { public_addrs, ..Config::default() });
+    let others: Vec<Who> =
+        (1..=8).map(|_| world.add(Config { maintenance: false, ..Config::default() })).collect();
+    let known = others.iter().map(|who| world.known(*who)).collect();
+    world.command(0, |_| Command::ImportPeers(known));
+    world.run_for(3 * 3600 * SECOND);
+    // The first bit names the bucket, the next two the slot in it.
+    let slot_of = |who: Who| world.id(who).as_bytes()[0] >> 5;
+    let is_far = |who: &&Who| slot_of(**who) >> 2 != slot_of(0) >> 2;
+    let mates = |who: Who| others.iter().filter(|other| slot_of(**other) == slot_of(who)).count();
+    let alone = *others.iter().filter(is_far).find(|who| mates(**who) == 1).expect("somebody");
+    let before = frames(&world, 0, FrameType::Lookup);
+    let peer = world.id(0);
+    world.command(alone, |request| Command::CloseEdge { request, peer });
+    // It asks who is near because a neighbour is gone, too, but not before 28 seconds.
+    world.run_for(27 * SECOND);
+    assert_eq!(frames(&world, 0, FrameType::Lookup), before + 1);
+}
+
+#[test]
 fn a_seed_that_left_is_not_dialed_for_a_minute() {
     let mut world = World::of(3);
     world.bootstrap(0, 1);
