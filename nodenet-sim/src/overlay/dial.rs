@@ -37,6 +37,8 @@ pub(crate) struct Dial {
     expected: NodeId,
     target: Option<Host>,
     started: Moment,
+    /// Whether the target sent its flight of the handshake.
+    answered: bool,
 }
 
 /// What happens to a dial next.
@@ -69,7 +71,7 @@ impl Net {
         let serial = self.dial_serial;
         let target = self.at_addr(&remote).filter(|&target| target != host);
         let started = self.now;
-        let dial = Dial { serial, host, id, expected, target, started };
+        let dial = Dial { serial, host, id, expected, target, started, answered: false };
         let dial = self.dials.insert(dial) as u32;
         self.dial_names.insert((host, id), dial);
         let mut schedule = |at, step| self.queue.push(at, Happening::Dial { dial, serial, step });
@@ -112,7 +114,7 @@ impl Net {
         }
         match (step, target) {
             (DialStep::Fail(error), _) => {
-                self.count_repeated_initials(key);
+                self.count_traffic_of_failed(key);
                 self.forget_dial(key);
                 DialOutcome::Failed(host, id, error)
             }
@@ -122,7 +124,7 @@ impl Net {
             }
             (DialStep::Up, Some(target)) if self.accepts(host, target) => {
                 self.forget_dial(key);
-                self.meters.count_handshake(host, target, self.now);
+                self.meters.count_rest_of_handshake([host, target], self.now);
                 DialOutcome::Up(id, self.open(host, target))
             }
             _ => DialOutcome::Nothing,
@@ -141,6 +143,8 @@ impl Net {
             return;
         }
         let answer = self.flight(target, host, id, 1);
+        self.meters.count_initial(target, self.now);
+        self.dials[key as usize].answered = self.accepts(host, target);
         let (at, step) = if self.site(target).id != expected {
             (answer, DialStep::Fail(DialError::IdentityMismatch))
         } else if !self.accepts(host, target) {
@@ -192,9 +196,15 @@ impl Net {
         Duration::from_nanos(space::jitter(latency, fate)) + PROBE_TIMEOUT * ((1 << lost) - 1)
     }
 
-    /// A dialer that hears nothing repeats itself after 1, 3 and 7 seconds.
-    fn count_repeated_initials(&mut self, key: u32) {
-        let Dial { host, started, .. } = self.dials[key as usize];
+    /// Counts what a dial that came to nothing has cost since its first flight. A target that answered
+    /// takes part in all of a handshake. A dialer that hears nothing repeats itself after 1, 3 and 7
+    /// seconds.
+    fn count_traffic_of_failed(&mut self, key: u32) {
+        let Dial { host, started, target, answered, .. } = self.dials[key as usize];
+        if let (true, Some(target)) = (answered, target) {
+            self.meters.count_rest_of_handshake([host, target], self.now);
+            return;
+        }
         let waited = self.now.since(started);
         let sent = (1..4).filter(|&again| waited >= PROBE_TIMEOUT * ((1 << again) - 1)).count();
         for _ in 0..sent {

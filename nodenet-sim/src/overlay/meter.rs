@@ -1,4 +1,4 @@
-//! What a host costs: bytes on the wire and wake-ups, counted as issue 3 defines them.
+//! What a host costs: bytes on the wire and wake-ups, as docs/SIMULATOR.md says under "What is counted".
 
 use std::time::Duration;
 
@@ -7,24 +7,33 @@ use nodenet_proto::transport::Frame;
 use super::host::Host;
 use crate::time::Moment;
 
-/// Payload of a packet that carries frames (issue 3).
+/// Payload of a packet that carries frames.
 const PACKET_PAYLOAD: usize = 1_200;
-/// What QUIC, UDP and IPv4 add to it (issue 3; measured on quinn-proto).
+/// What QUIC, UDP and IPv4 add to it (measured on quinn-proto).
 const PACKET_OVERHEAD: u64 = 60;
-/// A packet that only acknowledges (issue 3; measured on quinn-proto).
+/// UDP and IPv4.
+const UDP_OVERHEAD: u64 = 28;
+/// A packet that only acknowledges, with a part of one that it delays (measured on quinn-proto).
 const ACK_BYTES: u64 = 66;
 /// A whole handshake, both directions: 3,693 B in 5 packets (measured on quinn-proto, with the
-/// identity extension) and 28 B of UDP and IPv4 each.
-const HANDSHAKE_BYTES: u64 = 3_693 + 5 * 28;
-/// A first flight that is padded to 1,200 B (RFC 9000 §14.1), with UDP and IPv4.
-const INITIAL_BYTES: u64 = 1_228;
-/// Whoever was silent for so long sleeps (issue 3).
+/// identity extension).
+const HANDSHAKE_BYTES: u64 = 3_693 + 5 * UDP_OVERHEAD;
+/// A first flight that is padded to 1,200 B (RFC 9000 §14.1).
+const INITIAL_BYTES: u64 = 1_200 + UDP_OVERHEAD;
+/// The probes of path MTU discovery on a path that carries all of them (measured on quinn-proto: from
+/// 1,280 B to 1,452 B in halves, one after the other, each end for itself).
+const MTU_PROBES: [u64; 4] = [1_366, 1_409, 1_430, 1_452];
+/// What a probe costs besides: UDP and IPv4, and its acknowledgement (measured on quinn-proto).
+const PROBE_OVERHEAD: u64 = UDP_OVERHEAD + 34 + UDP_OVERHEAD;
+/// A packet that closes, or answers one that does (measured on quinn-proto: 37 to 41 B).
+const CLOSE_BYTES: u64 = 39 + UDP_OVERHEAD;
+/// Whoever was silent for so long sleeps.
 const SLEEPS_AFTER: Duration = Duration::from_secs(5);
 
 /// What bytes were spent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Traffic {
-    /// Setting up conns.
+    /// Setting up conns, path MTU discovery included, and closing them.
     Handshake,
     /// Keepalives.
     Ping,
@@ -173,15 +182,44 @@ impl Meters {
         }
     }
 
-    /// A handshake went through between these two.
-    pub(crate) fn count_handshake(&mut self, dialer: Host, acceptor: Host, at: Moment) {
-        self.count(dialer, at, Traffic::Handshake, HANDSHAKE_BYTES - INITIAL_BYTES);
-        self.count(acceptor, at, Traffic::Handshake, HANDSHAKE_BYTES);
+    /// A host sent a first flight, whoever gets it, or one arrived.
+    pub(crate) fn count_initial(&mut self, host: Host, at: Moment) {
+        self.count(host, at, Traffic::Handshake, INITIAL_BYTES);
     }
 
-    /// A dialer sent a first flight, whoever got it.
-    pub(crate) fn count_initial(&mut self, dialer: Host, at: Moment) {
-        self.count(dialer, at, Traffic::Handshake, INITIAL_BYTES);
+    /// The flights that followed a first one, whatever came of them.
+    pub(crate) fn count_rest_of_handshake(&mut self, ends: [Host; 2], at: Moment) {
+        for host in ends {
+            self.count(host, at, Traffic::Handshake, HANDSHAKE_BYTES - INITIAL_BYTES);
+        }
+    }
+
+    /// Both ends sent the first probe of path MTU discovery, as they do right after the handshake.
+    pub(crate) fn count_first_probes(&mut self, ends: [Host; 2], at: Moment) {
+        self.count_probes(ends, at, &MTU_PROBES[..1]);
+    }
+
+    /// Both ends sent the others: the conn lived on.
+    pub(crate) fn count_other_probes(&mut self, ends: [Host; 2], at: Moment) {
+        self.count_probes(ends, at, &MTU_PROBES[1..]);
+    }
+
+    fn count_probes(&mut self, ends: [Host; 2], at: Moment, probes: &[u64]) {
+        let one_way: u64 = probes.iter().map(|probe| probe + PROBE_OVERHEAD).sum();
+        for host in ends {
+            self.count(host, at, Traffic::Handshake, 2 * one_way);
+        }
+    }
+
+    /// A host sent a close, whoever gets it.
+    pub(crate) fn count_close(&mut self, host: Host, at: Moment) {
+        self.count(host, at, Traffic::Handshake, CLOSE_BYTES);
+    }
+
+    /// A close arrived and was answered.
+    pub(crate) fn count_answered_close(&mut self, closer: Host, host: Host, at: Moment) {
+        self.count(closer, at, Traffic::Handshake, CLOSE_BYTES);
+        self.count(host, at, Traffic::Handshake, 2 * CLOSE_BYTES);
     }
 }
 

@@ -218,6 +218,7 @@ impl Net {
         let site = self.site_mut(acceptor);
         site.ends.push(end.peer());
         site.accepted += 1;
+        self.meters.count_first_probes([dialer, acceptor], self.now);
         let generation = self.conns.generation(end);
         let due = Happening::FirstFrame { end: end.peer(), generation };
         self.queue.push(self.now + FIRST_FRAME, due);
@@ -304,12 +305,23 @@ impl Net {
     /// A close goes to the peer, behind every frame, unless something is in the way.
     pub(crate) fn tell_peer(&mut self, end: EndRef) {
         let (host, peer) = (self.conns.end(end).host, self.conns.end(end.peer()));
+        self.meters.count_close(host, self.now);
         if peer.state == EndState::Open && !self.apart(host, peer.host) {
             let arrival = self.conns.end(end).last_arrival.max(self.delayed(end));
             let generation = self.conns.generation(end);
             let reason = ConnDownReason::ClosedByPeer;
             let gone = Happening::Gone { end: end.peer(), generation, reason };
             self.queue.push(arrival, gone);
+        }
+    }
+
+    /// Counts the close or reset that a host hears of.
+    pub(crate) fn count_gone(&mut self, end: EndRef, reason: ConnDownReason) {
+        let [host, peer] = [end, end.peer()].map(|end| self.conns.end(end).host);
+        match reason {
+            ConnDownReason::ClosedByPeer => self.meters.count_answered_close(peer, host, self.now),
+            ConnDownReason::Reset => self.meters.count_close(host, self.now),
+            _ => {}
         }
     }
 
@@ -372,8 +384,13 @@ impl Net {
         mine.sent += 1;
         mine.in_flight = mine.in_flight.saturating_add(len as u32);
         let host = mine.host;
+        let is_first = mine.sent == 1 && end.is_dialer();
         let bytes = frame_bytes(len) + frame_bytes(len.min(1_200)) * u64::from(lost.0);
         self.meters.count(host, self.now, kind, bytes);
+        if is_first {
+            let peer = self.conns.end(end.peer()).host;
+            self.meters.count_other_probes([host, peer], self.now);
+        }
         if self.conns.end(end.peer()).state == EndState::Silent {
             return;
         }
@@ -452,7 +469,8 @@ impl Net {
     fn reset(&mut self, end: EndRef) {
         let knows_nothing = self.conns.end_mut(end.peer());
         if !core::mem::replace(&mut knows_nothing.reset_sent, true) {
-            let generation = self.conns.generation(end);
+            let (resetting, generation) = (knows_nothing.host, self.conns.generation(end));
+            self.meters.count_close(resetting, self.now);
             let reason = ConnDownReason::Reset;
             let at = self.delayed(end.peer());
             self.queue.push(at, Happening::Gone { end, generation, reason });

@@ -111,6 +111,7 @@ impl World {
     /// An end loses its conn without its host having closed it.
     fn on_gone(&mut self, end: EndRef, reason: transport::ConnDownReason) -> Result<(), Violation> {
         let (host, conn) = (self.net.conns.end(end).host, self.net.conns.id(end));
+        self.net.count_gone(end, reason);
         if reason == transport::ConnDownReason::Silent {
             self.net.tell_peer(end);
         }

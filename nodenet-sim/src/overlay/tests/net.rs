@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use nodenet_proto::transport::{Class, CloseMode, ConnDownReason, DialError};
+use nodenet_proto::transport::{Class, CloseMode, Command, ConnDownReason, DialError, DialId};
 
 use super::scripted::{Heard, Lab, Pair};
-use crate::overlay::{Nat, WorldConfig};
+use crate::overlay::{Host, Nat, Traffic, WorldConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -311,4 +311,69 @@ fn conn_names_count_up_and_are_not_reused() {
     let (next_a, next_b) = lab.connect(a, b);
     assert!(next_a > conn_a && next_b > conn_b);
     assert_eq!(lab.path(a, conn_a), None);
+}
+
+/// What two hosts spent on setting up and closing conns since they were asked last.
+fn spent(lab: &mut Lab, hosts: [Host; 2]) -> [u64; 2] {
+    let of = |host| lab.world.meters().host(host).kinds();
+    let spent = hosts.map(|host| of(host).find(|(kind, _)| *kind == Traffic::Handshake));
+    lab.world.clear_meters();
+    spent.map(|kind| kind.expect("every kind is listed").1)
+}
+
+#[test]
+fn both_ends_pay_for_handshake_path_mtu_discovery_and_close() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, .. } = lab.pair();
+    // A handshake, and a probe of 1,366 B with its acknowledgement each way.
+    assert_eq!(spent(&mut lab, [a, b]), [3_833 + 2 * 1_456; 2]);
+    for _ in 0..2 {
+        assert_eq!(lab.send(a, conn_a, Class::Own, vec![1, 64]), None);
+    }
+    lab.pass(SECOND);
+    // Three more probes each way, once.
+    assert_eq!(spent(&mut lab, [a, b]), [2 * (1_409 + 1_430 + 1_452 + 3 * 90); 2]);
+    lab.close(a, conn_a, CloseMode::Abort);
+    lab.pass(SECOND);
+    assert_eq!(spent(&mut lab, [a, b]), [2 * 67; 2]);
+}
+
+#[test]
+fn a_dial_that_was_answered_costs_a_handshake_whatever_comes_of_it() {
+    let mut lab = lab();
+    let [a, b, c] = [(); 3].map(|()| lab.host(Nat::Public));
+    lab.dial(a, b, c);
+    lab.pass(SECOND);
+    assert_eq!(spent(&mut lab, [a, b]), [3_833; 2], "b is not c");
+
+    let Pair { a, b, conn_a, .. } = lab.pair();
+    let rtt = lab.path(a, conn_a).expect("the conn is up").rtt;
+    spent(&mut lab, [a, b]);
+    let dial = DialId(lab.dial(a, b, b));
+    lab.pass(rtt * 9 / 10);
+    lab.execute(a, Command::CancelDial(dial));
+    lab.pass(SECOND);
+    assert_eq!(spent(&mut lab, [a, b]), [3_833; 2], "cancelled while the answer was under way");
+
+    lab.world.crash(b);
+    lab.dial(a, b, b);
+    lab.pass(SECOND * 20);
+    assert_eq!(spent(&mut lab, [a, b]), [4 * 1_228, 0], "four flights that nobody answers");
+}
+
+#[test]
+fn a_reset_costs_a_packet_each() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, conn_b } = lab.pair();
+    lab.send(a, conn_a, Class::Own, vec![1, 64]);
+    lab.pass(SECOND);
+    lab.world.partition(|host| u8::from(host == b));
+    spent(&mut lab, [a, b]);
+    lab.close(b, conn_b, CloseMode::Abort);
+    lab.pass(SECOND);
+    assert_eq!(spent(&mut lab, [a, b]), [0, 67], "the close is swallowed");
+    lab.world.heal();
+    lab.send(a, conn_a, Class::Own, vec![1, 64]);
+    lab.pass(SECOND);
+    assert_eq!(spent(&mut lab, [a, b]), [67, 67]);
 }
