@@ -77,7 +77,7 @@ pub struct Lost {
 /// Lost messages that are listed.
 const LOST_MAX: usize = 10;
 
-/// The figures of one phase. Issue 3 defines each.
+/// The figures of one phase. docs/SIMULATOR.md says under "What is counted" how.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
     /// Live nodes at the end of the phase.

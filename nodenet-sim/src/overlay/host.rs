@@ -39,8 +39,7 @@ pub enum Nat {
 }
 
 impl Nat {
-    /// Draws one: `share` of all hosts are behind a NAT, three tenths of these behind a hard one
-    /// (issue 3).
+    /// Draws one: `share` of all hosts are behind a NAT, three tenths of these behind a hard one (a guess).
     pub fn draw(share: f64, random: &mut Random) -> Self {
         if !hash::hit(random.next_u64(), share) {
             Self::Public
@@ -51,7 +50,7 @@ impl Nat {
         }
     }
 
-    /// Whether hosts behind `self` and `other` can have a conn at all (issue 3).
+    /// Whether hosts behind `self` and `other` can have a conn at all.
     pub fn connects(self, other: Self) -> bool {
         self == Self::Public || other == Self::Public || (self == Self::Easy && other == Self::Easy)
     }

@@ -9,7 +9,8 @@ use crate::watch::Growth;
 impl Run {
     /// Whether the messages sent last did well enough.
     pub(super) fn judge(&mut self, delivered_share: f64) -> Result<(), String> {
-        let Some(phase) = self.phases.last() else {
+        let phase = self.phases.last().filter(|phase| phase.figures.sent > 0);
+        let Some(phase) = phase else {
             return Err("nothing was sent that an expectation could be about".to_owned());
         };
         let figures = &phase.figures;

@@ -17,11 +17,11 @@ use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
 use crate::time::Moment;
 use crate::watch::Watch;
 
-/// Idle costs are those of the last ten minutes of settling (issue 3).
+/// Idle costs are those of the last ten minutes of settling: long enough for every edge to be asked.
 const IDLE_WINDOW: Duration = Duration::from_secs(600);
-/// Ends of messages joined at least so long ago (issue 3).
+/// Ends of messages joined at least so long ago: whoever is on the way in is not promised anything.
 const JOINED_BEFORE: Duration = Duration::from_secs(30);
-/// Well-known contacts (issue 3).
+/// Well-known contacts: as many as the figures of the reference were measured with.
 const CONTACTS: usize = 10;
 /// Of so many steps one is followed by a check: a run has millions, and with 256 checks were 3 % of it.
 const CHECK_EVERY: u64 = 1024;
@@ -129,8 +129,12 @@ impl Run {
     /// Carries out all stages that are left.
     ///
     /// # Errors
-    /// If an expectation or an invariant does not hold, or a machine panics.
+    /// If a number of the scenario makes no sense, an expectation or an invariant does not hold, or a
+    /// machine panics.
     pub fn finish(mut self) -> Result<Report, Box<Failure>> {
+        if let Err(error) = self.scenario.check() {
+            return Err(self.fail(error.to_string(), true));
+        }
         while let Some(stage) = self.scenario.stages.get(self.stage).cloned() {
             // A machine that panics is a finding, to be reported with its history.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.carry_out(&stage)));
@@ -142,18 +146,22 @@ impl Run {
                 Ok(Err(what)) => (what, true),
                 Err(panic) => (panic_message(&*panic), false),
             };
-            return Err(Box::new(Failure {
-                what,
-                at: self.world.now(),
-                step: self.world.trace().events(),
-                trail: self.world.trail().clone(),
-                scenario: self.scenario.clone(),
-                file: None,
-                // Half-way through a step the world can not be asked.
-                report: sane.then(|| self.into_report()),
-            }));
+            return Err(self.fail(what, sane));
         }
         Ok(self.into_report())
+    }
+
+    /// The end of a run that failed. Half-way through a step the world is not sane and can not be asked.
+    fn fail(self, what: String, sane: bool) -> Box<Failure> {
+        Box::new(Failure {
+            what,
+            at: self.world.now(),
+            step: self.world.trace().events(),
+            trail: self.world.trail().clone(),
+            scenario: self.scenario.clone(),
+            file: None,
+            report: sane.then(|| self.into_report()),
+        })
     }
 
     fn into_report(mut self) -> Report {
@@ -266,6 +274,7 @@ impl Run {
         self.begin_costs();
         self.pass_until(end)?;
         self.read_costs(window_start);
+        self.world.check_all();
         Ok(())
     }
 
@@ -357,6 +366,9 @@ impl Run {
 
     fn send_one(&mut self, random: &mut Random, between: Between) -> Result<(), String> {
         let live = self.world.live().len() as u64;
+        if live == 0 {
+            return Err("no node is up that could send a message".to_owned());
+        }
         let joined_by = self.world.now().before(JOINED_BEFORE);
         let world = &self.world;
         let mut draw = || {
@@ -371,7 +383,16 @@ impl Run {
                 return self.world.send(from, to).map_err(told);
             }
         }
-        Err("no two nodes are joined long enough to send a message between them".to_owned())
+        let secs = JOINED_BEFORE.as_secs();
+        Err(match between {
+            Between::All => {
+                format!("no two nodes joined {secs} s ago, to send a message between them")
+            }
+            Between::Sides => format!(
+                "no two nodes that joined {secs} s ago stand on different sides of a partition, to send \
+                 a message between them"
+            ),
+        })
     }
 
     /// A share of the live nodes, drawn; well-known contacts are spared.

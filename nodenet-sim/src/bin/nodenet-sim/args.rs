@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use nodenet_sim::scenario::STAGE_SECS_MAX;
 
 /// Networks of thousands of whole nodes in one process, reproducible from a seed.
 #[derive(Debug, Parser)]
@@ -47,17 +48,20 @@ pub(crate) const MINUTES: u64 = 10;
 pub(crate) const CHURN_MINUTES: u64 = 15;
 pub(crate) const MESSAGES: u32 = 10_000;
 
+/// Seeds in one range.
+const SEEDS_MAX: u64 = 100_000;
+
 /// What `scale` and `sweep` have in common.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct World {
     /// Minutes of virtual time between the last join and the first message.
-    #[arg(long, default_value_t = MINUTES)]
+    #[arg(long, default_value_t = MINUTES, value_parser = minutes())]
     pub(crate) minutes: u64,
     /// Afterwards replace so many percent of the nodes by new ones every so many seconds.
     #[arg(long, value_name = "P%/SECONDSs", value_parser = churn)]
     pub(crate) churn: Option<Churn>,
     /// For so many minutes.
-    #[arg(long, default_value_t = CHURN_MINUTES)]
+    #[arg(long, default_value_t = CHURN_MINUTES, value_parser = minutes())]
     pub(crate) churn_minutes: u64,
     /// Percent of nodes behind a NAT.
     #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
@@ -134,7 +138,7 @@ pub(crate) struct Sweep {
 pub(crate) enum Bootstrap {
     /// The first ten nodes, which churn spares.
     Ten,
-    /// One random live member each.
+    /// One live public member each, drawn among those that joined.
     Any,
 }
 
@@ -147,6 +151,11 @@ pub(crate) struct Seeds(pub(crate) Vec<u64>);
 pub(crate) struct Churn {
     pub(crate) percent: f64,
     pub(crate) every_secs: u64,
+}
+
+/// A stage lasts ten years at most.
+fn minutes() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(0..=STAGE_SECS_MAX / 60)
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -162,8 +171,14 @@ fn seeds(text: &str) -> Result<Seeds, String> {
     for part in text.split(',') {
         let (first, last) = part.split_once("..").unwrap_or((part, part));
         match (first.parse::<u64>(), last.parse::<u64>()) {
-            (Ok(first), Ok(last)) if first <= last => all.extend(first..=last),
-            _ => return Err("give numbers and ranges, for example 1..5 or 1,2,7".to_owned()),
+            (Ok(first), Ok(last)) if first <= last && last - first < SEEDS_MAX => {
+                all.extend(first..=last);
+            }
+            _ => {
+                return Err(format!(
+                    "give numbers and ranges of at most {SEEDS_MAX}, for example 1..5 or 1,2,7"
+                ));
+            }
         }
     }
     Ok(Seeds(all))
@@ -194,7 +209,7 @@ mod tests {
     #[test]
     fn seeds_are_numbers_and_ranges_that_include_their_end() {
         assert_eq!(seeds("1..3,7"), Ok(Seeds(vec![1, 2, 3, 7])));
-        for wrong in ["", "3..1", "1..", "a", "1,,2"] {
+        for wrong in ["", "3..1", "1..", "a", "1,,2", "1..18446744073709551615"] {
             assert!(seeds(wrong).is_err(), "{wrong}");
         }
     }

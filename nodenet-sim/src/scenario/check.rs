@@ -1,0 +1,167 @@
+//! Whether the numbers of a scenario make sense.
+//!
+//! Responsible for: refusing what a run could not carry out, or would carry out as something else than
+//! was meant, before hours go into it.
+
+use std::time::Duration;
+
+use super::{Scenario, Stage};
+
+/// How many seconds a stage may last: ten years.
+pub const STAGE_SECS_MAX: u64 = 10 * 365 * 86_400;
+/// How long a run may last. Virtual time is counted in nanoseconds and ends after 584 years.
+const SPAN_MAX: Duration = Duration::from_secs(10 * STAGE_SECS_MAX);
+/// Nodes of a run, all stages together; memory ends sooner.
+const NODES_MAX: u64 = 100_000_000;
+/// A day is divided into 1,440 looks at the tables, and the shortest time is told in milliseconds.
+const DAY_SECS_MIN: u64 = 60;
+/// Wall clocks are off by a day at most; nodes ignore whoever is off by more than seconds.
+const CLOCK_SKEW_MS_MAX: u64 = 86_400_000;
+
+/// A text that is no scenario.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ScenarioError {
+    /// It is not TOML, or lacks something, or has something that no scenario has.
+    #[error(transparent)]
+    Syntax(#[from] toml::de::Error),
+    /// A number makes no sense: which, and what would.
+    #[error("{0}")]
+    Value(String),
+}
+
+impl Scenario {
+    /// Whether every number makes sense.
+    ///
+    /// # Errors
+    /// The first that does not: its name, what it is, and what it may be.
+    pub fn check(&self) -> Result<(), ScenarioError> {
+        self.check_settings().map_err(ScenarioError::Value)?;
+        for (number, stage) in (1..).zip(&self.stages) {
+            let at = |what| ScenarioError::Value(format!("stage {number}: {what}"));
+            stage.check().map_err(at)?;
+        }
+        self.check_sums().map_err(ScenarioError::Value)
+    }
+
+    fn check_settings(&self) -> Result<(), String> {
+        share("loss", self.loss)?;
+        share("nat_share", self.nat_share)?;
+        share("light_share", self.light_share)?;
+        number("clock_skew_ms_max", self.clock_skew_ms_max, 0, CLOCK_SKEW_MS_MAX)?;
+        number("day_secs", self.day_secs, DAY_SECS_MIN, STAGE_SECS_MAX)
+    }
+
+    fn check_sums(&self) -> Result<(), String> {
+        let grown = |stage: &Stage| match *stage {
+            Stage::Grow { nodes, .. } => u64::from(nodes),
+            _ => 0,
+        };
+        number("nodes, of all stages,", self.stages.iter().map(grown).sum(), 0, NODES_MAX)?;
+        let secs = self.span().as_secs();
+        number("seconds, of all stages,", secs, 0, SPAN_MAX.as_secs())
+    }
+}
+
+impl Stage {
+    fn check(&self) -> Result<(), String> {
+        match *self {
+            Self::Grow { nodes, over_ms, .. } => {
+                number("nodes", nodes.into(), 1, NODES_MAX)?;
+                number("over_ms", over_ms, 0, 1_000 * STAGE_SECS_MAX)
+            }
+            Self::Settle { secs } => number("secs", secs, 0, STAGE_SECS_MAX),
+            Self::Send { over_secs, .. } => number("over_secs", over_secs, 0, STAGE_SECS_MAX),
+            Self::Churn { percent, every_secs, over_secs, .. } => {
+                if !(0.0..=100.0).contains(&percent) {
+                    return Err(format!("percent is {percent}; it can be 0 to 100"));
+                }
+                number("every_secs", every_secs, 1, STAGE_SECS_MAX)?;
+                number("over_secs", over_secs, 0, STAGE_SECS_MAX)
+            }
+            Self::Crash { share: value } | Self::Leave { share: value } => share("share", value),
+            Self::Expect { delivered_share } => share("delivered_share", delivered_share),
+            Self::ExpectBounded { earlier_day, later_day, growth_share_max } => {
+                number("earlier_day", earlier_day.into(), 1, u64::from(u32::MAX))?;
+                let after = u64::from(earlier_day) + 1;
+                number("later_day", later_day.into(), after, u64::from(u32::MAX))?;
+                if !(0.0..f64::INFINITY).contains(&growth_share_max) {
+                    let value = growth_share_max;
+                    return Err(format!("growth_share_max is {value}; it can be 0 or more"));
+                }
+                Ok(())
+            }
+            Self::Partition | Self::Heal | Self::Restart => Ok(()),
+        }
+    }
+}
+
+fn number(name: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{name} is {value}; it can be {least} to {most}"))
+}
+
+fn share(name: &str, value: f64) -> Result<(), String> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{name} is {value}; it is a share, 0 to 1, and 0.02 means two percent"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{STAGE_SECS_MAX, ScenarioError};
+    use crate::scenario::{Bootstrap, Scenario, Stage};
+
+    fn refused(scenario: &Scenario) -> String {
+        match Scenario::from_toml(&scenario.to_toml()) {
+            Err(ScenarioError::Value(what)) => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_named_with_their_stage() {
+        let new = || Scenario::new("wrong", 1);
+        let churn = |percent, every_secs| {
+            new().grow(9, Bootstrap::Ten).stage(Stage::Churn {
+                percent,
+                every_secs,
+                over_secs: 60,
+                messages: 9,
+            })
+        };
+        let bounded = |earlier_day, later_day, growth_share_max| {
+            new().stage(Stage::ExpectBounded { earlier_day, later_day, growth_share_max })
+        };
+        let day = |day_secs| Scenario { day_secs, ..new() };
+        let wrong = [
+            (new().loss(2.0), "loss is 2; it is a share"),
+            (new().nat_share(-0.1), "nat_share is -0.1"),
+            (new().light_share(f64::NAN), "light_share is NaN"),
+            (day(0), "day_secs is 0; it can be 60 to"),
+            (new().grow(0, Bootstrap::Ten), "stage 1: nodes is 0"),
+            (new().settle(Duration::MAX), "stage 1: secs is"),
+            (churn(f64::INFINITY, 30), "stage 2: percent is inf"),
+            (churn(f64::NAN, 30), "stage 2: percent is NaN"),
+            (churn(2.0, 0), "stage 2: every_secs is 0"),
+            (new().stage(Stage::Crash { share: 50.0 }), "stage 1: share is 50"),
+            (new().expect_delivered(99.9), "stage 1: delivered_share is 99.9"),
+            (bounded(2, 7, f64::NAN), "stage 1: growth_share_max is NaN"),
+            (bounded(0, 7, 0.1), "stage 1: earlier_day is 0"),
+            (bounded(7, 2, 0.1), "stage 1: later_day is 2; it can be 8 to"),
+        ];
+        for (scenario, what) in wrong {
+            let refused = refused(&scenario);
+            assert!(refused.starts_with(what), "{refused}, not {what}");
+            // Whoever writes it in Rust is told as well.
+            assert!(scenario.run().unwrap_err().what.starts_with(what));
+        }
+        let long = Stage::Settle { secs: STAGE_SECS_MAX };
+        let long = (0..11).fold(new(), |scenario, _| scenario.stage(long.clone()));
+        assert!(refused(&long).starts_with("seconds, of all stages, is"));
+    }
+}
