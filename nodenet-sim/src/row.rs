@@ -1,8 +1,11 @@
 //! A report as flat rows with stable names, for machines to read.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Figures, Report};
+use crate::report::{Figures, Phase, Report};
+use crate::watch::{Fullest, Watch};
 
 /// What only the program that ran the world can know: how fast it was and how much memory it took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -15,7 +18,7 @@ pub struct Cost {
     pub peak_rss_bytes: u64,
 }
 
-/// The figures of a phase under the names of issue 3.
+/// The figures of a phase. Names stay as they are; new ones may be added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is documented at its origin, Figures or Cost")]
 pub struct Row {
@@ -37,6 +40,8 @@ pub struct Row {
     pub state_bytes_per_node: Option<f64>,
     pub idle_bytes_per_node_day: f64,
     pub idle_wakeups_per_node_hour: f64,
+    /// The idle bytes by kind of traffic.
+    pub idle_traffic: BTreeMap<String, f64>,
     pub join_ms_p50: f64,
     pub join_ms_p99: f64,
     pub not_joined: u64,
@@ -46,9 +51,24 @@ pub struct Row {
     pub trace_hash: String,
 }
 
+/// One measuring stage.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRow {
+    /// Whether nodes came and went.
+    pub under_churn: bool,
+    /// All nodes.
+    #[serde(flatten)]
+    pub all: Row,
+    /// Light nodes, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub light: Option<Row>,
+}
+
 /// The rows of a run: steady state, and under their names churn and light nodes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
+    /// Name of the scenario.
+    pub name: String,
     /// Seed of the run.
     pub seed: u64,
     /// Steady state.
@@ -60,6 +80,16 @@ pub struct Rows {
     /// Light nodes in steady state, if there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub light: Option<Row>,
+    /// Every measuring stage, in order: these two and all others.
+    pub phases: Vec<PhaseRow>,
+    /// Expectations that were met, in words.
+    pub held: Vec<String>,
+    /// What did not hold, if the run failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// For each table how full the fullest was, day by day; nothing if the run was over within a day.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub days: BTreeMap<String, Vec<Fullest>>,
 }
 
 impl Rows {
@@ -68,13 +98,31 @@ impl Rows {
     pub fn of(report: &Report, cost: Cost) -> Self {
         let steady = report.steady().or(report.phases.first());
         let row = |figures: &Figures| Row::of(figures, cost, report.trace_hash);
+        let phase = |phase: &Phase| PhaseRow {
+            under_churn: phase.churn,
+            all: row(&phase.figures),
+            light: phase.light.as_ref().map(row),
+        };
         Self {
+            name: report.name.clone(),
             seed: report.seed,
             steady: row(steady.map_or(&Figures::default(), |phase| &phase.figures)),
             churn: report.churn().map(|phase| row(&phase.figures)),
             light: steady.and_then(|phase| phase.light.as_ref()).map(row),
+            phases: report.phases.iter().map(phase).collect(),
+            held: report.held.clone(),
+            failure: None,
+            days: days(&report.watch),
         }
     }
+}
+
+fn days(watch: &Watch) -> BTreeMap<String, Vec<Fullest>> {
+    if watch.days() < 2 {
+        return BTreeMap::new();
+    }
+    let of = |table| (1..=watch.days()).filter_map(move |day| watch.fullest(table, day)).collect();
+    watch.tables().map(|table| (table.to_owned(), of(table))).collect()
 }
 
 impl Row {
@@ -98,6 +146,7 @@ impl Row {
             state_bytes_per_node: figures.state_bytes_per_node,
             idle_bytes_per_node_day: figures.idle_bytes_per_node_day,
             idle_wakeups_per_node_hour: figures.idle_wakeups_per_node_hour,
+            idle_traffic: figures.traffic.iter().map(|&(k, b)| (k.to_owned(), b)).collect(),
             join_ms_p50: figures.join_ms.p50,
             join_ms_p99: figures.join_ms.p99,
             not_joined: figures.not_joined,

@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::overlay::World;
 use crate::time::Moment;
 
@@ -17,7 +19,7 @@ use crate::time::Moment;
 const LOOKS_A_DAY: u32 = 1_440;
 
 /// How full the fullest of the tables of one name was on one day.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fullest {
     /// At most.
     pub most: u64,

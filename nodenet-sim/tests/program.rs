@@ -1,7 +1,7 @@
 //! The program from outside.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -46,6 +46,7 @@ fn temporary(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
+const NAME: &str = "scale-20-light20-churn5-30s-for1m-settle1m-messages100";
 const SMALL: &str = "scale --nodes 20 --minutes 1 --messages 100 --seed 3 --light-share 20 \
                      --churn 5%/30s --churn-minutes 1 --json";
 
@@ -62,12 +63,51 @@ fn figures_have_their_names_and_a_saved_scenario_replays_to_the_same_trace() {
     assert_eq!((one["nodes"].as_u64(), one["sent"].as_u64()), (Some(20), Some(100)));
     assert_eq!(one["delivered_share"].as_f64(), Some(1.0));
     assert!(one["churn"]["light"].is_null());
+    let by_kind = one["idle_traffic"].as_object().unwrap().values().filter_map(Value::as_f64);
+    let sum: f64 = by_kind.sum();
+    assert!((sum / one["idle_bytes_per_node_day"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+    assert_eq!((one["name"].as_str(), one["days"].as_object()), (Some(NAME), None));
+    let phases = one["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 2);
+    for (phase, figures) in phases.iter().zip([&one, &one["churn"]]) {
+        assert_eq!(KEYS.map(|key| &phase[key]), KEYS.map(|key| &figures[key]));
+    }
+    assert_eq!((&phases[0]["light"], &phases[1]["under_churn"]), (&one["light"], &true.into()));
 
     let again = json("replay program.toml --json");
     assert_eq!(again["trace_hash"], one["trace_hash"]);
     assert_eq!(again["churn"]["delivered"], one["churn"]["delivered"]);
     let page = std::fs::read_to_string(temporary("program.html")).unwrap();
-    assert!(page.contains("Edges per bucket") && page.contains("under churn"));
+    for part in [
+        "under churn",
+        "<h2>Delivery against size</h2>",
+        "<h2>Hops</h2>",
+        "<h2>Edges per bucket</h2>",
+        "<h2>Idle traffic</h2>",
+        "<h2>The ring</h2>",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    for outside in ["src=", "href=", "@import", "url("] {
+        assert!(!page.contains(outside), "{outside} fetches something");
+    }
+}
+
+/// Hours may have gone into a run by the time it is shown.
+#[test]
+fn a_page_is_written_though_nobody_reads_the_table() {
+    let line = "scale --nodes 3 --minutes 1 --messages 5 --seed 3 --report unread.html";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nodenet-sim"))
+        .args(line.split_whitespace())
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(std::fs::read_to_string(temporary("unread.html")).unwrap().ends_with("</html>\n"));
 }
 
 #[test]
@@ -133,6 +173,11 @@ fn a_failure_keeps_the_scenario_and_says_how_to_see_it_again() {
     let again = nodenet_sim(&format!("replay {file}"));
     assert_eq!(String::from_utf8_lossy(&again.stderr), text, "it fails in the same way");
     assert!(file.ends_with("doomed-5.toml"), "name and seed: {file}");
+    let shown = nodenet_sim("replay doomed.toml --json").stdout;
+    let shown: Value = serde_json::from_slice(&shown).unwrap();
+    let phases = shown["phases"].as_array().unwrap();
+    assert!(phases[0]["delivered_share"].as_f64() < Some(1.0));
+    assert!(shown["failure"].as_str().unwrap().starts_with("delivered "));
     let smaller = nodenet_sim("replay doomed.toml --nodes 4");
     let text = String::from_utf8_lossy(&smaller.stderr).into_owned();
     assert!(text.trim_end().ends_with("doomed-4-5.toml"), "name, size and seed: {text}");
@@ -152,4 +197,51 @@ fn wrong_input_is_answered_with_what_to_do() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains(advice), "{line}: {text}");
     }
+}
+
+/// Stages that can not do what they are for say so, and an expectation about nothing does not hold.
+#[test]
+fn a_stage_that_finds_nobody_says_what_is_missing() {
+    let grow = "[[stage]]\ndo = 'grow'\nnodes = 6\nover_ms = 3000\nbootstrap = 'any'\n\
+                [[stage]]\ndo = 'settle'\nsecs = 60\n";
+    let crash = "[[stage]]\ndo = 'crash'\nshare = 1.0\n";
+    let send = "[[stage]]\ndo = 'send'\nmessages = 4\nover_secs = 5\n";
+    let sides = format!("{send}between = 'sides'\n");
+    let nothing = send.replace("messages = 4", "messages = 0");
+    let expect = "[[stage]]\ndo = 'expect'\ndelivered_share = 0.5\n";
+    for (name, stages, reason) in [
+        ("nobody", send.to_owned(), "FAIL no node is up that could send"),
+        ("crashed", format!("{grow}{crash}{send}"), "FAIL no node is up that could send"),
+        ("whole", format!("{grow}{sides}"), "different sides of a partition"),
+        ("nothing", format!("{grow}{nothing}{expect}"), "FAIL nothing was sent"),
+        ("percent", format!("{grow}{}", crash.replace("1.0", "50")), "share is 50; it is a share"),
+    ] {
+        let file = format!("{name}.toml");
+        std::fs::write(temporary(&file), format!("name = '{name}'\nseed = 5\n{stages}")).unwrap();
+        let output = nodenet_sim(&format!("replay {file}"));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(reason), "{name}: {text}");
+        assert!(!text.contains("panic"), "{name}: {text}");
+    }
+}
+
+/// Whatever a file says, and whichever phase it is in, is in the table and in the JSON.
+#[test]
+fn every_measuring_stage_has_a_column_and_every_day_its_tables() {
+    let send = "[[stage]]\ndo = 'send'\nmessages = 4\nover_secs = 5\n";
+    let scenario = format!(
+        "name = 'phases'\nseed = 5\nday_secs = 60\n\
+         [[stage]]\ndo = 'grow'\nnodes = 6\nover_ms = 3000\nbootstrap = 'ten'\n\
+         [[stage]]\ndo = 'settle'\nsecs = 60\n{send}{send}\
+         [[stage]]\ndo = 'expect'\ndelivered_share = 1.0\n"
+    );
+    std::fs::write(temporary("phases.toml"), scenario).unwrap();
+    let table = String::from_utf8(nodenet_sim("replay phases.toml").stdout).unwrap();
+    let head: Vec<_> = table.lines().next().unwrap().split("  ").map(str::trim).collect();
+    let head: Vec<_> = head.into_iter().filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(head, ["steady", "steady 2"], "{table}");
+    let shown = json("replay phases.toml --json");
+    assert_eq!(shown["phases"].as_array().unwrap().len(), 2);
+    assert_eq!(shown["held"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["days"]["contacts"].as_array().unwrap().len(), 2, "{shown}");
 }

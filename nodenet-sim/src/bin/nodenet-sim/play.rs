@@ -1,7 +1,7 @@
 //! Running one scenario: `scale` makes it from its arguments, `replay` reads it from a file.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ pub(crate) fn replay(args: &Replay) -> Result<(), String> {
     play(scenario, &args.output)
 }
 
-/// The scenario of `scale` (issue 3).
+/// The scenario of `scale`.
 pub(crate) fn scenario(nodes: u32, seed: u64, world: &World) -> Scenario {
     let bootstrap = match world.bootstrap {
         args::Bootstrap::Ten => Bootstrap::Ten,
@@ -105,39 +105,52 @@ fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
         .on_progress(move |progress| teller.tell(progress))
         .finish();
     let real = started.elapsed().as_secs_f64().max(1e-9);
-    let show = |report: &Report| {
+    let show = |report: &Report, failure: Option<&str>| {
         let cost = Cost {
             events_per_s: report.events as f64 / real,
             sim_over_real: report.simulated.as_secs_f64() / real,
             peak_rss_bytes: machine::peak_rss_bytes(),
         };
-        show(report, &Rows::of(report, cost), output)
+        let failure = failure.map(str::to_owned);
+        show(report, &Rows { failure, ..Rows::of(report, cost) }, output)
     };
     match outcome {
-        Ok(report) => show(&report),
+        Ok(report) => show(&report, None),
         Err(failure) => {
             // What a long run showed is worth seeing all the same.
-            if let Some(report) = failure.report.as_ref().filter(|report| !report.phases.is_empty())
-            {
-                show(report)?;
-            }
-            Err(lament(*failure))
+            let report = failure.report.as_ref().filter(|report| !report.phases.is_empty());
+            let shown = report.map_or(Ok(()), |report| show(report, Some(&failure.what)));
+            let lament = lament(*failure);
+            Err(shown.err().map_or_else(|| lament.clone(), |error| format!("{error}\n{lament}")))
         }
     }
 }
 
+/// Shows what came out, in every way that works: hours may have gone into it.
 fn show(report: &Report, rows: &Rows, output: &Output) -> Result<(), String> {
-    if output.json {
-        println!("{}", serde_json::to_string(rows).expect("rows are numbers and text"));
-    } else {
-        print!("{}{}", table::of(rows), table::of_details(report));
-        print!("{}", table::of_watch(&report.watch));
-    }
-    if let Some(file) = &output.report {
+    let page = output.report.as_deref().map_or(Ok(()), |file| {
         write(file, &html::of_run(report, rows))?;
         eprintln!("report  {}", file.display());
+        Ok(())
+    });
+    let text = if output.json {
+        serde_json::to_string(rows).expect("rows are numbers and text") + "\n"
+    } else {
+        let watch = table::of_watch(&report.watch);
+        table::of(rows) + &table::of_details(report) + &watch
+    };
+    page.and(say(&text))
+}
+
+/// Writes to standard output. That nobody reads on is no error: `head` does that.
+pub(crate) fn say(text: &str) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("the figures can not be written to standard output: {error}"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Keeps the scenario of a failed run, so that it can be seen again, and says how.

@@ -11,7 +11,7 @@ use nodenet_sim::html::{self, count, megabytes, share};
 use nodenet_sim::row::{Row, Rows};
 
 use crate::args::{self, Sweep, World};
-use crate::play::{is_progress, write};
+use crate::play::{is_progress, say, write};
 
 pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
     args.output.check()?;
@@ -58,6 +58,7 @@ fn run_all(program: &Path, args: &Sweep) -> Vec<Result<Rows, String>> {
                         format!("{nodes} nodes, seed {seed}: {error}\n  again   {PROGRAM} {again}")
                     });
                     bar.inc(1);
+                    tell(&bar, (nodes, seed), &outcome);
                     done.lock().unwrap_or_else(|poison| poison.into_inner()).push((place, outcome));
                 }
             });
@@ -67,6 +68,19 @@ fn run_all(program: &Path, args: &Sweep) -> Vec<Result<Rows, String>> {
     let mut done = done.into_inner().unwrap_or_else(|poison| poison.into_inner());
     done.sort_by_key(|(place, _)| *place);
     done.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// Where no bar is drawn, a line for each run that ended.
+fn tell(bar: &ProgressBar, (nodes, seed): (u32, u64), outcome: &Result<Rows, String>) {
+    if !bar.is_hidden() {
+        return;
+    }
+    let became = match outcome {
+        Ok(rows) => format!("{} delivered", share(rows.steady.delivered_share)),
+        Err(_) => "failed".to_owned(),
+    };
+    let (done, all) = (bar.position(), bar.length().unwrap_or(0));
+    eprintln!("{done} of {all} runs  {nodes} nodes, seed {seed}: {became}");
 }
 
 fn next<T>(waiting: &Mutex<VecDeque<T>>) -> Option<T> {
@@ -117,20 +131,21 @@ fn arguments(nodes: u32, seed: u64, world: &World) -> Vec<String> {
 }
 
 fn show(all: &[Rows], args: &Sweep) -> Result<(), String> {
-    if args.output.json {
-        println!("{}", serde_json::to_string(all).expect("rows are numbers and text"));
-    } else {
-        print_table(all);
-    }
-    if let Some(file) = &args.output.report {
+    let page = args.output.report.as_deref().map_or(Ok(()), |file| {
         write(file, &html::of_sweep("Delivery against size", all))?;
         eprintln!("report  {}", file.display());
-    }
-    Ok(())
+        Ok(())
+    });
+    let text = if args.output.json {
+        serde_json::to_string(all).expect("rows are numbers and text") + "\n"
+    } else {
+        table(all)
+    };
+    page.and(say(&text))
 }
 
-fn print_table(all: &[Rows]) {
-    println!(
+fn table(all: &[Rows]) -> String {
+    let mut lines = vec![format!(
         "{:>9}{:>7}{:>8}{:>12}{:>6}{:>7}{:>5}{:>9}{:>8}{:>11}{:>12}{:>9}  trace",
         "nodes",
         "seed",
@@ -144,17 +159,16 @@ fn print_table(all: &[Rows]) {
         "state KiB",
         "idle a day",
         "join ms"
-    );
+    )];
     for rows in all {
-        print_row(rows.seed, "steady", &rows.steady);
-        if let Some(churn) = &rows.churn {
-            print_row(rows.seed, "churn", churn);
-        }
+        lines.push(line(rows.seed, "steady", &rows.steady));
+        lines.extend(rows.churn.as_ref().map(|churn| line(rows.seed, "churn", churn)));
     }
+    lines.join("\n") + "\n"
 }
 
-fn print_row(seed: u64, phase: &str, row: &Row) {
-    println!(
+fn line(seed: u64, phase: &str, row: &Row) -> String {
+    format!(
         "{:>9}{seed:>7}{phase:>8}{:>12}{:>6}{:>7.2}{:>5}{:>9.2}{:>8.1}{:>11.1}{:>12}{:>9.0}  {}",
         count(row.nodes),
         share(row.delivered_share),
@@ -167,7 +181,7 @@ fn print_row(seed: u64, phase: &str, row: &Row) {
         megabytes(row.idle_bytes_per_node_day),
         row.join_ms_p50,
         row.trace_hash
-    );
+    )
 }
 
 #[cfg(test)]

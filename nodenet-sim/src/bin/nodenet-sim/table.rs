@@ -5,14 +5,12 @@ use std::fmt::Write;
 use nodenet_sim::Report;
 use nodenet_sim::html::{count, megabytes, share};
 use nodenet_sim::report::{Figures, Lost};
-use nodenet_sim::row::{Row, Rows};
+use nodenet_sim::row::{PhaseRow, Row, Rows};
 use nodenet_sim::watch::Watch;
 
-/// Steady state, and beside it churn and light nodes.
+/// Every measuring stage in a column, and beside it its light nodes.
 pub(crate) fn of(rows: &Rows) -> String {
-    let mut columns = vec![("steady", &rows.steady)];
-    columns.extend(rows.churn.as_ref().map(|row| ("churn", row)));
-    columns.extend(rows.light.as_ref().map(|row| ("light", row)));
+    let columns = columns(rows);
     let mut text = String::new();
     let mut line = |name: &str, cell: &dyn Fn(&Row) -> String| {
         let _ = write!(text, "{name:<28}");
@@ -37,7 +35,10 @@ pub(crate) fn of(rows: &Rows) -> String {
         row.state_bytes_per_node.map_or("–".to_owned(), |s| format!("{:.1} KiB", s / 1024.0))
     });
     line("idle a day", &|row| megabytes(row.idle_bytes_per_node_day));
-    line("wake-ups an hour", &|row| format!("{:.1}", row.idle_wakeups_per_node_hour));
+    line("wake-ups an hour / a day", &|row| {
+        let hourly = row.idle_wakeups_per_node_hour;
+        format!("{hourly:.1} / {}", count((24.0 * hourly) as u64))
+    });
     line("join ms p50 / p99", &|row| format!("{:.0} / {:.0}", row.join_ms_p50, row.join_ms_p99));
     line("never joined", &|row| count(row.not_joined));
     let run = &rows.steady;
@@ -51,6 +52,25 @@ pub(crate) fn of(rows: &Rows) -> String {
         text.insert_str(0, &format!("{:<28}{names}\n", ""));
     }
     text
+}
+
+fn columns(rows: &Rows) -> Vec<(String, &Row)> {
+    let mut columns = Vec::new();
+    for (number, phase) in rows.phases.iter().enumerate() {
+        let name = if phase.under_churn { "churn" } else { "steady" };
+        let alike = |other: &&PhaseRow| other.under_churn == phase.under_churn;
+        let name = match rows.phases[..number].iter().filter(alike).count() {
+            0 => name.to_owned(),
+            before => format!("{name} {}", before + 1),
+        };
+        let light = phase.light.as_ref().map(|row| (format!("{name}, light"), row));
+        columns.push((name, &phase.all));
+        columns.extend(light);
+    }
+    if columns.is_empty() {
+        columns.push(("nothing measured".to_owned(), &rows.steady));
+    }
+    columns
 }
 
 /// What idle nodes do and what was discarded.
