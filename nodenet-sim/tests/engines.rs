@@ -147,7 +147,6 @@ fn a_light_node_forwards_where_there_is_no_other_way() {
     assert_eq!(world.post().parcels()[0].arrival.map(|arrival| arrival.hops), Some(2));
 }
 
-/// Nobody can dial a node behind a hard NAT, so newcomers do not announce themselves to it.
 /// A contact that everybody is told of serves those who come by shedding those who came, however few
 /// places it has.
 #[test]
@@ -176,6 +175,7 @@ fn a_contact_whose_places_are_taken_lets_newcomers_in() {
     assert_eq!(lost, 0);
 }
 
+/// Nobody can dial a node behind a hard NAT, so newcomers do not announce themselves to it.
 #[test]
 fn nodes_behind_hard_nats_find_those_who_join_near_them_later() {
     let mut world = World::new(WorldConfig::default());
