@@ -48,6 +48,11 @@ const INITIAL_MTU: u16 = 1280;
 const MIN_MTU: u16 = 1200;
 /// UDP payload that path MTU discovery stops at (spec 40 §4.1).
 pub(super) const MTU_MAX: u16 = 1452;
+/// Steps of path MTU discovery are no smaller than this: one byte more than half of what there is to find.
+/// Half a step is then no step, so that QUIC asks for all of it at once, which is what most paths carry,
+/// and for half of it if that was lost. In steps of 20 bytes, as QUIC has them by default, each end sent
+/// four probes on every new conn, 5.7 kB (measured), one after the other.
+const MTU_STEP: u16 = (MTU_MAX - INITIAL_MTU) / 2 + 1;
 /// Round-trip time to assume before one is measured: the first retransmission of a dial then comes
 /// after 0.3 s instead of 1 s (spec 40 §13.3: 70 to 100 ms).
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -106,6 +111,7 @@ fn common(mtu_discovery: bool) -> TransportConfig {
     transport.mtu_discovery_config(mtu_discovery.then(|| {
         let mut discovery = MtuDiscoveryConfig::default();
         discovery.upper_bound(MTU_MAX);
+        discovery.minimum_change(MTU_STEP);
         discovery
     }));
     transport

@@ -1,6 +1,8 @@
 //! Caps and clocks: who may connect, how long anything may take, how much may wait.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -331,6 +333,38 @@ fn one_batch_stays_within_a_udp_payload() {
         buf.bytes.clear();
     }
     assert!(total > 10_000 && largest > 2 * 1452, "{largest} of {total} bytes in one batch");
+}
+
+/// What is longer than the datagrams that conns begin with: the probes of each of two ends, in order, on a
+/// path that carries datagrams of this length.
+fn probes(mtu: usize) -> [Vec<usize>; 2] {
+    let mut net = Net::new(7);
+    net.mtu = mtu;
+    let seen: Rc<RefCell<[Vec<usize>; 2]>> = Rc::default();
+    let tap = Rc::clone(&seen);
+    net.tap = Some(Box::new(move |_, from, _, bytes| {
+        if bytes.len() > 1280 {
+            tap.borrow_mut()[usize::from(from == testkit::addr(2))].push(bytes.len());
+        }
+    }));
+    let mut pair = Pair::on(net);
+    for _ in 0..40 {
+        pair.a.send(pair.at_a, b"a");
+        pair.b.send(pair.at_b, b"b");
+        pair.run_ms(500);
+    }
+    seen.take()
+}
+
+#[test]
+fn path_mtu_discovery_takes_one_probe_on_the_usual_path() {
+    for (mtu, sizes) in [
+        (1500, vec![1452]),
+        (1400, vec![1452, 1452, 1452, 1365]),
+        (1300, vec![1452, 1452, 1452, 1365, 1365, 1365]),
+    ] {
+        assert_eq!(probes(mtu), [sizes.clone(), sizes], "a path of {mtu} bytes");
+    }
 }
 
 #[test]
