@@ -20,11 +20,9 @@ const ACK_BYTES: u64 = 66;
 const HANDSHAKE_BYTES: u64 = 3_693 + 5 * UDP_OVERHEAD;
 /// A first flight that is padded to 1,200 B (RFC 9000 §14.1).
 const INITIAL_BYTES: u64 = 1_200 + UDP_OVERHEAD;
-/// The probes of path MTU discovery on a path that carries all of them (measured on quinn-proto: from
-/// 1,280 B to 1,452 B in halves, one after the other, each end for itself).
-const MTU_PROBES: [u64; 4] = [1_366, 1_409, 1_430, 1_452];
-/// What a probe costs besides: UDP and IPv4, and its acknowledgement (measured on quinn-proto).
-const PROBE_OVERHEAD: u64 = UDP_OVERHEAD + 34 + UDP_OVERHEAD;
+/// The probe of path MTU discovery on a path that carries it, and its acknowledgement (measured on
+/// quinn-proto as nodes set it up; each end probes for itself).
+const MTU_PROBE_BYTES: u64 = 1_452 + UDP_OVERHEAD + 34 + UDP_OVERHEAD;
 /// A packet that closes, or answers one that does (measured on quinn-proto: 37 to 41 B).
 const CLOSE_BYTES: u64 = 39 + UDP_OVERHEAD;
 /// Whoever was silent for so long sleeps.
@@ -194,20 +192,10 @@ impl Meters {
         }
     }
 
-    /// Both ends sent the first probe of path MTU discovery, as they do right after the handshake.
-    pub(crate) fn count_first_probes(&mut self, ends: [Host; 2], at: Moment) {
-        self.count_probes(ends, at, &MTU_PROBES[..1]);
-    }
-
-    /// Both ends sent the others: the conn lived on.
-    pub(crate) fn count_other_probes(&mut self, ends: [Host; 2], at: Moment) {
-        self.count_probes(ends, at, &MTU_PROBES[1..]);
-    }
-
-    fn count_probes(&mut self, ends: [Host; 2], at: Moment, probes: &[u64]) {
-        let one_way: u64 = probes.iter().map(|probe| probe + PROBE_OVERHEAD).sum();
+    /// Both ends probed the path MTU, as they do right after the handshake.
+    pub(crate) fn count_probes(&mut self, ends: [Host; 2], at: Moment) {
         for host in ends {
-            self.count(host, at, Traffic::Handshake, 2 * one_way);
+            self.count(host, at, Traffic::Handshake, 2 * MTU_PROBE_BYTES);
         }
     }
 

@@ -218,7 +218,7 @@ impl Net {
         let site = self.site_mut(acceptor);
         site.ends.push(end.peer());
         site.accepted += 1;
-        self.meters.count_first_probes([dialer, acceptor], self.now);
+        self.meters.count_probes([dialer, acceptor], self.now);
         let generation = self.conns.generation(end);
         let due = Happening::FirstFrame { end: end.peer(), generation };
         self.queue.push(self.now + FIRST_FRAME, due);
@@ -384,13 +384,8 @@ impl Net {
         mine.sent += 1;
         mine.in_flight = mine.in_flight.saturating_add(len as u32);
         let host = mine.host;
-        let is_first = mine.sent == 1 && end.is_dialer();
         let bytes = frame_bytes(len) + frame_bytes(len.min(1_200)) * u64::from(lost.0);
         self.meters.count(host, self.now, kind, bytes);
-        if is_first {
-            let peer = self.conns.end(end.peer()).host;
-            self.meters.count_other_probes([host, peer], self.now);
-        }
         if self.conns.end(end.peer()).state == EndState::Silent {
             return;
         }
