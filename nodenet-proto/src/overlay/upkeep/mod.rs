@@ -305,3 +305,6 @@ pub(crate) fn dials_max(phase: Phase) -> usize {
         Phase::Normal => FASTER_AT_ONCE as usize,
     }
 }
+
+#[cfg(test)]
+mod tests;

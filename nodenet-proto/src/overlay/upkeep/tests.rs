@@ -1,0 +1,272 @@
+use super::*;
+use crate::env::{Seed, test_base};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A schedule and its clock.
+struct Bench {
+    upkeep: Upkeep,
+    now: Instant,
+    rng: Random,
+}
+
+impl Bench {
+    fn new(profile: Profile) -> Self {
+        let now = test_base();
+        Self { upkeep: Upkeep::new(now, profile), now, rng: Seed::from_u64(1).stream("test") }
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.upkeep.check();
+        self.now += span;
+    }
+
+    fn bucket_due(&mut self, far: core::ops::Range<u16>) -> Option<u16> {
+        self.upkeep.bucket_due(self.now, far)
+    }
+
+    fn ask(&mut self, bucket: u16) {
+        self.upkeep.on_bucket_asked(self.now, &mut self.rng, bucket);
+    }
+
+    /// How long until something is due, when these buckets are looked into.
+    fn wait(&self, far: core::ops::Range<u16>) -> Duration {
+        self.upkeep.due(far).saturating_duration_since(self.now)
+    }
+
+    /// Tries as many as may be tried now, and says how many.
+    fn try_all(&mut self) -> usize {
+        let tries = self.upkeep.tries_now(self.now);
+        self.upkeep.on_tried(self.now, tries, tries);
+        tries
+    }
+
+    fn next_probe(&mut self) -> Option<NodeId> {
+        self.upkeep.next_probe(self.now)
+    }
+}
+
+fn id(first: u8) -> NodeId {
+    NodeId::from_bytes([first; 32])
+}
+
+/// Whether a jittered period is about `ideal`.
+fn is_about(wait: Duration, ideal: Duration) -> bool {
+    ideal * 9 / 10 <= wait && wait <= ideal * 11 / 10
+}
+
+#[test]
+fn the_bucket_that_is_overdue_longest_is_looked_into_first() {
+    let mut bench = Bench::new(Profile::Router);
+    for bucket in [2, 0, 1] {
+        assert_eq!(bench.bucket_due(bucket..bucket + 1), Some(bucket));
+        bench.ask(bucket);
+        bench.pass(5 * SECOND);
+    }
+    assert_eq!(bench.bucket_due(0..3), None);
+    bench.pass(60 * SECOND);
+    for bucket in [2, 0, 1] {
+        assert_eq!(bench.bucket_due(0..3), Some(bucket));
+        bench.ask(bucket);
+        bench.pass(SECOND);
+    }
+    assert_eq!(bench.bucket_due(0..3), None);
+}
+
+#[test]
+fn lookups_into_buckets_are_half_a_second_apart() {
+    let mut bench = Bench::new(Profile::Router);
+    for bucket in 0..4 {
+        assert_eq!(bench.bucket_due(0..4), Some(bucket));
+        bench.ask(bucket);
+        if bucket < 3 {
+            assert_eq!(bench.wait(0..4), Duration::from_millis(500), "the others are due");
+        }
+        bench.pass(Duration::from_millis(499));
+        assert_eq!(bench.bucket_due(0..4), None);
+        bench.pass(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_bucket_without_news_is_looked_into_ever_more_rarely_down_to_once_an_hour() {
+    let router = [20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600];
+    for (profile, waits) in
+        [(Profile::Router, &router[..]), (Profile::Light, &[20, 80, 320, 1280, 3600, 3600])]
+    {
+        let mut bench = Bench::new(profile);
+        for ideal in waits {
+            assert_eq!(bench.bucket_due(0..1), Some(0));
+            bench.ask(0);
+            let wait = bench.upkeep.buckets[0].due - bench.now;
+            assert!(is_about(wait, *ideal * SECOND), "{wait:?} {ideal}");
+            bench.pass(wait);
+        }
+    }
+}
+
+#[test]
+fn a_lookup_that_taught_something_is_repeated_and_a_lack_begins_the_periods_anew() {
+    let mut bench = Bench::new(Profile::Router);
+    for _ in 0..12 {
+        assert_eq!(bench.bucket_due(0..1), Some(0));
+        bench.ask(0);
+        bench.pass(7200 * SECOND);
+    }
+    bench.ask(0);
+    bench.upkeep.on_bucket_taught(bench.now, 0);
+    bench.pass(SECOND);
+    assert_eq!(bench.bucket_due(0..1), Some(0));
+    bench.ask(0);
+    assert!(is_about(bench.upkeep.buckets[0].due - bench.now, 3600 * SECOND), "once only");
+    bench.upkeep.on_bucket_lacks(bench.now, 0);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.bucket_due(0..1), Some(0));
+    bench.ask(0);
+    assert!(is_about(bench.upkeep.buckets[0].due - bench.now, 20 * SECOND));
+    // A bucket that was never looked into has nothing to repeat.
+    bench.upkeep.on_bucket_taught(bench.now, 9);
+    bench.upkeep.on_bucket_lacks(bench.now, 9);
+}
+
+#[test]
+fn faster_peers_are_tried_four_at_a_time_twelve_seconds_apart_and_eighty_in_all() {
+    let mut bench = Bench::new(Profile::Router);
+    for _ in 0..20 {
+        assert_eq!(bench.try_all(), 4);
+        assert_eq!(bench.try_all(), 0);
+        bench.pass(11 * SECOND);
+        assert_eq!(bench.try_all(), 0);
+        bench.pass(SECOND);
+    }
+    assert_eq!(bench.try_all(), 0, "the budget is spent");
+    // It began with the first round.
+    bench.pass((300 - 20 * 12 - 1) * SECOND);
+    assert_eq!(bench.try_all(), 0);
+    bench.pass(SECOND);
+    assert_eq!(bench.try_all(), 1, "one more every five minutes");
+    bench.pass(300 * SECOND);
+    assert_eq!(bench.try_all(), 1);
+}
+
+#[test]
+fn whoever_tried_nobody_for_a_month_has_eighty_tries_and_no_more() {
+    let mut bench = Bench::new(Profile::Router);
+    assert_eq!(bench.try_all(), 4);
+    bench.pass(30 * 24 * 3600 * SECOND);
+    let mut tried = 0;
+    for _ in 0..24 {
+        tried += bench.try_all();
+        bench.pass(12 * SECOND);
+    }
+    assert_eq!(tried, 80);
+}
+
+#[test]
+fn if_there_is_nobody_to_try_the_next_look_is_in_five_minutes() {
+    let mut bench = Bench::new(Profile::Router);
+    assert_eq!(bench.upkeep.tries_now(bench.now), 4);
+    bench.upkeep.on_tried(bench.now, 0, 0);
+    assert_eq!(bench.upkeep.tries_now(bench.now), 4, "none was allowed, so nothing was learned");
+    bench.upkeep.on_tried(bench.now, 4, 0);
+    bench.pass(299 * SECOND);
+    assert_eq!(bench.upkeep.tries_now(bench.now), 0);
+    bench.pass(SECOND);
+    assert_eq!(bench.upkeep.tries_now(bench.now), 4);
+}
+
+#[test]
+fn what_is_learned_together_is_chosen_from_together() {
+    let mut bench = Bench::new(Profile::Router);
+    // Nobody faster is tried meanwhile.
+    bench.upkeep.tries = 0;
+    let ms = Duration::from_millis;
+    let mut filled = |content, wake: fn(&mut Upkeep, Instant)| {
+        bench.now += 60 * SECOND;
+        bench.upkeep.on_filled(bench.now, &mut bench.rng, None, content);
+        wake(&mut bench.upkeep, bench.now + ms(10));
+        bench.upkeep.fill - bench.now
+    };
+    assert_eq!(
+        [false, true].map(|content| filled(content, Upkeep::wake_fill)),
+        [ms(200), 2 * SECOND]
+    );
+    assert_eq!(filled(true, Upkeep::hurry_fill), ms(200));
+    assert_eq!(filled(false, Upkeep::wake_fill_if_wanting), ms(200));
+    assert!(is_about(filled(true, Upkeep::wake_fill_if_wanting), 60 * SECOND));
+}
+
+#[test]
+fn the_next_fill_waits_for_a_retry_or_a_try_but_not_for_long() {
+    let mut bench = Bench::new(Profile::Router);
+    let soon = bench.now + 7 * SECOND;
+    bench.upkeep.next_try = bench.now + 3 * SECOND;
+    let mut filled = |retry, content| {
+        bench.upkeep.on_filled(bench.now, &mut bench.rng, retry, content);
+        bench.upkeep.fill - bench.now
+    };
+    assert_eq!(filled(Some(soon), false), 7 * SECOND);
+    assert_eq!(filled(Some(soon), true), 3 * SECOND, "it may try somebody faster");
+    assert!(is_about(filled(None, false), 60 * SECOND));
+    assert!(is_about(filled(Some(soon + 3600 * SECOND), false), 60 * SECOND));
+}
+
+#[test]
+fn what_is_due_first_is_what_the_timer_is_set_to() {
+    let mut bench = Bench::new(Profile::Router);
+    assert_eq!(bench.wait(0..0), 60 * SECOND);
+    bench.upkeep.fill += 3600 * SECOND;
+    assert_eq!(bench.wait(0..0), 600 * SECOND);
+    bench.upkeep.on_seed_checked(bench.now, &mut bench.rng);
+    assert!(is_about(bench.wait(0..0), 600 * SECOND));
+    bench.upkeep.seed_check += 3600 * SECOND;
+    assert_eq!(bench.wait(0..0), 900 * SECOND);
+    bench.upkeep.vicinity.due += 3600 * SECOND;
+    assert_eq!(bench.wait(0..0), 1800 * SECOND);
+    bench.bucket_due(0..2);
+    bench.ask(1);
+    assert_eq!(bench.wait(2..9), 1800 * SECOND, "others are not looked into");
+    assert!(is_about(bench.wait(1..2), 20 * SECOND));
+    bench.upkeep.doubt(id(1));
+    assert_eq!(bench.wait(1..2), Duration::ZERO);
+    assert_eq!(bench.next_probe(), Some(id(1)));
+    assert!(is_about(bench.wait(1..2), 20 * SECOND), "nobody waits for a probe");
+    bench.upkeep.on_joined(bench.now);
+    assert_eq!(bench.wait(0..0), Duration::ZERO);
+}
+
+#[test]
+fn sixteen_incumbents_wait_for_a_probe_and_each_of_them_once() {
+    let mut bench = Bench::new(Profile::Router);
+    for incumbent in [1, 1, 2, 1].into_iter().chain(1..=20) {
+        bench.upkeep.doubt(id(incumbent));
+        bench.upkeep.check();
+    }
+    assert_eq!(bench.upkeep.probes(), 16);
+    for incumbent in 1..=16 {
+        assert_eq!(bench.next_probe(), Some(id(incumbent)), "in the order of doubt");
+        bench.pass(30 * SECOND);
+    }
+    assert_eq!(bench.next_probe(), None, "the others are forgotten");
+}
+
+#[test]
+fn probes_are_half_a_minute_apart() {
+    let mut bench = Bench::new(Profile::Router);
+    assert_eq!(bench.next_probe(), None);
+    bench.upkeep.doubt(id(1));
+    bench.upkeep.doubt(id(2));
+    assert_eq!(bench.next_probe(), Some(id(1)), "an empty look does not put it off");
+    assert_eq!(bench.wait(0..0), 30 * SECOND);
+    bench.pass(29 * SECOND);
+    assert_eq!(bench.next_probe(), None);
+    bench.pass(SECOND);
+    assert_eq!(bench.next_probe(), Some(id(2)));
+}
+
+#[test]
+fn the_fewer_edges_of_its_own_the_more_a_node_dials_at_once() {
+    use Phase::{Bootstrap, Critical, NeedsFill, Normal, Urgent};
+    let dials = [Bootstrap, Critical, Urgent, NeedsFill, Normal].map(dials_max);
+    assert_eq!(dials, [16, 16, 16, 8, 4]);
+}
