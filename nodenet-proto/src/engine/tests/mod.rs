@@ -4,5 +4,6 @@ mod attacks;
 mod edges;
 mod faults;
 mod kit;
+mod knowledge;
 mod routing;
 mod swarm;
