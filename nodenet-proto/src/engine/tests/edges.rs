@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::kit::{LATENCY, Who, World, identity};
 use crate::NodeId;
 use crate::engine::{
-    Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, INBOUND_EDGES_CAP, Profile,
+    Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, INBOUND_EDGES_CAP,
     SendFailure,
 };
 use crate::stats::DropReason;
@@ -67,56 +67,6 @@ fn a_silent_edge_lives_for_an_hour() {
     let pings = frames(&world, 0, FrameType::Ping) + frames(&world, 1, FrameType::Ping);
     // Half a minute, a tenth of it for jitter, and the next look eight seconds later: 87 at least.
     assert!((87..=180).contains(&pings), "{pings} pings");
-}
-
-#[test]
-fn a_light_node_says_so_at_once_on_an_edge_that_another_opens() {
-    let mut world = World::new();
-    world.add(Config::default());
-    world.add(Config { profile: Profile::Light, ..Config::default() });
-    world.connect(0, 1);
-    world.run_for(SECOND);
-    assert_eq!(frames(&world, 1, FrameType::Ping), 1);
-}
-
-/// Whatever came since the last batch, a message or an edge, nothing is put off to the one after the next:
-/// no NAT waits so long.
-#[test]
-fn a_light_node_asks_every_edge_in_every_batch() {
-    let mut world = World::new();
-    world.add(Config { profile: Profile::Light, ..Config::default() });
-    world.add(Config::default());
-    world.add(Config::default());
-    world.connect(0, 1);
-    let seconds_to_next_ping = |world: &mut World, peer| {
-        let pings = |world: &World| {
-            let conn = world.conns_between(0, peer)[0];
-            let is_ping = (0, conn, FrameType::Ping.to_byte());
-            world
-                .wire
-                .sent
-                .iter()
-                .filter(|(who, on, _, kind)| (*who, *on, *kind) == is_ping)
-                .count()
-        };
-        let before = pings(world);
-        let is_due = |_: &u32| {
-            world.run_for(SECOND);
-            pings(world) > before
-        };
-        (1..=300).find(is_due).expect("it pings")
-    };
-    world.run_for(SECOND);
-    for _ in 0..3 {
-        seconds_to_next_ping(&mut world, 1);
-    }
-    world.run_for(50 * SECOND);
-    world.send(1, 0, b"are you there");
-    assert!((58..=62).contains(&seconds_to_next_ping(&mut world, 1)), "after a message");
-    world.run_for(50 * SECOND);
-    world.connect(2, 0);
-    world.run_for(SECOND);
-    assert!((57..=61).contains(&seconds_to_next_ping(&mut world, 2)), "after an edge came up");
 }
 
 #[test]

@@ -5,5 +5,6 @@ mod edges;
 mod faults;
 mod kit;
 mod knowledge;
+mod light;
 mod routing;
 mod swarm;

@@ -1,0 +1,84 @@
+//! Nodes that want to sleep, and those next to them.
+
+use std::time::Duration;
+
+use super::kit::{LATENCY, World, identity};
+use crate::engine::{Config, EdgeDownReason, Event, Profile};
+use crate::transport::ConnId;
+use crate::wire::{self, Capabilities, FrameType, Message};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Pings that left so far on this end of a conn.
+fn pings(world: &World, conn: ConnId) -> usize {
+    let is_ping = (conn, FrameType::Ping.to_byte());
+    world.wire.sent.iter().filter(|(_, on, _, kind)| (*on, *kind) == is_ping).count()
+}
+
+#[test]
+fn a_light_node_says_so_at_once_on_an_edge_that_another_opens() {
+    let mut world = World::new();
+    world.add(Config::default());
+    world.add(Config { profile: Profile::Light, ..Config::default() });
+    world.connect(0, 1);
+    world.run_for(SECOND);
+    assert_eq!(pings(&world, world.conns_between(1, 0)[0]), 1);
+}
+
+/// Whatever came since the last batch, a message or an edge, nothing is put off to the one after the next:
+/// no NAT waits so long.
+#[test]
+fn a_light_node_asks_every_edge_in_every_batch() {
+    let mut world = World::new();
+    world.add(Config { profile: Profile::Light, ..Config::default() });
+    world.add(Config::default());
+    world.add(Config::default());
+    world.connect(0, 1);
+    let seconds_to_next_ping = |world: &mut World, peer| {
+        let conn = world.conns_between(0, peer)[0];
+        let before = pings(world, conn);
+        let is_due = |_: &u32| {
+            world.run_for(SECOND);
+            pings(world, conn) > before
+        };
+        (1..=300).find(is_due).expect("it pings")
+    };
+    world.run_for(SECOND);
+    for _ in 0..3 {
+        seconds_to_next_ping(&mut world, 1);
+    }
+    world.run_for(50 * SECOND);
+    world.send(1, 0, b"are you there");
+    assert!((58..=62).contains(&seconds_to_next_ping(&mut world, 1)), "after a message");
+    world.run_for(50 * SECOND);
+    world.connect(2, 0);
+    world.run_for(SECOND);
+    assert!((57..=61).contains(&seconds_to_next_ping(&mut world, 2)), "after an edge came up");
+}
+
+/// One of its own batches may be missed. Then it could be dead, and here it is.
+#[test]
+fn a_light_peer_is_left_to_ping_by_itself_for_four_minutes_and_then_asked() {
+    let mut world = World::of(1);
+    let [light, awake] = [50, 51].map(|number| world.add_puppet(identity(number)));
+    let ends = [light, awake].map(|puppet| world.open(puppet, 0));
+    let capabilities = Capabilities::LIGHT;
+    world.say(ends[0], wire::CapablePing { capabilities }.to_frame());
+    world.say(ends[1], wire::Ping.to_frame());
+    let conns = ends.map(|end| ConnId(end.0 ^ 1));
+    let asked = |world: &World| conns.map(|conn| pings(world, conn));
+    // Half a minute, a tenth of it for jitter, and the next look eight seconds later.
+    world.run_for(41 * SECOND);
+    assert_eq!(asked(&world), [0, 1]);
+    world.run_for((240 - 24 - 41) * SECOND - LATENCY);
+    assert_eq!(asked(&world), [0, 1], "a tenth for jitter");
+    let is_asked = |_| {
+        world.run_for(SECOND);
+        asked(&world)[0] == 1
+    };
+    assert!((216..=240 + 24 + 8).any(is_asked));
+    world.events(0);
+    world.run_for(5 * SECOND);
+    let (peer, reason) = (world.id(light), EdgeDownReason::Dead);
+    assert!(world.events(0).contains(&Event::EdgeDown { peer, reason }));
+}
