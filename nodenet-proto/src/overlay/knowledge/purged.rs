@@ -50,3 +50,44 @@ fn tag(id: &NodeId) -> u64 {
     let bytes = id.as_bytes();
     u64::from_be_bytes(std::array::from_fn(|i| bytes[24 + i]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::test_base;
+
+    fn id(number: u16) -> NodeId {
+        let mut bytes = [0; 32];
+        bytes[30..].copy_from_slice(&number.to_be_bytes());
+        NodeId::from_bytes(bytes)
+    }
+
+    fn at(second: u64) -> Tick {
+        Tick::at(test_base(), test_base() + Duration::from_secs(second))
+    }
+
+    #[test]
+    fn the_257th_makes_room_for_itself_by_the_oldest() {
+        let mut purged = Purged::default();
+        for number in 0..256 {
+            purged.insert(id(number), at(number.into()));
+        }
+        purged.insert(id(1), at(256));
+        let missing = |purged: &Purged| -> Vec<u16> {
+            (0..=257).filter(|number| !purged.contains(&id(*number), at(257))).collect()
+        };
+        assert_eq!(missing(&purged), [256, 257], "one that is given up again takes no place");
+        purged.insert(id(256), at(257));
+        purged.insert(id(257), at(257));
+        purged.check();
+        assert_eq!(missing(&purged), [0, 2], "and is the newest then");
+    }
+
+    #[test]
+    fn what_is_half_an_hour_old_takes_no_room() {
+        let mut purged = Purged::default();
+        (0..256).for_each(|number| purged.insert(id(number), at(0)));
+        purged.insert(id(256), at(1800));
+        assert_eq!(purged.len(), 1);
+    }
+}

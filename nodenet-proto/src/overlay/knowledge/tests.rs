@@ -1,3 +1,5 @@
+mod crowds;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
