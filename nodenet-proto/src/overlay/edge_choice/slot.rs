@@ -96,3 +96,89 @@ impl Taken {
         bucket.checked_sub(self.first).filter(|at| *at < FINGER_BUCKETS).map(usize::from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FINGER_BUCKETS, Slot};
+    use crate::NodeId;
+    use crate::env::{Random, Seed};
+    use crate::overlay::edge_choice::lacking_slots;
+
+    /// An identifier in this bucket of `own`, wherever in it.
+    fn id_in(own: &NodeId, bucket: u16, rng: &mut Random) -> NodeId {
+        let (mut bytes, at): ([u8; 32], _) = (rng.array(), usize::from(bucket / 8));
+        bytes[..at].copy_from_slice(&own.as_bytes()[..at]);
+        let behind = 0x7f_u8 >> (bucket % 8);
+        bytes[at] = ((own.as_bytes()[at] ^ 0x80 >> (bucket % 8)) & !behind) | (bytes[at] & behind);
+        NodeId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn an_identifier_that_is_moved_lies_in_the_slot_and_changes_nowhere_else() {
+        let mut rng = Seed::from_u64(1).stream("test");
+        let (own, mut sharing_no_more) = (NodeId::from_bytes(rng.array()), 0);
+        for (bucket, bits) in (0..60).flat_map(|bucket| (0..=3).map(move |bits| (bucket, bits))) {
+            for part in 0..1 << bits {
+                let (slot, id) = (Slot { bucket, part }, id_in(&own, bucket, &mut rng));
+                let moved = slot.place(id, bits);
+                assert_eq!(Slot::of(&own, &moved, bits), slot, "{bits} bits");
+                assert_eq!(Slot::of(&own, &id, bits).place(moved, bits), id);
+                let other = slot.place(id_in(&own, bucket, &mut rng), bits);
+                let shared = moved.common_prefix_len(&other);
+                assert!(shared >= slot.shared_bits(bits));
+                sharing_no_more += u32::from(shared == slot.shared_bits(bits));
+            }
+        }
+        assert!(sharing_no_more > 300, "about half of the pairs differ in the next bit");
+    }
+
+    #[test]
+    fn the_deepest_buckets_have_no_room_for_slots() {
+        let mut rng = Seed::from_u64(2).stream("test");
+        let own = NodeId::from_bytes(rng.array());
+        for bucket in [64, 200, 253, 254, 255] {
+            let id = id_in(&own, bucket, &mut rng);
+            assert_eq!(Slot::of(&own, &id, 2), Slot { bucket, part: 0 });
+            let moved = Slot { bucket, part: 3 }.place(id, 2);
+            assert_eq!(own.common_prefix_len(&moved), bucket);
+        }
+    }
+
+    /// With work asked for, all identifiers share their first bits, and buckets begin behind them.
+    #[test]
+    fn a_bucket_lacks_the_slots_without_a_peer_from_the_first_that_can_exist_on() {
+        let mut rng = Seed::from_u64(3).stream("test");
+        let own = NodeId::from_bytes(rng.array());
+        for difficulty in [0, 1, 5, 20] {
+            let lacking = |bucket, peers: &[NodeId]| -> Vec<u8> {
+                let slots = lacking_slots((&own, difficulty), (bucket, 2), peers.iter());
+                assert!(slots.iter().all(|slot| slot.bucket == bucket));
+                slots.iter().map(|slot| slot.part).collect()
+            };
+            for bucket in difficulty..difficulty + FINGER_BUCKETS {
+                let mut peer =
+                    |bucket, part| Slot { bucket, part }.place(id_in(&own, bucket, &mut rng), 2);
+                assert_eq!(lacking(bucket, &[]), [0, 1, 2, 3]);
+                let peers = [peer(bucket, 1), peer(bucket, 3), peer(bucket, 1)];
+                let elsewhere = [peer(bucket + 1, 0), peer(bucket + 1, 2)];
+                assert_eq!(lacking(bucket, &[&peers[..], &elsewhere].concat()), [0, 2]);
+                let all = [0, 1, 2, 3].map(|part| peer(bucket, part));
+                assert_eq!(lacking(bucket, &all), []);
+            }
+            assert_eq!(lacking(difficulty + FINGER_BUCKETS, &[]), [], "the nearest cover it");
+            for bucket in 0..difficulty {
+                assert_eq!(lacking(bucket, &[]), [], "nobody can be there");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_is_not_divided_lacks_its_one_slot_or_nothing() {
+        let mut rng = Seed::from_u64(4).stream("test");
+        let own = NodeId::from_bytes(rng.array());
+        let peer = id_in(&own, 7, &mut rng);
+        let lacking = |bucket| lacking_slots((&own, 0), (bucket, 0), [peer].iter());
+        assert_eq!(lacking(7), []);
+        assert_eq!(lacking(8), [Slot { bucket: 8, part: 0 }]);
+    }
+}
