@@ -317,6 +317,31 @@ fn an_attempt_at_a_contact_is_one_attempt_and_says_how_it_went() {
 }
 
 #[test]
+fn contacts_beyond_sixty_four_are_not_dialed_but_seeds_are() {
+    let mut bench = Bench::new();
+    bench.seed(&[addr(1)]);
+    // How many of these peers are dialed when they are tried.
+    let dialed = |bench: &mut Bench, peers: core::ops::Range<u8>| {
+        let mut dialed = 0;
+        bench.act(|dialer, cx, out| {
+            for peer in peers {
+                let peer = NodeId::from_bytes([peer; 32]);
+                dialer.try_contact(cx, (peer, Aim::Trial), &[addr(1)], out);
+            }
+            dialed = out.iter().filter(|action| matches!(action, Action::Dial { .. })).count();
+            out.clear();
+        });
+        dialed
+    };
+    assert_eq!(dialed(&mut bench, 100..200), 64);
+    assert_eq!(bench.dialer.targets(), 65);
+    assert_eq!(dialed(&mut bench, 1..2), 1, "a seed is none of them");
+    assert_eq!(dialed(&mut bench, 100..200), 0, "they are being dialed, or there is no place");
+    assert_eq!(bench.fail(0, DialError::NoRoute), []);
+    assert_eq!(dialed(&mut bench, 190..200), 1);
+}
+
+#[test]
 fn a_trial_ends_with_the_first_conn_that_comes_up() {
     let mut bench = Bench::new();
     let attempt = |dialer: &mut Dialer, cx: &mut Cx<'_>, out: &mut Vec<Action>| {
