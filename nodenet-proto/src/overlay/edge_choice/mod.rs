@@ -324,3 +324,5 @@ pub(crate) fn least_useful_inbound(own: &NodeId, spared: usize, live: &Live) -> 
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

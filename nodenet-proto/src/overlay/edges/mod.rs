@@ -11,6 +11,8 @@ mod nearest;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::cmp::Ordering;
 use std::time::Instant;

@@ -6,16 +6,16 @@ use crate::env::{Seed, test_base};
 use crate::overlay::budgets::EdgeBudgets;
 use crate::transport::ConnId;
 
-const OWN: NodeId = NodeId::from_bytes([0; 32]);
+pub(super) const OWN: NodeId = NodeId::from_bytes([0; 32]);
 
 /// The identifier whose only set bit is this one, counted from the most significant.
-fn bit(index: usize) -> NodeId {
+pub(super) fn bit(index: usize) -> NodeId {
     let mut bytes = [0; 32];
     bytes[index / 8] = 0x80 >> (index % 8);
     NodeId::from_bytes(bytes)
 }
 
-fn attach(edges: &mut Edges, peer: NodeId, conn: u64, outgoing: bool) -> Attached {
+pub(super) fn attach(edges: &mut Edges, peer: NodeId, conn: u64, outgoing: bool) -> Attached {
     let now = test_base();
     let budgets = || EdgeBudgets::new(now);
     let attached = edges.attach(now, peer, [0; 32], (ConnId(conn), outgoing), budgets);
@@ -23,12 +23,12 @@ fn attach(edges: &mut Edges, peer: NodeId, conn: u64, outgoing: bool) -> Attache
     attached
 }
 
-fn remove(edges: &mut Edges, peer: NodeId) {
+pub(super) fn remove(edges: &mut Edges, peer: NodeId) {
     assert!(edges.remove(&peer).is_some());
     edges.check();
 }
 
-fn siblings(edges: &Edges) -> Vec<NodeId> {
+pub(super) fn siblings(edges: &Edges) -> Vec<NodeId> {
     edges.iter().filter(|edge| edge.is_sibling()).map(|edge| edge.peer).collect()
 }
 

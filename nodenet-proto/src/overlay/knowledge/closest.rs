@@ -68,3 +68,43 @@ impl Knowledge {
         nearest.run
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::vectors::OwnKey;
+    use super::super::{Outcome, Provenance, Sighting};
+    use super::*;
+    use crate::env::test_base;
+
+    /// The reference's vector `closest_120_random`. A line `observe` names a contact and, if its bucket
+    /// is full, the incumbent by its place in the list; `closest` a target, how many are asked for, and
+    /// who they are by their places.
+    const LINES: &str = include_str!("closest.txt");
+
+    #[test]
+    fn closest_120_random() {
+        let mut table = Knowledge::new(NodeId::from_bytes([0xff; 32]), 0, test_base());
+        let (mut ids, mut queries): (Vec<NodeId>, _) = (Vec::new(), 0);
+        for line in LINES.lines() {
+            let mut words = line.split(' ');
+            let kind = words.next().unwrap();
+            let id: NodeId = words.next().unwrap().parse().unwrap();
+            let places: Vec<usize> = words.map(|word| word.parse().unwrap()).collect();
+            if kind == "observe" {
+                let (key, provenance) = (*id.as_bytes(), Provenance::Signed);
+                let seen = Sighting { id, key, caps: None, addrs: &[], provenance };
+                let probe = |at: &usize| Outcome::NeedProbe { incumbent: ids[*at], known: false };
+                let expected = places.first().map_or(Outcome::Inserted, probe);
+                assert_eq!(table.observe(&seen, test_base(), &OwnKey), expected);
+                ids.push(id);
+            } else {
+                let nearest = table.closest(&id, places[0], |_| true);
+                let nearest: Vec<NodeId> = nearest.iter().map(|contact| contact.id).collect();
+                let expected: Vec<NodeId> = places[1..].iter().map(|at| ids[*at]).collect();
+                assert_eq!(nearest, expected);
+                queries += 1;
+            }
+        }
+        assert_eq!((ids.len(), table.len(), queries), (120, 73, 9));
+    }
+}

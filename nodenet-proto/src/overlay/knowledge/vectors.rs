@@ -5,10 +5,22 @@
 //! run with a hash under which every identifier is its own key; the scripts about keys run with the
 //! real one. Addresses are taken as proven, because claims do not count here (R6). Host names are left
 //! out: they are never stored. Where a newcomer with an address has to wait, the bucket is full of
-//! contacts with addresses, because others make room for it (spec 95 E29). Not reproduced, all of them weak spots: a keyless newcomer is inserted
-//! (R8), a re-stash erases what was learned (R5), a promoted contact comes first although it is older
-//! (R7), X25519 keys in the table (nothing here needs them), `replacement_for` with its window (R9,
-//! R10; see `edge_choice`), the refresh marked done before its lookup ran (R23; see `upkeep`).
+//! contacts with addresses, because others make room for it (spec 95 E29). `closest_120_random` is in
+//! `closest`, what is dialed (`replacement_for`) in `edge_choice`, the rest of `edges` there.
+//!
+//! Not reproduced:
+//!
+//! - A contact without a key is let in, and refreshes a known one (`key_binding`, `admission_pow`: R8).
+//! - A poorer mention erases what was learned of a contact that waits (`restash_loses_learned_fields`,
+//!   the overwriting of `replacement_cache_bound_and_overwrite`: R5). The test here is of the remedy.
+//! - A contact that is promoted comes first although it is older (`full_bucket_probe_confirm`: R7).
+//! - A zero says nothing of what a peer can do (`capabilities_replace_but_never_clear`). Here the peer's
+//!   own zero clears (see `tests`), so the script leaves it out.
+//! - X25519 keys (`x_pub_only_via_bind`, `bind_on_stashed_candidate_survives_promotion`): the table keeps
+//!   none, because nothing in the overlay needs one.
+//! - Which bucket is refreshed (`refresh_targets`): the stalest of those that have entries, marked as
+//!   done before its lookup ran (R23). Every bucket up to the siblings', empty ones too, has a period of
+//!   its own here (`upkeep`). That the identifier asked for lies in the bucket is tested at the end.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -20,7 +32,7 @@ use crate::env::{Ed25519Crypto, Seed, test_base};
 use crate::identity::Identity;
 
 /// A hash under which an identifier is its own key.
-struct OwnKey;
+pub(super) struct OwnKey;
 
 impl Crypto for OwnKey {
     fn hash(&self, _: &[&[u8]]) -> [u8; 32] {
