@@ -106,7 +106,7 @@ fn edges_that_peers_opened_fill_no_slot_but_do_make_a_bucket_reachable() {
 }
 
 #[test]
-fn siblings_are_never_all_opened_by_others() {
+fn if_others_opened_all_the_nearest_edges_four_farther_peers_are_dialed() {
     let mut live = near_edges(false);
     let candidates: Vec<Candidate> = (60..70).map(|bits| candidate(sharing(bits))).collect();
     let dialed = choose(&live, &candidates, 4);
