@@ -24,7 +24,7 @@ use nodenet_proto::engine::{Command, EdgeInfo, KnownPeer, SeedPeer};
 use nodenet_proto::env::WallClock;
 use nodenet_proto::node::{self, Input, SocketId, TransmitBuf};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::clock;
 use crate::error::{ConnectError, Failure, SendError};
@@ -42,11 +42,15 @@ const REQUEST_BATCH: usize = 64;
 /// Batches read from one socket before the node is drained, so that a flood can not keep what is due
 /// from being sent.
 const READ_ROUNDS: usize = 2;
-/// Time between two readings of the wall clock and the interface addresses (guess).
+/// Time between two readings of the interface addresses, and two exact ones of the wall clock (guess).
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// The node hears of the wall clock when it is off by this much. Two readings of two clocks differ by
-/// less, and freshness is counted in seconds.
+/// The node hears of the wall clock when it is off by this much at upkeep. Two readings of two clocks
+/// differ by less, and freshness is counted in seconds.
 const WALL_STEP_MIN_NANOS: u64 = 1_000_000;
+/// Whatever wakes the driver, the node hears of the wall clock before that when it is off by this much:
+/// nobody sets a clock that far to keep it right, but monotonic time stands still while a machine sleeps.
+/// Far less than freshness allows, far more than a task waits between two readings.
+const WALL_JUMP_MIN_NANOS: u64 = 1_000_000_000;
 /// Longest a node takes to leave; it needs about one second if a neighbour does not answer
 /// (spec 70 §15.2).
 const LEAVE_BOUND: Duration = Duration::from_secs(3);
@@ -97,6 +101,18 @@ pub(crate) struct Outlets {
     pub(crate) reachable: watch::Sender<Vec<SocketAddr>>,
 }
 
+/// What ended a wait.
+enum Wake {
+    Leave,
+    /// New seeds, or nothing when there will be no more.
+    Seeds(Option<Vec<SeedPeer>>),
+    Upkeep,
+    Request(Request),
+    Readable(io::Result<()>),
+    /// A deadline, or room in a full socket: what is due is done after every wait.
+    Due,
+}
+
 /// One node and its surroundings.
 pub(crate) struct Driver {
     node: node::Node,
@@ -104,6 +120,7 @@ pub(crate) struct Driver {
     read_buf: ReadBuf,
     world: World,
     inlets: Inlets,
+    seeds_open: bool,
     allow_local: bool,
     /// What the node takes the wall clock to show.
     wall_clock: WallClock,
@@ -130,6 +147,7 @@ impl Driver {
             read_buf: ReadBuf::new(),
             world,
             inlets,
+            seeds_open: true,
             allow_local,
             wall_clock,
             read_failures: 0,
@@ -146,7 +164,6 @@ impl Driver {
         let first_upkeep = tokio::time::Instant::now() + UPKEEP_INTERVAL;
         let mut upkeep = interval_at(first_upkeep, UPKEEP_INTERVAL);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seeds_open = true;
         loop {
             let due = self.drain();
             if self.world.left && self.world.blocked.is_none() {
@@ -156,25 +173,10 @@ impl Driver {
                 return Ok(());
             }
             let wake_at = [due, self.read_after, self.leave_by].into_iter().flatten().min();
-            let may_read = self.read_after.is_none();
-            let blocked_on = self.world.blocked.as_ref().map(|blocked| blocked.how.socket);
-            // In a fixed order, so that a run on a hub can be repeated.
-            tokio::select! {
-                biased;
-                _ = self.inlets.leave.changed(), if self.leave_by.is_none() => self.on_leave(),
-                seeds = self.inlets.seeds.recv(), if seeds_open => match seeds {
-                    Some(seeds) => self.on_seeds(seeds),
-                    None => seeds_open = false,
-                },
-                _ = upkeep.tick() => self.keep_up(),
-                () = writable(&self.world.sockets, blocked_on), if blocked_on.is_some() => {}
-                Some(request) = self.inlets.requests.recv(),
-                    if self.world.waiters.len() < WAITERS_MAX => self.on_requests(request),
-                read = readable(&self.world.sockets), if may_read => if let Err(error) = read {
-                    self.on_read_failure(&error)?;
-                },
-                () = wait_until(wake_at), if wake_at.is_some() => {}
-            }
+            let wake = self.wait(&mut upkeep, wake_at).await;
+            // First of all: a machine that slept has messages to stamp and to judge.
+            self.correct_wall(WALL_JUMP_MIN_NANOS);
+            self.handle(wake)?;
             // Whoever woke the task, deadlines and sockets get their turn: nobody can starve them.
             if wake_at.is_some_and(|at| at <= clock::now()) {
                 self.on_wake();
@@ -183,6 +185,37 @@ impl Driver {
                 self.receive()?;
             }
         }
+    }
+
+    /// Waits until there is something to do, and takes it.
+    async fn wait(&mut self, upkeep: &mut Interval, wake_at: Option<Instant>) -> Wake {
+        let may_read = self.read_after.is_none();
+        let blocked_on = self.world.blocked.as_ref().map(|blocked| blocked.how.socket);
+        // In a fixed order, so that a run on a hub can be repeated.
+        tokio::select! {
+            biased;
+            _ = self.inlets.leave.changed(), if self.leave_by.is_none() => Wake::Leave,
+            seeds = self.inlets.seeds.recv(), if self.seeds_open => Wake::Seeds(seeds),
+            _ = upkeep.tick() => Wake::Upkeep,
+            () = writable(&self.world.sockets, blocked_on), if blocked_on.is_some() => Wake::Due,
+            Some(request) = self.inlets.requests.recv(),
+                if self.world.waiters.len() < WAITERS_MAX => Wake::Request(request),
+            read = readable(&self.world.sockets), if may_read => Wake::Readable(read),
+            () = wait_until(wake_at), if wake_at.is_some() => Wake::Due,
+        }
+    }
+
+    fn handle(&mut self, wake: Wake) -> Result<(), Failure> {
+        match wake {
+            Wake::Leave => self.on_leave(),
+            Wake::Seeds(Some(seeds)) => self.on_seeds(seeds),
+            Wake::Seeds(None) => self.seeds_open = false,
+            Wake::Upkeep => self.keep_up(),
+            Wake::Request(request) => self.on_requests(request),
+            Wake::Readable(Err(error)) => self.on_read_failure(&error)?,
+            Wake::Readable(Ok(())) | Wake::Due => {}
+        }
+        Ok(())
     }
 
     /// Hands out all that the node wants done, as far as the sockets take it. Returns when to call
@@ -317,11 +350,7 @@ impl Driver {
 
     /// Passes on what changed: how the wall clock was set, the addresses of this machine.
     fn keep_up(&mut self) {
-        let (now, wall) = (clock::now(), self.world.host.wall());
-        if self.wall_clock.at(now).0.abs_diff(wall.0) >= WALL_STEP_MIN_NANOS {
-            self.wall_clock = WallClock::new(now, wall);
-            self.input(Input::WallClock(wall));
-        }
+        self.correct_wall(WALL_STEP_MIN_NANOS);
         let socket = &self.world.sockets[&SocketId::MAIN];
         let (bound, speaks_ipv4) = (socket.local_addr(), socket.speaks_ipv4());
         let addrs = reachable_addrs(bound, speaks_ipv4, self.allow_local);
@@ -332,6 +361,15 @@ impl Driver {
         });
         if changed {
             self.input(Input::LocalAddrs(addrs));
+        }
+    }
+
+    /// Tells the node what the wall clock shows, if that is off by this much from what it is taken to show.
+    fn correct_wall(&mut self, off_min_nanos: u64) {
+        let (now, wall) = (clock::now(), self.world.host.wall());
+        if self.wall_clock.at(now).0.abs_diff(wall.0) >= off_min_nanos {
+            self.wall_clock = WallClock::new(now, wall);
+            self.input(Input::WallClock(wall));
         }
     }
 

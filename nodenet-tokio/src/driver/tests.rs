@@ -6,11 +6,11 @@ use std::time::Duration;
 use nodenet_proto::NodeId;
 use nodenet_proto::drive::Outlet;
 use nodenet_proto::engine::{DeliveryPath, EdgeDownReason, Event};
-use nodenet_proto::env::{Seed, UnixNanos};
+use nodenet_proto::env::{Seed, UnixNanos, WallClock};
 use nodenet_proto::identity::Identity;
-use nodenet_proto::node::{self, SocketId, Transmit};
+use nodenet_proto::node::{self, Input, SocketId, Transmit};
 use nodenet_proto::stats::DropReason;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::{Delivery, Driver, Failure, Inlets, NodeEvent, Outlets, READ_FAILURES_MAX, Request};
@@ -24,7 +24,7 @@ struct Rig {
     driver: Driver,
     deliveries: mpsc::Receiver<Delivery>,
     events: broadcast::Receiver<NodeEvent>,
-    _requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Request>,
     _leave: watch::Sender<bool>,
 }
 
@@ -48,7 +48,7 @@ impl Rig {
             Outlets { deliveries: deliver, events: tell, reachable: watch::Sender::default() };
         let socket = host.bind(addr).expect("there are free ports");
         let driver = Driver::new(node, host, socket, inlets, outlets, true);
-        Self { driver, deliveries, events, _requests: requests_sender, _leave: leave_sender }
+        Self { driver, deliveries, events, requests: requests_sender, _leave: leave_sender }
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -154,6 +154,23 @@ async fn events_find_their_listeners_and_a_full_queue_is_counted() {
     let reason = EdgeDownReason::Left;
     rig.driver.world.event(Event::EdgeDown { peer, reason });
     assert_eq!(rig.events.try_recv(), Ok(NodeEvent::EdgeDown { peer, reason }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumped_is_seen_before_anything_else_is_handled() {
+    let hub = Hub::new(3);
+    let mut rig = Rig::new(Host::Hub(hub.clone()), hub.addr(1));
+    // The hub's clock shows ten minutes less than this node was told.
+    let told = UnixNanos(hub.wall().0 + 600_000_000_000);
+    rig.driver.wall_clock = WallClock::new(clock::now(), told);
+    rig.driver.input(Input::WallClock(told));
+    let (reply, answer) = oneshot::channel();
+    rig.requests.try_send(Request::Stats(reply)).expect("the queue is empty");
+    let Rig { driver, .. } = rig;
+    let driver = tokio::spawn(driver.run());
+    let counters = answer.await.expect("the driver answers").protocol.counters;
+    assert_eq!(counters.wall_clock_setbacks, 1, "it was told of that before it answered");
+    driver.abort();
 }
 
 #[tokio::test]
