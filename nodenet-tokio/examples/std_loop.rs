@@ -139,7 +139,9 @@ impl Peer {
                     let input = Input::Datagram { socket, remote, local_ip: None, ecn: None, data };
                     self.node.handle_input(now(), input);
                 }
-                Err(error) if is_timeout(&error) => self.node.handle_timeout(now()),
+                Err(error) if is_timeout(&error) || is_refusal(&error) => {
+                    self.node.handle_timeout(now());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -168,6 +170,11 @@ impl Outlet for Io {
 
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// How Windows says that nobody listens where something was sent to. The socket is as good as before.
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionReset
 }
 
 fn random() -> io::Result<[u8; 32]> {

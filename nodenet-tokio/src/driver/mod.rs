@@ -253,16 +253,12 @@ impl Driver {
                 let socket = *id;
                 node.handle_input(now, Input::Datagram { socket, remote, local_ip, ecn, data });
             };
-            for _ in 0..READ_ROUNDS {
-                match socket.try_receive(read_buf, &mut input) {
-                    Ok(()) if *id == SocketId::MAIN => self.read_failures = 0,
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => {
-                        failed = Some((*id, error));
-                        break;
-                    }
-                }
+            let (succeeded, ended) = read_rounds(|| socket.try_receive(read_buf, &mut input));
+            if succeeded && *id == SocketId::MAIN {
+                self.read_failures = 0;
+            }
+            if let Err(error) = ended {
+                failed = Some((*id, error));
             }
         }
         match failed {
@@ -382,6 +378,23 @@ impl Driver {
     fn input(&mut self, input: Input) {
         self.node.handle_input(clock::now(), input);
     }
+}
+
+/// Reads until there is nothing more, but no more than [`READ_ROUNDS`] times. Returns whether a read
+/// succeeded, and what was wrong if one failed.
+fn read_rounds(mut read: impl FnMut() -> io::Result<()>) -> (bool, io::Result<()>) {
+    let mut succeeded = false;
+    for _ in 0..READ_ROUNDS {
+        match read() {
+            Ok(()) => succeeded = true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // How Windows says that nobody listens where something was sent to. That says nothing of
+            // this socket, and anybody can make it say so.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Err(error) => return (succeeded, Err(error)),
+        }
+    }
+    (succeeded, Ok(()))
 }
 
 /// Waits until some socket can be read.

@@ -13,7 +13,10 @@ use nodenet_proto::stats::DropReason;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::{Delivery, Driver, Failure, Inlets, NodeEvent, Outlets, READ_FAILURES_MAX, Request};
+use super::{
+    Delivery, Driver, Failure, Inlets, NodeEvent, Outlets, READ_FAILURES_MAX, READ_ROUNDS, Request,
+    read_rounds,
+};
 use crate::clock;
 use crate::host::Host;
 use crate::socket::ReadBuf;
@@ -117,6 +120,23 @@ async fn a_read_that_succeeds_forgives_those_that_failed() {
     };
     timeout(Duration::from_secs(5), arrived).await.expect("the datagram arrives");
     assert_eq!(rig.driver.read_failures, 0);
+}
+
+#[test]
+fn a_port_that_nobody_listens_at_is_no_failure_of_the_socket() {
+    let read = |answers: &[io::ErrorKind]| {
+        let mut answers = answers.iter();
+        // After these answers there is one datagram in each read.
+        let (succeeded, ended) =
+            read_rounds(|| answers.next().map_or(Ok(()), |kind| Err((*kind).into())));
+        (succeeded, ended.map_err(|error| error.kind()), answers.count())
+    };
+    use io::ErrorKind::{ConnectionReset, Other, WouldBlock};
+    assert_eq!(read(&[]), (true, Ok(()), 0));
+    assert_eq!(read(&[WouldBlock, Other]), (false, Ok(()), 1));
+    assert_eq!(read(&[Other]), (false, Err(Other), 0));
+    assert_eq!(read(&[ConnectionReset]), (true, Ok(()), 0), "what comes after it is read");
+    assert_eq!(read(&[ConnectionReset; 9]), (false, Ok(()), 9 - READ_ROUNDS), "not for ever");
 }
 
 #[tokio::test]
