@@ -34,6 +34,9 @@ fn two_people_talk() {
     let heard = bob.line("/me");
     assert_eq!(heard, format!("{} (direct): /me\u{fffd}[31m", &alice_id[..8]));
 
+    alice.type_bytes(b"caf\xe9\n");
+    bob.line("caf\u{fffd}");
+
     alice.type_line("/peers");
     assert!(alice.line("accepted").contains(&bob_id));
     alice.line("1 edge(s)");
@@ -65,4 +68,19 @@ fn an_edge_can_be_asked_for() {
     bob.type_line(&format!("/to {}", "7".repeat(64)));
     bob.type_line(&format!("/connect {alice_addr}"));
     bob.line("no edge to 7777");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_input_that_can_not_be_read_is_told_and_the_node_leaves() {
+    let scratch = Scratch::new();
+    let seed = scratch.arg("seed");
+    let mut chat = kit::nodenet(&["chat", "--addr", "127.0.0.1:0", "--seed", &seed]);
+    // A directory can be opened and not be read.
+    let directory = std::fs::File::open("/").expect("there is a root directory");
+    let output = chat.stdin(directory).output().expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("can not read what is typed"), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("leaving"), "it does not just vanish");
 }

@@ -153,8 +153,13 @@ impl Running {
     }
 
     pub(crate) fn type_line(&mut self, line: &str) {
+        self.type_bytes(format!("{line}\n").as_bytes());
+    }
+
+    /// Types whatever a terminal of another encoding would send.
+    pub(crate) fn type_bytes(&mut self, bytes: &[u8]) {
         let stdin = self.child.stdin.as_mut().expect("it is piped");
-        writeln!(stdin, "{line}").expect("the program reads");
+        stdin.write_all(bytes).expect("the program reads");
     }
 
     /// Ends the input, as Ctrl-D does.

@@ -10,13 +10,14 @@ use std::process::ExitCode;
 
 use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::{Node, NodeEvent};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::BufReader;
 
 use crate::CommandError;
 use crate::args::ChatArgs;
 use crate::log::RateLimit;
 use crate::run::{Running, describe_path, now};
 use crate::signals::Signals;
+use crate::typed::{Lines, Typed};
 use crate::watch::{Remark, Watch};
 
 const HELP: &str = "\
@@ -95,23 +96,27 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
         Chat { running, node: node.clone(), target: None, direct: false, seen: BTreeSet::new() };
     let deliveries = node.deliveries();
     let mut events = node.events();
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut lines = Lines::new(BufReader::new(tokio::io::stdin()));
     let mut watch = Watch::new(now());
     let mut limit = RateLimit::new(now());
 
     say!("you are {}", node.id());
     chat.show_bootstrap_line();
     say!("/to <id> and then type; /help shows the rest");
-    loop {
+    let ended = loop {
         tokio::select! {
-            () = signals.stop() => break,
+            () = signals.stop() => break Ok(()),
             ended = node.closed() => {
                 ended?;
-                break;
+                break Ok(());
             }
-            line = lines.next_line() => match line? {
-                Some(line) => if !chat.on_line(read_line(&line)).await? { break },
-                None => break,
+            typed = lines.next() => match typed {
+                Ok(Typed::Line(line)) => if !chat.on_line(read_line(&line)).await? { break Ok(()) },
+                Ok(Typed::TooLong(len)) => {
+                    say!("not sent: the line has {len} bytes or more; send it in parts");
+                }
+                Ok(Typed::End) => break Ok(()),
+                Err(error) => break Err(CommandError::Input(error)),
             },
             Some(delivery) = deliveries.recv() => {
                 chat.remember(delivery.originator);
@@ -139,10 +144,10 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
                 }
             }
         }
-    }
+    };
     say!("leaving");
     chat.running.leave().await?;
-    Ok(ExitCode::SUCCESS)
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 impl Chat {

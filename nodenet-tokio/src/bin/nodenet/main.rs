@@ -11,6 +11,7 @@ mod identity;
 mod log;
 mod run;
 mod signals;
+mod typed;
 mod watch;
 
 use std::process::ExitCode;
@@ -37,6 +38,10 @@ enum CommandError {
     Failure(#[from] Failure),
     #[error(transparent)]
     Closed(#[from] Closed),
+    #[error(
+        "can not read what is typed: {0}; start the program where its standard input can be read"
+    )]
+    Input(std::io::Error),
     #[error("can not write the result: {0}")]
     Output(#[from] std::io::Error),
     /// Said in the words of the place it happened.

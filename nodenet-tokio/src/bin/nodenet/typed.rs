@@ -1,0 +1,119 @@
+//! What somebody types, line by line.
+//!
+//! Responsible for: taking any bytes, whatever encoding a terminal or a pipe has, and holding no more of
+//! them than a message may have. Never: what a line means.
+
+use std::io;
+
+use nodenet_tokio::proto::wire::{DIRECT_PAYLOAD_MAX, SEND_PAYLOAD_MAX};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt};
+
+/// Bytes of a line, at most: one more than any message may have, so that whoever sends it says so.
+const LINE_LEN_MAX: usize =
+    if DIRECT_PAYLOAD_MAX > SEND_PAYLOAD_MAX { DIRECT_PAYLOAD_MAX } else { SEND_PAYLOAD_MAX } + 1;
+
+/// What came next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// A line without its end. Where it was not UTF-8, replacement characters stand.
+    Line(String),
+    /// A line that was too long to be kept; this many bytes at least.
+    TooLong(usize),
+    /// Nothing, and nothing comes after it.
+    End,
+}
+
+/// The lines of a source of bytes.
+#[derive(Debug)]
+pub(crate) struct Lines<R> {
+    source: R,
+    /// The beginning of the line that is being typed.
+    line: Vec<u8>,
+}
+
+impl<R: AsyncBufRead + Unpin> Lines<R> {
+    pub(crate) fn new(source: R) -> Self {
+        Self { source, line: Vec::new() }
+    }
+
+    /// The next line. Cancel safe: what was read is kept.
+    pub(crate) async fn next(&mut self) -> io::Result<Typed> {
+        loop {
+            let bytes = self.source.fill_buf().await?;
+            if bytes.is_empty() {
+                // The last line may have no end.
+                return Ok(if self.line.is_empty() { Typed::End } else { self.take() });
+            }
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let piece = &bytes[..end.unwrap_or(bytes.len())];
+            let room = LINE_LEN_MAX + 1 - self.line.len();
+            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+            let used = piece.len() + usize::from(end.is_some());
+            self.source.consume(used);
+            if end.is_some() {
+                return Ok(self.take());
+            }
+        }
+    }
+
+    fn take(&mut self) -> Typed {
+        let line = std::mem::take(&mut self.line);
+        match line.len() {
+            0..=LINE_LEN_MAX => Typed::Line(String::from_utf8_lossy(&line).into_owned()),
+            len => Typed::TooLong(len),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINE_LEN_MAX, Lines, Typed};
+
+    async fn all(bytes: &[u8]) -> Vec<Typed> {
+        let mut lines = Lines::new(bytes);
+        let mut all = Vec::new();
+        loop {
+            match lines.next().await.expect("memory can be read") {
+                Typed::End => return all,
+                typed => all.push(typed),
+            }
+        }
+    }
+
+    fn line(text: &str) -> Typed {
+        Typed::Line(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn lines_end_with_a_newline_or_the_input() {
+        assert_eq!(all(b"").await, []);
+        assert_eq!(all(b"\n").await, [line("")]);
+        assert_eq!(all(b"one\r\n\ntwo").await, [line("one\r"), line(""), line("two")]);
+    }
+
+    #[tokio::test]
+    async fn bytes_of_another_encoding_are_no_reason_to_stop() {
+        assert_eq!(all(b"caf\xe9\nnext\n").await, [line("caf\u{fffd}"), line("next")]);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_fills_no_memory() {
+        let longest = "x".repeat(LINE_LEN_MAX);
+        assert_eq!(all(longest.as_bytes()).await, [line(&longest)]);
+        let longer = format!("{}\nnext\n", "x".repeat(10 * LINE_LEN_MAX));
+        assert_eq!(all(longer.as_bytes()).await, [Typed::TooLong(LINE_LEN_MAX + 1), line("next")]);
+    }
+
+    #[tokio::test]
+    async fn what_was_typed_before_somebody_else_was_heard_is_kept() {
+        let (mut keyboard, terminal) = tokio::io::duplex(64);
+        let mut lines = Lines::new(tokio::io::BufReader::new(terminal));
+        for piece in ["hel", "lo"] {
+            tokio::io::AsyncWriteExt::write_all(&mut keyboard, piece.as_bytes()).await.unwrap();
+            let waiting = tokio::time::timeout(std::time::Duration::ZERO, lines.next()).await;
+            assert!(waiting.is_err(), "the line is not at its end");
+        }
+        drop(keyboard);
+        assert_eq!(lines.next().await.unwrap(), line("hello"));
+    }
+}
