@@ -77,6 +77,14 @@ pub enum SeedFileError {
         /// Which file.
         path: PathBuf,
     },
+    /// It can not be created, or nothing written to it.
+    #[error("can not write seed file {}: {source}; {}", path.display(), write_advice(path, source))]
+    NotWritable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The system says no.
     #[error("can not {action} {}: {source}", path.display())]
     Io {
@@ -103,6 +111,22 @@ impl SeedFile {
         Ok(Some(Self { seed, _file: file }))
     }
 
+    /// Whether a seed file could be created here: to be asked before a seed is searched for, which may
+    /// take hours. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// If the file can not be written.
+    pub fn check_writable(path: &Path) -> Result<(), SeedFileError> {
+        let temporary = private_file::temporary_name(path);
+        let written = private_file::write(&temporary, &[0; MASTER_SEED_LEN]);
+        let written = written.and_then(|_| fs::remove_file(&temporary));
+        if written.is_err() {
+            // What is there of it is of no use.
+            let _ = fs::remove_file(&temporary);
+        }
+        written.map_err(|source| not_writable(path, source))
+    }
+
     /// Creates a seed file and locks it. What exists is never overwritten: of two processes that
     /// create the same file, one gets [`SeedFileError::Exists`].
     ///
@@ -113,7 +137,7 @@ impl SeedFile {
     pub fn create(path: &Path, seed: MasterSeed) -> Result<Self, SeedFileError> {
         let temporary = private_file::temporary_name(path);
         let written = private_file::write(&temporary, &*seed);
-        let written = written.map_err(|source| io_error("write seed file", &temporary, source));
+        let written = written.map_err(|source| not_writable(path, source));
         let written = written.and_then(|file| {
             lock(&file, &temporary)?;
             publish(&temporary, path)?;
@@ -194,7 +218,7 @@ fn lock(file: &File, path: &Path) -> Result<(), SeedFileError> {
 /// can; the rename is for file systems without links.
 fn publish(temporary: &Path, path: &Path) -> Result<(), SeedFileError> {
     let exists = || SeedFileError::Exists { path: path.to_owned() };
-    let failed = |source| io_error("create seed file", path, source);
+    let failed = |source| not_writable(path, source);
     match fs::hard_link(temporary, path) {
         Ok(()) => fs::remove_file(temporary).map_err(failed),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
@@ -247,6 +271,26 @@ fn config_directory() -> Result<PathBuf, SeedFileError> {
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> SeedFileError {
     SeedFileError::Io { action, path: path.to_owned(), source }
+}
+
+fn not_writable(path: &Path, source: io::Error) -> SeedFileError {
+    SeedFileError::NotWritable { path: path.to_owned(), source }
+}
+
+fn write_advice(path: &Path, source: &io::Error) -> String {
+    let directory = private_file::directory_of(path);
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            format!("create the directory {} first, or name another file", directory.display())
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "name a file in a directory that you may write to".to_owned()
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room there, or name a file on another disk".to_owned()
+        }
+        _ => "name another file".to_owned(),
+    }
 }
 
 #[cfg(test)]

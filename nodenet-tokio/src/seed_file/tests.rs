@@ -133,10 +133,20 @@ fn what_is_not_a_file_is_refused() {
 }
 
 #[test]
-fn a_missing_directory_is_named() {
+fn where_no_file_can_be_is_known_before_there_is_a_seed() {
     let scratch = Scratch::new();
+    SeedFile::check_writable(&scratch.path()).unwrap();
+    assert_eq!(scratch.names(), [""; 0], "nothing is left behind");
     let path = scratch.0.join("missing").join("node.seed");
-    let error = SeedFile::create(&path, seed(1)).unwrap_err().to_string();
-    assert!(error.contains("write seed file"), "{error}");
-    assert!(error.contains(path.parent().unwrap().to_str().unwrap()), "{error}");
+    let early = SeedFile::check_writable(&path).unwrap_err().to_string();
+    let late = SeedFile::create(&path, seed(1)).unwrap_err().to_string();
+    let directory = path.parent().unwrap().display();
+    for said in [&early, &late] {
+        let begin = format!("can not write seed file {}: ", path.display());
+        assert!(said.starts_with(&begin), "the path that was given: {said}");
+        let end = format!("create the directory {directory} first, or name another file");
+        assert!(said.ends_with(&end), "{said}");
+    }
+    fs::write(scratch.0.join("missing"), "a file").unwrap();
+    assert!(SeedFile::check_writable(&path).is_err());
 }

@@ -37,6 +37,8 @@ pub(crate) async fn load_or_mint(
     let file = match SeedFile::open(path)? {
         Some(file) => file,
         None => {
+            // The search may take hours, and what it finds is gone if it can not be saved.
+            SeedFile::check_writable(path)?;
             let seed = mint(difficulty, signals).await?;
             let file = SeedFile::create(path, seed)?;
             tracing::info!("minted new identity, seed saved to {}", path.display());
