@@ -106,7 +106,7 @@ impl SeedFile {
     /// # Errors
     /// If it is not a regular file of the right length, open to others, or in use.
     pub fn open(path: &Path) -> Result<Option<Self>, SeedFileError> {
-        let Some((file, seed)) = read(path)? else { return Ok(None) };
+        let Some((file, seed)) = read(path, open_for_lock)? else { return Ok(None) };
         lock(&file, path)?;
         Ok(Some(Self { seed, _file: file }))
     }
@@ -166,7 +166,8 @@ impl SeedFile {
 /// # Errors
 /// If it is not a regular file of the right length, or open to others.
 pub fn peek(path: &Path) -> Result<Option<Identity>, SeedFileError> {
-    Ok(read(path)?.map(|(_, seed)| Identity::from_master_seed(&seed)))
+    let open = |path: &Path| File::open(path);
+    Ok(read(path, open)?.map(|(_, seed)| Identity::from_master_seed(&seed)))
 }
 
 /// The path of the seed file in the per-user directory, which is created, for its owner only.
@@ -179,7 +180,10 @@ pub fn default_path() -> Result<PathBuf, SeedFileError> {
     Ok(directory.join(FILE_NAME))
 }
 
-fn read(path: &Path) -> Result<Option<(File, MasterSeed)>, SeedFileError> {
+fn read(
+    path: &Path,
+    open: impl FnOnce(&Path) -> io::Result<File>,
+) -> Result<Option<(File, MasterSeed)>, SeedFileError> {
     let failed = |source| io_error("read seed file", path, source);
     // Looked at first, because opening a pipe would wait for its other end.
     match fs::metadata(path) {
@@ -190,7 +194,7 @@ fn read(path: &Path) -> Result<Option<(File, MasterSeed)>, SeedFileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     }
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
     refuse_if_open_to_others(path, &found)?;
     if found.len() != MASTER_SEED_LEN as u64 {
@@ -201,17 +205,38 @@ fn read(path: &Path) -> Result<Option<(File, MasterSeed)>, SeedFileError> {
     Ok(Some((file, seed)))
 }
 
+/// Opens a file that is to be locked. For writing, although nobody does: NFS turns the lock into one
+/// that only writers get. A file that may only be read is still a seed.
+fn open_for_lock(path: &Path) -> io::Result<File> {
+    match File::options().read(true).write(true).open(path) {
+        Err(error) if is_read_only(&error) => File::open(path),
+        opened => opened,
+    }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 fn lock(file: &File, path: &Path) -> Result<(), SeedFileError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(SeedFileError::InUse { path: path.to_owned() }),
         // A file system without locks still serves a node; two processes are then on their own.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+        Err(TryLockError::Error(error)) if can_not_be_locked(&error) => {
             tracing::warn!(path = %path.display(), "the file system does not lock the seed file");
             Ok(())
         }
         Err(TryLockError::Error(source)) => Err(io_error("lock seed file", path, source)),
     }
+}
+
+/// Whether the lock failed because of the file system, not because of somebody else.
+fn can_not_be_locked(error: &io::Error) -> bool {
+    const BAD_FILE_DESCRIPTOR: i32 = 9;
+    // What NFS says of a file that is open for reading only, see `open_for_lock`.
+    let wants_writer = cfg!(unix) && error.raw_os_error() == Some(BAD_FILE_DESCRIPTOR);
+    error.kind() == io::ErrorKind::Unsupported || wants_writer
 }
 
 /// Gives the finished file its name, unless that is taken. A hard link can not overwrite, a rename

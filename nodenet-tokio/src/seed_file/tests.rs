@@ -1,9 +1,13 @@
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::io;
 #[cfg(unix)]
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+#[cfg(target_os = "linux")]
+use super::lock;
 use super::{MasterSeed, SeedFile, SeedFileError, create_directory, peek};
 
 /// A directory that goes away with the test.
@@ -96,6 +100,32 @@ fn a_second_user_is_refused_until_the_first_is_done() {
     let second = SeedFile::open(&scratch.path()).unwrap().unwrap();
     assert!(SeedFile::open(&scratch.path()).is_err(), "an opened file is locked as well");
     drop(second);
+}
+
+/// What a network file system asks of a file that is to be locked.
+#[test]
+fn an_opened_file_is_open_for_writing() {
+    let scratch = Scratch::new();
+    drop(SeedFile::create(&scratch.path(), seed(1)).unwrap());
+    let opened = SeedFile::open(&scratch.path()).unwrap().unwrap();
+    // Only a writer may set the length, even to what it is.
+    opened._file.set_len(32).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_can_not_be_locked_still_serves() {
+    use std::os::unix::fs::OpenOptionsExt;
+    const O_PATH: i32 = 0o10_000_000;
+    let scratch = Scratch::new();
+    write(&scratch.path(), &[1; 32], 0o600);
+    // A handle to a name only is refused a lock in the way NFS refuses it to a reader.
+    let handle = fs::File::options().read(true).custom_flags(O_PATH).open(scratch.path()).unwrap();
+    assert_eq!(
+        handle.try_lock().map_err(|error| io::Error::from(error).raw_os_error()),
+        Err(Some(9))
+    );
+    lock(&handle, &scratch.path()).unwrap();
 }
 
 #[cfg(unix)]
