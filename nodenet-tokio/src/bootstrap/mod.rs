@@ -3,22 +3,15 @@
 //! Responsible for: their text form, and resolving host names for as long as the node lives. Names
 //! come from the operator only; an address that a peer sent is never resolved.
 
-use std::collections::BTreeMap;
+mod resolve;
+
 use std::fmt;
-use std::future::Future;
-use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::time::Duration;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::SeedPeer;
-use tokio::sync::mpsc;
 
-/// Time between two resolutions of a name that was found (guess: a common time to live of records).
-const RESOLVE_INTERVAL: Duration = Duration::from_secs(300);
-/// Time to the next attempt while some name is not found.
-const RESOLVE_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) use resolve::{literal_seeds, resolve_for_ever};
 
 /// A peer through which a node enters the network.
 ///
@@ -141,87 +134,9 @@ pub(crate) fn parse_endpoint(text: &str) -> Result<(&str, u16), String> {
     }
 }
 
-/// What is known without asking anyone.
-pub(crate) fn literal_seeds(peers: &[BootstrapPeer]) -> Vec<SeedPeer> {
-    collect(peers.iter().filter_map(|peer| Some((peer.id, peer.literal_addr()?))))
-}
-
-/// Resolves the names among `peers` again and again and sends all seeds, literal ones included, when
-/// the answer changed. Ends when nobody listens any more, or at once if there is no name.
-pub(crate) async fn resolve_for_ever(
-    peers: Vec<BootstrapPeer>,
-    seeds: mpsc::Sender<Vec<SeedPeer>>,
-) {
-    resolve_with(lookup, peers, seeds).await;
-}
-
-async fn resolve_with<F: Future<Output = io::Result<Vec<SocketAddr>>>>(
-    lookup: impl Fn(String, u16) -> F,
-    peers: Vec<BootstrapPeer>,
-    seeds: mpsc::Sender<Vec<SeedPeer>>,
-) {
-    if peers.iter().all(|peer| peer.literal_addr().is_some()) {
-        return;
-    }
-    let mut known = literal_seeds(&peers);
-    loop {
-        let mut found = Vec::new();
-        let mut complete = true;
-        for peer in &peers {
-            let addrs = match &peer.host {
-                Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, peer.port)]),
-                Host::Name(name) => lookup(name.clone(), peer.port).await,
-            };
-            match addrs {
-                Ok(addrs) => found.extend(addrs.into_iter().map(|addr| (peer.id, addr))),
-                Err(error) => {
-                    tracing::warn!(%peer, %error, "can not resolve the bootstrap peer's name");
-                    complete = false;
-                }
-            }
-        }
-        let found = collect(found.into_iter());
-        // What was found once is better than nothing.
-        if found != known && (complete || found.len() >= known.len()) {
-            known = found;
-            if seeds.send(known.clone()).await.is_err() {
-                return;
-            }
-        }
-        let pause = if complete { RESOLVE_INTERVAL } else { RESOLVE_RETRY_INTERVAL };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = seeds.closed() => return,
-        }
-    }
-}
-
-async fn lookup(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-    Ok(tokio::net::lookup_host((name, port)).await?.collect())
-}
-
-/// One seed for each identifier, with its addresses in the order given.
-fn collect(found: impl Iterator<Item = (NodeId, SocketAddr)>) -> Vec<SeedPeer> {
-    let mut seeds = BTreeMap::<NodeId, Vec<SocketAddr>>::new();
-    for (id, addr) in found {
-        let addrs = seeds.entry(id).or_default();
-        if !addrs.contains(&addr) {
-            addrs.push(addr);
-        }
-    }
-    seeds.into_iter().map(|(id, addrs)| SeedPeer { id, addrs }).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::future::ready;
-    use std::io;
-    use std::time::Duration;
-
-    use tokio::sync::mpsc;
-    use tokio::time::{Instant, timeout};
-
-    use super::{BootstrapPeer, literal_seeds, resolve_for_ever, resolve_with};
+    use super::BootstrapPeer;
 
     const ID: &str = "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5";
 
@@ -273,63 +188,5 @@ mod tests {
             assert!(error.contains(problem), "{error}");
             assert!(error.ends_with("write <64 hex digits>@<host>:<port>"), "{error}");
         }
-    }
-
-    #[test]
-    fn addresses_of_one_peer_are_one_seed() {
-        let list = format!("{ID}@192.0.2.1:1,{ID}@192.0.2.2:1,{ID}@192.0.2.1:1,{ID}@name:1");
-        let seeds = literal_seeds(&BootstrapPeer::parse_list(&list).unwrap());
-        assert_eq!(seeds.len(), 1);
-        let addrs = ["192.0.2.1:1", "192.0.2.2:1"].map(|addr| addr.parse().unwrap());
-        assert_eq!(seeds[0].addrs, addrs);
-    }
-
-    #[tokio::test]
-    async fn names_are_resolved_and_literals_come_along() {
-        let peers = BootstrapPeer::parse_list(&format!("{ID}@localhost:77,{ID}@192.0.2.1:1"));
-        let (seeds, mut resolved) = mpsc::channel(1);
-        let task = tokio::spawn(resolve_for_ever(peers.unwrap(), seeds));
-        let seeds = timeout(Duration::from_secs(5), resolved.recv()).await.unwrap().unwrap();
-        assert_eq!(seeds.len(), 1);
-        assert!(seeds[0].addrs.iter().any(|addr| addr.ip().is_loopback() && addr.port() == 77));
-        assert!(seeds[0].addrs.contains(&"192.0.2.1:1".parse().unwrap()));
-        drop(resolved);
-        timeout(Duration::from_secs(5), task).await.expect("ends with its listener").unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn names_are_asked_again_and_only_changes_are_told() {
-        let peers = BootstrapPeer::parse_list(&format!("{ID}@name:77")).unwrap();
-        let (seeds, mut resolved) = mpsc::channel(1);
-        let begin = Instant::now();
-        // Not found for 25 s, then at one address for 20 minutes, then unknown again, then moved.
-        let answer = move |name: String, port| {
-            assert_eq!((name.as_str(), port), ("name", 77));
-            let found = match begin.elapsed().as_secs() {
-                25..1_200 => Ok(vec!["192.0.2.1:77".parse().unwrap()]),
-                1_500.. => Ok(vec!["192.0.2.2:77".parse().unwrap()]),
-                _ => Err(io::ErrorKind::NotFound.into()),
-            };
-            ready(found)
-        };
-        let task = tokio::spawn(resolve_with(answer, peers, seeds));
-        let mut next = async || {
-            let seeds = resolved.recv().await.expect("the task runs");
-            (begin.elapsed().as_secs(), seeds[0].addrs[0].to_string())
-        };
-        assert_eq!(next().await, (30, "192.0.2.1:77".to_owned()));
-        let (at, addr) = next().await;
-        assert_eq!(addr, "192.0.2.2:77");
-        assert!((1_500..1_500 + 10).contains(&at), "{at}");
-        drop(resolved);
-        task.await.expect("it ends with its listener");
-    }
-
-    #[tokio::test]
-    async fn without_names_there_is_nothing_to_resolve() {
-        let peers = BootstrapPeer::parse_list(&format!("{ID}@192.0.2.1:1")).unwrap();
-        let (seeds, mut resolved) = mpsc::channel(1);
-        resolve_for_ever(peers, seeds).await;
-        assert_eq!(resolved.recv().await, None);
     }
 }
