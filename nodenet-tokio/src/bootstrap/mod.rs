@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use nodenet_proto::NodeId;
+use nodenet_proto::wire::endpoint::scope;
 
 pub(crate) use resolve::{literal_seeds, resolve_for_ever};
 
@@ -103,6 +104,14 @@ fn parse_entry(text: &str) -> Result<BootstrapPeer, String> {
     let id = id.parse().map_err(|error| format!("\"{id}\" is not a node id: {error}"))?;
     let (host, port) = parse_endpoint(endpoint)?;
     let host = host.parse().map_or_else(|_| Host::Name(host.to_owned()), Host::Ip);
+    if let Host::Ip(ip) = host
+        && scope(ip).is_none()
+    {
+        return Err(format!(
+            "nobody can be dialed at {ip}, which is no address of one host; take the line that the \
+             peer prints when it starts, or 127.0.0.1 for a peer on this machine"
+        ));
+    }
     Ok(BootstrapPeer { id, host, port })
 }
 
@@ -179,6 +188,12 @@ mod tests {
             ("ID@2001:db8::1:x", "stand in brackets"),
             ("ID@[::1]", "no \"]:\""),
             ("ID@[]:5", "host is missing"),
+            ("ID@0.0.0.0:5", "nobody can be dialed at 0.0.0.0"),
+            ("ID@[::]:5", "or 127.0.0.1 for a peer on this machine"),
+            ("ID@[::ffff:0.0.0.0]:5", "nobody can be dialed at ::ffff:0.0.0.0"),
+            ("ID@255.255.255.255:5", "no address of one host"),
+            ("ID@224.0.0.1:5", "no address of one host"),
+            ("ID@[ff02::1]:5", "no address of one host"),
         ];
         for (entry, problem) in cases {
             let entry = entry.replace("ID", ID);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use nodenet_tokio::proto::wire::endpoint::scope;
 
 use crate::CommandError;
 
@@ -78,7 +79,7 @@ pub(crate) struct NodeArgs {
     pub(crate) max_inbound_per_ip: i64,
     /// Address under which this node can be reached from outside, a forwarded port for example. May be
     /// given several times.
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = parse_advertised)]
     pub(crate) advertise: Vec<SocketAddr>,
     /// How much to say on standard error.
     #[arg(long, value_name = "LEVEL", value_enum)]
@@ -201,6 +202,21 @@ fn parse_listen_addr(text: &str) -> Result<SocketAddr, String> {
         .unwrap_or(first))
 }
 
+/// An address that others can dial.
+fn parse_advertised(text: &str) -> Result<SocketAddr, String> {
+    let advice = "write the one under which others reach this node, for example 203.0.113.5:4242";
+    let addr: SocketAddr = text
+        .parse()
+        .map_err(|_| format!("it is no IP address with a port, IPv6 in brackets; {advice}"))?;
+    if scope(addr.ip()).is_none() {
+        return Err(format!("{} is no address of one host; {advice}", addr.ip()));
+    }
+    if addr.port() == 0 {
+        return Err(format!("nobody can be dialed at port 0; {advice}"));
+    }
+    Ok(addr)
+}
+
 /// Reads the command line; on one that can not be read, says why and exits with 2.
 pub(crate) fn parse() -> Command {
     let normalised = normalise(std::env::args_os(), &Cli::command());
@@ -305,6 +321,30 @@ mod tests {
         }
         assert_eq!(parse("nodenet -h").unwrap_err().exit_code(), 0);
         assert_eq!(parse("nodenet run -help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn what_is_advertised_can_be_dialed() {
+        let args = node_args("nodenet run -advertise 192.0.2.1:1 -advertise [2001:db8::1]:2");
+        assert_eq!(args.advertise.len(), 2);
+        for (addr, problem) in [
+            ("0.0.0.0:4242", "0.0.0.0 is no address of one host"),
+            ("[::]:4242", ":: is no address of one host"),
+            ("[::ffff:0.0.0.0]:4242", "no address of one host"),
+            ("239.1.2.3:4242", "no address of one host"),
+            ("[ff0e::1]:4242", "no address of one host"),
+            ("255.255.255.255:1", "no address of one host"),
+            ("192.0.2.1:0", "nobody can be dialed at port 0"),
+            ("192.0.2.1", "no IP address with a port"),
+            ("example.org:4242", "no IP address with a port"),
+        ] {
+            let error = parse(&format!("nodenet run -advertise {addr}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{addr}");
+            let said = error.to_string();
+            for part in [problem, addr, "for example 203.0.113.5:4242"] {
+                assert!(said.contains(part), "{part:?} is missing in: {said}");
+            }
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! `nodenet run`: a node that routes until it is stopped.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nodenet_tokio::peer_file::{Keeper, PeerFile};
 use nodenet_tokio::proto::engine::DeliveryPath;
+use nodenet_tokio::proto::wire::endpoint::{Scope, scope};
 use nodenet_tokio::seed_file::SeedFile;
 use nodenet_tokio::{BootstrapPeer, Delivery, Node, NodeEvent};
 use serde_json::{Value, json};
@@ -80,7 +81,7 @@ impl Running {
     pub(crate) fn is_globally_reachable(&self) -> bool {
         // A node that was told its address is where its operator wants it.
         let bound_to_wildcard = self.node.local_addr().ip().is_unspecified();
-        !bound_to_wildcard || self.node.reachable_addrs().iter().any(|addr| is_global(addr.ip()))
+        !bound_to_wildcard || self.node.reachable_addrs().iter().any(is_global)
     }
 
     fn announce(&self) {
@@ -111,14 +112,8 @@ fn open_peer_file(seed_path: &Path) -> PeerFile {
 }
 
 /// Whether an address can be dialed from anywhere, by its range alone.
-fn is_global(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
-            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared)
-        }
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
-    }
+fn is_global(addr: &SocketAddr) -> bool {
+    scope(addr.ip()) == Some(Scope::Global) && addr.port() != 0
 }
 
 /// `nodenet run`.
@@ -275,4 +270,34 @@ impl JsonLines {
 /// Monotonic time.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_global;
+
+    #[test]
+    fn an_address_that_nobody_has_is_not_reachable_from_anywhere() {
+        let is_global = |addr: &str| is_global(&addr.parse().unwrap());
+        for addr in ["8.8.8.8:1", "[2001:4860::8]:1"] {
+            assert!(is_global(addr), "{addr}");
+        }
+        for addr in [
+            "0.0.0.0:1",
+            "[::]:1",
+            "224.0.0.1:1",
+            "[ff0e::1]:1",
+            "255.255.255.255:1",
+            "8.8.8.8:0",
+            "127.0.0.1:1",
+            "10.0.0.1:1",
+            "100.64.0.1:1",
+            "169.254.0.1:1",
+            "[fe80::1]:1",
+            "[fd00::1]:1",
+            "[::ffff:10.0.0.1]:1",
+        ] {
+            assert!(!is_global(addr), "{addr}");
+        }
+    }
 }
