@@ -47,7 +47,8 @@ pub const PEERS_MAX: usize = 128;
 /// Length of a file, at most. [`PEERS_MAX`] peers with eight of the longest addresses need less.
 const LEN_MAX: u64 = 96 * 1024;
 /// While fewer peers than this proved themselves, those of the run before stay in the file behind
-/// them: a node that is stopped just after its start, or was offline, loses nothing (guess).
+/// them, as far as there is room: a node that is stopped just after its start, or was offline, loses
+/// nothing (guess).
 const FEW: usize = 32;
 
 /// A peer file, whether it exists or not.
@@ -156,8 +157,9 @@ impl PeerFile {
         &self.earlier
     }
 
-    /// Replaces the file by one with these peers, best first. If they are few, those it held when it
-    /// was opened come behind them; if there are none, the file stays as it is.
+    /// Replaces the file by one with these peers, best first. If they are fewer than 32, those it held
+    /// when it was opened come behind them, up to [`PEERS_MAX`]; if there are none, the file stays as it
+    /// is.
     ///
     /// # Errors
     /// If it can not be written; what was there before is then unharmed.
@@ -167,7 +169,9 @@ impl PeerFile {
         }
         let tried = &tried[..tried.len().min(PEERS_MAX)];
         let is_new = |peer: &&KnownPeer| tried.iter().all(|other| other.id != peer.id);
-        let earlier = self.earlier.iter().filter(is_new).take(FEW.saturating_sub(tried.len()));
+        let earlier = if tried.len() < FEW { &self.earlier[..] } else { &[] };
+        let earlier = earlier.iter().filter(is_new);
+        // No more than there is room for.
         let text = text::write(tried.iter().chain(earlier));
         let failed = |source| io_error("write", &self.path, source);
         let temporary = private_file::temporary_name(&self.path);
