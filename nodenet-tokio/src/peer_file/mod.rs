@@ -3,7 +3,8 @@
 //!
 //! Responsible for: reading it, writing it so that it is either whole or absent, writing it now and then
 //! for as long as a node runs. Never: which peers are worth it ([`Node::export_peers`]), and never a
-//! reason for a node not to start: a file that can not be used costs what it holds, no more.
+//! reason for a node not to start: a file that can not be used costs what it holds, no more. (One that
+//! others may write to is for its owner to look at, and stays as it is until then.)
 //!
 //! Life of a [`PeerFile`]: opened before the node starts, its peers given to [`Builder::known_peers`],
 //! then handed to a [`Keeper`], which writes what the node exports.
@@ -57,6 +58,9 @@ pub struct PeerFile {
     path: PathBuf,
     /// What it held when it was opened, best first.
     earlier: Vec<KnownPeer>,
+    /// The permission bits with which others might write to what was there. Then its owner is asked
+    /// whether to trust it, so it is left alone.
+    open_to_others: Option<u32>,
 }
 
 /// Why a peer file can not be used. A node does without it.
@@ -98,8 +102,9 @@ pub enum PeerFileError {
     },
     /// Others could have put peers of theirs into it.
     #[error(
-        "others may write to peer file {} (mode {mode:04o}) and choose this node's peers; it is not \
-         used; if you trust what is in it, run: chmod 600 {}", path.display(), path.display()
+        "others may write to peer file {} (mode {mode:04o}) and choose this node's peers; it is \
+         neither used nor replaced; if you trust what is in it, run: chmod 600 {}; if not, remove it; \
+         then start again", path.display(), path.display()
     )]
     OpenToOthers {
         /// Which file.
@@ -143,12 +148,16 @@ impl PeerFile {
             Some(bytes) => text::read(&bytes).map_err(|error| error.of(path))?,
             None => Vec::new(),
         };
-        Ok(Self { path: path.to_owned(), earlier })
+        Ok(Self { path: path.to_owned(), earlier, open_to_others: None })
     }
 
-    /// A file that starts empty: what is there now will be replaced, unread.
+    /// A file that starts empty: what is there now will be replaced, unread. Unless others may write to
+    /// it: then its owner may want to look at it, and [`PeerFile::save`] refuses to replace it for as long
+    /// as this value lives.
     pub fn afresh(path: &Path) -> Self {
-        Self { path: path.to_owned(), earlier: Vec::new() }
+        let found = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+        let open_to_others = found.and_then(|found| writable_for_others(&found));
+        Self { path: path.to_owned(), earlier: Vec::new(), open_to_others }
     }
 
     /// The peers it held when it was opened, best first, for
@@ -162,11 +171,12 @@ impl PeerFile {
     /// is.
     ///
     /// # Errors
-    /// If it can not be written; what was there before is then unharmed.
+    /// If it can not be written, or was open to others; what was there before is then unharmed.
     pub fn save(&self, tried: &[KnownPeer]) -> Result<(), PeerFileError> {
         if tried.is_empty() {
             return Ok(());
         }
+        refuse_if_open(&self.path, self.open_to_others)?;
         let tried = &tried[..tried.len().min(PEERS_MAX)];
         let is_new = |peer: &&KnownPeer| tried.iter().all(|other| other.id != peer.id);
         let earlier = if tried.len() < FEW { &self.earlier[..] } else { &[] };
@@ -206,7 +216,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, PeerFileError> {
     }
     let file = File::open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
-    refuse_if_others_may_write(path, &found)?;
+    refuse_if_open(path, writable_for_others(&found))?;
     if found.len() > LEN_MAX {
         return Err(PeerFileError::TooLong { path: path.to_owned(), len: found.len() });
     }
@@ -215,8 +225,13 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, PeerFileError> {
     Ok(Some(bytes))
 }
 
-fn refuse_if_others_may_write(path: &Path, found: &fs::Metadata) -> Result<(), PeerFileError> {
-    match private_file::open_to_others(found, 0o022) {
+/// The permissions of a file, if others may write to it.
+fn writable_for_others(found: &fs::Metadata) -> Option<u32> {
+    private_file::open_to_others(found, 0o022)
+}
+
+fn refuse_if_open(path: &Path, open_to_others: Option<u32>) -> Result<(), PeerFileError> {
+    match open_to_others {
         None => Ok(()),
         Some(mode) => Err(PeerFileError::OpenToOthers { path: path.to_owned(), mode }),
     }

@@ -84,7 +84,7 @@ fn the_format_is_this() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_is_for_its_owner_only_whatever_was_there_before() {
+fn a_file_is_for_its_owner_only_and_one_that_is_not_is_left_alone() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let scratch = Scratch::new();
     let file = PeerFile::open(&scratch.path()).unwrap();
@@ -95,7 +95,16 @@ fn a_file_is_for_its_owner_only_whatever_was_there_before() {
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(open)).unwrap();
         let said = scratch.error().to_string();
         assert!(said.contains(&format!("mode {open:04o}")) && said.contains("chmod 600"), "{said}");
+        assert!(said.contains("neither used nor replaced"), "{said}");
     }
+    let later = PeerFile::afresh(&scratch.path());
+    assert!(later.save(&[]).is_ok(), "nothing is to be written");
+    let error = later.save(&some(0..2)).unwrap_err();
+    assert!(matches!(error, PeerFileError::OpenToOthers { mode: 0o666, .. }), "{error}");
+    // What its owner is told to do, while the node still runs.
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(later.save(&some(0..2)).is_err(), "it is not read, so it is not replaced");
+    assert_eq!(scratch.peers(), some(0..1), "the next start has all that was trusted");
     PeerFile::afresh(&scratch.path()).save(&some(0..2)).unwrap();
     assert_eq!((mode(), scratch.peers()), (0o600, some(0..2)));
 }
