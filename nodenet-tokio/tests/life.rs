@@ -121,6 +121,28 @@ fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[test]
+fn the_log_level_flag_wins_over_the_environment() {
+    let scratch = Scratch::new();
+    // Told as a warning, before the program ends because it has nothing to start from.
+    scratch.write_secret("seed.peers", b"damaged");
+    let seed = scratch.arg("seed");
+    let warns = |args: &[&str], rust_log: Option<&str>| {
+        let mut command = kit::nodenet(&[&["run", "--seed", &seed], args].concat());
+        command.envs(rust_log.map(|filter| ("RUST_LOG", filter)));
+        let said = String::from_utf8(command.output().expect("it starts").stderr).expect("text");
+        assert!(said.contains("--bootstrap ID@HOST:PORT"), "{said}");
+        said.contains("seed.peers is damaged")
+    };
+    assert!(warns(&[], None));
+    assert!(!warns(&[], Some("error")));
+    assert!(!warns(&["--log-level", "error"], None));
+    assert!(!warns(&["--log-level", "error"], Some("debug")));
+    assert!(warns(&["--log-level", "warn"], Some("error")));
+    let help = String::from_utf8(run_to_end(&["run", "--help"]).stdout).expect("text");
+    assert!(help.contains("RUST_LOG"), "{help}");
+}
+
+#[test]
 fn the_demo_delivers_every_message_once() {
     let output = run_to_end(&["demo", "--nodes", "5", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -34,12 +34,21 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) fn log_level(&self) -> LogLevel {
+    /// What was asked for.
+    pub(crate) fn log_level(&self) -> Option<LogLevel> {
         match self {
-            Self::Run(args) => args.node.log_level.unwrap_or(LogLevel::Info),
+            Self::Run(args) => args.node.log_level,
+            Self::Chat(args) => args.node.log_level,
+            Self::Id(_) | Self::Demo(_) => None,
+        }
+    }
+
+    /// What is good if nothing was asked for.
+    pub(crate) fn usual_log_level(&self) -> LogLevel {
+        match self {
+            Self::Run(_) => LogLevel::Info,
             // Somebody is reading along: only what matters.
-            Self::Chat(args) => args.node.log_level.unwrap_or(LogLevel::Warn),
-            Self::Id(_) | Self::Demo(_) => LogLevel::Warn,
+            Self::Chat(_) | Self::Id(_) | Self::Demo(_) => LogLevel::Warn,
         }
     }
 }
@@ -81,7 +90,8 @@ pub(crate) struct NodeArgs {
     /// given several times.
     #[arg(long, value_name = "IP:PORT", value_parser = parse_advertised)]
     pub(crate) advertise: Vec<SocketAddr>,
-    /// How much to say on standard error.
+    /// How much to say on standard error. Without this flag the environment variable RUST_LOG decides,
+    /// and without that it is info for run, warn for chat.
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub(crate) log_level: Option<LogLevel>,
     /// Volunteer as a relay. Not part of this version.

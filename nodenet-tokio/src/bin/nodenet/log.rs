@@ -13,18 +13,26 @@ const PREVIEW_LEN: usize = 64;
 const SHOWN_BURST: f64 = 10.0;
 const SHOWN_PER_S: f64 = 2.0;
 
-/// Starts logging. `RUST_LOG` says it more precisely than the level, if it is set.
-pub(crate) fn start(level: LogLevel) {
-    let ours = level.name();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new(format!("warn,nodenet={ours},nodenet_tokio={ours},nodenet_proto={ours}"))
-    });
+/// Starts logging: at the level that was asked for; if none was, as `RUST_LOG` has it; without that at
+/// the usual level.
+pub(crate) fn start(asked: Option<LogLevel>, usual: LogLevel) {
+    let filter = match (asked, EnvFilter::try_from_default_env()) {
+        (None, Ok(filter)) => filter,
+        (None, Err(_)) => at_level(usual),
+        (Some(level), _) => at_level(level),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+/// This level for all that is ours; of others only what is wrong.
+fn at_level(level: LogLevel) -> EnvFilter {
+    let ours = level.name();
+    EnvFilter::new(format!("warn,nodenet={ours},nodenet_tokio={ours},nodenet_proto={ours}"))
 }
 
 /// The beginning of a payload, quoted, with everything escaped that a terminal could obey.

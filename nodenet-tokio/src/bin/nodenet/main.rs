@@ -51,7 +51,7 @@ enum CommandError {
 
 fn main() -> ExitCode {
     let command = args::parse();
-    log::start(command.log_level());
+    log::start(command.log_level(), command.usual_log_level());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CommandError::Said(format!("can not start: {error}"))),
