@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{EdgePolicy, KnownPeer};
+use nodenet_proto::engine::{EdgePolicy, KnownPeer, Profile};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -135,6 +135,12 @@ impl Builder {
     /// forwarded port, for example.
     pub fn advertise(mut self, addrs: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.protocol.engine.public_addrs.extend(addrs);
+        self
+    }
+
+    /// What the node spends on the network. Default: [`Profile::Router`].
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.protocol.engine.profile = profile;
         self
     }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nodenet_tokio::proto::NodeId;
-use nodenet_tokio::proto::engine::EdgeDownReason;
+use nodenet_tokio::proto::engine::{EdgeDownReason, Profile};
 use nodenet_tokio::testing::{Hub, HubStats, LinkProfile};
 use nodenet_tokio::{Node, NodeEvent};
 use tokio::task::JoinSet;
@@ -37,6 +37,22 @@ async fn an_idle_edge_stays_up_for_a_day_and_messages_stay_fresh() {
     assert!(timeout(Duration::ZERO, events.recv()).await.is_err(), "nothing happened");
     b.send(a.id(), "still there?").await.unwrap();
     assert_eq!(&a.deliveries().recv().await.unwrap().payload[..], b"still there?");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_light_node_says_less_in_an_idle_hour() {
+    let datagrams = async |profile| {
+        let hub = Hub::new(12);
+        let _router = hub.builder(1).start().await.unwrap();
+        let node = hub.builder(2).profile(profile).bootstrap([hub.peer(1)]).start().await.unwrap();
+        node.joined().await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        let before = hub.stats().sent;
+        sleep(Duration::from_secs(3_600)).await;
+        hub.stats().sent - before
+    };
+    let (router, light) = (datagrams(Profile::Router).await, datagrams(Profile::Light).await);
+    assert!(light * 4 < router * 3, "{light} datagrams, as a router {router}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use nodenet_tokio::proto::engine::Profile;
 use nodenet_tokio::proto::wire::endpoint::scope;
 
 use crate::CommandError;
@@ -90,6 +91,10 @@ pub(crate) struct NodeArgs {
     /// given several times.
     #[arg(long, value_name = "IP:PORT", value_parser = parse_advertised)]
     pub(crate) advertise: Vec<SocketAddr>,
+    /// Spare a battery: have few edges, and have neighbours leave the pinging to this node, which does it
+    /// seldom and for all of them at once. It still forwards and is still found.
+    #[arg(long)]
+    light: bool,
     /// How much to say on standard error. Without this flag the environment variable RUST_LOG decides,
     /// and without that it is info for run, warn for chat.
     #[arg(long, value_name = "LEVEL", value_enum)]
@@ -169,6 +174,11 @@ impl NodeArgs {
                 self.addr
             ))
         })
+    }
+
+    /// What the node spends on the network.
+    pub(crate) fn profile(&self) -> Profile {
+        if self.light { Profile::Light } else { Profile::Router }
     }
 
     /// Whether there is anything to start from.
@@ -271,6 +281,7 @@ fn normalise(args: impl Iterator<Item = OsString>, program: &clap::Command) -> V
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
+    use nodenet_tokio::proto::engine::Profile;
 
     use super::{Cli, Command, NodeArgs, cap, normalise, parse_listen_addr};
 
@@ -314,6 +325,15 @@ mod tests {
         assert!(node_args("nodenet -relay=true -addr :1").relay);
         assert!(!node_args("nodenet -relay=false -addr :1").relay);
         assert!(!node_args("nodenet -addr :1").relay);
+    }
+
+    #[test]
+    fn a_node_is_a_router_unless_it_is_to_be_light() {
+        for command in ["run", "chat"] {
+            let args = |flag| node_args(&format!("nodenet {command} -addr :1{flag}"));
+            assert_eq!(args("").profile(), Profile::Router);
+            assert_eq!(args(" -light").profile(), Profile::Light);
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Running {
             .difficulty(difficulty)
             .max_inbound(cap(args.max_inbound))
             .max_inbound_per_address(cap(args.max_inbound_per_ip))
+            .profile(args.profile())
             .advertise(args.advertise.iter().copied())
             .start()
             .await?;
