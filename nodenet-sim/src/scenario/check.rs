@@ -13,7 +13,7 @@ pub const STAGE_SECS_MAX: u64 = 10 * 365 * 86_400;
 const SPAN_MAX: Duration = Duration::from_secs(10 * STAGE_SECS_MAX);
 /// Nodes of a run, all stages together; memory ends sooner.
 const NODES_MAX: u64 = 100_000_000;
-/// A day is divided into 1,440 looks at the tables, and the shortest time is told in milliseconds.
+/// Tables are looked at once a simulated second at most: a minute has enough looks to be a day.
 const DAY_SECS_MIN: u64 = 60;
 /// Wall clocks are off by a day at most; nodes ignore whoever is off by more than seconds.
 const CLOCK_SKEW_MS_MAX: u64 = 86_400_000;

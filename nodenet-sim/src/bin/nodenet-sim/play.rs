@@ -126,24 +126,33 @@ fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
     }
 }
 
-/// Shows what came out, in every way that works: hours may have gone into it.
 fn show(report: &Report, rows: &Rows, output: &Output) -> Result<(), String> {
-    let page = output.report.as_deref().map_or(Ok(()), |file| {
-        write(file, &html::of_run(report, rows))?;
+    let table = || table::of(rows) + &table::of_details(report) + &table::of_watch(&report.watch);
+    present(output, rows, table, || html::of_run(report, rows))
+}
+
+/// Shows what came out, in every way that works, whether or not another does: hours may have gone into it.
+pub(crate) fn present(
+    output: &Output,
+    figures: &impl serde::Serialize,
+    table: impl FnOnce() -> String,
+    page: impl FnOnce() -> String,
+) -> Result<(), String> {
+    let written = output.report.as_deref().map_or(Ok(()), |file| {
+        write(file, &page())?;
         eprintln!("report  {}", file.display());
         Ok(())
     });
-    let text = if output.json {
-        serde_json::to_string(rows).expect("rows are numbers and text") + "\n"
+    let said = say(&if output.json {
+        serde_json::to_string(figures).expect("rows are numbers and text") + "\n"
     } else {
-        let watch = table::of_watch(&report.watch);
-        table::of(rows) + &table::of_details(report) + &watch
-    };
-    page.and(say(&text))
+        table()
+    });
+    written.and(said)
 }
 
 /// Writes to standard output. That nobody reads on is no error: `head` does that.
-pub(crate) fn say(text: &str) -> Result<(), String> {
+fn say(text: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -162,7 +171,7 @@ fn lament(mut failure: Failure) -> String {
     text + &failure.to_string()
 }
 
-pub(crate) fn write(file: &Path, text: &str) -> Result<(), String> {
+fn write(file: &Path, text: &str) -> Result<(), String> {
     std::fs::write(file, text)
         .map_err(|error| format!("{} can not be written: {error}", file.display()))
 }

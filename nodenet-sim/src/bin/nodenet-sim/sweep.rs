@@ -11,7 +11,7 @@ use nodenet_sim::html::{self, count, megabytes, share};
 use nodenet_sim::row::{Row, Rows};
 
 use crate::args::{self, Sweep, World};
-use crate::play::{is_progress, say, write};
+use crate::play::{is_progress, present};
 
 pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
     args.output.check()?;
@@ -131,17 +131,8 @@ fn arguments(nodes: u32, seed: u64, world: &World) -> Vec<String> {
 }
 
 fn show(all: &[Rows], args: &Sweep) -> Result<(), String> {
-    let page = args.output.report.as_deref().map_or(Ok(()), |file| {
-        write(file, &html::of_sweep("Delivery against size", all))?;
-        eprintln!("report  {}", file.display());
-        Ok(())
-    });
-    let text = if args.output.json {
-        serde_json::to_string(all).expect("rows are numbers and text") + "\n"
-    } else {
-        table(all)
-    };
-    page.and(say(&text))
+    let page = || html::of_sweep("Delivery against size", all);
+    present(&args.output, &all, || table(all), page)
 }
 
 fn table(all: &[Rows]) -> String {
