@@ -70,7 +70,7 @@ impl Overlay {
         if !self.config.maintenance || self.leaving {
             return;
         }
-        let due = self.upkeep.due(self.far_buckets());
+        let due = self.upkeep.due(self.far_buckets(), !self.edges.is_empty());
         let at = self.keepalive.align(due.max(now + Duration::from_millis(1)), now);
         if self.upkeep_at != Some(at) {
             self.upkeep_at = Some(at);

@@ -262,15 +262,17 @@ impl Upkeep {
         Some(incumbent)
     }
 
-    /// When anything is due next; `far` are the buckets that are looked into.
-    pub(crate) fn due(&self, far: core::ops::Range<u16>) -> Instant {
+    /// When anything is due next; `far` are the buckets that are looked into. Without anybody to ask no
+    /// question is due: what can not be done would stay due, and wake the node again and again.
+    pub(crate) fn due(&self, far: core::ops::Range<u16>, has_edges: bool) -> Instant {
         let buckets = far.filter_map(|bucket| self.buckets.get(usize::from(bucket)));
         let lookup = buckets.map(|pace| pace.due).min().map(|due| due.max(self.next_lookup));
         let probe = (!self.probes.is_empty()).then_some(self.next_probe);
-        [lookup, probe]
-            .into_iter()
-            .flatten()
-            .chain([self.fill, self.own.due, self.vicinity.due, self.seed_check])
+        let asked = [Some(self.own.due), Some(self.vicinity.due), lookup].into_iter().flatten();
+        asked
+            .filter(|_| has_edges)
+            .chain(probe)
+            .chain([self.fill, self.seed_check])
             .min()
             .expect("some are always set")
     }

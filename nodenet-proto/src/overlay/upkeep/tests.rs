@@ -31,7 +31,7 @@ impl Bench {
 
     /// How long until something is due, when these buckets are looked into.
     fn wait(&self, far: core::ops::Range<u16>) -> Duration {
-        self.upkeep.due(far).saturating_duration_since(self.now)
+        self.upkeep.due(far, true).saturating_duration_since(self.now)
     }
 
     /// Tries as many as may be tried now, and says how many.
@@ -269,4 +269,14 @@ fn the_fewer_edges_of_its_own_the_more_a_node_dials_at_once() {
     use Phase::{Bootstrap, Critical, NeedsFill, Normal, Urgent};
     let dials = [Bootstrap, Critical, Urgent, NeedsFill, Normal].map(dials_max);
     assert_eq!(dials, [16, 16, 16, 8, 4]);
+}
+
+#[test]
+fn without_edges_no_question_is_due() {
+    let mut bench = Bench::new(Profile::Router);
+    bench.upkeep.on_joined(bench.now);
+    assert_eq!(bench.wait(0..0), Duration::ZERO, "everything is asked at once");
+    let alone = bench.upkeep.due(0..0, false);
+    assert_eq!(alone, bench.upkeep.fill);
+    assert!(alone > bench.now);
 }
