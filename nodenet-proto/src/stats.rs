@@ -53,6 +53,10 @@ drop_reasons! {
     ReadyQueueFull => "ready_queue_full",
     /// Input for a conn or socket that is not known (any more).
     UnknownConn => "unknown_conn",
+    /// A frame that had arrived on a conn when the node closed it, and that nobody looked at.
+    ConnClosed => "conn_closed",
+    /// A frame that waited to be sent on a conn when that ended.
+    UnsentAtEnd => "unsent_at_end",
 
     // Frames and edges (overlay).
     /// A frame that does not parse, or has bytes after it.
@@ -231,7 +235,12 @@ impl Stats {
 
     /// Counts one discarded input.
     pub fn count_drop(&mut self, reason: DropReason) {
-        self.drops[reason as usize] += 1;
+        self.count_drops(reason, 1);
+    }
+
+    /// Counts so many inputs discarded for `reason`.
+    pub fn count_drops(&mut self, reason: DropReason, count: u64) {
+        self.drops[reason as usize] += count;
     }
 
     /// Adds the numbers of another machine.

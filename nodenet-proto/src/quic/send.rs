@@ -145,6 +145,12 @@ impl Sender {
         writable
     }
 
+    /// Frames that QUIC has not taken, or not to the end.
+    pub(super) fn unsent(&self) -> usize {
+        let waiting = self.waiting().map(|queue| queue.frames.len());
+        usize::from(self.writing.is_some()) + waiting.sum::<usize>()
+    }
+
     /// Bytes of frames that QUIC has not taken.
     pub(super) fn queued(&self) -> usize {
         let writing = self.writing.iter().flatten().map(Bytes::len).sum::<usize>();

@@ -8,7 +8,7 @@ use quinn_proto::Endpoint;
 use super::admission::Admission;
 use super::conn::Conn;
 use super::send::Pool;
-use crate::stats::Stats;
+use crate::stats::{DropReason, Stats};
 use crate::transport::{ConnId, DialId, Event};
 
 /// What all conns share.
@@ -67,7 +67,9 @@ impl Shared {
 
     /// Takes back frames of a conn that were read and not yet reported.
     pub(super) fn discard_frames(&mut self, id: ConnId) {
+        let before = self.events.len();
         self.events.retain(|event| !matches!(event, Event::Frame { conn, .. } if *conn == id));
+        self.stats.count_drops(DropReason::ConnClosed, (before - self.events.len()) as u64);
     }
 
     /// Remembers which conn a handle means.

@@ -10,6 +10,7 @@ use crate::quic::profile;
 use crate::quic::send::Sender;
 use crate::quic::shared::Shared;
 use crate::quic::timers::ConnTimer;
+use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError, Direction, Event};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Conn {
             shared.stats.counters.dials_failed += 1;
             shared.events.push_back(Event::DialFailed { dial, error });
         }
-        self.close_quic(now);
+        self.close_quic(now, shared);
     }
 
     /// The engine knows the conn and is told that it is gone.
@@ -99,14 +100,15 @@ impl Conn {
     ) {
         if matches!(self.phase, Phase::Up | Phase::Draining | Phase::Ending(_)) {
             shared.events.push_back(Event::ConnDown { conn: self.id, reason });
-            self.close_quic(now);
+            self.close_quic(now, shared);
         }
     }
 
-    fn close_quic(&mut self, now: Instant) {
+    fn close_quic(&mut self, now: Instant, shared: &mut Shared) {
         self.phase = Phase::Over;
         self.timers.stop_all();
         self.receiver = None;
+        shared.stats.count_drops(DropReason::UnsentAtEnd, self.sender.unsent() as u64);
         self.sender = Sender::default();
         self.quic.close(now, profile::CODE, Bytes::new());
     }
