@@ -24,9 +24,11 @@ pub(crate) struct LiveEdge {
 }
 
 impl LiveEdge {
-    /// How long a finger over this edge takes, for comparison: a light peer is the slowest.
+    /// How long a finger over this edge takes, for comparison: a light peer is the slowest, and so is one
+    /// that had the time to answer a ping and did not.
     pub(super) fn slowness_ms(&self) -> u16 {
-        if self.light { u16::MAX } else { self.rtt_ms }
+        let unanswered = self.settled && self.rtt_ms == 0;
+        if self.light || unanswered { u16::MAX } else { self.rtt_ms }
     }
 }
 

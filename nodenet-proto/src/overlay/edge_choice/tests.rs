@@ -458,3 +458,12 @@ proptest! {
         prop_assert_eq!(chosen, choose_edges(&scene(&in_openings), 64));
     }
 }
+
+/// Whoever never answers a ping must not count as the fastest for it.
+#[test]
+fn an_edge_that_never_answered_is_the_slowest() {
+    let silent = LiveEdge { rtt_ms: 0, ..edge(sharing(3), true) };
+    let fresh = LiveEdge { settled: false, ..silent };
+    let measured = LiveEdge { rtt_ms: 300, ..silent };
+    assert_eq!([silent, fresh, measured].map(|edge| edge.slowness_ms()), [u16::MAX, 0, 300]);
+}
