@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::engine;
+use nodenet_proto::engine::{self, EdgeDownReason};
 use nodenet_proto::node::ConfigError;
 use nodenet_proto::transport::DialError;
 
@@ -103,6 +103,12 @@ pub enum ConnectError {
     /// Every address was dialed in vain; the last reason.
     #[error("dialing failed: {0}; check the address and that the node is up")]
     Dial(DialError),
+    /// The peer proved who it is, and the edge ended before it said anything.
+    #[error(
+        "the peer did not take the edge ({0}); it may be full, refuse this node, or ask for more proof \
+         of work: both sides must use the same difficulty"
+    )]
+    NotTaken(EdgeDownReason),
     /// The peer proved who it is, but its identifier lacks the network's proof of work.
     #[error(
         "the peer's identifier lacks the proof of work that this node asks for; both sides must \
@@ -128,6 +134,7 @@ impl From<engine::ConnectError> for ConnectError {
         match error {
             engine::ConnectError::NoAddress => Self::NoAddress,
             engine::ConnectError::Dial(error) => Self::Dial(error),
+            engine::ConnectError::NotTaken(reason) => Self::NotTaken(reason),
             engine::ConnectError::WorkUnmet => Self::WorkUnmet,
             engine::ConnectError::Refused => Self::EdgeRefused,
             engine::ConnectError::SelfEdge => Self::SelfEdge,

@@ -53,8 +53,9 @@ pub enum Command {
         /// At most [`crate::wire::DIRECT_PAYLOAD_MAX`] bytes.
         payload: Bytes,
     },
-    /// Get an edge to `target`, dialing these addresses if there is none. Settled by
-    /// [`Event::Connected`] or [`Event::ConnectFailed`].
+    /// Get an edge to `target`, dialing these addresses if there is none, and after them those that this
+    /// node knows. Settled by [`Event::Connected`] or [`Event::ConnectFailed`], after fifteen seconds at
+    /// the latest: ten for the dials, five for the peer's first word.
     Connect {
         /// Names the outcome.
         request: RequestId,
@@ -121,7 +122,7 @@ pub enum Event {
         /// Why.
         error: SendFailure,
     },
-    /// There is an edge to the peer.
+    /// There is an edge to the peer, and the peer said something over it: it has taken the edge.
     Connected {
         /// Which command.
         request: RequestId,
@@ -135,7 +136,16 @@ pub enum Event {
         /// Why.
         error: ConnectError,
     },
-    /// An edge came up.
+    /// There is no edge to an operator seed. Told once for each reason until there is one; the seed is
+    /// tried on.
+    SeedFailed {
+        /// Which seed.
+        peer: NodeId,
+        /// Why.
+        error: ConnectError,
+    },
+    /// An edge came up: the peer proved who it is, and this node admits it. One that this node dialed may
+    /// not be taken by the peer, and goes down again then.
     EdgeUp {
         /// To whom.
         peer: NodeId,
@@ -202,6 +212,10 @@ pub enum ConnectError {
     /// Dialing failed; the last error.
     #[error("dialing failed: {0}")]
     Dial(DialError),
+    /// The peer proved who it is, and the edge ended before it said anything: it may be full, refuse this
+    /// node, or ask for more proof of work.
+    #[error("the peer did not take the edge: {0}")]
+    NotTaken(EdgeDownReason),
     /// The peer proved its identifier, which lacks the required work.
     #[error("the peer's identifier lacks the required proof of work")]
     WorkUnmet,

@@ -18,6 +18,7 @@ mod env;
 mod tests;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -449,6 +450,12 @@ impl Engine {
         if let Life::Leaving(requests) = core::mem::replace(&mut self.life, Life::Left) {
             self.events.extend(requests.into_iter().map(|request| Event::Left { request }));
         }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({:?})", self.id())
     }
 }
 

@@ -50,6 +50,9 @@ impl Overlay {
         };
         let arrival = Arrival { conn, from };
         let frame_type = header.frame_type();
+        if frame_type.is_some_and(|frame_type| frame_type != FrameType::Leave) {
+            self.dialer.on_heard(&from, out);
+        }
         if !self.charge(cx, arrival, frame_type) {
             return;
         }

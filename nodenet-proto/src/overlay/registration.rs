@@ -150,11 +150,15 @@ impl Overlay {
         (peer, addrs): (NodeId, &[SocketAddr]),
         out: &mut Vec<Action>,
     ) {
-        if self.edges.get(&peer).is_some() {
-            return out.push(Action::Event(Event::Connected { request, peer }));
+        if let Some(edge) = self.edges.get(&peer) {
+            return self.dialer.await_word(request, (peer, edge.is_taken()), out);
         }
         match admit(&self.config, &self.edges, &peer, true) {
-            Ok(()) => self.dialer.connect(cx, request, peer, addrs, out),
+            Ok(()) => {
+                let known = self.knowledge.find(&peer).into_iter().flat_map(|known| known.addrs());
+                let addrs: Vec<SocketAddr> = addrs.iter().copied().chain(known).collect();
+                self.dialer.connect(cx, request, peer, &addrs, out);
+            }
             Err(refusal) => {
                 let error = refusal.connect_error();
                 out.push(Action::Event(Event::ConnectFailed { request, error }));
@@ -250,6 +254,7 @@ impl Overlay {
         out: &mut Vec<Action>,
     ) {
         let now = cx.now;
+        let is_taken = !outgoing || self.edges.get(&peer.id).is_some_and(Edge::is_taken);
         let budgets = || self.departed.resume(now, &peer.id);
         let attached = self.edges.attach(now, peer.id, peer.key, (conn, outgoing), budgets);
         self.conns.insert(conn, Owner::Edge(peer.id));
@@ -269,6 +274,9 @@ impl Overlay {
             }
         }
         self.dialer.on_edge_up(cx, peer.id, outgoing, out);
+        if is_taken {
+            self.dialer.on_heard(&peer.id, out);
+        }
         if attached == Attached::NewEdge || outgoing {
             self.learn_edge(cx, peer, outgoing, out);
         }
@@ -319,7 +327,9 @@ impl Overlay {
         for edge in self.edges.iter().filter(|edge| !edge.light) {
             let conn = edge.send_conn();
             if !conn.unanswered {
-                let soonest = cx.now + cx.rng.jitter(ANSWER_WAIT, 100);
+                // Never this very moment, which is too late for a timer.
+                let soon = cx.rng.jitter(ANSWER_WAIT, 100).max(Duration::from_nanos(1));
+                let soonest = cx.now + soon;
                 let look = (conn.heard + silence.look_after).max(soonest);
                 out.push(Action::Set(Timer::Conn(conn.id), look));
             }
@@ -416,6 +426,11 @@ impl Overlay {
             out.push(Action::Stop(Timer::Conn(conn.id)));
         }
         self.departed.keep(cx.now, edge.peer, edge.budgets);
+        if edge.is_taken() {
+            self.dialer.on_taken_edge_down(&edge.peer);
+        } else {
+            self.dialer.on_not_taken(edge.peer, reason, out);
+        }
         out.push(Action::Event(Event::EdgeDown { peer: edge.peer, reason }));
         let ended = match reason {
             EdgeDownReason::Left | EdgeDownReason::ClosedHere => Ended::Goodbye,

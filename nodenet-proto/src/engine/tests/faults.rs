@@ -132,7 +132,7 @@ fn the_cap_on_inbound_edges_holds_when_a_peer_replaces_the_conn_that_we_opened()
     let mut world = World::new();
     world.add(Config { inbound_edges_max: 1, ..Config::default() });
     let (dialed, inbound) = (world.add_puppet(identity(50)), world.add_puppet(identity(51)));
-    world.connect(0, dialed);
+    let request = world.connect(0, dialed);
     world.run_for(SECOND);
     let conn = world.open(inbound, 0);
     world.say(conn, wire::Ping.to_frame());
@@ -144,7 +144,8 @@ fn the_cap_on_inbound_edges_holds_when_a_peer_replaces_the_conn_that_we_opened()
     }
     assert_eq!(world.peers(0), [inbound]);
     let (peer, reason) = (world.id(dialed), EdgeDownReason::ClosedHere);
-    assert_eq!(world.events(0), [Event::EdgeDown { peer, reason }]);
+    let expected = [Event::Connected { request, peer }, Event::EdgeDown { peer, reason }];
+    assert_eq!(world.events(0), expected);
     assert_eq!(world.engine(0).stats().drops(DropReason::InboundFull), 1);
 }
 

@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) now: Instant,
     participants: Vec<Participant>,
     pub(super) wire: Wire,
+    /// How often a timer of an engine fired.
+    pub(super) wakes: u64,
     next_request: u64,
 }
 
@@ -85,7 +87,7 @@ impl World {
             sent: Vec::new(),
             dials: Vec::new(),
         };
-        Self { now, participants: Vec::new(), wire, next_request: 0 }
+        Self { now, participants: Vec::new(), wire, wakes: 0, next_request: 0 }
     }
 
     /// A world of this many engines without edges.
@@ -297,6 +299,7 @@ impl World {
                 }
                 (_, Some((at, who))) if at <= end => {
                     self.move_to(at);
+                    self.wakes += 1;
                     self.with_engine(who, |engine, now, wire| engine.handle_timeout(now, wire));
                 }
                 _ => break,

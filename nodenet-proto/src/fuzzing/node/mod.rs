@@ -112,7 +112,10 @@ impl Log {
                 assert!(self.unsettled.remove(&request), "{request:?} was settled before");
             }
             Event::Delivered { payload, .. } => *self.delivered.entry(payload).or_default() += 1,
-            Event::EdgeUp { .. } | Event::EdgeDown { .. } | Event::ClockSkewSuspected { .. } => {}
+            Event::EdgeUp { .. }
+            | Event::EdgeDown { .. }
+            | Event::SeedFailed { .. }
+            | Event::ClockSkewSuspected { .. } => {}
         }
     }
 }

@@ -11,6 +11,7 @@
 mod backoff;
 mod seeds;
 mod target;
+mod unheard;
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,8 @@ pub(crate) struct Failed {
 pub(crate) struct Dialer {
     targets: BTreeMap<NodeId, Target>,
     dials: BTreeMap<DialId, (NodeId, SocketAddr)>,
+    /// Requests to which there is an edge, and the peer has not said a word over it yet.
+    unheard: BTreeMap<NodeId, Vec<RequestId>>,
     next_dial: DialId,
     /// Whether seeds are dialed without being asked.
     by_itself: bool,
@@ -82,6 +85,7 @@ impl Dialer {
         Self {
             targets: BTreeMap::new(),
             dials: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             next_dial: DialId(0),
             by_itself,
             needy: true,
@@ -214,7 +218,7 @@ impl Dialer {
         Some(Failed { peer, elsewhere, is_over })
     }
 
-    /// There is an edge to `peer`, whoever opened it: requests are settled, dials given up.
+    /// There is an edge to `peer`, whoever opened it: dials are given up, requests wait for its first word.
     pub(crate) fn on_edge_up(
         &mut self,
         cx: &mut Cx<'_>,
@@ -231,8 +235,9 @@ impl Dialer {
         }
         if let Some(target) = self.targets.get_mut(&peer) {
             target.state = State::Resting;
-            for request in target.requests.drain(..) {
-                out.push(Action::Event(Event::Connected { request, peer }));
+            let requests = core::mem::take(&mut target.requests);
+            if !requests.is_empty() {
+                self.unheard.entry(peer).or_default().extend(requests);
             }
             if !target.seed {
                 self.targets.remove(&peer);
@@ -302,11 +307,11 @@ impl Dialer {
         for peer in peers {
             self.cancel(peer, out);
         }
-        for target in core::mem::take(&mut self.targets).into_values() {
-            for request in target.requests {
-                let error = ConnectError::Closed;
-                out.push(Action::Event(Event::ConnectFailed { request, error }));
-            }
+        let targets = core::mem::take(&mut self.targets).into_values();
+        let unheard = core::mem::take(&mut self.unheard).into_values();
+        for request in targets.map(|target| target.requests).chain(unheard).flatten() {
+            let error = ConnectError::Closed;
+            out.push(Action::Event(Event::ConnectFailed { request, error }));
         }
         out.push(Action::Stop(Timer::Dial));
     }
@@ -332,6 +337,7 @@ impl Dialer {
             }
         }
         assert_eq!(pending, self.dials.len());
+        assert!(self.unheard.values().all(|requests| !requests.is_empty()));
     }
 
     fn begin(
@@ -378,6 +384,7 @@ impl Dialer {
             out.push(Action::Event(Event::ConnectFailed { request, error }));
         }
         if target.seed {
+            target.tell(peer, error, out);
             self.wait(cx, peer);
         } else {
             self.targets.remove(&peer);

@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::backoff;
-use crate::engine::RequestId;
+use crate::NodeId;
+use crate::engine::{ConnectError, Event, RequestId};
 use crate::env::Cx;
+use crate::overlay::Action;
 use crate::transport::DialError;
 
 /// Addresses of one target (spec 70 §11.2).
@@ -36,6 +38,8 @@ pub(super) struct Target {
     pub(super) requests: Vec<RequestId>,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// What the application was told last of a seed that it has no edge to.
+    pub(super) told: Option<ConnectError>,
     pub(super) state: State,
 }
 
@@ -75,7 +79,7 @@ impl Attempt {
 impl Target {
     pub(super) fn new(seed: bool) -> Self {
         let (addrs, requests) = (Vec::new(), Vec::new());
-        Self { addrs, seed, requests, failures: 0, state: State::Resting }
+        Self { addrs, seed, requests, failures: 0, told: None, state: State::Resting }
     }
 
     /// Puts `addrs` in front of those known; the best that fit stay.
@@ -85,6 +89,13 @@ impl Target {
             if self.addrs.len() < ADDRS_MAX && !self.addrs.contains(&addr) {
                 self.addrs.push(addr);
             }
+        }
+    }
+
+    /// Tells the application why there is no edge to this seed, unless it heard that already.
+    pub(super) fn tell(&mut self, peer: NodeId, error: ConnectError, out: &mut Vec<Action>) {
+        if self.told.replace(error) != Some(error) {
+            out.push(Action::Event(Event::SeedFailed { peer, error }));
         }
     }
 

@@ -114,6 +114,10 @@ impl Bench {
         self.act(|dialer, cx, out| dialer.on_edge_up(cx, PEER, dialed, out))
     }
 
+    fn heard(&mut self) -> Vec<Did> {
+        self.act(|dialer, _, out| dialer.on_heard(&PEER, out))
+    }
+
     fn edge_down(&mut self, ended: Ended) -> Vec<Did> {
         self.has_edge = false;
         self.act(|dialer, cx, out| dialer.on_edge_down(cx, PEER, ended, out))
@@ -173,7 +177,9 @@ fn the_first_conn_settles_every_request_and_ends_the_other_dials() {
     assert_eq!(bench.connect(8, &[]), []);
     bench.pass(SECOND / 4);
     assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Aim::Edge));
-    assert_eq!(bench.edge_up(true), [Did::Cancel(0), connected(7), connected(8)]);
+    assert_eq!(bench.edge_up(true), [Did::Cancel(0)]);
+    assert_eq!(bench.heard(), [connected(7), connected(8)]);
+    assert_eq!(bench.heard(), []);
     assert_eq!(bench.fail(0, DialError::Cancelled), [], "that is no news");
     assert_eq!(bench.dialer.on_dial_up(DialId(0)), None, "nor would this have been");
 }
@@ -182,7 +188,8 @@ fn the_first_conn_settles_every_request_and_ends_the_other_dials() {
 fn an_edge_that_the_peer_opened_settles_requests_too() {
     let mut bench = Bench::new();
     bench.connect(7, &[addr(1)]);
-    assert_eq!(bench.edge_up(false), [Did::Cancel(0), connected(7)]);
+    assert_eq!(bench.edge_up(false), [Did::Cancel(0)]);
+    assert_eq!(bench.heard(), [connected(7)]);
 }
 
 #[test]
@@ -228,7 +235,11 @@ fn a_seed_is_tried_for_ever_at_growing_intervals() {
         for did in bench.pass(SECOND) {
             let Did::Dial(dial, _) = did else { panic!("{did:?}") };
             dials.push(bench.now);
-            assert_eq!(bench.fail(dial, DialError::NoRoute), []);
+            let told = bench.fail(dial, DialError::NoRoute);
+            let error = ConnectError::Dial(DialError::NoRoute);
+            let news =
+                (dials.len() == 1).then_some(Did::Tell(Event::SeedFailed { peer: PEER, error }));
+            assert_eq!(told, Vec::from_iter(news), "the same failure is told once");
         }
     }
     let last = dials[39] - dials[38];

@@ -107,6 +107,11 @@ impl Edge {
         self.sibling
     }
 
+    /// Whether the peer said anything yet. Until then it may not have taken an edge that we opened.
+    pub fn is_taken(&self) -> bool {
+        !self.send_conn.unanswered || self.heard() > self.since
+    }
+
     /// When any of its conns last received a frame.
     pub fn heard(&self) -> Instant {
         self.send_conn().heard

@@ -1,0 +1,66 @@
+//! Requests whose peer has an edge and has not said a word over it.
+//!
+//! Responsible for: settling them. A handshake shows who the peer is, not that it takes the edge: it may be
+//! full, or refuse this node, and closes the conn then. Every edge begins with a ping, so one that is
+//! taken is heard of after a round trip.
+
+use super::{Dialer, WANTED_MAX};
+use crate::NodeId;
+use crate::engine::{ConnectError, EdgeDownReason, Event, RequestId};
+use crate::overlay::Action;
+
+impl Dialer {
+    /// The application wants an edge to `peer`, and there is one.
+    pub(crate) fn await_word(
+        &mut self,
+        request: RequestId,
+        (peer, is_taken): (NodeId, bool),
+        out: &mut Vec<Action>,
+    ) {
+        if is_taken {
+            return out.push(Action::Event(Event::Connected { request, peer }));
+        }
+        let requests = self.unheard.entry(peer).or_default();
+        if requests.len() < WANTED_MAX {
+            requests.push(request);
+        } else {
+            let error = ConnectError::Busy;
+            out.push(Action::Event(Event::ConnectFailed { request, error }));
+        }
+    }
+
+    /// `peer` said something, or opened the edge itself: it has taken it.
+    #[inline]
+    pub(crate) fn on_heard(&mut self, peer: &NodeId, out: &mut Vec<Action>) {
+        if self.unheard.is_empty() {
+            return;
+        }
+        for request in self.unheard.remove(peer).unwrap_or_default() {
+            out.push(Action::Event(Event::Connected { request, peer: *peer }));
+        }
+    }
+
+    /// An edge to `peer` ended that it had taken. What fails from now on is news.
+    pub(crate) fn on_taken_edge_down(&mut self, peer: &NodeId) {
+        if let Some(target) = self.targets.get_mut(peer) {
+            target.told = None;
+        }
+    }
+
+    /// The edge to `peer` ended before the peer said anything.
+    pub(crate) fn on_not_taken(
+        &mut self,
+        peer: NodeId,
+        reason: EdgeDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        let error = ConnectError::NotTaken(reason);
+        for request in self.unheard.remove(&peer).unwrap_or_default() {
+            out.push(Action::Event(Event::ConnectFailed { request, error }));
+        }
+        let target = self.targets.get_mut(&peer).filter(|target| target.seed);
+        if let Some(target) = target.filter(|_| reason != EdgeDownReason::ClosedHere) {
+            target.tell(peer, error, out);
+        }
+    }
+}
