@@ -132,7 +132,10 @@ impl Peer {
             let wait = wake_at.saturating_duration_since(now());
             // A timeout of zero would mean for ever.
             self.io.socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
-            match self.io.socket.recv_from(&mut bytes) {
+            let received = self.io.socket.recv_from(&mut bytes);
+            // The machine may have slept, and somebody may have set its clock.
+            self.node.handle_input(now(), Input::WallClock(wall()));
+            match received {
                 Ok((len, remote)) => {
                     let data = BytesMut::from(&bytes[..len]);
                     let socket = SocketId::MAIN;

@@ -15,7 +15,8 @@ use zeroize::Zeroize;
 pub struct Seed([u8; 32]);
 
 impl Seed {
-    /// Uses 32 bytes as they are. Production must fill them from the operating system's generator.
+    /// Uses 32 bytes as they are. Production must fill them from the operating system's generator, anew at
+    /// every start, and keep them nowhere: whoever knows them can work out the node's TLS secrets.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

@@ -1,6 +1,11 @@
 //! The front door: a whole node as a state machine.
 //!
 //! # The contract of the loop
+//! 0. Once the socket is bound, and whenever they change, tell the node at which addresses it can be
+//!    reached ([`Input::LocalAddrs`]): without them it has none to name to others, unless the operator
+//!    configured some. Every minute, and after the machine slept, tell it the wall clock
+//!    ([`Input::WallClock`]): the node reckons it from monotonic time, which stands still meanwhile, and
+//!    messages with a stamp that is off by more than 30 s are dropped at both ends.
 //! 1. Give the node what happened with [`Node::handle_input`], or tell it that a deadline passed with
 //!    [`Node::handle_timeout`]. Time enters only here and must not go backwards.
 //! 2. Call [`Node::poll_output`] and carry out what it says until it says [`Output::Timeout`].
@@ -11,11 +16,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::BytesMut;
 
+use crate::NodeId;
 use crate::engine::{self, EdgeInfo, Engine, KnownPeer};
 pub use crate::engine::{Command, Deadline, Event};
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
@@ -166,7 +173,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node with no edges. `wall` is the wall time at `now`.
+    /// A node with no edges. `wall` is the wall time at `now`. `seed` is secret, and a new one from the
+    /// operating system at every start: all that the node draws follows from it, TLS keys as well. It has
+    /// nothing to do with the master seed that an identity is kept as.
     ///
     /// # Errors
     /// If the configuration can not work with this identity.
@@ -187,6 +196,11 @@ impl Node {
             Engine::new(config.engine, identity, Box::new(Ed25519Crypto), &seed, now, wall);
         let stats = Stats::default();
         Ok(Self { engine, quic, stats, now, engine_deadline: None, engine_is_drained: false })
+    }
+
+    /// This node's identifier.
+    pub fn id(&self) -> NodeId {
+        self.engine.id()
     }
 
     /// Takes what happened.
@@ -322,5 +336,11 @@ impl Node {
             self.engine_is_drained = false;
             self.engine.handle_transport(self.now, event, &mut self.quic);
         }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({:?})", self.id())
     }
 }
