@@ -7,28 +7,46 @@
 //! write another's address on a packet.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use heapless::Vec as FixedVec;
 
 use super::Config;
 use crate::stats::DropReason;
 
-/// What per-address caps are counted by: an IPv4 address, or an IPv6 /64, which is what one host
-/// gets (spec 40 W5).
+/// What per-address caps are counted by: an IPv4 address, or an IPv6 prefix and its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum AddressKey {
+pub(super) enum Origin {
     V4(Ipv4Addr),
-    V6([u16; 4]),
+    V6(Ipv6Addr, u8),
 }
 
-impl From<SocketAddr> for AddressKey {
-    fn from(addr: SocketAddr) -> Self {
+/// IPv6 prefixes that count, and by what the cap of a single address is multiplied for each: one host
+/// has a /64 (spec 40 W5), one household a /56 and one site a /48 of them, for the asking.
+const PREFIXES: [(u8, usize); 3] = [(64, 1), (56, 2), (48, 4)];
+
+/// Everything that an address counts for.
+type Origins = FixedVec<Origin, { PREFIXES.len() }>;
+
+impl Origin {
+    fn all_of(addr: SocketAddr) -> Origins {
         match addr.ip().to_canonical() {
-            IpAddr::V4(ip) => Self::V4(ip),
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, ..] = ip.segments();
-                Self::V6([a, b, c, d])
-            }
+            IpAddr::V4(ip) => Origins::from_iter([Self::V4(ip)]),
+            IpAddr::V6(ip) => PREFIXES.iter().map(|(len, _)| Self::prefix(ip, *len)).collect(),
         }
+    }
+
+    fn prefix(ip: Ipv6Addr, len: u8) -> Self {
+        Self::V6(Ipv6Addr::from_bits(ip.to_bits() & u128::MAX << (128 - len)), len)
+    }
+
+    /// The cap of this origin, if that of one address is `per_address`.
+    fn cap(&self, per_address: usize) -> usize {
+        let factor = match self {
+            Self::V4(_) => 1,
+            Self::V6(_, len) => PREFIXES.iter().find(|(of, _)| of == len).map_or(1, |(_, by)| *by),
+        };
+        per_address.saturating_mul(factor)
     }
 }
 
@@ -43,33 +61,33 @@ pub(super) enum Verdict {
     Refuse(DropReason),
 }
 
-/// A handshake that counts.
+/// A handshake that counts, and for which address if that was proved.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct HalfOpen(Option<AddressKey>);
+pub(super) struct HalfOpen(Option<SocketAddr>);
 
-/// An accepted conn that counts.
+/// An accepted conn that counts, for this address.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Slot(AddressKey);
+pub(super) struct Slot(SocketAddr);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct PerAddress {
+struct Counts {
     conns: usize,
     handshakes: usize,
 }
 
-/// The counts. Bounded by the caps: an address is remembered only while something of it counts.
+/// The counts. Bounded by the caps: an origin is remembered only while something of it counts.
 #[derive(Debug)]
 pub(super) struct Admission {
     limits: Config,
     conns: usize,
     handshakes: usize,
-    addresses: BTreeMap<AddressKey, PerAddress>,
+    origins: BTreeMap<Origin, Counts>,
 }
 
 impl Admission {
     /// Nothing counts yet.
     pub(super) fn new(limits: Config) -> Self {
-        Self { limits, conns: 0, handshakes: 0, addresses: BTreeMap::new() }
+        Self { limits, conns: 0, handshakes: 0, origins: BTreeMap::new() }
     }
 
     /// What to do with a handshake that begins.
@@ -83,9 +101,10 @@ impl Admission {
                 false => Verdict::Retry,
             };
         }
-        let here = self.of(remote).handshakes;
+        let per_address = self.limits.handshakes_per_address_max;
+        let is_full = |of: &Origin| self.counts(of).handshakes >= of.cap(per_address);
         if self.handshakes >= self.limits.handshakes_max
-            || here >= self.limits.handshakes_per_address_max
+            || Origin::all_of(remote).iter().any(is_full)
         {
             return Verdict::Refuse(DropReason::HandshakesFull);
         }
@@ -94,35 +113,34 @@ impl Admission {
 
     /// Counts a handshake until [`Self::end_handshake`].
     pub(super) fn begin_handshake(&mut self, remote: SocketAddr, address_proven: bool) -> HalfOpen {
-        let key = address_proven.then(|| AddressKey::from(remote));
+        let counted = address_proven.then_some(remote);
         self.handshakes += 1;
-        if let Some(key) = key {
-            self.addresses.entry(key).or_default().handshakes += 1;
+        if let Some(remote) = counted {
+            self.change(remote, |counts| counts.handshakes += 1);
         }
-        HalfOpen(key)
+        HalfOpen(counted)
     }
 
     /// The handshake is complete or came to nothing.
     pub(super) fn end_handshake(&mut self, half_open: HalfOpen) {
         self.handshakes -= 1;
-        if let Some(key) = half_open.0 {
-            self.release(key, |counts| counts.handshakes -= 1);
+        if let Some(remote) = half_open.0 {
+            self.change(remote, |counts| counts.handshakes -= 1);
         }
     }
 
     /// Reserves a slot for a conn whose handshake is complete, until [`Self::end`].
     pub(super) fn accept(&mut self, remote: SocketAddr) -> Result<Slot, DropReason> {
         self.room(remote)?;
-        let key = AddressKey::from(remote);
         self.conns += 1;
-        self.addresses.entry(key).or_default().conns += 1;
-        Ok(Slot(key))
+        self.change(remote, |counts| counts.conns += 1);
+        Ok(Slot(remote))
     }
 
     /// The conn is over.
     pub(super) fn end(&mut self, slot: Slot) {
         self.conns -= 1;
-        self.release(slot.0, |counts| counts.conns -= 1);
+        self.change(slot.0, |counts| counts.conns -= 1);
     }
 
     /// Accepted conns that hold a slot.
@@ -137,15 +155,17 @@ impl Admission {
 
     /// Asserts that the sums agree and the caps hold.
     pub(super) fn check(&self) {
-        let conns: usize = self.addresses.values().map(|counts| counts.conns).sum();
-        assert_eq!(conns, self.conns, "every accepted conn counts for one address");
+        let hosts =
+            self.origins.iter().filter(|(of, _)| matches!(of, Origin::V4(_) | Origin::V6(_, 64)));
+        let conns: usize = hosts.map(|(_, counts)| counts.conns).sum();
+        assert_eq!(conns, self.conns, "every accepted conn counts for one host");
         assert!(self.conns <= self.limits.accepted_conns_max);
         let unproven = self.limits.handshakes_unproven_max;
         assert!(self.handshakes <= self.limits.handshakes_max.max(unproven));
-        for counts in self.addresses.values() {
-            assert!(*counts != PerAddress::default(), "an address without counts is forgotten");
-            assert!(counts.conns <= self.limits.accepted_conns_per_address_max);
-            assert!(counts.handshakes <= self.limits.handshakes_per_address_max);
+        for (of, counts) in &self.origins {
+            assert!(*counts != Counts::default(), "an origin without counts is forgotten");
+            assert!(counts.conns <= of.cap(self.limits.accepted_conns_per_address_max));
+            assert!(counts.handshakes <= of.cap(self.limits.handshakes_per_address_max));
         }
     }
 
@@ -153,21 +173,25 @@ impl Admission {
         if self.conns >= self.limits.accepted_conns_max {
             return Err(DropReason::ConnsFull);
         }
-        if self.of(remote).conns >= self.limits.accepted_conns_per_address_max {
+        let per_address = self.limits.accepted_conns_per_address_max;
+        let is_full = |of: &Origin| self.counts(of).conns >= of.cap(per_address);
+        if Origin::all_of(remote).iter().any(is_full) {
             return Err(DropReason::ConnsPerAddressFull);
         }
         Ok(())
     }
 
-    fn of(&self, remote: SocketAddr) -> PerAddress {
-        self.addresses.get(&AddressKey::from(remote)).copied().unwrap_or_default()
+    fn counts(&self, of: &Origin) -> Counts {
+        self.origins.get(of).copied().unwrap_or_default()
     }
 
-    fn release(&mut self, key: AddressKey, change: impl FnOnce(&mut PerAddress)) {
-        let counts = self.addresses.get_mut(&key).expect("what counts is remembered");
-        change(counts);
-        if *counts == PerAddress::default() {
-            self.addresses.remove(&key);
+    fn change(&mut self, remote: SocketAddr, change: impl Fn(&mut Counts)) {
+        for origin in Origin::all_of(remote) {
+            let counts = self.origins.entry(origin).or_default();
+            change(counts);
+            if *counts == Counts::default() {
+                self.origins.remove(&origin);
+            }
         }
     }
 }
@@ -213,6 +237,28 @@ mod tests {
             Some(DropReason::ConnsPerAddressFull)
         );
         admission.accept(addr("[2001:db8:0:1::1]:1")).expect("room again");
+        admission.check();
+    }
+
+    #[test]
+    fn a_household_has_the_shares_of_two_hosts_and_a_site_those_of_four() {
+        let mut admission = Admission::new(Config { accepted_conns_max: 100, ..limits() });
+        let full = Some(DropReason::ConnsPerAddressFull);
+        for host in 0..2 {
+            for port in 1..3 {
+                admission.accept(addr(&format!("[2001:db8:0:{host}::1]:{port}"))).expect("room");
+            }
+        }
+        assert_eq!(admission.accept(addr("[2001:db8:0:2::1]:1")).err(), full, "the same /56");
+        admission.accept(addr("[2001:db8:0:100::1]:1")).expect("another household");
+        for port in 1..3 {
+            admission.accept(addr(&format!("[2001:db8:0:200::1]:{port}"))).expect("a third");
+        }
+        let last = admission.accept(addr("[2001:db8:0:300::1]:1")).expect("a fourth");
+        assert_eq!(admission.accept(addr("[2001:db8:0:400::1]:1")).err(), full, "the same /48");
+        admission.accept(addr("[2001:db8:1::1]:1")).expect("another site");
+        admission.end(last);
+        admission.accept(addr("[2001:db8:0:400::1]:1")).expect("room again");
         admission.check();
     }
 

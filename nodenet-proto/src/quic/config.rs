@@ -5,7 +5,8 @@
 pub struct Config {
     /// Conns that others opened, at most (spec 40 §5.1: 256). With none the node only dials.
     pub accepted_conns_max: usize,
-    /// Of these from one IPv4 address or IPv6 /64, at most (spec 40 §5.1: 32).
+    /// Of these from one IPv4 address or IPv6 /64, at most (spec 40 §5.1: 32); from one /56 twice as many,
+    /// from one /48 four times (guess: it takes two sites to fill the default cap on all).
     pub accepted_conns_per_address_max: usize,
     /// Handshakes that others began and did not finish, at most. One costs about 26 kB and at most
     /// 20 s (guess: 128, thus 3.3 MB).
@@ -13,7 +14,7 @@ pub struct Config {
     /// From this many handshakes on a peer has to prove its address with Retry first (guess: 32).
     pub handshakes_unproven_max: usize,
     /// Handshakes from one proven IPv4 address or IPv6 /64, at most, so that one host can not fill
-    /// the cap for everybody (guess: 16).
+    /// the cap for everybody (guess: 16); from one /56 twice as many, from one /48 four times.
     pub handshakes_per_address_max: usize,
     /// Whether the driver's socket never fragments, so that path MTU discovery may probe.
     pub mtu_discovery: bool,

@@ -24,6 +24,12 @@ pub(super) const STALL: Duration = Duration::from_secs(5);
 /// What was queued at a graceful close may take this long to be acknowledged (spec 70 §15.2).
 pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
+/// A conn that is over is forgotten after this long, whatever QUIC thinks. It would keep it for three probe
+/// timeouts (RFC 9000 §10.2), and a peer can stretch these to minutes by acknowledging late: so long it
+/// would hold a place that others need. (Guess: three probe timeouts of a path of 0.3 s.) Whoever
+/// comes with an old packet after that gets a stateless reset.
+pub(super) const FORGET: Duration = Duration::from_secs(3);
+
 /// A timer of QUIC that stays overdue is looked at again after this long (RFC 9002 §6.1.2).
 pub(super) const GRANULARITY: Duration = Duration::from_millis(1);
 

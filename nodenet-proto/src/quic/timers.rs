@@ -26,10 +26,12 @@ pub(super) enum ConnTimer {
     Stall,
     /// What is queued at a graceful close must be acknowledged.
     Drain,
+    /// A conn that is over is forgotten.
+    Forget,
 }
 
 /// Timers other than QUIC's that can be set at a time: three in a handshake, three while the conn is
-/// up, one while it drains.
+/// up, one while it drains, one when it is over.
 const OTHERS_MAX: usize = 3;
 
 impl ConnTimer {
@@ -44,6 +46,7 @@ impl ConnTimer {
             Self::Frame => "frame",
             Self::Stall => "stall",
             Self::Drain => "drain",
+            Self::Forget => "forget",
         }
     }
 }

@@ -10,7 +10,7 @@ mod phase;
 
 use std::time::Instant;
 
-use quinn_proto::{Connection, ConnectionHandle, ReadError, StreamId};
+use quinn_proto::{Connection, ConnectionHandle, EndpointEvent, ReadError, StreamId};
 
 use self::phase::Phase;
 use crate::NodeId;
@@ -182,6 +182,7 @@ impl Conn {
             }
             ConnTimer::Stall => self.move_to_over(now, ConnDownReason::Stalled, shared),
             ConnTimer::Drain => self.move_to_over(now, ConnDownReason::ClosedHere, shared),
+            ConnTimer::Forget => self.forget(shared),
         }
         self.service(now, shared);
     }
@@ -347,6 +348,15 @@ impl Conn {
             if let Some(event) = shared.endpoint.handle_event(self.handle, event) {
                 self.quic.handle_event(event);
             }
+        }
+    }
+
+    /// Does not wait until QUIC has no use for it any more.
+    fn forget(&mut self, shared: &mut Shared) {
+        if !self.is_drained {
+            self.is_drained = true;
+            self.forget_handle(shared);
+            shared.endpoint.handle_event(self.handle, EndpointEvent::drained());
         }
     }
 

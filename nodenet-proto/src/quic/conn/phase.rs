@@ -110,6 +110,7 @@ impl Conn {
         self.receiver = None;
         shared.stats.count_drops(DropReason::UnsentAtEnd, self.sender.unsent() as u64);
         self.sender = Sender::default();
+        self.timers.set(ConnTimer::Forget, now + profile::FORGET);
         self.quic.close(now, profile::CODE, Bytes::new());
     }
 }

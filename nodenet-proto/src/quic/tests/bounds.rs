@@ -136,6 +136,25 @@ fn a_drain_waits_for_the_acknowledgement_and_not_longer_than_a_second() {
     assert_eq!(pair.a.quic.stats().gauges, Default::default(), "nothing is kept");
 }
 
+/// Three probe timeouts of this path are ten seconds.
+#[test]
+fn a_conn_that_is_over_gives_its_place_back_within_three_seconds() {
+    let mut pair = Pair::new(12);
+    pair.net.latency = Duration::from_millis(1_500);
+    for _ in 0..20 {
+        pair.b.send(pair.at_b, b"slow");
+        pair.run_ms(4_000);
+    }
+    assert_eq!(pair.b.quic.stats().gauges.conns_accepted, 1);
+    pair.b.close(&pair.net, pair.at_b, CloseMode::Abort);
+    pair.run_ms(2_900);
+    assert_eq!(pair.b.quic.stats().gauges.conns_accepted, 1, "its last packets may still come");
+    pair.run_ms(200);
+    assert_eq!(pair.b.quic.stats().gauges.conns_accepted, 0);
+    pair.run_ms(20_000);
+    assert_eq!(pair.a.quic.stats().gauges, Default::default());
+}
+
 #[test]
 fn caps_hold_per_prefix_and_in_all_and_a_slot_comes_back() {
     let config =
