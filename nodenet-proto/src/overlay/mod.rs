@@ -250,7 +250,7 @@ impl Overlay {
         self.lookups.check();
         self.upkeep.check();
         assert!(self.edges.inbound() <= self.config.inbound_edges_max);
-        assert!(self.unproven <= self.config.inbound_edges_max);
+        assert!(self.unproven <= registration::unproven_max(self.config.inbound_edges_max));
         let unproven = |owner: &&Owner| matches!(owner, Owner::Unproven(_));
         assert_eq!(self.unproven, self.conns.values().filter(unproven).count());
         let of_edges = self.edges.iter().map(|edge| edge.conn_count()).sum::<usize>();

@@ -18,6 +18,10 @@ use crate::transport::{
 };
 use crate::wire::{self, Capabilities, Message};
 
+/// So many conns may be without a word even if there are few places for edges: several peers may well
+/// dial at once (a guess).
+const UNPROVEN_MIN: usize = 8;
+
 /// What a handshake proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -46,11 +50,14 @@ impl Overlay {
                 // Given up while it came up. Nothing was sent on it, so nobody misses it.
                 None => self.refuse(conn, out),
             },
-            Direction::Inbound if self.unproven >= self.config.inbound_edges_max => {
+            Direction::Inbound if self.config.inbound_edges_max == 0 => {
                 cx.drop(DropReason::InboundFull);
                 self.refuse(conn, out);
             }
             Direction::Inbound => {
+                if self.unproven >= unproven_max(self.config.inbound_edges_max) {
+                    self.close_oldest_unproven(cx, out);
+                }
                 self.conns.insert(conn, Owner::Unproven(Box::new(peer)));
                 self.unproven += 1;
             }
@@ -217,6 +224,18 @@ impl Overlay {
                 self.refuse(conn, out);
                 false
             }
+        }
+    }
+
+    /// Makes room for a newcomer. Who takes the edge says so within a round trip, so the one that was
+    /// silent longest is most likely to have nothing to say.
+    fn close_oldest_unproven(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        let unproven = |owner: &Owner| matches!(owner, Owner::Unproven(_));
+        let oldest =
+            self.conns.iter().filter(|(_, owner)| unproven(owner)).map(|(id, _)| *id).min();
+        if let Some(oldest) = oldest {
+            cx.drop(DropReason::InboundFull);
+            self.reject_unproven(oldest, out);
         }
     }
 
@@ -458,6 +477,12 @@ impl Overlay {
         self.conns.insert(conn, Owner::Closing);
         out.push(Action::Close { conn, mode: CloseMode::Abort });
     }
+}
+
+/// Conns that others opened and have not said a word on, at most: a quarter of the places for edges, so that
+/// silence can not fill them (a guess).
+pub(super) fn unproven_max(places: usize) -> usize {
+    (places / 4).max(UNPROVEN_MIN).min(places)
 }
 
 /// A round-trip time in the unit of the tables, where 0 means that it is not known.

@@ -512,3 +512,21 @@ fn a_wall_clock_at_the_ends_of_its_range_does_no_harm() {
     }
     assert_eq!(world.heard(puppet, FrameType::Route).len(), 5);
 }
+
+/// Conns on which nobody says a word are closed for those who do, the oldest first.
+#[test]
+fn silence_does_not_keep_a_newcomer_out() {
+    let mut world = World::of(1);
+    let mute = world.add_puppet(identity(50));
+    let conns: Vec<ConnId> = (0..300).map(|_| world.open(mute, 0)).collect();
+    world.run_for(SECOND);
+    assert_eq!(world.conns_between(mute, 0), conns[300 - 64..], "a quarter of the places");
+    assert_eq!(drops(&world, DropReason::InboundFull), 300 - 64);
+    let newcomer = world.add_puppet(identity(51));
+    let conn = world.open(newcomer, 0);
+    world.say(conn, wire::Ping.to_frame());
+    assert_eq!(world.peers(0), [newcomer]);
+    let late = world.open(mute, 0);
+    world.say(late, wire::Ping.to_frame());
+    assert_eq!(world.peers(0).len(), 2, "whoever speaks up is heard");
+}
