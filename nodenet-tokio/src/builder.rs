@@ -86,6 +86,10 @@ impl Builder {
     /// Peers through which to enter the network. They are tried for as long as the node lives; names
     /// are resolved again from time to time. A peer on this machine makes the node dial and advertise
     /// loopback addresses.
+    ///
+    /// The system resolves a name on a thread that can not be stopped. A runtime that is dropped waits for
+    /// such threads, which may take half a minute where no name server answers; one that is ended with
+    /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) does not.
     pub fn bootstrap(mut self, peers: impl IntoIterator<Item = BootstrapPeer>) -> Self {
         self.bootstrap.extend(peers);
         let on_this_machine = self.bootstrap.iter().any(BootstrapPeer::is_loopback);

@@ -2,23 +2,37 @@
 //!
 //! Responsible for: asking again and again, and keeping of every name what it led to last. Never: which of
 //! the addresses is dialed.
+//!
+//! Every name has a task of its own, so that one whose name servers are silent keeps no other waiting. The
+//! system's resolver runs on a thread that nobody can stop: a lookup that is given up goes on there until
+//! the system gives up as well. So a name is never asked for while an earlier lookup is out, or a silent
+//! one would take a thread more every few seconds.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nodenet_proto::NodeId;
 use nodenet_proto::engine::SeedPeer;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::{BootstrapPeer, Host};
 
 /// Time between two resolutions of a name that was found (guess: a common time to live of records).
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(300);
-/// Time to the next attempt while some name is not found.
+/// Time to the next attempt at a name that was not found.
 const RESOLVE_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// After this long without an answer the operator is told (guess: resolvers ask a second time about then).
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a lookup gave.
+type Answer = io::Result<Vec<SocketAddr>>;
 
 /// What is known without asking anyone.
 pub(crate) fn literal_seeds(peers: &[BootstrapPeer]) -> Vec<SeedPeer> {
@@ -34,84 +48,134 @@ pub(crate) async fn resolve_for_ever(
     resolve_with(lookup, peers, seeds).await;
 }
 
-async fn resolve_with<F: Future<Output = io::Result<Vec<SocketAddr>>>>(
-    lookup: impl Fn(String, u16) -> F,
+async fn resolve_with<F: Future<Output = Answer> + Send + 'static>(
+    lookup: impl Fn(String, u16) -> F + Send + Sync + 'static,
     peers: Vec<BootstrapPeer>,
     seeds: mpsc::Sender<Vec<SeedPeer>>,
 ) {
-    let mut entries: Vec<Entry> = peers.into_iter().map(Entry::new).collect();
-    if entries.iter().all(|entry| entry.peer.literal_addr().is_some()) {
-        return;
-    }
+    let mut entries: Vec<Entry> = peers.iter().map(Entry::new).collect();
     let mut known = all_seeds(&entries);
+    let (report, mut found) = mpsc::channel(1);
+    let lookup = Arc::new(lookup);
+    // Dropped at the end, and all tasks with it.
+    let mut tasks = JoinSet::new();
+    for (place, name) in peers.into_iter().enumerate().filter_map(Name::of) {
+        let (lookup, report) = (Arc::clone(&lookup), report.clone());
+        tasks.spawn(async move { name.resolve_for_ever(&*lookup, (place, report)).await });
+    }
+    drop(report);
     loop {
-        for place in 0..entries.len() {
-            let BootstrapPeer { host: Host::Name(name), port, .. } = &entries[place].peer else {
-                continue;
-            };
-            let answer = lookup(name.clone(), *port).await;
-            entries[place].handle_answer(answer);
-            // Told at once, because the next answer may take its time.
-            let found = all_seeds(&entries);
-            if found != known {
-                known = found;
-                if seeds.send(known.clone()).await.is_err() {
-                    return;
-                }
-            }
-        }
-        let complete = entries.iter().all(|entry| !entry.failed);
-        let pause = if complete { RESOLVE_INTERVAL } else { RESOLVE_RETRY_INTERVAL };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+        let found = tokio::select! {
+            biased;
             () = seeds.closed() => return,
+            found = found.recv() => found,
+        };
+        // Nobody is left to report if there is no name.
+        let Some((place, addrs)) = found else { return };
+        entries[place].addrs = addrs;
+        let all = all_seeds(&entries);
+        if all != known {
+            known.clone_from(&all);
+            if seeds.send(all).await.is_err() {
+                return;
+            }
         }
     }
 }
 
 /// One entry and where it led last.
 struct Entry {
-    peer: BootstrapPeer,
+    id: NodeId,
     addrs: Vec<SocketAddr>,
+}
+
+impl Entry {
+    fn new(peer: &BootstrapPeer) -> Self {
+        Self { id: peer.id, addrs: peer.literal_addr().into_iter().collect() }
+    }
+}
+
+/// An entry whose host is a name.
+struct Name {
+    peer: BootstrapPeer,
+    host: String,
     /// Whether the last lookup failed.
     failed: bool,
 }
 
-impl Entry {
-    fn new(peer: BootstrapPeer) -> Self {
-        let addrs = peer.literal_addr().into_iter().collect();
-        Self { peer, addrs, failed: false }
-    }
-
-    /// Takes what a lookup gave. What was found once is better than nothing, so a failure leaves it. Only
-    /// the first of a row of failures is told. Returns whether something was.
-    fn handle_answer(&mut self, answer: io::Result<Vec<SocketAddr>>) -> bool {
-        let nothing = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        let answer =
-            answer.and_then(|found| (!found.is_empty()).then_some(found).ok_or_else(nothing));
-        let failed_before = std::mem::replace(&mut self.failed, answer.is_err());
-        match answer {
-            Ok(found) => self.addrs = found,
-            Err(_) if failed_before => return false,
-            Err(error) => {
-                let peer = &self.peer;
-                tracing::warn!(%peer, %error, "can not resolve the bootstrap peer's name, trying on");
-                return true;
+impl Name {
+    /// The entry at a place in the list, if its host is a name.
+    fn of((place, peer): (usize, BootstrapPeer)) -> Option<(usize, Self)> {
+        match &peer.host {
+            Host::Ip(_) => None,
+            Host::Name(host) => {
+                let host = host.clone();
+                Some((place, Self { peer, host, failed: false }))
             }
         }
-        if failed_before {
-            tracing::info!(peer = %self.peer, "the bootstrap peer's name is resolved");
-        }
-        failed_before
     }
+
+    /// Reports where it leads. What was found once is better than nothing, so a failure is not reported.
+    async fn resolve_for_ever<F: Future<Output = Answer>>(
+        mut self,
+        lookup: impl Fn(String, u16) -> F,
+        (place, report): (usize, mpsc::Sender<(usize, Vec<SocketAddr>)>),
+    ) {
+        loop {
+            let mut answer = pin!(lookup(self.host.clone(), self.peer.port));
+            let answer = match timeout(LOOKUP_PATIENCE, answer.as_mut()).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    self.tell(&Err(io::Error::new(io::ErrorKind::TimedOut, "no answer yet")));
+                    answer.await
+                }
+            };
+            let answer = refuse_nothing(answer);
+            self.tell(&answer);
+            let Ok(addrs) = answer else {
+                sleep(RESOLVE_RETRY_INTERVAL).await;
+                continue;
+            };
+            if report.send((place, addrs)).await.is_err() {
+                return;
+            }
+            sleep(RESOLVE_INTERVAL).await;
+        }
+    }
+
+    /// Tells the operator, if it is news.
+    fn tell(&mut self, answer: &Answer) {
+        if !self.is_news(answer.is_err()) {
+            return;
+        }
+        let peer = &self.peer;
+        match answer {
+            Ok(_) => tracing::info!(%peer, "the bootstrap peer's name is resolved"),
+            Err(error) => {
+                tracing::warn!(%peer, %error, "can not resolve the bootstrap peer's name, trying on");
+            }
+        }
+    }
+
+    /// Whether this is the first of a row of failures, or the end of one.
+    fn is_news(&mut self, failed: bool) -> bool {
+        std::mem::replace(&mut self.failed, failed) != failed
+    }
+}
+
+/// An answer without an address is as good as none.
+fn refuse_nothing(answer: Answer) -> Answer {
+    let nothing = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    answer.and_then(|found| (!found.is_empty()).then_some(found).ok_or_else(nothing))
 }
 
 fn all_seeds(entries: &[Entry]) -> Vec<SeedPeer> {
-    let addrs = |entry: &Entry| entry.addrs.iter().map(|addr| (entry.peer.id, *addr)).collect();
+    let addrs = |entry: &Entry| entry.addrs.iter().map(|addr| (entry.id, *addr)).collect();
     collect(entries.iter().flat_map::<Vec<_>, _>(addrs))
 }
 
-async fn lookup(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+/// Asks the system, on a thread that goes on when the future is dropped.
+async fn lookup(name: String, port: u16) -> Answer {
     Ok(tokio::net::lookup_host((name, port)).await?.collect())
 }
 
@@ -129,14 +193,18 @@ fn collect(found: impl Iterator<Item = (NodeId, SocketAddr)>) -> Vec<SeedPeer> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::ready;
+    use std::future::{pending, ready};
     use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
-    use tokio::sync::mpsc;
-    use tokio::time::{Instant, timeout};
+    use tokio::sync::{Notify, mpsc};
+    use tokio::time::{Instant, sleep, timeout};
 
-    use super::{BootstrapPeer, Entry, literal_seeds, resolve_for_ever, resolve_with};
+    use super::{
+        BootstrapPeer, Name, literal_seeds, refuse_nothing, resolve_for_ever, resolve_with,
+    };
 
     const ID: &str = "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5";
 
@@ -193,7 +261,7 @@ mod tests {
     /// What is told over 25 minutes, and when, of these entries.
     async fn told(
         list: &str,
-        answer: impl Fn(&str, u64) -> Option<&'static str> + Send + 'static,
+        answer: impl Fn(&str, u64) -> Option<&'static str> + Send + Sync + 'static,
     ) -> Vec<(u64, Vec<String>)> {
         let peers = BootstrapPeer::parse_list(list).unwrap();
         let (seeds, mut resolved) = mpsc::channel(1);
@@ -243,19 +311,81 @@ mod tests {
         assert_eq!(told, [(0, both)]);
     }
 
+    /// Entries that differ in identifier and name.
+    fn list_of(names: &[&str]) -> Vec<BootstrapPeer> {
+        let entry = |(place, name): (usize, &&str)| {
+            format!("{}@{name}:1", ID.replace('4', &place.to_string())).parse().unwrap()
+        };
+        names.iter().enumerate().map(entry).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_never_answers_keeps_no_other_from_being_told() {
+        let silent_asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&silent_asked);
+        let lookup = move |name: String, _port| {
+            let count = Arc::clone(&count);
+            async move {
+                match name.as_str() {
+                    "silent" => {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        pending().await
+                    }
+                    "slow" => sleep(Duration::from_secs(60)).await,
+                    _ => {}
+                }
+                Ok(vec!["192.0.2.1:1".parse().unwrap()])
+            }
+        };
+        let (seeds, mut resolved) = mpsc::channel(1);
+        let peers = list_of(&["silent", "slow", "quick"]);
+        let ids = [peers[1].id(), peers[2].id()];
+        tokio::spawn(resolve_with(lookup, peers, seeds));
+        let begin = Instant::now();
+        let mut next = async || {
+            let seeds = resolved.recv().await.expect("the task runs");
+            let ids = seeds.iter().map(|seed| seed.id).collect::<Vec<_>>();
+            (begin.elapsed().as_secs(), ids)
+        };
+        assert_eq!(next().await, (0, vec![ids[1]]));
+        assert_eq!(next().await, (60, ids.to_vec()), "an answer that is late is taken");
+        assert!(timeout(Duration::from_secs(3_600), next()).await.is_err(), "nothing changes");
+        assert_eq!(silent_asked.load(Ordering::Relaxed), 1, "each lookup takes a thread");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_task_ends_with_its_listener_in_the_middle_of_a_lookup() {
+        let asked = Arc::new(Notify::new());
+        let (seeds, resolved) = mpsc::channel(1);
+        let notify = Arc::clone(&asked);
+        let lookup = move |_, _| {
+            notify.notify_one();
+            pending()
+        };
+        let task = tokio::spawn(resolve_with(lookup, list_of(&["silent"]), seeds));
+        asked.notified().await;
+        drop(resolved);
+        let begin = Instant::now();
+        timeout(Duration::from_secs(1), task).await.expect("it ends").unwrap();
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
+
     #[test]
     fn a_row_of_failures_is_told_once_and_its_end_as_well() {
-        let mut entry = Entry::new(format!("{ID}@name:1").parse().unwrap());
-        let mut told = |answer: Result<&str, io::ErrorKind>| {
-            let answer = answer.map(|addr| addr.split_terminator(' ').map(|a| a.parse().unwrap()));
-            entry.handle_answer(answer.map(Iterator::collect).map_err(io::Error::from))
-        };
-        let addr = Ok("192.0.2.1:1");
-        let failure = Err(io::ErrorKind::TimedOut);
-        assert_eq!([addr, addr].map(&mut told), [false, false]);
-        // No address is as good as no answer.
-        assert_eq!([failure, failure, Ok(""), failure].map(&mut told), [true, false, false, false]);
-        assert_eq!([addr, addr, Ok(""), addr].map(&mut told), [true, false, true, true]);
+        let peer = format!("{ID}@name:1").parse().unwrap();
+        let (_, mut name) = Name::of((0, peer)).expect("it is a name");
+        let mut told = |failed: [bool; 4]| failed.map(|failed| name.is_news(failed));
+        assert_eq!(told([false, false, true, true]), [false, false, true, false]);
+        assert_eq!(told([true, false, false, true]), [false, true, false, true]);
+    }
+
+    #[test]
+    fn no_address_is_as_good_as_no_answer() {
+        let addr = "192.0.2.1:1".parse().unwrap();
+        assert_eq!(refuse_nothing(Ok(vec![addr])).unwrap(), [addr]);
+        assert_eq!(refuse_nothing(Ok(vec![])).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let failure = io::ErrorKind::TimedOut;
+        assert_eq!(refuse_nothing(Err(failure.into())).unwrap_err().kind(), failure);
     }
 
     #[tokio::test]
