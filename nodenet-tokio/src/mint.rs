@@ -61,6 +61,7 @@ pub struct MintProgress {
 
 /// A search under way. Dropping it ends the search.
 #[derive(Debug)]
+#[must_use = "the search goes on only while this lives: wait for finish()"]
 pub struct Minting {
     difficulty: u16,
     started: Instant,
@@ -179,6 +180,12 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(10), ended).await.expect("the threads end");
+    }
+
+    #[test]
+    #[expect(unused_must_use, reason = "the compiler is to warn of this mistake")]
+    fn a_search_that_nobody_keeps_is_warned_about() {
+        Minting::start(200).unwrap();
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ const JITTER_PERCENT: u32 = 25;
 ///
 /// A file that can not be written is told as a warning when that begins, and tried again.
 #[derive(Debug)]
+#[must_use = "the peers are kept only while this lives: keep it, and finish() before shutdown()"]
 pub struct Keeper {
     finish: oneshot::Sender<()>,
     task: JoinHandle<()>,

@@ -2,6 +2,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nodenet_proto::engine::KnownPeer;
 use nodenet_proto::env::Seed;
@@ -9,6 +10,7 @@ use nodenet_proto::identity::node_id;
 
 use super::text::{self, Malformed};
 use super::{FEW, LEN_MAX, PEERS_MAX, PeerFile, PeerFileError};
+use crate::testing::Hub;
 
 /// A directory that goes away with the test.
 struct Scratch(PathBuf);
@@ -229,4 +231,17 @@ fn what_is_not_a_file_is_refused_and_a_missing_directory_is_named() {
 fn the_file_stands_beside_the_seed_file() {
     let beside = PeerFile::beside("/home/me/alice.seed".as_ref());
     assert_eq!(beside, PathBuf::from("/home/me/alice.seed.peers"));
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(unused_must_use, reason = "the compiler is to warn of this mistake")]
+async fn a_keeper_that_nobody_keeps_writes_nothing_and_is_warned_about() {
+    let (hub, scratch) = (Hub::new(1), Scratch::new());
+    let _first = hub.builder(1).start().await.unwrap();
+    let node = hub.builder(2).bootstrap([hub.peer(1)]).start().await.unwrap();
+    PeerFile::afresh(&scratch.path()).keep(&node);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert!(!scratch.path().exists());
+    PeerFile::afresh(&scratch.path()).save(&node.export_peers().await.unwrap()).unwrap();
+    assert!(scratch.path().exists(), "there was something to write");
 }

@@ -3,7 +3,25 @@
 //! Responsible for: creating it so that it is either whole or absent and nobody else can read it,
 //! refusing one that is not so, and keeping a second process from using it. Never: what the seed means.
 //!
-//! The lock is on the file itself and ends with the process, however that ends.
+//! The lock is on the file itself. It lasts as long as the [`SeedFile`], and no longer than the process,
+//! however that ends. So keep it beside the node, under a name: `let _ =` drops it at once.
+//!
+//! ```no_run
+//! # use std::path::Path;
+//! # use nodenet_tokio::{Node, mint, seed_file::SeedFile};
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let path = Path::new("node.seed");
+//! let seed_file = match SeedFile::open(path)? {
+//!     Some(seed_file) => seed_file,
+//!     None => SeedFile::create(path, mint::random_seed()?)?,
+//! };
+//! let node = Node::builder(seed_file.identity()).start().await?;
+//! // … until it is time to go:
+//! node.shutdown().await?;
+//! drop(seed_file);
+//! # Ok(())
+//! # }
+//! ```
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -22,8 +40,10 @@ const DIRECTORY_NAME: &str = "nodenet";
 /// A master seed; wiped when dropped.
 pub type MasterSeed = Zeroizing<[u8; MASTER_SEED_LEN]>;
 
-/// An open and locked seed file.
+/// An open and locked seed file. Dropped, it is locked no more, and another process may run under the
+/// same identity.
 #[derive(Debug)]
+#[must_use = "the seed file is locked only while this lives: keep it for as long as the node runs"]
 pub struct SeedFile {
     seed: MasterSeed,
     /// Holds the lock.

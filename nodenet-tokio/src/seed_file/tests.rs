@@ -69,7 +69,7 @@ fn what_was_created_is_read_back_under_the_same_identity() {
 fn a_new_file_is_for_its_owner_only() {
     use std::os::unix::fs::MetadataExt;
     let scratch = Scratch::new();
-    SeedFile::create(&scratch.path(), seed(1)).unwrap();
+    drop(SeedFile::create(&scratch.path(), seed(1)).unwrap());
     assert_eq!(fs::metadata(scratch.path()).unwrap().mode() & 0o7777, 0o600);
     let inner = scratch.0.join("a").join("b");
     create_directory(&inner).unwrap();
@@ -100,6 +100,14 @@ fn a_second_user_is_refused_until_the_first_is_done() {
     let second = SeedFile::open(&scratch.path()).unwrap().unwrap();
     assert!(SeedFile::open(&scratch.path()).is_err(), "an opened file is locked as well");
     drop(second);
+}
+
+#[test]
+#[expect(unused_must_use, reason = "the compiler is to warn of this mistake")]
+fn a_lock_that_nobody_keeps_is_gone_and_warned_about() {
+    let scratch = Scratch::new();
+    SeedFile::create(&scratch.path(), seed(1)).unwrap();
+    assert!(SeedFile::open(&scratch.path()).is_ok(), "anybody may lock it again");
 }
 
 /// What a network file system asks of a file that is to be locked.
