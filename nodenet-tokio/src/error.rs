@@ -1,4 +1,9 @@
 //! What can go wrong, in words that say what to do.
+//!
+//! The rule for every error of this crate: its text says all there is to say, the cause included, because
+//! that text is what people see. So `source()` does not return the cause as well, or a program that prints
+//! the chain would print it twice. A field that holds one is therefore written `r#source`, which thiserror
+//! takes for a field like any other.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,12 +18,12 @@ use nodenet_proto::transport::DialError;
 #[non_exhaustive]
 pub enum StartError {
     /// The socket can not be bound.
-    #[error("can not listen on {addr}: {source}{}", bind_advice(.source))]
+    #[error("can not listen on {addr}: {source}{}", bind_advice(*addr, source))]
     Bind {
         /// The address that was asked for.
         addr: SocketAddr,
         /// What the system says.
-        source: io::Error,
+        r#source: io::Error,
     },
     /// The socket can not be used.
     #[error("can not use the socket: {0}")]
@@ -31,7 +36,7 @@ pub enum StartError {
     NoEntropy(getrandom::Error),
 }
 
-fn bind_advice(error: &io::Error) -> &'static str {
+fn bind_advice(addr: SocketAddr, error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             "; another process uses that port: stop it, or choose another port (0 takes a free one)"
@@ -39,8 +44,12 @@ fn bind_advice(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrNotAvailable => {
             "; no interface of this machine has that address: choose one that has, or 0.0.0.0"
         }
-        io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::PermissionDenied if (1..1_024).contains(&addr.port()) => {
             "; ports below 1024 need privileges: choose a higher one"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; a rule of this machine forbids it: choose another port, or look at its sandbox and \
+             its reserved ports"
         }
         _ => "",
     }
@@ -159,4 +168,49 @@ pub enum Failure {
     /// The task that drove the node panicked or was aborted with its runtime.
     #[error("the task that drives the node died, which is a bug or the end of its runtime")]
     Died,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::io;
+
+    use super::StartError;
+    use crate::peer_file::PeerFileError;
+    use crate::seed_file::SeedFileError;
+
+    fn bind(addr: &str, kind: io::ErrorKind) -> StartError {
+        StartError::Bind { addr: addr.parse().unwrap(), source: kind.into() }
+    }
+
+    #[test]
+    fn only_ports_that_need_privileges_are_said_to_need_them() {
+        let said =
+            |port| bind(&format!("127.0.0.1:{port}"), io::ErrorKind::PermissionDenied).to_string();
+        for port in [1, 443, 1_023] {
+            assert!(said(port).contains("ports below 1024 need privileges"), "{}", said(port));
+        }
+        for port in [0, 1_024, 65_535] {
+            assert!(said(port).contains("choose another port"), "{}", said(port));
+            assert!(!said(port).contains("privileges"), "{}", said(port));
+        }
+    }
+
+    #[test]
+    fn a_cause_is_in_the_text_and_not_told_a_second_time() {
+        let cause = || io::Error::other("the disk is on fire");
+        let path = || "some/where".into();
+        let errors: [Box<dyn Error>; 6] = [
+            Box::new(StartError::Bind { addr: "127.0.0.1:7".parse().unwrap(), source: cause() }),
+            Box::new(StartError::Socket(cause())),
+            Box::new(SeedFileError::NotWritable { path: path(), source: cause() }),
+            Box::new(SeedFileError::Io { action: "read", path: path(), source: cause() }),
+            Box::new(PeerFileError::Io { action: "read", path: path(), source: cause() }),
+            Box::new(crate::mint::MintError::NoThread(cause())),
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("the disk is on fire"), "{error}");
+            assert!(error.source().is_none(), "{error}");
+        }
+    }
 }

@@ -46,7 +46,8 @@ impl Deliveries {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeEvent {
-    /// An edge came up.
+    /// An edge came up: the peer proved who it is, and this node admits it. One that this node dialed may
+    /// still be refused by the peer, and an [`NodeEvent::EdgeDown`] follows then.
     EdgeUp {
         /// To whom.
         peer: NodeId,
@@ -63,7 +64,8 @@ pub enum NodeEvent {
         reason: EdgeDownReason,
     },
     /// Most messages arrive too old or too new by about the same amount: this machine's clock, or
-    /// everyone else's, is off by `offset_s` seconds (positive: this one is behind).
+    /// everyone else's, is off by `offset_s` seconds (positive: this one is behind). Comes once in the
+    /// life of a node at most, whatever becomes of the clock after that.
     ClockSkewSuspected {
         /// Seconds by which the others seem ahead.
         offset_s: i64,
@@ -73,7 +75,7 @@ pub enum NodeEvent {
     Missed(u64),
 }
 
-/// A subscription to what happens to a node, from its start on.
+/// A subscription to what happens to a node, from the subscription on.
 #[derive(Debug)]
 pub struct NodeEvents(Option<broadcast::Receiver<NodeEvent>>);
 

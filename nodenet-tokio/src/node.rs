@@ -28,11 +28,16 @@ pub(crate) struct Shared {
     pub(crate) outcome: watch::Receiver<Option<Result<(), Failure>>>,
 }
 
-/// A running node. Clones are handles to the same one; it leaves the network when the last is dropped
-/// or [`Node::shutdown`] is called.
+/// A running node. Clones are handles to the same one.
 ///
-/// Every method is cancel safe: a future that is dropped leaves nothing waiting. What it asked for may
-/// or may not have happened.
+/// It leaves the network when [`Node::shutdown`] is called, or when the last handle is dropped. Prefer
+/// the former. Leaving takes a moment, up to three seconds, in which the runtime has to live on, and
+/// only `shutdown` tells when it is over. A node whose runtime ends first says goodbye to nobody, and
+/// its neighbours have to find out.
+///
+/// Every method is cancel safe: what a future that is dropped has asked for may or may not have
+/// happened, and what it waited for is given up. Only the dials of [`Node::connect`] go on without it,
+/// up to ten seconds, and may bring an edge up.
 #[derive(Clone)]
 pub struct Node(Arc<Shared>);
 
@@ -67,8 +72,13 @@ impl Node {
     }
 
     /// Sends `payload`, at most [`nodenet_proto::wire::SEND_PAYLOAD_MAX`] bytes, to `target` by
-    /// routing. Returns on how many first hops it left: up to three; 0 if the target is this node,
-    /// which gets it at once. Delivery is best effort: success does not mean that it arrived.
+    /// routing. Returns over how many first hops it left, up to three; 0 if the target is this node,
+    /// which has it in its queue then.
+    ///
+    /// Delivery is best effort. That a message left does not mean that a first hop took it, and less
+    /// that it arrived: a node takes 512 messages per second from one neighbour, and 1,024 at once
+    /// (spec 20 §6), where routed and direct ones count together, and those that this node forwards for
+    /// others as well. What comes faster is dropped there, and nobody is told here.
     ///
     /// # Errors
     /// If it did not leave.
@@ -79,8 +89,12 @@ impl Node {
     }
 
     /// Sends `payload`, at most [`nodenet_proto::wire::DIRECT_PAYLOAD_MAX`] bytes, over the edge to
-    /// `target`. Messages arrive in order, but not all have to: a node takes 512 per second from one
-    /// neighbour, and 1,024 at once (spec 20 §1); what comes faster is dropped there.
+    /// `target`.
+    ///
+    /// Messages usually arrive in the order in which they were sent, but that is not promised: two nodes
+    /// that dial each other at once have an edge of two conns, and what leaves on one may overtake what
+    /// left on the other. Number what has to be in order. Nor has everything to arrive: see
+    /// [`Node::send`] for what a neighbour takes.
     ///
     /// # Errors
     /// If it did not leave; [`SendError::NoEdge`] without an edge: [`Node::connect`] first.
@@ -95,7 +109,11 @@ impl Node {
     }
 
     /// Gets an edge to `target`: the one there is, or a new one to the first of `addrs` that answers.
-    /// The first eight addresses count.
+    /// The first eight addresses count. Takes up to ten seconds.
+    ///
+    /// Success means that the peer proved who it is and that this node admits it. The peer may still
+    /// refuse: by its policy, because it asks for more proof of work, or because it is full. Then a
+    /// [`NodeEvent::EdgeDown`] follows as soon as its answer arrives.
     ///
     /// # Errors
     /// If there is none in the end.
@@ -117,7 +135,9 @@ impl Node {
         self.request(|reply| Request::CloseEdge { peer, reply }).await
     }
 
-    /// Waits until there is an edge to some node: from then on messages have a way out.
+    /// Waits until there is an edge to some node: from then on messages have a way out, unless that was
+    /// the only one and its peer refuses it (see [`Node::connect`]). Has no limit in time: put a
+    /// [`tokio::time::timeout`] around it where somebody waits for the result.
     ///
     /// # Errors
     /// If the node is closed.

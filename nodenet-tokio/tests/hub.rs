@@ -56,6 +56,37 @@ async fn a_light_node_says_less_in_an_idle_hour() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_edge_that_the_peer_refuses_comes_up_and_goes_down_again() {
+    let hub = Hub::new(13);
+    let choosy = hub.builder(1).edge_policy(|_| false).start().await.unwrap();
+    let node = hub.builder(2).start().await.unwrap();
+    let mut events = node.events();
+    let asked = {
+        let (node, id, addr) = (node.clone(), choosy.id(), choosy.local_addr());
+        tokio::spawn(async move { node.connect(id, [addr]).await })
+    };
+    let up = wait_for(&mut events, |_| true).await;
+    assert!(matches!(up, NodeEvent::EdgeUp { outgoing: true, .. }), "{up:?}");
+    let begin = Instant::now();
+    let down = wait_for(&mut events, |_| true).await;
+    assert!(matches!(down, NodeEvent::EdgeDown { peer, .. } if peer == choosy.id()), "{down:?}");
+    assert!(begin.elapsed() < 5 * LinkProfile::REGION.latency, "{:?}", begin.elapsed());
+    // What it says depends on how long it waits for the peer; that it ends does not.
+    let _ = timeout(Duration::from_secs(20), asked).await.expect("it ends");
+    assert!(node.edges().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_that_nobody_waits_for_brings_an_edge_up_all_the_same() {
+    let hub = Hub::new(14);
+    let (a, b) = (hub.builder(1).start().await.unwrap(), hub.builder(2).start().await.unwrap());
+    let mut events = a.events();
+    let given_up = timeout(Duration::from_millis(1), a.connect(b.id(), [b.local_addr()])).await;
+    assert!(given_up.is_err(), "a handshake takes longer");
+    wait_for(&mut events, |event| matches!(event, NodeEvent::EdgeUp { .. })).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partition_stops_delivery_until_it_heals() {
     let hub = Hub::new(3);
     let (a, b) = pair(&hub).await;

@@ -126,7 +126,7 @@ pub enum PeerFileError {
         /// With which file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        r#source: io::Error,
     },
 }
 

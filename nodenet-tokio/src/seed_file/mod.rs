@@ -103,7 +103,7 @@ pub enum SeedFileError {
         /// Which file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        r#source: io::Error,
     },
     /// The system says no.
     #[error("can not {action} {}: {source}", path.display())]
@@ -113,7 +113,7 @@ pub enum SeedFileError {
         /// With which file or directory.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        r#source: io::Error,
     },
     /// There is no per-user directory.
     #[error("no per-user configuration directory: {0}; name the seed file yourself")]
