@@ -9,6 +9,7 @@ use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::advertise::check_all;
 use crate::bootstrap::{BootstrapPeer, literal_seeds, resolve_for_ever};
 use crate::clock;
 use crate::driver::{Driver, Inlets, Outlets};
@@ -136,7 +137,9 @@ impl Builder {
     }
 
     /// Addresses under which this node can be reached from everywhere, if the operator knows them: a
-    /// forwarded port, for example.
+    /// forwarded port, for example. Best first, and four at most, because others are told four addresses
+    /// of a node; those of the interfaces take the places that are left. [`Builder::start`] refuses more,
+    /// and what nobody could dial (see [`check_advertised`](crate::check_advertised)).
     pub fn advertise(mut self, addrs: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.protocol.engine.public_addrs.extend(addrs);
         self
@@ -157,7 +160,8 @@ impl Builder {
     /// Binds the socket and starts the node on a task of the current tokio runtime.
     ///
     /// # Errors
-    /// If the address can not be bound or the configuration can not work.
+    /// If the address can not be bound, an advertised one can not be dialed, or the configuration can not
+    /// work.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled.
@@ -175,6 +179,7 @@ impl Builder {
         protocol.quic.mtu_discovery &= socket.never_fragments();
         let engine = &protocol.engine;
         let (allow_local, advertised) = (engine.allow_local_addrs, engine.public_addrs.clone());
+        check_all(&advertised, &socket, allow_local)?;
         let (deliver, queue) = mpsc::channel(engine.delivery_queue_max.max(1));
         let now = clock::now();
         let seed = host.node_seed(local_addr)?;

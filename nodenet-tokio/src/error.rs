@@ -13,6 +13,8 @@ use nodenet_proto::engine::{self, EdgeDownReason};
 use nodenet_proto::node::ConfigError;
 use nodenet_proto::transport::DialError;
 
+use crate::advertise::{ADVERTISED_MAX, AdvertiseError};
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,6 +30,23 @@ pub enum StartError {
     /// The socket can not be used.
     #[error("can not use the socket: {0}")]
     Socket(io::Error),
+    /// An address that this node was to name as its own can not be dialed by others.
+    #[error("can not advertise {addr}: {problem}")]
+    Advertise {
+        /// Which one.
+        addr: SocketAddr,
+        /// Why.
+        problem: AdvertiseError,
+    },
+    /// This node was to name more addresses as its own than others are told.
+    #[error(
+        "can not advertise {count} addresses: others are told {ADVERTISED_MAX} at most; name the best \
+         {ADVERTISED_MAX}"
+    )]
+    TooManyAdvertised {
+        /// How many different ones there are.
+        count: usize,
+    },
     /// The configuration can not work.
     #[error(transparent)]
     Config(#[from] ConfigError),

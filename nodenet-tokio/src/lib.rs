@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod advertise;
 mod bootstrap;
 mod builder;
 mod clock;
@@ -29,6 +30,7 @@ pub mod seed_file;
 mod socket;
 pub mod testing;
 
+pub use advertise::{AdvertiseError, check_advertised};
 pub use bootstrap::{BootstrapPeer, ParseBootstrapError};
 pub use builder::{Builder, bind};
 pub use error::{Closed, ConnectError, Failure, SendError, StartError};

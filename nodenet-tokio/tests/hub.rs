@@ -1,13 +1,14 @@
 //! Whole nodes on an in-memory network, in virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
 use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::engine::{EdgeDownReason, Profile};
 use nodenet_tokio::testing::{Hub, HubStats, LinkProfile};
-use nodenet_tokio::{Node, NodeEvent};
+use nodenet_tokio::{Node, NodeEvent, StartError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -84,6 +85,25 @@ async fn a_connect_that_nobody_waits_for_brings_an_edge_up_all_the_same() {
     let given_up = timeout(Duration::from_millis(1), a.connect(b.id(), [b.local_addr()])).await;
     assert!(given_up.is_err(), "a handshake takes longer");
     wait_for(&mut events, |event| matches!(event, NodeEvent::EdgeUp { .. })).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_are_told_every_address_that_a_node_may_advertise() {
+    let hub = Hub::new(15);
+    let advertised = [1, 2, 3, 4].map(|host| SocketAddr::from(([198, 51, 100, host], 4242)));
+    let a = hub.builder(1).advertise(advertised).start().await.unwrap();
+    let b = hub.builder(2).bootstrap([hub.peer(1)]).start().await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    let known = b.export_peers().await.unwrap();
+    let told = &known.iter().find(|peer| peer.id == a.id()).expect("it is its neighbour").addrs;
+    assert!(advertised.iter().all(|addr| told.contains(addr)), "{told:?}");
+
+    let five = advertised.into_iter().chain([hub.addr(9)]);
+    let refused = hub.builder(3).advertise(five).start().await.expect_err("that is one too many");
+    assert!(matches!(refused, StartError::TooManyAdvertised { count: 5 }), "{refused}");
+    let nobody = SocketAddr::from(([198, 51, 100, 1], 0));
+    let refused = hub.builder(3).advertise([nobody]).start().await.expect_err("it has no port");
+    assert!(matches!(refused, StartError::Advertise { addr, .. } if addr == nobody), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use nodenet_tokio::proto::engine::Profile;
-use nodenet_tokio::proto::wire::endpoint::scope;
 
 use crate::CommandError;
 
@@ -228,12 +227,7 @@ fn parse_advertised(text: &str) -> Result<SocketAddr, String> {
     let addr: SocketAddr = text
         .parse()
         .map_err(|_| format!("it is no IP address with a port, IPv6 in brackets; {advice}"))?;
-    if scope(addr.ip()).is_none() {
-        return Err(format!("{} is no address of one host; {advice}", addr.ip()));
-    }
-    if addr.port() == 0 {
-        return Err(format!("nobody can be dialed at port 0; {advice}"));
-    }
+    nodenet_tokio::check_advertised(addr).map_err(|problem| problem.to_string())?;
     Ok(addr)
 }
 

@@ -1,0 +1,154 @@
+//! Under which addresses a node may say that it can be reached.
+//!
+//! Responsible for: refusing, with a reason, what the core would leave out without a word. Never: which
+//! addresses there are.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use nodenet_proto::wire::endpoint::{Scope, canonical, scope};
+
+use crate::error::StartError;
+use crate::interfaces::reachable_addrs;
+use crate::socket::Socket;
+
+/// Addresses that a node names of itself, at most: those that the core takes into an answer.
+pub(crate) const ADVERTISED_MAX: usize = 4;
+const ADVICE: &str =
+    "write the one under which others reach this node, for example 203.0.113.5:4242";
+
+/// Why others could not dial an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdvertiseError {
+    /// It is unspecified, a multicast or a broadcast address.
+    #[error("{0} is no address of one host; {ADVICE}")]
+    NotOneHost(IpAddr),
+    /// Its port is 0.
+    #[error("nobody can be dialed at port 0; {ADVICE}")]
+    NoPort,
+    /// It means something else on every machine, or on every link, and the node serves more than that.
+    #[error(
+        "{0} reaches no farther than one machine or one link, and this node serves a larger network; \
+         {ADVICE}, or bind to a loopback address for a network on this machine"
+    )]
+    TooNear(IpAddr),
+}
+
+/// Whether others can dial `addr`, as far as the address alone tells: for a program that wants to know
+/// before it starts a node with [`crate::Builder::advertise`].
+///
+/// # Errors
+/// If nobody can.
+pub fn check_advertised(addr: SocketAddr) -> Result<(), AdvertiseError> {
+    if scope(addr.ip()).is_none() {
+        return Err(AdvertiseError::NotOneHost(addr.ip()));
+    }
+    if addr.port() == 0 {
+        return Err(AdvertiseError::NoPort);
+    }
+    Ok(())
+}
+
+/// Refuses addresses that a node at `socket` would not name, and more than it can.
+pub(crate) fn check_all(
+    addrs: &[SocketAddr],
+    socket: &Socket,
+    allow_local: bool,
+) -> Result<(), StartError> {
+    for addr in addrs {
+        check_advertised(*addr)
+            .and_then(|()| check_reach(addr.ip(), socket, allow_local))
+            .map_err(|problem| StartError::Advertise { addr: *addr, problem })?;
+    }
+    let distinct: BTreeSet<SocketAddr> = addrs.iter().copied().map(canonical).collect();
+    match distinct.len() {
+        0..=ADVERTISED_MAX => Ok(()),
+        count => Err(StartError::TooManyAdvertised { count }),
+    }
+}
+
+/// What means another host to whoever hears of it is named only where all live on one machine.
+fn check_reach(ip: IpAddr, socket: &Socket, allow_local: bool) -> Result<(), AdvertiseError> {
+    let is_named = match scope(ip) {
+        _ if allow_local => true,
+        Some(Scope::Loopback) => is_on_loopback(socket),
+        Some(Scope::LinkLocal) => false,
+        Some(Scope::Site | Scope::Global) | None => true,
+    };
+    if is_named { Ok(()) } else { Err(AdvertiseError::TooNear(ip)) }
+}
+
+/// Whether this machine has nothing but loopback to be reached at.
+fn is_on_loopback(socket: &Socket) -> bool {
+    let addrs = reachable_addrs(socket.local_addr(), socket.speaks_ipv4(), false);
+    !addrs.is_empty() && addrs.iter().all(|addr| addr.ip().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::{AdvertiseError, check_advertised, check_all};
+    use crate::error::StartError;
+    use crate::host::Host;
+    use crate::testing::Hub;
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    /// What a node that serves a large network says to these.
+    fn check(addrs: &[&str], allow_local: bool) -> Result<(), StartError> {
+        let hub = Hub::new(1);
+        let socket = Host::Hub(hub.clone()).bind(hub.addr(1)).expect("nobody is there");
+        let addrs: Vec<SocketAddr> = addrs.iter().map(|text| addr(text)).collect();
+        check_all(&addrs, &socket, allow_local)
+    }
+
+    #[tokio::test]
+    async fn what_the_core_would_leave_out_is_refused_with_a_reason() {
+        for (text, problem) in [
+            ("0.0.0.0:4242", "0.0.0.0 is no address of one host"),
+            ("[::]:4242", ":: is no address of one host"),
+            ("239.1.2.3:4242", "no address of one host"),
+            ("[ff0e::1]:4242", "no address of one host"),
+            ("255.255.255.255:1", "no address of one host"),
+            ("192.0.2.1:0", "nobody can be dialed at port 0"),
+            ("127.0.0.1:4242", "127.0.0.1 reaches no farther than one machine"),
+            ("[::1]:4242", "bind to a loopback address"),
+            ("169.254.1.1:4242", "or one link"),
+            ("[fe80::1]:4242", "or one link"),
+        ] {
+            let said = check(&["192.0.2.1:1", text], false).unwrap_err().to_string();
+            for part in [&format!("can not advertise {text}: "), problem, "for example 203.0.113.5"]
+            {
+                assert!(said.contains(part), "{part:?} is missing in: {said}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_others_can_dial_is_taken() {
+        check(&["192.0.2.1:1", "[2001:db8::1]:2", "10.0.0.1:3", "[fd00::1]:4"], false).unwrap();
+        check(&["127.0.0.1:1", "[fe80::1]:2"], true).expect("on this machine it means something");
+        assert_eq!(
+            check_advertised(addr("127.0.0.1:1")),
+            Ok(()),
+            "the address alone does not tell"
+        );
+        assert_eq!(check_advertised(addr("192.0.2.1:0")), Err(AdvertiseError::NoPort));
+    }
+
+    #[tokio::test]
+    async fn more_than_four_are_refused_and_one_that_is_named_twice_counts_once() {
+        let four = ["192.0.2.1:1", "192.0.2.1:2", "192.0.2.1:3", "192.0.2.1:4"];
+        let again = ["192.0.2.1:1", "[::ffff:192.0.2.1]:2"];
+        check(&[&four[..], &again].concat(), false).unwrap();
+        let said = check(&[&four[..], &["192.0.2.1:5"]].concat(), false).unwrap_err().to_string();
+        assert!(
+            said.contains("5 addresses") && said.contains("at most; name the best 4"),
+            "{said}"
+        );
+    }
+}
