@@ -7,7 +7,7 @@ use nodenet_proto::NodeId;
 use nodenet_proto::engine::{EdgePolicy, KnownPeer, Profile};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use crate::advertise::check_all;
 use crate::bootstrap::{BootstrapPeer, literal_seeds, resolve_for_ever};
@@ -24,6 +24,10 @@ use crate::testing::Hub;
 const REQUEST_QUEUE_MAX: usize = 256;
 /// Events kept for a slow subscriber; beyond that it is told how many it missed.
 const EVENT_QUEUE_MAX: usize = 1_024;
+
+/// Messages that wait for the application, unless it says otherwise: a burst of one neighbour that the
+/// limits allow, for a runtime with one thread takes all of it in before the application gets its turn.
+const DELIVERY_QUEUE: usize = 1_024;
 
 /// How to start a [`Node`].
 #[derive(Debug)]
@@ -50,13 +54,15 @@ impl Listen {
 
 impl Builder {
     pub(crate) fn new(identity: Identity) -> Self {
+        let mut protocol = node::Config::default();
+        protocol.engine.delivery_queue_max = DELIVERY_QUEUE;
         Self {
             identity,
             host: Host::Machine,
             listen: Listen::ANYWHERE,
             bootstrap: Vec::new(),
             known_peers: Vec::new(),
-            protocol: node::Config::default(),
+            protocol,
         }
     }
 
@@ -145,6 +151,16 @@ impl Builder {
         self
     }
 
+    /// Messages that wait for the application in [`Node::deliveries`], at most; 0 means 1. What comes when
+    /// so many wait is lost. Default: 1,024, as many as a node takes from one neighbour at once.
+    ///
+    /// A message holds up to 64 KiB of memory, so the default is up to 64 MiB while neighbours do their
+    /// worst and nobody takes the messages, and next to nothing otherwise.
+    pub fn delivery_queue(mut self, count: usize) -> Self {
+        self.protocol.engine.delivery_queue_max = count;
+        self
+    }
+
     /// What the node spends on the network. Default: [`Profile::Router`].
     pub fn profile(mut self, profile: Profile) -> Self {
         self.protocol.engine.profile = profile;
@@ -177,10 +193,13 @@ impl Builder {
         let local_addr = socket.local_addr();
         protocol.engine.allow_local_addrs |= local_addr.ip().is_loopback();
         protocol.quic.mtu_discovery &= socket.never_fragments();
+        let waiting = &mut protocol.engine.delivery_queue_max;
+        // More than that no channel takes, and no memory.
+        *waiting = (*waiting).clamp(1, Semaphore::MAX_PERMITS);
         let engine = &protocol.engine;
         let (allow_local, advertised) = (engine.allow_local_addrs, engine.public_addrs.clone());
         check_all(&advertised, &socket, allow_local)?;
-        let (deliver, queue) = mpsc::channel(engine.delivery_queue_max.max(1));
+        let (deliver, queue) = mpsc::channel(engine.delivery_queue_max);
         let now = clock::now();
         let seed = host.node_seed(local_addr)?;
         let mut core = node::Node::new(protocol, identity, seed, now, host.wall())?;

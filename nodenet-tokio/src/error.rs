@@ -87,7 +87,8 @@ pub enum SendError {
     /// A direct message to a node to which there is no edge.
     #[error("there is no edge to {0}; connect to it first, or send by routing")]
     NoEdge(NodeId),
-    /// Every edge that could take the message has a full queue.
+    /// Every edge that could take the message has a full queue; for a message to this node itself, its own
+    /// [`Deliveries`](crate::Deliveries).
     #[error("the send queues are full; send more slowly and try again in a moment")]
     Backpressure,
     /// The payload does not fit one message.

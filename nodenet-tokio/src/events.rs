@@ -25,8 +25,9 @@ pub struct Delivery {
 
 /// The messages for one node.
 ///
-/// Clones share one queue: each message goes to one of them. When the queue is full the newest
-/// message is dropped and counted as [`nodenet_proto::stats::DropReason::DeliveryQueueFull`].
+/// Clones share one queue: each message goes to one of them. When the queue is full
+/// ([`Builder::delivery_queue`](crate::Builder::delivery_queue)) the newest message is dropped and counted
+/// as [`nodenet_proto::stats::DropReason::DeliveryQueueFull`].
 #[derive(Debug, Clone)]
 pub struct Deliveries(Arc<Mutex<mpsc::Receiver<Delivery>>>);
 

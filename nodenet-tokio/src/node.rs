@@ -73,7 +73,7 @@ impl Node {
 
     /// Sends `payload`, at most [`nodenet_proto::wire::SEND_PAYLOAD_MAX`] bytes, to `target` by
     /// routing. Returns over how many first hops it left, up to three; 0 if the target is this node,
-    /// which has it in its queue then.
+    /// which has it in its queue then, or [`SendError::Backpressure`] if that is full.
     ///
     /// Delivery is best effort. That a message left does not mean that a first hop took it, and less
     /// that it arrived: a node takes 512 messages per second from one neighbour, and 1,024 at once

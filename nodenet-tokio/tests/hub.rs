@@ -8,7 +8,7 @@ use std::time::Duration;
 use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::engine::{EdgeDownReason, Profile};
 use nodenet_tokio::testing::{Hub, HubStats, LinkProfile};
-use nodenet_tokio::{Node, NodeEvent, StartError};
+use nodenet_tokio::{Node, NodeEvent, SendError, StartError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -159,6 +159,44 @@ async fn large_messages_pass_a_link_of_limited_rate() {
     assert_eq!(a.deliveries().recv().await.unwrap().payload, payload);
     let took = begin.elapsed();
     assert!(took > Duration::from_millis(600) && took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_within_the_limits_waits_whole_for_an_application_that_is_busy() {
+    let hub = Hub::new(16);
+    let (a, b) = pair(&hub).await;
+    // One thread runs both nodes and this, which takes nothing until all are sent.
+    for number in 0..1_000_u32 {
+        while let Err(error) = b.send_direct(a.id(), number.to_be_bytes().to_vec()).await {
+            assert_eq!(error, SendError::Backpressure);
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    sleep(Duration::from_secs(1)).await;
+    let mut arrived = BTreeSet::new();
+    while let Ok(delivery) = timeout(Duration::from_secs(1), a.deliveries().recv()).await {
+        assert!(arrived.insert(delivery.unwrap().payload), "each arrives once");
+    }
+    assert_eq!(arrived.len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_application_says_how_many_messages_may_wait() {
+    let hub = Hub::new(17);
+    for (asked, given) in [(0, 1), (3, 3), (usize::MAX, 5)] {
+        let node = hub.builder(1).delivery_queue(asked).start().await.unwrap();
+        let mut sent = 0;
+        while sent < 5 && node.send(node.id(), "note").await == Ok(0) {
+            sent += 1;
+        }
+        assert_eq!(sent, given, "{asked} were asked for");
+        if sent < 5 {
+            assert_eq!(node.send(node.id(), "note").await, Err(SendError::Backpressure));
+            node.deliveries().recv().await.unwrap();
+            assert_eq!(node.send(node.id(), "note").await, Ok(0), "there is room again");
+        }
+        node.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -262,7 +262,7 @@ async fn a_clock_that_was_not_set_is_not_corrected() {
 
 #[tokio::test]
 async fn a_full_delivery_queue_drops_the_newest_and_counts_it() {
-    let a = builder().protocol(|config| config.engine.delivery_queue_max = 4).start().await;
+    let a = builder().delivery_queue(4).start().await;
     let a = a.expect("loopback has free ports");
     let b = start_through(&a).await;
     for i in 0..10_u8 {

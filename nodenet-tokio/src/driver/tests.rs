@@ -15,12 +15,15 @@ use tokio::time::timeout;
 
 use super::{
     Delivery, Driver, Failure, Inlets, NodeEvent, Outlets, READ_FAILURES_MAX, READ_ROUNDS, Request,
-    read_rounds,
+    SendError, read_rounds,
 };
 use crate::clock;
 use crate::host::Host;
 use crate::socket::ReadBuf;
 use crate::testing::Hub;
+
+/// Whose driver a [`Rig`] holds.
+const SEED: [u8; 32] = [7; 32];
 
 /// A driver that nobody runs, and the far ends of its channels.
 struct Rig {
@@ -37,7 +40,7 @@ impl Rig {
     }
 
     fn new(host: Host, addr: SocketAddr) -> Self {
-        let identity = Identity::from_master_seed(&[7; 32]);
+        let identity = Identity::from_master_seed(&SEED);
         let (seed, wall) = (Seed::from_u64(1), UnixNanos(0));
         let node = node::Node::new(node::Config::default(), identity, seed, clock::now(), wall);
         let node = node.expect("the defaults work");
@@ -174,6 +177,33 @@ async fn events_find_their_listeners_and_a_full_queue_is_counted() {
     let reason = EdgeDownReason::Left;
     rig.driver.world.event(Event::EdgeDown { peer, reason });
     assert_eq!(rig.events.try_recv(), Ok(NodeEvent::EdgeDown { peer, reason }));
+}
+
+#[tokio::test]
+async fn a_message_to_oneself_that_found_no_room_was_not_sent() {
+    let mut rig = Rig::on_loopback();
+    let target = Identity::from_master_seed(&SEED).id();
+    let send = |rig: &mut Rig, direct| {
+        let (reply, answer) = oneshot::channel();
+        let payload = "note".into();
+        rig.driver.on_request(match direct {
+            true => Request::SendDirect { target, payload, reply },
+            false => Request::Send { target, payload, reply },
+        });
+        answer
+    };
+    // The queue of the rig holds two. All are asked before the first is handed out.
+    let answers = [false, true, false, true].map(|direct| send(&mut rig, direct));
+    rig.driver.drain();
+    let full = Err(SendError::Backpressure);
+    let answers = answers.map(|mut answer| answer.try_recv().expect("it is settled"));
+    assert_eq!(answers, [Ok(0), Ok(0), full, full]);
+    assert_eq!(rig.driver.stats().protocol.drops(DropReason::DeliveryQueueFull), 2);
+
+    rig.deliveries.try_recv().expect("two wait");
+    let mut answer = send(&mut rig, false);
+    rig.driver.drain();
+    assert_eq!(answer.try_recv().expect("it is settled"), Ok(0), "there is room again");
 }
 
 #[tokio::test(start_paused = true)]

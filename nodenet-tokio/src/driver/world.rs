@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use nodenet_proto::drive::Outlet;
-use nodenet_proto::engine::Event;
+use nodenet_proto::engine::{Event, SendFailure};
 use nodenet_proto::node::{SocketId, Transmit};
 use nodenet_proto::stats::{DropReason, Stats};
 
@@ -29,6 +29,8 @@ pub(super) struct World {
     pub(super) socket_stats: SocketStats,
     pub(super) waiters: Waiters,
     pub(super) outlets: Outlets,
+    /// Whether there was room for the last message to the application.
+    had_room: bool,
     /// What was dropped here rather than in the node.
     pub(super) stats: Stats,
     /// Sockets that were asked for during a drain, with what became of them.
@@ -45,6 +47,7 @@ impl World {
             socket_stats: SocketStats::default(),
             waiters: Waiters::default(),
             outlets,
+            had_room: true,
             stats: Stats::default(),
             opened: Vec::new(),
             left: false,
@@ -86,7 +89,8 @@ impl Outlet for World {
         let told = match event {
             Event::Delivered { originator, payload, path } => {
                 let delivery = Delivery { originator, payload, path };
-                if self.outlets.deliveries.try_send(delivery).is_err() {
+                self.had_room = self.outlets.deliveries.try_send(delivery).is_ok();
+                if !self.had_room {
                     self.stats.count_drop(DropReason::DeliveryQueueFull);
                 }
                 return;
@@ -96,6 +100,12 @@ impl Outlet for World {
             }
             Event::EdgeDown { peer, reason } => NodeEvent::EdgeDown { peer, reason },
             Event::ClockSkewSuspected { offset_s } => NodeEvent::ClockSkewSuspected { offset_s },
+            // A message to this node itself, which the core handed out right before this.
+            Event::Sent { request, copies: 0 } if !self.had_room => {
+                let error = SendFailure::Backpressure;
+                self.waiters.settle(Event::SendFailed { request, error });
+                return;
+            }
             settling => {
                 self.left |= self.waiters.settle(settling);
                 return;
