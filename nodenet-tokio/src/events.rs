@@ -26,8 +26,8 @@ pub struct Delivery {
 /// The messages for one node.
 ///
 /// Clones share one queue: each message goes to one of them. When the queue is full
-/// ([`Builder::delivery_queue`](crate::Builder::delivery_queue)) the newest message is dropped and counted
-/// as [`nodenet_proto::stats::DropReason::DeliveryQueueFull`].
+/// ([`Builder::delivery_queue`](crate::Builder::delivery_queue)) the newest message is dropped, counted as
+/// [`nodenet_proto::stats::DropReason::DeliveryQueueFull`], and told as [`NodeEvent::DeliveriesDropped`].
 #[derive(Debug, Clone)]
 pub struct Deliveries(Arc<Mutex<mpsc::Receiver<Delivery>>>);
 
@@ -71,6 +71,10 @@ pub enum NodeEvent {
         /// Seconds by which the others seem ahead.
         offset_s: i64,
     },
+    /// So many messages for this node were lost since this was told last, because too many waited already
+    /// ([`Builder::delivery_queue`](crate::Builder::delivery_queue)): take them faster, or let more wait.
+    /// Comes at once when that begins, then no more than once a second.
+    DeliveriesDropped(u64),
     /// The subscriber was too slow and missed this many events; [`crate::Node::edges`] tells how
     /// things stand now.
     Missed(u64),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::engine::{EdgeDownReason, Profile};
 use nodenet_tokio::testing::{Hub, HubStats, LinkProfile};
-use nodenet_tokio::{Node, NodeEvent, SendError, StartError};
+use nodenet_tokio::{Node, NodeEvent, NodeEvents, SendError, StartError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -178,6 +178,43 @@ async fn a_burst_within_the_limits_waits_whole_for_an_application_that_is_busy()
         assert!(arrived.insert(delivery.unwrap().payload), "each arrives once");
     }
     assert_eq!(arrived.len(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_loses_messages_is_told_how_many_once_a_second() {
+    let hub = Hub::new(18);
+    let a = hub.builder(1).delivery_queue(4).start().await.unwrap();
+    let b = hub.builder(2).bootstrap([hub.peer(1)]).start().await.unwrap();
+    b.joined().await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let mut events = a.events();
+    let burst = async |count| {
+        for number in 0..count {
+            b.send_direct(a.id(), vec![number]).await.unwrap();
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let dropped = async |events: &mut NodeEvents| match wait_for(events, |_| true).await {
+        NodeEvent::DeliveriesDropped(count) => (count, Instant::now()),
+        other => panic!("{other:?}"),
+    };
+    let ((), (first, first_at)) = tokio::join!(burst(24), dropped(&mut events));
+    let (rest, rest_at) = dropped(&mut events).await;
+    assert_eq!((first, first + rest), (1, 20), "the queue holds four");
+    let apart = rest_at - first_at;
+    assert!(apart >= Duration::from_secs(1) && apart < Duration::from_millis(1_100), "{apart:?}");
+    assert!(timeout(Duration::from_secs(60), events.recv()).await.is_err(), "that was all");
+
+    // Two within a second, and then the end.
+    burst(2).await;
+    assert_eq!(dropped(&mut events).await.0, 1);
+    sleep(LinkProfile::REGION.latency).await;
+    a.shutdown().await.unwrap();
+    let mut last = Vec::new();
+    while let Some(event) = events.recv().await {
+        last.push(event);
+    }
+    assert!(last.contains(&NodeEvent::DeliveriesDropped(1)), "{last:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,10 +399,7 @@ async fn cluster(hub: &Hub, count: u32) -> Vec<Node> {
     cluster
 }
 
-async fn wait_for(
-    events: &mut nodenet_tokio::NodeEvents,
-    wanted: impl Fn(&NodeEvent) -> bool,
-) -> NodeEvent {
+async fn wait_for(events: &mut NodeEvents, wanted: impl Fn(&NodeEvent) -> bool) -> NodeEvent {
     let found = async {
         loop {
             let event = events.recv().await.expect("the node runs");

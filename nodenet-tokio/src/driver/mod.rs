@@ -7,6 +7,7 @@
 //! socket fails for good. It sleeps unless there is something to do. When the socket is full it keeps
 //! the one send that did not fit and drains no further until there is room.
 
+mod lost;
 mod waiters;
 mod world;
 
@@ -161,18 +162,28 @@ impl Driver {
 
     /// Drives the node until it has left.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
+        let ended = self.drive().await;
+        let lost = self.world.lost.take();
+        self.world.tell_lost(lost);
+        ended
+    }
+
+    async fn drive(&mut self) -> Result<(), Failure> {
         let first_upkeep = tokio::time::Instant::now() + UPKEEP_INTERVAL;
         let mut upkeep = interval_at(first_upkeep, UPKEEP_INTERVAL);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.drain();
+            let lost = self.world.lost.take_due(clock::now());
+            self.world.tell_lost(lost);
             if self.world.left && self.world.blocked.is_none() {
                 return Ok(());
             }
             if self.leave_by.is_some_and(|by| clock::now() >= by) {
                 return Ok(());
             }
-            let wake_at = [due, self.read_after, self.leave_by].into_iter().flatten().min();
+            let dues = [due, self.read_after, self.leave_by, self.world.lost.due()];
+            let wake_at = dues.into_iter().flatten().min();
             let wake = self.wait(&mut upkeep, wake_at).await;
             // First of all: a machine that slept has messages to stamp and to judge.
             self.correct_wall(WALL_JUMP_MIN_NANOS);

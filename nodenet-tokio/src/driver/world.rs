@@ -9,6 +9,7 @@ use nodenet_proto::node::{SocketId, Transmit};
 use nodenet_proto::stats::{DropReason, Stats};
 
 use super::Outlets;
+use super::lost::Lost;
 use super::waiters::Waiters;
 use crate::events::{Delivery, NodeEvent};
 use crate::host::Host;
@@ -31,6 +32,8 @@ pub(super) struct World {
     pub(super) outlets: Outlets,
     /// Whether there was room for the last message to the application.
     had_room: bool,
+    /// Those for which there was none.
+    pub(super) lost: Lost,
     /// What was dropped here rather than in the node.
     pub(super) stats: Stats,
     /// Sockets that were asked for during a drain, with what became of them.
@@ -48,6 +51,7 @@ impl World {
             waiters: Waiters::default(),
             outlets,
             had_room: true,
+            lost: Lost::default(),
             stats: Stats::default(),
             opened: Vec::new(),
             left: false,
@@ -64,6 +68,14 @@ impl World {
             self.blocked = Some(blocked);
         }
         sent
+    }
+
+    /// Tells the application that so many messages were lost, if any were.
+    pub(super) fn tell_lost(&self, count: Option<u64>) {
+        if let Some(count) = count {
+            // Nobody has to listen.
+            let _ = self.outlets.events.send(NodeEvent::DeliveriesDropped(count));
+        }
     }
 
     pub(super) fn segments_max(&self) -> usize {
@@ -92,6 +104,7 @@ impl Outlet for World {
                 self.had_room = self.outlets.deliveries.try_send(delivery).is_ok();
                 if !self.had_room {
                     self.stats.count_drop(DropReason::DeliveryQueueFull);
+                    self.lost.note();
                 }
                 return;
             }
