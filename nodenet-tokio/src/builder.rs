@@ -191,14 +191,9 @@ impl Builder {
             Listen::Socket(socket) => Socket::udp(socket).map_err(StartError::Socket)?,
         };
         let local_addr = socket.local_addr();
-        protocol.engine.allow_local_addrs |= local_addr.ip().is_loopback();
-        protocol.quic.mtu_discovery &= socket.never_fragments();
-        let waiting = &mut protocol.engine.delivery_queue_max;
-        // More than that no channel takes, and no memory.
-        *waiting = (*waiting).clamp(1, Semaphore::MAX_PERMITS);
+        fit(&mut protocol, &socket)?;
         let engine = &protocol.engine;
         let (allow_local, advertised) = (engine.allow_local_addrs, engine.public_addrs.clone());
-        check_all(&advertised, &socket, allow_local)?;
         let (deliver, queue) = mpsc::channel(engine.delivery_queue_max);
         let now = clock::now();
         let seed = host.node_seed(local_addr)?;
@@ -243,6 +238,16 @@ impl Builder {
             outcome,
         }))
     }
+}
+
+/// Fits the settings to the socket, and refuses what would be left out without a word.
+fn fit(protocol: &mut node::Config, socket: &Socket) -> Result<(), StartError> {
+    protocol.quic.mtu_discovery &= socket.never_fragments();
+    let engine = &mut protocol.engine;
+    engine.allow_local_addrs |= socket.local_addr().ip().is_loopback();
+    // More than that no channel takes, and no memory.
+    engine.delivery_queue_max = engine.delivery_queue_max.clamp(1, Semaphore::MAX_PERMITS);
+    check_all(&engine.public_addrs, socket, engine.allow_local_addrs)
 }
 
 /// Binds a UDP socket for [`Builder::socket`], as [`Builder::bind`] would: for a program that wants to
