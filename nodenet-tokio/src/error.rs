@@ -150,7 +150,7 @@ pub enum ConnectError {
     /// The target is this node.
     #[error("that is this node itself")]
     SelfEdge,
-    /// Too many dials are under way.
+    /// Too many dials are under way, or too many callers wait for them: 1,024.
     #[error("too many dials are under way; try again in a moment")]
     Busy,
     /// The node was shut down or failed.

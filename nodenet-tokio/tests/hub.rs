@@ -8,7 +8,7 @@ use std::time::Duration;
 use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::engine::{EdgeDownReason, Profile};
 use nodenet_tokio::testing::{Hub, HubStats, LinkProfile};
-use nodenet_tokio::{Node, NodeEvent, NodeEvents, SendError, StartError};
+use nodenet_tokio::{ConnectError, Node, NodeEvent, NodeEvents, SendError, StartError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -104,6 +104,33 @@ async fn others_are_told_every_address_that_a_node_may_advertise() {
     let nobody = SocketAddr::from(([198, 51, 100, 1], 0));
     let refused = hub.builder(3).advertise([nobody]).start().await.expect_err("it has no port");
     assert!(matches!(refused, StartError::Advertise { addr, .. } if addr == nobody), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dials_that_nobody_answers_keep_nothing_else_waiting() {
+    let hub = Hub::new(19);
+    let (a, b) = pair(&hub).await;
+    // As many as may wait: 64 for each of sixteen peers, for the core lets no more wait for one peer.
+    let nobody = (100..116).map(|number| (hub.peer(number).id(), hub.addr(number)));
+    let mut connects = JoinSet::new();
+    for (target, addr) in nobody.flat_map(|peer| [peer; 64]) {
+        let a = a.clone();
+        connects.spawn(async move { a.connect(target, [addr]).await });
+    }
+    sleep(Duration::from_secs(1)).await;
+    let begin = Instant::now();
+    let one_more = a.connect(hub.peer(200).id(), [hub.addr(200)]).await;
+    assert_eq!(one_more, Err(ConnectError::Busy));
+    a.send(b.id(), "hello").await.unwrap();
+    a.send_direct(b.id(), "hello").await.unwrap();
+    assert_eq!(a.edges().await.unwrap().len(), 1);
+    a.stats().await.unwrap();
+    assert_eq!(begin.elapsed(), Duration::ZERO, "none of that waited");
+
+    while let Some(ended) = connects.join_next().await {
+        assert!(matches!(ended.unwrap(), Err(ConnectError::Dial(_))));
+    }
+    assert_eq!(a.connect(b.id(), []).await, Ok(()), "there is room again");
 }
 
 #[tokio::test(start_paused = true)]

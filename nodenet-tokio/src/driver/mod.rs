@@ -36,8 +36,6 @@ use crate::socket::{ReadBuf, Received, Socket};
 use waiters::Waiter;
 use world::World;
 
-/// Commands whose outcome is still open, at most; more wait in the request channel.
-const WAITERS_MAX: usize = 1_024;
 /// Requests taken before the node is drained.
 const REQUEST_BATCH: usize = 64;
 /// Batches read from one socket before the node is drained, so that a flood can not keep what is due
@@ -210,7 +208,7 @@ impl Driver {
             _ = upkeep.tick() => Wake::Upkeep,
             () = writable(&self.world.sockets, blocked_on), if blocked_on.is_some() => Wake::Due,
             Some(request) = self.inlets.requests.recv(),
-                if self.world.waiters.len() < WAITERS_MAX => Wake::Request(request),
+                if !self.world.waiters.is_full() => Wake::Request(request),
             read = readable(&self.world.sockets), if may_read => Wake::Readable(read),
             () = wait_until(wake_at), if wake_at.is_some() => Wake::Due,
         }
@@ -309,7 +307,7 @@ impl Driver {
     fn on_requests(&mut self, first: Request) {
         self.on_request(first);
         for _ in 1..REQUEST_BATCH {
-            if self.world.waiters.len() >= WAITERS_MAX {
+            if self.world.waiters.is_full() {
                 return;
             }
             let Ok(request) = self.inlets.requests.try_recv() else { return };
@@ -326,6 +324,11 @@ impl Driver {
             Request::SendDirect { target, payload, reply } => {
                 let request = waiters.insert(Waiter::SendDirect(target, reply));
                 Command::SendDirect { request, target, payload }
+            }
+            // A dial takes seconds, and nothing else is to wait for it.
+            Request::Connect { reply, .. } if waiters.has_all_connects() => {
+                let _ = reply.send(Err(ConnectError::Busy));
+                return;
             }
             Request::Connect { target, mut addrs, reply } => {
                 addrs.retain(|addr| self.world.sockets[&SocketId::MAIN].speaks(addr));

@@ -2,6 +2,10 @@
 //!
 //! Each command has a caller-chosen number and is settled by exactly one event, so an entry leaves
 //! when its event comes. A caller that gave up leaves its entry behind until then.
+//!
+//! A connect is settled when its dials are, which takes seconds. Everything else is settled in the next
+//! drain, so it piles up only while the socket is full. Each of the two has a cap of its own, or a row of
+//! dials would keep the rest waiting.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +14,11 @@ use nodenet_proto::engine::{Event, RequestId};
 use tokio::sync::oneshot;
 
 use crate::error::{ConnectError, SendError};
+
+/// Connects whose outcome is open, at most; further ones are refused.
+const CONNECTS_MAX: usize = 1_024;
+/// Other commands whose outcome is open, at most; further requests wait in their channel.
+const COMMANDS_MAX: usize = 1_024;
 
 /// Where an answer goes.
 pub(crate) enum Waiter {
@@ -29,6 +38,8 @@ pub(crate) enum Waiter {
 #[derive(Default)]
 pub(crate) struct Waiters {
     by_request: BTreeMap<RequestId, Waiter>,
+    /// How many of them wait for a connect.
+    connects: usize,
     next: u64,
 }
 
@@ -37,19 +48,26 @@ impl Waiters {
     pub(crate) fn insert(&mut self, waiter: Waiter) -> RequestId {
         let request = RequestId(self.next);
         self.next += 1;
+        self.connects += usize::from(matches!(waiter, Waiter::Connect(_)));
         self.by_request.insert(request, waiter);
         request
     }
 
-    /// How many wait.
-    pub(crate) fn len(&self) -> usize {
-        self.by_request.len()
+    /// Whether no more requests are to be taken for now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.by_request.len() - self.connects >= COMMANDS_MAX
+    }
+
+    /// Whether no more connects are to be taken for now.
+    pub(crate) fn has_all_connects(&self) -> bool {
+        self.connects >= CONNECTS_MAX
     }
 
     /// Answers whoever waits for this event. Returns true once the node has left.
     pub(crate) fn settle(&mut self, event: Event) -> bool {
         let Some(request) = request_of(&event) else { return false };
         let waiter = self.by_request.remove(&request);
+        self.connects -= usize::from(matches!(waiter, Some(Waiter::Connect(_))));
         debug_assert!(waiter.is_some(), "{event:?} settles a command that was settled before");
         // A failed answer means that the caller gave up; the outcome stands all the same.
         match (waiter, event) {
@@ -99,7 +117,7 @@ mod tests {
     use nodenet_proto::engine::{self, Event, SendFailure};
     use tokio::sync::oneshot;
 
-    use super::{Waiter, Waiters};
+    use super::{COMMANDS_MAX, CONNECTS_MAX, Waiter, Waiters};
     use crate::error::{ConnectError, SendError};
 
     #[test]
@@ -121,7 +139,7 @@ mod tests {
         let error = engine::ConnectError::Refused;
         assert!(!waiters.settle(Event::ConnectFailed { request: third, error }));
         assert_eq!(connect.try_recv().unwrap(), Err(ConnectError::EdgeRefused));
-        assert_eq!(waiters.len(), 0);
+        assert_eq!(waiters.by_request.len(), 0);
     }
 
     #[test]
@@ -131,7 +149,23 @@ mod tests {
         drop(gone);
         let request = waiters.insert(Waiter::CloseEdge(reply));
         assert!(!waiters.settle(Event::EdgeClosed { request, existed: true }));
-        assert_eq!(waiters.len(), 0);
+        assert_eq!(waiters.by_request.len(), 0);
+    }
+
+    #[test]
+    fn connects_and_other_commands_fill_a_place_of_their_own() {
+        let mut waiters = Waiters::default();
+        let connect = |_| Waiter::Connect(oneshot::channel().0);
+        let dials: Vec<_> = (0..CONNECTS_MAX).map(|n| waiters.insert(connect(n))).collect();
+        assert!(waiters.has_all_connects() && !waiters.is_full());
+        let send = |_| Waiter::Send(oneshot::channel().0);
+        let sends: Vec<_> = (0..COMMANDS_MAX).map(|n| waiters.insert(send(n))).collect();
+        assert!(waiters.has_all_connects() && waiters.is_full());
+        waiters.settle(Event::Sent { request: sends[7], copies: 1 });
+        assert!(waiters.has_all_connects() && !waiters.is_full());
+        let peer = NodeId::from_bytes([7; 32]);
+        waiters.settle(Event::Connected { request: dials[7], peer });
+        assert!(!waiters.has_all_connects());
     }
 
     #[test]
