@@ -186,7 +186,7 @@ impl Builder {
         let id = identity.id();
         let socket = match listen {
             Listen::Addr(addr) => {
-                host.bind(addr).map_err(|source| StartError::Bind { addr, source })?
+                host.bind(addr).map_err(|cause| StartError::Bind { addr, cause })?
             }
             Listen::Socket(socket) => Socket::udp(socket).map_err(StartError::Socket)?,
         };
@@ -256,5 +256,5 @@ fn fit(protocol: &mut node::Config, socket: &Socket) -> Result<(), StartError> {
 /// # Errors
 /// If the address can not be bound.
 pub fn bind(addr: SocketAddr) -> Result<UdpSocket, StartError> {
-    bind_udp(addr).map_err(|source| StartError::Bind { addr, source })
+    bind_udp(addr).map_err(|cause| StartError::Bind { addr, cause })
 }

@@ -2,8 +2,7 @@
 //!
 //! The rule for every error of this crate: its text says all there is to say, the cause included, because
 //! that text is what people see. So `source()` does not return the cause as well, or a program that prints
-//! the chain would print it twice. A field that holds one is therefore written `r#source`, which thiserror
-//! takes for a field like any other.
+//! the chain would print it twice.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,12 +19,12 @@ use crate::advertise::{ADVERTISED_MAX, AdvertiseError};
 #[non_exhaustive]
 pub enum StartError {
     /// The socket can not be bound.
-    #[error("can not listen on {addr}: {source}{}", bind_advice(*addr, source))]
+    #[error("can not listen on {addr}: {cause}{}", bind_advice(*addr, cause))]
     Bind {
         /// The address that was asked for.
         addr: SocketAddr,
         /// What the system says.
-        r#source: io::Error,
+        cause: io::Error,
     },
     /// The socket can not be used.
     #[error("can not use the socket: {0}")]
@@ -200,7 +199,7 @@ mod tests {
     use crate::seed_file::SeedFileError;
 
     fn bind(addr: &str, kind: io::ErrorKind) -> StartError {
-        StartError::Bind { addr: addr.parse().unwrap(), source: kind.into() }
+        StartError::Bind { addr: addr.parse().unwrap(), cause: kind.into() }
     }
 
     #[test]
@@ -221,11 +220,11 @@ mod tests {
         let cause = || io::Error::other("the disk is on fire");
         let path = || "some/where".into();
         let errors: [Box<dyn Error>; 6] = [
-            Box::new(StartError::Bind { addr: "127.0.0.1:7".parse().unwrap(), source: cause() }),
+            Box::new(StartError::Bind { addr: "127.0.0.1:7".parse().unwrap(), cause: cause() }),
             Box::new(StartError::Socket(cause())),
-            Box::new(SeedFileError::NotWritable { path: path(), source: cause() }),
-            Box::new(SeedFileError::Io { action: "read", path: path(), source: cause() }),
-            Box::new(PeerFileError::Io { action: "read", path: path(), source: cause() }),
+            Box::new(SeedFileError::NotWritable { path: path(), cause: cause() }),
+            Box::new(SeedFileError::Io { action: "read", path: path(), cause: cause() }),
+            Box::new(PeerFileError::Io { action: "read", path: path(), cause: cause() }),
             Box::new(crate::mint::MintError::NoThread(cause())),
         ];
         for error in errors {

@@ -9,6 +9,7 @@ use nodenet_proto::engine::{DeliveryPath, EdgeDownReason};
 use nodenet_proto::stats::Stats;
 use tokio::sync::{Mutex, broadcast, mpsc};
 
+use crate::error::ConnectError;
 use crate::socket::SocketStats;
 
 /// A message for this node. The network is best effort: it may lose messages and does not keep their
@@ -63,6 +64,14 @@ pub enum NodeEvent {
         peer: NodeId,
         /// Why.
         reason: EdgeDownReason,
+    },
+    /// There is no edge to a bootstrap peer. Told once for each reason until there is one; the peer is
+    /// tried on.
+    BootstrapFailed {
+        /// Which peer.
+        peer: NodeId,
+        /// Why.
+        error: ConnectError,
     },
     /// Most messages arrive too old or too new by about the same amount: this machine's clock, or
     /// everyone else's, is off by `offset_s` seconds (positive: this one is behind). Comes once in the

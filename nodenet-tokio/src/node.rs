@@ -109,11 +109,12 @@ impl Node {
     }
 
     /// Gets an edge to `target`: the one there is, or a new one to the first of `addrs` that answers.
-    /// The first eight addresses count. Takes up to ten seconds.
+    /// The first eight addresses count; after them come those that this node knows of it, so there may
+    /// be none. Takes up to fifteen seconds.
     ///
-    /// Success means that the peer proved who it is and that this node admits it. The peer may still
-    /// refuse: by its policy, because it asks for more proof of work, or because it is full. Then a
-    /// [`NodeEvent::EdgeDown`] follows as soon as its answer arrives.
+    /// Success means that the peer proved who it is, that this node admits it, and that the peer said
+    /// something over the edge. A peer that refuses, by its policy, because it asks for more proof of
+    /// work, or because it is full, closes the edge instead: [`ConnectError::NotTaken`].
     ///
     /// # Errors
     /// If there is none in the end.

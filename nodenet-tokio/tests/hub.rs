@@ -72,9 +72,27 @@ async fn an_edge_that_the_peer_refuses_comes_up_and_goes_down_again() {
     let down = wait_for(&mut events, |_| true).await;
     assert!(matches!(down, NodeEvent::EdgeDown { peer, .. } if peer == choosy.id()), "{down:?}");
     assert!(begin.elapsed() < 5 * LinkProfile::REGION.latency, "{:?}", begin.elapsed());
-    // What it says depends on how long it waits for the peer; that it ends does not.
-    let _ = timeout(Duration::from_secs(20), asked).await.expect("it ends");
+    let refused = timeout(Duration::from_secs(1), asked).await.expect("it ends").unwrap();
+    assert!(matches!(refused, Err(ConnectError::NotTaken(_))), "{refused:?}");
     assert!(node.edges().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_a_bootstrap_peer_can_not_be_reached_is_told_once() {
+    let hub = Hub::new(16);
+    let nobody = hub.peer(1);
+    let node = hub.builder(2).bootstrap([nobody.clone()]).start().await.unwrap();
+    let mut events = node.events();
+    let told = wait_for(&mut events, |_| true).await;
+    let NodeEvent::BootstrapFailed { peer, error: ConnectError::Dial(_) } = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!(peer, nobody.id());
+    assert!(timeout(Duration::from_secs(600), events.recv()).await.is_err(), "it is tried on");
+
+    let _late = hub.builder(1).start().await.unwrap();
+    let up = wait_for(&mut events, |_| true).await;
+    assert!(matches!(up, NodeEvent::EdgeUp { .. }), "{up:?}");
 }
 
 #[tokio::test(start_paused = true)]

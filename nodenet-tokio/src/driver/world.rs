@@ -112,6 +112,9 @@ impl Outlet for World {
                 NodeEvent::EdgeUp { peer, outgoing, remote }
             }
             Event::EdgeDown { peer, reason } => NodeEvent::EdgeDown { peer, reason },
+            Event::SeedFailed { peer, error } => {
+                NodeEvent::BootstrapFailed { peer, error: error.into() }
+            }
             Event::ClockSkewSuspected { offset_s } => NodeEvent::ClockSkewSuspected { offset_s },
             // A message to this node itself, which the core handed out right before this.
             Event::Sent { request, copies: 0 } if !self.had_room => {

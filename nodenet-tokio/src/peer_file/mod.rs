@@ -119,14 +119,14 @@ pub enum PeerFileError {
         path: PathBuf,
     },
     /// The system says no.
-    #[error("can not {action} peer file {}: {source}", path.display())]
+    #[error("can not {action} peer file {}: {cause}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// With which file.
         path: PathBuf,
         /// What the system says.
-        r#source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -183,7 +183,7 @@ impl PeerFile {
         let earlier = earlier.iter().filter(is_new);
         // No more than there is room for.
         let text = text::write(tried.iter().chain(earlier));
-        let failed = |source| io_error("write", &self.path, source);
+        let failed = |cause| io_error("write", &self.path, cause);
         let temporary = private_file::temporary_name(&self.path);
         let written = private_file::write(&temporary, text.as_bytes())
             .and_then(|_| fs::rename(&temporary, &self.path));
@@ -204,7 +204,7 @@ impl PeerFile {
 
 /// The bytes of the file, if it exists.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, PeerFileError> {
-    let failed = |source| io_error("read", path, source);
+    let failed = |cause| io_error("read", path, cause);
     // Looked at first, because opening a pipe would wait for its other end.
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -237,8 +237,8 @@ fn refuse_if_open(path: &Path, open_to_others: Option<u32>) -> Result<(), PeerFi
     }
 }
 
-fn io_error(action: &'static str, path: &Path, source: io::Error) -> PeerFileError {
-    PeerFileError::Io { action, path: path.to_owned(), source }
+fn io_error(action: &'static str, path: &Path, cause: io::Error) -> PeerFileError {
+    PeerFileError::Io { action, path: path.to_owned(), cause }
 }
 
 #[cfg(test)]

@@ -98,22 +98,22 @@ pub enum SeedFileError {
         path: PathBuf,
     },
     /// It can not be created, or nothing written to it.
-    #[error("can not write seed file {}: {source}; {}", path.display(), write_advice(path, source))]
+    #[error("can not write seed file {}: {cause}; {}", path.display(), write_advice(path, cause))]
     NotWritable {
         /// Which file.
         path: PathBuf,
         /// What the system says.
-        r#source: io::Error,
+        cause: io::Error,
     },
     /// The system says no.
-    #[error("can not {action} {}: {source}", path.display())]
+    #[error("can not {action} {}: {cause}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
         /// With which file or directory.
         path: PathBuf,
         /// What the system says.
-        r#source: io::Error,
+        cause: io::Error,
     },
     /// There is no per-user directory.
     #[error("no per-user configuration directory: {0}; name the seed file yourself")]
@@ -144,7 +144,7 @@ impl SeedFile {
             // What is there of it is of no use.
             let _ = fs::remove_file(&temporary);
         }
-        written.map_err(|source| not_writable(path, source))
+        written.map_err(|cause| not_writable(path, cause))
     }
 
     /// Creates a seed file and locks it. What exists is never overwritten: of two processes that
@@ -157,7 +157,7 @@ impl SeedFile {
     pub fn create(path: &Path, seed: MasterSeed) -> Result<Self, SeedFileError> {
         let temporary = private_file::temporary_name(path);
         let written = private_file::write(&temporary, &*seed);
-        let written = written.map_err(|source| not_writable(path, source));
+        let written = written.map_err(|cause| not_writable(path, cause));
         let written = written.and_then(|file| {
             lock(&file, &temporary)?;
             publish(&temporary, path)?;
@@ -170,7 +170,7 @@ impl SeedFile {
         let file = written?;
         let directory = private_file::directory_of(path);
         private_file::sync_directory(directory)
-            .map_err(|source| io_error("sync directory", directory, source))?;
+            .map_err(|cause| io_error("sync directory", directory, cause))?;
         Ok(Self { seed, _file: file })
     }
 
@@ -204,7 +204,7 @@ fn read(
     path: &Path,
     open: impl FnOnce(&Path) -> io::Result<File>,
 ) -> Result<Option<(File, MasterSeed)>, SeedFileError> {
-    let failed = |source| io_error("read seed file", path, source);
+    let failed = |cause| io_error("read seed file", path, cause);
     // Looked at first, because opening a pipe would wait for its other end.
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -247,7 +247,7 @@ fn lock(file: &File, path: &Path) -> Result<(), SeedFileError> {
             tracing::warn!(path = %path.display(), "the file system does not lock the seed file");
             Ok(())
         }
-        Err(TryLockError::Error(source)) => Err(io_error("lock seed file", path, source)),
+        Err(TryLockError::Error(cause)) => Err(io_error("lock seed file", path, cause)),
     }
 }
 
@@ -263,7 +263,7 @@ fn can_not_be_locked(error: &io::Error) -> bool {
 /// can; the rename is for file systems without links.
 fn publish(temporary: &Path, path: &Path) -> Result<(), SeedFileError> {
     let exists = || SeedFileError::Exists { path: path.to_owned() };
-    let failed = |source| not_writable(path, source);
+    let failed = |cause| not_writable(path, cause);
     match fs::hard_link(temporary, path) {
         Ok(()) => fs::remove_file(temporary).map_err(failed),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
@@ -277,7 +277,7 @@ fn create_directory(directory: &Path) -> Result<(), SeedFileError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory).map_err(|source| io_error("create directory", directory, source))
+    builder.create(directory).map_err(|cause| io_error("create directory", directory, cause))
 }
 
 fn refuse_if_open_to_others(path: &Path, found: &fs::Metadata) -> Result<(), SeedFileError> {
@@ -314,17 +314,17 @@ fn config_directory() -> Result<PathBuf, SeedFileError> {
     Ok(directory.ok_or(SeedFileError::NoDirectory("%AppData% is not set"))?.into())
 }
 
-fn io_error(action: &'static str, path: &Path, source: io::Error) -> SeedFileError {
-    SeedFileError::Io { action, path: path.to_owned(), source }
+fn io_error(action: &'static str, path: &Path, cause: io::Error) -> SeedFileError {
+    SeedFileError::Io { action, path: path.to_owned(), cause }
 }
 
-fn not_writable(path: &Path, source: io::Error) -> SeedFileError {
-    SeedFileError::NotWritable { path: path.to_owned(), source }
+fn not_writable(path: &Path, cause: io::Error) -> SeedFileError {
+    SeedFileError::NotWritable { path: path.to_owned(), cause }
 }
 
-fn write_advice(path: &Path, source: &io::Error) -> String {
+fn write_advice(path: &Path, cause: &io::Error) -> String {
     let directory = private_file::directory_of(path);
-    match source.kind() {
+    match cause.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             format!("create the directory {} first, or name another file", directory.display())
         }

@@ -202,9 +202,7 @@ fn address_of(index: u16) -> Ipv4Addr {
 fn has_address(ip: Ipv4Addr) -> Result<bool, CommandError> {
     match nodenet_tokio::bind(SocketAddr::new(ip.into(), 0)) {
         Ok(_) => Ok(true),
-        Err(StartError::Bind { source, .. })
-            if source.kind() == io::ErrorKind::AddrNotAvailable =>
-        {
+        Err(StartError::Bind { cause, .. }) if cause.kind() == io::ErrorKind::AddrNotAvailable => {
             Ok(false)
         }
         Err(error) => Err(error.into()),
