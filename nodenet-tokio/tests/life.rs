@@ -26,6 +26,22 @@ fn an_identity_is_minted_once_and_shown_after_that() {
 
 #[cfg(unix)]
 #[test]
+fn a_seed_path_that_is_no_text_is_shown_as_well_as_it_can_be() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let scratch = Scratch::new();
+    let path = scratch.path("").join(OsStr::from_bytes(b"caf\xe9.seed"));
+    for minted in [true, false] {
+        let output = kit::nodenet(&["id", "--json", "--seed"]).arg(&path).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+        assert!(shown["seed_file"].as_str().unwrap().ends_with("/caf\u{fffd}.seed"), "{shown}");
+        assert_eq!(shown["minted"], minted);
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn the_default_seed_file_is_for_its_owner_only() {
     use std::os::unix::fs::MetadataExt;
     let scratch = Scratch::new();

@@ -68,7 +68,8 @@ pub(crate) async fn show_or_mint(
         let shown = serde_json::json!({
             "id": id.to_string(),
             "leading_zero_bits": id.leading_zeros(),
-            "seed_file": path,
+            // Not every path is text; JSON is.
+            "seed_file": path.to_string_lossy(),
             "minted": minted,
         });
         writeln!(out, "{shown}")?;
