@@ -3,6 +3,7 @@
 mod kit;
 
 use kit::{Running, Scratch, run_to_end};
+use serde_json::{Value, json};
 
 #[test]
 fn an_identity_is_minted_once_and_shown_after_that() {
@@ -11,7 +12,7 @@ fn an_identity_is_minted_once_and_shown_after_that() {
     let show = || {
         let output = run_to_end(&args);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("it is one object")
+        serde_json::from_slice::<Value>(&output.stdout).expect("it is one object")
     };
     let (first, second) = (show(), show());
     assert_eq!((&first["minted"], &second["minted"]), (&true.into(), &false.into()));
@@ -34,7 +35,7 @@ fn a_seed_path_that_is_no_text_is_shown_as_well_as_it_can_be() {
     for minted in [true, false] {
         let output = kit::nodenet(&["id", "--json", "--seed"]).arg(&path).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+        let shown: Value = serde_json::from_slice(&output.stdout).expect("one object");
         assert!(shown["seed_file"].as_str().unwrap().ends_with("/caf\u{fffd}.seed"), "{shown}");
         assert_eq!(shown["minted"], minted);
     }
@@ -162,12 +163,14 @@ fn the_log_level_flag_wins_over_the_environment() {
 fn the_demo_delivers_every_message_once() {
     let output = run_to_end(&["demo", "--nodes", "5", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("one object");
     for (key, value) in
         [("nodes", 5), ("joined", 5), ("expected", 20), ("delivered", 20), ("duplicates", 0)]
     {
         assert_eq!(figures[key], value, "{key} in {figures}");
     }
+    assert_eq!((&figures["lost_pairs"], &figures["send_error"]), (&json!([]), &Value::Null));
+    assert!(figures["drops"]["dead_end"].is_u64(), "{figures}");
     for key in ["hops_mean", "hops_max", "latency_ms_p50", "latency_ms_p99", "joined_ms"] {
         assert!(figures[key].as_f64().expect(key) > 0.0, "{key} in {figures}");
     }

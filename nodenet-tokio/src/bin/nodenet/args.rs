@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -57,9 +58,23 @@ impl Command {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
-    /// Print events as JSON, one object to a line, on standard output.
+    /// Print what happens as JSON, one object to a line, on standard output. docs/JSON.md in the source
+    /// explains the lines.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print a line with all counters, too, every so many seconds. Needs --json.
+    #[arg(
+        long, value_name = "SECS", requires = "json",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    stats_interval: Option<u32>,
+}
+
+impl RunArgs {
+    /// Time between two lines with all counters, if these are wanted.
+    pub(crate) fn stats_interval(&self) -> Option<Duration> {
+        self.stats_interval.map(|secs| Duration::from_secs(secs.into()))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -140,7 +155,7 @@ pub(crate) struct DemoArgs {
     /// Nodes to start.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(2..=1000))]
     pub(crate) nodes: u16,
-    /// Print one JSON object at the end.
+    /// Print one JSON object at the end; docs/JSON.md in the source explains it.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -274,6 +289,8 @@ fn normalise(args: impl Iterator<Item = OsString>, program: &clap::Command) -> V
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::{CommandFactory, Parser};
     use nodenet_tokio::proto::engine::Profile;
 
@@ -331,12 +348,25 @@ mod tests {
     }
 
     #[test]
+    fn counters_are_printed_when_that_is_asked_for() {
+        let interval = |line| match parse(line).unwrap() {
+            Command::Run(args) => args.stats_interval(),
+            other => panic!("{line} is {other:?}"),
+        };
+        assert_eq!(interval("nodenet -addr :1 -json"), None);
+        let asked = "nodenet -addr :1 -json -stats-interval 30";
+        assert_eq!(interval(asked), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
     fn what_can_not_be_read_is_a_usage_error() {
         for line in [
             "nodenet run --unknown",
             "nodenet run -addr",
             "nodenet run --pow many",
             "nodenet run --log-level loud",
+            "nodenet run --addr :1 --stats-interval 5",
+            "nodenet run --addr :1 --json --stats-interval 0",
             "nodenet demo --nodes 1",
             "nodenet fly",
             "nodenet run extra",

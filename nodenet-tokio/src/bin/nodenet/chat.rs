@@ -136,7 +136,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
                 }
                 for remark in watch.handle_event(now(), &event) {
                     match remark {
-                        Remark::Info(text) | Remark::Warn(text) => {
+                        Remark::Info(text) | Remark::Warning(_, text) => {
                             say!("({text})");
                         }
                         Remark::Debug(_) => remark.log(),

@@ -8,6 +8,7 @@ mod args;
 mod chat;
 mod demo;
 mod identity;
+mod json_lines;
 mod log;
 mod run;
 mod signals;

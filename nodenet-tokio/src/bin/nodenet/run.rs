@@ -11,13 +11,14 @@ use nodenet_tokio::proto::engine::DeliveryPath;
 use nodenet_tokio::proto::wire::endpoint::{Scope, scope};
 use nodenet_tokio::seed_file::SeedFile;
 use nodenet_tokio::{BootstrapPeer, Delivery, Node, NodeEvent};
-use serde_json::{Value, json};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::args::{NodeArgs, RunArgs, cap};
+use crate::json_lines::JsonLines;
 use crate::log::{RateLimit, preview};
 use crate::signals::Signals;
-use crate::watch::Watch;
-use crate::{CommandError, identity};
+use crate::watch::{Remark, Watch};
+use crate::{CommandError, identity, json_lines};
 
 /// Time between two looks at whether something is to be said.
 const TICK_INTERVAL: Duration = Duration::from_secs(5);
@@ -72,6 +73,16 @@ impl Running {
         Ok(self.node.shutdown().await?)
     }
 
+    /// Takes what happened to the node, and returns what is to be said about it.
+    pub(crate) async fn observe(&self, watch: &mut Watch, event: &NodeEvent) -> Vec<Remark> {
+        if matches!(event, NodeEvent::Missed(_)) {
+            // A node that is closed has no edges.
+            let edges = self.node.edges().await.unwrap_or_default();
+            watch.handle_edges(now(), edges.iter().map(|edge| (edge.peer, edge.outgoing)));
+        }
+        watch.handle_event(now(), event)
+    }
+
     /// What another node puts after `--bootstrap` to join through this one.
     pub(crate) fn bootstrap_line(&self) -> Option<String> {
         let addr = *self.node.reachable_addrs().first()?;
@@ -118,30 +129,37 @@ fn is_global(addr: &SocketAddr) -> bool {
 }
 
 /// `nodenet run`.
-pub(crate) async fn run(args: RunArgs, mut signals: Signals) -> Result<ExitCode, CommandError> {
+pub(crate) async fn run(args: RunArgs, signals: Signals) -> Result<ExitCode, CommandError> {
+    let mut lines = JsonLines::new(args.json);
+    let ended = route(&args, signals, &mut lines).await;
+    // However it ends, the last line tells.
+    lines.print_with(|| match &ended {
+        Ok(()) => json_lines::stopped(),
+        Err(error) => json_lines::failed(error),
+    });
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn route(
+    args: &RunArgs,
+    mut signals: Signals,
+    lines: &mut JsonLines,
+) -> Result<(), CommandError> {
     let running = Running::start(&args.node, &mut signals).await?;
     let node = running.node.clone();
     let deliveries = node.deliveries();
     let mut events = node.events();
     let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    let mut stats_ticks = args.stats_interval().map(interval_from_now);
     let mut tick_count = 0;
     let mut watch = Watch::new(now());
     let mut limit = RateLimit::new(now());
-    let mut lines = JsonLines { wanted: args.json };
 
     running.announce();
     let line = running.bootstrap_line();
-    lines.print_with(|| started_line(&node, line.as_deref()));
-    match line {
-        Some(_) if args.json => {}
-        Some(line) => {
-            tracing::info!("others join through this node with --bootstrap and this line:");
-            // A closed standard output is no reason to stop routing.
-            let _ = writeln!(std::io::stdout(), "{line}");
-        }
-        None => tracing::warn!("this machine has no address that others could join through"),
-    }
-
+    lines.print_with(|| json_lines::started(&node, line.as_deref()));
+    announce_bootstrap_line(line, args.json);
+    // A node that is closed answers nothing. The next round says why it is.
     loop {
         tokio::select! {
             () = signals.stop() => break,
@@ -150,36 +168,64 @@ pub(crate) async fn run(args: RunArgs, mut signals: Signals) -> Result<ExitCode,
                 break;
             }
             Some(delivery) = deliveries.recv() => {
-                lines.print_with(|| message_line(&delivery));
+                lines.print_with(|| json_lines::message(&delivery));
                 log_message(&delivery, &mut limit);
             }
             Some(event) = events.recv() => {
-                lines.print_with(|| event_line(&event));
-                if matches!(event, NodeEvent::Missed(_)) {
-                    let edges = node.edges().await?;
-                    watch.handle_edges(now(), edges.iter().map(|edge| (edge.peer, edge.outgoing)));
-                }
-                for remark in watch.handle_event(now(), &event) {
-                    remark.log();
-                }
+                lines.print_with(|| json_lines::event(&event));
+                tell(lines, running.observe(&mut watch, &event).await);
             }
             _ = ticks.tick() => {
-                for remark in watch.handle_tick(now(), running.is_globally_reachable()) {
-                    remark.log();
-                }
+                tell(lines, watch.handle_tick(now(), running.is_globally_reachable()));
                 tick_count += 1;
-                if tick_count % TICKS_PER_SUMMARY == 0
-                    && let Some(remark) = watch.handle_stats(&node.stats().await?.protocol)
-                {
-                    remark.log();
+                if tick_count % TICKS_PER_SUMMARY == 0 && let Ok(stats) = node.stats().await {
+                    tell(lines, watch.handle_stats(&stats.protocol));
                 }
             }
+            () = next_tick(&mut stats_ticks) => if let Ok(stats) = node.stats().await {
+                lines.print_with(|| json_lines::stats(&stats));
+            },
         }
     }
     tracing::info!("shutting down");
-    running.leave().await?;
-    lines.print(&json!({ "event": "stopped" }));
-    Ok(ExitCode::SUCCESS)
+    running.leave().await
+}
+
+/// Ticks, the first after one period. Those that come too late are left out.
+fn interval_from_now(period: Duration) -> Interval {
+    let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+/// Waits for the next tick; for ever where there are none. Cancel safe.
+async fn next_tick(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn announce_bootstrap_line(line: Option<String>, json: bool) {
+    match line {
+        Some(_) if json => {}
+        Some(line) => {
+            tracing::info!("others join through this node with --bootstrap and this line:");
+            // A closed standard output is no reason to stop routing.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+        None => tracing::warn!("this machine has no address that others could join through"),
+    }
+}
+
+/// Says it to people, and what is a warning to programs as well.
+fn tell(lines: &mut JsonLines, remarks: impl IntoIterator<Item = Remark>) {
+    for remark in remarks {
+        remark.log();
+        if let Remark::Warning(warning, text) = remark {
+            lines.print_with(|| json_lines::warning(warning, &text));
+        }
+    }
 }
 
 fn log_message(delivery: &Delivery, limit: &mut RateLimit) {
@@ -202,69 +248,6 @@ pub(crate) fn describe_path(path: DeliveryPath) -> String {
         DeliveryPath::Direct => "direct".to_owned(),
         DeliveryPath::Routed { hops: 1 } => "routed, 1 hop".to_owned(),
         DeliveryPath::Routed { hops } => format!("routed, {hops} hops"),
-    }
-}
-
-fn started_line(node: &Node, bootstrap: Option<&str>) -> Value {
-    json!({
-        "event": "started",
-        "id": node.id().to_string(),
-        "listening": node.local_addr().to_string(),
-        "bootstrap": bootstrap,
-    })
-}
-
-fn message_line(delivery: &Delivery) -> Value {
-    let (path, hops) = match delivery.path {
-        DeliveryPath::Direct => ("direct", None),
-        DeliveryPath::Routed { hops } => ("routed", Some(hops)),
-    };
-    json!({
-        "event": "message",
-        "from": delivery.originator.to_string(),
-        "path": path,
-        "hops": hops,
-        "payload_hex": delivery.payload.iter().map(|b| format!("{b:02x}")).collect::<String>(),
-    })
-}
-
-fn event_line(event: &NodeEvent) -> Value {
-    match event {
-        NodeEvent::EdgeUp { peer, outgoing, remote } => json!({
-            "event": "edge_up",
-            "peer": peer.to_string(),
-            "outgoing": outgoing,
-            "remote": remote.to_string(),
-        }),
-        NodeEvent::EdgeDown { peer, reason } => json!({
-            "event": "edge_down",
-            "peer": peer.to_string(),
-            "reason": reason.to_string(),
-        }),
-        NodeEvent::ClockSkewSuspected { offset_s } => {
-            json!({ "event": "clock_skew_suspected", "offset_s": offset_s })
-        }
-        NodeEvent::Missed(count) => json!({ "event": "missed", "count": count }),
-        other => json!({ "event": format!("{other:?}") }),
-    }
-}
-
-/// JSON on standard output, one object to a line, for as long as somebody reads it.
-struct JsonLines {
-    wanted: bool,
-}
-
-impl JsonLines {
-    fn print(&mut self, value: &Value) {
-        if self.wanted {
-            self.wanted = writeln!(std::io::stdout(), "{value}").is_ok();
-        }
-    }
-
-    fn print_with(&mut self, make: impl FnOnce() -> Value) {
-        if self.wanted {
-            self.print(&make());
-        }
     }
 }
 

@@ -13,20 +13,53 @@ const LONELY_AFTER: Duration = Duration::from_secs(60);
 /// Time between two reminders that others can not be told a usable address (spec 90 §6.6).
 const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(600);
 
+/// Something that may need a hand. Programs know it by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Warning {
+    /// There is no edge.
+    Lonely,
+    /// Others can not be told a usable address.
+    Unreachable,
+    /// The clock is off.
+    ClockSkew,
+    /// Events came faster than they were taken.
+    Missed,
+    /// Input was discarded.
+    Drops,
+}
+
+impl Warning {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Lonely, Self::Unreachable, Self::ClockSkew, Self::Missed, Self::Drops];
+
+    /// A stable name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Lonely => "lonely",
+            Self::Unreachable => "unreachable",
+            Self::ClockSkew => "clock_skew",
+            Self::Missed => "missed",
+            Self::Drops => "drops",
+        }
+    }
+}
+
 /// Something to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Remark {
     Debug(String),
     Info(String),
-    Warn(String),
+    Warning(Warning, String),
 }
 
 impl Remark {
     pub(crate) fn log(&self) {
         match self {
             Self::Debug(text) => tracing::debug!("{text}"),
-            Self::Info(text) => tracing::info!("{text}"),
-            Self::Warn(text) => tracing::warn!("{text}"),
+            // Something is always dropped in a large network: people need not be alarmed.
+            Self::Info(text) | Self::Warning(Warning::Drops, text) => tracing::info!("{text}"),
+            Self::Warning(_, text) => tracing::warn!("{text}"),
         }
     }
 }
@@ -78,12 +111,14 @@ impl Watch {
                 remarks.push(if dialed { Remark::Info(text) } else { Remark::Debug(text) });
                 self.on_lonely(now);
             }
-            NodeEvent::ClockSkewSuspected { offset_s } => remarks.push(Remark::Warn(format!(
-                "this machine's clock seems {} s {}, or everyone else's is: messages more than \
-                 30 s off are dropped everywhere, so set the clock",
-                offset_s.unsigned_abs(),
-                if *offset_s > 0 { "behind" } else { "ahead" },
-            ))),
+            NodeEvent::ClockSkewSuspected { offset_s } => remarks.push(clock_skew(*offset_s)),
+            NodeEvent::Missed(count) => remarks.push(Remark::Warning(
+                Warning::Missed,
+                format!(
+                    "{count} events were missed, because what this program prints is not read fast \
+                     enough; the edges were looked up again"
+                ),
+            )),
             _ => {}
         }
         remarks
@@ -113,22 +148,21 @@ impl Watch {
         let lonely = now.saturating_duration_since(self.lonely_since) >= LONELY_AFTER;
         if self.edges.is_empty() && lonely && !self.said_lonely {
             self.said_lonely = true;
-            remarks.push(Remark::Warn(format!(
+            let text = format!(
                 "no edge to any node for {} s; check the network and the --bootstrap peers, which \
                  are tried for ever",
                 LONELY_AFTER.as_secs()
-            )));
+            );
+            remarks.push(Remark::Warning(Warning::Lonely, text));
         }
         let due = self
             .said_unreachable_at
             .is_none_or(|at| now.saturating_duration_since(at) >= UNREACHABLE_INTERVAL);
         if !globally_reachable && due {
             self.said_unreachable_at = Some(now);
-            remarks.push(Remark::Warn(
-                "no address of this node is known to work from outside its own network; if a port \
-                 is forwarded to it, say so with --advertise IP:PORT"
-                    .to_owned(),
-            ));
+            let text = "no address of this node is known to work from outside its own network; if a \
+                        port is forwarded to it, say so with --advertise IP:PORT";
+            remarks.push(Remark::Warning(Warning::Unreachable, text.to_owned()));
         }
         remarks
     }
@@ -144,8 +178,8 @@ impl Watch {
             .map(|(reason, count)| format!("{} {count}", reason.name()))
             .collect();
         self.drops = stats.clone();
-        (!grown.is_empty())
-            .then(|| Remark::Info(format!("dropped in the last minute: {}", grown.join(", "))))
+        let text = format!("dropped in the last minute: {}", grown.join(", "));
+        (!grown.is_empty()).then_some(Remark::Warning(Warning::Drops, text))
     }
 
     fn on_connected(&mut self, remarks: &mut Vec<Remark>) {
@@ -165,6 +199,16 @@ impl Watch {
     }
 }
 
+fn clock_skew(offset_s: i64) -> Remark {
+    let text = format!(
+        "this machine's clock seems {} s {}, or everyone else's is: messages more than 30 s off are \
+         dropped everywhere, so set the clock",
+        offset_s.unsigned_abs(),
+        if offset_s > 0 { "behind" } else { "ahead" },
+    );
+    Remark::Warning(Warning::ClockSkew, text)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -174,7 +218,7 @@ mod tests {
     use nodenet_tokio::proto::engine::EdgeDownReason;
     use nodenet_tokio::proto::stats::{DropReason, Stats};
 
-    use super::{Remark, Watch};
+    use super::{Remark, Warning, Watch};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -195,7 +239,7 @@ mod tests {
         let kind = |remark: &Remark| match remark {
             Remark::Debug(_) => 'd',
             Remark::Info(_) => 'i',
-            Remark::Warn(_) => 'w',
+            Remark::Warning(..) => 'w',
         };
         remarks.iter().map(kind).collect()
     }
@@ -231,6 +275,11 @@ mod tests {
         let (mut watch, start) = (Watch::new(start()), start());
         watch.handle_event(start, &up(1, true));
         watch.handle_edges(start + 10 * SECOND, std::iter::empty());
+        let told = watch.handle_event(start + 10 * SECOND, &NodeEvent::Missed(7));
+        assert!(
+            matches!(&told[..], [Remark::Warning(Warning::Missed, text)] if text.starts_with("7 ")),
+            "{told:?}"
+        );
         assert_eq!(kinds(&watch.handle_tick(start + 69 * SECOND, true)), "");
         assert_eq!(kinds(&watch.handle_tick(start + 70 * SECOND, true)), "w");
     }
@@ -255,8 +304,8 @@ mod tests {
         stats.count_drop(DropReason::Stale);
         stats.count_drop(DropReason::Stale);
         stats.count_drop(DropReason::DeadEnd);
-        let told = Remark::Info("dropped in the last minute: stale 2, dead_end 1".to_owned());
-        assert_eq!(watch.handle_stats(&stats), Some(told));
+        let text = "dropped in the last minute: stale 2, dead_end 1".to_owned();
+        assert_eq!(watch.handle_stats(&stats), Some(Remark::Warning(Warning::Drops, text)));
         assert_eq!(watch.handle_stats(&stats), None);
     }
 }

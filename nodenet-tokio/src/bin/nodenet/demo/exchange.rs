@@ -48,7 +48,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn new(nodes: usize) -> Self {
+    pub(super) fn new(nodes: usize) -> Self {
         Self {
             arrivals: vec![0; nodes * nodes],
             hops: Vec::new(),

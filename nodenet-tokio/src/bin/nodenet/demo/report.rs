@@ -1,5 +1,6 @@
 //! The table at the end of the demo, for people and for programs.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,9 +9,12 @@ use nodenet_tokio::proto::stats::{DropReason, Stats};
 use serde::Serialize;
 
 use super::exchange::Outcome;
+use crate::json_lines::drops;
 
-/// Lost messages that are named.
+/// Lost messages that are named to people.
 const MISSING_SHOWN: usize = 10;
+/// And to programs: a thousand nodes that all lost each other would be a million.
+const LOST_PAIRS_MAX: usize = 1_000;
 
 /// Everything there is to tell.
 pub(crate) struct Report {
@@ -47,6 +51,9 @@ struct Figures {
     edges_max: usize,
     elapsed_ms: f64,
     caps_lifted: bool,
+    lost_pairs: Vec<(usize, usize)>,
+    send_error: Option<String>,
+    drops: BTreeMap<&'static str, u64>,
 }
 
 impl Report {
@@ -135,6 +142,13 @@ impl Report {
             edges_max: self.edges.iter().copied().max().unwrap_or(0),
             elapsed_ms: ms(self.elapsed),
             caps_lifted: self.caps_lifted,
+            lost_pairs: outcome
+                .missing()
+                .take(LOST_PAIRS_MAX)
+                .map(|(from, to)| (from + 1, to + 1))
+                .collect(),
+            send_error: outcome.send_error.map(|error| error.to_string()),
+            drops: drops(&self.drops),
         }
     }
 }
@@ -161,7 +175,45 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{mean, percentile};
+    use nodenet_tokio::SendError;
+    use nodenet_tokio::proto::stats::{DropReason, Stats};
+
+    use super::{Outcome, Report, mean, percentile};
+    use crate::json_lines::DOCUMENT;
+
+    /// Two nodes that sent each other something, and nothing arrived.
+    fn silence() -> Report {
+        let (mut outcome, mut drops) = (Outcome::new(2), Stats::default());
+        outcome.send_error = Some(SendError::Unroutable);
+        drops.count_drop(DropReason::DeadEnd);
+        Report {
+            nodes: 2,
+            first: ([127, 0, 1, 1], 1).into(),
+            last: ([127, 0, 2, 1], 1).into(),
+            caps_lifted: false,
+            joined: 2,
+            joined_after: Duration::from_millis(3),
+            elapsed: Duration::from_secs(6),
+            outcome,
+            edges: vec![1, 1],
+            drops,
+        }
+    }
+
+    #[test]
+    fn programs_are_told_what_was_lost_and_why_and_every_figure_is_documented() {
+        let figures = serde_json::to_value(silence().figures()).expect("figures are plain");
+        assert_eq!(figures["lost_pairs"], serde_json::json!([[1, 2], [2, 1]]));
+        assert_eq!(
+            (&figures["drops"]["dead_end"], &figures["drops"]["stale"]),
+            (&1.into(), &0.into())
+        );
+        let said = figures["send_error"].as_str().expect("there is one");
+        assert!(said.starts_with("unroutable"), "{said}");
+        for name in figures.as_object().expect("it is one object").keys() {
+            assert!(DOCUMENT.contains(&format!("`{name}`")), "docs/JSON.md lacks `{name}`");
+        }
+    }
 
     #[test]
     fn percentiles_are_by_nearest_rank() {

@@ -1,0 +1,178 @@
+//! What `run --json` prints: one object to a line, for a program that looks after the node.
+//!
+//! Responsible for: the names in these objects, which docs/JSON.md explains. Never: when to print one.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use nodenet_tokio::proto::engine::DeliveryPath;
+use nodenet_tokio::proto::stats::{DropReason, Stats};
+use nodenet_tokio::{Delivery, Node, NodeEvent, NodeStats};
+use serde_json::{Value, json};
+
+use crate::CommandError;
+use crate::watch::Warning;
+
+/// JSON on standard output, one object to a line, for as long as somebody reads it.
+pub(crate) struct JsonLines {
+    wanted: bool,
+}
+
+impl JsonLines {
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self { wanted }
+    }
+
+    /// Prints what `make` returns, which is asked only if somebody wants it.
+    pub(crate) fn print_with(&mut self, make: impl FnOnce() -> Value) {
+        if self.wanted {
+            self.wanted = writeln!(std::io::stdout(), "{}", make()).is_ok();
+        }
+    }
+}
+
+pub(crate) fn started(node: &Node, bootstrap: Option<&str>) -> Value {
+    json!({
+        "event": "started",
+        "id": node.id().to_string(),
+        "listening": node.local_addr().to_string(),
+        "bootstrap": bootstrap,
+    })
+}
+
+pub(crate) fn message(delivery: &Delivery) -> Value {
+    let (path, hops) = match delivery.path {
+        DeliveryPath::Direct => ("direct", None),
+        DeliveryPath::Routed { hops } => ("routed", Some(hops)),
+    };
+    json!({
+        "event": "message",
+        "from": delivery.originator.to_string(),
+        "path": path,
+        "hops": hops,
+        "payload_hex": delivery.payload.iter().map(|b| format!("{b:02x}")).collect::<String>(),
+    })
+}
+
+pub(crate) fn event(event: &NodeEvent) -> Value {
+    match event {
+        NodeEvent::EdgeUp { peer, outgoing, remote } => json!({
+            "event": "edge_up",
+            "peer": peer.to_string(),
+            "outgoing": outgoing,
+            "remote": remote.to_string(),
+        }),
+        NodeEvent::EdgeDown { peer, reason } => json!({
+            "event": "edge_down",
+            "peer": peer.to_string(),
+            "reason": reason.to_string(),
+        }),
+        NodeEvent::ClockSkewSuspected { offset_s } => {
+            json!({ "event": "clock_skew_suspected", "offset_s": offset_s })
+        }
+        NodeEvent::Missed(count) => json!({ "event": "missed", "count": count }),
+        // The library may know more than this program; a name must not change with its inner words.
+        other => json!({ "event": "other", "text": format!("{other:?}") }),
+    }
+}
+
+pub(crate) fn warning(warning: Warning, text: &str) -> Value {
+    json!({ "event": "warning", "name": warning.name(), "text": text })
+}
+
+pub(crate) fn stats(stats: &NodeStats) -> Value {
+    let NodeStats { protocol, sockets, .. } = stats;
+    json!({
+        "event": "stats",
+        "counters": protocol.counters.named().collect::<BTreeMap<_, _>>(),
+        "gauges": protocol.gauges.named().collect::<BTreeMap<_, _>>(),
+        "drops": drops(protocol),
+        "sockets": {
+            "send_errors": sockets.send_errors,
+            "family_mismatches": sockets.family_mismatches,
+            "receive_errors": sockets.receive_errors,
+        },
+    })
+}
+
+/// How much was dropped for each reason, none left out: a reader need not ask what a missing one means.
+pub(crate) fn drops(stats: &Stats) -> BTreeMap<&'static str, u64> {
+    DropReason::ALL.iter().map(|reason| (reason.name(), stats.drops(*reason))).collect()
+}
+
+pub(crate) fn stopped() -> Value {
+    json!({ "event": "stopped" })
+}
+
+pub(crate) fn failed(error: &CommandError) -> Value {
+    json!({ "event": "failed", "error": error.to_string() })
+}
+
+/// What readers are told.
+#[cfg(test)]
+pub(crate) const DOCUMENT: &str = include_str!("../../../../docs/JSON.md");
+
+#[cfg(test)]
+mod tests {
+    use nodenet_tokio::proto::NodeId;
+    use nodenet_tokio::proto::engine::{DeliveryPath, EdgeDownReason};
+    use nodenet_tokio::proto::stats::{DropReason, Stats};
+    use nodenet_tokio::testing::Hub;
+    use nodenet_tokio::{Delivery, NodeEvent};
+    use serde_json::Value;
+
+    use super::{DOCUMENT, drops, event, failed, message, started, stats, stopped, warning};
+    use crate::CommandError;
+    use crate::watch::Warning;
+
+    /// One of every kind of line.
+    async fn samples() -> Vec<Value> {
+        let node = Hub::new(1).builder(1).start().await.expect("a hub has addresses");
+        let peer = NodeId::from_bytes([7; 32]);
+        let delivery = Delivery {
+            originator: peer,
+            payload: vec![0, 255].into(),
+            path: DeliveryPath::Routed { hops: 2 },
+        };
+        vec![
+            started(&node, None),
+            message(&delivery),
+            event(&NodeEvent::EdgeUp { peer, outgoing: true, remote: node.local_addr() }),
+            event(&NodeEvent::EdgeDown { peer, reason: EdgeDownReason::Left }),
+            event(&NodeEvent::ClockSkewSuspected { offset_s: -40 }),
+            event(&NodeEvent::Missed(3)),
+            warning(Warning::Lonely, "alone"),
+            stats(&node.stats().await.expect("it runs")),
+            stopped(),
+            failed(&CommandError::Said("no".to_owned())),
+        ]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_name_in_every_line_is_documented() {
+        let mut names: Vec<String> =
+            Warning::ALL.iter().map(|warning| warning.name().to_owned()).collect();
+        for line in samples().await {
+            names.push(line["event"].as_str().expect("a line has a kind").to_owned());
+            for (key, value) in line.as_object().expect("a line is an object") {
+                names.push(key.clone());
+                // The reasons for drops are explained where they are declared.
+                if let Some(inner) = value.as_object().filter(|_| key != "drops") {
+                    names.extend(inner.keys().cloned());
+                }
+            }
+        }
+        for name in names {
+            assert!(DOCUMENT.contains(&format!("`{name}`")), "docs/JSON.md lacks `{name}`");
+        }
+    }
+
+    #[test]
+    fn every_reason_for_a_drop_is_there() {
+        let mut stats = Stats::default();
+        stats.count_drop(DropReason::Stale);
+        let drops = drops(&stats);
+        assert_eq!(drops.len(), DropReason::ALL.len());
+        assert_eq!((drops["stale"], drops["dead_end"]), (1, 0));
+    }
+}

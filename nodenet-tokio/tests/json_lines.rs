@@ -1,0 +1,55 @@
+//! What `run --json` tells a program that looks after it.
+
+mod kit;
+
+use std::net::UdpSocket;
+
+use kit::{Running, Scratch, run_to_end};
+use serde_json::Value;
+
+fn assert_numbers(line: &Value, group: &str, names: &[&str]) {
+    for name in names {
+        assert!(line[group][name].is_u64(), "{group}.{name} in {line}");
+    }
+}
+
+#[test]
+fn a_node_that_does_not_start_says_so_to_programs_too() {
+    let scratch = Scratch::new();
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
+    let addr = taken.local_addr().expect("it is bound").to_string();
+    let output = run_to_end(&["run", "--addr", &addr, "--seed", &scratch.arg("seed"), "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let line: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(line["event"], "failed");
+    let error = line["error"].as_str().expect("a text");
+    assert!(error.contains("another process uses that port"), "{error}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(error), "people are told the same: {said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn counters_come_when_asked_for_and_the_last_line_tells_the_end() {
+    let scratch = Scratch::new();
+    let seed = scratch.arg("seed");
+    let args = ["run", "--addr", "127.0.0.1:0", "--seed", &seed, "--json", "--stats-interval", "1"];
+    let mut node = Running::start(&args);
+    node.event("started");
+    for _ in 0..2 {
+        let line = node.event("stats");
+        assert_numbers(&line, "counters", &["datagrams_received", "bytes_sent", "dials_failed"]);
+        assert_numbers(&line, "gauges", &["edges", "queued_bytes", "timers"]);
+        assert_numbers(&line, "drops", &["stale", "dead_end", "duplicate"]);
+        assert_numbers(&line, "sockets", &["send_errors", "receive_errors"]);
+    }
+    node.signal("TERM");
+    node.event("stopped");
+    assert_eq!(node.end().code(), Some(0));
+}
+
+#[test]
+fn the_help_says_where_the_lines_are_explained() {
+    let help = String::from_utf8(run_to_end(&["run", "--help"]).stdout).expect("text");
+    assert!(help.contains("docs/JSON.md") && help.contains("--stats-interval"), "{help}");
+}
