@@ -13,6 +13,8 @@ use tokio::time::{sleep, timeout};
 /// One of few edges that says nothing is pinged within 41 s and dead five seconds later; a busy machine
 /// is a little late.
 const DEAD_BOUND: Duration = Duration::from_secs(60);
+/// After a minute without edges that is told at the next look, within 5 s; a busy machine is late.
+const LONELY_BOUND: Duration = Duration::from_secs(75);
 
 async fn start(bootstrap: Option<&Node>) -> Node {
     let seed = mint::random_seed().expect("the system has entropy");
@@ -100,4 +102,21 @@ async fn a_node_that_comes_back_before_anyone_noticed_is_reachable_at_once() {
     let (process, id_again) = spawn(&scratch, &hub);
     assert_eq!(id_again, id);
     reach(&other, id, &process).await;
+}
+
+#[test]
+fn that_nobody_answers_is_told_after_a_minute() {
+    let scratch = Scratch::new();
+    // A socket that nobody reads.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
+    let addr = silent.local_addr().expect("it is bound");
+    let bootstrap = format!("{}@{addr}", "7".repeat(64));
+    let seed = scratch.arg("node");
+    let node = Running::start(&["run", "--bootstrap", &bootstrap, "--seed", &seed, "--json"]);
+    let seed = scratch.arg("chat");
+    let chat = Running::start(&["chat", "--bootstrap", &bootstrap, "--seed", &seed]);
+    let said = chat.line_within("no lasting edge to any node for 60 s", LONELY_BOUND);
+    assert!(said.starts_with('('), "unprompted: {said}");
+    // There may be others: what was dropped, and that no address is a global one.
+    while node.event_within("warning", LONELY_BOUND)["name"] != "lonely" {}
 }

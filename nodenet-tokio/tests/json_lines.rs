@@ -48,6 +48,28 @@ fn counters_come_when_asked_for_and_the_last_line_tells_the_end() {
     assert_eq!(node.end().code(), Some(0));
 }
 
+#[cfg(unix)]
+#[test]
+fn peers_that_close_at_once_are_told_to_programs_and_people() {
+    let scratch = Scratch::new();
+    let seed = scratch.arg("hub");
+    let args = ["run", "--addr", "127.0.0.1:0", "--seed", &seed, "--json", "--pow", "8"];
+    let hub = Running::start(&args);
+    let line = hub.event("started")["bootstrap"].as_str().expect("loopback will do").to_owned();
+    // Identities of less work, and not by luck.
+    scratch.write_secret("node", &[1; 32]);
+    scratch.write_secret("chat", &[2; 32]);
+    let seed = scratch.arg("node");
+    let node = Running::start(&["run", "--bootstrap", &line, "--seed", &seed, "--json"]);
+    let seed = scratch.arg("chat");
+    let chat = Running::start(&["chat", "--bootstrap", &line, "--seed", &seed]);
+    let warning = node.event("warning");
+    assert_eq!(warning["name"], "closed_at_once", "{warning}");
+    let text = warning["text"].as_str().expect("it is text");
+    assert!(text.contains("--pow is the same on both sides"), "{text}");
+    assert_eq!(chat.line("peers close"), format!("({text})"));
+}
+
 #[test]
 fn the_help_says_where_the_lines_are_explained() {
     let help = String::from_utf8(run_to_end(&["run", "--help"]).stdout).expect("text");

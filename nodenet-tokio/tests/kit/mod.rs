@@ -126,12 +126,17 @@ impl Running {
 
     /// The next line on standard output that contains `text`.
     pub(crate) fn line(&self, text: &str) -> String {
-        next_line(&self.stdout, text)
+        self.line_within(text, PATIENCE)
+    }
+
+    /// The same within `patience`.
+    pub(crate) fn line_within(&self, text: &str, patience: Duration) -> String {
+        next_line(&self.stdout, text, patience)
     }
 
     /// The next line on standard error that contains `text`.
     pub(crate) fn log_line(&self, text: &str) -> String {
-        next_line(&self.stderr, text)
+        next_line(&self.stderr, text, PATIENCE)
     }
 
     /// The next JSON object of this kind on standard output, within `patience`.
@@ -204,8 +209,8 @@ fn lines(source: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     receiver
 }
 
-fn next_line(source: &mpsc::Receiver<String>, text: &str) -> String {
-    let give_up_at = now() + PATIENCE;
+fn next_line(source: &mpsc::Receiver<String>, text: &str, patience: Duration) -> String {
+    let give_up_at = now() + patience;
     let mut others = Vec::new();
     loop {
         let left = give_up_at.saturating_duration_since(now());

@@ -15,7 +15,7 @@ use tokio::io::BufReader;
 use crate::CommandError;
 use crate::args::ChatArgs;
 use crate::log::RateLimit;
-use crate::run::{Running, describe_path, now};
+use crate::run::{Running, TICK_INTERVAL, describe_path, now};
 use crate::signals::Signals;
 use crate::typed::{Lines, Typed};
 use crate::watch::{Remark, Watch};
@@ -97,6 +97,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
     let deliveries = node.deliveries();
     let mut events = node.events();
     let mut lines = Lines::new(BufReader::new(tokio::io::stdin()));
+    let mut ticks = tokio::time::interval(TICK_INTERVAL);
     let mut watch = Watch::new(now());
     let mut limit = RateLimit::new(now());
 
@@ -134,20 +135,26 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
                 if let NodeEvent::EdgeUp { peer, .. } = event {
                     chat.remember(peer);
                 }
-                for remark in watch.handle_event(now(), &event) {
-                    match remark {
-                        Remark::Info(text) | Remark::Warning(_, text) => {
-                            say!("({text})");
-                        }
-                        Remark::Debug(_) => remark.log(),
-                    }
-                }
+                tell(chat.running.observe(&mut watch, &event).await);
             }
+            _ = ticks.tick() => tell(watch.handle_tick(now())),
         }
     };
     say!("leaving");
     chat.running.leave().await?;
     ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Says what happened to the node, in between.
+fn tell(remarks: impl IntoIterator<Item = Remark>) {
+    for remark in remarks {
+        match remark {
+            Remark::Info(text) | Remark::Warning(_, text) => {
+                say!("({text})");
+            }
+            Remark::Debug(_) => remark.log(),
+        }
+    }
 }
 
 impl Chat {

@@ -21,7 +21,7 @@ use crate::watch::{Remark, Watch};
 use crate::{CommandError, identity, json_lines};
 
 /// Time between two looks at whether something is to be said.
-const TICK_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const TICK_INTERVAL: Duration = Duration::from_secs(5);
 /// Ticks between two summaries of the counters.
 const TICKS_PER_SUMMARY: u32 = 12;
 
@@ -77,8 +77,7 @@ impl Running {
     pub(crate) async fn observe(&self, watch: &mut Watch, event: &NodeEvent) -> Vec<Remark> {
         if matches!(event, NodeEvent::Missed(_)) {
             // A node that is closed has no edges.
-            let edges = self.node.edges().await.unwrap_or_default();
-            watch.handle_edges(now(), edges.iter().map(|edge| (edge.peer, edge.outgoing)));
+            watch.handle_edges(now(), &self.node.edges().await.unwrap_or_default());
         }
         watch.handle_event(now(), event)
     }
@@ -176,7 +175,8 @@ async fn route(
                 tell(lines, running.observe(&mut watch, &event).await);
             }
             _ = ticks.tick() => {
-                tell(lines, watch.handle_tick(now(), running.is_globally_reachable()));
+                tell(lines, watch.handle_tick(now()));
+                tell(lines, watch.handle_reachability(now(), running.is_globally_reachable()));
                 tick_count += 1;
                 if tick_count % TICKS_PER_SUMMARY == 0 && let Ok(stats) = node.stats().await {
                     tell(lines, watch.handle_stats(&stats.protocol));

@@ -1,23 +1,35 @@
 //! What an operator should hear about a running node, and nothing that a stranger could make it say
 //! too often: edges that others open or close are for the debug level, floods are summed up.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use nodenet_tokio::NodeEvent;
 use nodenet_tokio::proto::NodeId;
+use nodenet_tokio::proto::engine::{EdgeDownReason, EdgeInfo};
 use nodenet_tokio::proto::stats::{DropReason, Stats};
+use nodenet_tokio::proto::transport::ConnDownReason;
 
 /// After this long without any edge the operator is told (spec 90 §6.5).
 const LONELY_AFTER: Duration = Duration::from_secs(60);
 /// Time between two reminders that others can not be told a usable address (spec 90 §6.6).
 const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(600);
 
+/// A peer that does not want this node closes the conn as soon as it knows whose it is. An edge that
+/// lived this long was wanted (guess: a few round trips of a slow path).
+const WANTED_AFTER: Duration = Duration::from_secs(1);
+/// One peer may be full. When this many edges in a row were closed at once, it is worth a look (guess).
+const UNWANTED_MANY: u32 = 3;
+/// Time between two reminders of that: peers may bring it about as often as they like.
+const CLOSED_AT_ONCE_INTERVAL: Duration = Duration::from_secs(600);
+
 /// Something that may need a hand. Programs know it by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Warning {
     /// There is no edge.
     Lonely,
+    /// Edges come up and are closed by the peers at once.
+    ClosedAtOnce,
     /// Others can not be told a usable address.
     Unreachable,
     /// The clock is off.
@@ -30,13 +42,20 @@ pub(crate) enum Warning {
 
 impl Warning {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Lonely, Self::Unreachable, Self::ClockSkew, Self::Missed, Self::Drops];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Lonely,
+        Self::ClosedAtOnce,
+        Self::Unreachable,
+        Self::ClockSkew,
+        Self::Missed,
+        Self::Drops,
+    ];
 
     /// A stable name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lonely => "lonely",
+            Self::ClosedAtOnce => "closed_at_once",
             Self::Unreachable => "unreachable",
             Self::ClockSkew => "clock_skew",
             Self::Missed => "missed",
@@ -64,15 +83,31 @@ impl Remark {
     }
 }
 
+/// An edge as far as an operator cares.
+#[derive(Debug, Clone, Copy)]
+struct Edge {
+    up_since: Instant,
+    /// This node dialed: a peer can not make such edges come and go at will.
+    dialed: bool,
+}
+
+impl Edge {
+    fn is_wanted(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.up_since) >= WANTED_AFTER
+    }
+}
+
 /// Follows a node's edges.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    edges: BTreeSet<NodeId>,
-    /// Edges this node dialed: a peer can not make these come and go at will.
-    dialed: BTreeSet<NodeId>,
+    edges: BTreeMap<NodeId, Edge>,
     was_connected: bool,
+    /// Since when there is no edge but such as are closed at once.
     lonely_since: Instant,
     said_lonely: bool,
+    /// Dialed edges in a row that the peer closed at once, while there was no other.
+    unwanted: u32,
+    said_unwanted_at: Option<Instant>,
     said_unreachable_at: Option<Instant>,
     drops: Stats,
 }
@@ -80,11 +115,12 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            edges: BTreeSet::new(),
-            dialed: BTreeSet::new(),
+            edges: BTreeMap::new(),
             was_connected: false,
             lonely_since: now,
             said_lonely: false,
+            unwanted: 0,
+            said_unwanted_at: None,
             said_unreachable_at: None,
             drops: Stats::default(),
         }
@@ -95,21 +131,28 @@ impl Watch {
         let mut remarks = Vec::new();
         match event {
             NodeEvent::EdgeUp { peer, outgoing, remote } => {
-                self.edges.insert(*peer);
-                if *outgoing {
-                    self.dialed.insert(*peer);
-                    remarks.push(Remark::Info(format!("edge to {peer} at {remote}")));
-                } else {
-                    remarks.push(Remark::Debug(format!("edge from {peer} at {remote}")));
+                self.edges.insert(*peer, Edge { up_since: now, dialed: *outgoing });
+                remarks.push(match outgoing {
+                    true => Remark::Info(format!("edge to {peer} at {remote}")),
+                    false => Remark::Debug(format!("edge from {peer} at {remote}")),
+                });
+                if !self.was_connected {
+                    self.was_connected = true;
+                    remarks.push(Remark::Info("connected: the first edge is up".to_owned()));
                 }
-                self.on_connected(&mut remarks);
             }
             NodeEvent::EdgeDown { peer, reason } => {
-                self.edges.remove(peer);
+                let edge = self.edges.remove(peer);
                 let text = format!("edge to {peer} is gone: {reason}");
-                let dialed = self.dialed.remove(peer);
+                let dialed = edge.is_some_and(|edge| edge.dialed);
                 remarks.push(if dialed { Remark::Info(text) } else { Remark::Debug(text) });
-                self.on_lonely(now);
+                match edge {
+                    Some(edge) if is_by_peer(*reason) && !edge.is_wanted(now) => {
+                        // Somebody who dials and leaves at once may just have been quick.
+                        remarks.extend(edge.dialed.then(|| self.on_unwanted(now)).flatten());
+                    }
+                    _ => self.on_gone(now),
+                }
             }
             NodeEvent::ClockSkewSuspected { offset_s } => remarks.push(clock_skew(*offset_s)),
             NodeEvent::Missed(count) => remarks.push(Remark::Warning(
@@ -125,46 +168,52 @@ impl Watch {
     }
 
     /// Takes the edges as they are, after events were missed.
-    pub(crate) fn handle_edges(
-        &mut self,
-        now: Instant,
-        edges: impl Iterator<Item = (NodeId, bool)>,
-    ) {
-        self.edges.clear();
-        self.dialed.clear();
-        for (peer, dialed) in edges {
-            self.edges.insert(peer);
-            if dialed {
-                self.dialed.insert(peer);
-            }
+    pub(crate) fn handle_edges(&mut self, now: Instant, edges: &[EdgeInfo]) {
+        let edge = |info: &EdgeInfo| {
+            // An edge is never older than the clock.
+            let up_since = now.checked_sub(info.age).unwrap_or(now);
+            (info.peer, Edge { up_since, dialed: info.outgoing })
+        };
+        self.edges = edges.iter().map(edge).collect();
+        if self.edges.is_empty() {
+            self.on_gone(now);
         }
-        self.on_lonely(now);
     }
 
-    /// Says what time alone makes worth saying. `globally_reachable`: some address that this node
-    /// advertises can be dialed from anywhere.
-    pub(crate) fn handle_tick(&mut self, now: Instant, globally_reachable: bool) -> Vec<Remark> {
-        let mut remarks = Vec::new();
+    /// Says what time alone makes worth saying of the edges.
+    pub(crate) fn handle_tick(&mut self, now: Instant) -> Option<Remark> {
+        if self.has_wanted_edge(now) {
+            self.unwanted = 0;
+            let was_lonely = std::mem::take(&mut self.said_lonely);
+            return was_lonely.then(|| Remark::Info("connected again".to_owned()));
+        }
         let lonely = now.saturating_duration_since(self.lonely_since) >= LONELY_AFTER;
-        if self.edges.is_empty() && lonely && !self.said_lonely {
-            self.said_lonely = true;
-            let text = format!(
-                "no edge to any node for {} s; check the network and the --bootstrap peers, which \
-                 are tried for ever",
-                LONELY_AFTER.as_secs()
-            );
-            remarks.push(Remark::Warning(Warning::Lonely, text));
+        if !self.edges.is_empty() || !lonely || self.said_lonely {
+            return None;
         }
-        let due = self
-            .said_unreachable_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= UNREACHABLE_INTERVAL);
-        if !globally_reachable && due {
-            self.said_unreachable_at = Some(now);
-            let text = "no address of this node is known to work from outside its own network; if a \
-                        port is forwarded to it, say so with --advertise IP:PORT";
-            remarks.push(Remark::Warning(Warning::Unreachable, text.to_owned()));
+        self.said_lonely = true;
+        let text = format!(
+            "no lasting edge to any node for {} s; check the network and the --bootstrap peers, \
+             which are tried for ever",
+            LONELY_AFTER.as_secs()
+        );
+        Some(Remark::Warning(Warning::Lonely, text))
+    }
+
+    /// Reminds of it now and then that no address which this node advertises can be dialed from
+    /// anywhere, if that is so.
+    pub(crate) fn handle_reachability(
+        &mut self,
+        now: Instant,
+        globally_reachable: bool,
+    ) -> Option<Remark> {
+        if globally_reachable || !is_due(self.said_unreachable_at, now, UNREACHABLE_INTERVAL) {
+            return None;
         }
-        remarks
+        self.said_unreachable_at = Some(now);
+        let text = "no address of this node is known to work from outside its own network; if a \
+                    port is forwarded to it, say so with --advertise IP:PORT";
+        Some(Remark::Warning(Warning::Unreachable, text.to_owned()))
     }
 
     /// Sums up what was dropped since the last time.
@@ -182,21 +231,47 @@ impl Watch {
         (!grown.is_empty()).then_some(Remark::Warning(Warning::Drops, text))
     }
 
-    fn on_connected(&mut self, remarks: &mut Vec<Remark>) {
-        if !self.was_connected {
-            self.was_connected = true;
-            remarks.push(Remark::Info("connected: the first edge is up".to_owned()));
-        } else if self.said_lonely {
-            remarks.push(Remark::Info("connected again".to_owned()));
-        }
-        self.said_lonely = false;
+    fn has_wanted_edge(&self, now: Instant) -> bool {
+        self.edges.values().any(|edge| edge.is_wanted(now))
     }
 
-    fn on_lonely(&mut self, now: Instant) {
-        if self.edges.is_empty() {
-            self.lonely_since = now;
-        }
+    /// An edge is gone that was wanted, or that nobody closed.
+    fn on_gone(&mut self, now: Instant) {
+        self.lonely_since = now;
+        self.unwanted = 0;
     }
+
+    /// An edge that this node dialed was closed by its peer as soon as it was up.
+    fn on_unwanted(&mut self, now: Instant) -> Option<Remark> {
+        if !self.edges.is_empty() {
+            // With others up, it is nothing to worry about.
+            return None;
+        }
+        self.unwanted += 1;
+        let due = is_due(self.said_unwanted_at, now, CLOSED_AT_ONCE_INTERVAL);
+        if self.unwanted < UNWANTED_MANY || !due {
+            return None;
+        }
+        self.said_unwanted_at = Some(now);
+        let text = format!(
+            "peers close the edge as soon as it is up, {} times in a row now; check that --pow is the \
+             same on both sides; if it is, they are full, or their policy refuses this node: try \
+             other --bootstrap peers",
+            self.unwanted
+        );
+        Some(Remark::Warning(Warning::ClosedAtOnce, text))
+    }
+}
+
+/// Whether the peer ended the edge.
+fn is_by_peer(reason: EdgeDownReason) -> bool {
+    use EdgeDownReason::{Conn, Left};
+    matches!(reason, Left | Conn(ConnDownReason::ClosedByPeer))
+}
+
+/// Whether it is time for a reminder.
+fn is_due(said_at: Option<Instant>, now: Instant, interval: Duration) -> bool {
+    said_at.is_none_or(|at| now.saturating_duration_since(at) >= interval)
 }
 
 fn clock_skew(offset_s: i64) -> Remark {
@@ -215,8 +290,9 @@ mod tests {
 
     use nodenet_tokio::NodeEvent;
     use nodenet_tokio::proto::NodeId;
-    use nodenet_tokio::proto::engine::EdgeDownReason;
+    use nodenet_tokio::proto::engine::{EdgeDownReason, EdgeInfo};
     use nodenet_tokio::proto::stats::{DropReason, Stats};
+    use nodenet_tokio::proto::transport::ConnDownReason;
 
     use super::{Remark, Warning, Watch};
 
@@ -232,7 +308,18 @@ mod tests {
     }
 
     fn down(byte: u8) -> NodeEvent {
-        NodeEvent::EdgeDown { peer: NodeId::from_bytes([byte; 32]), reason: EdgeDownReason::Left }
+        down_because(byte, EdgeDownReason::Left)
+    }
+
+    fn down_because(byte: u8, reason: EdgeDownReason) -> NodeEvent {
+        NodeEvent::EdgeDown { peer: NodeId::from_bytes([byte; 32]), reason }
+    }
+
+    fn told(remark: Option<Remark>) -> Option<Warning> {
+        match remark? {
+            Remark::Warning(warning, _) => Some(warning),
+            Remark::Debug(_) | Remark::Info(_) => None,
+        }
     }
 
     fn kinds(remarks: &[Remark]) -> String {
@@ -259,39 +346,109 @@ mod tests {
     #[test]
     fn a_minute_without_edges_is_told_once_and_so_is_its_end() {
         let (mut watch, start) = (Watch::new(start()), start());
-        assert_eq!(kinds(&watch.handle_tick(start + 59 * SECOND, true)), "");
-        assert_eq!(kinds(&watch.handle_tick(start + 60 * SECOND, true)), "w");
-        assert_eq!(kinds(&watch.handle_tick(start + 200 * SECOND, true)), "");
+        assert_eq!(watch.handle_tick(start + 59 * SECOND), None);
+        assert_eq!(told(watch.handle_tick(start + 60 * SECOND)), Some(Warning::Lonely));
+        assert_eq!(watch.handle_tick(start + 200 * SECOND), None);
         assert_eq!(kinds(&watch.handle_event(start + 201 * SECOND, &up(1, false))), "di");
+        let again = Some(Remark::Info("connected again".to_owned()));
+        assert_eq!(watch.handle_tick(start + 202 * SECOND), again);
+        assert_eq!(watch.handle_tick(start + 203 * SECOND), None);
         watch.handle_event(start + 300 * SECOND, &down(1));
-        assert_eq!(kinds(&watch.handle_tick(start + 359 * SECOND, true)), "");
-        assert_eq!(kinds(&watch.handle_tick(start + 360 * SECOND, true)), "w");
-        let again = watch.handle_event(start + 400 * SECOND, &up(1, false));
-        assert_eq!(again[1], Remark::Info("connected again".to_owned()));
+        assert_eq!(watch.handle_tick(start + 359 * SECOND), None);
+        assert_eq!(told(watch.handle_tick(start + 360 * SECOND)), Some(Warning::Lonely));
+        watch.handle_event(start + 400 * SECOND, &up(1, false));
+        assert_eq!(watch.handle_tick(start + 401 * SECOND), again);
+    }
+
+    #[test]
+    fn an_edge_that_is_closed_at_once_is_no_company() {
+        let (mut watch, start) = (Watch::new(start()), start());
+        for second in [10, 30, 50] {
+            watch.handle_event(start + second * SECOND, &up(1, false));
+            watch.handle_event(start + second * SECOND + SECOND / 2, &down(1));
+        }
+        assert_eq!(told(watch.handle_tick(start + 60 * SECOND)), Some(Warning::Lonely));
+        watch.handle_event(start + 70 * SECOND, &up(1, false));
+        assert_eq!(watch.handle_tick(start + 70 * SECOND + SECOND / 2), None, "not again so soon");
+        watch.handle_event(start + 71 * SECOND, &down(1));
+        // This one was wanted: a minute begins when it is gone.
+        assert_eq!(watch.handle_tick(start + 129 * SECOND), None);
+        watch.handle_event(start + 129 * SECOND, &up(2, true));
+        assert_eq!(told(watch.handle_tick(start + 135 * SECOND)), None);
+        watch.handle_event(start + 140 * SECOND, &down(2));
+        assert_eq!(watch.handle_tick(start + 199 * SECOND), None);
+        assert_eq!(told(watch.handle_tick(start + 200 * SECOND)), Some(Warning::Lonely));
+    }
+
+    #[test]
+    fn peers_that_close_at_once_again_and_again_are_told() {
+        let (mut watch, start) = (Watch::new(start()), start());
+        let mut try_at = |second: u32, outgoing, reason| {
+            let at = start + second * SECOND;
+            watch.handle_event(at, &up(1, outgoing));
+            let remarks = watch.handle_event(at + SECOND / 2, &down_because(1, reason));
+            told(remarks.into_iter().next_back())
+        };
+        let closed = EdgeDownReason::Conn(ConnDownReason::ClosedByPeer);
+        for second in 0..9 {
+            assert_eq!(try_at(second, false, closed), None, "others may be quick");
+        }
+        assert_eq!(try_at(10, true, closed), None);
+        assert_eq!(try_at(12, true, EdgeDownReason::Left), None);
+        assert_eq!(try_at(16, true, closed), Some(Warning::ClosedAtOnce));
+        assert_eq!(try_at(24, true, closed), None, "told once in a while");
+        assert_eq!(try_at(617, true, closed), Some(Warning::ClosedAtOnce));
+        // Lost is not unwanted.
+        for second in 2_000..2_005 {
+            assert_eq!(try_at(second, true, EdgeDownReason::Dead), None);
+        }
+    }
+
+    #[test]
+    fn who_closes_at_once_is_of_no_interest_while_there_are_others() {
+        let (mut watch, start) = (Watch::new(start()), start());
+        watch.handle_event(start, &up(9, true));
+        for second in 1..9 {
+            watch.handle_event(start + second * SECOND, &up(1, true));
+            assert_eq!(kinds(&watch.handle_event(start + second * SECOND, &down(1))), "i");
+        }
     }
 
     #[test]
     fn after_missed_events_the_edges_themselves_count() {
         let (mut watch, start) = (Watch::new(start()), start());
         watch.handle_event(start, &up(1, true));
-        watch.handle_edges(start + 10 * SECOND, std::iter::empty());
-        let told = watch.handle_event(start + 10 * SECOND, &NodeEvent::Missed(7));
+        watch.handle_edges(start + 10 * SECOND, &[]);
+        let remarks = watch.handle_event(start + 10 * SECOND, &NodeEvent::Missed(7));
         assert!(
-            matches!(&told[..], [Remark::Warning(Warning::Missed, text)] if text.starts_with("7 ")),
-            "{told:?}"
+            matches!(&remarks[..], [Remark::Warning(Warning::Missed, text)] if text.starts_with("7 ")),
+            "{remarks:?}"
         );
-        assert_eq!(kinds(&watch.handle_tick(start + 69 * SECOND, true)), "");
-        assert_eq!(kinds(&watch.handle_tick(start + 70 * SECOND, true)), "w");
+        assert_eq!(watch.handle_tick(start + 69 * SECOND), None);
+        assert_eq!(told(watch.handle_tick(start + 70 * SECOND)), Some(Warning::Lonely));
+        let edge = EdgeInfo {
+            peer: NodeId::from_bytes([2; 32]),
+            outgoing: true,
+            sibling: true,
+            remote: "192.0.2.1:4242".parse().unwrap(),
+            rtt: SECOND / 10,
+            conns: 1,
+            age: SECOND,
+            idle: SECOND,
+        };
+        watch.handle_edges(start + 80 * SECOND, &[edge]);
+        let again = Some(Remark::Info("connected again".to_owned()));
+        assert_eq!(watch.handle_tick(start + 80 * SECOND), again);
     }
 
     #[test]
     fn an_address_that_nobody_can_dial_is_told_every_ten_minutes() {
         let (mut watch, start) = (Watch::new(start()), start());
-        watch.handle_event(start, &up(1, true));
-        assert_eq!(kinds(&watch.handle_tick(start, true)), "");
-        assert_eq!(kinds(&watch.handle_tick(start, false)), "w");
-        assert_eq!(kinds(&watch.handle_tick(start + 599 * SECOND, false)), "");
-        assert_eq!(kinds(&watch.handle_tick(start + 600 * SECOND, false)), "w");
+        let unreachable = Some(Warning::Unreachable);
+        assert_eq!(watch.handle_reachability(start, true), None);
+        assert_eq!(told(watch.handle_reachability(start, false)), unreachable);
+        assert_eq!(watch.handle_reachability(start + 599 * SECOND, false), None);
+        assert_eq!(told(watch.handle_reachability(start + 600 * SECOND, false)), unreachable);
     }
 
     #[test]
