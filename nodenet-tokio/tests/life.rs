@@ -137,6 +137,22 @@ fn a_second_signal_ends_the_process_at_once() {
     hub.signal("CONT");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_demo_that_a_signal_ended_tells_which() {
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let mut demo = Running::start(&["demo", "--nodes", "3"]);
+        // It settles for two seconds after that, at least.
+        demo.log_line("joining");
+        demo.signal(signal);
+        assert_eq!(demo.end().code(), Some(status), "{signal}");
+    }
+    let help = String::from_utf8(run_to_end(&["--help"]).stdout).expect("text");
+    for part in ["Exit status:", "SIGINT 130, SIGTERM 143"] {
+        assert!(help.contains(part), "{part:?} is missing in: {help}");
+    }
+}
+
 #[test]
 fn the_log_level_flag_wins_over_the_environment() {
     let scratch = Scratch::new();

@@ -12,9 +12,17 @@ use nodenet_tokio::proto::engine::Profile;
 
 use crate::CommandError;
 
+/// What the exit status means, as `--help` shows it.
+pub(crate) const EXIT_STATUS: &str = "\
+Exit status:
+  0      done, or stopped by a signal as a node is meant to be
+  1      it failed, or minting was interrupted
+  2      the command line can not be read
+  128+n  signal n ended it: the demo at the first, anything at the second (SIGINT 130, SIGTERM 143)";
+
 /// Finds a route to any node by its identifier, without servers.
 #[derive(Debug, Parser)]
-#[command(name = "nodenet", version, arg_required_else_help = true)]
+#[command(name = "nodenet", version, arg_required_else_help = true, after_help = EXIT_STATUS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

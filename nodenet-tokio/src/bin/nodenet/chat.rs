@@ -106,7 +106,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
     say!("/to <id> and then type; /help shows the rest");
     let ended = loop {
         tokio::select! {
-            () = signals.stop() => break Ok(()),
+            _ = signals.stop() => break Ok(()),
             ended = node.closed() => {
                 ended?;
                 break Ok(());

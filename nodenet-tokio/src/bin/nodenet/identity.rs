@@ -109,7 +109,7 @@ async fn mint(difficulty: u16, signals: &mut Signals) -> Result<MasterSeed, Comm
     let seed = loop {
         tokio::select! {
             seed = minting.finish() => break seed?,
-            () = signals.stop() => {
+            _ = signals.stop() => {
                 bar.finish_and_clear();
                 return Err(CommandError::Said("interrupted while minting; nothing was saved".to_owned()));
             }

@@ -1,7 +1,6 @@
 //! The `nodenet` program: run a node, chat over the network, see it work.
 //!
-//! Exit status: 0 after a requested stop, 1 on failure, 2 on a command line that can not be read, and
-//! 128 plus the signal's number when a second signal ended the process at once.
+//! The exit status is told by `--help`: see [`args::EXIT_STATUS`].
 #![forbid(unsafe_code)]
 
 mod args;

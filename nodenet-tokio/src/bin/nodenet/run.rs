@@ -161,7 +161,7 @@ async fn route(
     // A node that is closed answers nothing. The next round says why it is.
     loop {
         tokio::select! {
-            () = signals.stop() => break,
+            _ = signals.stop() => break,
             ended = node.closed() => {
                 ended?;
                 break;

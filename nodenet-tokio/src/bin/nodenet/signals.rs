@@ -4,35 +4,44 @@ use std::io;
 
 use tokio::sync::watch;
 
-/// Exit status of a process that a signal ended: 128 plus the signal's number, as shells have it.
-const SIGNAL_STATUS_BASE: i32 = 128;
-const SIGINT: i32 = 2;
-#[cfg(unix)]
-const SIGTERM: i32 = 15;
+/// A signal, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signal(u8);
+
+impl Signal {
+    const INT: Self = Self(2);
+    #[cfg(unix)]
+    const TERM: Self = Self(15);
+
+    /// Exit status of a process that this signal ended: 128 plus its number, as shells have it.
+    pub(crate) fn exit_status(self) -> u8 {
+        128 + self.0
+    }
+}
 
 /// Whether somebody asked the program to stop.
 #[derive(Debug, Clone)]
-pub(crate) struct Signals(watch::Receiver<bool>);
+pub(crate) struct Signals(watch::Receiver<Option<Signal>>);
 
 impl Signals {
     /// Starts listening.
     pub(crate) fn listen() -> io::Result<Self> {
         let mut source = Source::new()?;
-        let (sender, receiver) = watch::channel(false);
+        let (sender, receiver) = watch::channel(None);
         tokio::spawn(async move {
-            source.next().await;
-            sender.send_replace(true);
-            let number = source.next().await;
-            std::process::exit(SIGNAL_STATUS_BASE + number);
+            sender.send_replace(Some(source.next().await));
+            let second = source.next().await;
+            std::process::exit(second.exit_status().into());
         });
         Ok(Self(receiver))
     }
 
-    /// Waits until a stop is asked for. Cancel safe.
-    pub(crate) async fn stop(&mut self) {
-        if self.0.wait_for(|asked| *asked).await.is_err() {
+    /// Waits until a stop is asked for; returns by which signal. Cancel safe.
+    pub(crate) async fn stop(&mut self) -> Signal {
+        match self.0.wait_for(Option::is_some).await.map(|asked| *asked) {
+            Ok(Some(signal)) => signal,
             // The listening task never ends before the process does.
-            std::future::pending::<()>().await;
+            Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 }
@@ -51,10 +60,10 @@ impl Source {
         Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) -> i32 {
+    async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => SIGINT,
-            _ = self.terminate.recv() => SIGTERM,
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.terminate.recv() => Signal::TERM,
         }
     }
 }
@@ -68,10 +77,10 @@ impl Source {
         Ok(Self)
     }
 
-    async fn next(&mut self) -> i32 {
+    async fn next(&mut self) -> Signal {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        SIGINT
+        Signal::INT
     }
 }

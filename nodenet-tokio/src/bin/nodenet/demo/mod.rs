@@ -37,22 +37,20 @@ const SETTLE_BOUND: Duration = Duration::from_secs(15);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest wait for a node to leave.
 const LEAVE_BOUND: Duration = Duration::from_secs(5);
-/// Exit status after an interrupt, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 /// `nodenet demo`.
 pub(crate) async fn demo(args: DemoArgs, mut signals: Signals) -> Result<ExitCode, CommandError> {
     let progress = Progress::new();
     let network = tokio::select! {
         network = Network::start(args.nodes, &progress) => network?,
-        () = signals.stop() => return Ok(ExitCode::from(INTERRUPTED)),
+        signal = signals.stop() => return Ok(signal.exit_status().into()),
     };
     let (joined, outcome) = tokio::select! {
         ran = network.run(&progress) => ran,
-        () = signals.stop() => {
+        signal = signals.stop() => {
             progress.finish();
             network.leave().await;
-            return Ok(ExitCode::from(INTERRUPTED));
+            return Ok(signal.exit_status().into());
         }
     };
     let report = network.report(joined, outcome).await;
