@@ -67,6 +67,14 @@ pub(crate) fn event(event: &NodeEvent) -> Value {
             "peer": peer.to_string(),
             "reason": reason.to_string(),
         }),
+        NodeEvent::BootstrapFailed { peer, error } => json!({
+            "event": "bootstrap_failed",
+            "peer": peer.to_string(),
+            "error": error.to_string(),
+        }),
+        NodeEvent::DeliveriesDropped(count) => {
+            json!({ "event": "deliveries_dropped", "count": count })
+        }
         NodeEvent::ClockSkewSuspected { offset_s } => {
             json!({ "event": "clock_skew_suspected", "offset_s": offset_s })
         }
@@ -118,7 +126,7 @@ mod tests {
     use nodenet_tokio::proto::engine::{DeliveryPath, EdgeDownReason};
     use nodenet_tokio::proto::stats::{DropReason, Stats};
     use nodenet_tokio::testing::Hub;
-    use nodenet_tokio::{Delivery, NodeEvent};
+    use nodenet_tokio::{ConnectError, Delivery, NodeEvent};
     use serde_json::Value;
 
     use super::{DOCUMENT, drops, event, failed, message, started, stats, stopped, warning};
@@ -139,6 +147,8 @@ mod tests {
             message(&delivery),
             event(&NodeEvent::EdgeUp { peer, outgoing: true, remote: node.local_addr() }),
             event(&NodeEvent::EdgeDown { peer, reason: EdgeDownReason::Left }),
+            event(&NodeEvent::BootstrapFailed { peer, error: ConnectError::NoAddress }),
+            event(&NodeEvent::DeliveriesDropped(3)),
             event(&NodeEvent::ClockSkewSuspected { offset_s: -40 }),
             event(&NodeEvent::Missed(3)),
             warning(Warning::Lonely, "alone"),

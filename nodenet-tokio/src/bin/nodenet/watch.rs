@@ -30,6 +30,10 @@ pub(crate) enum Warning {
     Lonely,
     /// Edges come up and are closed by the peers at once.
     ClosedAtOnce,
+    /// There is no edge to a bootstrap peer.
+    BootstrapFailed,
+    /// Messages came faster than they were taken.
+    DeliveriesDropped,
     /// Others can not be told a usable address.
     Unreachable,
     /// The clock is off.
@@ -42,9 +46,11 @@ pub(crate) enum Warning {
 
 impl Warning {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Lonely,
         Self::ClosedAtOnce,
+        Self::BootstrapFailed,
+        Self::DeliveriesDropped,
         Self::Unreachable,
         Self::ClockSkew,
         Self::Missed,
@@ -56,6 +62,8 @@ impl Warning {
         match self {
             Self::Lonely => "lonely",
             Self::ClosedAtOnce => "closed_at_once",
+            Self::BootstrapFailed => "bootstrap_failed",
+            Self::DeliveriesDropped => "deliveries_dropped",
             Self::Unreachable => "unreachable",
             Self::ClockSkew => "clock_skew",
             Self::Missed => "missed",
@@ -154,6 +162,14 @@ impl Watch {
                     _ => self.on_gone(now),
                 }
             }
+            NodeEvent::BootstrapFailed { peer, error } => remarks.push(Remark::Warning(
+                Warning::BootstrapFailed,
+                format!("no edge to the bootstrap peer {peer}: {error}; it is tried on"),
+            )),
+            NodeEvent::DeliveriesDropped(count) => remarks.push(Remark::Warning(
+                Warning::DeliveriesDropped,
+                format!("{count} messages were lost, because they came faster than they are taken"),
+            )),
             NodeEvent::ClockSkewSuspected { offset_s } => remarks.push(clock_skew(*offset_s)),
             NodeEvent::Missed(count) => remarks.push(Remark::Warning(
                 Warning::Missed,
@@ -288,11 +304,11 @@ fn clock_skew(offset_s: i64) -> Remark {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use nodenet_tokio::NodeEvent;
     use nodenet_tokio::proto::NodeId;
     use nodenet_tokio::proto::engine::{EdgeDownReason, EdgeInfo};
     use nodenet_tokio::proto::stats::{DropReason, Stats};
-    use nodenet_tokio::proto::transport::ConnDownReason;
+    use nodenet_tokio::proto::transport::{ConnDownReason, DialError};
+    use nodenet_tokio::{ConnectError, NodeEvent};
 
     use super::{Remark, Warning, Watch};
 
@@ -402,6 +418,20 @@ mod tests {
         for second in 2_000..2_005 {
             assert_eq!(try_at(second, true, EdgeDownReason::Dead), None);
         }
+    }
+
+    #[test]
+    fn what_a_bootstrap_peer_and_a_full_queue_cost_is_told() {
+        let mut watch = Watch::new(start());
+        let error = ConnectError::Dial(DialError::TimedOut);
+        let peer = NodeId::from_bytes([1; 32]);
+        let remarks = watch.handle_event(start(), &NodeEvent::BootstrapFailed { peer, error });
+        let [Remark::Warning(Warning::BootstrapFailed, text)] = &remarks[..] else {
+            panic!("{remarks:?}");
+        };
+        assert!(text.contains("01010101") && text.contains(&error.to_string()), "{text}");
+        let remarks = watch.handle_event(start(), &NodeEvent::DeliveriesDropped(7));
+        assert_eq!(told(remarks.into_iter().next()), Some(Warning::DeliveriesDropped));
     }
 
     #[test]
