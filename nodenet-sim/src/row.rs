@@ -115,6 +115,28 @@ impl Rows {
             days: days(&report.watch),
         }
     }
+
+    /// The first phase without churn, if there was one.
+    pub fn steady_phase(&self) -> Option<&Row> {
+        self.phases.iter().find(|phase| !phase.under_churn).map(|phase| &phase.all)
+    }
+
+    /// Every measuring stage by its name, and after each its light nodes.
+    pub fn named_phases(&self) -> Vec<(String, &Row)> {
+        let mut named = Vec::new();
+        for (number, phase) in self.phases.iter().enumerate() {
+            let name = if phase.under_churn { "churn" } else { "steady" };
+            let alike = |other: &&PhaseRow| other.under_churn == phase.under_churn;
+            let name = match self.phases[..number].iter().filter(alike).count() {
+                0 => name.to_owned(),
+                before => format!("{name} {}", before + 1),
+            };
+            let light = phase.light.as_ref().map(|row| (format!("{name}, light"), row));
+            named.push((name, &phase.all));
+            named.extend(light);
+        }
+        named
+    }
 }
 
 fn days(watch: &Watch) -> BTreeMap<String, Vec<Fullest>> {

@@ -135,7 +135,9 @@ fn a_sweep_shows_what_finished_and_names_what_failed() {
     assert_eq!(rows.as_array().unwrap().len(), 1);
     assert_eq!(rows[0]["nodes"].as_u64(), Some(12));
     let trace = rows[0]["trace_hash"].as_str().unwrap();
-    assert!(std::fs::read_to_string(temporary("failed.html")).unwrap().contains(trace));
+    let page = std::fs::read_to_string(temporary("failed.html")).unwrap();
+    assert!(page.contains(trace) && page.contains("2 of 3 runs failed"), "{page}");
+    assert!(page.contains("no two nodes joined 30 s ago"), "{page}");
 
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("2 of 3 runs failed"), "{text}");
@@ -159,7 +161,10 @@ fn a_failure_keeps_the_scenario_and_says_how_to_see_it_again() {
         [[stage]]\ndo = 'send'\nmessages = 40\nover_secs = 5\n\
         [[stage]]\ndo = 'expect'\ndelivered_share = 1.0\n";
     std::fs::write(temporary("doomed.toml"), scenario).unwrap();
-    let output = nodenet_sim("replay doomed.toml");
+    std::fs::write(temporary("doomed.html"), "of an earlier run").unwrap();
+    let output = nodenet_sim("replay doomed.toml --report doomed.html");
+    let page = std::fs::read_to_string(temporary("doomed.html")).unwrap();
+    assert!(page.contains("This run failed") && page.contains("<td>steady</td>"), "{page}");
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("FAIL delivered "), "{text}");
@@ -171,7 +176,8 @@ fn a_failure_keeps_the_scenario_and_says_how_to_see_it_again() {
     let kept = std::fs::read_to_string(temporary(file)).unwrap();
     assert!(kept.contains("doomed"));
     let again = nodenet_sim(&format!("replay {file}"));
-    assert_eq!(String::from_utf8_lossy(&again.stderr), text, "it fails in the same way");
+    let same = text.replace("report  doomed.html\n", "");
+    assert_eq!(String::from_utf8_lossy(&again.stderr), same, "it fails in the same way");
     assert!(file.ends_with("doomed-5.toml"), "name and seed: {file}");
     let shown = nodenet_sim("replay doomed.toml --json").stdout;
     let shown: Value = serde_json::from_slice(&shown).unwrap();
@@ -218,10 +224,13 @@ fn a_stage_that_finds_nobody_says_what_is_missing() {
     ] {
         let file = format!("{name}.toml");
         std::fs::write(temporary(&file), format!("name = '{name}'\nseed = 5\n{stages}")).unwrap();
-        let output = nodenet_sim(&format!("replay {file}"));
+        let output = nodenet_sim(&format!("replay {file} --report {name}.html"));
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains(reason), "{name}: {text}");
         assert!(!text.contains("panic"), "{name}: {text}");
+        let page = std::fs::read_to_string(temporary(&format!("{name}.html"))).unwrap_or_default();
+        // What is no scenario does not even begin to run.
+        assert_eq!(page.contains("This run failed"), text.contains("FAIL "), "{name}: {page}");
     }
 }
 

@@ -11,7 +11,7 @@ type Series = Vec<(u64, f64, String)>;
 pub(super) fn delivery(all: &[Rows]) -> String {
     let of = |row: &Row| (row.nodes, row.delivered_share * 100.0);
     let title = |percent: f64| share(percent / 100.0);
-    let steady = by_size(all.iter().map(|rows| of(&rows.steady)), title);
+    let steady = by_size(all.iter().filter_map(Rows::steady_phase).map(of), title);
     let churn = by_size(all.iter().filter_map(|rows| rows.churn.as_ref()).map(of), title);
     let given = |points: &[(u64, f64)]| -> Series {
         let title = |&(nodes, percent)| (nodes, percent, format!("reference: {percent} %"));
@@ -20,7 +20,7 @@ pub(super) fn delivery(all: &[Rows]) -> String {
     let ten = given(&reference::THROUGH_TEN);
     let any = given(&reference::THROUGH_ANY);
     let after = given(&reference::CHURN);
-    let largest = all.iter().map(|rows| rows.steady.nodes).max().unwrap_or(0).max(20_000);
+    let largest = steady.iter().chain(&churn).map(|point| point.0).max().unwrap_or(0).max(20_000);
     let scale = Scale::new(20, largest);
     // Room above for our names, where none of the reference's points lies.
     let mut plot = Plot::new("delivery against size", 124.0, all.len() > 1);
@@ -43,27 +43,14 @@ pub(super) fn delivery(all: &[Rows]) -> String {
         ("start", "soft"),
     );
     plot.label((scale.at(1_000), 23.0), -8.0, "&#160;&#160;after churn", ("start", "soft"));
-    if !churn.is_empty() {
-        plot.line(&scale.place(&churn), "churn", false);
+    let ours = [(&churn, "churn", "under churn", -28.0), (&steady, "main", "nodenet", -12.0)];
+    for (points, color, ..) in ours {
+        plot.line(&scale.place(points), color, false);
     }
-    plot.line(&scale.place(&steady), "main", false);
-    if let Some((nodes, value, title)) = steady.last() {
+    for (points, color, name, dy) in ours {
+        let Some((nodes, value, title)) = points.last() else { continue };
         let anchor = if *nodes * 4 > largest { "end" } else { "middle" };
-        plot.label(
-            (scale.at(*nodes), *value),
-            -12.0,
-            &format!("nodenet {title}"),
-            (anchor, "main"),
-        );
-    }
-    if let Some((nodes, value, title)) = churn.last() {
-        let anchor = if *nodes * 4 > largest { "end" } else { "middle" };
-        plot.label(
-            (scale.at(*nodes), *value),
-            -28.0,
-            &format!("under churn {title}"),
-            (anchor, "churn"),
-        );
+        plot.label((scale.at(*nodes), *value), dy, &format!("{name} {title}"), (anchor, color));
     }
     plot.finish()
 }
@@ -131,7 +118,7 @@ fn by_size_plot(
     of: impl Fn(&Row) -> (u64, f64),
     title: impl Fn(f64) -> String,
 ) -> String {
-    let points = by_size(all.iter().map(|rows| of(&rows.steady)), title);
+    let points = by_size(all.iter().filter_map(Rows::steady_phase).map(of), title);
     let most = points.iter().map(|point| point.1).fold(0.0, f64::max);
     let ticks = round_ticks(most, |at| at.to_string());
     let mut plot = Plot::new(name, ticks.last().map_or(1.0, |tick| tick.at), false);

@@ -7,7 +7,7 @@ mod svg;
 
 use core::fmt::Write;
 
-use crate::report::{Report, Shape};
+use crate::report::{Phase, Report, Shape};
 use crate::row::{Row, Rows};
 
 /// What the reference, v0.2.1, delivered in its own in-memory transport, without loss or NAT (measured):
@@ -21,23 +21,22 @@ pub mod reference {
     pub const CHURN: [(u64, f64); 4] = [(50, 92.0), (200, 67.0), (500, 55.0), (1_000, 23.0)];
 }
 
-/// The page of a single run.
+/// The page of a single run, be it one that failed.
 pub fn of_run(report: &Report, rows: &Rows) -> String {
-    let mut page = Page::new(&format!("{} · seed {}", report.name, report.seed));
+    let one = core::slice::from_ref(rows);
+    let mut page = Page::of_one(rows);
     page.tiles(rows);
     page.open_grid();
-    page.card(
-        "Delivery against size",
-        DELIVERY_NOTE,
-        &chart::delivery(core::slice::from_ref(rows)),
-    );
-    if let Some(phase) = report.steady().or(report.phases.first()) {
-        let figures = &phase.figures;
+    let phase = report.steady().or(report.phases.first());
+    if let Some(Phase { figures, .. }) = phase {
+        page.card("Delivery against size", DELIVERY_NOTE, &chart::delivery(one));
         let note = "How many edges the first copy of a message crossed.";
         page.card("Hops", note, &chart::hops(&figures.hop_histogram));
-        let note = "Live edges of a node by how many leading bits it shares with the peer. A steady \
-                    supply in every bucket is what makes greedy routing logarithmic.";
-        page.card("Edges per bucket", note, &chart::buckets(&report.shape.edges_per_bucket));
+    }
+    let note = "Live edges of a node by how many leading bits it shares with the peer. A steady \
+                supply in every bucket is what makes greedy routing logarithmic.";
+    page.card("Edges per bucket", note, &chart::buckets(&report.shape.edges_per_bucket));
+    if let Some(Phase { figures, .. }) = phase {
         let note = "What an idle node sends and receives in a day, by kind of frame.";
         page.card("Idle traffic", note, &chart::traffic(&figures.traffic));
     }
@@ -45,13 +44,22 @@ pub fn of_run(report: &Report, rows: &Rows) -> String {
                 edges of six of them: dense to the neighbours, sparse but certain across.";
     page.wide_card("The ring", note, &ring(&report.shape));
     page.close_grid();
-    page.table(core::slice::from_ref(rows));
+    page.table(one);
     page.finish()
 }
 
-/// The page of a sweep over sizes and seeds.
-pub fn of_sweep(title: &str, all: &[Rows]) -> String {
+/// The page of a run that left nothing to show but its failure, because a machine panicked.
+pub fn of_failed(rows: &Rows) -> String {
+    Page::of_one(rows).finish()
+}
+
+/// The page of a sweep over sizes and seeds: of the runs that finished, and what became of the others.
+pub fn of_sweep(title: &str, all: &[Rows], failed: &[String]) -> String {
     let mut page = Page::new(title);
+    if !failed.is_empty() {
+        let runs = all.len() + failed.len();
+        page.failed(&format!("{} of {runs} runs failed", failed.len()), failed);
+    }
     page.open_grid();
     page.wide_card("Delivery against size", DELIVERY_NOTE, &chart::delivery(all));
     let note = "Mean edges crossed by first copies. A line on this axis is logarithmic growth.";
@@ -88,21 +96,52 @@ impl Page {
         }
     }
 
+    /// A page that begins with what became of the run: nobody must take a failed one for a success.
+    fn of_one(rows: &Rows) -> Self {
+        let mut page = Self::new(&format!("{} · seed {}", rows.name, rows.seed));
+        if let Some(failure) = &rows.failure {
+            page.failed("This run failed", core::slice::from_ref(failure));
+        }
+        if !rows.held.is_empty() {
+            page.push("<section class=\"banner\"><h2>As expected</h2><ul>");
+            for expectation in &rows.held {
+                let _ = write!(page.text, "<li>{}</li>", escape(expectation));
+            }
+            page.push("</ul></section>\n");
+        }
+        let note = match (rows.steady_phase(), &rows.churn) {
+            (Some(_), _) => return page,
+            (None, Some(_)) => {
+                "The figures are those of the network in churn: no other was measured."
+            }
+            (None, None) => "Nothing was measured.",
+        };
+        let _ = writeln!(page.text, "<p class=\"note\">{note}</p>");
+        page
+    }
+
     fn push(&mut self, text: &str) {
         self.text.push_str(text);
     }
 
+    fn failed(&mut self, title: &str, reasons: &[String]) {
+        let _ = write!(self.text, "<section class=\"banner failed\"><h2>{title}</h2>");
+        for reason in reasons {
+            let _ = write!(self.text, "<pre>{}</pre>", escape(reason));
+        }
+        self.push("</section>\n");
+    }
+
     fn tiles(&mut self, rows: &Rows) {
-        let row = &rows.steady;
+        let Some(row) = rows.steady_phase().or(rows.churn.as_ref()) else { return };
         self.push("<section class=\"tiles\">\n");
-        self.tile(
-            "delivered",
-            &share(row.delivered_share),
-            &format!("{} of {}", count(row.delivered), count(row.sent)),
-        );
-        if let Some(churn) = &rows.churn {
-            let of = format!("{} of {}", count(churn.delivered), count(churn.sent));
-            self.tile("under churn", &share(churn.delivered_share), &of);
+        for (name, row) in
+            [("delivered", rows.steady_phase()), ("under churn", rows.churn.as_ref())]
+        {
+            if let Some(row) = row {
+                let of = format!("{} of {}", count(row.delivered), count(row.sent));
+                self.tile(name, &share(row.delivered_share), &of);
+            }
         }
         self.tile("nodes", &count(row.nodes), &format!("{:.1} edges each", row.edges_mean));
         let hops = format!("p99 {} · max {}", row.hops_p99, row.hops_max);
@@ -150,6 +189,9 @@ impl Page {
     }
 
     fn table(&mut self, all: &[Rows]) {
+        if all.iter().all(|rows| rows.phases.is_empty()) {
+            return;
+        }
         let headings = [
             "nodes",
             "seed",
@@ -174,11 +216,8 @@ impl Page {
         }
         self.push("</tr></thead><tbody>\n");
         for rows in all {
-            self.row(rows.seed, "steady", &rows.steady);
-            for (name, row) in [("churn", &rows.churn), ("light", &rows.light)] {
-                if let Some(row) = row {
-                    self.row(rows.seed, name, row);
-                }
+            for (name, row) in rows.named_phases() {
+                self.row(rows.seed, &name, row);
             }
         }
         self.push("</tbody></table></section>\n");
@@ -249,24 +288,62 @@ const STYLE: &str = include_str!("style.css");
 
 #[cfg(test)]
 mod tests {
-    use super::{count, escape, of_sweep};
-    use crate::row::{Row, Rows};
+    use super::{count, escape, of_failed, of_sweep};
+    use crate::row::{PhaseRow, Row, Rows};
+
+    fn rows(phases: &[bool]) -> Rows {
+        let row =
+            Row { nodes: 1_000, sent: 10, delivered: 9, delivered_share: 0.9, ..Row::default() };
+        let phase = |&under_churn: &bool| PhaseRow { under_churn, all: row.clone(), light: None };
+        let churn = phases.contains(&true).then(|| row.clone());
+        let phases = phases.iter().map(phase).collect();
+        Rows { seed: 1, steady: row.clone(), churn, phases, ..Rows::default() }
+    }
 
     #[test]
     fn a_page_is_closed_and_fetches_nothing() {
-        let row =
-            Row { nodes: 1_000, sent: 10, delivered: 9, delivered_share: 0.9, ..Row::default() };
-        let rows = Rows { seed: 1, steady: row.clone(), churn: Some(row), ..Rows::default() };
-        let page = of_sweep("<sizes>", &[rows.clone(), rows]);
+        let rows = rows(&[false, true]);
+        let page = of_sweep("<sizes>", &[rows.clone(), rows], &["for want of <memory>".to_owned()]);
+        assert!(page.contains("1 of 3 runs failed") && page.contains("want of &lt;memory&gt;"));
         assert!(page.contains("&lt;sizes&gt;") && page.ends_with("</html>\n"));
         for outside in ["src=", "href=", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");
         }
-        for tag in ["svg", "figure", "table", "tr", "g", "text"] {
+        for tag in ["svg", "figure", "table", "tr", "g", "text", "section", "pre"] {
             let opened = page.matches(&format!("<{tag}>")).count()
                 + page.matches(&format!("<{tag} ")).count();
             assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
         }
+    }
+
+    /// What a table of figures calls the phases, and whether our two lines are drawn.
+    fn shown(phases: &[bool]) -> (Vec<String>, [bool; 2]) {
+        let page = of_sweep("phases", &[rows(phases)], &[]);
+        let cells = page.match_indices("<td>1</td><td>").map(|(at, head)| &page[at + head.len()..]);
+        let names = cells.map(|rest| rest.split('<').next().unwrap_or(rest).to_owned()).collect();
+        (names, ["nodenet 90.000 %", "under churn 90.000 %"].map(|line| page.contains(line)))
+    }
+
+    #[test]
+    fn every_phase_is_called_what_it_is() {
+        let (names, lines) = shown(&[false, true, false]);
+        assert_eq!(
+            (names, lines),
+            (["steady", "churn", "steady 2"].map(str::to_owned).into(), [true; 2])
+        );
+        assert_eq!(shown(&[true]), (vec!["churn".to_owned()], [false, true]));
+        assert_eq!(shown(&[]), (Vec::new(), [false; 2]));
+    }
+
+    #[test]
+    fn a_page_says_first_that_the_run_failed_and_then_what_held() {
+        let failure = Some("panic: <deep>".to_owned());
+        let held = vec!["at least 99 % delivered".to_owned()];
+        let page = of_failed(&Rows { failure, held, ..Rows::default() });
+        let parts =
+            ["This run failed", "panic: &lt;deep&gt;", "at least 99 % delivered", "</html>"];
+        let places = parts.map(|part| page.find(part).expect(part));
+        assert!(places.is_sorted(), "{places:?}");
     }
 
     #[test]

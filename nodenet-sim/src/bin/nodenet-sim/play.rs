@@ -105,23 +105,44 @@ fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
         .on_progress(move |progress| teller.tell(progress))
         .finish();
     let real = started.elapsed().as_secs_f64().max(1e-9);
-    let show = |report: &Report, failure: Option<&str>| {
+    let rows = |report: &Report| {
         let cost = Cost {
             events_per_s: report.events as f64 / real,
             sim_over_real: report.simulated.as_secs_f64() / real,
             peak_rss_bytes: machine::peak_rss_bytes(),
         };
-        let failure = failure.map(str::to_owned);
-        show(report, &Rows { failure, ..Rows::of(report, cost) }, output)
+        Rows::of(report, cost)
     };
     match outcome {
-        Ok(report) => show(&report, None),
+        Ok(report) => show(&report, &rows(&report), output),
         Err(failure) => {
-            // What a long run showed is worth seeing all the same.
-            let report = failure.report.as_ref().filter(|report| !report.phases.is_empty());
-            let shown = report.map_or(Ok(()), |report| show(report, Some(&failure.what)));
+            let shown = show_failed(&failure, rows, output);
             let lament = lament(*failure);
             Err(shown.err().map_or_else(|| lament.clone(), |error| format!("{error}\n{lament}")))
+        }
+    }
+}
+
+/// Shows what a run showed until it failed: hours may have gone into it. There is a page in any case,
+/// for one that an earlier run left there would be taken for that of this run.
+fn show_failed(
+    failure: &Failure,
+    rows: impl FnOnce(&Report) -> Rows,
+    output: &Output,
+) -> Result<(), String> {
+    let what = Some(failure.what.clone());
+    match &failure.report {
+        Some(report) => {
+            let rows = Rows { failure: what, ..rows(report) };
+            if report.phases.is_empty() {
+                return write_page(output, || html::of_run(report, &rows));
+            }
+            show(report, &rows, output)
+        }
+        None => {
+            let Scenario { name, seed, .. } = failure.scenario.clone();
+            let rows = Rows { name, seed, failure: what, ..Rows::default() };
+            write_page(output, || html::of_failed(&rows))
         }
     }
 }
@@ -138,17 +159,21 @@ pub(crate) fn present(
     table: impl FnOnce() -> String,
     page: impl FnOnce() -> String,
 ) -> Result<(), String> {
-    let written = output.report.as_deref().map_or(Ok(()), |file| {
-        write(file, &page())?;
-        eprintln!("report  {}", file.display());
-        Ok(())
-    });
+    let written = write_page(output, page);
     let said = say(&if output.json {
         serde_json::to_string(figures).expect("rows are numbers and text") + "\n"
     } else {
         table()
     });
     written.and(said)
+}
+
+/// Writes the page, if one is wanted.
+fn write_page(output: &Output, page: impl FnOnce() -> String) -> Result<(), String> {
+    let Some(file) = &output.report else { return Ok(()) };
+    write(file, &page())?;
+    eprintln!("report  {}", file.display());
+    Ok(())
 }
 
 /// Writes to standard output. That nobody reads on is no error: `head` does that.

@@ -25,7 +25,7 @@ pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
         }
     }
     // What took hours is worth seeing, whatever became of the others.
-    let shown = show(&finished, args);
+    let shown = show(&finished, &failed, args);
     if failed.is_empty() {
         return shown;
     }
@@ -130,8 +130,8 @@ fn arguments(nodes: u32, seed: u64, world: &World) -> Vec<String> {
     all
 }
 
-fn show(all: &[Rows], args: &Sweep) -> Result<(), String> {
-    let page = || html::of_sweep("Delivery against size", all);
+fn show(all: &[Rows], failed: &[String], args: &Sweep) -> Result<(), String> {
+    let page = || html::of_sweep("Delivery against size", all, failed);
     present(&args.output, &all, || table(all), page)
 }
 

@@ -5,12 +5,15 @@ use std::fmt::Write;
 use nodenet_sim::Report;
 use nodenet_sim::html::{count, megabytes, share};
 use nodenet_sim::report::{Figures, Lost};
-use nodenet_sim::row::{PhaseRow, Row, Rows};
+use nodenet_sim::row::{Row, Rows};
 use nodenet_sim::watch::Watch;
 
 /// Every measuring stage in a column, and beside it its light nodes.
 pub(crate) fn of(rows: &Rows) -> String {
-    let columns = columns(rows);
+    let mut columns = rows.named_phases();
+    if columns.is_empty() {
+        columns.push(("nothing measured".to_owned(), &rows.steady));
+    }
     let mut text = String::new();
     let mut line = |name: &str, cell: &dyn Fn(&Row) -> String| {
         let _ = write!(text, "{name:<28}");
@@ -52,25 +55,6 @@ pub(crate) fn of(rows: &Rows) -> String {
         text.insert_str(0, &format!("{:<28}{names}\n", ""));
     }
     text
-}
-
-fn columns(rows: &Rows) -> Vec<(String, &Row)> {
-    let mut columns = Vec::new();
-    for (number, phase) in rows.phases.iter().enumerate() {
-        let name = if phase.under_churn { "churn" } else { "steady" };
-        let alike = |other: &&PhaseRow| other.under_churn == phase.under_churn;
-        let name = match rows.phases[..number].iter().filter(alike).count() {
-            0 => name.to_owned(),
-            before => format!("{name} {}", before + 1),
-        };
-        let light = phase.light.as_ref().map(|row| (format!("{name}, light"), row));
-        columns.push((name, &phase.all));
-        columns.extend(light);
-    }
-    if columns.is_empty() {
-        columns.push(("nothing measured".to_owned(), &rows.steady));
-    }
-    columns
 }
 
 /// What idle nodes do and what was discarded.
