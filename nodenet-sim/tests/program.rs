@@ -215,7 +215,22 @@ fn a_stage_that_finds_nobody_says_what_is_missing() {
     let sides = format!("{send}between = 'sides'\n");
     let nothing = send.replace("messages = 4", "messages = 0");
     let expect = "[[stage]]\ndo = 'expect'\ndelivered_share = 0.5\n";
+    let few = grow.replace("'any'", "'ten'");
+    let churn = |percent, secs| {
+        format!(
+            "[[stage]]\ndo = 'churn'\npercent = {percent}\nevery_secs = 30\nover_secs = {secs}\nmessages = 4\n"
+        )
+    };
+    let share = |share| crash.replace("1.0", share);
     for (name, stages, reason) in [
+        ("rounded", format!("{grow}{}", share("0.1")), "0.1 of 6 live nodes comes to 0.60 nodes"),
+        ("spared", format!("{few}{}", share("0.5")), "3 of 6 live nodes would have to go, but 6"),
+        ("replaced", format!("{few}{}", churn("20.0", 60)), "1 of 6 live nodes would have to go"),
+        (
+            "slow",
+            format!("{grow}{}", churn("5.0", 60)),
+            "comes to 0.60 nodes, so churn would replace",
+        ),
         ("nobody", send.to_owned(), "FAIL no node is up that could send"),
         ("crashed", format!("{grow}{crash}{send}"), "FAIL no node is up that could send"),
         ("whole", format!("{grow}{sides}"), "different sides of a partition"),

@@ -1,6 +1,7 @@
 //! Carrying a scenario out.
 
 mod judge;
+mod victims;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -198,14 +199,14 @@ impl Run {
                 Ok(())
             }
             Stage::Crash { share } => {
-                for host in self.some_live(share) {
+                for host in self.victims(share)? {
                     self.world.crash(host);
                 }
                 Ok(())
             }
             Stage::Restart => self.restart(),
             Stage::Leave { share } => {
-                for host in self.some_live(share) {
+                for host in self.victims(share)? {
                     self.world.leave(host).map_err(told)?;
                 }
                 self.pass_until(self.world.now() + LEAVE_TIME)
@@ -300,6 +301,7 @@ impl Run {
         over_secs: u64,
         messages: u32,
     ) -> Result<(), String> {
+        self.replaces_somebody(percent, every_secs, over_secs)?;
         let first = self.world.post().parcels().len();
         let start = self.world.now();
         self.begin_costs();
@@ -333,17 +335,12 @@ impl Run {
     fn replace_at(&mut self, at: Moment, percent: f64, random: &mut Random) -> Result<(), String> {
         self.pass_until(at)?;
         self.owed += self.world.live().len() as f64 * percent / 100.0;
+        self.can_lose(self.owed as usize)?;
         while self.owed >= 1.0 {
             self.owed -= 1.0;
-            let spared = |host| self.bootstrap == Bootstrap::Ten && self.contacts.contains(&host);
-            let live = self.world.live().len() as u64;
-            let victim = (0..DRAWS_MAX)
-                .map(|_| self.world.live_at(random.below(live) as usize))
-                .find(|&host| !spared(host));
-            if let Some(victim) = victim {
-                self.world.crash(victim);
-                self.join(random)?;
-            }
+            let victim = self.draw_victim(random)?;
+            self.world.crash(victim);
+            self.join(random)?;
         }
         Ok(())
     }
@@ -393,12 +390,6 @@ impl Run {
                  a message between them"
             ),
         })
-    }
-
-    /// A share of the live nodes, drawn; well-known contacts are spared.
-    fn some_live(&self, share: f64) -> BTreeSet<Host> {
-        let spared = |host| self.bootstrap == Bootstrap::Ten && self.contacts.contains(&host);
-        self.drawn("victims", share, |host| !spared(host))
     }
 
     /// As many hosts as are a share of the live ones, drawn among those that `may`.

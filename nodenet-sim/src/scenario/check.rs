@@ -72,11 +72,14 @@ impl Stage {
             Self::Settle { secs } => number("secs", secs, 0, STAGE_SECS_MAX),
             Self::Send { over_secs, .. } => number("over_secs", over_secs, 0, STAGE_SECS_MAX),
             Self::Churn { percent, every_secs, over_secs, .. } => {
-                if !(0.0..=100.0).contains(&percent) {
-                    return Err(format!("percent is {percent}; it can be 0 to 100"));
+                if !(percent > 0.0 && percent <= 100.0) {
+                    return Err(format!("percent is {percent}; it can be more than 0, up to 100"));
                 }
                 number("every_secs", every_secs, 1, STAGE_SECS_MAX)?;
                 number("over_secs", over_secs, 0, STAGE_SECS_MAX)
+            }
+            Self::Crash { share: 0.0 } | Self::Leave { share: 0.0 } => {
+                Err("share is 0, which is nobody; it can be more than 0, up to 1".to_owned())
             }
             Self::Crash { share: value } | Self::Leave { share: value } => share("share", value),
             Self::Expect { delivered_share } => share("delivered_share", delivered_share),
@@ -148,6 +151,8 @@ mod tests {
             (churn(f64::INFINITY, 30), "stage 2: percent is inf"),
             (churn(f64::NAN, 30), "stage 2: percent is NaN"),
             (churn(2.0, 0), "stage 2: every_secs is 0"),
+            (churn(0.0, 30), "stage 2: percent is 0; it can be more than 0"),
+            (new().stage(Stage::Leave { share: 0.0 }), "stage 1: share is 0, which is nobody"),
             (new().stage(Stage::Crash { share: 50.0 }), "stage 1: share is 50"),
             (new().expect_delivered(99.9), "stage 1: delivered_share is 99.9"),
             (bounded(2, 7, f64::NAN), "stage 1: growth_share_max is NaN"),

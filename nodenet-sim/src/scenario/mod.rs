@@ -107,7 +107,7 @@ pub enum Stage {
     },
     /// Nodes crash without a word and as many new ones join, while messages are sent.
     Churn {
-        /// Percent of the live nodes that are replaced each time.
+        /// Percent of the live nodes that are replaced each time; fractions of a node add up.
         percent: f64,
         /// How often, in seconds: at once and then until the end, however little is sent.
         every_secs: u64,
@@ -122,7 +122,7 @@ pub enum Stage {
     Heal,
     /// Some nodes crash at once.
     Crash {
-        /// Share of the live nodes, 0 to 1.
+        /// Share of the live nodes, up to 1, rounded down to whole nodes; at least one.
         share: f64,
     },
     /// Every node that crashed or left and is still down starts again, with the same identity and no
@@ -130,7 +130,7 @@ pub enum Stage {
     Restart,
     /// Some nodes leave, saying goodbye.
     Leave {
-        /// Share of the live nodes, 0 to 1.
+        /// Share of the live nodes, up to 1, rounded down to whole nodes; at least one.
         share: f64,
     },
     /// The run fails unless the messages of the last sending stage did at least so well.

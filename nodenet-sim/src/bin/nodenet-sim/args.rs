@@ -190,7 +190,7 @@ fn churn(text: &str) -> Result<Churn, String> {
         Some(Churn { percent: percent(share).ok()?, every_secs })
     });
     match parts {
-        Some(churn) if churn.every_secs > 0 => Ok(churn),
+        Some(churn) if churn.percent > 0.0 && churn.every_secs > 0 => Ok(churn),
         _ => Err("give a percentage and a time in seconds, for example 2%/30s".to_owned()),
     }
 }
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(percent("0.5%"), Ok(0.5));
         assert!(percent("101").is_err() && percent("NaN").is_err() && percent("-1").is_err());
         assert_eq!(churn("2%/30s"), Ok(Churn { percent: 2.0, every_secs: 30 }));
-        for wrong in ["2%", "2%/30", "2%/0s", "2/30m", ""] {
+        for wrong in ["2%", "2%/30", "2%/0s", "0%/30s", "2/30m", ""] {
             assert!(churn(wrong).is_err(), "{wrong}");
         }
     }
