@@ -254,11 +254,12 @@ impl Evidence<'_> {
         let mut joins = Vec::new();
         for host in self.world.hosts().filter(|&host| counts(host)) {
             let born_at = self.world.born_at(host);
-            // The very first node has nobody to ask.
-            if !self.born.contains(&born_at) || host.0 == 0 {
+            let joined_at = self.world.joined_at(host);
+            // Whoever started while nobody was up had nobody to ask.
+            if !self.born.contains(&born_at) || joined_at == Some(born_at) {
                 continue;
             }
-            match self.world.joined_at(host) {
+            match joined_at {
                 Some(at) => joins.push(at.since(born_at).as_nanos() as f64 / 1e6),
                 None => figures.not_joined += u64::from(self.world.is_up(host)),
             }

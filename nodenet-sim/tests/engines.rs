@@ -99,11 +99,18 @@ fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
     let lost = world.restart(victim, Vec::new()).unwrap();
     world.run_for(Duration::from_secs(60)).unwrap();
     assert!(world.edges(lost).is_empty(), "without a peer there is no way back");
+    assert_eq!(world.joined_at(lost), None);
     world.crash(lost);
     let again = world.restart(victim, Vec::new()).unwrap();
     world.command(again, Command::ImportPeers(peers)).unwrap();
     world.run_for(Duration::from_secs(60)).unwrap();
     assert_eq!(world.id(again), world.id(victim));
+    assert_eq!(
+        world.joined_at(hosts[0]),
+        Some(world.born_at(hosts[0])),
+        "the first is the network"
+    );
+    assert!(world.joined_at(again) > Some(world.born_at(again)), "{:?}", world.joined_at(again));
     for (from, to) in [(witness, again), (again, witness)] {
         world.send(from, to).unwrap();
     }

@@ -222,7 +222,15 @@ fn a_stage_that_finds_nobody_says_what_is_missing() {
         )
     };
     let share = |share| crash.replace("1.0", share);
+    let natted = format!("nat_share = 1.0\n{}", grow.replace("nodes = 6", "nodes = 20"));
+    let gone = natted.replace("'any'", "'ten'");
     for (name, stages, reason) in [
+        ("closed", format!("{natted}{}{grow}", share("0.95")), "none of 1 live nodes is public"),
+        (
+            "gone",
+            format!("{natted}{crash}{}", gone.replace("nat_share = 1.0", "")),
+            "is one of the ten",
+        ),
         ("rounded", format!("{grow}{}", share("0.1")), "0.1 of 6 live nodes comes to 0.60 nodes"),
         ("spared", format!("{few}{}", share("0.5")), "3 of 6 live nodes would have to go, but 6"),
         ("replaced", format!("{few}{}", churn("20.0", 60)), "1 of 6 live nodes would have to go"),

@@ -166,7 +166,7 @@ impl World {
     }
 
     /// The last host that this node was.
-    fn latest(&self, host: Host) -> Host {
+    pub(crate) fn latest(&self, host: Host) -> Host {
         let all = core::iter::successors(Some(host), |&host| self.successor(host));
         all.last().unwrap_or(host)
     }
@@ -188,12 +188,14 @@ impl World {
             now: self.epoch.instant(self.net.now),
             wall: UnixNanos(true_wall + skew),
         });
+        // Whoever starts while nobody is up is the network. Everybody else has to find it.
+        let founds = self.live.is_empty();
         self.residents.push(Resident {
             machine: Some(machine),
             master,
             config: join.config,
             born_at: self.net.now,
-            joined_at: join.bootstrap.is_empty().then_some(self.net.now),
+            joined_at: founds.then_some(self.net.now),
             died_at: None,
             successor: None,
         });
@@ -322,8 +324,8 @@ impl World {
         self.residents[host.index()].born_at
     }
 
-    /// When a host learned its first sibling answer, if it did. The first of all has nobody to ask
-    /// and counts from its start.
+    /// When a host learned its first sibling answer, if it did. One that started while nobody was up
+    /// has nobody to ask and counts from its start.
     pub fn joined_at(&self, host: Host) -> Option<Moment> {
         self.residents[host.index()].joined_at
     }

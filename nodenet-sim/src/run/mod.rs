@@ -236,7 +236,7 @@ impl Run {
         let nat = if is_contact { Nat::Public } else { drawn };
         let light = hash::hit(random.next_u64(), self.scenario.light_share) && !is_contact;
         let profile = if light { Profile::Light } else { Profile::Router };
-        let bootstrap = self.ways_in(random);
+        let bootstrap = self.ways_in(random)?;
         let config = engine::Config { profile, ..engine::Config::default() };
         let host = self.world.join(Join { nat, bootstrap, config }).map_err(told)?;
         if light {
@@ -248,18 +248,36 @@ impl Run {
         Ok(())
     }
 
-    /// Whom a newcomer is told of.
-    fn ways_in(&self, random: &mut Random) -> Vec<Host> {
-        if self.bootstrap == Bootstrap::Ten {
-            return self.contacts.clone();
-        }
+    /// Whom a newcomer is told of: nobody if it is to be the first.
+    fn ways_in(&self, random: &mut Random) -> Result<Vec<Host>, String> {
         let live = self.world.live().len() as u64;
         let draws = if live == 0 { 0 } else { DRAWS_MAX };
-        (0..draws)
-            .map(|_| self.world.live_at(random.below(live) as usize))
-            .find(|&host| self.is_way_in(host))
-            .into_iter()
-            .collect()
+        let told: Vec<Host> = match self.bootstrap {
+            Bootstrap::Ten => self.contacts.clone(),
+            Bootstrap::Any => (0..draws)
+                .map(|_| self.world.live_at(random.below(live) as usize))
+                .find(|&host| self.is_way_in(host))
+                .into_iter()
+                .collect(),
+        };
+        let is_up = |&host: &Host| self.world.is_up(self.world.latest(host));
+        if live > 0 && !told.iter().any(is_up) {
+            return Err(self.no_way_in());
+        }
+        Ok(told)
+    }
+
+    fn no_way_in(&self) -> String {
+        let live = self.world.live().len();
+        let none = match self.bootstrap {
+            Bootstrap::Ten => {
+                "one of the ten well-known ones: restart these first, or let newcomers join through any"
+            }
+            Bootstrap::Any => {
+                "public and in the network itself: put fewer nodes behind NATs, or let time pass first"
+            }
+        };
+        format!("no way in for a newcomer: none of {live} live nodes is {none}")
     }
 
     /// Whether a host can be dialed by a stranger and is itself in the network: whoever is told only of
@@ -352,7 +370,7 @@ impl Run {
         let is_down = |&host: &Host| !self.world.is_up(host) && is_last(host);
         let down: Vec<_> = self.world.hosts().filter(is_down).collect();
         for host in down {
-            let bootstrap = self.ways_in(&mut random);
+            let bootstrap = self.ways_in(&mut random)?;
             let again = self.world.restart(host, bootstrap).map_err(told)?;
             if self.light.contains(&host) {
                 self.light.insert(again);
