@@ -19,7 +19,7 @@
 //!     .expect_delivered(1.0)
 //!     .run()
 //!     .unwrap_or_else(|failure| panic!("{failure}"));
-//! println!("{:.2} hops", report.phases[0].figures.hops.mean);
+//! println!("{:?}", report.phases[0].figures.hops);
 //! ```
 //!
 //! Whoever needs more than a scenario can say drives an [`overlay::World`] directly, host by host, and

@@ -77,7 +77,8 @@ pub struct Lost {
 /// Lost messages that are listed.
 const LOST_MAX: usize = 10;
 
-/// The figures of one phase. docs/SIMULATOR.md says under "What is counted" how.
+/// The figures of one phase; none where nothing was measured. docs/SIMULATOR.md says under "What is
+/// counted" how.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
     /// Live nodes at the end of the phase.
@@ -93,33 +94,34 @@ pub struct Figures {
     /// Messages that did not even leave.
     pub refused: u64,
     /// Edges crossed by first copies.
-    pub hops: Distribution,
+    pub hops: Option<Distribution>,
     /// How many first copies crossed so many edges.
     pub hop_histogram: Vec<u64>,
     /// Path latency over direct latency of first copies.
-    pub stretch: Distribution,
+    pub stretch: Option<Distribution>,
     /// Live edges of a node.
-    pub edges: Distribution,
-    /// Counted heap for each node, if the program counts.
+    pub edges: Option<Distribution>,
+    /// Counted heap for each node, if the program counts and the network settled before anybody died:
+    /// a world remembers the dead.
     pub state_bytes_per_node: Option<f64>,
-    /// Bytes on the wire for each node and day.
-    pub idle_bytes_per_node_day: f64,
-    /// Wake-ups for each node and hour.
-    pub idle_wakeups_per_node_hour: f64,
+    /// Bytes on the wire for each day that a node was up, if the network settled before or was in churn.
+    pub idle_bytes_per_node_day: Option<f64>,
+    /// Wake-ups for each hour that a node was up, in the same case.
+    pub idle_wakeups_per_node_hour: Option<f64>,
     /// Milliseconds from start to first sibling answer.
-    pub join_ms: Distribution,
+    pub join_ms: Option<Distribution>,
     /// Nodes that never got one.
     pub not_joined: u64,
-    /// Bytes for each node and day by kind of traffic.
+    /// Bytes for each day that a node was up by kind of traffic.
     pub traffic: Vec<(&'static str, f64)>,
-    /// Steps for each live node and hour by kind.
+    /// Steps for each hour that a node was up by kind, be it a light one or a router.
     pub steps: Vec<(&'static str, f64)>,
 }
 
 impl Figures {
-    /// Share of messages that arrived, 0 to 1; 1 if none was sent.
-    pub fn delivered_share(&self) -> f64 {
-        if self.sent == 0 { 1.0 } else { self.delivered as f64 / self.sent as f64 }
+    /// Share of messages that arrived, 0 to 1, if there were any.
+    pub fn delivered_share(&self) -> Option<f64> {
+        (self.sent > 0).then(|| self.delivered as f64 / self.sent as f64)
     }
 }
 
@@ -137,44 +139,46 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// The marks of these values; zeros if there are none.
-    pub fn of(mut values: Vec<f64>) -> Self {
+    /// The marks of these values, if there are any.
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
-        let Some(&max) = values.last() else { return Self::default() };
+        let max = *values.last()?;
         let rank = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1];
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        Self { mean, p50: rank(50), p99: rank(99), max }
+        Some(Self { mean, p50: rank(50), p99: rank(99), max })
     }
 }
 
 /// What nodes cost during some time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Costs {
-    /// Hosts that were up all the time.
-    pub(crate) hosts: Vec<(Host, Meter)>,
-    /// Hosts that are up; in churn most of them were not all the time.
-    pub(crate) live: usize,
+    /// Hosts that were up, if not all the time.
+    hosts: Vec<(Host, Meter)>,
     /// Of all hosts.
-    pub(crate) steps: Vec<(&'static str, u64)>,
-    pub(crate) span: Duration,
+    steps: Vec<(&'static str, u64)>,
+    during: core::ops::Range<Moment>,
 }
 
 impl Costs {
     /// What was counted since `since`, when the meters were cleared and so many steps of each kind
     /// had been taken.
     pub(crate) fn read(world: &World, since: Moment, steps_before: &[u64]) -> Self {
+        let was_up = |host: &Host| world.died_at(*host).is_none_or(|died_at| died_at > since);
+        let hosts: Vec<Host> = world.hosts().filter(was_up).collect();
         let cost = |host| (host, *world.meters().host(host));
-        let mut hosts: Vec<Host> =
-            world.live().filter(|&host| world.born_at(host) <= since).collect();
-        hosts.sort_unstable();
         Self {
             hosts: hosts.into_iter().map(cost).collect(),
-            live: world.live().len(),
             steps: (world.tally().zip(steps_before))
                 .map(|((kind, count), before)| (kind.name(), count - before))
                 .collect(),
-            span: world.now().since(since),
+            during: since..world.now(),
         }
+    }
+
+    /// How long a host was up meanwhile.
+    fn uptime(&self, world: &World, host: Host) -> Duration {
+        let end = world.died_at(host).map_or(self.during.end, |at| at.min(self.during.end));
+        end.since(world.born_at(host).max(self.during.start))
     }
 }
 
@@ -182,10 +186,9 @@ impl Costs {
 pub(crate) struct Evidence<'a> {
     pub(crate) world: &'a World,
     pub(crate) parcels: &'a [Parcel],
-    pub(crate) costs: &'a Costs,
+    pub(crate) costs: Option<&'a Costs>,
     /// Nodes born in this time show how long joining takes.
     pub(crate) born: core::ops::Range<Moment>,
-    pub(crate) heap_growth: Option<u64>,
 }
 
 impl Evidence<'_> {
@@ -249,8 +252,6 @@ impl Evidence<'_> {
         let live: Vec<_> = self.world.live().filter(|&host| counts(host)).collect();
         figures.nodes = live.len() as u64;
         figures.edges = Distribution::of(live.into_iter().map(edges).collect());
-        let all = self.world.live().len().max(1) as f64;
-        figures.state_bytes_per_node = self.heap_growth.map(|growth| growth as f64 / all);
         let mut joins = Vec::new();
         for host in self.world.hosts().filter(|&host| counts(host)) {
             let born_at = self.world.born_at(host);
@@ -268,25 +269,33 @@ impl Evidence<'_> {
     }
 
     fn count_costs(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
-        let days = self.costs.span.as_secs_f64() / 86_400.0;
-        let meters = self.costs.hosts.iter().filter(|(host, _)| counts(*host));
-        let meters: Vec<&Meter> = meters.map(|(_, meter)| meter).collect();
-        if meters.is_empty() || days == 0.0 {
+        let Some(costs) = self.costs else { return };
+        // Those who came or went meanwhile count for as long as they were up.
+        let days = |counts: &dyn Fn(Host) -> bool| {
+            let counted = costs.hosts.iter().filter(|(host, _)| counts(*host));
+            let uptimes = counted.map(|(host, _)| costs.uptime(self.world, *host));
+            uptimes.sum::<Duration>().as_secs_f64() / 86_400.0
+        };
+        let node_days = days(&counts);
+        if node_days == 0.0 {
             return;
         }
-        let per_day = |sum: u64, hosts: usize| sum as f64 / hosts as f64 / days;
+        let meters = costs.hosts.iter().filter(|(host, _)| counts(*host));
+        let meters: Vec<&Meter> = meters.map(|(_, meter)| meter).collect();
+        let per_day = |sum: u64| sum as f64 / node_days;
         let bytes = meters.iter().map(|meter| meter.bytes()).sum();
-        figures.idle_bytes_per_node_day = per_day(bytes, meters.len());
+        figures.idle_bytes_per_node_day = Some(per_day(bytes));
         let wakeups = meters.iter().map(|meter| u64::from(meter.wakeups)).sum();
-        figures.idle_wakeups_per_node_hour = per_day(wakeups, meters.len()) / 24.0;
+        figures.idle_wakeups_per_node_hour = Some(per_day(wakeups) / 24.0);
         let of_kind = |kind| {
             let bytes = meters.iter().flat_map(|meter| meter.kinds());
             let bytes = bytes.filter(|(other, _)| *other == kind).map(|(_, bytes)| bytes).sum();
-            (kind.name(), per_day(bytes, meters.len()))
+            (kind.name(), per_day(bytes))
         };
         figures.traffic = Traffic::ALL.into_iter().map(of_kind).collect();
-        let step = |&(name, count): &(_, u64)| (name, per_day(count, self.costs.live) / 24.0);
-        figures.steps = self.costs.steps.iter().map(step).collect();
+        let hours = 24.0 * days(&|_| true);
+        let step = |&(name, count): &(_, u64)| (name, count as f64 / hours);
+        figures.steps = costs.steps.iter().map(step).collect();
     }
 }
 
@@ -358,10 +367,10 @@ mod tests {
     #[test]
     fn percentiles_are_by_nearest_rank() {
         let of = |count: u32| Distribution::of((1..=count).map(f64::from).collect());
-        let hundred = of(100);
+        let hundred = of(100).unwrap();
         assert_eq!((hundred.p50, hundred.p99, hundred.max), (50.0, 99.0, 100.0));
         assert_eq!(hundred.mean, 50.5);
-        assert_eq!((of(1).p50, of(1).p99), (1.0, 1.0));
-        assert_eq!(of(0), Distribution::default());
+        assert_eq!(of(1), Some(Distribution { mean: 1.0, p50: 1.0, p99: 1.0, max: 1.0 }));
+        assert_eq!(of(0), None);
     }
 }

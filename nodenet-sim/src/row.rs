@@ -14,40 +14,41 @@ pub struct Cost {
     pub events_per_s: f64,
     /// Virtual over real time.
     pub sim_over_real: f64,
-    /// Largest resident set of the process.
-    pub peak_rss_bytes: u64,
+    /// Largest resident set of the process, if the system tells.
+    pub peak_rss_bytes: Option<u64>,
 }
 
-/// The figures of a phase. Names stay as they are; new ones may be added.
+/// The figures of a phase; none where nothing was measured. Names stay as they are; new ones may be
+/// added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is documented at its origin, Figures or Cost")]
 pub struct Row {
     pub nodes: u64,
     pub sent: u64,
     pub delivered: u64,
-    pub delivered_share: f64,
+    pub delivered_share: Option<f64>,
     pub duplicates: u64,
     pub targets_lost: u64,
     pub refused: u64,
-    pub hops_mean: f64,
-    pub hops_p50: f64,
-    pub hops_p99: f64,
-    pub hops_max: f64,
-    pub stretch_p50: f64,
-    pub stretch_p99: f64,
-    pub edges_mean: f64,
-    pub edges_max: f64,
+    pub hops_mean: Option<f64>,
+    pub hops_p50: Option<f64>,
+    pub hops_p99: Option<f64>,
+    pub hops_max: Option<f64>,
+    pub stretch_p50: Option<f64>,
+    pub stretch_p99: Option<f64>,
+    pub edges_mean: Option<f64>,
+    pub edges_max: Option<f64>,
     pub state_bytes_per_node: Option<f64>,
-    pub idle_bytes_per_node_day: f64,
-    pub idle_wakeups_per_node_hour: f64,
+    pub idle_bytes_per_node_day: Option<f64>,
+    pub idle_wakeups_per_node_hour: Option<f64>,
     /// The idle bytes by kind of traffic.
     pub idle_traffic: BTreeMap<String, f64>,
-    pub join_ms_p50: f64,
-    pub join_ms_p99: f64,
+    pub join_ms_p50: Option<f64>,
+    pub join_ms_p99: Option<f64>,
     pub not_joined: u64,
     pub events_per_s: f64,
     pub sim_over_real: f64,
-    pub peak_rss_bytes: u64,
+    pub peak_rss_bytes: Option<u64>,
     pub trace_hash: String,
 }
 
@@ -94,7 +95,7 @@ pub struct Rows {
 
 impl Rows {
     /// The rows of a report. A run without a steady phase shows its first phase in that place, one
-    /// that measured nothing only what it cost.
+    /// in which nobody was up only what it cost.
     pub fn of(report: &Report, cost: Cost) -> Self {
         let steady = report.steady().or(report.phases.first());
         let row = |figures: &Figures| Row::of(figures, cost, report.trace_hash);
@@ -157,20 +158,20 @@ impl Row {
             duplicates: figures.duplicates,
             targets_lost: figures.targets_lost,
             refused: figures.refused,
-            hops_mean: figures.hops.mean,
-            hops_p50: figures.hops.p50,
-            hops_p99: figures.hops.p99,
-            hops_max: figures.hops.max,
-            stretch_p50: figures.stretch.p50,
-            stretch_p99: figures.stretch.p99,
-            edges_mean: figures.edges.mean,
-            edges_max: figures.edges.max,
+            hops_mean: figures.hops.map(|hops| hops.mean),
+            hops_p50: figures.hops.map(|hops| hops.p50),
+            hops_p99: figures.hops.map(|hops| hops.p99),
+            hops_max: figures.hops.map(|hops| hops.max),
+            stretch_p50: figures.stretch.map(|stretch| stretch.p50),
+            stretch_p99: figures.stretch.map(|stretch| stretch.p99),
+            edges_mean: figures.edges.map(|edges| edges.mean),
+            edges_max: figures.edges.map(|edges| edges.max),
             state_bytes_per_node: figures.state_bytes_per_node,
             idle_bytes_per_node_day: figures.idle_bytes_per_node_day,
             idle_wakeups_per_node_hour: figures.idle_wakeups_per_node_hour,
             idle_traffic: figures.traffic.iter().map(|&(k, b)| (k.to_owned(), b)).collect(),
-            join_ms_p50: figures.join_ms.p50,
-            join_ms_p99: figures.join_ms.p99,
+            join_ms_p50: figures.join_ms.map(|join| join.p50),
+            join_ms_p99: figures.join_ms.map(|join| join.p99),
             not_joined: figures.not_joined,
             events_per_s: cost.events_per_s,
             sim_over_real: cost.sim_over_real,

@@ -9,10 +9,10 @@ type Series = Vec<(u64, f64, String)>;
 
 /// Delivered share against size, ours and the reference's.
 pub(super) fn delivery(all: &[Rows]) -> String {
-    let of = |row: &Row| (row.nodes, row.delivered_share * 100.0);
+    let of = |row: &Row| Some((row.nodes, row.delivered_share? * 100.0));
     let title = |percent: f64| share(percent / 100.0);
-    let steady = by_size(all.iter().filter_map(Rows::steady_phase).map(of), title);
-    let churn = by_size(all.iter().filter_map(|rows| rows.churn.as_ref()).map(of), title);
+    let steady = by_size(all.iter().filter_map(Rows::steady_phase).filter_map(of), title);
+    let churn = by_size(all.iter().filter_map(|rows| of(rows.churn.as_ref()?)), title);
     let given = |points: &[(u64, f64)]| -> Series {
         let title = |&(nodes, percent)| (nodes, percent, format!("reference: {percent} %"));
         points.iter().map(title).collect()
@@ -102,23 +102,23 @@ pub(super) fn traffic(kinds: &[(&'static str, f64)]) -> String {
 
 /// Mean hops against size.
 pub(super) fn hops_by_size(all: &[Rows]) -> String {
-    let of = |row: &Row| (row.nodes, row.hops_mean);
+    let of = |row: &Row| Some((row.nodes, row.hops_mean?));
     by_size_plot("hops against size", all, of, |hops| format!("{hops:.2}"))
 }
 
 /// Idle bytes against size.
 pub(super) fn idle_by_size(all: &[Rows]) -> String {
-    let of = |row: &Row| (row.nodes, row.idle_bytes_per_node_day / 1e6);
+    let of = |row: &Row| Some((row.nodes, row.idle_bytes_per_node_day? / 1e6));
     by_size_plot("idle traffic against size", all, of, |at| megabytes(at * 1e6))
 }
 
 fn by_size_plot(
     name: &str,
     all: &[Rows],
-    of: impl Fn(&Row) -> (u64, f64),
+    of: impl Fn(&Row) -> Option<(u64, f64)>,
     title: impl Fn(f64) -> String,
 ) -> String {
-    let points = by_size(all.iter().filter_map(Rows::steady_phase).map(of), title);
+    let points = by_size(all.iter().filter_map(Rows::steady_phase).filter_map(of), title);
     let most = points.iter().map(|point| point.1).fold(0.0, f64::max);
     let ticks = round_ticks(most, |at| at.to_string());
     let mut plot = Plot::new(name, ticks.last().map_or(1.0, |tick| tick.at), false);

@@ -28,7 +28,7 @@ pub fn of_run(report: &Report, rows: &Rows) -> String {
     page.tiles(rows);
     page.open_grid();
     let phase = report.steady().or(report.phases.first());
-    if let Some(Phase { figures, .. }) = phase {
+    if let Some(Phase { figures, .. }) = phase.filter(|phase| phase.figures.hops.is_some()) {
         page.card("Delivery against size", DELIVERY_NOTE, &chart::delivery(one));
         let note = "How many edges the first copy of a message crossed.";
         page.card("Hops", note, &chart::hops(&figures.hop_histogram));
@@ -36,7 +36,7 @@ pub fn of_run(report: &Report, rows: &Rows) -> String {
     let note = "Live edges of a node by how many leading bits it shares with the peer. A steady \
                 supply in every bucket is what makes greedy routing logarithmic.";
     page.card("Edges per bucket", note, &chart::buckets(&report.shape.edges_per_bucket));
-    if let Some(Phase { figures, .. }) = phase {
+    if let Some(Phase { figures, .. }) = phase.filter(|phase| !phase.figures.traffic.is_empty()) {
         let note = "What an idle node sends and receives in a day, by kind of frame.";
         page.card("Idle traffic", note, &chart::traffic(&figures.traffic));
     }
@@ -140,21 +140,20 @@ impl Page {
         {
             if let Some(row) = row {
                 let of = format!("{} of {}", count(row.delivered), count(row.sent));
-                self.tile(name, &share(row.delivered_share), &of);
+                self.tile(name, &or_dash(row.delivered_share, share), &of);
             }
         }
-        self.tile("nodes", &count(row.nodes), &format!("{:.1} edges each", row.edges_mean));
-        let hops = format!("p99 {} · max {}", row.hops_p99, row.hops_max);
-        self.tile("hops", &format!("{:.2}", row.hops_mean), &hops);
-        let stretch = format!("p99 {:.2}", row.stretch_p99);
-        self.tile("stretch", &format!("{:.2}", row.stretch_p50), &stretch);
-        let wakeups = format!("{:.0} wake-ups an hour", row.idle_wakeups_per_node_hour);
-        self.tile("idle", &megabytes(row.idle_bytes_per_node_day), &wakeups);
-        let join = format!("p99 {:.0} ms", row.join_ms_p99);
-        self.tile("join", &format!("{:.0} ms", row.join_ms_p50), &join);
-        if let Some(state) = row.state_bytes_per_node {
-            self.tile("state", &format!("{:.1} KiB", state / 1024.0), "of heap for each node");
-        }
+        let edges = format!("{} edges each", decimals(row.edges_mean, 1));
+        self.tile("nodes", &count(row.nodes), &edges);
+        let [p99, max] = [row.hops_p99, row.hops_max].map(|hops| decimals(hops, 0));
+        self.tile("hops", &decimals(row.hops_mean, 2), &format!("p99 {p99} · max {max}"));
+        let stretch = format!("p99 {}", decimals(row.stretch_p99, 2));
+        self.tile("stretch", &decimals(row.stretch_p50, 2), &stretch);
+        let wakeups = format!("{} wake-ups an hour", decimals(row.idle_wakeups_per_node_hour, 0));
+        self.tile("idle", &or_dash(row.idle_bytes_per_node_day, megabytes), &wakeups);
+        let [p50, p99] = [row.join_ms_p50, row.join_ms_p99].map(|join| or_dash(join, millis));
+        self.tile("join", &p50, &format!("p99 {p99}"));
+        self.tile("state", &or_dash(row.state_bytes_per_node, kibibytes), "of heap for each node");
         self.push("</section>\n");
     }
 
@@ -224,24 +223,22 @@ impl Page {
     }
 
     fn row(&mut self, seed: u64, phase: &str, row: &Row) {
-        let state = row.state_bytes_per_node;
-        let state = state.map_or("–".to_owned(), |state| format!("{:.1} KiB", state / 1024.0));
         let cells = [
             count(row.nodes),
             seed.to_string(),
             phase.to_owned(),
-            share(row.delivered_share),
+            or_dash(row.delivered_share, share),
             count(row.duplicates),
-            format!("{:.2}", row.hops_mean),
-            row.hops_p99.to_string(),
-            format!("{:.2}", row.stretch_p50),
-            format!("{:.2}", row.stretch_p99),
-            format!("{:.1}", row.edges_mean),
-            state,
-            megabytes(row.idle_bytes_per_node_day),
-            format!("{:.0}", row.idle_wakeups_per_node_hour),
-            format!("{:.0} ms", row.join_ms_p50),
-            format!("{:.0} ms", row.join_ms_p99),
+            decimals(row.hops_mean, 2),
+            decimals(row.hops_p99, 0),
+            decimals(row.stretch_p50, 2),
+            decimals(row.stretch_p99, 2),
+            decimals(row.edges_mean, 1),
+            or_dash(row.state_bytes_per_node, kibibytes),
+            or_dash(row.idle_bytes_per_node_day, megabytes),
+            decimals(row.idle_wakeups_per_node_hour, 0),
+            or_dash(row.join_ms_p50, millis),
+            or_dash(row.join_ms_p99, millis),
             format!("<code>{}</code>", escape(&row.trace_hash)),
         ];
         self.push("<tr>");
@@ -280,6 +277,25 @@ pub fn megabytes(bytes: f64) -> String {
     format!("{:.1} MB", bytes / 1e6)
 }
 
+/// Bytes in KiB.
+pub fn kibibytes(bytes: f64) -> String {
+    format!("{:.1} KiB", bytes / 1024.0)
+}
+
+fn millis(millis: f64) -> String {
+    format!("{millis:.0} ms")
+}
+
+/// A figure in words; a dash if it was not measured.
+pub fn or_dash(figure: Option<f64>, tell: impl FnOnce(f64) -> String) -> String {
+    figure.map_or_else(|| "–".to_owned(), tell)
+}
+
+/// A figure with so many decimals; a dash if it was not measured.
+pub fn decimals(figure: Option<f64>, decimals: usize) -> String {
+    or_dash(figure, |figure| format!("{figure:.decimals$}"))
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -292,8 +308,13 @@ mod tests {
     use crate::row::{PhaseRow, Row, Rows};
 
     fn rows(phases: &[bool]) -> Rows {
-        let row =
-            Row { nodes: 1_000, sent: 10, delivered: 9, delivered_share: 0.9, ..Row::default() };
+        let row = Row {
+            nodes: 1_000,
+            sent: 10,
+            delivered: 9,
+            delivered_share: Some(0.9),
+            ..Row::default()
+        };
         let phase = |&under_churn: &bool| PhaseRow { under_churn, all: row.clone(), light: None };
         let churn = phases.contains(&true).then(|| row.clone());
         let phases = phases.iter().map(phase).collect();

@@ -9,15 +9,15 @@ use crate::watch::Growth;
 impl Run {
     /// Whether the messages sent last did well enough.
     pub(super) fn judge(&mut self, delivered_share: f64) -> Result<(), String> {
-        let phase = self.phases.last().filter(|phase| phase.figures.sent > 0);
-        let Some(phase) = phase else {
+        let figures = self.phases.last().map(|phase| &phase.figures);
+        let shared = figures.and_then(|figures| Some((figures, figures.delivered_share()?)));
+        let Some((figures, share)) = shared else {
             return Err("nothing was sent that an expectation could be about".to_owned());
         };
-        let figures = &phase.figures;
         if figures.duplicates > 0 {
             return Err(format!("{} duplicates reached applications", figures.duplicates));
         }
-        if figures.delivered_share() < delivered_share {
+        if share < delivered_share {
             let Figures { sent, delivered, .. } = figures;
             return Err(format!(
                 "delivered {delivered} of {sent} messages, at least {:.3} % were expected",

@@ -54,15 +54,16 @@ pub struct Run {
     progress: Box<dyn FnMut(Progress)>,
     heap: Option<fn() -> u64>,
     heap_before: u64,
-    /// Heap that was in use more than before the run, when costs were read last.
-    heap_growth: Option<u64>,
     contacts: Vec<Host>,
     light: BTreeSet<Host>,
     bootstrap: Bootstrap,
     /// Replacements that churn owes: fractions of a node.
     owed: f64,
     stage: usize,
-    costs: Costs,
+    /// What nodes cost in the last settling, or in the churn that is being concluded.
+    costs: Option<Costs>,
+    /// Heap for each node after the last settling.
+    state: Option<f64>,
     steps_before: Vec<u64>,
     phases: Vec<Phase>,
     shape: Option<Shape>,
@@ -96,13 +97,13 @@ impl Run {
             progress: Box::new(|_| {}),
             heap: None,
             heap_before: 0,
-            heap_growth: None,
             contacts: Vec::new(),
             light: BTreeSet::new(),
             bootstrap: Bootstrap::Ten,
             owed: 0.0,
             stage: 0,
-            costs: Costs::default(),
+            costs: None,
+            state: None,
             steps_before: Vec::new(),
             phases: Vec::new(),
             shape: None,
@@ -166,6 +167,13 @@ impl Run {
     }
 
     fn into_report(mut self) -> Report {
+        // A run that sends nothing, or gets no further, shows what its network was like all the same.
+        if self.phases.is_empty() && self.world.live().len() > 0 {
+            let stage = self.scenario.stages.get(self.stage);
+            let churn = matches!(stage, Some(Stage::Churn { .. }));
+            let sent = self.world.post().parcels().len();
+            self.conclude(churn, sent, Moment::START..self.world.now());
+        }
         let shape = self.shape.take().unwrap_or_else(|| Shape::of(&self.world));
         Report {
             name: self.scenario.name,
@@ -293,6 +301,7 @@ impl Run {
         self.begin_costs();
         self.pass_until(end)?;
         self.read_costs(window_start);
+        self.state = self.state_per_node();
         self.world.check_all();
         Ok(())
     }
@@ -322,6 +331,8 @@ impl Run {
         self.replaces_somebody(percent, every_secs, over_secs)?;
         let first = self.world.post().parcels().len();
         let start = self.world.now();
+        // What was measured in a settled network says nothing of this one.
+        (self.costs, self.state) = (None, None);
         self.begin_costs();
         let span = Duration::from_secs(over_secs);
         let every = Duration::from_secs(every_secs.max(1));
@@ -346,6 +357,7 @@ impl Run {
         self.pass_until(start + span + GRACE)?;
         self.world.check_all();
         self.conclude(true, first, start..start + span);
+        self.costs = None;
         Ok(())
     }
 
@@ -431,11 +443,12 @@ impl Run {
         let evidence = Evidence {
             world: &self.world,
             parcels: &self.world.post().parcels()[first..],
-            costs: &self.costs,
+            costs: self.costs.as_ref(),
             born,
-            heap_growth: self.heap_growth,
         };
         let mut figures = evidence.figures(|_| true);
+        // The heap is counted as a whole: of light nodes alone nothing is known.
+        figures.state_bytes_per_node = self.state;
         let lost = evidence.lost();
         let light = (!self.light.is_empty()).then(|| {
             // What the others spend stands on its own; everything else is about all.
@@ -456,8 +469,14 @@ impl Run {
 
     fn read_costs(&mut self, since: Moment) {
         self.world.settle_meters();
-        self.costs = Costs::read(&self.world, since, &self.steps_before);
-        self.heap_growth = self.heap.map(|heap| heap().saturating_sub(self.heap_before));
+        self.costs = Some(Costs::read(&self.world, since, &self.steps_before));
+    }
+
+    /// Heap for each node. Once somebody died it holds remains as well, and says nothing of the living.
+    fn state_per_node(&self) -> Option<f64> {
+        let live = self.world.live().len();
+        let growth = self.heap?().saturating_sub(self.heap_before);
+        (live > 0 && self.world.hosts().count() == live).then(|| growth as f64 / live as f64)
     }
 
     fn pass_until(&mut self, end: Moment) -> Result<(), String> {

@@ -76,7 +76,7 @@ pub(crate) struct World {
     #[arg(long, value_enum, default_value = "ten")]
     pub(crate) bootstrap: Bootstrap,
     /// Messages sent in each phase.
-    #[arg(long, default_value_t = MESSAGES)]
+    #[arg(long, default_value_t = MESSAGES, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) messages: u32,
     /// Sign with Ed25519 instead of the cheap stand-in.
     #[arg(long)]

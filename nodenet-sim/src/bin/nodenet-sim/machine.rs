@@ -16,10 +16,10 @@ pub(crate) fn heap_in_use() -> u64 {
     crate::HEAP.allocated() as u64
 }
 
-/// The largest resident set of this process so far, in bytes; zero where the system does not tell.
-pub(crate) fn peak_rss_bytes() -> u64 {
+/// The largest resident set of this process so far, in bytes, where the system tells.
+pub(crate) fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.and_then(|peak| peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+    kib.map(|kib| kib * 1024)
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use nodenet_sim::failure::PROGRAM;
-use nodenet_sim::html::{self, count, megabytes, share};
+use nodenet_sim::html::{self, count, decimals, megabytes, or_dash, share};
 use nodenet_sim::row::{Row, Rows};
 
 use crate::args::{self, Sweep, World};
@@ -76,7 +76,7 @@ fn tell(bar: &ProgressBar, (nodes, seed): (u32, u64), outcome: &Result<Rows, Str
         return;
     }
     let became = match outcome {
-        Ok(rows) => format!("{} delivered", share(rows.steady.delivered_share)),
+        Ok(rows) => format!("{} delivered", or_dash(rows.steady.delivered_share, share)),
         Err(_) => "failed".to_owned(),
     };
     let (done, all) = (bar.position(), bar.length().unwrap_or(0));
@@ -160,17 +160,17 @@ fn table(all: &[Rows]) -> String {
 
 fn line(seed: u64, phase: &str, row: &Row) -> String {
     format!(
-        "{:>9}{seed:>7}{phase:>8}{:>12}{:>6}{:>7.2}{:>5}{:>9.2}{:>8.1}{:>11.1}{:>12}{:>9.0}  {}",
+        "{:>9}{seed:>7}{phase:>8}{:>12}{:>6}{:>7}{:>5}{:>9}{:>8}{:>11}{:>12}{:>9}  {}",
         count(row.nodes),
-        share(row.delivered_share),
+        or_dash(row.delivered_share, share),
         row.duplicates,
-        row.hops_mean,
-        row.hops_p99,
-        row.stretch_p50,
-        row.edges_mean,
-        row.state_bytes_per_node.unwrap_or(0.0) / 1024.0,
-        megabytes(row.idle_bytes_per_node_day),
-        row.join_ms_p50,
+        decimals(row.hops_mean, 2),
+        decimals(row.hops_p99, 0),
+        decimals(row.stretch_p50, 2),
+        decimals(row.edges_mean, 1),
+        decimals(row.state_bytes_per_node.map(|bytes| bytes / 1024.0), 1),
+        or_dash(row.idle_bytes_per_node_day, megabytes),
+        decimals(row.join_ms_p50, 0),
         row.trace_hash
     )
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use nodenet_sim::Report;
-use nodenet_sim::html::{count, megabytes, share};
+use nodenet_sim::html::{count, decimals, kibibytes, megabytes, or_dash, share};
 use nodenet_sim::report::{Figures, Lost};
 use nodenet_sim::row::{Row, Rows};
 use nodenet_sim::watch::Watch;
@@ -22,33 +22,37 @@ pub(crate) fn of(rows: &Rows) -> String {
         }
         text.push('\n');
     };
-    let pair = |a: f64, b: f64| format!("{a:.2} / {b:.2}");
+    let pair = |a, b, digits| format!("{} / {}", decimals(a, digits), decimals(b, digits));
     line("nodes", &|row| count(row.nodes));
     line("delivered (first copy)", &|row| {
-        format!("{} of {}  {}", count(row.delivered), count(row.sent), share(row.delivered_share))
+        let percent = or_dash(row.delivered_share, share);
+        format!("{} of {}  {percent}", count(row.delivered), count(row.sent))
     });
     line("duplicates", &|row| count(row.duplicates));
     line("targets lost, refused", &|row| format!("{}, {}", row.targets_lost, row.refused));
     line("hops mean / p50 / p99 / max", &|row| {
-        format!("{:.2} / {} / {} / {}", row.hops_mean, row.hops_p50, row.hops_p99, row.hops_max)
+        let [p50, p99, max] = [row.hops_p50, row.hops_p99, row.hops_max].map(|at| decimals(at, 0));
+        format!("{} / {p50} / {p99} / {max}", decimals(row.hops_mean, 2))
     });
-    line("stretch p50 / p99", &|row| pair(row.stretch_p50, row.stretch_p99));
-    line("edges mean / max", &|row| format!("{:.1} / {}", row.edges_mean, row.edges_max));
-    line("state per node", &|row| {
-        row.state_bytes_per_node.map_or("–".to_owned(), |s| format!("{:.1} KiB", s / 1024.0))
+    line("stretch p50 / p99", &|row| pair(row.stretch_p50, row.stretch_p99, 2));
+    line("edges mean / max", &|row| {
+        format!("{} / {}", decimals(row.edges_mean, 1), decimals(row.edges_max, 0))
     });
-    line("idle a day", &|row| megabytes(row.idle_bytes_per_node_day));
+    line("state per node", &|row| or_dash(row.state_bytes_per_node, kibibytes));
+    line("idle a day", &|row| or_dash(row.idle_bytes_per_node_day, megabytes));
     line("wake-ups an hour / a day", &|row| {
-        let hourly = row.idle_wakeups_per_node_hour;
-        format!("{hourly:.1} / {}", count((24.0 * hourly) as u64))
+        or_dash(row.idle_wakeups_per_node_hour, |hourly| {
+            format!("{hourly:.1} / {}", count((24.0 * hourly) as u64))
+        })
     });
-    line("join ms p50 / p99", &|row| format!("{:.0} / {:.0}", row.join_ms_p50, row.join_ms_p99));
+    line("join ms p50 / p99", &|row| pair(row.join_ms_p50, row.join_ms_p99, 0));
     line("never joined", &|row| count(row.not_joined));
     let run = &rows.steady;
     let _ = writeln!(text, "{:<28}{:>26}", "events a second", count(run.events_per_s as u64));
     let speed = format!("{:.1}", run.sim_over_real);
     let _ = writeln!(text, "{:<28}{speed:>26}", "simulated over real time");
-    let _ = writeln!(text, "{:<28}{:>26}", "peak memory", megabytes(run.peak_rss_bytes as f64));
+    let peak = or_dash(run.peak_rss_bytes.map(|bytes| bytes as f64), megabytes);
+    let _ = writeln!(text, "{:<28}{peak:>26}", "peak memory");
     let _ = writeln!(text, "{:<28}{:>26}", "trace hash", run.trace_hash);
     if columns.len() > 1 {
         let names: String = columns.iter().map(|(name, _)| format!("{name:>26}")).collect();
