@@ -37,8 +37,6 @@ pub struct WorldConfig {
     pub clock_skew_max: Duration,
     /// After every so many steps the machine that took the last one is checked.
     pub check_every: u64,
-    /// What the nodes run with; a join may say otherwise.
-    pub node: engine::Config,
 }
 
 impl Default for WorldConfig {
@@ -49,7 +47,6 @@ impl Default for WorldConfig {
             loss: 0.0,
             clock_skew_max: Duration::from_secs(2),
             check_every: 256,
-            node: engine::Config::default(),
         }
     }
 }

@@ -86,7 +86,6 @@ impl Run {
             loss: scenario.loss,
             clock_skew_max: Duration::from_millis(scenario.clock_skew_ms_max),
             check_every: CHECK_EVERY,
-            ..WorldConfig::default()
         };
         Self {
             seed: Seed::from_u64(scenario.seed).child("scenario", 0),
