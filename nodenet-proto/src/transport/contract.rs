@@ -115,10 +115,11 @@ fn frames_arrive_whole_and_in_order(world: &mut dyn World) {
         .into_iter()
         .map(|len: usize| vec![len as u8; len])
         .collect();
+    // All at once, so that one could overtake another.
     for frame in &sent {
         send(world, Side::A, at_a, frame);
-        world.run(SHORT);
     }
+    world.run(LONG);
     let arrived: Vec<_> = frames(world, Side::B).into_iter().map(|(_, frame)| frame).collect();
     assert_eq!(arrived, sent);
 }
@@ -241,14 +242,24 @@ fn two_conns_of_one_pair_are_independent(world: &mut dyn World) {
     send(world, Side::A, second_a, b"still here");
     world.run(SHORT);
     let mut events: Vec<Event> = std::iter::from_fn(|| world.poll_event(Side::B)).collect();
+    assert_eq!(
+        events.len(),
+        2,
+        "one ended and the other got its frame, in either order: {events:?}"
+    );
     events.retain(|event| match event {
-        Event::ConnDown { conn, .. } => *conn != first_b,
-        Event::Frame { conn, .. } => *conn != second_b,
+        Event::ConnDown { conn, reason } => {
+            (*conn, *reason) != (first_b, ConnDownReason::ClosedByPeer)
+        }
+        Event::Frame { conn, frame } => *conn != second_b || frame.to_bytes() != "still here",
         _ => true,
     });
-    assert!(events.is_empty(), "one ended and the other got its frame: {events:?}");
+    assert!(events.is_empty(), "nothing else is due: {events:?}");
     is_gone(world, Side::B, first_b);
+    assert_eq!(down(world, Side::A), (first_a, ConnDownReason::ClosedHere));
     send(world, Side::B, second_b, b"here too");
+    world.run(SHORT);
+    assert_eq!(frames(world, Side::A), [(second_a, Bytes::from("here too"))]);
 }
 
 /// Dials from A to B, and has the first frame sent, so that both can send.
