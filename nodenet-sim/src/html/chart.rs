@@ -20,8 +20,9 @@ pub(super) fn delivery(all: &[Rows]) -> String {
     let ten = given(&reference::THROUGH_TEN);
     let any = given(&reference::THROUGH_ANY);
     let after = given(&reference::CHURN);
-    let largest = steady.iter().chain(&churn).map(|point| point.0).max().unwrap_or(0).max(20_000);
-    let scale = Scale::new(20, largest);
+    let sizes: Vec<u64> = steady.iter().chain(&churn).map(|point| point.0).collect();
+    let largest = sizes.iter().copied().max().unwrap_or(0).max(20_000);
+    let scale = Scale::from_below(&sizes, 20, largest);
     // Room above for our names, where none of the reference's points lies.
     let mut plot = Plot::new("delivery against size", 124.0, all.len() > 1);
     let percent = |at| Tick { at, label: format!("{at} %") };
@@ -154,6 +155,12 @@ impl Scale {
         Self { least: log2(least), most: log2(most).max(log2(least) + 1.0) }
     }
 
+    /// An axis that begins at `least`, or farther left if one of the sizes would not stand on it.
+    fn from_below(sizes: &[u64], least: u64, most: u64) -> Self {
+        let smallest = sizes.iter().copied().min().unwrap_or(least);
+        Self::new(least.min(smallest / 2), most)
+    }
+
     fn at(&self, nodes: u64) -> f64 {
         ((log2(nodes) - self.least) / (self.most - self.least)).clamp(0.0, 1.0)
     }
@@ -167,10 +174,26 @@ impl Scale {
 
     fn ticks(&self) -> Vec<Tick> {
         let within = |nodes: &u64| (self.least..=self.most).contains(&log2(*nodes));
-        [10, 50, 200, 1_000, 5_000, 10_000, 50_000, 100_000]
+        [2, 10, 50, 200, 1_000, 5_000, 10_000, 50_000, 100_000]
             .into_iter()
             .filter(within)
             .map(|nodes| Tick { at: self.at(nodes), label: count(nodes) })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scale;
+
+    #[test]
+    fn every_size_has_a_place_of_its_own() {
+        let scale = Scale::from_below(&[5, 12, 1_000], 20, 20_000);
+        let places = [5, 12, 1_000].map(|nodes| scale.at(nodes));
+        assert!(places[0] > 0.0 && places.is_sorted_by(|a, b| a < b), "{places:?}");
+        let labels: Vec<_> = scale.ticks().into_iter().map(|tick| tick.label).collect();
+        assert_eq!(labels, ["2", "10", "50", "200", "1,000", "5,000", "10,000"]);
+        // Larger ones stand where they always stood.
+        assert_eq!(Scale::from_below(&[50], 20, 20_000).at(20), 0.0);
     }
 }

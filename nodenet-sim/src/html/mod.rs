@@ -256,7 +256,14 @@ impl Page {
 
 /// A share (0 to 1) in percent, with as many digits as it takes not to claim more than was measured.
 pub fn share(share: f64) -> String {
-    if share == 1.0 { "100 %".to_owned() } else { format!("{:.3} %", share * 100.0) }
+    let percent = 100.0 * share;
+    if percent == 0.0 || percent == 100.0 {
+        return format!("{percent:.0} %");
+    }
+    // One of a million that was lost is still one.
+    let mut texts = (3..15).map(|digits| format!("{percent:.digits$}"));
+    let close = |text: &String| text.parse().is_ok_and(|told: f64| told > 0.0 && told < 100.0);
+    texts.find(close).unwrap_or_else(|| percent.to_string()) + " %"
 }
 
 /// A number with its thousands apart.
@@ -304,7 +311,7 @@ const STYLE: &str = include_str!("style.css");
 
 #[cfg(test)]
 mod tests {
-    use super::{count, escape, of_failed, of_sweep};
+    use super::{count, escape, of_failed, of_sweep, share};
     use crate::row::{PhaseRow, Row, Rows};
 
     fn rows(phases: &[bool]) -> Rows {
@@ -370,6 +377,9 @@ mod tests {
     #[test]
     fn texts_are_written_for_people() {
         assert_eq!([count(7), count(1_000), count(12_345_678)], ["7", "1,000", "12,345,678"]);
+        let shares = [1.0, 0.0, 0.9, 99_999.0 / 1e5, 999_999.0 / 1e6, 1.0 / 1e7].map(share);
+        let expected = ["100 %", "0 %", "90.000 %", "99.999 %", "99.9999 %", "0.00001 %"];
+        assert_eq!(shares, expected);
         assert_eq!(escape("a<b&\"c\">"), "a&lt;b&amp;&quot;c&quot;&gt;");
     }
 }

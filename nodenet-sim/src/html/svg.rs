@@ -127,20 +127,19 @@ impl Plot {
 /// Round marks from zero to a bit above `max`, about five of them.
 pub(super) fn round_ticks(max: f64, label: impl Fn(f64) -> String) -> Vec<Tick> {
     let max = if max > 0.0 { max } else { 1.0 };
-    let mut step = 1.0;
-    while max / step > 50.0 {
-        step *= 10.0;
+    let (mut tens, mut tenths) = (1.0, 1.0);
+    while max / tens > 50.0 {
+        tens *= 10.0;
     }
-    while max / step < 5.0 {
-        step /= 10.0;
+    while max * tenths < 5.0 {
+        tenths *= 10.0;
     }
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * step)
-        .find(|step| max / step <= 6.0)
-        .unwrap_or(10.0 * step);
+    let max = max / tens * tenths;
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| max / step <= 6.0).unwrap_or(10.0);
     let count = (max / step) as usize + 1;
-    (0..=count).map(|i| i as f64 * step).map(|at| Tick { at, label: label(at) }).collect()
+    // Whole numbers until the one division: three steps of 0.2 are 0.6, and not 0.6000000000000001.
+    let marks = (0..=count).map(|i| i as f64 * step * tens / tenths);
+    marks.map(|at| Tick { at, label: label(at) }).collect()
 }
 
 /// Rows of horizontal bars, each with a name and a value in words.
@@ -253,7 +252,7 @@ pub(super) fn log2(number: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{circle, log2, round_ticks};
+    use super::{Tick, circle, log2, round_ticks};
 
     #[test]
     fn the_series_are_close_to_the_functions() {
@@ -270,8 +269,11 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_cover_the_range() {
-        for max in [0.03, 1.0, 7.0, 19.5, 100.0, 34_567.0] {
+        for max in [0.03, 0.7, 1.0, 7.0, 19.5, 100.0, 34_567.0] {
             let ticks = round_ticks(max, |at| at.to_string());
+            for Tick { label, .. } in &ticks {
+                assert!(label.len() <= 5, "{label} is not round, of {max}");
+            }
             assert!((3..=8).contains(&ticks.len()), "{max}: {}", ticks.len());
             assert!(ticks.last().is_some_and(|tick| tick.at >= max * 0.999));
         }
