@@ -184,8 +184,8 @@ impl ConnTable {
         (known && end.state == EndState::Open).then_some(at)
     }
 
-    /// The dialer's end of every conn that is in use, in the order of slots.
-    pub(crate) fn all(&self) -> impl Iterator<Item = EndRef> + use<> {
+    /// The dialer's end of every slot, whether or not a conn is in it, in the order of slots.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = EndRef> + use<> {
         (0..self.slots.len()).map(EndRef::dialer)
     }
 }

@@ -195,8 +195,7 @@ impl Net {
         let addr = SocketAddr::from(site.addr);
         (site.wake_at, site.deadline) = (None, None);
         for end in core::mem::take(&mut self.site_mut(host).ends) {
-            self.conns.end_mut(end).state = EndState::Silent;
-            self.release_if_over(end);
+            self.finish(end, EndState::Silent);
         }
         if self.by_addr.get(&addr) == Some(&host) {
             self.by_addr.swap_remove(&addr);
@@ -327,24 +326,34 @@ impl Net {
 
     /// The end takes no part any more, and its host knows or will be told.
     pub(crate) fn detach(&mut self, end: EndRef) {
-        self.settle_ack(end);
         let host = self.conns.end(end).host;
-        self.conns.end_mut(end).state = EndState::Closed;
         let site = self.site_mut(host);
         let at = site.ends.iter().position(|&other| other == end);
         site.ends.swap_remove(at.expect("an end that is not over stands at its host"));
         site.accepted -= u32::from(!end.is_dialer());
+        self.finish(end, EndState::Closed);
+    }
+
+    /// The end is over. An acknowledgement that is not due yet rides on the close, or dies with its host.
+    fn finish(&mut self, end: EndRef, state: EndState) {
+        self.settle_ack(end);
+        let mine = self.conns.end_mut(end);
+        mine.set_ack_due(None);
+        mine.state = state;
         self.release_if_over(end);
     }
 
     /// Looks for conns on which nothing moved for the idle timeout.
     pub(crate) fn sweep(&mut self) {
         self.queue.push(self.now + SWEEP_INTERVAL, Happening::Sweep);
-        for dialer in self.conns.all() {
+        for dialer in self.conns.slots() {
             let ends = [dialer, dialer.peer()];
+            let states = ends.map(|end| self.conns.end(end).state);
             let moved = ends.map(|end| self.conns.end(end).last_arrival).into_iter().max();
-            if self.now.since(moved.unwrap_or(self.now)) <= IDLE_TIMEOUT
-                || ends.iter().any(|&end| self.conns.end(end).state == EndState::Silent)
+            // Nobody hears of a conn that is over, and nobody of one whose other host crashed.
+            if !states.contains(&EndState::Open)
+                || states.contains(&EndState::Silent)
+                || self.now.since(moved.unwrap_or(self.now)) <= IDLE_TIMEOUT
             {
                 continue;
             }
@@ -358,7 +367,7 @@ impl Net {
 
     /// Counts acknowledgements that nothing carried and that are overdue.
     pub(crate) fn settle_acks(&mut self) {
-        for dialer in self.conns.all() {
+        for dialer in self.conns.slots() {
             for end in [dialer, dialer.peer()] {
                 self.settle_ack(end);
             }
