@@ -195,12 +195,18 @@ fn a_failure_keeps_the_scenario_and_says_how_to_see_it_again() {
 
 #[test]
 fn wrong_input_is_answered_with_what_to_do() {
+    let still = "name = 'still'\nseed = 1\n[[stage]]\ndo = 'settle'\nsecs = 5\n";
+    std::fs::write(temporary("still.toml"), still).unwrap();
     for (line, advice) in [
         ("replay nowhere.toml", "can not be read"),
         ("scale --nodes 10 --seed 1 --churn 2%", "for example 2%/30s"),
         ("scale --nodes 10 --seed 1 --loss 200", "between 0 and 100"),
         ("scale --nodes 0 --seed 1", "not in 1.."),
         ("scale --nodes 9 --seed 1 --messages 0", "not in 1.."),
+        ("scale --nodes 8000000 --seed 1", "not in 1..=7000000"),
+        ("scale --nodes 9 --seed 1 --churn-minutes 5", "--churn <P%/SECONDSs>"),
+        ("scale --nodes 9 --seed 1 --churn 2%/30s --churn-minutes 0", "not in 1.."),
+        ("replay still.toml --nodes 9", "has no stage that grows the network"),
         ("scale --nodes 9 --seed 1 --report nowhere/x.html", "nowhere/x.html can not be written"),
         ("sweep --nodes 9 --report nowhere/x.html", "nowhere/x.html can not be written"),
     ] {

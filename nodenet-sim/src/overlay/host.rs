@@ -56,8 +56,9 @@ impl Nat {
     }
 }
 
-/// How long a NAT lets a peer in after the host behind it spoke to that peer last. RFC 4787 REQ-5
-/// asks for two minutes at least.
+/// How long a NAT lets a peer in after the host behind it dialed that peer last. RFC 4787 REQ-5 asks for
+/// two minutes at least since the last packet; what is sent over a conn later does not count here, for
+/// while there is one the peer is let in anyway.
 pub(crate) const MAPPING_LIFETIME: Duration = Duration::from_secs(120);
 /// Peers whose mapping is remembered for one host; the oldest goes first.
 const MAPPINGS_MAX: usize = 256;
@@ -144,6 +145,13 @@ const HOME_OCTETS: core::ops::Range<u32> = 11..100;
 /// First octets of subnets that hosts share.
 const HOSTED_OCTETS: core::ops::Range<u32> = 130..169;
 
+/// Three in four live in a home, give or take the luck of a draw: far less than a percent of so many.
+const _: () = {
+    let homes = (HOME_OCTETS.end - HOME_OCTETS.start) << 16;
+    let needed = AddressPlan::SEATS_MAX as u64 * (HOSTED_ONE_IN - 1) / HOSTED_ONE_IN;
+    assert!(needed + needed / 100 < homes as u64);
+};
+
 /// Hands out addresses that are never used twice, and places.
 ///
 /// Three quarters of the hosts have a /24 and a place to themselves, as homes do. A quarter stand
@@ -158,6 +166,9 @@ pub struct AddressPlan {
 }
 
 impl AddressPlan {
+    /// Seats that there are in any case, be they of nodes that grew or of newcomers of churn.
+    pub const SEATS_MAX: u32 = 7_000_000;
+
     /// The plan of a world.
     pub fn new(world: &Seed) -> Self {
         let mut random = world.stream("address plan");
@@ -168,7 +179,7 @@ impl AddressPlan {
     /// The next seat.
     ///
     /// # Panics
-    /// After 5.8 million homes or 20 million hosted nodes.
+    /// When the addresses of homes run out; not before [`Self::SEATS_MAX`].
     pub fn seat(&mut self) -> Seat {
         let (addr, place) = if self.random.below(HOSTED_ONE_IN) == 0 {
             let subnet = self.hosted / HOSTED_PER_SUBNET;

@@ -176,15 +176,18 @@ impl World {
                     if self.steps.is_multiple_of(self.config.check_every) {
                         machine.check();
                     }
-                    let at = deadline.map(|deadline| self.epoch.moment(deadline.at));
-                    return self.set_deadline(host, at);
+                    self.set_deadline(
+                        host,
+                        deadline.map(|deadline| self.epoch.moment(deadline.at)),
+                    );
+                    return Ok(());
                 }
             }
         }
         self.violation(host, format!("{OUTPUTS_MAX} outputs without an input"))
     }
 
-    fn set_deadline(&mut self, host: Host, at: Option<Moment>) -> Result<(), Violation> {
+    fn set_deadline(&mut self, host: Host, at: Option<Moment>) {
         // What one call left undone is due at once.
         let at = at.map(|at| at.max(self.net.now));
         self.net.site_mut(host).deadline = at;
@@ -194,7 +197,6 @@ impl World {
             }
             _ => {}
         }
-        Ok(())
     }
 
     fn wake(&mut self, host: Host, at: Moment) {

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use super::{Scenario, Stage};
+use crate::overlay::AddressPlan;
 
 /// How many seconds a stage may last: ten years.
 pub const STAGE_SECS_MAX: u64 = 10 * 365 * 86_400;
 /// How long a run may last. Virtual time is counted in nanoseconds and ends after 584 years.
 const SPAN_MAX: Duration = Duration::from_secs(10 * STAGE_SECS_MAX);
-/// Nodes of a run, all stages together; memory ends sooner.
-const NODES_MAX: u64 = 100_000_000;
+/// Nodes of a run: each has an address of its own for good.
+const NODES_MAX: u64 = AddressPlan::SEATS_MAX as u64;
 /// Tables are looked at once a simulated second at most: a minute has enough looks to be a day.
 const DAY_SECS_MIN: u64 = 60;
 /// Wall clocks are off by a day at most; nodes ignore whoever is off by more than seconds.
@@ -52,11 +53,21 @@ impl Scenario {
     }
 
     fn check_sums(&self) -> Result<(), String> {
-        let grown = |stage: &Stage| match *stage {
-            Stage::Grow { nodes, .. } => u64::from(nodes),
-            _ => 0,
-        };
-        number("nodes, of all stages,", self.stages.iter().map(grown).sum(), 0, NODES_MAX)?;
+        let (mut size, mut ever) = (0, 0);
+        for stage in &self.stages {
+            match *stage {
+                Stage::Grow { nodes, .. } => {
+                    size += u64::from(nodes);
+                    ever += u64::from(nodes);
+                }
+                Stage::Churn { percent, every_secs, over_secs, .. } => {
+                    let rounds = over_secs.div_ceil(every_secs) as f64;
+                    ever += (rounds * size as f64 * percent / 100.0) as u64;
+                }
+                _ => {}
+            }
+        }
+        number("nodes, of all stages and those that churn adds,", ever, 0, NODES_MAX)?;
         let secs = self.span().as_secs();
         number("seconds, of all stages,", secs, 0, SPAN_MAX.as_secs())
     }
@@ -152,6 +163,7 @@ mod tests {
             (churn(f64::NAN, 30), "stage 2: percent is NaN"),
             (churn(2.0, 0), "stage 2: every_secs is 0"),
             (churn(0.0, 30), "stage 2: percent is 0; it can be more than 0"),
+            (new().grow(7_000_001, Bootstrap::Ten), "stage 1: nodes is 7000001; it can be 1 to"),
             (new().stage(Stage::Leave { share: 0.0 }), "stage 1: share is 0, which is nobody"),
             (new().stage(Stage::Crash { share: 50.0 }), "stage 1: share is 50"),
             (new().expect_delivered(99.9), "stage 1: delivered_share is 99.9"),
@@ -168,5 +180,11 @@ mod tests {
         let long = Stage::Settle { secs: STAGE_SECS_MAX };
         let long = (0..11).fold(new(), |scenario, _| scenario.stage(long.clone()));
         assert!(refused(&long).starts_with("seconds, of all stages, is"));
+        let (every_secs, over_secs) = (30, 365 * 86_400);
+        let year = Stage::Churn { percent: 2.0, every_secs, over_secs, messages: 9 };
+        let crowd = new().grow(400, Bootstrap::Ten).stage(year);
+        let ever =
+            "nodes, of all stages and those that churn adds, is 8410000; it can be 0 to 7000000";
+        assert_eq!(refused(&crowd), ever);
     }
 }

@@ -116,7 +116,7 @@ pub enum Stage {
         /// Messages sent meanwhile, evenly spread.
         messages: u32,
     },
-    /// The network is split into halves, each node by the toss of a coin.
+    /// The network is split in two: half of the live nodes, drawn, can not reach the others.
     Partition,
     /// It is joined again.
     Heal,
@@ -138,8 +138,8 @@ pub enum Stage {
         /// Delivered share, at least.
         delivered_share: f64,
     },
-    /// The run fails if some table grew from one day to another: what the fullest of its kind held, at
-    /// most and on average over the day (see [`crate::watch`]). Days count from 1, and begin with the run.
+    /// The run fails if some table grew from one day to another: the most that the fullest of its kind
+    /// held on the day (see [`crate::watch`]). Days count from 1, and begin with the run.
     ExpectBounded {
         /// The day to compare with.
         earlier_day: u32,
@@ -211,6 +211,11 @@ impl Scenario {
             (*nodes, *over_ms) = (count, spread_ms(count));
         }
         self
+    }
+
+    /// Whether some stage grows the network: if none does, there is nothing to resize.
+    pub fn grows(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage, Stage::Grow { .. }))
     }
 
     /// Lets time pass.

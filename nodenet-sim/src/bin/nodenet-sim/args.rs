@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use nodenet_sim::overlay::AddressPlan;
 use nodenet_sim::scenario::STAGE_SECS_MAX;
 
 /// Networks of thousands of whole nodes in one process, reproducible from a seed.
@@ -29,7 +30,7 @@ pub(crate) enum Verb {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Scale {
     /// Nodes to grow to.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_parser = nodes())]
     pub(crate) nodes: u32,
     /// Where its random choices begin: same seed, same run.
     #[arg(long)]
@@ -55,13 +56,13 @@ const SEEDS_MAX: u64 = 100_000;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct World {
     /// Minutes of virtual time between the last join and the first message.
-    #[arg(long, default_value_t = MINUTES, value_parser = minutes())]
+    #[arg(long, default_value_t = MINUTES, value_parser = minutes(0))]
     pub(crate) minutes: u64,
     /// Afterwards replace so many percent of the nodes by new ones every so many seconds.
     #[arg(long, value_name = "P%/SECONDSs", value_parser = churn)]
     pub(crate) churn: Option<Churn>,
     /// For so many minutes.
-    #[arg(long, default_value_t = CHURN_MINUTES, value_parser = minutes())]
+    #[arg(long, default_value_t = CHURN_MINUTES, requires = "churn", value_parser = minutes(1))]
     pub(crate) churn_minutes: u64,
     /// Percent of nodes behind a NAT.
     #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
@@ -108,7 +109,7 @@ pub(crate) struct Replay {
     #[arg(value_name = "FILE.toml")]
     pub(crate) file: PathBuf,
     /// Nodes to grow to, instead of what the file says.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_parser = nodes())]
     pub(crate) nodes: Option<u32>,
     /// Where its random choices begin, instead of what the file says.
     #[arg(long)]
@@ -154,8 +155,12 @@ pub(crate) struct Churn {
 }
 
 /// A stage lasts ten years at most.
-fn minutes() -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(0..=STAGE_SECS_MAX / 60)
+fn minutes(least: u64) -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(least..=STAGE_SECS_MAX / 60)
+}
+
+fn nodes() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(AddressPlan::SEATS_MAX))
 }
 
 fn percent(text: &str) -> Result<f64, String> {

@@ -34,6 +34,12 @@ pub(crate) fn replay(args: &Replay) -> Result<(), String> {
     let mut scenario =
         Scenario::from_toml(&text).map_err(|error| format!("{file} is not a scenario: {error}"))?;
     if let Some(nodes) = args.nodes {
+        if !scenario.grows() {
+            return Err(format!(
+                "{file} has no stage that grows the network, so there is nothing that --nodes {nodes} \
+                 could change: leave it out, or add such a stage"
+            ));
+        }
         scenario = scenario.resize(nodes);
         // Failed runs of different sizes must not overwrite each other's files.
         scenario.name = format!("{}-{nodes}", scenario.name);
@@ -276,9 +282,10 @@ mod tests {
 
     #[test]
     fn a_scenario_is_named_by_its_size_and_by_what_is_unusual() {
-        for usual in ["", "--minutes 10 --bootstrap ten --loss 0", "--churn-minutes 5"] {
+        for usual in ["", "--minutes 10 --bootstrap ten --loss 0"] {
             assert_eq!(name(usual), "scale-1000", "{usual}");
         }
+        assert_eq!(name("--churn 2%/30s --churn-minutes 15"), "scale-1000-churn2-30s");
         assert_eq!(name("--bootstrap any --nat-share 60%"), "scale-1000-any-nat60");
         assert_eq!(name("--light-share 5 --loss 0.1"), "scale-1000-light5-loss0.1");
         assert_eq!(name("--churn 2.5%/30s"), "scale-1000-churn2.5-30s");
