@@ -136,16 +136,19 @@ impl World {
         }
     }
 
-    /// Starts a new node.
+    /// Starts a new node, on the side of a partition where one of those stands whom it is told of:
+    /// elsewhere it could not join.
     pub fn join(&mut self, join: Join) -> Result<Host, Violation> {
-        let number = self.residents.len() as u64;
-        let master = self.seed.child("identity", number).bytes("master seed");
+        let number = self.residents.len();
+        let master = self.seed.child("identity", number as u64).bytes("master seed");
         let seat = self.plan.seat();
-        self.start(master, seat, join)
+        let way_in = join.bootstrap.get(number % join.bootstrap.len().max(1));
+        let side = way_in.map_or(0, |&host| self.side(host));
+        self.start(master, seat, side, join)
     }
 
-    /// Starts a node that crashed or left again: same identity, same address, empty memory. Every
-    /// host that the node ever was names it.
+    /// Starts a node that crashed or left again: same identity, same address, same side of a partition,
+    /// empty memory. Every host that the node ever was names it.
     ///
     /// # Panics
     /// If the node is still up, be it as another host: nobody lives twice.
@@ -155,9 +158,10 @@ impl World {
         let resident = &self.residents[latest.index()];
         let site = self.net.site(latest);
         let seat = Seat { addr: site.addr, attachment: site.attachment };
-        let join = Join { nat: site.nat, bootstrap, config: resident.config.clone() };
+        let (nat, side) = (site.nat, site.side);
+        let join = Join { nat, bootstrap, config: resident.config.clone() };
         let master = resident.master;
-        let again = self.start(master, seat, join)?;
+        let again = self.start(master, seat, side, join)?;
         self.residents[latest.index()].successor = Some(again);
         Ok(again)
     }
@@ -168,9 +172,16 @@ impl World {
         all.last().unwrap_or(host)
     }
 
-    fn start(&mut self, master: [u8; 32], seat: Seat, join: Join) -> Result<Host, Violation> {
+    fn start(
+        &mut self,
+        master: [u8; 32],
+        seat: Seat,
+        side: u8,
+        join: Join,
+    ) -> Result<Host, Violation> {
         let identity = Identity::from_master_seed(&master);
-        let site = Site::new(identity.id(), *identity.public_key(), seat, join.nat);
+        let mut site = Site::new(identity.id(), *identity.public_key(), seat, join.nat);
+        site.side = side;
         let host = self.net.add(site);
         self.note(host, StepKind::Join, 0, 0, None);
         let span = self.config.clock_skew_max.as_nanos() as u64;
@@ -232,7 +243,8 @@ impl World {
         self.command(host, Command::Leave { request: UNTRACKED })
     }
 
-    /// Splits the network: hosts for which `side` differs can not reach each other.
+    /// Splits the network: hosts for which `side` differs can not reach each other. Those that are down
+    /// have a side as well, for they may start again.
     pub fn partition(&mut self, mut side: impl FnMut(Host) -> u8) {
         for (index, site) in self.net.sites.iter_mut().enumerate() {
             site.side = side(Host(index as u32));

@@ -197,8 +197,7 @@ impl Run {
                 self.churn(percent, every_secs, over_secs, messages)
             }
             Stage::Partition => {
-                let half = self.drawn("sides", 0.5, |_| true);
-                self.world.partition(|host| u8::from(half.contains(&host)));
+                self.split();
                 Ok(())
             }
             Stage::Heal => {
@@ -223,6 +222,18 @@ impl Run {
                 self.judge_growth(earlier_day, later_day, growth_share_max)
             }
         }
+    }
+
+    fn split(&mut self) {
+        let half = self.drawn("sides", 0.5, |_| true);
+        // Whoever is down may start again before the network heals, on either side.
+        let mut coin = self.random("sides of those who are down");
+        let side = |host| match self.world.is_up(host) {
+            true => u8::from(half.contains(&host)),
+            false => coin.below(2) as u8,
+        };
+        let sides: Vec<u8> = self.world.hosts().map(side).collect();
+        self.world.partition(|host| sides[host.index()]);
     }
 
     fn grow(&mut self, nodes: u32, over_ms: u64, bootstrap: Bootstrap) -> Result<(), String> {

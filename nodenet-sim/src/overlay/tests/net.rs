@@ -5,7 +5,7 @@ use std::time::Duration;
 use nodenet_proto::transport::{Class, CloseMode, Command, ConnDownReason, DialError, DialId};
 
 use super::scripted::{Heard, Lab, Pair};
-use crate::overlay::{Host, Nat, Traffic, WorldConfig};
+use crate::overlay::{Host, Join, Nat, Traffic, WorldConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -214,6 +214,30 @@ fn a_partition_holds_frames_back_until_it_heals() {
     lab.pass(SECOND * 20);
     let expected = [0, 1].map(|n| Heard::Frame(conn_b, vec![1, 64, n].into()));
     assert_eq!(lab.heard(b), expected);
+}
+
+#[test]
+fn whoever_starts_during_a_partition_is_on_the_side_it_belongs_to() {
+    let mut lab = lab();
+    let hosts = [(); 2].map(|()| lab.host(Nat::Public));
+    lab.world.partition(|host| u8::from(host == hosts[1]));
+    for (side, way_in) in (0..).zip(hosts) {
+        let (nat, bootstrap) = (Nat::Public, vec![way_in]);
+        let config = nodenet_proto::engine::Config::default();
+        let newcomer = lab.world.join(Join { nat, bootstrap, config }).unwrap();
+        lab.world.crash(way_in);
+        let again = lab.world.restart(way_in, Vec::new()).unwrap();
+        assert_eq!([newcomer, again].map(|host| lab.world.side(host)), [side; 2]);
+        let across = hosts[usize::from(1 - side)];
+        let dials = [way_in, across].map(|host| lab.dial(newcomer, host, host));
+        lab.pass(SECOND * 11);
+        let heard = lab.heard(newcomer);
+        let [Heard::Up { outgoing, .. }, Heard::Failed(failed, DialError::NoRoute)] = heard[..]
+        else {
+            panic!("{heard:?}")
+        };
+        assert_eq!([outgoing, Some(failed)], dials.map(Some));
+    }
 }
 
 #[test]
