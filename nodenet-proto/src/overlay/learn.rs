@@ -182,19 +182,21 @@ impl Overlay {
         message: RoutedFrame,
         out: &mut Vec<Action>,
     ) {
-        // Whether it was asked for costs less to know than who says it.
         let mut nonce = [0; 8];
         if message.peek_payload(&mut nonce) < nonce.len() {
             return cx.drop(DropReason::MalformedMessage);
         }
-        if !self.lookups.expects(&nonce, cx.now) {
+        let responder = cx.crypto.node_id(message.key());
+        // Whether it was asked for costs less to know than whether the responder signed it.
+        if !self.lookups.expects(&nonce, &responder, cx.now) {
             return cx.drop(DropReason::Unsolicited);
         }
-        let Some(responder) = self.take(cx, from, &message) else { return };
-        let Some(question) = self.lookups.settle(cx, &nonce, &responder) else { return };
-        if !self.originators.charge(cx.now, responder) {
-            return cx.drop(DropReason::OriginatorRateLimited);
+        if !message.is_signed(&message.signing_digest(cx.crypto), cx.crypto) {
+            return cx.drop(DropReason::BadSignature);
         }
+        // A question takes one answer, and how many we ask is up to us: the responder is not charged,
+        // or what else comes in its name would make us deaf to it, and no copy needs to be remembered.
+        let Some(question) = self.lookups.settle(cx, &nonce, &responder) else { return };
         let Ok(answer) = Neighbors::decode_exact(&message.into_payload()) else {
             return cx.drop(DropReason::MalformedMessage);
         };

@@ -178,12 +178,7 @@ impl Overlay {
 
     /// Whether the message that came from this neighbour ends here for the first time and is what its
     /// originator signed. Returns the originator.
-    pub(super) fn take(
-        &mut self,
-        cx: &mut Cx<'_>,
-        from: NodeId,
-        message: &RoutedFrame,
-    ) -> Option<NodeId> {
+    fn take(&mut self, cx: &mut Cx<'_>, from: NodeId, message: &RoutedFrame) -> Option<NodeId> {
         let digest = message.signing_digest(cx.crypto);
         if self.duplicates.contains(&digest) {
             cx.drop(DropReason::Duplicate);

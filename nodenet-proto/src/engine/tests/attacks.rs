@@ -367,6 +367,12 @@ fn routed(frame: Bytes) -> RoutedFrame {
     RoutedFrame::parse(frame, header.frame_type().unwrap(), payload_at).unwrap()
 }
 
+/// The nonce of what the victim last asked this puppet.
+fn asked(world: &mut World, puppet: Who) -> wire::Nonce {
+    let question = world.heard(puppet, FrameType::Lookup).pop().expect("it asks who is near");
+    Lookup::decode_exact(&routed(question).into_payload()).unwrap().nonce
+}
+
 /// Whoever is taken for a sleeper is left out of routes, so only a peer itself can say that it is one.
 #[test]
 fn a_lie_about_who_sleeps_goes_no_farther() {
@@ -375,8 +381,7 @@ fn a_lie_about_who_sleeps_goes_no_farther() {
     let honest_conn = world.open(honest, 0);
     world.say(honest_conn, wire::Ping.to_frame());
     world.run_for(5 * SECOND);
-    let question = world.heard(liar, FrameType::Lookup).pop().expect("it asks who is near");
-    let nonce = Lookup::decode_exact(&routed(question).into_payload()).unwrap().nonce;
+    let nonce = asked(&mut world, liar);
     let lie = wire::Contact {
         key: Some(*world.identity(honest).public_key()),
         capabilities: Capabilities::LIGHT.with(Capabilities::PUBLIC_ANCHOR),
@@ -413,6 +418,28 @@ fn the_neighbour_that_sends_dead_ends_pays_for_every_detour() {
     // 1,024 tokens, sixteen a detour.
     assert_eq!(world.wire.sent.len() - before, 64 * 16);
     assert_eq!(drops(&world, DropReason::ForwardRateLimited), 36);
+}
+
+/// What is sent in a neighbour's name can not make us deaf to what it answers.
+#[test]
+fn an_answer_that_was_asked_for_is_taken_whatever_its_sender_is_charged() {
+    let (mut world, puppet, conn) = victim();
+    world.run_for(5 * SECOND);
+    let (nonce, target, wall) = (asked(&mut world, puppet), world.id(0), world.wall());
+    for nonce in 0..32 {
+        flood(&mut world, conn, lookup(50, target, wall, nonce));
+    }
+    let stranger = identity(70);
+    let contact = wire::Contact {
+        key: Some(*stranger.public_key()),
+        addrs: vec![wire::Addr::from_socket_addr("10.9.9.9:4242".parse().unwrap())],
+        ..wire::Contact::new(stranger.id())
+    };
+    let answer = Neighbors::new(nonce, [contact]).to_bytes();
+    let answer = sign(50, FrameType::Neighbors, target, wall, &answer);
+    let before = world.engine(0).gauges().contacts;
+    flood(&mut world, conn, answer.to_frame(FrameType::Neighbors));
+    assert_eq!(world.engine(0).gauges().contacts, before + 1);
 }
 
 #[test]

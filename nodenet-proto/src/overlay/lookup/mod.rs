@@ -47,6 +47,12 @@ struct Open {
     expires: Instant,
 }
 
+impl Open {
+    fn is_for(&self, nonce: &Nonce, responder: &NodeId) -> bool {
+        self.nonce == *nonce && self.peer == *responder
+    }
+}
+
 /// The questions that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
@@ -66,9 +72,9 @@ impl Lookups {
         nonce
     }
 
-    /// Whether an answer with this nonce is awaited. Costs less to know than who says it.
-    pub(crate) fn expects(&self, nonce: &Nonce, now: Instant) -> bool {
-        self.open.iter().any(|open| open.nonce == *nonce && open.expires > now)
+    /// Whether an answer with this nonce is awaited from `responder`.
+    pub(crate) fn expects(&self, nonce: &Nonce, responder: &NodeId, now: Instant) -> bool {
+        self.open.iter().any(|open| open.is_for(nonce, responder) && open.expires > now)
     }
 
     /// Takes the question that `responder` answers. An answer that nobody asked for, that comes too
@@ -80,8 +86,7 @@ impl Lookups {
         responder: &NodeId,
     ) -> Option<Question> {
         self.expire(cx.now);
-        let fits = |open: &Open| open.nonce == *nonce && open.peer == *responder;
-        let Some(at) = self.open.iter().position(fits) else {
+        let Some(at) = self.open.iter().position(|open| open.is_for(nonce, responder)) else {
             cx.drop(DropReason::Unsolicited);
             return None;
         };

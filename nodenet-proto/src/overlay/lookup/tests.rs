@@ -84,9 +84,10 @@ fn each_answer_settles_its_own_question() {
 fn an_answer_after_thirty_seconds_is_too_late() {
     let mut world = World::new();
     let nonce = world.ask(Question::Own, id(1));
-    assert!(world.lookups.expects(&nonce, world.now));
+    assert!(world.lookups.expects(&nonce, &id(1), world.now));
+    assert!(!world.lookups.expects(&nonce, &id(2), world.now), "it was not asked");
     world.now += NONCE_LIFETIME;
-    assert!(!world.lookups.expects(&nonce, world.now));
+    assert!(!world.lookups.expects(&nonce, &id(1), world.now));
     assert_eq!(world.settle(nonce, id(1)), None);
 }
 
