@@ -6,14 +6,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use nodenet_proto::engine::OWN_ADDRS_MAX;
 use nodenet_proto::wire::endpoint::{Scope, canonical, scope};
 
 use crate::error::StartError;
 use crate::interfaces::reachable_addrs;
 use crate::socket::Socket;
 
-/// Addresses that a node names of itself, at most: those that the core takes into an answer.
-pub(crate) const ADVERTISED_MAX: usize = 4;
 const ADVICE: &str =
     "write the one under which others reach this node, for example 203.0.113.5:4242";
 
@@ -63,7 +62,7 @@ pub(crate) fn check_all(
     }
     let distinct: BTreeSet<SocketAddr> = addrs.iter().copied().map(canonical).collect();
     match distinct.len() {
-        0..=ADVERTISED_MAX => Ok(()),
+        0..=OWN_ADDRS_MAX => Ok(()),
         count => Err(StartError::TooManyAdvertised { count }),
     }
 }

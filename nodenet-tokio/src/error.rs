@@ -8,11 +8,11 @@ use std::io;
 use std::net::SocketAddr;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{self, EdgeDownReason};
+use nodenet_proto::engine::{self, EdgeDownReason, OWN_ADDRS_MAX};
 use nodenet_proto::node::ConfigError;
 use nodenet_proto::transport::DialError;
 
-use crate::advertise::{ADVERTISED_MAX, AdvertiseError};
+use crate::advertise::AdvertiseError;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +39,8 @@ pub enum StartError {
     },
     /// This node was to name more addresses as its own than others are told.
     #[error(
-        "can not advertise {count} addresses: others are told {ADVERTISED_MAX} at most; name the best \
-         {ADVERTISED_MAX}"
+        "can not advertise {count} addresses: others are told {OWN_ADDRS_MAX} at most; name the best \
+         {OWN_ADDRS_MAX}"
     )]
     TooManyAdvertised {
         /// How many different ones there are.

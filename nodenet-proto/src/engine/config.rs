@@ -37,6 +37,9 @@ pub enum Profile {
     Light,
 }
 
+/// Addresses that a node names of itself, at most (a guess: those configured, one for each family).
+pub const OWN_ADDRS_MAX: usize = 4;
+
 /// Edges that others may open, whatever the configuration says. The places of edges are counted with 16
 /// bits; half of those are left for the edges that the node opens itself.
 pub const INBOUND_EDGES_CAP: usize = 1 << 15;
@@ -52,7 +55,8 @@ pub struct Config {
     pub inbound_edges_max: usize,
     /// Messages that wait for the application, at most.
     pub delivery_queue_max: usize,
-    /// Addresses under which this node can be reached from anywhere, as the operator knows them.
+    /// Addresses under which this node can be reached from anywhere, as the operator knows them. The first
+    /// [`OWN_ADDRS_MAX`] are told to others.
     pub public_addrs: Vec<SocketAddr>,
     /// Whether the node dials, pings and looks up by itself. Off: it only answers and forwards.
     pub maintenance: bool,

@@ -27,7 +27,7 @@ pub use command::{
     Command, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, KnownPeer, RequestId,
     SeedPeer, SendFailure,
 };
-pub use config::{Config, EdgePolicy, INBOUND_EDGES_CAP, Profile};
+pub use config::{Config, EdgePolicy, INBOUND_EDGES_CAP, OWN_ADDRS_MAX, Profile};
 
 use self::env::Env;
 use crate::NodeId;

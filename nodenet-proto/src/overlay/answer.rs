@@ -9,7 +9,7 @@ use super::knowledge;
 use super::registration::send;
 use super::{Action, Overlay};
 use crate::NodeId;
-use crate::engine::Profile;
+use crate::engine::{OWN_ADDRS_MAX, Profile};
 use crate::env::Cx;
 use crate::transport::{Class, Conns, Frame};
 use crate::wire::endpoint::{Scope, scope};
@@ -18,8 +18,6 @@ use crate::wire::{
     Addr, Capabilities, Contact, Encode, FrameType, Lookup, Neighbors, Nonce, Siblings,
 };
 
-/// Addresses that this node names of itself, at most (a guess: those configured, one for each family).
-const OWN_ADDRS_MAX: usize = 4;
 /// A peer without an edge is vouched for if it was heard within this time (a guess: less than what
 /// dead edges take to be found out in the worst case, times a few).
 const HEARD_LATELY: Duration = Duration::from_secs(600);
