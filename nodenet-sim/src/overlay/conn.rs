@@ -9,7 +9,7 @@ use super::host::Host;
 use crate::time::Moment;
 
 /// One end of a conn: the slot of the conn, and which end. The dialer has end 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EndRef(u32);
 
 impl EndRef {
@@ -95,6 +95,8 @@ pub(crate) struct Conn {
 pub(crate) struct Packet {
     pub(crate) from: EndRef,
     pub(crate) generation: u32,
+    /// How many frames that end sent before.
+    pub(crate) number: u32,
     pub(crate) frame: Frame,
 }
 

@@ -7,6 +7,7 @@
 //! that happens is a function of the seed and the calls made: same calls, same [`World::trace`].
 
 mod conn;
+mod cut;
 mod dial;
 mod host;
 mod machine;

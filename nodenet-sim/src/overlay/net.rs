@@ -89,11 +89,13 @@ pub(crate) struct Net {
     pub(crate) dials: Slab<Dial>,
     pub(crate) dial_names: IndexMap<(Host, DialId), u32>,
     pub(crate) dial_serial: u32,
-    packets: Slab<Packet>,
+    /// What is under way, each with one arrival in the queue unless it is held back. Nothing where a
+    /// packet was put behind others and goes under another key: its first arrival is then void.
+    pub(super) packets: Slab<Option<Packet>>,
     by_addr: IndexMap<SocketAddr, Host>,
     /// Frames that a partition holds back, in order of arrival.
-    held: Vec<u32>,
-    cut: bool,
+    pub(super) held: Vec<u32>,
+    pub(super) cut: bool,
 }
 
 impl Net {
@@ -158,36 +160,6 @@ impl Net {
         a.rotate_left(1).wrapping_add(b)
     }
 
-    pub(crate) fn apart(&self, a: Host, b: Host) -> bool {
-        self.cut && self.site(a).side != self.site(b).side
-    }
-
-    /// Splits the network: nothing passes between hosts of different sides.
-    pub(crate) fn partition(&mut self) {
-        self.cut = true;
-    }
-
-    /// Joins it again. What was held back goes on its way once the sender's probe timer, which backed
-    /// off meanwhile, fires.
-    pub(crate) fn heal(&mut self) {
-        self.cut = false;
-        for packet in core::mem::take(&mut self.held) {
-            let (from, generation) = {
-                let waiting = &self.packets[packet as usize];
-                (waiting.from, waiting.generation)
-            };
-            if !self.conns.is_current(from, generation) {
-                self.packets.remove(packet as usize);
-                continue;
-            }
-            let conn = self.conns.conn(from);
-            let fate = hash::fate(self.config.salt, conn.link, u64::from(packet));
-            let backoff = hash::below(fate, 8_000_000_000);
-            let at = self.now + Duration::from_nanos(backoff + conn.delay_nanos);
-            self.schedule_arrival(from, packet, at);
-        }
-    }
-
     /// The host is gone without a word.
     pub(crate) fn crash(&mut self, host: Host) {
         let site = self.site_mut(host);
@@ -239,19 +211,13 @@ impl Net {
 
     /// Takes a frame that is due off its way; nothing if it does not arrive.
     pub(crate) fn arrive(&mut self, packet: u32) -> Option<(EndRef, Frame)> {
-        let waiting = &self.packets[packet as usize];
-        let (from, generation) = (waiting.from, waiting.generation);
-        if self.conns.is_current(from, generation) {
-            let (sender, receiver) = (self.conns.end(from).host, self.conns.end(from.peer()).host);
-            if self.apart(sender, receiver) {
-                self.held.push(packet);
-                return None;
-            }
-        }
-        let Packet { frame, .. } = self.packets.remove(packet as usize);
-        if !self.conns.is_current(from, generation) {
+        let sender = self.sender(packet);
+        if sender.is_some_and(|from| self.crosses_cut(from)) {
+            self.held.push(packet);
             return None;
         }
+        let Packet { frame, .. } = self.packets.remove(packet as usize)?;
+        let from = sender?;
         match self.conns.end(from.peer()).state {
             EndState::Open => {}
             EndState::Draining | EndState::Silent => return None,
@@ -305,7 +271,7 @@ impl Net {
     pub(crate) fn tell_peer(&mut self, end: EndRef) {
         let (host, peer) = (self.conns.end(end).host, self.conns.end(end.peer()));
         self.meters.count_close(host, self.now);
-        if peer.state == EndState::Open && !self.apart(host, peer.host) {
+        if peer.state == EndState::Open && !self.crosses_cut(end) {
             let arrival = self.conns.end(end).last_arrival.max(self.delayed(end));
             let generation = self.conns.generation(end);
             let reason = ConnDownReason::ClosedByPeer;
@@ -389,21 +355,22 @@ impl Net {
         let arrival = self.delayed(end);
         let lost = self.retransmissions(end, packets(len));
         let mine = self.conns.end_mut(end);
+        let (host, number) = (mine.host, mine.sent);
         mine.set_ack_due(None);
         mine.sent += 1;
         mine.in_flight = mine.in_flight.saturating_add(len as u32);
-        let host = mine.host;
         let bytes = frame_bytes(len) + frame_bytes(len.min(1_200)) * u64::from(lost.0);
         self.meters.count(host, self.now, kind, bytes);
         if self.conns.end(end.peer()).state == EndState::Silent {
             return;
         }
         let generation = self.conns.generation(end);
-        let packet = self.packets.insert(Packet { from: end, generation, frame }) as u32;
+        let packet = Packet { from: end, generation, number, frame };
+        let packet = self.packets.insert(Some(packet)) as u32;
         self.schedule_arrival(end, packet, arrival + lost.1);
     }
 
-    fn schedule_arrival(&mut self, from: EndRef, packet: u32, at: Moment) {
+    pub(super) fn schedule_arrival(&mut self, from: EndRef, packet: u32, at: Moment) {
         let sender = self.conns.end_mut(from);
         sender.last_arrival = sender.last_arrival.max(at);
         let at = sender.last_arrival;

@@ -30,7 +30,7 @@ impl World {
                 self.report(host, conn, StepKind::Writable, transport::Event::Writable(conn))
             }
             Happening::Gone { end, generation, reason } => {
-                if !self.net.current(end, generation) {
+                if !self.net.current(end, generation) || !self.net.gone_arrives(end, reason) {
                     return Ok(());
                 }
                 self.on_gone(end, reason)

@@ -216,6 +216,75 @@ fn a_partition_holds_frames_back_until_it_heals() {
     assert_eq!(lab.heard(b), expected);
 }
 
+/// A frame that the host sends as its so many-th.
+fn numbered(number: u8) -> Vec<u8> {
+    vec![1, 64, number]
+}
+
+/// What was held back arrives late, and whatever was sent after it arrives after it.
+#[test]
+fn what_is_sent_around_the_healing_arrives_in_order() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, conn_b } = lab.pair();
+    let latency = lab.path(a, conn_a).unwrap().rtt / 2;
+    lab.world.partition(|host| u8::from(host == a));
+    for number in 0..2 {
+        lab.send(a, conn_a, Class::Own, numbered(number));
+    }
+    lab.pass(SECOND);
+    for number in 2..4 {
+        lab.send(a, conn_a, Class::Own, numbered(number));
+    }
+    lab.pass(latency / 2);
+    lab.world.heal();
+    lab.send(a, conn_a, Class::Own, numbered(4));
+    lab.close(a, conn_a, CloseMode::Abort);
+    lab.pass(SECOND * 20);
+    let mut expected: Vec<_> =
+        (0..5).map(|number| Heard::Frame(conn_b, numbered(number).into())).collect();
+    expected.push(Heard::Down(conn_b, ConnDownReason::ClosedByPeer));
+    assert_eq!(lab.heard(b), expected);
+}
+
+/// The frame is due while the network is cut, the close behind it only after it healed.
+#[test]
+fn a_close_does_not_overtake_what_a_short_partition_held_back() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, conn_b } = lab.pair();
+    let latency = lab.path(a, conn_a).unwrap().rtt / 2;
+    lab.send(a, conn_a, Class::Own, numbered(0));
+    lab.pass(latency / 2);
+    lab.close(a, conn_a, CloseMode::Abort);
+    lab.world.partition(|host| u8::from(host == a));
+    lab.pass(latency * 3 / 5 + Duration::from_millis(1));
+    lab.world.heal();
+    lab.pass(SECOND * 20);
+    let frame = Heard::Frame(conn_b, numbered(0).into());
+    assert_eq!(lab.heard(b), [frame, Heard::Down(conn_b, ConnDownReason::ClosedByPeer)]);
+}
+
+#[test]
+fn what_ends_a_conn_does_not_cross_a_cut() {
+    let mut lab = lab();
+    let Pair { a, b, conn_a, conn_b } = lab.pair();
+    let cut = |lab: &mut Lab| {
+        lab.world.partition(|host| u8::from(host == a));
+        lab.pass(SECOND);
+        lab.world.heal();
+        lab.pass(SECOND);
+        lab.heard(b)
+    };
+    lab.close(a, conn_a, CloseMode::Abort);
+    assert_eq!(cut(&mut lab), [], "the close was under way");
+    let latency = lab.path(b, conn_b).unwrap().rtt / 2;
+    lab.send(b, conn_b, Class::Own, numbered(0));
+    lab.pass(latency * 3 / 2);
+    assert_eq!(cut(&mut lab), [], "so was the reset that the frame drew");
+    lab.send(b, conn_b, Class::Own, numbered(1));
+    lab.pass(SECOND);
+    assert_eq!(lab.heard(b), [Heard::Down(conn_b, ConnDownReason::Reset)]);
+}
+
 #[test]
 fn whoever_starts_during_a_partition_is_on_the_side_it_belongs_to() {
     let mut lab = lab();
