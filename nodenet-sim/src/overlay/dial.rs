@@ -5,11 +5,15 @@
 //!
 //! # Who can be dialed
 //! Two hosts can have a conn at all if one of them is public or both NATs are easy. A public host can
-//! be dialed by anyone. A host behind a NAT is never dialed cold: a dial to it succeeds only
+//! be dialed by anyone. A host behind a NAT is never dialed cold: a dial to its address succeeds only
 //! - back to it, within two minutes after it dialed the dialer, or while the two share a conn (its
 //!   NAT lets that peer in), or
 //! - punched, if the two have a conn to a common third host that is up, which would pass the punch
 //!   request on.
+//!
+//! Behind a hard NAT it is never dialed at all, because nobody learns its address: peers see it at a port
+//! of their own, where the network knows nobody, and the host itself knows only its interface. It has
+//! the conns that it dialed, and these go to public hosts.
 
 use std::time::Duration;
 

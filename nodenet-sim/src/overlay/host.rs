@@ -128,7 +128,7 @@ impl Site {
 /// An address and a place.
 #[derive(Debug, Clone, Copy)]
 pub struct Seat {
-    /// The address under which others see the host.
+    /// The address at which the network knows the host. Others see it there, unless its NAT is hard.
     pub addr: SocketAddrV4,
     /// Where it is attached.
     pub attachment: Attachment,

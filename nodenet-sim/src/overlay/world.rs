@@ -355,7 +355,7 @@ impl World {
         self.net.site(host).id
     }
 
-    /// The address under which others see a host.
+    /// The address at which the network knows a host. Others see it there, unless its NAT is hard.
     pub fn addr(&self, host: Host) -> std::net::SocketAddr {
         self.net.site(host).addr.into()
     }

@@ -384,14 +384,13 @@ fn hosts_behind_nats_are_reached_by_the_rule_only() {
     };
     // Never cold, from whomever.
     assert_eq!(reaches(&mut lab, public, easy), None);
-    assert_eq!(reaches(&mut lab, public, hard), None);
     // Back, for two minutes after it dialed us; the conn itself is given up as nobody speaks.
     let conn = reaches(&mut lab, easy, public).expect("anyone reaches a public host");
     lab.close(easy, conn, CloseMode::Abort);
     assert!(reaches(&mut lab, public, easy).is_some());
     lab.pass(SECOND * 125);
     assert_eq!(reaches(&mut lab, public, easy), None);
-    // Through a common neighbour, if both NATs are easy or one side is public; never two hard ones.
+    // Through a common neighbour.
     for host in [easy, easy2, hard, public] {
         let conn = reaches(&mut lab, host, third).expect("anyone reaches a public host");
         lab.send(host, conn, Class::Control, vec![1, 2, 0]);
@@ -399,8 +398,19 @@ fn hosts_behind_nats_are_reached_by_the_rule_only() {
     }
     assert!(reaches(&mut lab, easy, easy2).is_some());
     assert!(reaches(&mut lab, public, easy).is_some());
-    assert!(reaches(&mut lab, easy, hard).is_none());
-    assert!(reaches(&mut lab, public, hard).is_some());
+    // A hard NAT shows everyone another port, and no dial leads there: not even that of a peer.
+    let hard_id = lab.world.id(hard);
+    let seen = lab.heard(third).into_iter().find_map(|heard| match heard {
+        Heard::Up { peer, remote, .. } if peer == hard_id => Some(remote),
+        _ => None,
+    });
+    let seen = seen.expect("it dialed");
+    assert_ne!(seen, lab.world.addr(hard));
+    for from in [public, easy, third] {
+        let dial = lab.dial_addr(from, hard_id, seen, SECOND * 60);
+        lab.pass(SECOND * 11);
+        assert!(lab.heard(from).contains(&Heard::Failed(dial, DialError::NoRoute)), "{from}");
+    }
 }
 
 #[test]
