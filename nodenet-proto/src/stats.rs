@@ -79,6 +79,8 @@ drop_reasons! {
     ControlRateLimited => "control_rate_limited",
     /// A routed or application frame beyond the edge's forward budget.
     ForwardRateLimited => "forward_rate_limited",
+    /// A message whose detour around a dead end is beyond what its neighbour, and all together, may cause.
+    DetourRateLimited => "detour_rate_limited",
     /// A verified message beyond its originator's budget.
     OriginatorRateLimited => "originator_rate_limited",
     /// A routed message outside the freshness window.

@@ -22,6 +22,12 @@ impl Rate {
     pub const FORWARD: Self = Self::new(512, 1024);
     /// Work done for one verified originator (spec 20 §6).
     pub const ORIGINATOR: Self = Self::new(16, 32);
+    /// Detours that one edge may cause whatever the others do (a guess: what one peer that is hard to
+    /// reach is sent in a conversation). It fills as fast as the others: see [`super::budgets`].
+    pub const DETOUR_SURE: Self = Self::new(4, 8);
+    /// Detours that all edges share beyond these (a guess: at sixteen copies each, about as much as two
+    /// edges may have forwarded).
+    pub const DETOUR_SHARED: Self = Self::new(64, 128);
 
     /// `per_s` tokens a second, at most `burst` at once.
     ///
@@ -64,6 +70,12 @@ impl TokenBucket {
         }
         self.lacking_ns = lacking;
         true
+    }
+
+    /// Whether it holds `count` tokens.
+    pub fn holds(&self, now: Instant, rate: Rate, count: u64) -> bool {
+        let mut copy = *self;
+        copy.take(now, rate, count)
     }
 
     /// When it will be full again if nothing more is taken.
@@ -127,6 +139,15 @@ mod tests {
     fn a_refusal_takes_nothing() {
         let steps = [(0, 2, true, 0), (S / 2, 1, false, S / 2), (S, 1, true, 0), (S, 1, false, 0)];
         run(Rate::new(1, 2), &steps);
+    }
+
+    #[test]
+    fn what_it_holds_can_be_asked_without_taking_it() {
+        let (rate, now) = (Rate::new(1, 2), test_base());
+        let mut bucket = TokenBucket::new(now);
+        assert!(bucket.holds(now, rate, 2) && !bucket.holds(now, rate, 3));
+        assert!(bucket.take(now, rate, 2) && !bucket.holds(now, rate, 1));
+        assert!(bucket.holds(now + Duration::from_secs(1), rate, 1));
     }
 
     #[test]

@@ -17,17 +17,19 @@ const ORIGINATORS_MAX: usize = 4096;
 /// replacing every edge in the two seconds a budget takes to fill loses none.
 const DEPARTED_MAX: usize = 512;
 
-/// The two budgets of one neighbour.
+/// The budgets of one neighbour. All fill in two seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EdgeBudgets {
     control: TokenBucket,
     forward: TokenBucket,
+    detour: TokenBucket,
 }
 
 impl EdgeBudgets {
-    /// Both full.
+    /// All full.
     pub const fn new(now: Instant) -> Self {
-        Self { control: TokenBucket::new(now), forward: TokenBucket::new(now) }
+        let full = TokenBucket::new(now);
+        Self { control: full, forward: full, detour: full }
     }
 
     /// Charges a control frame; false if there is nothing left.
@@ -39,6 +41,16 @@ impl EdgeBudgets {
     /// left.
     pub fn charge_forward(&mut self, now: Instant, frames: u64) -> bool {
         self.forward.take(now, Rate::FORWARD, frames)
+    }
+
+    /// Whether a detour of so many pieces is within what this neighbour is sure of.
+    pub fn may_detour(&self, now: Instant, pieces: u64) -> bool {
+        self.detour.holds(now, Rate::DETOUR_SURE, pieces)
+    }
+
+    /// Charges a detour of so many pieces; false if there is too little left.
+    pub fn charge_detour(&mut self, now: Instant, pieces: u64) -> bool {
+        self.detour.take(now, Rate::DETOUR_SURE, pieces)
     }
 }
 
@@ -123,7 +135,7 @@ impl Refill for TokenBucket {
 
 impl Refill for EdgeBudgets {
     fn full_at(&self) -> Instant {
-        self.control.full_at().max(self.forward.full_at())
+        self.control.full_at().max(self.forward.full_at()).max(self.detour.full_at())
     }
 }
 
@@ -237,9 +249,11 @@ mod tests {
         let mut budgets = departed.resume(now, &id(1));
         while budgets.charge_forward(now, 1) {}
         while budgets.charge_control(now) {}
+        while budgets.charge_detour(now, 1) {}
         departed.keep(now, id(1), budgets);
         let mut again = departed.resume(now, &id(1));
         assert!(!again.charge_forward(now, 1) && !again.charge_control(now));
+        assert!(!again.may_detour(now, 1));
         assert!(
             departed.resume(now, &id(1)).charge_forward(now, 1),
             "kept once, for whoever resumes"

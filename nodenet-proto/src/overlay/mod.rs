@@ -41,6 +41,7 @@ use std::time::Instant;
 use heapless::Vec as FixedVec;
 use indexmap::IndexMap;
 
+use self::bucket::TokenBucket;
 use self::budgets::{Departed, Originators};
 use self::decide::CANDIDATES;
 use self::dialer::Dialer;
@@ -159,6 +160,8 @@ pub(crate) struct Overlay {
     dialer: Dialer,
     departed: Departed,
     originators: Originators,
+    /// Detours beyond what each neighbour is sure of.
+    detours: TokenBucket,
     duplicates: Duplicates,
     skew: Skew,
     stamps: Stamps,
@@ -187,6 +190,7 @@ impl Overlay {
             dialer: Dialer::new(config.maintenance),
             departed: Departed::default(),
             originators: Originators::default(),
+            detours: TokenBucket::new(now),
             duplicates: Duplicates::new(),
             skew: Skew::default(),
             stamps: Stamps::default(),

@@ -2,6 +2,7 @@
 
 use heapless::Vec as FixedVec;
 
+use super::bucket::Rate;
 use super::decide::{CANDIDATES, Decision, Routing, decide, detours, is_second_best};
 use super::{Action, Overlay, Owner};
 use crate::NodeId;
@@ -11,6 +12,10 @@ use crate::stats::DropReason;
 use crate::transport::{Class, ConnId, Conns};
 use crate::wire::envelope::{AGE_MAX, HOP_LIMIT_MAX, is_fresh};
 use crate::wire::{Decode, FrameType, Lookup, RoutedFrame};
+
+/// A detour is charged by pieces of its payload this long, because what it multiplies is bytes (a
+/// guess: far more than anything but the largest messages of applications).
+const DETOUR_PIECE: usize = 4096;
 
 impl Overlay {
     /// A routed message arrived from a neighbour and was charged to it. In transit no signature is
@@ -56,7 +61,9 @@ impl Overlay {
             {
                 self.on_lookup(cx, conns, from, message, out);
             }
-            Decision::DeadEnd if routing.on_detour => cx.drop(DropReason::DeadEnd),
+            Decision::DeadEnd if routing.on_detour || !may_take_detour(&message) => {
+                cx.drop(DropReason::DeadEnd);
+            }
             Decision::DeadEnd => {
                 let known = &self.knowledge;
                 let hops = detours(&self.edges, routing, |peer| known.is_anchor(peer));
@@ -75,8 +82,9 @@ impl Overlay {
 
     /// Greedy routing ends here, where the message has not been before: it is handed to neighbours
     /// that may have an edge to the target. As that multiplies it, it is verified first and charged to
-    /// its originator, like a Lookup that ends here, and copy by copy to the neighbour that it came
-    /// from, because originators cost nothing to make.
+    /// its originator, like a Lookup that ends here, and to a budget for detours, because originators
+    /// cost nothing to make. It is remembered once all that is done: of a copy that comes to nothing,
+    /// which any forwarder can bring about, the others know nothing.
     fn detour(
         &mut self,
         cx: &mut Cx<'_>,
@@ -86,25 +94,43 @@ impl Overlay {
         out: &mut Vec<Action>,
     ) {
         let hop_limit = message.hop_limit().min(HOP_LIMIT_MAX) - 1;
+        if hop_limit == 0 {
+            // Whoever gets it next could pass it on to nobody.
+            return cx.drop(DropReason::HopLimitSpent);
+        }
         if hops.is_empty() {
             return cx.drop(DropReason::DeadEnd);
         }
-        let Some(originator) = self.take(cx, from, &message) else { return };
-        if !self.originators.charge(cx.now, originator) {
-            return cx.drop(DropReason::OriginatorRateLimited);
+        let pieces = message.payload_len().div_ceil(DETOUR_PIECE).max(1) as u64;
+        // Asked first: a flood costs no public-key operation then, and no originator a token.
+        if !self.may_detour(cx, &from, pieces) {
+            return cx.drop(DropReason::DetourRateLimited);
         }
-        // One of them is paid for already.
-        let more = hops.len() as u64 - 1;
-        let edge = self.edges.get_mut(&from);
-        if !edge.is_some_and(|edge| edge.budgets.charge_forward(cx.now, more)) {
-            return cx.drop(DropReason::ForwardRateLimited);
+        if self.take_charged(cx, from, &message).is_none() {
+            return;
         }
+        self.charge_detour(cx, &from, pieces);
         let frame = message.into_forward(hop_limit, &mut self.heads);
         for hop in hops {
             let mut hops = FixedVec::new();
             let _ = hops.push(*hop);
             let frame = frame.clone();
             out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
+        }
+    }
+
+    fn may_detour(&self, cx: &Cx<'_>, from: &NodeId, pieces: u64) -> bool {
+        let edge = self.edges.get(from);
+        edge.is_some_and(|edge| edge.budgets.may_detour(cx.now, pieces))
+            || self.detours.holds(cx.now, Rate::DETOUR_SHARED, pieces)
+    }
+
+    /// Charges a detour to what the neighbour is sure of, or else to what all share. Not to what it may
+    /// forward: it can not know where a message will end.
+    fn charge_detour(&mut self, cx: &Cx<'_>, from: &NodeId, pieces: u64) {
+        let edge = self.edges.get_mut(from);
+        if !edge.is_some_and(|edge| edge.budgets.charge_detour(cx.now, pieces)) {
+            self.detours.take(cx.now, Rate::DETOUR_SHARED, pieces);
         }
     }
 
@@ -165,10 +191,7 @@ impl Overlay {
         message: RoutedFrame,
         out: &mut Vec<Action>,
     ) {
-        let Some(originator) = self.take(cx, from, &message) else { return };
-        if !self.originators.charge(cx.now, originator) {
-            return cx.drop(DropReason::OriginatorRateLimited);
-        }
+        let Some(originator) = self.take_charged(cx, from, &message) else { return };
         let target = *message.target();
         match Lookup::decode_exact(&message.into_payload()) {
             Ok(lookup) => self.answer_lookup(cx, conns, (originator, target), lookup, out),
@@ -179,6 +202,30 @@ impl Overlay {
     /// Whether the message that came from this neighbour ends here for the first time and is what its
     /// originator signed. Returns the originator.
     fn take(&mut self, cx: &mut Cx<'_>, from: NodeId, message: &RoutedFrame) -> Option<NodeId> {
+        let (originator, digest) = self.verify(cx, message)?;
+        self.remember(cx, from, message, &digest);
+        Some(originator)
+    }
+
+    /// The same for a message that makes work for others, with which its originator is charged. One that
+    /// is refused for that is not remembered: the next copy may find a token.
+    fn take_charged(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: NodeId,
+        message: &RoutedFrame,
+    ) -> Option<NodeId> {
+        let (originator, digest) = self.verify(cx, message)?;
+        if !self.originators.charge(cx.now, originator) {
+            cx.drop(DropReason::OriginatorRateLimited);
+            return None;
+        }
+        self.remember(cx, from, message, &digest);
+        Some(originator)
+    }
+
+    /// The originator and what it signed, unless the message was taken before or is forged.
+    fn verify(&self, cx: &mut Cx<'_>, message: &RoutedFrame) -> Option<(NodeId, [u8; 32])> {
         let digest = message.signing_digest(cx.crypto);
         if self.duplicates.contains(&digest) {
             cx.drop(DropReason::Duplicate);
@@ -188,11 +235,13 @@ impl Overlay {
             cx.drop(DropReason::BadSignature);
             return None;
         }
-        let originator = cx.crypto.node_id(message.key());
+        Some((cx.crypto.node_id(message.key()), digest))
+    }
+
+    fn remember(&mut self, cx: &Cx<'_>, from: NodeId, message: &RoutedFrame, digest: &[u8; 32]) {
         // It is fresh, so this is at most twice the window from now.
         let expires = UnixNanos(message.sent().0.saturating_add(AGE_MAX.as_nanos() as i64));
-        self.duplicates.insert(cx.wall, &digest, from, expires);
-        Some(originator)
+        self.duplicates.insert(cx.wall, digest, from, expires);
     }
 
     fn is_fresh(
@@ -208,4 +257,11 @@ impl Overlay {
         }
         fresh
     }
+}
+
+/// Whether a message that goes no farther may be handed around. An answer to a Lookup may not: whoever
+/// asks in somebody else's name has it sent there, ten times as large as the question. Nor may what
+/// avoids its own target, and so gets there on no way.
+fn may_take_detour(message: &RoutedFrame) -> bool {
+    message.frame_type() != FrameType::Neighbors && !message.avoid().contains(message.target())
 }
