@@ -89,6 +89,8 @@ drop_reasons! {
     BadSignature => "bad_signature",
     /// A copy of a message that was taken before.
     Duplicate => "duplicate",
+    /// A message for which there is no room among those remembered, so that it could be taken twice.
+    DuplicatesFull => "duplicates_full",
     /// A routed message that no closer edge could take: greedy routing ended here.
     DeadEnd => "dead_end",
     /// A routed message whose hop limit was spent.

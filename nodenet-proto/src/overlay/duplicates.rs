@@ -5,43 +5,65 @@
 //! of the frame, which have many spellings (spec 10 W1). Looked up before the signature is verified,
 //! so that copies cost no public-key operation; inserted after, so that forgeries take no room.
 //!
-//! Room is shared out among the neighbours that messages came over, not among originators as spec 70 §8
-//! proposes: an identifier costs nothing to make, so whoever floods uses a fresh one for each message
-//! and would have every honest originator with two of them look like the heaviest. A neighbour is
-//! throttled, and loses its own oldest keys first.
+//! What is fresh is not forgotten: otherwise whoever floods could bring back what was taken. Where there
+//! is no room a new message is refused. Whose message that is depends on the neighbour that it came over,
+//! not on its originator as spec 70 §8 proposes: an identifier costs nothing to make, so whoever floods
+//! uses a fresh one for each message.
 //!
-//! Never: counts, verifies, or reads a clock. A key lives until its message is stale.
+//! Never: counts, verifies, or reads a clock.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use crate::NodeId;
 use crate::env::UnixNanos;
+use crate::wire::envelope::AGE_MAX;
 
-/// Keys in all (spec 70 §8).
-const KEYS_MAX: usize = 16_384;
-/// Stale keys forgotten for each one remembered: more than one, so that they get fewer, and not all,
-/// because thousands may become stale at once.
-const STALE_PER_INSERT: usize = 8;
+/// How many keys there are room for.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// Shared by all neighbours: one of them has at most as much of it as is left. So one alone gets half,
+    /// a second half of what is left then, and so on.
+    shared: usize,
+    /// Every neighbour has room for so many, whatever the others have, …
+    sure: usize,
+    /// … until there are this many in all.
+    all: usize,
+}
+
+/// What one neighbour can bring of messages made just now while they are fresh, and up to a second more:
+/// a burst and what its forward budget gives (spec 20 §6).
+const OF_ONE: usize = 1_024 + 31 * 512;
+/// Besides the half for one neighbour that is alone, a guess: a message a second from every neighbour,
+/// of whom 256 can be sure at once.
+const ROOM: Room = Room { shared: 2 * OF_ONE, sure: 32, all: 2 * OF_ONE + 32 * 256 };
+
+const NANOS_PER_S: i64 = 1_000_000_000;
 
 /// The first half of a signing digest. Only its originator could make two messages share it, at the
 /// price of 2^64 hashes, and would gain the loss of one of them.
 type Key = u128;
 
 /// The messages taken while they are fresh.
-///
-/// Full, it forgets the oldest key of the neighbour that has the most.
 #[derive(Debug, Clone)]
 pub struct Duplicates {
+    /// By the second of their time stamp, so that all of one second are forgotten at once.
+    seconds: BTreeMap<i64, Second>,
+    by_neighbour: BTreeMap<NodeId, usize>,
+    len: usize,
+    room: Room,
+}
+
+/// The messages of one second.
+#[derive(Debug, Clone, Default)]
+struct Second {
     keys: BTreeSet<Key>,
-    by_expiry: BTreeSet<(UnixNanos, Key, NodeId)>,
-    by_neighbour: BTreeMap<NodeId, VecDeque<(Key, UnixNanos)>>,
-    by_count: BTreeSet<(usize, NodeId)>,
-    keys_max: usize,
+    by_neighbour: BTreeMap<NodeId, usize>,
 }
 
 impl Default for Duplicates {
     fn default() -> Self {
-        Self::with_cap(KEYS_MAX)
+        Self::with_room(ROOM)
     }
 }
 
@@ -51,102 +73,98 @@ impl Duplicates {
         Self::default()
     }
 
-    /// Whether a message with this signing digest was taken.
-    pub fn contains(&self, digest: &[u8; 32]) -> bool {
-        self.keys.contains(&key(digest))
+    /// Whether a message made at `sent` with this signing digest was taken.
+    pub fn contains(&self, digest: &[u8; 32], sent: UnixNanos) -> bool {
+        self.seconds.get(&second(sent)).is_some_and(|second| second.keys.contains(&key(digest)))
     }
 
-    /// Remembers a verified message that came over this neighbour until it is stale at `expires`.
-    pub fn insert(
-        &mut self,
-        wall: UnixNanos,
-        digest: &[u8; 32],
-        neighbour: NodeId,
-        expires: UnixNanos,
-    ) {
-        self.forget_stale(wall);
-        let key = key(digest);
-        if !self.keys.insert(key) {
-            return;
+    /// Whether a message that came over this neighbour could be remembered. Forgets what is stale.
+    pub fn has_room(&mut self, wall: UnixNanos, neighbour: &NodeId) -> bool {
+        let fresh = seconds_around(wall);
+        while let Some(first) = self.seconds.first_entry().filter(|e| e.key() < fresh.start()) {
+            let second = first.remove();
+            self.forget(&second);
         }
-        self.by_expiry.insert((expires, key, neighbour));
-        let of_neighbour = self.by_neighbour.entry(neighbour).or_default();
-        of_neighbour.push_back((key, expires));
-        let count = of_neighbour.len();
-        self.by_count.remove(&(count - 1, neighbour));
-        self.by_count.insert((count, neighbour));
-        if self.keys.len() > self.keys_max {
-            let (_, heaviest) = *self.by_count.last().expect("there are keys, so they have owners");
-            self.forget_oldest_of(heaviest);
+        if !self.fits(neighbour) {
+            // Only after a clock was set back are there any from farther ahead.
+            while let Some(last) = self.seconds.last_entry().filter(|e| e.key() > fresh.end()) {
+                let second = last.remove();
+                self.forget(&second);
+            }
+        }
+        self.fits(neighbour)
+    }
+
+    /// Remembers a verified message that came over this neighbour, for which there is room.
+    pub fn insert(&mut self, digest: &[u8; 32], neighbour: NodeId, sent: UnixNanos) {
+        debug_assert!(self.fits(&neighbour), "whoever inserts asks for room first");
+        let second = self.seconds.entry(second(sent)).or_default();
+        if second.keys.insert(key(digest)) {
+            *second.by_neighbour.entry(neighbour).or_default() += 1;
+            *self.by_neighbour.entry(neighbour).or_default() += 1;
+            self.len += 1;
         }
     }
 
     /// Number of messages remembered.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.len
     }
 
     /// Whether none is remembered.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.len == 0
     }
 
-    /// Asserts that the four views agree and the caps hold.
+    /// Asserts that the views agree and the caps hold.
     ///
     /// # Panics
     /// If they do not, which is a bug here.
     pub fn check(&self) {
-        let counted: usize = self.by_neighbour.values().map(VecDeque::len).sum();
-        assert_eq!(self.keys.len(), counted);
-        assert_eq!(self.keys.len(), self.by_expiry.len());
-        assert_eq!(self.by_neighbour.len(), self.by_count.len());
-        assert!(self.keys.len() <= self.keys_max);
-        for (neighbour, keys) in &self.by_neighbour {
-            assert!(!keys.is_empty());
-            assert!(self.by_count.contains(&(keys.len(), *neighbour)));
+        let mut by_neighbour: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for second in self.seconds.values() {
+            assert!(!second.keys.is_empty());
+            assert_eq!(second.keys.len(), second.by_neighbour.values().sum::<usize>());
+            for (neighbour, count) in &second.by_neighbour {
+                *by_neighbour.entry(*neighbour).or_default() += count;
+            }
         }
+        assert_eq!(self.by_neighbour, by_neighbour);
+        assert_eq!(self.len, by_neighbour.values().sum::<usize>());
+        assert!(self.len <= self.room.all);
     }
 
-    fn with_cap(keys_max: usize) -> Self {
-        Self {
-            keys: BTreeSet::new(),
-            by_expiry: BTreeSet::new(),
-            by_neighbour: BTreeMap::new(),
-            by_count: BTreeSet::new(),
-            keys_max,
-        }
+    fn with_room(room: Room) -> Self {
+        Self { seconds: BTreeMap::new(), by_neighbour: BTreeMap::new(), len: 0, room }
     }
 
-    fn forget_stale(&mut self, wall: UnixNanos) {
-        for _ in 0..STALE_PER_INSERT {
-            match self.by_expiry.first() {
-                Some(&(expires, key, neighbour)) if expires < wall => self.forget(neighbour, key),
-                _ => return,
+    fn fits(&self, neighbour: &NodeId) -> bool {
+        let Room { shared, sure, all } = self.room;
+        let held = self.by_neighbour.get(neighbour).copied().unwrap_or(0);
+        held < shared.saturating_sub(self.len) || (held < sure && self.len < all)
+    }
+
+    fn forget(&mut self, second: &Second) {
+        self.len -= second.keys.len();
+        for (neighbour, count) in &second.by_neighbour {
+            let held = self.by_neighbour.get_mut(neighbour).expect("counted when it was inserted");
+            *held -= count;
+            if *held == 0 {
+                self.by_neighbour.remove(neighbour);
             }
         }
     }
+}
 
-    fn forget_oldest_of(&mut self, neighbour: NodeId) {
-        let oldest = self.by_neighbour.get(&neighbour).and_then(VecDeque::front);
-        if let Some(&(key, _)) = oldest {
-            self.forget(neighbour, key);
-        }
-    }
+/// The seconds in which messages were made that are fresh now.
+fn seconds_around(wall: UnixNanos) -> RangeInclusive<i64> {
+    let age_max = AGE_MAX.as_nanos() as i64;
+    let (first, last) = (wall.0.saturating_sub(age_max), wall.0.saturating_add(age_max));
+    second(UnixNanos(first))..=second(UnixNanos(last))
+}
 
-    fn forget(&mut self, neighbour: NodeId, key: Key) {
-        let Some(of_neighbour) = self.by_neighbour.get_mut(&neighbour) else { return };
-        let count = of_neighbour.len();
-        let Some(at) = of_neighbour.iter().position(|&(other, _)| other == key) else { return };
-        let expires = of_neighbour.remove(at).map_or(UnixNanos(0), |(_, expires)| expires);
-        self.keys.remove(&key);
-        self.by_expiry.remove(&(expires, key, neighbour));
-        self.by_count.remove(&(count, neighbour));
-        if count == 1 {
-            self.by_neighbour.remove(&neighbour);
-        } else {
-            self.by_count.insert((count - 1, neighbour));
-        }
-    }
+fn second(sent: UnixNanos) -> i64 {
+    sent.0.div_euclid(NANOS_PER_S)
 }
 
 fn key(digest: &[u8; 32]) -> Key {
@@ -155,79 +173,112 @@ fn key(digest: &[u8; 32]) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use super::Duplicates;
+    use super::{Duplicates, NANOS_PER_S, Room};
     use crate::NodeId;
     use crate::env::UnixNanos;
 
-    const ALICE: NodeId = NodeId::from_bytes([0xa1; 32]);
-    const BOB: NodeId = NodeId::from_bytes([0xb0; 32]);
+    const ALICE: NodeId = NodeId::from_bytes([1; 32]);
+    const BOB: NodeId = NodeId::from_bytes([2; 32]);
+    const SMALL: Room = Room { shared: 16, sure: 2, all: 20 };
 
-    fn digest(number: u8) -> [u8; 32] {
-        [number; 32]
+    fn digest(number: u16) -> [u8; 32] {
+        let mut digest = [7; 32];
+        digest[..2].copy_from_slice(&number.to_be_bytes());
+        digest
     }
 
-    fn insert(duplicates: &mut Duplicates, wall: i64, number: u8, who: NodeId, expires: i64) {
-        duplicates.insert(UnixNanos(wall), &digest(number), who, UnixNanos(expires));
+    fn at(seconds: i64) -> UnixNanos {
+        UnixNanos(seconds * NANOS_PER_S)
+    }
+
+    /// A message that is verified at `now`. Returns whether it is taken.
+    fn take(
+        duplicates: &mut Duplicates,
+        (now, sent): (i64, i64),
+        number: u16,
+        neighbour: NodeId,
+    ) -> bool {
+        let has_room = duplicates.has_room(at(now), &neighbour);
+        let is_taken = has_room && !duplicates.contains(&digest(number), at(sent));
+        if is_taken {
+            duplicates.insert(&digest(number), neighbour, at(sent));
+        }
         duplicates.check();
+        is_taken
+    }
+
+    /// How many of these a neighbour gets taken.
+    fn taken(
+        duplicates: &mut Duplicates,
+        when: (i64, i64),
+        numbers: std::ops::Range<u16>,
+        neighbour: NodeId,
+    ) -> usize {
+        numbers.filter(|&number| take(duplicates, when, number, neighbour)).count()
     }
 
     #[test]
-    fn a_message_is_remembered_to_the_last_instant_of_its_freshness() {
+    fn a_message_is_remembered_until_it_is_stale() {
         let mut duplicates = Duplicates::new();
-        insert(&mut duplicates, 0, 1, ALICE, 30);
-        assert!(duplicates.contains(&digest(1)));
-        insert(&mut duplicates, 30, 2, ALICE, 60);
-        assert!(duplicates.contains(&digest(1)));
-        insert(&mut duplicates, 31, 3, ALICE, 61);
-        assert!(!duplicates.contains(&digest(1)));
-        assert_eq!(duplicates.len(), 2);
-    }
-
-    #[test]
-    fn taking_a_message_twice_changes_nothing() {
-        let mut duplicates = Duplicates::new();
-        insert(&mut duplicates, 0, 1, ALICE, 30);
-        insert(&mut duplicates, 0, 1, ALICE, 30);
+        assert!(take(&mut duplicates, (0, 5), 1, ALICE));
+        assert!(!take(&mut duplicates, (0, 5), 1, BOB));
+        assert!(!take(&mut duplicates, (35, 5), 1, ALICE), "it is fresh to the last");
+        assert!(take(&mut duplicates, (36, 36), 2, ALICE));
         assert_eq!(duplicates.len(), 1);
     }
 
     #[test]
-    fn a_full_cache_takes_from_the_neighbour_that_has_most() {
-        let mut duplicates = Duplicates::with_cap(4);
-        for number in 1..=3 {
-            insert(&mut duplicates, 0, number, ALICE, 30);
-        }
-        insert(&mut duplicates, 0, 4, BOB, 30);
-        insert(&mut duplicates, 0, 5, BOB, 30);
-        let kept: Vec<u8> = (1..=5).filter(|&n| duplicates.contains(&digest(n))).collect();
-        assert_eq!(kept, [2, 3, 4, 5]);
-    }
-
-    /// A flood over one neighbour costs the others nothing, whoever it claims to be from.
-    #[test]
-    fn a_flood_displaces_only_what_came_the_same_way() {
-        let mut duplicates = Duplicates::with_cap(8);
-        insert(&mut duplicates, 0, 1, BOB, 30);
-        insert(&mut duplicates, 0, 2, BOB, 30);
-        for number in 10..100 {
-            insert(&mut duplicates, 0, number, ALICE, 60);
-        }
-        let kept: Vec<u8> = (1..=100).filter(|&n| duplicates.contains(&digest(n))).collect();
-        assert_eq!(kept, [1, 2, 94, 95, 96, 97, 98, 99]);
+    fn digests_that_differ_late_are_told_apart() {
+        let mut duplicates = Duplicates::new();
+        assert!(take(&mut duplicates, (0, 0), 1, ALICE));
+        let mut other = digest(1);
+        other[15] ^= 1;
+        assert!(!duplicates.contains(&other, at(0)));
     }
 
     #[test]
-    fn thousands_that_become_stale_together_are_forgotten_little_by_little() {
-        let mut duplicates = Duplicates::with_cap(64);
-        for number in 0..64 {
-            insert(&mut duplicates, 0, number, ALICE, 30);
+    fn nothing_fresh_is_forgotten_for_what_is_new() {
+        let mut duplicates = Duplicates::with_room(SMALL);
+        assert_eq!(taken(&mut duplicates, (0, 0), 0..100, ALICE), 8);
+        assert!(
+            !take(&mut duplicates, (30, 0), 0, ALICE) && !take(&mut duplicates, (30, 0), 0, BOB)
+        );
+        assert_eq!(taken(&mut duplicates, (31, 31), 100..200, ALICE), 8, "when it is stale");
+    }
+
+    /// A flood over one neighbour leaves half of the room to the others.
+    #[test]
+    fn a_neighbour_has_at_most_what_is_left() {
+        let mut duplicates = Duplicates::with_room(SMALL);
+        let others: Vec<NodeId> = (3..9).map(|byte| NodeId::from_bytes([byte; 32])).collect();
+        let mut numbers = (0..).map(|number| number * 100);
+        let counts: Vec<usize> = [ALICE, BOB]
+            .into_iter()
+            .chain(others)
+            .zip(&mut numbers)
+            .map(|(who, from)| taken(&mut duplicates, (0, 0), from..from + 100, who))
+            .collect();
+        // What every neighbour is sure of comes on top, until that is gone too.
+        assert_eq!(counts, [8, 4, 2, 2, 2, 2, 0, 0]);
+    }
+
+    #[test]
+    fn what_lies_far_ahead_makes_room_after_the_clock_was_set_back() {
+        let mut duplicates = Duplicates::with_room(SMALL);
+        assert_eq!(taken(&mut duplicates, (1000, 1000), 0..100, ALICE), 8);
+        assert!(take(&mut duplicates, (0, 0), 100, BOB));
+        assert!(!take(&mut duplicates, (1000, 1000), 0, BOB), "there was room for both");
+        assert_eq!(taken(&mut duplicates, (0, 0), 200..300, ALICE), 8);
+    }
+
+    #[test]
+    fn the_ends_of_the_range_do_no_harm() {
+        let mut duplicates = Duplicates::new();
+        for end in [i64::MIN, i64::MAX] {
+            assert!(duplicates.has_room(UnixNanos(end), &ALICE));
+            duplicates.insert(&digest(1), ALICE, UnixNanos(end));
+            assert!(duplicates.contains(&digest(1), UnixNanos(end)));
+            duplicates.check();
         }
-        insert(&mut duplicates, 31, 100, BOB, 61);
-        assert_eq!(duplicates.len(), 64 - 8 + 1);
-        for number in 101..110 {
-            insert(&mut duplicates, 31, number, BOB, 61);
-        }
-        let kept: Vec<u8> = (0..128).filter(|&n| duplicates.contains(&digest(n))).collect();
-        assert_eq!(kept, (100..110).collect::<Vec<u8>>(), "no fresh one was forgotten for them");
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::{DeliveryPath, Event};
 use crate::env::{Cx, UnixNanos};
 use crate::stats::DropReason;
 use crate::transport::{Class, ConnId, Conns};
-use crate::wire::envelope::{AGE_MAX, HOP_LIMIT_MAX, is_fresh};
+use crate::wire::envelope::{HOP_LIMIT_MAX, is_fresh};
 use crate::wire::{Decode, FrameType, Lookup, RoutedFrame};
 
 /// A detour is charged by pieces of its payload this long, because what it multiplies is bytes (a
@@ -202,8 +202,8 @@ impl Overlay {
     /// Whether the message that came from this neighbour ends here for the first time and is what its
     /// originator signed. Returns the originator.
     fn take(&mut self, cx: &mut Cx<'_>, from: NodeId, message: &RoutedFrame) -> Option<NodeId> {
-        let (originator, digest) = self.verify(cx, message)?;
-        self.remember(cx, from, message, &digest);
+        let (originator, digest) = self.verify(cx, &from, message)?;
+        self.duplicates.insert(&digest, from, message.sent());
         Some(originator)
     }
 
@@ -215,33 +215,35 @@ impl Overlay {
         from: NodeId,
         message: &RoutedFrame,
     ) -> Option<NodeId> {
-        let (originator, digest) = self.verify(cx, message)?;
+        let (originator, digest) = self.verify(cx, &from, message)?;
         if !self.originators.charge(cx.now, originator) {
             cx.drop(DropReason::OriginatorRateLimited);
             return None;
         }
-        self.remember(cx, from, message, &digest);
+        self.duplicates.insert(&digest, from, message.sent());
         Some(originator)
     }
 
-    /// The originator and what it signed, unless the message was taken before or is forged.
-    fn verify(&self, cx: &mut Cx<'_>, message: &RoutedFrame) -> Option<(NodeId, [u8; 32])> {
+    /// The originator and what it signed, unless the message was taken before, could not be remembered,
+    /// or is forged.
+    fn verify(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: &NodeId,
+        message: &RoutedFrame,
+    ) -> Option<(NodeId, [u8; 32])> {
         let digest = message.signing_digest(cx.crypto);
-        if self.duplicates.contains(&digest) {
-            cx.drop(DropReason::Duplicate);
-            return None;
-        }
-        if !message.is_signed(&digest, cx.crypto) {
-            cx.drop(DropReason::BadSignature);
-            return None;
-        }
-        Some((cx.crypto.node_id(message.key()), digest))
-    }
-
-    fn remember(&mut self, cx: &Cx<'_>, from: NodeId, message: &RoutedFrame, digest: &[u8; 32]) {
-        // It is fresh, so this is at most twice the window from now.
-        let expires = UnixNanos(message.sent().0.saturating_add(AGE_MAX.as_nanos() as i64));
-        self.duplicates.insert(cx.wall, digest, from, expires);
+        let refused = if self.duplicates.contains(&digest, message.sent()) {
+            DropReason::Duplicate
+        } else if !self.duplicates.has_room(cx.wall, from) {
+            DropReason::DuplicatesFull
+        } else if !message.is_signed(&digest, cx.crypto) {
+            DropReason::BadSignature
+        } else {
+            return Some((cx.crypto.node_id(message.key()), digest));
+        };
+        cx.drop(refused);
+        None
     }
 
     fn is_fresh(

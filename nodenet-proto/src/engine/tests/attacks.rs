@@ -131,6 +131,33 @@ fn a_captured_message_is_delivered_once_as_long_as_it_is_fresh() {
     assert_eq!(drops(&world, DropReason::Stale), 1);
 }
 
+/// Whoever captured a message may flood: it can not make the victim forget that it took it.
+#[test]
+fn a_flood_does_not_bring_a_captured_message_back() {
+    let (mut world, _, conn) = victim();
+    let target = world.id(0);
+    let ahead = UnixNanos(world.wall().0 + 29_000_000_000);
+    let captured = route(60, target, ahead, b"once");
+    world.say(conn, captured.to_bytes());
+    assert_eq!(deliveries(&mut world), 1);
+    for _ in 0..40 {
+        for number in 0..512_i64 {
+            let sent = UnixNanos(world.wall().0 + 29_000_000_000 + number);
+            flood(&mut world, conn, route(61, target, sent, b"flood"));
+        }
+        world.run_for(SECOND);
+    }
+    assert!(deliveries(&mut world) > 16_000, "as many as one neighbour may have remembered");
+    assert!(drops(&world, DropReason::DuplicatesFull) > 0);
+    world.say(conn, captured);
+    assert_eq!((deliveries(&mut world), drops(&world, DropReason::Duplicate)), (0, 1));
+    let (other, now) = (world.add_puppet(identity(51)), world.wall());
+    let other = world.open(other, 0);
+    world.say(other, wire::Ping.to_frame());
+    world.say(other, route(62, target, now, b"over another"));
+    assert_eq!(deliveries(&mut world), 1);
+}
+
 #[test]
 fn trailing_bytes_make_a_frame_malformed() {
     let (mut world, _, conn) = victim();
