@@ -63,7 +63,10 @@ fn peers_that_close_at_once_are_told_to_programs_and_people() {
     let node = Running::start(&["run", "--bootstrap", &line, "--seed", &seed, "--json"]);
     let seed = scratch.arg("chat");
     let chat = Running::start(&["chat", "--bootstrap", &line, "--seed", &seed]);
-    let warning = node.event("warning");
+    let (first, warning) = (node.event("warning"), node.event("warning"));
+    assert_eq!(first["name"], "bootstrap_failed", "{first}");
+    let why = first["text"].as_str().expect("it is text");
+    assert!(why.contains("did not take the edge"), "{why}");
     assert_eq!(warning["name"], "closed_at_once", "{warning}");
     let text = warning["text"].as_str().expect("it is text");
     assert!(text.contains("--pow is the same on both sides"), "{text}");
