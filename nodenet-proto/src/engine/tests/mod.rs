@@ -1,6 +1,7 @@
 //! Engines in a small world: what one node does as a whole.
 
 mod attacks;
+mod connecting;
 mod dead_ends;
 mod edges;
 mod faults;

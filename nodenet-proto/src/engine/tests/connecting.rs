@@ -1,0 +1,180 @@
+//! What becomes of the wish for an edge: the application's, and that for one to a seed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::kit::{LATENCY, Who, World, identity};
+use crate::NodeId;
+use crate::engine::{Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event};
+use crate::stats::DropReason;
+use crate::transport::{ConnDownReason, DialError};
+use crate::wire::{self, Message};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// An engine, and one that admits nobody.
+fn beside_one_that_refuses() -> World {
+    let mut world = World::of(1);
+    let edge_policy = EdgePolicy::Ask(Arc::new(|_: &NodeId| false));
+    world.add(Config { edge_policy, ..Config::default() });
+    world
+}
+
+/// An engine, and a peer that says nothing by itself.
+fn beside_a_mute() -> (World, Who) {
+    let mut world = World::of(1);
+    let mute = world.add_puppet(identity(77));
+    (world, mute)
+}
+
+#[test]
+fn connecting_to_a_neighbour_succeeds_at_once() {
+    let mut world = World::of(2);
+    world.bootstrap(0, 1);
+    world.run_for(SECOND);
+    world.events(0);
+    let peer = world.id(1);
+    let request = world.connect(0, 1);
+    assert_eq!(world.events(0), [Event::Connected { request, peer }]);
+}
+
+#[test]
+fn a_connect_is_settled_by_the_peers_first_word() {
+    let (mut world, puppet) = beside_a_mute();
+    let peer = world.id(puppet);
+    let (first, second) = (world.connect(0, puppet), world.connect(0, puppet));
+    world.run_for(4 * LATENCY);
+    let third = world.connect(0, puppet);
+    let up = Event::EdgeUp { peer, outgoing: true, remote: world.addr(puppet) };
+    assert_eq!(world.events(0), [up], "a handshake does not show that the peer takes the edge");
+    let conn = world.conns_between(puppet, 0)[0];
+    world.say(conn, wire::Ping.to_frame());
+    let connected = |request| Event::Connected { request, peer };
+    assert_eq!(world.events(0), [first, second, third].map(connected));
+    let fourth = world.connect(0, puppet);
+    assert_eq!(world.events(0), [connected(fourth)]);
+}
+
+#[test]
+fn a_connect_that_the_peer_refuses_fails() {
+    let mut world = beside_one_that_refuses();
+    let request = world.connect(0, 1);
+    world.run_for(SECOND);
+    let reason = EdgeDownReason::Conn(ConnDownReason::ClosedByPeer);
+    let events = world.events(0);
+    let failed = Event::ConnectFailed { request, error: ConnectError::NotTaken(reason) };
+    assert!(events.contains(&failed), "{events:?}");
+    assert!(!events.iter().any(|event| matches!(event, Event::Connected { .. })));
+}
+
+#[test]
+fn a_connect_that_is_never_answered_fails_after_five_seconds() {
+    let (mut world, puppet) = beside_a_mute();
+    let request = world.connect(0, puppet);
+    world.run_for(6 * SECOND);
+    let error = ConnectError::NotTaken(EdgeDownReason::Dead);
+    assert!(world.events(0).contains(&Event::ConnectFailed { request, error }));
+}
+
+#[test]
+fn leaving_settles_a_connect_that_waits_for_a_word() {
+    let (mut world, puppet) = beside_a_mute();
+    let request = world.connect(0, puppet);
+    world.run_for(4 * LATENCY);
+    world.leave(0);
+    let failed = Event::ConnectFailed { request, error: ConnectError::Closed };
+    assert!(world.events(0).contains(&failed));
+}
+
+#[test]
+fn a_peer_that_this_node_knows_is_dialed_without_naming_an_address() {
+    let mut world = World::of(2);
+    let (target, known) = (world.id(1), world.known(1));
+    world.command(0, |_| Command::ImportPeers(vec![known]));
+    let request = world.command(0, |request| Command::Connect { request, target, addrs: vec![] });
+    world.run_for(SECOND);
+    assert!(world.events(0).contains(&Event::Connected { request, peer: target }));
+}
+
+#[test]
+fn why_a_seed_has_no_edge_is_told_once_until_it_had_one() {
+    let mut world = World::of(2);
+    world.crash(1);
+    world.bootstrap(0, 1);
+    world.run_for(120 * SECOND);
+    assert!(world.wire.dials.len() > 3);
+    let failed = |error| Event::SeedFailed { peer: world.id(1), error };
+    let timed_out = failed(ConnectError::Dial(DialError::TimedOut));
+    assert_eq!(world.events(0), std::slice::from_ref(&timed_out));
+    world.restart(1);
+    world.run_for(60 * SECOND);
+    assert_eq!(world.peers(0), [1]);
+    world.events(0);
+    world.crash(1);
+    world.run_for(600 * SECOND);
+    let told = world.events(0).into_iter().filter(|event| *event == timed_out).count();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn a_seed_that_takes_no_edge_is_told() {
+    let mut world = beside_one_that_refuses();
+    world.bootstrap(0, 1);
+    world.run_for(60 * SECOND);
+    let reason = EdgeDownReason::Conn(ConnDownReason::ClosedByPeer);
+    let failed = Event::SeedFailed { peer: world.id(1), error: ConnectError::NotTaken(reason) };
+    let told = world.events(0).into_iter().filter(|event| *event == failed).count();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn requests_for_one_peer_share_one_attempt() {
+    let mut world = World::of(2);
+    let peer = world.id(1);
+    let (first, second) = (world.connect(0, 1), world.connect(0, 1));
+    world.run_for(SECOND);
+    let events = world.events(0);
+    assert!(events.contains(&Event::Connected { request: first, peer }));
+    assert!(events.contains(&Event::Connected { request: second, peer }));
+    assert_eq!(world.wire.dials.len(), 1);
+}
+
+#[test]
+fn a_failed_connect_says_why() {
+    let mut world = World::of(3);
+    let (target, elsewhere) = (world.id(1), world.addr(2));
+    let connect = |addrs| move |request| Command::Connect { request, target, addrs };
+    let nowhere = world.command(0, connect(vec![]));
+    let unspecified = world.command(0, connect(vec!["0.0.0.0:1".parse().unwrap()]));
+    let wrong = world.command(0, connect(vec![elsewhere]));
+    world.run_for(SECOND);
+    let failed = |request, error| Event::ConnectFailed { request, error };
+    assert_eq!(
+        world.events(0),
+        [
+            failed(nowhere, ConnectError::NoAddress),
+            failed(unspecified, ConnectError::NoAddress),
+            failed(wrong, ConnectError::Dial(DialError::IdentityMismatch)),
+        ]
+    );
+    assert_eq!(world.engine(0).stats().drops(DropReason::ImplausibleAddress), 1);
+    world.crash(1);
+    let silent = world.connect(0, 1);
+    world.run_for(11 * SECOND);
+    let error = ConnectError::Dial(DialError::TimedOut);
+    assert_eq!(world.events(0), [failed(silent, error)]);
+    let own = world.id(0);
+    let request =
+        world.command(0, |request| Command::Connect { request, target: own, addrs: vec![] });
+    assert_eq!(world.events(0), [failed(request, ConnectError::SelfEdge)]);
+}
+
+#[test]
+fn the_second_address_is_tried_before_the_first_has_timed_out() {
+    let mut world = World::of(3);
+    world.crash(2);
+    let (target, addrs) = (world.id(1), vec![world.addr(2), world.addr(1)]);
+    let request = world.command(0, |request| Command::Connect { request, target, addrs });
+    world.run_for(SECOND);
+    assert!(world.events(0).contains(&Event::Connected { request, peer: target }));
+}
