@@ -7,10 +7,10 @@ use core::cmp::Reverse;
 
 use super::Overlay;
 use super::knowledge::{Contact, Knowledge, Provenance};
-use super::subnet::Tier;
 use crate::NodeId;
 use crate::engine::KnownPeer;
 use crate::wire::Capabilities;
+use crate::wire::endpoint::Tier;
 
 /// Peers in one export, at most (spec 80 §7 proposes 64; the file is small).
 const EXPORT_MAX: usize = 128;

@@ -151,6 +151,12 @@ enum Owner {
     Closing,
 }
 
+impl Owner {
+    fn is_unproven(&self) -> bool {
+        matches!(self, Self::Unproven(_))
+    }
+}
+
 /// Everything that a node knows of its neighbours.
 pub(crate) struct Overlay {
     config: Arc<Config>,
@@ -255,8 +261,8 @@ impl Overlay {
         self.upkeep.check();
         assert!(self.edges.inbound() <= self.config.inbound_edges_max);
         assert!(self.unproven <= registration::unproven_max(self.config.inbound_edges_max));
-        let unproven = |owner: &&Owner| matches!(owner, Owner::Unproven(_));
-        assert_eq!(self.unproven, self.conns.values().filter(unproven).count());
+        let unproven = self.conns.values().filter(|owner| owner.is_unproven()).count();
+        assert_eq!(self.unproven, unproven);
         let of_edges = self.edges.iter().map(|edge| edge.conn_count()).sum::<usize>();
         let owned = |owner: &&Owner| matches!(owner, Owner::Edge(_));
         assert_eq!(of_edges, self.conns.values().filter(owned).count());

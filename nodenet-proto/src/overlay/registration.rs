@@ -195,12 +195,8 @@ impl Overlay {
         for peer in peers {
             self.close_edge(cx, &peer, out);
         }
-        let unproven = |owner: &Owner| matches!(owner, Owner::Unproven(_));
-        let unproven: Vec<ConnId> =
-            self.conns.iter().filter(|(_, owner)| unproven(owner)).map(|(conn, _)| *conn).collect();
-        for conn in unproven {
-            self.unproven -= 1;
-            self.refuse(conn, out);
+        for conn in self.unproven_conns().collect::<Vec<_>>() {
+            self.reject_unproven(conn, out);
         }
     }
 
@@ -227,12 +223,14 @@ impl Overlay {
         }
     }
 
+    fn unproven_conns(&self) -> impl Iterator<Item = ConnId> {
+        self.conns.iter().filter(|(_, owner)| owner.is_unproven()).map(|(conn, _)| *conn)
+    }
+
     /// Makes room for a newcomer. Who takes the edge says so within a round trip, so the one that was
     /// silent longest is most likely to have nothing to say.
     fn close_oldest_unproven(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
-        let unproven = |owner: &Owner| matches!(owner, Owner::Unproven(_));
-        let oldest =
-            self.conns.iter().filter(|(_, owner)| unproven(owner)).map(|(id, _)| *id).min();
+        let oldest = self.unproven_conns().min();
         if let Some(oldest) = oldest {
             cx.drop(DropReason::InboundFull);
             self.reject_unproven(oldest, out);

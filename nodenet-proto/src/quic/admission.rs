@@ -7,44 +7,42 @@
 //! write another's address on a packet.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use heapless::Vec as FixedVec;
 
 use super::Config;
 use crate::stats::DropReason;
+use crate::wire::endpoint::{Subnet, Tier};
 
-/// What per-address caps are counted by: an IPv4 address, or an IPv6 prefix and its length.
+/// What per-address caps are counted by: an IPv4 address, or an IPv6 prefix and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     V4(Ipv4Addr),
-    V6(Ipv6Addr, u8),
+    V6(Tier, u128),
 }
 
-/// IPv6 prefixes that count, and by what the cap of a single address is multiplied for each: one host
-/// has a /64 (spec 40 W5), one household a /56 and one site a /48 of them, for the asking.
-const PREFIXES: [(u8, usize); 3] = [(64, 1), (56, 2), (48, 4)];
-
 /// Everything that an address counts for.
-type Origins = FixedVec<Origin, { PREFIXES.len() }>;
+type Origins = FixedVec<Origin, { Tier::ALL.len() }>;
 
 impl Origin {
     fn all_of(addr: SocketAddr) -> Origins {
         match addr.ip().to_canonical() {
             IpAddr::V4(ip) => Origins::from_iter([Self::V4(ip)]),
-            IpAddr::V6(ip) => PREFIXES.iter().map(|(len, _)| Self::prefix(ip, *len)).collect(),
+            ip @ IpAddr::V6(_) => {
+                let subnet = Subnet::of(ip);
+                Tier::ALL.map(|tier| Self::V6(tier, tier.domain(subnet))).into_iter().collect()
+            }
         }
     }
 
-    fn prefix(ip: Ipv6Addr, len: u8) -> Self {
-        Self::V6(Ipv6Addr::from_bits(ip.to_bits() & u128::MAX << (128 - len)), len)
-    }
-
-    /// The cap of this origin, if that of one address is `per_address`.
+    /// The cap of this origin, if that of one address is `per_address`: one host has a /64 (spec 40 W5),
+    /// and a household or a site as many of them as it likes.
     fn cap(&self, per_address: usize) -> usize {
         let factor = match self {
-            Self::V4(_) => 1,
-            Self::V6(_, len) => PREFIXES.iter().find(|(of, _)| of == len).map_or(1, |(_, by)| *by),
+            Self::V4(_) | Self::V6(Tier::Link, _) => 1,
+            Self::V6(Tier::Household, _) => 2,
+            Self::V6(Tier::Site, _) => 4,
         };
         per_address.saturating_mul(factor)
     }
@@ -155,8 +153,10 @@ impl Admission {
 
     /// Asserts that the sums agree and the caps hold.
     pub(super) fn check(&self) {
-        let hosts =
-            self.origins.iter().filter(|(of, _)| matches!(of, Origin::V4(_) | Origin::V6(_, 64)));
+        let hosts = self
+            .origins
+            .iter()
+            .filter(|(of, _)| matches!(of, Origin::V4(_) | Origin::V6(Tier::Link, _)));
         let conns: usize = hosts.map(|(_, counts)| counts.conns).sum();
         assert_eq!(conns, self.conns, "every accepted conn counts for one host");
         assert!(self.conns <= self.limits.accepted_conns_max);

@@ -28,9 +28,8 @@ use self::siblings::wanted_siblings;
 pub(crate) use self::slot::Slot;
 use self::slot::Taken;
 use super::edges::{SIBLINGS, TARGET_EDGES};
-use super::subnet::Tier;
 use crate::NodeId;
-use crate::wire::endpoint::Subnet;
+use crate::wire::endpoint::{Subnet, Tier};
 
 /// Siblings that are wanted before anything else (spec 80 §4, change 2).
 const FIRST_SIBLINGS: usize = 8;

@@ -3,10 +3,13 @@
 //! Responsible for: spelling (spec 40 §7.2), how far an address reaches, and which addresses are
 //! likely to be one operator's. Never: resolves a name, which only a driver may do.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 #[cfg(test)]
 mod tests;
+mod tier;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+pub(crate) use self::tier::Tier;
 
 /// How far an address reaches. Larger reaches further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
