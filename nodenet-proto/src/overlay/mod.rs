@@ -13,6 +13,7 @@ mod admit;
 mod answer;
 pub mod bucket;
 pub mod budgets;
+mod claims;
 pub mod decide;
 mod dialer;
 mod dispatch;

@@ -60,6 +60,7 @@ impl Overlay {
                 }
                 self.conns.insert(conn, Owner::Unproven(Box::new(peer)));
                 self.unproven += 1;
+                self.close_spare_conn(cx, out);
             }
         }
     }
@@ -213,6 +214,7 @@ impl Overlay {
         match admit(&self.config, &self.edges, &peer.id, false) {
             Ok(()) => {
                 self.attach(cx, conn, peer, false, out);
+                self.close_spare_conn(cx, out);
                 true
             }
             Err(refusal) => {
@@ -234,6 +236,17 @@ impl Overlay {
         if let Some(oldest) = oldest {
             cx.drop(DropReason::InboundFull);
             self.reject_unproven(oldest, out);
+        }
+    }
+
+    /// The transport has a place for every conn, and counts no edges. When places are short, nobody has
+    /// two of them.
+    fn close_spare_conn(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        let accepted = self.edges.accepted_conns() + self.unproven;
+        if accepted > self.inbound_settled()
+            && let Some((peer, conn)) = self.edges.spare_conn()
+        {
+            self.close(cx, peer, conn, EdgeDownReason::ClosedHere, out);
         }
     }
 

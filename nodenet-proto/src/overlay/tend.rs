@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::claims::Claims;
 use super::dialer::Aim;
 use super::edge_choice::{
     Appetite, Candidate, InFlight, Live, LiveEdge, Openings, Scene, Slot, choose_edges,
@@ -49,6 +50,7 @@ const ASK_AMONG: usize = 3;
 struct Snapshot {
     live: Live,
     in_flight: Vec<InFlight>,
+    claims: Claims,
 }
 
 impl Overlay {
@@ -101,7 +103,11 @@ impl Overlay {
         });
         let live: Vec<LiveEdge> = live.collect();
         let live = Live::new(self.edges.own(), &live);
-        Snapshot { live, in_flight: self.in_flight() }
+        Snapshot { live, in_flight: self.in_flight(), claims: self.claims() }
+    }
+
+    fn claims(&self) -> Claims {
+        Claims::new(self.dialer.hosts())
     }
 
     fn in_flight(&self) -> Vec<InFlight> {
@@ -110,7 +116,7 @@ impl Overlay {
         dials.map(|(id, addr)| InFlight { id, subnet: subnet(addr) }).collect()
     }
 
-    /// Those to whom there is neither an edge nor a dial under way.
+    /// Those to whom there is neither an edge nor a dial under way, and who may be dialed.
     fn unconnected<'a>(
         &self,
         now: Instant,
@@ -121,6 +127,7 @@ impl Overlay {
         contacts
             .filter(|contact| self.edges.get(&contact.id).is_none())
             .filter(|contact| !snapshot.in_flight.iter().any(|dial| dial.id == contact.id))
+            .filter(|contact| snapshot.claims.admit(contact))
             .map(|contact| Candidate {
                 id: contact.id,
                 subnet: contact.dial_subnet(),
@@ -162,9 +169,7 @@ impl Overlay {
             self.upkeep.on_tried(cx.now, tries, chosen.len());
         }
         for peer in chosen {
-            let addrs: Vec<_> =
-                self.knowledge.find(&peer).map_or(Vec::new(), |contact| contact.addrs().collect());
-            self.dialer.try_contact(cx, (peer, aim), &addrs, out);
+            self.dial_contact(cx, (peer, aim), out);
         }
         let may_be_chosen = |contact: &Contact| openings.welcomes(&own, &contact.id);
         let in_opening = |bucket| openings.contains(bucket);
@@ -224,10 +229,15 @@ impl Overlay {
 
     /// Whether so many peers opened edges that one of them has to go.
     pub(super) fn is_crowded(&self) -> bool {
+        self.edges.inbound() > self.inbound_settled()
+    }
+
+    /// So many places for inbound edges may be taken while nobody has to go.
+    pub(super) fn inbound_settled(&self) -> usize {
         let places = self.inbound_places();
         // A single place is no use if it is always kept free.
         let free = (places / INBOUND_FREE).max(usize::from(places > 1));
-        self.edges.inbound() > places - free
+        places - free
     }
 
     /// Edges that others may open.
@@ -350,9 +360,16 @@ impl Overlay {
         if self.edges.get(&incumbent).is_some() {
             return self.knowledge.confirm(&incumbent, cx.now);
         }
-        if let Some(contact) = self.knowledge.get(&incumbent) {
-            let addrs: Vec<_> = contact.addrs().collect();
-            self.dialer.try_contact(cx, (incumbent, Aim::Trial), &addrs, out);
+        if self.knowledge.get(&incumbent).is_some() {
+            self.dial_contact(cx, (incumbent, Aim::Trial), out);
+        }
+    }
+
+    /// Dials a contact where it may be dialed now.
+    fn dial_contact(&mut self, cx: &mut Cx<'_>, whom: (NodeId, Aim), out: &mut Vec<Action>) {
+        if let Some(contact) = self.knowledge.find(&whom.0) {
+            let addrs = self.claims().open_addrs(contact);
+            self.dialer.try_contact(cx, whom, &addrs, out);
         }
     }
 

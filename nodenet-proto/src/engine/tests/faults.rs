@@ -138,10 +138,11 @@ fn the_cap_on_inbound_edges_holds_when_a_peer_replaces_the_conn_that_we_opened()
     world.say(conn, wire::Ping.to_frame());
     assert_eq!(world.peers(0).len(), 2);
     world.events(0);
-    for _ in 0..3 {
-        let conn = world.open(dialed, 0);
-        world.say(conn, wire::Ping.to_frame());
-    }
+    let ours = world.conns_between(dialed, 0)[0];
+    let theirs = world.open(dialed, 0);
+    world.say(theirs, wire::Ping.to_frame());
+    assert_eq!(world.peers(0).len(), 2);
+    world.say(ours, wire::Leave.to_frame());
     assert_eq!(world.peers(0), [inbound]);
     let (peer, reason) = (world.id(dialed), EdgeDownReason::ClosedHere);
     let expected = [Event::Connected { request, peer }, Event::EdgeDown { peer, reason }];

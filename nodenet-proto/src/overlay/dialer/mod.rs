@@ -17,7 +17,7 @@ mod unheard;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use self::seeds::FURTHER_SEEDS_WAIT;
@@ -158,6 +158,12 @@ impl Dialer {
     pub(crate) fn dialing(&self) -> impl Iterator<Item = (NodeId, Option<SocketAddr>)> {
         let dialing = self.targets.iter().filter(|(_, target)| target.is_dialing());
         dialing.map(|(peer, target)| (*peer, target.addrs.first().copied()))
+    }
+
+    /// The hosts that attempts under way dial, each once for every address of it.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = IpAddr> {
+        let dialing = self.targets.values().filter(|target| target.is_dialing());
+        dialing.flat_map(|target| target.addrs.iter().map(SocketAddr::ip))
     }
 
     /// The timer fired: begins the attempts that are due and dials the next addresses.

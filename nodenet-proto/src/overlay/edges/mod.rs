@@ -97,6 +97,11 @@ impl Edge {
         self.surplus.len() + 1
     }
 
+    /// How many of them the peer opened.
+    pub fn accepted_conns(&self) -> usize {
+        self.conns().filter(|conn| !conn.outgoing).count()
+    }
+
     /// Whether we dialed any of its conns.
     pub fn is_outgoing(&self) -> bool {
         self.conns().any(|conn| conn.outgoing)
@@ -335,6 +340,19 @@ impl Edges {
     /// Number of edges that others opened.
     pub fn inbound(&self) -> usize {
         self.edges.len() - self.outgoing
+    }
+
+    /// Number of conns that others opened.
+    pub fn accepted_conns(&self) -> usize {
+        self.iter().map(Edge::accepted_conns).sum()
+    }
+
+    /// Of the peer that opened the most conns, two at least, the one silent longest: the edge does not
+    /// need it.
+    pub fn spare_conn(&self) -> Option<(NodeId, ConnId)> {
+        let edge = self.iter().max_by_key(|edge| edge.accepted_conns())?;
+        let accepted = edge.conns().find(|conn| !conn.outgoing)?;
+        (edge.accepted_conns() > 1).then_some((edge.peer, accepted.id))
     }
 
     /// How well connected this node is.

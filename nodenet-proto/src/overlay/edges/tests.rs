@@ -181,3 +181,18 @@ fn an_edge_lives_as_long_as_any_of_its_conns() {
     assert!(edges.is_empty());
     edges.check();
 }
+
+#[test]
+fn a_conn_that_an_edge_can_spare_is_one_of_several_that_its_peer_opened() {
+    let mut edges = Edges::new(OWN);
+    attach(&mut edges, bit(1), 1, true);
+    attach(&mut edges, bit(1), 2, false);
+    attach(&mut edges, bit(2), 3, false);
+    assert_eq!((edges.accepted_conns(), edges.spare_conn()), (2, None));
+    for conn in 4..=5 {
+        attach(&mut edges, bit(2), conn, false);
+    }
+    let edge = edges.get_mut(&bit(2)).unwrap();
+    edge.observe_frame(ConnId(3), test_base() + Duration::from_secs(1));
+    assert_eq!((edges.accepted_conns(), edges.spare_conn()), (4, Some((bit(2), ConnId(4)))));
+}

@@ -187,6 +187,11 @@ impl Contact {
         self.addrs.as_slice().iter().filter(own).map(Packed::addr)
     }
 
+    /// Whether the peer proved itself at this address.
+    pub(crate) fn is_proven_at(&self, addr: SocketAddr) -> bool {
+        self.addrs.as_slice().contains(&Packed::new(addr, Provenance::Proven))
+    }
+
     /// Whether there is any address to dial.
     pub(crate) fn is_dialable(&self) -> bool {
         !self.addrs.as_slice().is_empty()
