@@ -214,11 +214,17 @@ impl Builder {
         let (leave_sender, leave) = watch::channel(false);
         let (seed_sender, seeds) = mpsc::channel(1);
         let (reachable_sender, reachable) = watch::channel(Vec::new());
+        let (send_ready_sender, send_ready) = watch::channel(());
         let (outcome_sender, outcome) = watch::channel(None);
         let events = broadcast::Sender::new(EVENT_QUEUE_MAX);
         let weak_events = events.downgrade();
         let inlets = Inlets { requests, leave, seeds };
-        let outlets = Outlets { deliveries: deliver, events, reachable: reachable_sender };
+        let outlets = Outlets {
+            deliveries: deliver,
+            events,
+            reachable: reachable_sender,
+            send_ready: send_ready_sender,
+        };
         let driver = Driver::new(core, host, socket, inlets, outlets, allow_local);
         tokio::spawn(async move {
             let ended = driver.run().await;
@@ -235,6 +241,7 @@ impl Builder {
             deliveries: Deliveries::new(queue),
             events: weak_events,
             reachable,
+            send_ready,
             outcome,
         }))
     }

@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     /// Weak, so that subscriptions end with the driver.
     pub(crate) events: broadcast::WeakSender<NodeEvent>,
     pub(crate) reachable: watch::Receiver<Vec<SocketAddr>>,
+    pub(crate) send_ready: watch::Receiver<()>,
     pub(crate) outcome: watch::Receiver<Option<Result<(), Failure>>>,
 }
 
@@ -81,7 +82,7 @@ impl Node {
     /// others as well. What comes faster is dropped there, and nobody is told here.
     ///
     /// # Errors
-    /// If it did not leave.
+    /// If it did not leave. That is never waited for; see [`Node::send_when_ready`].
     pub async fn send(&self, target: NodeId, payload: impl Into<Bytes>) -> Result<u8, SendError> {
         let payload = payload.into();
         let answer = self.request(|reply| Request::Send { target, payload, reply }).await;
@@ -106,6 +107,55 @@ impl Node {
         let payload = payload.into();
         let answer = self.request(|reply| Request::SendDirect { target, payload, reply }).await;
         answer.unwrap_or(Err(SendError::Closed)).map(|_copies| ())
+    }
+
+    /// [`Node::send`] that waits for room: where that is [`SendError::Backpressure`], this tries again as
+    /// soon as a first hop takes more. What `send` says of delivery holds here as well: that there was room
+    /// here does not mean that there is any further on. Several calls that wait are served in no
+    /// particular order.
+    ///
+    /// # Errors
+    /// As [`Node::send`]; [`SendError::Backpressure`] only if the target is this node and does not take its
+    /// own messages.
+    pub async fn send_when_ready(
+        &self,
+        target: NodeId,
+        payload: impl Into<Bytes>,
+    ) -> Result<u8, SendError> {
+        let payload = payload.into();
+        self.when_ready(target, || self.send(target, payload.clone())).await
+    }
+
+    /// [`Node::send_direct`] that waits for room, as [`Node::send_when_ready`] does. A peer that takes
+    /// nothing is given up after five seconds, and its edge with it: [`SendError::NoEdge`].
+    ///
+    /// # Errors
+    /// As [`Node::send_when_ready`].
+    pub async fn send_direct_when_ready(
+        &self,
+        target: NodeId,
+        payload: impl Into<Bytes>,
+    ) -> Result<(), SendError> {
+        let payload = payload.into();
+        self.when_ready(target, || self.send_direct(target, payload.clone())).await
+    }
+
+    async fn when_ready<T>(
+        &self,
+        target: NodeId,
+        send: impl AsyncFn() -> Result<T, SendError>,
+    ) -> Result<T, SendError> {
+        let mut ready = self.0.send_ready.clone();
+        loop {
+            // Before the attempt, so that no room comes up unnoticed after it.
+            ready.mark_unchanged();
+            match send().await {
+                Err(SendError::Backpressure) if target != self.id() => {
+                    ready.changed().await.map_err(|_| SendError::Closed)?;
+                }
+                settled => return settled,
+            }
+        }
     }
 
     /// Gets an edge to `target`: the one there is, or a new one to the first of `addrs` that answers.

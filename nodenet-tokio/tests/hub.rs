@@ -226,6 +226,56 @@ async fn a_burst_within_the_limits_waits_whole_for_an_application_that_is_busy()
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_for_room_sends_much_over_a_slow_link() {
+    let hub = Hub::new(21);
+    let (a, b) = pair(&hub).await;
+    hub.set_links(LinkProfile { rate_bytes_per_s: Some(1_000_000), ..LinkProfile::REGION });
+    let payload = |number: u8| vec![number; 60_000];
+    let begin = Instant::now();
+    let mut refused = 0;
+    for number in 0..30 {
+        match b.send_direct(a.id(), payload(number)).await {
+            Err(SendError::Backpressure) => refused += 1,
+            sent => sent.unwrap(),
+        }
+    }
+    assert!((20..30).contains(&refused), "{refused} were refused");
+    for number in 30..60 {
+        b.send_direct_when_ready(a.id(), payload(number)).await.unwrap();
+        b.send_when_ready(a.id(), payload(number)).await.unwrap();
+    }
+    assert!(begin.elapsed() > Duration::from_secs(3), "3.6 MB at 1 MB a second");
+    for _ in refused..90 {
+        let delivery = timeout(Duration::from_secs(5), a.deliveries().recv()).await;
+        assert_eq!(delivery.expect("nothing is lost").unwrap().payload.len(), 60_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_room_at_a_peer_that_is_gone_hears_of_that() {
+    let hub = Hub::new(22);
+    let (a, b) = pair(&hub).await;
+    hub.partition([a.local_addr()]);
+    let begin = Instant::now();
+    let error = loop {
+        if let Err(error) = b.send_direct_when_ready(a.id(), vec![0; 60_000]).await {
+            break error;
+        }
+    };
+    assert_eq!(error, SendError::NoEdge(a.id()));
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    for number in 0..2_000_u32 {
+        match b.send_when_ready(b.id(), number.to_be_bytes().to_vec()).await {
+            Ok(0) => {}
+            refused => {
+                return assert_eq!(refused, Err(SendError::Backpressure), "nobody takes them");
+            }
+        }
+    }
+    panic!("a queue without an end");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_loses_messages_is_told_how_many_once_a_second() {
     let hub = Hub::new(18);
     let a = hub.builder(1).delivery_queue(4).start().await.unwrap();

@@ -122,6 +122,10 @@ pub enum Event {
         /// Why.
         error: SendFailure,
     },
+    /// A conn took what waited on it, came up or is gone, and a message was refused before that for
+    /// [`SendFailure::Backpressure`]: this is the time to try again. Told once, however many were refused;
+    /// the next try may be refused again, and this is told again then.
+    SendReady,
     /// There is an edge to the peer, and the peer said something over it: it has taken the edge.
     Connected {
         /// Which command.
@@ -187,7 +191,8 @@ pub enum SendFailure {
     /// There is no edge to send it over.
     #[error("there is no edge to send over; wait until the node has joined")]
     Unroutable,
-    /// Every candidate edge's queue is full.
+    /// Every candidate edge's queue is full: [`Event::SendReady`] tells when to try again. For a message to
+    /// this node itself its own queue is, and nothing is told.
     #[error("the edges' send queues are full; try again in a moment")]
     Backpressure,
     /// The payload does not fit a frame.

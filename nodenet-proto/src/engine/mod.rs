@@ -104,6 +104,8 @@ pub struct Engine {
     /// For the application. Deliveries in it are capped by the configuration.
     events: VecDeque<Event>,
     deliveries: usize,
+    /// Whether the application was refused a message and not told since that it may try again.
+    refused: bool,
     /// Where machines push; empty between calls.
     actions: Vec<Action>,
 }
@@ -129,6 +131,7 @@ impl Engine {
             commands: VecDeque::new(),
             events: VecDeque::new(),
             deliveries: 0,
+            refused: false,
             actions: Vec::new(),
         }
     }
@@ -182,6 +185,7 @@ impl Engine {
     ) {
         use transport::Event::{ConnDown, ConnUp, DialFailed, Frame, Writable};
         self.env.advance(now);
+        let makes_room = matches!(event, ConnUp { .. } | ConnDown { .. } | Writable(_));
         match event {
             Frame { conn, frame } => self.run(conns, |overlay, cx, conns, out| {
                 overlay.handle_frame(cx, conns, conn, frame, out);
@@ -203,6 +207,9 @@ impl Engine {
             }),
             // Nothing waits here for room: what did not fit went elsewhere, or was refused.
             Writable(_) => {}
+        }
+        if makes_room && core::mem::take(&mut self.refused) {
+            self.events.push_back(Event::SendReady);
         }
     }
 
@@ -376,11 +383,16 @@ impl Engine {
             self.env.stats_mut().count_drop(reason);
         }
         if let Some(request) = request {
-            self.events.push_back(match sent {
-                Ok(()) => Event::Sent { request, copies: 1 },
-                Err(error) => Event::SendFailed { request, error },
-            });
+            self.settle_send(request, sent.map(|()| 1));
         }
+    }
+
+    fn settle_send(&mut self, request: RequestId, sent: Result<u8, SendFailure>) {
+        self.refused |= sent == Err(SendFailure::Backpressure);
+        self.events.push_back(match sent {
+            Ok(copies) => Event::Sent { request, copies },
+            Err(error) => Event::SendFailed { request, error },
+        });
     }
 
     /// Sends the copies of a message. A first hop that refuses its copy is replaced by a spare.
@@ -398,10 +410,7 @@ impl Engine {
                 Err(error) => failure = error,
             }
         }
-        self.events.push_back(match sent {
-            0 => Event::SendFailed { request, error: failure },
-            copies => Event::Sent { request, copies },
-        });
+        self.settle_send(request, if sent == 0 { Err(failure) } else { Ok(sent) });
     }
 
     fn deliver(&mut self, delivered: Event, request: Option<RequestId>) {

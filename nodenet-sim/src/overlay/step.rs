@@ -216,8 +216,8 @@ impl World {
     }
 
     fn on_event(&mut self, host: Host, event: &Event) -> Result<(), Violation> {
-        // What became of its dials is in the trace already.
-        if matches!(event, Event::SeedFailed { .. }) {
+        // What became of its dials and of full conns is in the trace already.
+        if matches!(event, Event::SeedFailed { .. } | Event::SendReady) {
             return Ok(());
         }
         self.note(host, StepKind::Event, 0, 0, None);

@@ -98,6 +98,8 @@ pub(crate) struct Outlets {
     pub(crate) deliveries: mpsc::Sender<Delivery>,
     pub(crate) events: broadcast::Sender<NodeEvent>,
     pub(crate) reachable: watch::Sender<Vec<SocketAddr>>,
+    /// Changes when a message that was refused for want of room may be tried again.
+    pub(crate) send_ready: watch::Sender<()>,
 }
 
 /// What ended a wait.

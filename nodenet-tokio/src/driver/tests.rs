@@ -50,8 +50,12 @@ impl Rig {
         let (deliver, deliveries) = mpsc::channel(2);
         let (tell, events) = broadcast::channel(4);
         let inlets = Inlets { requests, leave, seeds };
-        let outlets =
-            Outlets { deliveries: deliver, events: tell, reachable: watch::Sender::default() };
+        let outlets = Outlets {
+            deliveries: deliver,
+            events: tell,
+            reachable: watch::Sender::default(),
+            send_ready: watch::Sender::default(),
+        };
         let socket = host.bind(addr).expect("there are free ports");
         let driver = Driver::new(node, host, socket, inlets, outlets, true);
         Self { driver, deliveries, events, requests: requests_sender, _leave: leave_sender }

@@ -116,6 +116,10 @@ impl Outlet for World {
                 NodeEvent::BootstrapFailed { peer, error: error.into() }
             }
             Event::ClockSkewSuspected { offset_s } => NodeEvent::ClockSkewSuspected { offset_s },
+            Event::SendReady => {
+                self.outlets.send_ready.send_replace(());
+                return;
+            }
             // A message to this node itself, which the core handed out right before this.
             Event::Sent { request, copies: 0 } if !self.had_room => {
                 let error = SendFailure::Backpressure;

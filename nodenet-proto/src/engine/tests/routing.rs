@@ -166,8 +166,31 @@ fn full_queues_are_backpressure_to_the_application() {
     let error = SendFailure::Backpressure;
     assert_eq!(world.events(0), [Event::SendFailed { request, error }]);
     world.set_full(one, false);
+    world.give(0, transport::Event::Writable(one));
+    assert_eq!(world.events(0), [Event::SendReady]);
     let request = world.send(0, 1, b"again");
     assert_eq!(world.events(0), [Event::Sent { request, copies: 1 }]);
+    world.give(0, transport::Event::Writable(one));
+    assert_eq!(world.events(0), [], "nothing was refused since");
+}
+
+#[test]
+fn whoever_waits_for_room_hears_when_the_conn_is_gone() {
+    let mut world = world(2, &[(0, 1)]);
+    let conn = world.conns_between(0, 1)[0];
+    world.set_full(conn, true);
+    for _ in 0..2 {
+        let request = world.send(0, 1, b"stuck");
+        let error = SendFailure::Backpressure;
+        assert_eq!(world.events(0), [Event::SendFailed { request, error }]);
+    }
+    world.leave(1);
+    world.run_for(SECOND);
+    let events = world.events(0);
+    assert_eq!(events.iter().filter(|event| **event == Event::SendReady).count(), 1, "{events:?}");
+    let request = world.send(0, 1, b"gone");
+    let error = SendFailure::Unroutable;
+    assert_eq!(world.events(0), [Event::SendFailed { request, error }]);
 }
 
 #[test]

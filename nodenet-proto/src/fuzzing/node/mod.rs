@@ -115,6 +115,7 @@ impl Log {
             Event::EdgeUp { .. }
             | Event::EdgeDown { .. }
             | Event::SeedFailed { .. }
+            | Event::SendReady
             | Event::ClockSkewSuspected { .. } => {}
         }
     }

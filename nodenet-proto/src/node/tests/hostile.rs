@@ -244,7 +244,8 @@ fn a_neighbour_that_stops_reading_is_dropped_after_five_seconds_and_delays_nobod
     assert!(refused > 30, "{refused} sends met a full queue");
     scene.net.run(&mut [&mut scene.raw, &mut scene.victim, &mut honest], 4 * SECOND);
     let reason = EdgeDownReason::Conn(ConnDownReason::Stalled);
-    assert_eq!(scene.victim.events, [Event::EdgeDown { peer: scene.raw.id, reason }]);
+    let down = Event::EdgeDown { peer: scene.raw.id, reason };
+    assert_eq!(scene.victim.events, [down, Event::SendReady]);
     assert_eq!(scene.victim.neighbours(), [honest.id]);
     assert_eq!(scene.victim.node.stats().gauges.queued_bytes, 0);
 }
