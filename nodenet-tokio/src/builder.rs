@@ -231,12 +231,13 @@ impl Builder {
             // Without handles nobody wants to know.
             let _ = outcome_sender.send(Some(ended));
         });
-        tokio::spawn(resolve_for_ever(bootstrap, seed_sender));
+        tokio::spawn(resolve_for_ever(bootstrap, seed_sender.clone()));
         Ok(Node::new(Shared {
             id,
             local_addr,
             advertised,
             requests: request_sender,
+            seeds: seed_sender,
             leave: leave_sender,
             deliveries: Deliveries::new(queue),
             events: weak_events,

@@ -5,10 +5,11 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{EdgeInfo, KnownPeer};
+use nodenet_proto::engine::{EdgeInfo, KnownPeer, SeedPeer};
 use nodenet_proto::identity::Identity;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::bootstrap::{BootstrapPeer, literal_seeds, resolve_for_ever};
 use crate::builder::Builder;
 use crate::driver::Request;
 use crate::error::{Closed, ConnectError, Failure, SendError};
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) local_addr: SocketAddr,
     pub(crate) advertised: Vec<SocketAddr>,
     pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) seeds: mpsc::Sender<Vec<SeedPeer>>,
     pub(crate) leave: watch::Sender<bool>,
     pub(crate) deliveries: Deliveries,
     /// Weak, so that subscriptions end with the driver.
@@ -184,6 +186,22 @@ impl Node {
     /// If the node is closed.
     pub async fn close_edge(&self, peer: NodeId) -> Result<bool, Closed> {
         self.request(|reply| Request::CloseEdge { peer, reply }).await
+    }
+
+    /// Adds peers through which to enter the network to those of [`Builder::bootstrap`]. One that is known
+    /// already is looked for at the new address. Names are resolved in the background, for as long as the
+    /// node lives.
+    ///
+    /// # Errors
+    /// If the node is closed.
+    pub async fn add_bootstrap(
+        &self,
+        peers: impl IntoIterator<Item = BootstrapPeer>,
+    ) -> Result<(), Closed> {
+        let peers: Vec<_> = peers.into_iter().collect();
+        self.0.seeds.send(literal_seeds(&peers)).await.map_err(|_| Closed)?;
+        tokio::spawn(resolve_for_ever(peers, self.0.seeds.clone()));
+        Ok(())
     }
 
     /// Waits until there is an edge to some node: from then on messages have a way out, unless that was

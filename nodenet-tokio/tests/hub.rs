@@ -276,6 +276,19 @@ async fn whoever_waits_for_room_at_a_peer_that_is_gone_hears_of_that() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_is_told_later_whom_to_enter_through_joins() {
+    let hub = Hub::new(23);
+    let a = hub.builder(1).start().await.unwrap();
+    let b = hub.builder(2).start().await.unwrap();
+    assert!(timeout(Duration::from_secs(60), b.joined()).await.is_err());
+    b.add_bootstrap([hub.peer(1)]).await.unwrap();
+    timeout(Duration::from_secs(1), b.joined()).await.unwrap().unwrap();
+    assert_eq!(b.edges().await.unwrap()[0].peer, a.id());
+    b.shutdown().await.unwrap();
+    assert!(b.add_bootstrap([hub.peer(1)]).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_loses_messages_is_told_how_many_once_a_second() {
     let hub = Hub::new(18);
     let a = hub.builder(1).delivery_queue(4).start().await.unwrap();
