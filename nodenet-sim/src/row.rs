@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Figures, Phase, Report};
-use crate::watch::{Fullest, Watch};
+use crate::watch::{Fill, Watch};
 
 /// What only the program that ran the world can know: how fast it was and how much memory it took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -88,9 +88,9 @@ pub struct Rows {
     /// What did not hold, if the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    /// For each table how full the fullest was, day by day; nothing if the run was over within a day.
+    /// For each table how full it was, day by day; nothing if the run was over within a day.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub days: BTreeMap<String, Vec<Fullest>>,
+    pub days: BTreeMap<String, Vec<Fill>>,
 }
 
 impl Rows {
@@ -140,11 +140,11 @@ impl Rows {
     }
 }
 
-fn days(watch: &Watch) -> BTreeMap<String, Vec<Fullest>> {
+fn days(watch: &Watch) -> BTreeMap<String, Vec<Fill>> {
     if watch.days() < 2 {
         return BTreeMap::new();
     }
-    let of = |table| (1..=watch.days()).filter_map(move |day| watch.fullest(table, day)).collect();
+    let of = |table| (1..=watch.days()).filter_map(move |day| watch.fill(table, day)).collect();
     watch.tables().map(|table| (table.to_owned(), of(table))).collect()
 }
 

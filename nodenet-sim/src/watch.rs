@@ -1,10 +1,12 @@
-//! Keeping an eye on growth: how full the fullest of every table was, day by day.
+//! Keeping an eye on growth: how full every table was, day by day.
 //!
 //! A table that a peer can fill has a cap; a table that nobody empties grows below it for days before
 //! anyone notices. This is where it shows.
 //!
-//! Growth is judged by the largest value of a day alone. Beside it stands the usual value, the mean
-//! over the day of what the fullest held: a leak moves both, luck in a small table only the largest.
+//! Three values of a day tell of a table. The most that any node held of it, at any time: what memory
+//! must be there for, and as much luck as the largest of some hundred thousand throws of a dice. The usual
+//! value, the mean over the day of what the fullest held. And the mean over all nodes as well: hardly any
+//! luck, so that a leak of a hundredth shows in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,13 +20,35 @@ use crate::time::Moment;
 /// whom a node dials, is seen at its fullest on some days and not on others if they are rare.
 const LOOKS_A_DAY: u32 = 1_440;
 
-/// How full the fullest of the tables of one name was on one day.
+/// How full the tables of one name were on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Fullest {
-    /// At most.
+pub struct Fill {
+    /// The fullest of them, at most.
     pub most: u64,
-    /// On average.
+    /// The fullest of them, on average over the day.
     pub usual: f64,
+    /// All of them, on average over the day.
+    pub mean: f64,
+}
+
+/// Which value of a day growth is judged by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// [`Fill::most`].
+    #[default]
+    Most,
+    /// [`Fill::mean`].
+    Mean,
+}
+
+impl Measure {
+    fn of(self, fill: Fill) -> f64 {
+        match self {
+            Self::Most => fill.most as f64,
+            Self::Mean => fill.mean,
+        }
+    }
 }
 
 /// A table that grew.
@@ -33,16 +57,28 @@ pub struct Growth {
     /// Its name.
     pub name: &'static str,
     /// On the day to compare with.
-    pub earlier: Fullest,
+    pub earlier: Fill,
     /// On the day that is compared.
-    pub later: Fullest,
+    pub later: Fill,
+}
+
+/// The tables of one name, as seen at one look, or added up over a day.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// What the fullest held at most.
+    most: u64,
+    /// The sum of what the fullest held, over all looks.
+    fullest: u64,
+    /// The sum of what all held, over all looks.
+    all: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Day {
     looks: u32,
-    /// For each table what the fullest held at most, and the sum of that over all looks.
-    tables: BTreeMap<&'static str, (u64, u64)>,
+    /// Nodes that were looked at, each as often as it was.
+    nodes: u64,
+    tables: BTreeMap<&'static str, Seen>,
     heap: u64,
 }
 
@@ -66,28 +102,38 @@ impl Watch {
             return;
         }
         self.next_look = world.now() + self.day / LOOKS_A_DAY;
-        let mut fullest = BTreeMap::new();
+        let mut nodes = 0;
+        let mut tables: BTreeMap<&'static str, Seen> = BTreeMap::new();
         for machine in world.live().filter_map(|host| world.machine(host)) {
+            nodes += 1;
             for (name, value) in machine.gauges() {
-                let most: &mut u64 = fullest.entry(name).or_default();
-                *most = value.max(*most);
+                let seen = tables.entry(name).or_default();
+                seen.most = value.max(seen.most);
+                seen.all += value;
             }
         }
-        self.note(world.now(), &fullest, heap.unwrap_or(0));
+        self.note(world.now(), (nodes, &tables), heap.unwrap_or(0));
     }
 
-    fn note(&mut self, at: Moment, fullest: &BTreeMap<&'static str, u64>, heap: u64) {
+    fn note(
+        &mut self,
+        at: Moment,
+        (nodes, tables): (u64, &BTreeMap<&'static str, Seen>),
+        heap: u64,
+    ) {
         // What is seen at the very end of a day belongs to it.
         let elapsed = at.since(Moment::START).as_nanos().saturating_sub(1);
         let number = (elapsed / self.day.as_nanos().max(1)) as usize;
         self.days.resize_with(self.days.len().max(number + 1), Day::default);
         let day = &mut self.days[number];
         day.looks += 1;
+        day.nodes += nodes;
         day.heap = day.heap.max(heap);
-        for (name, value) in fullest.iter().filter(|(_, value)| **value > 0) {
-            let (most, sum) = day.tables.entry(name).or_default();
-            *most = (*most).max(*value);
-            *sum += value;
+        for (name, now) in tables.iter().filter(|(_, now)| now.most > 0) {
+            let seen = day.tables.entry(name).or_default();
+            seen.most = seen.most.max(now.most);
+            seen.fullest += now.most;
+            seen.all += now.all;
         }
     }
 
@@ -103,12 +149,12 @@ impl Watch {
         names.into_iter()
     }
 
-    /// How full the fullest of these tables was on this day, counted from 1; nothing if there was no
-    /// such day.
-    pub fn fullest(&self, table: &str, day: u32) -> Option<Fullest> {
+    /// How full these tables were on this day, counted from 1; nothing if there was no such day.
+    pub fn fill(&self, table: &str, day: u32) -> Option<Fill> {
         let day = self.day(day)?;
-        let (most, sum) = day.tables.get(table).copied().unwrap_or_default();
-        Some(Fullest { most, usual: sum as f64 / f64::from(day.looks.max(1)) })
+        let Seen { most, fullest, all } = day.tables.get(table).copied().unwrap_or_default();
+        let usual = fullest as f64 / f64::from(day.looks.max(1));
+        Some(Fill { most, usual, mean: all as f64 / day.nodes.max(1) as f64 })
     }
 
     /// Bytes of heap in use at most on this day, if they were counted: those of the world as well, which
@@ -117,15 +163,20 @@ impl Watch {
         self.day(day).map(|day| day.heap).filter(|bytes| *bytes > 0)
     }
 
-    /// Tables whose largest value on day `later` exceeds that of day `earlier` by more than this share.
+    /// Tables of which the value of day `later` exceeds that of day `earlier` by more than this share.
     /// Nothing if the run had no such days.
-    pub fn grown(&self, earlier: u32, later: u32, share: f64) -> Option<Vec<Growth>> {
+    pub fn grown(
+        &self,
+        (earlier, later): (u32, u32),
+        of: Measure,
+        share: f64,
+    ) -> Option<Vec<Growth>> {
         let mut grown = Vec::new();
         // There may have been no table at all.
         self.day(earlier).and(self.day(later))?;
         for name in self.tables() {
-            let (earlier, later) = (self.fullest(name, earlier)?, self.fullest(name, later)?);
-            if later.most as f64 > earlier.most as f64 * (1.0 + share) {
+            let (earlier, later) = (self.fill(name, earlier)?, self.fill(name, later)?);
+            if of.of(later) > of.of(earlier) * (1.0 + share) {
                 grown.push(Growth { name, earlier, later });
             }
         }
@@ -142,45 +193,62 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use super::{Fullest, Watch};
+    use super::{Fill, Measure, Seen, Watch};
     use crate::time::Moment;
 
     const DAY: Duration = Duration::from_secs(1_000);
 
-    fn watch(seen: &[(u64, u64)]) -> Watch {
+    /// At these seconds the tables of two nodes held this much.
+    fn watch(seen: &[(u64, [u64; 2])]) -> Watch {
         let mut watch = Watch::new(DAY);
-        for &(secs, value) in seen {
-            watch.note(Moment::from_secs(secs), &BTreeMap::from([("table", value)]), secs);
+        for &(secs, [a, b]) in seen {
+            let seen = Seen { most: a.max(b), all: a + b, ..Seen::default() };
+            watch.note(Moment::from_secs(secs), (2, &BTreeMap::from([("table", seen)])), secs);
         }
         watch
     }
 
-    fn grown(watch: &Watch, earlier: u32, later: u32) -> Option<usize> {
-        watch.grown(earlier, later, 0.02).map(|grown| grown.len())
+    fn grown(watch: &Watch, days: (u32, u32), of: Measure) -> Option<usize> {
+        watch.grown(days, of, 0.02).map(|grown| grown.len())
     }
 
     #[test]
-    fn a_day_has_a_largest_and_a_usual_value() {
-        let watch = watch(&[(1, 0), (500, 7), (1_000, 2), (1_001, 4)]);
-        assert_eq!(watch.fullest("table", 1), Some(Fullest { most: 7, usual: 3.0 }));
-        assert_eq!(watch.fullest("table", 2), Some(Fullest { most: 4, usual: 4.0 }));
-        assert_eq!(watch.fullest("table", 3), None);
-        assert_eq!(watch.fullest("other", 1), Some(Fullest::default()));
+    fn a_day_has_a_largest_a_usual_and_a_mean_value() {
+        let watch = watch(&[(1, [0, 0]), (500, [7, 1]), (1_000, [2, 2]), (1_001, [4, 0])]);
+        assert_eq!(watch.fill("table", 1), Some(Fill { most: 7, usual: 3.0, mean: 2.0 }));
+        assert_eq!(watch.fill("table", 2), Some(Fill { most: 4, usual: 4.0, mean: 2.0 }));
+        assert_eq!(watch.fill("table", 3), None);
+        assert_eq!(watch.fill("other", 1), Some(Fill::default()));
         assert_eq!([watch.heap(1), watch.heap(2), watch.heap(3)], [Some(1_000), Some(1_001), None]);
     }
 
     #[test]
     fn growth_is_told_between_the_days_that_were_named() {
-        let watch = watch(&[(1, 1), (1_500, 100), (2_500, 102), (3_500, 103), (4_500, 1)]);
-        assert_eq!(grown(&watch, 2, 3), Some(0));
-        assert_eq!(grown(&watch, 2, 4), Some(1));
-        assert_eq!(grown(&watch, 2, 5), Some(0));
-        assert_eq!(grown(&watch, 2, 6), None, "there was no such day");
-        assert_eq!(grown(&watch, 0, 1), None);
+        let seen = [(1, 1), (1_500, 100), (2_500, 102), (3_500, 103), (4_500, 1)];
+        let watch = watch(&seen.map(|(secs, most)| (secs, [most, 0])));
+        for of in [Measure::Most, Measure::Mean] {
+            assert_eq!(grown(&watch, (2, 3), of), Some(0));
+            assert_eq!(grown(&watch, (2, 4), of), Some(1));
+            assert_eq!(grown(&watch, (2, 5), of), Some(0));
+            assert_eq!(grown(&watch, (2, 6), of), None, "there was no such day");
+            assert_eq!(grown(&watch, (0, 1), of), None);
+        }
+    }
+
+    #[test]
+    fn the_fullest_and_all_of_them_grow_apart() {
+        let lucky = watch(&[(1, [3, 3]), (1_500, [4, 2])]);
+        assert_eq!(grown(&lucky, (1, 2), Measure::Most), Some(1));
+        assert_eq!(grown(&lucky, (1, 2), Measure::Mean), Some(0));
+        let leaking = watch(&[(1, [4, 2]), (1_500, [4, 3])]);
+        assert_eq!(grown(&leaking, (1, 2), Measure::Most), Some(0));
+        assert_eq!(grown(&leaking, (1, 2), Measure::Mean), Some(1));
     }
 
     #[test]
     fn a_table_that_was_empty_before_has_grown() {
-        assert_eq!(grown(&watch(&[(1, 0), (1_500, 1)]), 1, 2), Some(1));
+        let watch = watch(&[(1, [0, 0]), (1_500, [1, 0])]);
+        assert_eq!(grown(&watch, (1, 2), Measure::Most), Some(1));
+        assert_eq!(grown(&watch, (1, 2), Measure::Mean), Some(1));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nodenet_sim::watch::Measure;
 use nodenet_sim::{Bootstrap, Scenario, Stage};
 
 /// Three days of a minute; on the second one the network is three times as large.
@@ -13,7 +14,7 @@ fn growing() -> Scenario {
 }
 
 fn bounded(earlier_day: u32, later_day: u32, growth_share_max: f64) -> Stage {
-    Stage::ExpectBounded { earlier_day, later_day, growth_share_max }
+    Stage::ExpectBounded { of: Measure::Most, earlier_day, later_day, growth_share_max }
 }
 
 #[test]
@@ -22,6 +23,15 @@ fn a_table_that_grows_from_day_to_day_fails_the_run() {
     let said = failure.to_string();
     assert!(said.contains("contacts grew from 5 to 17, usually from 4."), "{said}");
     assert!(said.contains("no table fuller on day 2 than on day 1 by more than 2 %"), "{said}");
+}
+
+#[test]
+fn a_table_that_grows_on_average_fails_the_run() {
+    let of = Measure::Mean;
+    let bounded = Stage::ExpectBounded { of, earlier_day: 1, later_day: 2, growth_share_max: 0.02 };
+    let said = growing().stage(bounded).run().unwrap_err().to_string();
+    assert!(said.contains("contacts grew from 5 to 17"), "{said}");
+    assert!(said.contains("no table on average fuller on day 2 than on day 1"), "{said}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use super::Run;
 use crate::report::Figures;
-use crate::watch::Growth;
+use crate::watch::{Growth, Measure};
 
 impl Run {
     /// Whether the messages sent last did well enough.
@@ -34,35 +34,42 @@ impl Run {
     /// Whether tables stayed within their size from one day to another.
     pub(super) fn judge_growth(
         &mut self,
-        earlier: u32,
-        later: u32,
+        (earlier, later): (u32, u32),
+        of: Measure,
         share: f64,
     ) -> Result<(), String> {
-        let Some(grown) = self.watch.grown(earlier, later, share) else {
+        let Some(grown) = self.watch.grown((earlier, later), of, share) else {
             return Err(format!("the run was over before day {}", earlier.max(later)));
         };
+        let on_average = match of {
+            Measure::Most => "",
+            Measure::Mean => " on average",
+        };
         let expected = format!(
-            "no table fuller on day {later} than on day {earlier} by more than {} %",
+            "no table{on_average} fuller on day {later} than on day {earlier} by more than {} %",
             share * 100.0
         );
         if grown.is_empty() {
             self.held.push(expected);
             return Ok(());
         }
-        let days = 1..=self.watch.days();
-        let tell = |Growth { name, earlier, later }: &Growth| {
-            let most = |day| self.watch.fullest(name, day).map_or(0, |fullest| fullest.most);
-            let each: Vec<_> = days.clone().map(|day| most(day).to_string()).collect();
-            format!(
-                "{name} grew from {} to {}, usually from {:.1} to {:.1} (each day: {})",
-                earlier.most,
-                later.most,
-                earlier.usual,
-                later.usual,
-                each.join(" ")
-            )
-        };
-        let told: Vec<String> = grown.iter().map(tell).collect();
+        let told: Vec<String> = grown.iter().map(|growth| self.described(growth)).collect();
         Err(format!("{}; expected: {expected}", told.join(", ")))
+    }
+
+    fn described(&self, Growth { name, earlier, later }: &Growth) -> String {
+        let most = |day| self.watch.fill(name, day).map_or(0, |fill| fill.most);
+        let each: Vec<_> = (1..=self.watch.days()).map(|day| most(day).to_string()).collect();
+        format!(
+            "{name} grew from {} to {}, usually from {:.1} to {:.1}, on average from {:.3} to {:.3} \
+             (at most each day: {})",
+            earlier.most,
+            later.most,
+            earlier.usual,
+            later.usual,
+            earlier.mean,
+            later.mean,
+            each.join(" ")
+        )
     }
 }

@@ -218,8 +218,8 @@ impl Run {
                 self.pass_until(self.world.now() + LEAVE_TIME)
             }
             Stage::Expect { delivered_share } => self.judge(delivered_share),
-            Stage::ExpectBounded { earlier_day, later_day, growth_share_max } => {
-                self.judge_growth(earlier_day, later_day, growth_share_max)
+            Stage::ExpectBounded { of, earlier_day, later_day, growth_share_max } => {
+                self.judge_growth((earlier_day, later_day), of, growth_share_max)
             }
         }
     }

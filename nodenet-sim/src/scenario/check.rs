@@ -94,7 +94,7 @@ impl Stage {
             }
             Self::Crash { share: value } | Self::Leave { share: value } => share("share", value),
             Self::Expect { delivered_share } => share("delivered_share", delivered_share),
-            Self::ExpectBounded { earlier_day, later_day, growth_share_max } => {
+            Self::ExpectBounded { earlier_day, later_day, growth_share_max, .. } => {
                 number("earlier_day", earlier_day.into(), 1, u64::from(u32::MAX))?;
                 let after = u64::from(earlier_day) + 1;
                 number("later_day", later_day.into(), after, u64::from(u32::MAX))?;
@@ -129,6 +129,7 @@ mod tests {
 
     use super::{STAGE_SECS_MAX, ScenarioError};
     use crate::scenario::{Bootstrap, Scenario, Stage};
+    use crate::watch::Measure;
 
     fn refused(scenario: &Scenario) -> String {
         match Scenario::from_toml(&scenario.to_toml()) {
@@ -149,7 +150,8 @@ mod tests {
             })
         };
         let bounded = |earlier_day, later_day, growth_share_max| {
-            new().stage(Stage::ExpectBounded { earlier_day, later_day, growth_share_max })
+            let of = Measure::Most;
+            new().stage(Stage::ExpectBounded { of, earlier_day, later_day, growth_share_max })
         };
         let day = |day_secs| Scenario { day_secs, ..new() };
         let wrong = [

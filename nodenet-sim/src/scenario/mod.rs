@@ -13,6 +13,7 @@ use crate::crypto::Signatures;
 use crate::failure::Failure;
 use crate::report::Report;
 use crate::run::Run;
+use crate::watch::Measure;
 
 pub use check::{STAGE_SECS_MAX, ScenarioError};
 
@@ -138,9 +139,12 @@ pub enum Stage {
         /// Delivered share, at least.
         delivered_share: f64,
     },
-    /// The run fails if some table grew from one day to another: the most that the fullest of its kind
-    /// held on the day (see [`crate::watch`]). Days count from 1, and begin with the run.
+    /// The run fails if some table grew from one day to another (see [`crate::watch`]). Days count from 1,
+    /// and begin with the run.
     ExpectBounded {
+        /// What is compared: the most that any node held of it, or what all held on average.
+        #[serde(default)]
+        of: Measure,
         /// The day to compare with.
         earlier_day: u32,
         /// The day that is compared.
@@ -315,7 +319,7 @@ pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(3);
 mod tests {
     use std::time::Duration;
 
-    use super::{Between, Bootstrap, Scenario, Stage};
+    use super::{Between, Bootstrap, Measure, Scenario, Stage};
 
     #[test]
     fn a_scenario_survives_its_file() {
@@ -332,7 +336,12 @@ mod tests {
             .stage(Stage::Restart)
             .stage(Stage::Leave { share: 0.1 })
             .expect_delivered(0.999)
-            .stage(Stage::ExpectBounded { earlier_day: 2, later_day: 7, growth_share_max: 0.02 });
+            .stage(Stage::ExpectBounded {
+                of: Measure::Mean,
+                earlier_day: 2,
+                later_day: 7,
+                growth_share_max: 0.02,
+            });
         let text = scenario.to_toml();
         assert_eq!(Scenario::from_toml(&text).unwrap(), scenario, "{text}");
     }

@@ -96,21 +96,21 @@ pub(crate) fn of_details(report: &Report) -> String {
     text
 }
 
-/// How full the fullest of every table was, day by day, for runs of some days.
+/// How full every table was, day by day, for runs of some days.
 pub(crate) fn of_watch(watch: &Watch) -> String {
     if watch.days() < 2 {
         return String::new();
     }
     let mut text = "\n".to_owned();
     let mut line = |name: &str, cell: &dyn Fn(u32) -> String| {
-        let cells: String = (1..=watch.days()).map(|day| format!("{:>16}", cell(day))).collect();
-        let _ = writeln!(text, "{name:<28}{cells}");
+        let cells: String = (1..=watch.days()).map(|day| format!("{:>24}", cell(day))).collect();
+        let _ = writeln!(text, "{name:<30}{cells}");
     };
-    line("fullest: at most (usually)", &|day| format!("day {day}"));
+    line("at most (usually), on average", &|day| format!("day {day}"));
     for table in watch.tables() {
         line(table, &|day| {
-            let fullest = watch.fullest(table, day).unwrap_or_default();
-            format!("{} ({:.1})", count(fullest.most), fullest.usual)
+            let fill = watch.fill(table, day).unwrap_or_default();
+            format!("{} ({:.1}), {:.2}", count(fill.most), fill.usual, fill.mean)
         });
     }
     if watch.heap(1).is_some() {
