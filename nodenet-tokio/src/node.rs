@@ -189,8 +189,8 @@ impl Node {
     }
 
     /// Adds peers through which to enter the network to those of [`Builder::bootstrap`]. One that is known
-    /// already is looked for at the new address. Names are resolved in the background, for as long as the
-    /// node lives.
+    /// already is looked for at the new address. Names are resolved in the background, those of every call
+    /// for as long as the node lives: add a peer once.
     ///
     /// # Errors
     /// If the node is closed.
