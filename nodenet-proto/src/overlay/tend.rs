@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::claims::Claims;
 use super::dialer::Aim;
 use super::edge_choice::{
-    Appetite, Candidate, InFlight, Live, LiveEdge, Openings, Scene, Slot, choose_edges,
+    Appetite, Candidate, InFlight, Light, Live, LiveEdge, Openings, Scene, Slot, choose_edges,
     choose_faster, is_faster, is_improvement, lacking_slots, least_useful_inbound,
     surplus_outgoing,
 };
@@ -132,7 +132,7 @@ impl Overlay {
                 id: contact.id,
                 subnet: contact.dial_subnet(),
                 verified: tick.since(contact.last_seen) <= VERIFIED_FOR,
-                light: Capabilities(contact.caps).has(Capabilities::LIGHT),
+                light: lightness(contact),
                 reachable: is_reachable(contact),
                 rtt_ms: contact.rtt_ms,
                 stale: tick.since(contact.mentioned) > STALE_AFTER,
@@ -380,6 +380,14 @@ impl Overlay {
             let edges = &self.edges;
             self.dialer.check_seeds(cx, |peer| edges.get(peer).is_some(), out);
         }
+    }
+}
+
+fn lightness(contact: &Contact) -> Light {
+    match Capabilities(contact.caps).has(Capabilities::LIGHT) {
+        false => Light::No,
+        true if contact.caps_own => Light::Itself,
+        true => Light::Claimed,
     }
 }
 

@@ -66,6 +66,18 @@ impl Appetite {
         Self { siblings: 8, light_siblings: 0, slot_bits: 0, outgoing_max: 24, inbound_max: 12 };
 }
 
+/// Whether a contact is a light node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Light {
+    /// Nobody says so.
+    No,
+    /// Others say so. Whoever lies gets a router left out of nothing but what there is plenty of: it is
+    /// not tried as a faster finger, and comes last among equals.
+    Claimed,
+    /// It says so itself.
+    Itself,
+}
+
 /// A contact that could be dialed now: not live, not in flight, not backing off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
@@ -74,7 +86,7 @@ pub(crate) struct Candidate {
     /// Whether the peer itself was heard not long ago.
     pub(crate) verified: bool,
     /// Whether it prefers not to be an intermediate hop.
-    pub(crate) light: bool,
+    pub(crate) light: Light,
     /// Whether it is known to accept connections from strangers.
     pub(crate) reachable: bool,
     /// Round-trip time when last connected; 0 is not known.
@@ -147,7 +159,8 @@ impl<'a> Picks<'a> {
             .chain(self.scene.in_flight.iter().map(|dial| &dial.id))
             .chain(self.chosen.iter().map(|contact| &contact.id));
         let taken = Taken::by((own, self.scene.difficulty), bits, ids);
-        let fit = self.scene.candidates.iter().filter(|contact| !outgoing_only || !contact.light);
+        let is_fit = |contact: &&Candidate| !outgoing_only || contact.light != Light::Itself;
+        let fit = self.scene.candidates.iter().filter(is_fit);
         let mut open: BTreeMap<Slot, Vec<&'a Candidate>> = BTreeMap::new();
         for contact in fit {
             let slot = Slot::of(own, &contact.id, bits);
@@ -169,18 +182,19 @@ impl<'a> Picks<'a> {
     }
 }
 
-/// Sorts the contacts of a slot, best first: not light, not of a crowded subnet, reachable, verified,
-/// mentioned lately, fast. Equals are drawn by lot, differently by every node, so that nobody is
-/// everybody's choice.
-type Reluctance = (bool, bool, bool, bool, bool, u16, u64);
+/// Sorts the contacts of a slot, best first: not light, not of a crowded subnet, reachable, verified, not
+/// said to be light, mentioned lately, fast. Equals are drawn by lot, differently by every node, so that
+/// nobody is everybody's choice.
+type Reluctance = (bool, bool, bool, bool, bool, bool, u16, u64);
 
 fn reluctance(own: &NodeId, contact: &Candidate, crowd: &Crowd) -> Reluctance {
     let rtt_ms = if contact.rtt_ms == 0 { RTT_UNKNOWN_MS } else { contact.rtt_ms };
     (
-        contact.light,
+        contact.light == Light::Itself,
         crowd.is_full(contact.subnet),
         !contact.reachable,
         !contact.verified,
+        contact.light == Light::Claimed,
         contact.stale,
         rtt_ms,
         lot(own, &contact.id),
@@ -224,7 +238,7 @@ pub(crate) fn choose_faster(
             break;
         }
         let candidates = candidates_in(slot, slowness_ms);
-        let fit = candidates.iter().filter(|c| !c.light && !crowd.is_full(c.subnet));
+        let fit = candidates.iter().filter(|c| c.light == Light::No && !crowd.is_full(c.subnet));
         let best = fit.min_by_key(|contact| {
             let untried = contact.rtt_ms == 0;
             (!contact.reachable, untried, contact.rtt_ms, lot(scene.own, &contact.id))

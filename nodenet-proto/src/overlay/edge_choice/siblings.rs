@@ -4,7 +4,7 @@
 //! are dialed beyond them, however far: a node must not be left with neighbours of which every one
 //! chose it, and not it them. That is how identifiers ground next to a victim would surround it.
 
-use super::{Candidate, SIBLINGS, Scene};
+use super::{Candidate, Light, SIBLINGS, Scene};
 use crate::NodeId;
 
 /// Of the nearest peers at least so many are dialed by this node (spec 20 R11 and spec 95 §5 ask that
@@ -35,7 +35,10 @@ pub(super) fn wanted_siblings<'a>(scene: &Scene<'a>) -> Vec<&'a Candidate> {
     for (_, standing) in nearest {
         match standing {
             Standing::Edge { outgoing } => dialed += usize::from(outgoing),
-            Standing::Unconnected(c) if c.light && rank >= appetite.light_siblings => continue,
+            // One that others say is light dials by itself if it is none, and this node is near to it.
+            Standing::Unconnected(c) if c.light != Light::No && rank >= appetite.light_siblings => {
+                continue;
+            }
             Standing::Unconnected(contact) => {
                 if rank < appetite.siblings || dialed < dialed_min(scene) {
                     wanted.push(contact);

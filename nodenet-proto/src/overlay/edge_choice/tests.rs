@@ -22,7 +22,7 @@ fn candidate(id: NodeId) -> Candidate {
         id,
         subnet: None,
         verified: true,
-        light: false,
+        light: Light::No,
         reachable: true,
         rtt_ms: 0,
         stale: false,
@@ -151,15 +151,16 @@ fn a_slot_takes_the_reachable_then_the_verified_then_the_fast_and_avoids_crowds(
     let slow = Candidate { rtt_ms: 300, ..candidate(far(0, 4)) };
     let unknown = candidate(far(0, 5));
     let fast = Candidate { rtt_ms: 20, ..candidate(far(0, 6)) };
-    let light = Candidate { light: true, rtt_ms: 1, ..candidate(far(0, 7)) };
-    let mut all = vec![light, crowded, unreachable, unverified, slow, unknown, fast];
+    let light = Candidate { light: Light::Itself, rtt_ms: 1, ..candidate(far(0, 7)) };
+    let claimed = Candidate { light: Light::Claimed, rtt_ms: 1, ..candidate(far(0, 8)) };
+    let mut all = vec![light, claimed, crowded, unreachable, unverified, slow, unknown, fast];
     let mut order = Vec::new();
     while !all.is_empty() {
         let chosen = choose(&live, &all, 48)[0];
         order.push(chosen.as_bytes()[31]);
         all.retain(|contact| contact.id != chosen);
     }
-    assert_eq!(order, [6, 5, 4, 3, 2, 1, 7]);
+    assert_eq!(order, [6, 5, 4, 8, 3, 2, 1, 7]);
 }
 
 /// R10: five candidates of one subnet are not all taken because none of them is an edge yet.
@@ -245,6 +246,8 @@ fn a_faster_contact_is_tried_only_where_it_is_worth_a_change() {
     assert_eq!(tried(&live, &[slower], 2), [], "not by a fifth");
     let untried = candidate(far(0, 1));
     assert_eq!(tried(&live, &[slower, untried], 2), [far(0, 1)]);
+    let slandered = Candidate { light: Light::Claimed, ..untried };
+    assert_eq!(tried(&live, &[slandered], 2), [], "it may be light");
     let faster = Candidate { rtt_ms: 60, ..candidate(far(1, 2)) };
     let all = [slower, untried, faster];
     assert_eq!(tried(&live, &all, 1), [far(1, 2)], "the slowest finger first");
@@ -285,7 +288,7 @@ fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_
         bytes[31] |= 1;
         NodeId::from_bytes(bytes)
     };
-    let light = |bits| Candidate { light: true, ..candidate(behind(bits)) };
+    let light = |bits| Candidate { light: Light::Itself, ..candidate(behind(bits)) };
     // Eight edges are nearer than the first, seven than the second.
     assert_eq!(choose(&live, &[light(108)], 16), []);
     assert_eq!(choose(&live, &[light(108), light(109)], 16), [behind(109)]);
@@ -298,10 +301,12 @@ fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_
     assert_eq!(choose_edges(&scene, 16), [behind(109)], "and by no other light one");
 
     let mut live = near_edges(true);
-    let distant = Candidate { light: true, ..candidate(far(0, 0)) };
+    let distant = Candidate { light: Light::Itself, ..candidate(far(0, 0)) };
     assert_eq!(choose(&live, &[distant], 16), [far(0, 0)], "there is nobody else in its bucket");
     live.push(edge(far(1, 0), false));
     assert_eq!(choose(&live, &[distant], 16), []);
+    let slandered = Candidate { light: Light::Claimed, ..distant };
+    assert_eq!(choose(&live, &[slandered], 16), [far(0, 0)], "others have no say in that");
 
     let mut live: Vec<LiveEdge> = (100..132).map(|bits| edge(sharing(bits), true)).collect();
     live.push(LiveEdge { rtt_ms: 1, light: true, ..edge(far(0, 0), true) });

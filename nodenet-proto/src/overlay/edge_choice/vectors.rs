@@ -12,7 +12,7 @@
 //! - `replacement_for_window_exhausted_by_live_edges` (R9): nobody is chosen because the nearest known have
 //!   edges already. Here whoever has one is no candidate, so there is no window.
 
-use super::{Appetite, Candidate, Live, LiveEdge, Scene, choose_edges};
+use super::{Appetite, Candidate, Light, Live, LiveEdge, Scene, choose_edges};
 use crate::NodeId;
 use crate::overlay::subnet;
 use crate::wire::endpoint::Subnet;
@@ -47,7 +47,7 @@ fn choose(live: &[LiveEdge], known: &[(NodeId, &str)], want: usize) -> Vec<NodeI
             id: *id,
             subnet: subnet_of(ip),
             verified: true,
-            light: false,
+            light: Light::No,
             reachable: true,
             rtt_ms: 0,
             stale: false,
