@@ -71,8 +71,8 @@ impl Appetite {
 pub(crate) enum Light {
     /// Nobody says so.
     No,
-    /// Others say so. Whoever lies gets a router left out of nothing but what there is plenty of: it is
-    /// not tried as a faster finger, and comes last among equals.
+    /// Others say so, and may lie. That alone leaves nobody out of a slot, where it comes last among its
+    /// equals.
     Claimed,
     /// It says so itself.
     Itself,

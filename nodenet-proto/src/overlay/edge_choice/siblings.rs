@@ -35,7 +35,7 @@ pub(super) fn wanted_siblings<'a>(scene: &Scene<'a>) -> Vec<&'a Candidate> {
     for (_, standing) in nearest {
         match standing {
             Standing::Edge { outgoing } => dialed += usize::from(outgoing),
-            // One that others say is light dials by itself if it is none, and this node is near to it.
+            // A router that others call light is as near, and dials by itself.
             Standing::Unconnected(c) if c.light != Light::No && rank >= appetite.light_siblings => {
                 continue;
             }
