@@ -8,5 +8,6 @@ mod faults;
 mod kit;
 mod knowledge;
 mod light;
+mod places;
 mod routing;
 mod swarm;

@@ -1,0 +1,80 @@
+//! What peers can make a node hold, and whom they can make it dial.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::attacks::drops;
+use super::kit::{Who, World, identity};
+use crate::engine::{Command, Config, KnownPeer};
+use crate::stats::DropReason;
+use crate::transport::ConnId;
+use crate::wire::{self, Message};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Conns on which nobody says a word are closed for those who do, the oldest first.
+#[test]
+fn silence_does_not_keep_a_newcomer_out() {
+    let mut world = World::of(1);
+    let mute = world.add_puppet(identity(50));
+    let conns: Vec<ConnId> = (0..300).map(|_| world.open(mute, 0)).collect();
+    world.run_for(SECOND);
+    assert_eq!(world.conns_between(mute, 0), conns[300 - 64..], "a quarter of the places");
+    assert_eq!(drops(&world, DropReason::InboundFull), 300 - 64);
+    let newcomer = world.add_puppet(identity(51));
+    let conn = world.open(newcomer, 0);
+    world.say(conn, wire::Ping.to_frame());
+    assert_eq!(world.peers(0), [newcomer]);
+    let late = world.open(mute, 0);
+    world.say(late, wire::Ping.to_frame());
+    assert_eq!(world.peers(0).len(), 2, "whoever speaks up is heard");
+}
+
+/// Sixty-four peers at one host, and one elsewhere that waits for none of them.
+#[test]
+fn a_host_that_others_name_again_and_again_is_dialed_at_eight_ports_at_once() {
+    let mut world = World::of(2);
+    let host = [192, 0, 2, 1];
+    let named = (0..64).map(|number| {
+        let identity = identity(100 + number);
+        let addrs = vec![(host, 4000 + number as u16).into()];
+        KnownPeer { id: identity.id(), key: *identity.public_key(), addrs }
+    });
+    let peers = named.chain([world.known(1)]).collect();
+    world.command(0, |_| Command::ImportPeers(peers));
+    world.run_for(60 * SECOND);
+    assert_eq!(world.peers(0), [1]);
+    let dials = world.wire.dials.iter();
+    let begun: Vec<_> =
+        dials.filter(|dial| dial.3.ip() == IpAddr::from(host)).map(|dial| dial.0).collect();
+    let lasts = 3 * SECOND;
+    for at in &begun {
+        let until = *at..*at + lasts;
+        assert!(begun.iter().filter(|other| until.contains(other)).count() <= 8);
+    }
+    assert!(begun.len() > 100, "they get their turn: {}", begun.len());
+}
+
+/// The transport has as many places for conns as there are for edges.
+#[test]
+fn three_conns_a_peer_do_not_keep_newcomers_out() {
+    let mut world = World::new();
+    world.add(Config { inbound_edges_max: 16, ..Config::default() });
+    let greedy: Vec<Who> = (50..55).map(|number| world.add_puppet(identity(number))).collect();
+    for _ in 0..3 {
+        for puppet in &greedy {
+            let conn = world.open(*puppet, 0);
+            world.say(conn, wire::Ping.to_frame());
+        }
+    }
+    let conns = |world: &World, who: &Who| world.conns_between(*who, 0).len();
+    let held = |world: &World| greedy.iter().map(|puppet| conns(world, puppet)).sum::<usize>();
+    assert_eq!((held(&world), world.peers(0).len()), (14, 5), "two places are kept free");
+    for number in 60..69 {
+        let newcomer = world.add_puppet(identity(number));
+        let conn = world.open(newcomer, 0);
+        world.say(conn, wire::Ping.to_frame());
+        assert!(held(&world) + world.peers(0).len() - 5 <= 14);
+    }
+    assert_eq!((held(&world), world.peers(0).len()), (5, 14), "nobody lost an edge");
+}
