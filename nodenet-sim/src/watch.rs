@@ -5,8 +5,9 @@
 //!
 //! Three values of a day tell of a table. The most that any node held of it, at any time: what memory
 //! must be there for, and as much luck as the largest of some hundred thousand throws of a dice. The usual
-//! value, the mean over the day of what the fullest held. And the mean over all nodes as well: hardly any
-//! luck, so that a leak of a hundredth shows in it.
+//! value, the mean over the day of what the fullest held. And the mean over all nodes: hardly any luck, so
+//! that growth of a hundredth shows in it. Who came lately weighs in it as much as who has been there for
+//! days, and in churn most came lately: what leaks slowly shows in the fullest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

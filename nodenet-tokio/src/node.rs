@@ -111,8 +111,9 @@ impl Node {
         answer.unwrap_or(Err(SendError::Closed)).map(|_copies| ())
     }
 
-    /// [`Node::send`] that waits for room: where that is [`SendError::Backpressure`], this tries again as
-    /// soon as a first hop takes more. What `send` says of delivery holds here as well: that there was room
+    /// [`Node::send`] that waits for room: where that is [`SendError::Backpressure`], this tries again when
+    /// a first hop has taken half of what waits for it. There is no limit in time: put a
+    /// [`tokio::time::timeout`] around it. What `send` says of delivery holds here as well: that there was room
     /// here does not mean that there is any further on. Several calls that wait are served in no
     /// particular order.
     ///
@@ -125,11 +126,11 @@ impl Node {
         payload: impl Into<Bytes>,
     ) -> Result<u8, SendError> {
         let payload = payload.into();
-        self.when_ready(target, || self.send(target, payload.clone())).await
+        self.when_ready(target, move || self.send(target, payload.clone())).await
     }
 
-    /// [`Node::send_direct`] that waits for room, as [`Node::send_when_ready`] does. A peer that takes
-    /// nothing is given up after five seconds, and its edge with it: [`SendError::NoEdge`].
+    /// [`Node::send_direct`] that waits for room, as [`Node::send_when_ready`] does. A conn whose peer takes
+    /// nothing for five seconds is closed, and with the last one the edge: [`SendError::NoEdge`].
     ///
     /// # Errors
     /// As [`Node::send_when_ready`].
@@ -139,13 +140,13 @@ impl Node {
         payload: impl Into<Bytes>,
     ) -> Result<(), SendError> {
         let payload = payload.into();
-        self.when_ready(target, || self.send_direct(target, payload.clone())).await
+        self.when_ready(target, move || self.send_direct(target, payload.clone())).await
     }
 
-    async fn when_ready<T>(
+    async fn when_ready<T, S: Future<Output = Result<T, SendError>>>(
         &self,
         target: NodeId,
-        send: impl AsyncFn() -> Result<T, SendError>,
+        send: impl Fn() -> S,
     ) -> Result<T, SendError> {
         let mut ready = self.0.send_ready.clone();
         loop {
@@ -189,11 +190,14 @@ impl Node {
     }
 
     /// Adds peers through which to enter the network to those of [`Builder::bootstrap`]. One that is known
-    /// already is looked for at the new address. Names are resolved in the background, those of every call
-    /// for as long as the node lives: add a peer once.
+    /// already is looked for at the new address, until a name it was given by leads elsewhere. Names are
+    /// resolved in the background, those of every call for as long as the node lives: add a peer once.
     ///
     /// # Errors
     /// If the node is closed.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub async fn add_bootstrap(
         &self,
         peers: impl IntoIterator<Item = BootstrapPeer>,

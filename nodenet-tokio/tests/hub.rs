@@ -240,10 +240,14 @@ async fn whoever_waits_for_room_sends_much_over_a_slow_link() {
         }
     }
     assert!((20..30).contains(&refused), "{refused} were refused");
-    for number in 30..60 {
-        b.send_direct_when_ready(a.id(), payload(number)).await.unwrap();
-        b.send_when_ready(a.id(), payload(number)).await.unwrap();
-    }
+    let (b, to) = (b.clone(), a.id());
+    let sender = tokio::spawn(async move {
+        for number in 30..60 {
+            b.send_direct_when_ready(to, payload(number)).await.unwrap();
+            b.send_when_ready(to, payload(number)).await.unwrap();
+        }
+    });
+    sender.await.unwrap();
     assert!(begin.elapsed() > Duration::from_secs(3), "3.6 MB at 1 MB a second");
     for _ in refused..90 {
         let delivery = timeout(Duration::from_secs(5), a.deliveries().recv()).await;

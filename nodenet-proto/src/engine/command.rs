@@ -122,7 +122,7 @@ pub enum Event {
         /// Why.
         error: SendFailure,
     },
-    /// A conn took what waited on it, came up or is gone, and a message was refused before that for
+    /// A conn took half of what waited on it or is gone, or an edge came up, and a message was refused before that for
     /// [`SendFailure::Backpressure`]: this is the time to try again. Told once, however many were refused;
     /// the next try may be refused again, and this is told again then.
     SendReady,

@@ -185,7 +185,8 @@ impl Engine {
     ) {
         use transport::Event::{ConnDown, ConnUp, DialFailed, Frame, Writable};
         self.env.advance(now);
-        let makes_room = matches!(event, ConnUp { .. } | ConnDown { .. } | Writable(_));
+        let edges = self.overlay.edges().len();
+        let makes_room = matches!(event, ConnDown { .. } | Writable(_));
         match event {
             Frame { conn, frame } => self.run(conns, |overlay, cx, conns, out| {
                 overlay.handle_frame(cx, conns, conn, frame, out);
@@ -208,7 +209,8 @@ impl Engine {
             // Nothing waits here for room: what did not fit went elsewhere, or was refused.
             Writable(_) => {}
         }
-        if makes_room && core::mem::take(&mut self.refused) {
+        let has_more = self.overlay.edges().len() > edges;
+        if (makes_room || has_more) && core::mem::take(&mut self.refused) {
             self.events.push_back(Event::SendReady);
         }
     }

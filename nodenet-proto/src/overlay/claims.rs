@@ -6,9 +6,10 @@
 //! as many ports. That host never asked for it, and every node that hears of it would dial it as often as
 //! it can. Where a peer proved itself, it is at home; loopback is nobody else's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::knowledge::{ADDRS_MAX, Contact};
+use crate::wire::endpoint::Subnet;
 
 /// Addresses of one host that are dialed at once though nobody proved them: as many as one contact may
 /// have, because a peer behind a NAT may be known by that many ports. Peers that share a host take turns,
@@ -18,13 +19,23 @@ const PER_HOST: usize = ADDRS_MAX;
 /// The hosts that are being dialed, each as often as there are addresses of it.
 #[derive(Debug)]
 pub(super) struct Claims {
-    dialed: Vec<IpAddr>,
+    dialed: Vec<Host>,
+}
+
+/// An IPv4 address, or an IPv6 /64: one host has all of it.
+type Host = Result<Ipv4Addr, Subnet>;
+
+fn host(ip: IpAddr) -> Host {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => Ok(ip),
+        ip @ IpAddr::V6(_) => Err(Subnet::of(ip)),
+    }
 }
 
 impl Claims {
     /// With these hosts being dialed.
     pub(super) fn new(hosts: impl Iterator<Item = IpAddr>) -> Self {
-        Self { dialed: hosts.collect() }
+        Self { dialed: hosts.map(host).collect() }
     }
 
     /// Whether any address of this contact may be dialed now.
@@ -36,7 +47,8 @@ impl Claims {
     pub(super) fn open_addrs(&self, contact: &Contact) -> Vec<SocketAddr> {
         let mut open: Vec<SocketAddr> = Vec::new();
         for addr in contact.addrs() {
-            let taken = open.iter().filter(|other| other.ip() == addr.ip()).count();
+            let is_here = |other: &&SocketAddr| host(other.ip()) == host(addr.ip());
+            let taken = open.iter().filter(is_here).count();
             if self.admits(contact, addr, taken) {
                 open.push(addr);
             }
@@ -45,7 +57,7 @@ impl Claims {
     }
 
     fn admits(&self, contact: &Contact, addr: SocketAddr, taken: usize) -> bool {
-        let here = || self.dialed.iter().filter(|other| **other == addr.ip()).count();
+        let here = || self.dialed.iter().filter(|other| **other == host(addr.ip())).count();
         addr.ip().is_loopback() || contact.is_proven_at(addr) || here() + taken < PER_HOST
     }
 }
@@ -95,5 +107,13 @@ mod tests {
         assert!(busy().admit(&contact(&host, Provenance::Proven)), "it is at home there");
         assert!(busy().admit(&contact(&loopback, Provenance::Gossiped)));
         assert!(busy().admit(&contact(&at([192, 0, 2, 2], 1..2), Provenance::Gossiped)));
+    }
+    #[test]
+    fn all_of_an_ipv6_64_is_one_host() {
+        let at = |ip: &str| SocketAddr::new(ip.parse().expect("a literal"), 1);
+        let [one, same, other] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(at);
+        let busy = Claims::new(core::iter::repeat_n(one.ip(), PER_HOST));
+        assert!(!busy.admit(&contact(&[same], Provenance::Gossiped)));
+        assert!(busy.admit(&contact(&[other], Provenance::Gossiped)));
     }
 }

@@ -26,6 +26,9 @@ use crate::wire::{Capabilities, Contact, Decode, Neighbors, RoutedFrame};
 const YOUNG: Duration = Duration::from_secs(5 * 60);
 /// Such a peer is not dialed for this long (a guess). One that left after a longer time may be back soon.
 const NO_PLACE_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
+/// A contact that was not dialed at all of its addresses is dialed again after this long (a guess: three
+/// attempts at whoever is in its way).
+const PARTIAL_HOLD_OFF: Duration = Duration::from_secs(10);
 /// An edge that lived this long shows that the peer's failures are over (spec 80 §5).
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
 /// An incumbent that was heard within this time is not probed.
@@ -149,15 +152,20 @@ impl Overlay {
         }
     }
 
-    /// All dials of an attempt at a contact came to nothing.
+    /// All dials of an attempt at a contact came to nothing. If the attempt was partial, the contact may
+    /// well be where it was not dialed.
     pub(super) fn learn_failed_attempt(
         &mut self,
         cx: &mut Cx<'_>,
-        peer: NodeId,
+        (peer, is_partial): (NodeId, bool),
         out: &mut Vec<Action>,
     ) {
         let isolated = self.edges.is_empty();
-        self.knowledge.dial_failed(&peer, cx.now, isolated, cx.rng);
+        if is_partial {
+            self.knowledge.hold_off(&peer, cx.now, cx.rng.jitter(PARTIAL_HOLD_OFF, 20));
+        } else {
+            self.knowledge.dial_failed(&peer, cx.now, isolated, cx.rng);
+        }
         let bucket = self.edges.own().common_prefix_len(&peer);
         self.upkeep.on_bucket_lacks(cx.now, bucket);
         self.upkeep.wake_fill_if_wanting(cx.now);

@@ -97,12 +97,12 @@ impl Overlay {
         out: &mut Vec<Action>,
     ) {
         let failed = self.dialer.on_dial_failed(cx, dial, error, out);
-        let Some(Failed { peer, elsewhere, is_over }) = failed else { return };
+        let Some(Failed { peer, elsewhere, is_over, is_partial }) = failed else { return };
         if let Some(addr) = elsewhere {
             self.knowledge.forget_addr(&peer, addr);
         }
         if is_over {
-            self.learn_failed_attempt(cx, peer, out);
+            self.learn_failed_attempt(cx, (peer, is_partial), out);
         }
     }
 

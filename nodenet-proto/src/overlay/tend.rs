@@ -369,7 +369,11 @@ impl Overlay {
     fn dial_contact(&mut self, cx: &mut Cx<'_>, whom: (NodeId, Aim), out: &mut Vec<Action>) {
         if let Some(contact) = self.knowledge.find(&whom.0) {
             let addrs = self.claims().open_addrs(contact);
+            let is_partial = addrs.len() < contact.addrs().len();
             self.dialer.try_contact(cx, whom, &addrs, out);
+            if is_partial {
+                self.dialer.on_left_out(&whom.0);
+            }
         }
     }
 

@@ -78,3 +78,27 @@ fn three_conns_a_peer_do_not_keep_newcomers_out() {
     }
     assert_eq!((held(&world), world.peers(0).len()), (5, 14), "nobody lost an edge");
 }
+
+/// Whoever keeps a host busy and names another address of a peer there does not get the peer given up.
+#[test]
+fn a_contact_is_not_given_up_for_an_address_that_it_was_not_dialed_at() {
+    let mut world = World::of(2);
+    let host = world.addr(1).ip();
+    let fakes = (0..64).map(|number| {
+        let identity = identity(100 + number);
+        let addrs = vec![(host, 5000 + number as u16).into()];
+        KnownPeer { id: identity.id(), key: *identity.public_key(), addrs }
+    });
+    world.command(0, |_| Command::ImportPeers(fakes.collect()));
+    world.run_for(SECOND);
+    let mut victim = world.known(1);
+    victim.addrs.push((IpAddr::from([192, 0, 2, 9]), 1).into());
+    world.command(0, |_| Command::ImportPeers(vec![victim]));
+    world.run_for(120 * SECOND);
+    let elsewhere = |dial: &&(_, _, _, std::net::SocketAddr)| dial.3.ip() != host;
+    assert!(
+        world.wire.dials.iter().filter(elsewhere).count() >= 3,
+        "it was dialed where it is not"
+    );
+    assert_eq!(world.peers(0), [1]);
+}

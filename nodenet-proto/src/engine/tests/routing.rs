@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::kit::{LATENCY, Who, World};
+use super::kit::{LATENCY, Who, World, identity};
 use crate::engine::{Command, DeliveryPath, Event, SendFailure};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, ConnDownReason};
-use crate::wire::{DIRECT_PAYLOAD_MAX, SEND_PAYLOAD_MAX};
+use crate::wire::{self, DIRECT_PAYLOAD_MAX, Message, SEND_PAYLOAD_MAX};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -172,6 +172,24 @@ fn full_queues_are_backpressure_to_the_application() {
     assert_eq!(world.events(0), [Event::Sent { request, copies: 1 }]);
     world.give(0, transport::Event::Writable(one));
     assert_eq!(world.events(0), [], "nothing was refused since");
+}
+
+#[test]
+fn whoever_waits_for_room_hears_of_a_new_edge_and_not_of_a_conn_without_a_word() {
+    let mut world = world(2, &[(0, 1)]);
+    let full = world.conns_between(0, 1)[0];
+    world.set_full(full, true);
+    let request = world.send(0, 1, b"stuck");
+    let error = SendFailure::Backpressure;
+    assert_eq!(world.events(0), [Event::SendFailed { request, error }]);
+    let puppet = world.add_puppet(identity(50));
+    let conn = world.open(puppet, 0);
+    world.run_for(SECOND);
+    assert_eq!(world.events(0), []);
+    world.say(conn, wire::Ping.to_frame());
+    assert_eq!(world.events(0).last(), Some(&Event::SendReady));
+    let request = world.send(0, 1, b"around");
+    assert_eq!(world.events(0), [Event::Sent { request, copies: 1 }]);
 }
 
 #[test]

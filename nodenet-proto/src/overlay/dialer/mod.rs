@@ -60,6 +60,8 @@ pub(crate) struct Failed {
     pub(crate) elsewhere: Option<SocketAddr>,
     /// Whether it was the last dial of the attempt.
     pub(crate) is_over: bool,
+    /// Whether the attempt left out addresses, so that its end says nothing about the contact.
+    pub(crate) is_partial: bool,
 }
 
 /// Whom this node dials.
@@ -154,6 +156,13 @@ impl Dialer {
         self.arm(cx.now, out);
     }
 
+    /// The attempt at `peer` that just began leaves out addresses that could not be dialed now.
+    pub(crate) fn on_left_out(&mut self, peer: &NodeId) {
+        if let Some(Target { state: State::Dialing(attempt), .. }) = self.targets.get_mut(peer) {
+            attempt.is_partial = true;
+        }
+    }
+
     /// Who is being dialed, and the first of the addresses.
     pub(crate) fn dialing(&self) -> impl Iterator<Item = (NodeId, Option<SocketAddr>)> {
         let dialing = self.targets.iter().filter(|(_, target)| target.is_dialing());
@@ -212,6 +221,7 @@ impl Dialer {
                 attempt.dialed -= usize::from(at < attempt.dialed);
             }
         }
+        let is_partial = attempt.is_partial;
         let has_more = attempt.dialed < target.addrs.len() && attempt.deadline > cx.now;
         let is_over = attempt.pending == 0 && !has_more;
         if is_over {
@@ -221,7 +231,7 @@ impl Dialer {
         }
         self.arm(cx.now, out);
         let elsewhere = (error == DialError::IdentityMismatch).then_some(addr);
-        Some(Failed { peer, elsewhere, is_over })
+        Some(Failed { peer, elsewhere, is_over, is_partial })
     }
 
     /// There is an edge to `peer`, whoever opened it: dials are given up, requests wait for its first word.
@@ -361,6 +371,7 @@ impl Dialer {
             next_at: now,
             deadline: now + timeout,
             error: DialError::NoRoute,
+            is_partial: false,
         });
         self.dial_next(now, peer, out);
     }

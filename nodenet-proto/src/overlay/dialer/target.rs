@@ -64,6 +64,8 @@ pub(super) struct Attempt {
     pub(super) next_at: Instant,
     pub(super) deadline: Instant,
     pub(super) error: DialError,
+    /// Whether there are addresses that it does not dial.
+    pub(super) is_partial: bool,
 }
 
 impl Attempt {

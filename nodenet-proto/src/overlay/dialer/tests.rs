@@ -321,7 +321,8 @@ fn an_attempt_at_a_contact_is_one_attempt_and_says_how_it_went() {
             failures.push(dialer.on_dial_failed(cx, DialId(dial), error, out));
         });
     }
-    let failed = |elsewhere, is_over| Some(Failed { peer: PEER, elsewhere, is_over });
+    let failed =
+        |elsewhere, is_over| Some(Failed { peer: PEER, elsewhere, is_over, is_partial: false });
     assert_eq!(failures, [failed(Some(addr(1)), false), failed(None, true)]);
     assert_eq!(bench.dialer.dialing().count(), 0);
     assert_eq!(bench.pass(3600 * SECOND), []);
