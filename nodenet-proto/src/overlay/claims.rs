@@ -6,7 +6,7 @@
 //! as many ports. That host never asked for it, and every node that hears of it would dial it as often as
 //! it can. Where a peer proved itself, it is at home; loopback is nobody else's.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use super::knowledge::{ADDRS_MAX, Contact};
 use crate::wire::endpoint::Subnet;
@@ -19,16 +19,14 @@ const PER_HOST: usize = ADDRS_MAX;
 /// The hosts that are being dialed, each as often as there are addresses of it.
 #[derive(Debug)]
 pub(super) struct Claims {
-    dialed: Vec<Host>,
+    dialed: Vec<IpAddr>,
 }
 
-/// An IPv4 address, or an IPv6 /64: one host has all of it.
-type Host = Result<Ipv4Addr, Subnet>;
-
-fn host(ip: IpAddr) -> Host {
+/// Names a host: by its IPv4 address, or by the IPv6 /64 that it has all of.
+fn host(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
-        IpAddr::V4(ip) => Ok(ip),
-        ip @ IpAddr::V6(_) => Err(Subnet::of(ip)),
+        ip @ IpAddr::V4(_) => ip,
+        ip @ IpAddr::V6(_) => IpAddr::from(*Subnet::of(ip).as_bytes()),
     }
 }
 
@@ -108,6 +106,7 @@ mod tests {
         assert!(busy().admit(&contact(&loopback, Provenance::Gossiped)));
         assert!(busy().admit(&contact(&at([192, 0, 2, 2], 1..2), Provenance::Gossiped)));
     }
+
     #[test]
     fn all_of_an_ipv6_64_is_one_host() {
         let at = |ip: &str| SocketAddr::new(ip.parse().expect("a literal"), 1);
