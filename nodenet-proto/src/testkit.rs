@@ -83,6 +83,9 @@ pub(crate) struct Net {
     pub(crate) latency: Duration,
     /// Datagrams lost of a hundred.
     pub(crate) loss_percent: u64,
+    /// What is sent before this arrives no earlier: a path that holds everything back and then delivers
+    /// it at once.
+    pub(crate) stalled_until: Option<Instant>,
     /// Longer datagrams are lost.
     pub(crate) mtu: usize,
     /// Datagrams sent, the lost ones included.
@@ -104,6 +107,7 @@ impl Net {
             now: base(),
             latency: Duration::from_millis(10),
             loss_percent: 0,
+            stalled_until: None,
             mtu: 1500,
             sent: 0,
             tap: None,
@@ -141,7 +145,8 @@ impl Net {
         if !lost {
             self.order += 1;
             let flight = Flight { from, to, ecn, data };
-            self.flights.insert((self.now + self.latency, self.order), flight);
+            let at = self.stalled_until.unwrap_or(self.now).max(self.now + self.latency);
+            self.flights.insert((at, self.order), flight);
         }
     }
 

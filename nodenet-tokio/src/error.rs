@@ -86,9 +86,10 @@ pub enum SendError {
     /// A direct message to a node to which there is no edge.
     #[error("there is no edge to {0}; connect to it first, or send by routing")]
     NoEdge(NodeId),
-    /// Every edge that could take the message has a full queue; for a message to this node itself, its own
-    /// [`Deliveries`](crate::Deliveries).
-    #[error("the send queues are full; send more slowly and try again in a moment")]
+    /// No edge that could take the message has room for it: see [`Node::send`](crate::Node::send) for how
+    /// much an edge takes. For a message to this node itself, its own [`Deliveries`](crate::Deliveries) are
+    /// full.
+    #[error("no edge has room for another message now; send more slowly and try again in a moment")]
     Backpressure,
     /// The payload does not fit one message.
     #[error("the payload has {len} bytes, at most {max} fit; send it in parts")]

@@ -75,16 +75,21 @@ impl Node {
     }
 
     /// Sends `payload`, at most [`nodenet_proto::wire::SEND_PAYLOAD_MAX`] bytes, to `target` by
-    /// routing. Returns over how many first hops it left, up to three; 0 if the target is this node,
+    /// routing. Returns by how many first hops it was taken, up to three; 0 if the target is this node,
     /// which has it in its queue then, or [`SendError::Backpressure`] if that is full.
     ///
-    /// Delivery is best effort. That a message left does not mean that a first hop took it, and less
-    /// that it arrived: a node takes 512 messages per second from one neighbour, and 1,024 at once
-    /// (spec 20 §6), where routed and direct ones count together, and those that this node forwards for
-    /// others as well. What comes faster is dropped there, and nobody is told here.
+    /// `Ok` means: taken, and the neighbour has room for it by its own rule. A node accepts 512 messages a
+    /// second from one neighbour and 1,024 at once; this one sends 480 a second over an edge and 32 at once,
+    /// and holds 32 that are not acknowledged at most. Routed and direct messages count together, and those
+    /// that this node forwards for others as well, of which a quarter of each bound is kept free. What is
+    /// faster is [`SendError::Backpressure`].
+    ///
+    /// Delivery is best effort all the same: an edge may end before it has delivered, nodes further on have
+    /// budgets of their own, and what the target's application does not read in time is lost there and
+    /// counted there (`delivery_queue_full`).
     ///
     /// # Errors
-    /// If it did not leave. That is never waited for; see [`Node::send_when_ready`].
+    /// If it was not taken. That is never waited for; see [`Node::send_when_ready`].
     pub async fn send(&self, target: NodeId, payload: impl Into<Bytes>) -> Result<u8, SendError> {
         let payload = payload.into();
         let answer = self.request(|reply| Request::Send { target, payload, reply }).await;
@@ -96,11 +101,11 @@ impl Node {
     ///
     /// Messages usually arrive in the order in which they were sent, but that is not promised: two nodes
     /// that dial each other at once have an edge of two conns, and what leaves on one may overtake what
-    /// left on the other. Number what has to be in order. Nor has everything to arrive: see
-    /// [`Node::send`] for what a neighbour takes.
+    /// left on the other. Number what has to be in order. What is taken arrives as long as the edge lives:
+    /// see [`Node::send`] for what `Ok` means.
     ///
     /// # Errors
-    /// If it did not leave; [`SendError::NoEdge`] without an edge: [`Node::connect`] first.
+    /// If it was not taken; [`SendError::NoEdge`] without an edge: [`Node::connect`] first.
     pub async fn send_direct(
         &self,
         target: NodeId,
@@ -112,10 +117,9 @@ impl Node {
     }
 
     /// [`Node::send`] that waits for room: where that is [`SendError::Backpressure`], this tries again when
-    /// a first hop has taken half of what waits for it. There is no limit in time: put a
-    /// [`tokio::time::timeout`] around it. What `send` says of delivery holds here as well: that there was room
-    /// here does not mean that there is any further on. Several calls that wait are served in no
-    /// particular order.
+    /// an edge has room again. There is no limit in time: put a [`tokio::time::timeout`] around it. What `send`
+    /// says of delivery holds here as well: that there was room here does not mean that there is any further
+    /// on. Several calls that wait are served in no particular order.
     ///
     /// # Errors
     /// As [`Node::send`]; [`SendError::Backpressure`] only if the target is this node and does not take its

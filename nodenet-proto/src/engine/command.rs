@@ -108,11 +108,13 @@ pub enum Event {
         /// How it came.
         path: DeliveryPath,
     },
-    /// A message left on this many first hops (0: it was for ourselves and is delivered).
+    /// A message was taken on this many first hops, each of which has room for it by its own rule (0: it was
+    /// for ourselves and is delivered). What a first hop then loses, because its application does not read
+    /// or the edge ends, is counted there and not told here.
     Sent {
         /// Which command.
         request: RequestId,
-        /// Copies that left.
+        /// Copies that were taken.
         copies: u8,
     },
     /// A message did not leave.
@@ -122,8 +124,8 @@ pub enum Event {
         /// Why.
         error: SendFailure,
     },
-    /// A conn took half of what waited on it or is gone, or an edge came up, and a message was refused before that for
-    /// [`SendFailure::Backpressure`]: this is the time to try again. Told once, however many were refused;
+    /// A message was refused for [`SendFailure::Backpressure`], and this is the time to try again: an edge has
+    /// budget for half a burst, a conn has room or is gone, or an edge came up. Told once, however many were refused;
     /// the next try may be refused again, and this is told again then.
     SendReady,
     /// There is an edge to the peer, and the peer said something over it: it has taken the edge.
@@ -191,9 +193,11 @@ pub enum SendFailure {
     /// There is no edge to send it over.
     #[error("there is no edge to send over; wait until the node has joined")]
     Unroutable,
-    /// Every candidate edge's queue is full: [`Event::SendReady`] tells when to try again. For a message to
-    /// this node itself its own queue is, and nothing is told.
-    #[error("the edges' send queues are full; try again in a moment")]
+    /// No candidate edge has room: its peer's budget for this node is spent (480 messages a second and 32 at
+    /// once, those in transit included), 32 messages are not acknowledged, or its queue is full.
+    /// [`Event::SendReady`] tells when to try again. For a message to this node itself its own queue is
+    /// full, and nothing is told.
+    #[error("no edge has room for another message now; try again in a moment")]
     Backpressure,
     /// The payload does not fit a frame.
     #[error("the payload has {len} bytes, at most {max} fit")]

@@ -33,6 +33,7 @@ use self::env::Env;
 use crate::NodeId;
 use crate::env::{Crypto, Cx, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
+use crate::overlay::bucket::Rate;
 use crate::overlay::{self, Action, Launch, Overlay, Peer};
 use crate::stats::{DropReason, Gauges, Stats};
 use crate::transport::{self, Class, ConnId, Conns, Frame, SendError};
@@ -43,6 +44,9 @@ use crate::wire::FrameType;
 const EXPIRIES_PER_CALL: usize = 64;
 /// Room for actions that is kept between two inputs; a joining node needs much more for a while.
 const ACTIONS_KEPT: usize = 16;
+/// Messages for which an edge has budget again when the application is told: half a burst, so that it is
+/// told seldom and nothing of the rate is lost (a guess).
+const READY_TOKENS: u64 = 16;
 /// How long [`Command::Leave`] waits for the conns to drain, which takes them a second at most
 /// (spec 70 §15.2).
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -72,6 +76,8 @@ enum Timer {
     Overlay(overlay::Timer),
     /// Conns that have not drained by now are given up.
     Leave,
+    /// An edge that had no budget for a message has some again.
+    SendReady,
 }
 
 impl Timer {
@@ -79,6 +85,7 @@ impl Timer {
         match self {
             Self::Overlay(timer) => timer.name(),
             Self::Leave => "leave",
+            Self::SendReady => "send_ready",
         }
     }
 }
@@ -210,8 +217,8 @@ impl Engine {
             Writable(_) => {}
         }
         let has_more = self.overlay.edges().len() > edges;
-        if (makes_room || has_more) && core::mem::take(&mut self.refused) {
-            self.events.push_back(Event::SendReady);
+        if makes_room || has_more {
+            self.report_send_ready();
         }
     }
 
@@ -224,6 +231,7 @@ impl Engine {
                     self.run(conns, |overlay, cx, _, out| overlay.handle_timer(cx, timer, out));
                 }
                 Some(Timer::Leave) => self.settle_leave(),
+                Some(Timer::SendReady) => self.report_send_ready(),
                 None => return,
             }
         }
@@ -312,6 +320,7 @@ impl Engine {
                     assert_eq!(self.life, Life::Running);
                 }
                 Timer::Leave => assert!(matches!(self.life, Life::Leaving(_))),
+                Timer::SendReady => {}
             }
         }
         let deliveries = |event: &&Event| matches!(event, Event::Delivered { .. });
@@ -374,10 +383,10 @@ impl Engine {
         (frame, hops): (Frame, &[ConnId]),
         request: Option<RequestId>,
     ) {
-        let sent = send_to_first(conns, class, frame, hops.iter().copied());
+        let sent = self.send_to_first(conns, class, frame, hops.iter().copied());
         let lost = match class {
             Class::Transit => Some(DropReason::RepairExhausted),
-            Class::Control => Some(DropReason::ControlUnsent),
+            Class::Control | Class::Leave => Some(DropReason::ControlUnsent),
             // It is the application's own, and settled below.
             Class::Own => None,
         };
@@ -386,6 +395,58 @@ impl Engine {
         }
         if let Some(request) = request {
             self.settle_send(request, sent.map(|()| 1));
+        }
+    }
+
+    /// Hands `frame` to the first of `hops` that takes it. An edge takes what fits the budget that its peer
+    /// has for this node. It refuses as a whole: what one of its conns holds back may arrive together with
+    /// what another takes.
+    fn send_to_first(
+        &mut self,
+        conns: &mut dyn Conns,
+        class: Class,
+        mut frame: Frame,
+        hops: impl Iterator<Item = ConnId>,
+    ) -> Result<(), SendFailure> {
+        let (now, rate) = (self.env.now(), Rate::OUTBOUND);
+        let rest = class.leaves_free(rate.burst() as usize) as u64;
+        let (mut failure, mut full) = (SendFailure::Unroutable, None);
+        for conn in hops {
+            let mut edge = if class.is_paced() { self.overlay.edge_of(conn) } else { None };
+            let peer = edge.as_ref().map(|edge| edge.peer);
+            if full.is_some() && full == peer {
+                continue;
+            }
+            let before = edge.as_ref().map(|edge| edge.outbound);
+            if let Some(edge) = &mut edge
+                && !edge.outbound.take_and_leave(now, rate, 1, rest)
+            {
+                if class == Class::Own && self.timers.deadline(&Timer::SendReady).is_none() {
+                    let at = edge.outbound.holds_at(rate, READY_TOKENS);
+                    self.timers.set(Timer::SendReady, at);
+                }
+                (failure, full) = (SendFailure::Backpressure, peer);
+                continue;
+            }
+            let refused = match conns.try_send(conn, class, frame) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            if let (Some(edge), Some(before)) = (edge, before) {
+                edge.outbound = before;
+            }
+            if matches!(refused, SendError::Full(_)) {
+                (failure, full) = (SendFailure::Backpressure, peer);
+            }
+            frame = refused.into_frame();
+        }
+        Err(failure)
+    }
+
+    /// Tells the application that was refused a message to try again.
+    fn report_send_ready(&mut self) {
+        if core::mem::take(&mut self.refused) {
+            self.events.push_back(Event::SendReady);
         }
     }
 
@@ -405,7 +466,7 @@ impl Engine {
         for copy in copies {
             let frame = envelope.avoiding(copy.avoid).to_frame(FrameType::Route);
             let hops = core::iter::once(copy.conn).chain(&mut spares);
-            match send_to_first(conns, Class::Own, frame, hops) {
+            match self.send_to_first(conns, Class::Own, frame, hops) {
                 Ok(()) => sent += 1,
                 // That some queue has no room says more than that others are gone.
                 Err(SendFailure::Unroutable) => {}
@@ -475,24 +536,3 @@ const _: () = {
     const fn is_send<T: Send>() {}
     is_send::<Engine>();
 };
-
-/// Hands `frame` to the first of `hops` that takes it.
-fn send_to_first(
-    conns: &mut dyn Conns,
-    class: Class,
-    mut frame: Frame,
-    hops: impl Iterator<Item = ConnId>,
-) -> Result<(), SendFailure> {
-    let mut failure = SendFailure::Unroutable;
-    for conn in hops {
-        frame = match conns.try_send(conn, class, frame) {
-            Ok(()) => return Ok(()),
-            Err(SendError::Full(frame)) => {
-                failure = SendFailure::Backpressure;
-                frame
-            }
-            Err(SendError::Gone(frame)) => frame,
-        };
-    }
-    Err(failure)
-}

@@ -20,6 +20,10 @@ impl Rate {
     pub const CONTROL: Self = Self::new(16, 32);
     /// Routed and application frames of one edge (spec 20 §6).
     pub const FORWARD: Self = Self::new(512, 1024);
+    /// Messages sent to one edge, our own and those in transit: less than the [`Self::FORWARD`] that the peer
+    /// charges them to, because it charges questions to that as well, and in bursts that an application on
+    /// the reference takes from its queue of 64. 480 a second, rounded down to whole nanoseconds.
+    pub const OUTBOUND: Self = Self { token_ns: NANOS_PER_S.div_ceil(480), burst: 32 };
     /// Work done for one verified originator (spec 20 §6).
     pub const ORIGINATOR: Self = Self::new(16, 32);
     /// Detours that one edge may cause whatever the others do (a guess: what one peer that is hard to
@@ -39,6 +43,11 @@ impl Rate {
             "a token takes a whole number of nanoseconds"
         );
         Self { token_ns: NANOS_PER_S / per_s, burst }
+    }
+
+    /// Tokens that it holds at most.
+    pub const fn burst(self) -> u64 {
+        self.burst
     }
 
     const fn burst_ns(self) -> u64 {
@@ -63,9 +72,14 @@ impl TokenBucket {
     /// Takes `count` tokens, or none and returns false. A clock that went backwards counts as one that
     /// stood still.
     pub fn take(&mut self, now: Instant, rate: Rate, count: u64) -> bool {
+        self.take_and_leave(now, rate, count, 0)
+    }
+
+    /// Takes `count` tokens if `rest` remain, or none and returns false.
+    pub fn take_and_leave(&mut self, now: Instant, rate: Rate, count: u64, rest: u64) -> bool {
         self.refill(now);
         let lacking = self.lacking_ns.saturating_add(count.saturating_mul(rate.token_ns));
-        if lacking > rate.burst_ns() {
+        if lacking.saturating_add(rest.saturating_mul(rate.token_ns)) > rate.burst_ns() {
             return false;
         }
         self.lacking_ns = lacking;
@@ -76,6 +90,12 @@ impl TokenBucket {
     pub fn holds(&self, now: Instant, rate: Rate, count: u64) -> bool {
         let mut copy = *self;
         copy.take(now, rate, count)
+    }
+
+    /// When it will hold `count` tokens if nothing is taken until then. More than a burst: when it is full.
+    pub fn holds_at(&self, rate: Rate, count: u64) -> Instant {
+        let spare_ns = rate.burst_ns().saturating_sub(count.saturating_mul(rate.token_ns));
+        self.last + Duration::from_nanos(self.lacking_ns.saturating_sub(spare_ns))
     }
 
     /// When it will be full again if nothing more is taken.
@@ -148,6 +168,42 @@ mod tests {
         assert!(bucket.holds(now, rate, 2) && !bucket.holds(now, rate, 3));
         assert!(bucket.take(now, rate, 2) && !bucket.holds(now, rate, 1));
         assert!(bucket.holds(now + Duration::from_secs(1), rate, 1));
+    }
+
+    #[test]
+    fn what_must_remain_is_left() {
+        let (rate, now) = (Rate::new(2, 4), test_base());
+        let mut bucket = TokenBucket::new(now);
+        assert!(bucket.take_and_leave(now, rate, 1, 3));
+        assert!(!bucket.take_and_leave(now, rate, 1, 3) && bucket.holds(now, rate, 3));
+        assert!(bucket.take_and_leave(now + Duration::from_millis(500), rate, 1, 3));
+    }
+
+    #[test]
+    fn when_it_will_hold_so_much_is_exact() {
+        let (rate, now) = (Rate::new(2, 4), test_base());
+        let mut bucket = TokenBucket::new(now);
+        assert!(bucket.take(now, rate, 3));
+        for (count, wait_ms) in [(0, 0), (1, 0), (2, 500), (4, 1_500), (9, 1_500)] {
+            let at = bucket.holds_at(rate, count);
+            assert_eq!(at, now + Duration::from_millis(wait_ms), "{count}");
+        }
+        let at = bucket.holds_at(rate, 2);
+        assert!(bucket.holds(at, rate, 2) && !bucket.holds(at - Duration::from_nanos(1), rate, 2));
+    }
+
+    #[test]
+    fn what_leaves_for_an_edge_in_ten_minutes_is_less_than_the_peer_takes() {
+        let (start, mut left) = (test_base(), 0_u64);
+        let (mut ours, mut theirs) = (TokenBucket::new(start), TokenBucket::new(start));
+        for ms in 0..600_000 {
+            let now = start + Duration::from_millis(ms);
+            while ours.take(now, Rate::OUTBOUND, 1) {
+                left += 1;
+                assert!(theirs.take(now, Rate::FORWARD, 1));
+            }
+        }
+        assert_eq!(left, 480 * 600 + 31, "479.99984 a second and one burst");
     }
 
     #[test]

@@ -47,7 +47,7 @@ use self::budgets::{Departed, Originators};
 use self::decide::CANDIDATES;
 use self::dialer::Dialer;
 use self::duplicates::Duplicates;
-use self::edges::Edges;
+use self::edges::{Edge, Edges};
 use self::keepalive::Keepalive;
 use self::knowledge::Knowledge;
 use self::lookup::Lookups;
@@ -222,6 +222,12 @@ impl Overlay {
     /// The live edges.
     pub(crate) fn edges(&self) -> &Edges {
         &self.edges
+    }
+
+    /// The edge that `conn` belongs to.
+    pub(crate) fn edge_of(&mut self, conn: ConnId) -> Option<&mut Edge> {
+        let Some(Owner::Edge(peer)) = self.conns.get(&conn) else { return None };
+        self.edges.get_mut(peer)
     }
 
     /// How full every table is.

@@ -478,7 +478,7 @@ impl Overlay {
     fn say_goodbye(&mut self, edge: &Edge, out: &mut Vec<Action>) {
         for conn in edge.conns() {
             let (frame, hops) = (wire::Leave.to_frame(), heapless::Vec::from_iter([conn.id]));
-            out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
+            out.push(Action::Offer { class: Class::Leave, frame, hops, request: None });
             self.conns.insert(conn.id, Owner::Closing);
             out.push(Action::Close { conn: conn.id, mode: CloseMode::Drain });
         }

@@ -23,6 +23,7 @@ mod shared;
 pub(crate) mod tests;
 mod timers;
 pub mod tls;
+mod unacked;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,30 +1,32 @@
 //! What waits to be sent on one conn.
 //!
-//! Three queues of whole frames, one for each [`Class`], each with a cap on the memory its frames pin;
-//! a more urgent class goes first. One frame at a time is being written: once its first byte is in
-//! QUIC's hands, the rest must follow before any other frame, whatever the class. A frame leaves as
-//! the chunks it came in, behind a fresh chunk with the length prefix.
+//! Queues of whole frames, one for each [`Class`], each with a cap on the memory its frames pin; a more
+//! urgent class goes first. One frame at a time is being written: once its first byte is in QUIC's
+//! hands, the rest must follow before any other frame, whatever the class. A frame leaves as the chunks
+//! it came in, behind a fresh chunk with the length prefix. Frames of the paced classes have a second
+//! bound: [`UNACKED_MAX`] of them, from their queue to the acknowledgement of the peer.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quinn_proto::{SendStream, WriteError};
 
 use super::profile::CHUNK_COST;
 use super::receive::{Receiver, write_prefix};
-use crate::transport::{Class, Frame};
+use super::unacked::{self, Unacked};
+use crate::transport::{Class, Frame, UNACKED_MAX};
 use crate::wire::HeadPool;
 
-/// Memory that a queue may pin, by class (guess: twice and four times the largest frame). A queue
-/// that is empty takes any frame.
-pub(super) const QUEUE_MAX: [usize; Class::ALL.len()] = [128 * 1024, 256 * 1024, 256 * 1024];
+/// Memory that a queue may pin, by class (guess: twice and four times the largest frame; one Leave). A
+/// queue that is empty takes any frame.
+pub(super) const QUEUE_MAX: [usize; Class::ALL.len()] = [128 * 1024, 256 * 1024, 256 * 1024, 256];
 /// Memory that a chunk is charged at least with, by class. What we forward pins a datagram; what we
 /// wrote ourselves pins only its own allocation.
-const CHUNK_COST_MIN: [usize; Class::ALL.len()] = [256, 256, CHUNK_COST];
+const CHUNK_COST_MIN: [usize; Class::ALL.len()] = [256, 256, CHUNK_COST, 256];
 /// A first chunk up to this long is copied behind the length prefix, because QUIC's buffer searches
 /// linearly through the chunks. It takes in a forwarder's fresh head (38 bytes) and small control
 /// frames.
-const HEAD_MAX: usize = 64;
+const FIRST_CHUNK_MAX: usize = 64;
 
 /// The peer takes no more of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,12 @@ pub(super) struct Sender {
     writing: Option<VecDeque<Bytes>>,
     /// QUIC takes nothing until it says so.
     blocked: bool,
+    /// Paced frames that wait or are not acknowledged.
+    paced: u8,
+    /// A paced frame was refused for their number since half of it was last found free.
+    paced_refused: bool,
+    /// Those of them that have a head.
+    unacked: Unacked,
 }
 
 impl Sender {
@@ -70,9 +78,15 @@ impl Sender {
         frame: Frame,
         pool: &mut Pool,
     ) -> Result<(), Frame> {
+        let paced_max = UNACKED_MAX - class.leaves_free(UNACKED_MAX);
+        if class.is_paced() && usize::from(self.paced) >= paced_max {
+            self.paced_refused = true;
+            return Err(frame);
+        }
         // It would be taken out of its queue at once.
         if self.queues.is_none() && self.writing.is_none() && !self.blocked {
-            self.writing = Some(pool.head(frame));
+            self.writing = Some(pool.head(class, frame, &mut self.unacked));
+            self.paced += u8::from(class.is_paced());
             return Ok(());
         }
         let queues = self.queues.get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
@@ -84,6 +98,7 @@ impl Sender {
         }
         queue.cost += cost;
         queue.frames.push_back(frame);
+        self.paced += u8::from(class.is_paced());
         Ok(())
     }
 
@@ -97,7 +112,9 @@ impl Sender {
         let mut progress = Progress::default();
         while !self.blocked {
             if self.writing.is_none() {
-                self.writing = self.next_frame(pool).map(|frame| pool.head(frame));
+                let next = self.next_frame(pool);
+                self.writing =
+                    next.map(|(class, frame)| pool.head(class, frame, &mut self.unacked));
             }
             let Some(chunks) = &mut self.writing else { break };
             match stream.write_chunks(chunks.make_contiguous()) {
@@ -116,14 +133,35 @@ impl Sender {
         Ok(progress)
     }
 
+    /// Takes note of what the peer acknowledged: so many paced frames.
+    #[inline]
+    pub(super) fn observe_acks(&mut self, pool: &mut Pool) -> u8 {
+        if self.unacked.is_empty() {
+            return 0;
+        }
+        let acked = self.unacked.observe(&mut pool.unacked) as u8;
+        self.paced -= acked;
+        acked
+    }
+
+    /// What so many acknowledgements say of the path. Where QUIC takes nothing it is what QUIC takes that
+    /// shows whether the peer reads.
+    pub(super) fn ack_progress(&self, acked: u8) -> Progress {
+        match self.blocked {
+            true => Progress::default(),
+            false => Progress { frames: acked.into(), bytes: 0 },
+        }
+    }
+
     /// QUIC takes more.
     pub(super) fn unblock(&mut self) {
         self.blocked = false;
     }
 
-    /// Whether QUIC takes nothing, with a frame waiting to be taken completely.
+    /// Whether a frame waits for the peer: QUIC takes nothing of it, or it was refused because too many
+    /// others are not acknowledged.
     pub(super) fn is_stuck(&self) -> bool {
-        self.blocked && self.writing.is_some()
+        (self.blocked && self.writing.is_some()) || self.paced_refused
     }
 
     /// Whether everything was handed to QUIC.
@@ -131,9 +169,11 @@ impl Sender {
         self.writing.is_none() && self.waiting().all(|queue| queue.frames.is_empty())
     }
 
-    /// Whether a class that refused a frame has room again: half its cap. Says so once.
+    /// Whether what refused a frame has room again: half its cap. Says so once.
     pub(super) fn take_writable(&mut self) -> bool {
-        let mut writable = false;
+        let has_acks = usize::from(self.paced) <= UNACKED_MAX / 2;
+        let mut writable = self.paced_refused && has_acks;
+        self.paced_refused &= !has_acks;
         for (queue, max) in
             self.queues.iter_mut().flat_map(|queues| queues.iter_mut()).zip(QUEUE_MAX)
         {
@@ -160,6 +200,11 @@ impl Sender {
 
     /// Asserts that the sums agree.
     pub(super) fn check(&self) {
+        let paced =
+            Class::ALL.into_iter().zip(self.waiting()).filter(|(class, _)| class.is_paced());
+        let waiting: usize = paced.map(|(_, queue)| queue.frames.len()).sum();
+        assert_eq!(usize::from(self.paced), waiting + self.unacked.len());
+        assert!(usize::from(self.paced) <= UNACKED_MAX);
         for (class, queue) in Class::ALL.into_iter().zip(self.waiting()) {
             let sum: usize = queue.frames.iter().map(|frame| cost(class, frame)).sum();
             assert_eq!(sum, queue.cost, "a queue costs what its frames cost");
@@ -173,12 +218,12 @@ impl Sender {
     }
 
     /// The most urgent frame that waits. Without one the queues go back to the pool.
-    fn next_frame(&mut self, pool: &mut Pool) -> Option<Frame> {
+    fn next_frame(&mut self, pool: &mut Pool) -> Option<(Class, Frame)> {
         let queues = self.queues.as_mut()?;
         for (class, queue) in Class::ALL.into_iter().zip(queues.iter_mut()) {
             if let Some(frame) = queue.frames.pop_front() {
                 queue.cost -= cost(class, &frame);
-                return Some(frame);
+                return Some((class, frame));
             }
         }
         let is_awaited = queues.iter().any(|queue| queue.refused);
@@ -214,6 +259,7 @@ pub(super) struct Pool {
     #[expect(clippy::vec_box, reason = "they move between conns and pool")]
     pub(super) receivers: Vec<Box<Receiver>>,
     heads: HeadPool,
+    unacked: unacked::Spare,
 }
 
 impl Pool {
@@ -232,20 +278,24 @@ impl Pool {
         }
     }
 
-    /// The chunks of a frame, with the length prefix in front.
+    /// The chunks of a frame, with the length prefix in front. A paced frame is counted from now on.
     #[inline]
-    fn head(&mut self, frame: Frame) -> VecDeque<Bytes> {
+    fn head(&mut self, class: Class, frame: Frame, unacked: &mut Unacked) -> VecDeque<Bytes> {
         let mut prefix = [0; 3];
         let prefix_len = write_prefix(frame.len(), &mut prefix);
         let mut chunks = frame.into_chunks();
         let first = match chunks.front() {
-            Some(first) if first.len() <= HEAD_MAX => chunks.pop_front().unwrap_or_default(),
+            Some(first) if first.len() <= FIRST_CHUNK_MAX => chunks.pop_front().unwrap_or_default(),
             _ => Bytes::new(),
         };
-        chunks.push_front(self.heads.write(prefix_len + first.len(), |out| {
+        let write = |out: &mut BytesMut| {
             out.extend_from_slice(&prefix[..prefix_len]);
             out.extend_from_slice(&first);
-        }));
+        };
+        chunks.push_front(match class.is_paced() {
+            true => unacked.write(&mut self.unacked, write),
+            false => self.heads.write(prefix_len + first.len(), write),
+        });
         chunks
     }
 }

@@ -44,14 +44,36 @@ pub enum Class {
     Control,
     /// Frames this node originates for its application.
     Own,
-    /// Frames forwarded for others, answers to strangers, and the goodbye, which comes last.
+    /// Frames forwarded for others, and answers to strangers.
     Transit,
+    /// The Leave, which goes behind everything that waits: the peer takes nothing that follows it.
+    Leave,
 }
 
 impl Class {
     /// Every class, most urgent first.
-    pub const ALL: [Self; 3] = [Self::Control, Self::Own, Self::Transit];
+    pub const ALL: [Self; 4] = [Self::Control, Self::Own, Self::Transit, Self::Leave];
+
+    /// Whether the peer charges such frames to this node's budget for messages.
+    pub const fn is_paced(self) -> bool {
+        matches!(self, Self::Own | Self::Transit)
+    }
+
+    /// Of what a paced class shares with the other, the part that it must leave free: transit leaves a
+    /// quarter to the frames of this node's application, which it could otherwise keep out (a guess).
+    pub const fn leaves_free(self, shared: usize) -> usize {
+        match self {
+            Self::Transit => shared / 4,
+            Self::Control | Self::Own | Self::Leave => 0,
+        }
+    }
 }
+
+/// Frames of the paced classes that one conn holds without an acknowledgement of the peer's transport, at
+/// most. A path that stalled delivers all of them at once, and an application on the reference reads from
+/// a queue of 64: half of it stays free for what follows before the application has read. A long frame
+/// counts until its first bytes are acknowledged.
+pub const UNACKED_MAX: usize = 32;
 
 /// Who opened a conn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +150,8 @@ pub enum Event {
         /// The frame, without the transport's own framing.
         frame: Frame,
     },
-    /// A send on this conn was refused with [`SendError::Full`] and would be accepted now.
+    /// A send on this conn was refused with [`SendError::Full`] and would be accepted now: half of what
+    /// filled its queue has left, or half of [`UNACKED_MAX`] frames are acknowledged.
     Writable(ConnId),
     /// A conn is gone. Nothing follows for it.
     ConnDown {
@@ -199,7 +222,7 @@ pub struct PathInfo {
 /// Why a frame was not taken. It comes back with the error, to be offered elsewhere.
 #[derive(Debug)]
 pub enum SendError {
-    /// The conn's queue for this class is full.
+    /// The conn's queue for this class is full, or too many frames are not acknowledged.
     Full(Frame),
     /// There is no such conn (any more).
     Gone(Frame),

@@ -30,7 +30,7 @@ use crate::{hash, space};
 /// §18.2: 25 ms).
 const ACK_DELAY: Duration = Duration::from_millis(25);
 /// Bytes in flight from which the queue of a class is full. A guess; control outlasts the others.
-const IN_FLIGHT_MAX: [u32; 3] = [384 << 10, 256 << 10, 128 << 10];
+const IN_FLIGHT_MAX: [u32; Class::ALL.len()] = [384 << 10, 256 << 10, 128 << 10, 384 << 10];
 /// A complete first frame on an accepted conn is due by then (spec 40 §5.2).
 const FIRST_FRAME: Duration = Duration::from_secs(30);
 /// A conn on which nothing moves is given up (spec 40 §4.1).

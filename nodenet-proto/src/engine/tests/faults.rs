@@ -197,7 +197,7 @@ fn a_goodbye_does_not_overtake_what_is_queued() {
     world.leave(0);
     let sent = world.wire.sent.iter().filter(|(who, ..)| *who == 0);
     let classes: Vec<_> = sent.map(|(_, _, class, frame)| (*class, *frame)).collect();
-    let leave = (Class::Transit, FrameType::Leave.to_byte());
+    let leave = (Class::Leave, FrameType::Leave.to_byte());
     assert_eq!(classes, [(Class::Own, FrameType::App.to_byte()), leave]);
 }
 

@@ -432,6 +432,13 @@ impl Wire {
         }
     }
 
+    /// Makes a conn refuse everything, as one does that ended and whose end was not reported yet.
+    pub(super) fn close_unnoticed(&mut self, conn: ConnId) {
+        if let Some(end) = self.ends.get_mut(&conn) {
+            end.closing = true;
+        }
+    }
+
     fn after(&mut self, span: Duration, who: Who, event: transport::Event) {
         self.ordinal += 1;
         self.pending.insert((self.now + span, self.ordinal), (who, event));

@@ -8,6 +8,7 @@ mod faults;
 mod kit;
 mod knowledge;
 mod light;
+mod pacing;
 mod places;
 mod routing;
 mod swarm;

@@ -72,6 +72,15 @@ impl Machine {
         request
     }
 
+    /// Sends over the edge.
+    pub(super) fn send_direct(&mut self, net: &Net, target: NodeId, payload: &[u8]) -> RequestId {
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        let payload = Bytes::copy_from_slice(payload);
+        self.command(net, Command::SendDirect { request, target, payload });
+        request
+    }
+
     /// Gives a command.
     pub(super) fn command(&mut self, net: &Net, command: Command) {
         self.node.handle_input(net.now, Input::Command(command));

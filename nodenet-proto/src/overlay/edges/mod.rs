@@ -20,6 +20,7 @@ use std::time::Instant;
 use heapless::Vec as FixedVec;
 
 use self::nearest::Search;
+use super::bucket::TokenBucket;
 use super::budgets::EdgeBudgets;
 use crate::NodeId;
 use crate::transport::ConnId;
@@ -68,6 +69,8 @@ pub struct Edge {
     pub since: Instant,
     /// What the peer may still cause.
     pub budgets: EdgeBudgets,
+    /// What this node may still send, filled by [`super::bucket::Rate::OUTBOUND`].
+    pub outbound: TokenBucket,
     /// Whether the peer wants to sleep: it does the pinging.
     pub light: bool,
     /// Where the peer is, for diversity; nothing on loopback.
@@ -249,6 +252,7 @@ impl Edges {
                     key,
                     since: now,
                     budgets,
+                    outbound: TokenBucket::new(now),
                     light: false,
                     subnet: None,
                     rtt_ms: 0,

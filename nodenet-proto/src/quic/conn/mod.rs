@@ -146,6 +146,12 @@ impl Conn {
         }
         self.quic.set_send_window(profile::send_window(self.quic.congestion_state().window()));
         self.service(now, shared);
+        let acked = self.sender.observe_acks(&mut shared.pool);
+        if acked > 0 && self.phase == Phase::Up {
+            let progress = self.sender.ack_progress(acked);
+            self.report_writable(shared);
+            self.watch_for_stall(now, progress);
+        }
     }
 
     /// Lets QUIC and its endpoint talk, and takes what QUIC reports.
@@ -200,6 +206,7 @@ impl Conn {
         }
         if let Err(frame) = self.sender.push(class, frame, &mut shared.pool) {
             shared.stats.counters.sends_refused += 1;
+            self.watch_for_stall(now, Progress::default());
             return Err(SendError::Full(frame));
         }
         self.flush(now, shared);
@@ -379,9 +386,7 @@ impl Conn {
             }
             Err(Refused) => self.move_to_ending(now, ConnDownReason::ClosedByPeer, shared),
         }
-        if self.phase == Phase::Up && self.sender.take_writable() {
-            shared.events.push_back(Event::Writable(self.id));
-        }
+        self.report_writable(shared);
         if self.phase == Phase::Draining && self.sender.is_idle() {
             // Fails if the peer stopped the stream, which has its own event.
             let _ = self.quic.send_stream(stream).finish();
@@ -389,7 +394,14 @@ impl Conn {
         shared.mark_dirty(self);
     }
 
-    /// Any byte shows that the path moves, however slowly. If that were all, a peer could hold what waits
+    fn report_writable(&mut self, shared: &mut Shared) {
+        if self.phase == Phase::Up && self.sender.take_writable() {
+            shared.events.push_back(Event::Writable(self.id));
+        }
+    }
+
+    /// Any byte that QUIC takes shows that the path moves, however slowly; where QUIC has taken everything, any
+    /// frame that is acknowledged. If that were all, a peer could hold what waits
     /// for it with a byte now and then; so a frame must also be taken whole in the time that a receiver
     /// gives it. What a peer holds by taking a whole frame in every such time has the cap of the queues.
     fn watch_for_stall(&mut self, now: Instant, progress: Progress) {
@@ -401,7 +413,7 @@ impl Conn {
             return;
         }
         let since = *self.stuck_since.get_or_insert(now);
-        if progress.bytes > 0 || !self.timers.is_set(ConnTimer::Stall) {
+        if progress != Progress::default() || !self.timers.is_set(ConnTimer::Stall) {
             let at = (now + profile::STALL).min(since + profile::FRAME);
             self.timers.set(ConnTimer::Stall, at);
         }

@@ -395,7 +395,7 @@ fn a_talkative_conn_does_not_keep_others_waiting() {
     net.run(&mut [&mut a, &mut b, &mut c], SECOND);
     let ((at_a, ..), (at_b, ..)) = (a.take_up(), b.take_up());
     for _ in 0..500 {
-        a.send(at_a, b"x");
+        assert!(a.try_send(at_a, Class::Control, b"x").is_ok());
     }
     b.send(at_b, b"y");
     net.settle(&mut [&mut a, &mut b]);

@@ -6,3 +6,4 @@ mod frames;
 mod manners;
 mod peer;
 pub(crate) mod raw;
+mod unacked;
