@@ -184,14 +184,10 @@ impl PeerFile {
         // No more than there is room for.
         let text = text::write(tried.iter().chain(earlier));
         let failed = |cause| io_error("write", &self.path, cause);
-        let temporary = private_file::temporary_name(&self.path);
-        let written = private_file::write(&temporary, text.as_bytes())
-            .and_then(|_| fs::rename(&temporary, &self.path));
-        if written.is_err() {
-            // What was written is of no use; that it may not exist is as good.
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map_err(failed)?;
+        let written = private_file::write_beside(&self.path, text.as_bytes());
+        written
+            .and_then(|(temporary, _)| private_file::replace(&temporary, &self.path))
+            .map_err(failed)?;
         private_file::sync_directory(private_file::directory_of(&self.path)).map_err(failed)
     }
 

@@ -2,6 +2,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
 
 use nodenet_proto::engine::KnownPeer;
@@ -32,7 +34,8 @@ impl Scratch {
 
     /// Puts a file there as this program writes it: for its owner only.
     fn write(&self, bytes: &[u8]) {
-        drop(crate::private_file::write(&self.path(), bytes).unwrap());
+        let (temporary, _) = crate::private_file::write_beside(&self.path(), bytes).unwrap();
+        crate::private_file::replace(&temporary, &self.path()).unwrap();
     }
 
     fn error(&self) -> PeerFileError {
@@ -74,6 +77,29 @@ fn what_was_saved_is_read_back_in_order() {
 
     file.save(&peers[1..]).unwrap();
     assert_eq!(scratch.peers(), peers[1..], "a file is replaced");
+}
+
+/// Two nodes that were given one peer file: the last one wins, and no file is a mix of two.
+#[test]
+fn a_file_that_many_save_at_once_is_that_of_one_of_them() {
+    let scratch = Scratch::new();
+    for round in 0..20 {
+        let gate = Arc::new(Barrier::new(10));
+        let savers = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(|first| {
+            let (gate, path) = (Arc::clone(&gate), scratch.path());
+            let file = PeerFile::afresh(&path);
+            thread::spawn(move || {
+                let peers = some(first..first + 1 + first * 12);
+                gate.wait();
+                file.save(&peers)
+            })
+        });
+        let saved = savers.map(|saver| saver.join().unwrap());
+        assert!(saved.iter().all(Result::is_ok), "round {round}: {saved:?}");
+        let kept = scratch.peers();
+        assert!((0..10).any(|first| kept == some(first..first + 1 + first * 12)), "round {round}");
+        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "no temporary file is left");
+    }
 }
 
 #[test]

@@ -22,6 +22,11 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Beside `node.seed`, a start that is cut off while it creates the file leaves `node.seed.`, 16 hex
+//! digits and `.tmp`. That holds a secret, possibly that of `node.seed`. It is never read, for its owner
+//! only, and can be removed when no node is starting. File systems without hard links keep an empty
+//! `node.seed.creating`, too: leave it there.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -65,7 +70,7 @@ pub enum SeedFileError {
         /// How long it is, in bytes.
         len: u64,
     },
-    /// Somebody else may read or write it.
+    /// Others may read or write it.
     #[error(
         "seed file {} is open to others (mode {mode:04o}), but it is the only secret of the \
          node; run: chmod 600 {}", path.display(), path.display()
@@ -137,37 +142,27 @@ impl SeedFile {
     /// # Errors
     /// If the file can not be written.
     pub fn check_writable(path: &Path) -> Result<(), SeedFileError> {
-        let temporary = private_file::temporary_name(path);
-        let written = private_file::write(&temporary, &[0; MASTER_SEED_LEN]);
-        let written = written.and_then(|_| fs::remove_file(&temporary));
-        if written.is_err() {
-            // What is there of it is of no use.
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map_err(|cause| not_writable(path, cause))
+        private_file::probe(path).map_err(|cause| not_writable(path, cause))
     }
 
-    /// Creates a seed file and locks it. What exists is never overwritten: of two processes that
-    /// create the same file, one gets [`SeedFileError::Exists`].
+    /// Creates a seed file and locks it. What exists is never overwritten: of many that create the same
+    /// file at once, all but one get [`SeedFileError::Exists`].
     ///
-    /// The seed is written to a temporary file beside it, which gets the name when it is on the disk.
+    /// The seed is written to a temporary file beside it, which gets the name when it is on the disk and
+    /// locked.
     ///
     /// # Errors
     /// If the file exists or can not be written. The directory must exist.
     pub fn create(path: &Path, seed: MasterSeed) -> Result<Self, SeedFileError> {
-        let temporary = private_file::temporary_name(path);
-        let written = private_file::write(&temporary, &*seed);
-        let written = written.map_err(|cause| not_writable(path, cause));
-        let written = written.and_then(|file| {
-            lock(&file, &temporary)?;
-            publish(&temporary, path)?;
-            Ok(file)
-        });
-        if written.is_err() {
-            // What was written is of no use; that it may not exist is as good.
-            let _ = fs::remove_file(&temporary);
-        }
-        let file = written?;
+        let written = private_file::write_beside(path, &*seed);
+        let (temporary, file) = written.map_err(|cause| not_writable(path, cause))?;
+        lock(&file, path)?;
+        private_file::publish(&temporary, path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::AlreadyExists => SeedFileError::Exists { path: path.to_owned() },
+            _ => not_writable(path, cause),
+        })?;
+        // Removed first, so that the directory is on the disk without that name, too.
+        drop(temporary);
         let directory = private_file::directory_of(path);
         private_file::sync_directory(directory)
             .map_err(|cause| io_error("sync directory", directory, cause))?;
@@ -180,7 +175,7 @@ impl SeedFile {
     }
 }
 
-/// The identity of a seed file, whoever uses it; nothing if there is none. Fit for showing, not for
+/// The identity of a seed file, in use or not; nothing if there is none. Fit for showing, not for
 /// running a node.
 ///
 /// # Errors
@@ -259,19 +254,6 @@ fn can_not_be_locked(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || wants_writer
 }
 
-/// Gives the finished file its name, unless that is taken. A hard link can not overwrite, a rename
-/// can; the rename is for file systems without links.
-fn publish(temporary: &Path, path: &Path) -> Result<(), SeedFileError> {
-    let exists = || SeedFileError::Exists { path: path.to_owned() };
-    let failed = |cause| not_writable(path, cause);
-    match fs::hard_link(temporary, path) {
-        Ok(()) => fs::remove_file(temporary).map_err(failed),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
-        Err(_) if path.try_exists().map_err(failed)? => Err(exists()),
-        Err(_) => fs::rename(temporary, path).map_err(failed),
-    }
-}
-
 fn create_directory(directory: &Path) -> Result<(), SeedFileError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -334,6 +316,7 @@ fn write_advice(path: &Path, cause: &io::Error) -> String {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "make room there, or name a file on another disk".to_owned()
         }
+        io::ErrorKind::Unsupported => "name a file on another disk".to_owned(),
         _ => "name another file".to_owned(),
     }
 }

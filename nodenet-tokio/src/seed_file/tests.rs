@@ -163,6 +163,28 @@ fn a_file_of_wrong_length_is_refused_and_left_alone() {
     }
 }
 
+/// What a process leaves that is killed before it gives the file its name, and after that.
+#[test]
+fn what_a_killed_starter_leaves_is_neither_used_nor_touched() {
+    let scratch = Scratch::new();
+    let leftover = |digit: &str| format!("node.seed.{}.tmp", digit.repeat(16));
+    fs::write(scratch.0.join(leftover("a")), [7; 32]).unwrap();
+    fs::write(scratch.0.join(leftover("b")), [7; 5]).unwrap();
+    assert!(SeedFile::open(&scratch.path()).unwrap().is_none());
+    assert!(peek(&scratch.path()).unwrap().is_none());
+    SeedFile::check_writable(&scratch.path()).unwrap();
+    drop(SeedFile::create(&scratch.path(), seed(1)).unwrap());
+    fs::hard_link(scratch.path(), scratch.0.join(leftover("c"))).unwrap();
+    let opened = SeedFile::open(&scratch.path()).unwrap().unwrap();
+    assert_eq!(*opened.seed, [1; 32]);
+    let error = SeedFile::open(&scratch.path()).unwrap_err();
+    assert!(matches!(error, SeedFileError::InUse { .. }), "{error}");
+    let mut names = scratch.names();
+    names.sort();
+    assert_eq!(names, ["node.seed".to_owned(), leftover("a"), leftover("b"), leftover("c")]);
+    assert_eq!(fs::read(scratch.0.join(leftover("a"))).unwrap(), [7; 32]);
+}
+
 #[test]
 fn what_is_not_a_file_is_refused() {
     let scratch = Scratch::new();
