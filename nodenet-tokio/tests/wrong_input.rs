@@ -93,6 +93,18 @@ fn seed_file_of_wrong_length() {
     assert_eq!(std::fs::read(scratch.path("seed")).unwrap(), [7; 33], "it was left alone");
 }
 
+#[test]
+fn seed_file_of_zeros() {
+    let scratch = Scratch::new();
+    scratch.write_secret("seed", &[0; 32]);
+    let seed = scratch.arg("seed");
+    for args in [&["run", "--addr", "127.0.0.1:0", "--seed", &seed][..], &["id", "--seed", &seed]] {
+        let said = failure(1, args);
+        assert_says(&said, &[&seed, "holds 32 zero bytes", "from a backup, or move it away"]);
+    }
+    assert_eq!(std::fs::read(scratch.path("seed")).unwrap(), [0; 32], "it was left alone");
+}
+
 #[cfg(unix)]
 #[test]
 fn seed_file_that_others_can_read() {

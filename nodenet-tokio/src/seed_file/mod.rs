@@ -70,6 +70,25 @@ pub enum SeedFileError {
         /// How long it is, in bytes.
         len: u64,
     },
+    /// It holds nothing but zeros.
+    #[error(
+        "seed file {} holds {MASTER_SEED_LEN} zero bytes: its content was lost, as by a power cut or a \
+         faulty disk, and an identity of zeros is a secret that everybody knows; restore it from a \
+         backup, or move it away to get a new identity", path.display()
+    )]
+    Zeros {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The seed to be written is nothing but zeros.
+    #[error(
+        "seed file {} was not created: a seed of {MASTER_SEED_LEN} zero bytes is a secret that \
+         everybody knows; draw one from entropy", path.display()
+    )]
+    ZeroSeed {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Others may read or write it.
     #[error(
         "seed file {} is open to others (mode {mode:04o}), but it is the only secret of the \
@@ -129,7 +148,7 @@ impl SeedFile {
     /// Opens and locks a seed file; nothing if there is none.
     ///
     /// # Errors
-    /// If it is not a regular file of the right length, open to others, or in use.
+    /// If it is not a regular file of the right length, holds zeros, is open to others, or in use.
     pub fn open(path: &Path) -> Result<Option<Self>, SeedFileError> {
         let Some((file, seed)) = read(path, open_for_lock)? else { return Ok(None) };
         lock(&file, path)?;
@@ -152,8 +171,11 @@ impl SeedFile {
     /// locked.
     ///
     /// # Errors
-    /// If the file exists or can not be written. The directory must exist.
+    /// If the file exists or can not be written, or the seed is zeros. The directory must exist.
     pub fn create(path: &Path, seed: MasterSeed) -> Result<Self, SeedFileError> {
+        if is_zeros(&seed) {
+            return Err(SeedFileError::ZeroSeed { path: path.to_owned() });
+        }
         let written = private_file::write_beside(path, &*seed);
         let (temporary, file) = written.map_err(|cause| not_writable(path, cause))?;
         lock(&file, path)?;
@@ -179,7 +201,7 @@ impl SeedFile {
 /// running a node.
 ///
 /// # Errors
-/// If it is not a regular file of the right length, or open to others.
+/// If it is not a regular file of the right length, holds zeros, or is open to others.
 pub fn peek(path: &Path) -> Result<Option<Identity>, SeedFileError> {
     let open = |path: &Path| File::open(path);
     Ok(read(path, open)?.map(|(_, seed)| Identity::from_master_seed(&seed)))
@@ -217,7 +239,14 @@ fn read(
     }
     let mut seed = MasterSeed::default();
     file.read_exact(&mut *seed).map_err(failed)?;
+    if is_zeros(&seed) {
+        return Err(SeedFileError::Zeros { path: path.to_owned() });
+    }
     Ok(Some((file, seed)))
+}
+
+fn is_zeros(seed: &MasterSeed) -> bool {
+    **seed == [0; MASTER_SEED_LEN]
 }
 
 /// Opens a file that is to be locked. For writing, although nobody does: NFS turns the lock into one

@@ -163,6 +163,35 @@ fn a_file_of_wrong_length_is_refused_and_left_alone() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_of_zeros_is_refused_with_what_happened_and_the_remedy() {
+    let scratch = Scratch::new();
+    write(&scratch.path(), &[0; 32], 0o600);
+    let opened = SeedFile::open(&scratch.path()).map(drop);
+    let peeked = peek(&scratch.path()).map(drop);
+    for error in [opened.unwrap_err(), peeked.unwrap_err()] {
+        assert!(matches!(error, SeedFileError::Zeros { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains(&scratch.path().display().to_string()), "{said}");
+        for part in ["holds 32 zero bytes", "power cut", "backup", "move it away"] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+    assert_eq!(fs::read(scratch.path()).unwrap(), [0; 32], "it is left alone");
+    write(&scratch.path(), &[[0; 31].as_slice(), &[1]].concat(), 0o600);
+    assert!(SeedFile::open(&scratch.path()).unwrap().is_some(), "one bit is enough to be drawn");
+}
+
+#[test]
+fn no_file_of_zeros_is_created() {
+    let scratch = Scratch::new();
+    let error = SeedFile::create(&scratch.path(), MasterSeed::default()).unwrap_err();
+    assert!(matches!(error, SeedFileError::ZeroSeed { .. }), "{error}");
+    assert!(error.to_string().contains("was not created"), "{error}");
+    assert_eq!(scratch.names(), [""; 0]);
+}
+
 /// What a process leaves that is killed before it gives the file its name, and after that.
 #[test]
 fn what_a_killed_starter_leaves_is_neither_used_nor_touched() {
