@@ -203,5 +203,5 @@ fn a_seed_file_that_is_in_use() {
     let first = Running::start(&args);
     first.log_line("node ");
     let said = failure(1, &args);
-    assert_says(&said, &[&seed, "in use by another process", "a seed file of its own"]);
+    assert_says(&said, &[&seed, "in use: another node was first", "a seed file of its own"]);
 }

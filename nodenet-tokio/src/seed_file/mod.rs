@@ -6,6 +6,10 @@
 //! The lock is on the file itself. It lasts as long as the [`SeedFile`], and no longer than the process,
 //! however that ends. So keep it beside the node, under a name: `let _ =` drops it at once.
 //!
+//! Of many starters at the same moment one gets to run under the identity in the file. The others get
+//! [`SeedFileError::Exists`] or [`SeedFileError::InUse`], whose text says that another was first and what
+//! to do:
+//!
 //! ```no_run
 //! # use std::path::Path;
 //! # use nodenet_tokio::{Node, mint, seed_file::SeedFile};
@@ -100,9 +104,9 @@ pub enum SeedFileError {
         /// Its permission bits.
         mode: u32,
     },
-    /// Another process uses it.
+    /// Another node uses it, of this process or of another one.
     #[error(
-        "seed file {} is in use by another process, and one identity can not be in two places; \
+        "seed file {} is in use: another node was first, and one identity can not be in two places; \
          stop the other node, or give this one a seed file of its own", path.display()
     )]
     InUse {
@@ -115,8 +119,12 @@ pub enum SeedFileError {
         /// Which path.
         path: PathBuf,
     },
-    /// There is a file already; it was not touched.
-    #[error("seed file {} exists already; it was left as it is", path.display())]
+    /// There is a file already, or another starter is about to give it its name; it was not touched.
+    #[error(
+        "seed file {} exists already: another node was first to create it, and it was left as it is; \
+         start again to use the identity in it once the other node has stopped, or give this one a \
+         seed file of its own", path.display()
+    )]
     Exists {
         /// Which file.
         path: PathBuf,
@@ -150,9 +158,14 @@ impl SeedFile {
     /// # Errors
     /// If it is not a regular file of the right length, holds zeros, is open to others, or in use.
     pub fn open(path: &Path) -> Result<Option<Self>, SeedFileError> {
-        let Some((file, seed)) = read(path, open_for_lock)? else { return Ok(None) };
-        lock(&file, path)?;
-        Ok(Some(Self { seed, _file: file }))
+        // Locked before it is read: what it holds then stays the identity of this node.
+        let open = |path: &Path| {
+            let file = open_for_lock(path).map_err(|cause| read_error(path, cause))?;
+            lock(&file, path)?;
+            Ok(file)
+        };
+        let opened = read(path, open)?;
+        Ok(opened.map(|(file, seed)| Self { seed, _file: file }))
     }
 
     /// Whether a seed file could be created here: to be asked before a seed is searched for, which may
@@ -203,7 +216,7 @@ impl SeedFile {
 /// # Errors
 /// If it is not a regular file of the right length, holds zeros, or is open to others.
 pub fn peek(path: &Path) -> Result<Option<Identity>, SeedFileError> {
-    let open = |path: &Path| File::open(path);
+    let open = |path: &Path| File::open(path).map_err(|cause| read_error(path, cause));
     Ok(read(path, open)?.map(|(_, seed)| Identity::from_master_seed(&seed)))
 }
 
@@ -219,9 +232,9 @@ pub fn default_path() -> Result<PathBuf, SeedFileError> {
 
 fn read(
     path: &Path,
-    open: impl FnOnce(&Path) -> io::Result<File>,
+    open: impl FnOnce(&Path) -> Result<File, SeedFileError>,
 ) -> Result<Option<(File, MasterSeed)>, SeedFileError> {
-    let failed = |cause| io_error("read seed file", path, cause);
+    let failed = |cause| read_error(path, cause);
     // Looked at first, because opening a pipe would wait for its other end.
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -231,7 +244,7 @@ fn read(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     }
-    let mut file = open(path).map_err(failed)?;
+    let mut file = open(path)?;
     let found = file.metadata().map_err(failed)?;
     refuse_if_open_to_others(path, &found)?;
     if found.len() != MASTER_SEED_LEN as u64 {
@@ -327,6 +340,10 @@ fn config_directory() -> Result<PathBuf, SeedFileError> {
 
 fn io_error(action: &'static str, path: &Path, cause: io::Error) -> SeedFileError {
     SeedFileError::Io { action, path: path.to_owned(), cause }
+}
+
+fn read_error(path: &Path, cause: io::Error) -> SeedFileError {
+    io_error("read seed file", path, cause)
 }
 
 fn not_writable(path: &Path, cause: io::Error) -> SeedFileError {

@@ -84,6 +84,10 @@ fn an_existing_file_is_never_overwritten() {
     drop(SeedFile::create(&scratch.path(), seed(1)).unwrap());
     let error = SeedFile::create(&scratch.path(), seed(2)).unwrap_err();
     assert!(matches!(error, SeedFileError::Exists { .. }), "{error}");
+    let said = error.to_string();
+    for part in ["another node was first", "start again", "a seed file of its own"] {
+        assert!(said.contains(part), "{said}");
+    }
     assert_eq!(fs::read(scratch.path()).unwrap(), [1; 32]);
     assert_eq!(scratch.names(), ["node.seed"]);
 }
@@ -94,7 +98,9 @@ fn a_second_user_is_refused_until_the_first_is_done() {
     let first = SeedFile::create(&scratch.path(), seed(1)).unwrap();
     let error = SeedFile::open(&scratch.path()).unwrap_err();
     assert!(matches!(error, SeedFileError::InUse { .. }), "{error}");
-    assert!(error.to_string().contains("stop the other node"), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("another node was first"), "{said}");
+    assert!(said.contains("stop the other node"), "{said}");
     assert_eq!(peek(&scratch.path()).unwrap().unwrap().id(), first.identity().id());
     drop(first);
     let second = SeedFile::open(&scratch.path()).unwrap().unwrap();
