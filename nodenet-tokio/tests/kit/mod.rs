@@ -90,7 +90,7 @@ pub(crate) fn failure<S: AsRef<str>>(status: i32, args: &[S]) -> String {
     said
 }
 
-fn wait(child: &mut Child, patience: Duration) -> ExitStatus {
+pub(crate) fn wait(child: &mut Child, patience: Duration) -> ExitStatus {
     let give_up_at = now() + patience;
     loop {
         if let Some(status) = child.try_wait().expect("the child is ours") {
