@@ -28,6 +28,11 @@ pub const MASTER_SEED_LEN: usize = 32;
 const SIGNING_LABEL: &[u8] = b"nodenet/v1/identity-ed25519";
 /// HKDF label of the key-exchange key (spec 10 §3).
 const EXCHANGE_LABEL: &[u8] = b"nodenet/v1/kex-x25519";
+/// HKDF label of the key of stateless reset tokens. It and the next are ours: no other node computes
+/// with these keys.
+const RESET_LABEL: &[u8] = b"nodenet/v1/quic-stateless-reset";
+/// HKDF label of the key of connection IDs.
+const CONNECTION_ID_LABEL: &[u8] = b"nodenet/v1/quic-connection-id";
 
 /// The keys of one node. Secrets are wiped when the last copy is dropped.
 #[derive(Clone)]
@@ -37,6 +42,8 @@ pub struct Identity {
     public: [u8; 32],
     exchange: StaticSecret,
     exchange_public: [u8; 32],
+    reset: Zeroizing<[u8; 32]>,
+    connection_id: Zeroizing<[u8; 32]>,
 }
 
 impl Identity {
@@ -47,7 +54,15 @@ impl Identity {
         let exchange = StaticSecret::from(*expand(&derivation, EXCHANGE_LABEL));
         let public = signing.verifying_key().to_bytes();
         let exchange_public = PublicKey::from(&exchange).to_bytes();
-        Self { id: node_id(&public), signing, public, exchange, exchange_public }
+        Self {
+            id: node_id(&public),
+            signing,
+            public,
+            exchange,
+            exchange_public,
+            reset: expand(&derivation, RESET_LABEL),
+            connection_id: expand(&derivation, CONNECTION_ID_LABEL),
+        }
     }
 
     /// The node's identifier.
@@ -63,6 +78,18 @@ impl Identity {
     /// The X25519 public key.
     pub fn exchange_key(&self) -> &[u8; 32] {
         &self.exchange_public
+    }
+
+    /// The secret from which stateless reset tokens follow (RFC 9000 §10.3.2). Every process of this
+    /// identity has the same, so that one can reset the conns of the one before it.
+    pub(crate) fn reset_key(&self) -> &Zeroizing<[u8; 32]> {
+        &self.reset
+    }
+
+    /// The secret by which a process recognises the connection IDs of this identity, those of earlier
+    /// processes included.
+    pub(crate) fn connection_id_key(&self) -> &Zeroizing<[u8; 32]> {
+        &self.connection_id
     }
 
     /// The secret shared with the holder of `peer`; nothing if it would be all zero, which only a

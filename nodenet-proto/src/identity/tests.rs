@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use hex_literal::hex;
 
 use super::{Identity, node_id, signing_seed, verify};
@@ -107,6 +109,29 @@ fn one_seed_gives_every_key() {
         assert!(verify(&known.public_key, MESSAGE, &known.signature));
         assert!(!verify(&known.public_key, b"another message", &known.signature));
     }
+}
+
+#[test]
+fn every_secret_of_a_seed_is_another_and_belongs_to_that_seed_alone() {
+    let mut secrets = BTreeSet::new();
+    for known in DERIVATIONS {
+        let identity = Identity::from_master_seed(&known.seed);
+        assert!(secrets.insert(known.seed));
+        assert!(secrets.insert(*signing_seed(&known.seed)));
+        assert!(secrets.insert(identity.exchange.to_bytes()));
+        assert!(secrets.insert(**identity.reset_key()));
+        assert!(secrets.insert(**identity.connection_id_key()));
+    }
+}
+
+/// Computed with another implementation of HKDF. Another label would leave the peers of a node that was
+/// upgraded without a reset.
+#[test]
+fn the_keys_of_resets_and_connection_ids_are_the_same_in_every_build() {
+    let identity = Identity::from_master_seed(&[7; 32]);
+    let reset = hex!("4b8bc5f4710f33e6fbcf7f8950f331244265ae74ab002818d783b6b90873db31");
+    let connection_id = hex!("b00d33622491e0fc7178e40e5891594c99ad8d26211eae08282ca2eda9893772");
+    assert_eq!((**identity.reset_key(), **identity.connection_id_key()), (reset, connection_id));
 }
 
 /// Two master seeds and what their holders agree on.

@@ -6,4 +6,5 @@ mod frames;
 mod manners;
 mod peer;
 pub(crate) mod raw;
+mod restart;
 mod unacked;

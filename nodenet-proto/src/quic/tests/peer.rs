@@ -35,10 +35,18 @@ impl Peer {
 
     /// The same with settings.
     pub(super) fn with_config(number: u8, net: &Net, config: Config) -> Self {
+        Self::with_seed(number, net, config, &Seed::from_u64(u64::from(number)))
+    }
+
+    /// The same peer in another process: the identity and the address as before, nothing else.
+    pub(super) fn started_again(number: u8, net: &Net) -> Self {
+        Self::with_seed(number, net, Config::default(), &Seed::from_u64(1000 + u64::from(number)))
+    }
+
+    fn with_seed(number: u8, net: &Net, config: Config, seed: &Seed) -> Self {
         let identity = testkit::identity(number);
-        let seed = Seed::from_u64(u64::from(number));
         Self {
-            quic: Quic::new(config, &identity, &seed, net.now),
+            quic: Quic::new(config, &identity, seed, net.now),
             addr: testkit::addr(number),
             id: identity.id(),
             events: Vec::new(),

@@ -1,7 +1,12 @@
 //! What quinn-proto would otherwise draw from the operating system or read from its clock.
 //!
-//! Responsible for: keys of resets and tokens, connection IDs, the clock of tokens, each a function of
-//! the node's [`Seed`] or set by the node. Never: transport parameters, windows, timers.
+//! Responsible for: stateless resets, keys of tokens, connection IDs, the clock of tokens, each a
+//! function of the node's [`Seed`], of its identity, or set by the node. Never: transport
+//! parameters, windows, timers.
+//!
+//! What a process must recognise of the one before it follows from the identity: the tag of a
+//! connection ID, by which a packet of a dead conn is told from garbage, and the reset token with which
+//! it is answered (RFC 9000 §10.3). One without the other ends no conn. All else is fresh per process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +15,10 @@ use std::time::{Duration, SystemTime};
 use blake2::Blake2bMac;
 use blake2::digest::consts::U32;
 use blake2::digest::{KeyInit, Mac};
-use quinn_proto::crypto::{HandshakeTokenKey, HmacKey};
+use quinn_proto::crypto::{CryptoError, HandshakeTokenKey, HmacKey};
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid, TimeSource};
-use ring::{hkdf, hmac};
+use ring::hkdf;
+use zeroize::Zeroizing;
 
 use crate::env::{Random, Seed};
 
@@ -24,9 +30,34 @@ const TAG_LEN: usize = 4;
 /// §7.2 asks for at least 8).
 const FIRST_CID_LEN: usize = 20;
 
-/// Signs stateless reset tokens.
-pub(super) fn reset_key(seed: &Seed) -> Arc<dyn HmacKey> {
-    Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &seed.bytes("reset key")))
+/// A key of keyed BLAKE2b-256, wiped on drop. As the key of reset tokens it is used by quinn-proto.
+#[derive(Clone)]
+pub(super) struct MacKey(Zeroizing<[u8; 32]>);
+
+impl MacKey {
+    pub(super) fn new(key: &Zeroizing<[u8; 32]>) -> Self {
+        Self(key.clone())
+    }
+
+    fn mac(&self, message: &[u8]) -> Blake2bMac<U32> {
+        let mut mac = Blake2bMac::new_from_slice(&*self.0).expect("a 32-byte key fits");
+        mac.update(message);
+        mac
+    }
+}
+
+impl HmacKey for MacKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        signature_out.copy_from_slice(&self.mac(data).finalize().into_bytes());
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        self.mac(data).verify_slice(signature).map_err(|_| CryptoError)
+    }
 }
 
 /// Seals the tokens of Retry packets.
@@ -44,22 +75,21 @@ pub(super) fn first_cid(seed: &Seed) -> Arc<dyn Fn() -> ConnectionId + Send + Sy
     })
 }
 
-/// Our connection IDs: a nonce and a keyed tag, so that they can be told from garbage without state.
+/// Our connection IDs: a nonce and a keyed tag, so that they can be told from garbage without state,
+/// by later processes as well.
 pub(super) struct ConnectionIds {
     random: Random,
-    key: [u8; 32],
+    key: MacKey,
 }
 
 impl ConnectionIds {
-    pub(super) fn new(seed: &Seed) -> Self {
-        Self { random: seed.stream("connection ids"), key: seed.bytes("connection id key") }
+    pub(super) fn new(key: MacKey, seed: &Seed) -> Self {
+        Self { random: seed.stream("connection ids"), key }
     }
 
     fn tag(&self, nonce: &[u8]) -> [u8; TAG_LEN] {
-        let mut mac = Blake2bMac::<U32>::new_from_slice(&self.key).expect("a 32-byte key fits");
-        mac.update(nonce);
-        let tag: [u8; 32] = mac.finalize().into_bytes().into();
-        core::array::from_fn(|i| tag[i])
+        let mac = self.key.mac(nonce).finalize().into_bytes();
+        core::array::from_fn(|i| mac[i])
     }
 }
 
@@ -109,21 +139,30 @@ impl TimeSource for TokenClock {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::{Duration, SystemTime};
 
     use quinn_proto::{ConnectionId, ConnectionIdGenerator, TimeSource};
 
-    use super::{ConnectionIds, TokenClock, first_cid};
+    use quinn_proto::crypto::HmacKey;
+    use zeroize::Zeroizing;
+
+    use super::{ConnectionIds, MacKey, TokenClock, first_cid};
     use crate::env::Seed;
+
+    fn key(byte: u8) -> MacKey {
+        MacKey::new(&Zeroizing::new([byte; 32]))
+    }
 
     #[test]
     fn own_connection_ids_are_recognised_and_others_are_not() {
-        let new = |seed| ConnectionIds::new(&Seed::from_u64(seed));
-        let mut ids = new(1);
+        let new = |key_byte, seed| ConnectionIds::new(key(key_byte), &Seed::from_u64(seed));
+        let mut ids = new(1, 1);
         let id = ids.generate_cid();
         assert_eq!(id.len(), ids.cid_len());
         assert!(ids.validate(&id).is_ok());
-        assert!(new(2).validate(&id).is_err());
+        assert!(new(1, 2).validate(&id).is_ok(), "another process of the same identity");
+        assert!(new(2, 1).validate(&id).is_err(), "another identity");
         for bit in 0..64 {
             let mut changed = [0; 8];
             changed.copy_from_slice(&id);
@@ -134,7 +173,23 @@ mod tests {
             assert!(ids.validate(&ConnectionId::new(&id[..len])).is_err(), "cut to {len}");
         }
         assert_ne!(id, ids.generate_cid());
-        assert_eq!(id, new(1).generate_cid());
+        assert_eq!(id, new(1, 1).generate_cid());
+        assert_ne!(id, new(1, 2).generate_cid());
+    }
+
+    #[test]
+    fn a_reset_token_depends_on_every_bit_of_the_key_and_the_connection_id() {
+        let token = |key: MacKey, id: &[u8]| {
+            let mut token = vec![0; key.signature_len()];
+            key.sign(id, &mut token);
+            assert!(key.verify(id, &token).is_ok() && key.verify(id, &token[1..]).is_err());
+            token
+        };
+        let mut tokens = BTreeSet::from([token(key(1), &[0; 8]), token(key(2), &[0; 8])]);
+        for bit in 0..64 {
+            tokens.insert(token(key(1), &(1_u64 << bit).to_le_bytes()));
+        }
+        assert_eq!(tokens.len(), 66);
     }
 
     #[test]

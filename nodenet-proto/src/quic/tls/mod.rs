@@ -4,7 +4,7 @@
 //! randomness and time that hides in rustls and quinn-proto. Never: whom to expect, windows, timers.
 //!
 //! A node makes one [`Tls`] when it starts; with it a fresh certificate key, which lives as long as
-//! the process. The parent builds its endpoint from [`Tls::endpoint_config`], [`Tls::client_config`]
+//! the process. The keys of stateless resets and of connection IDs are the identity's. The parent builds its endpoint from [`Tls::endpoint_config`], [`Tls::client_config`]
 //! and [`Tls::server_config`], adds transport settings, and dials and hands in datagrams inside
 //! [`with_entropy`]. When a connection is established, [`peer_identity`] says who is there.
 
@@ -21,6 +21,7 @@ mod verifier;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{Connection, EndpointConfig, NoneTokenStore};
@@ -49,10 +50,20 @@ const ALPN_LISTENER: [&[u8]; 1] = [ALPN_OVERLAY];
 /// QUIC version 1 (RFC 9000 §15), the only one spoken (spec 40 §13.1).
 const QUIC_VERSIONS: [u32; 1] = [1];
 
+/// Stateless resets are not spaced. One interval for all peers, 20 ms in quinn-proto, gives of fifty
+/// neighbours that send in the same millisecond a reset to one, and again at each of their
+/// retransmissions, which grow rarer: 8 of 50 had theirs after 10 s of virtual time, and as many with 1 ms.
+/// A reset is shorter than the packet that drew it (RFC 9000 §10.3.3), so that a flood of these is not
+/// amplified; only a peer that had a conn has a connection ID that draws one; and no more wait to be
+/// sent than answers to handshakes.
+const RESET_INTERVAL: Duration = Duration::ZERO;
+
 /// The TLS side of one node.
 pub struct Tls {
     /// A child of the node's seed, from which the certificate key can not be found.
     seed: Seed,
+    reset_key: endpoint::MacKey,
+    connection_id_key: endpoint::MacKey,
     client: Arc<QuicClientConfig>,
     server: Arc<QuicServerConfig>,
     token_clock: Arc<TokenClock>,
@@ -62,11 +73,12 @@ impl Tls {
     /// Makes a fresh certificate key from `seed` and a certificate for it in the name of `identity`.
     pub fn new(identity: &Identity, seed: &Seed) -> Self {
         let certified_key = signing::certified_key(identity, seed);
-        Self::with_certificate(certified_key, seed, &[ALPN_OVERLAY], &ALPN_LISTENER)
+        Self::with_certificate(certified_key, identity, seed, &[ALPN_OVERLAY], &ALPN_LISTENER)
     }
 
     fn with_certificate(
         certified_key: CertifiedKey,
+        identity: &Identity,
         seed: &Seed,
         dialed: &[&[u8]],
         served: &[&[u8]],
@@ -79,6 +91,8 @@ impl Tls {
         let suite = "the provider has TLS_AES_128_GCM_SHA256";
         Self {
             seed: seed.child("quic", 0),
+            reset_key: endpoint::MacKey::new(identity.reset_key()),
+            connection_id_key: endpoint::MacKey::new(identity.connection_id_key()),
             client: Arc::new(client.try_into().expect(suite)),
             server: Arc::new(server.try_into().expect(suite)),
             token_clock: Arc::default(),
@@ -88,14 +102,15 @@ impl Tls {
     /// The endpoint's keys, generators and version. One endpoint per [`Tls`]: a second one would
     /// repeat the connection IDs of the first.
     pub fn endpoint_config(&self) -> EndpointConfig {
-        let seed = self.seed.clone();
-        let mut config = EndpointConfig::new(endpoint::reset_key(&self.seed));
+        let (key, seed) = (self.connection_id_key.clone(), self.seed.clone());
+        let mut config = EndpointConfig::new(Arc::new(self.reset_key.clone()));
         config
             .rng_seed(Some(self.seed.bytes("endpoint")))
-            .cid_generator(move || Box::new(endpoint::ConnectionIds::new(&seed)))
+            .cid_generator(move || Box::new(endpoint::ConnectionIds::new(key.clone(), &seed)))
             .supported_versions(QUIC_VERSIONS.to_vec())
             // A cleared QUIC bit marks what is not QUIC (spec 40 §13.1).
-            .grease_quic_bit(false);
+            .grease_quic_bit(false)
+            .min_reset_interval(RESET_INTERVAL);
         config
     }
 
