@@ -462,11 +462,11 @@ impl Overlay {
             self.dialer.on_not_taken(edge.peer, reason, out);
         }
         out.push(Action::Event(Event::EdgeDown { peer: edge.peer, reason }));
+        let lived = cx.now.saturating_duration_since(edge.since);
         let ended = match reason {
             EdgeDownReason::Left | EdgeDownReason::ClosedHere => Ended::Goodbye,
-            EdgeDownReason::Dead | EdgeDownReason::Conn(_) => {
-                Ended::Lost(cx.now.saturating_duration_since(edge.since))
-            }
+            EdgeDownReason::Conn(ConnDownReason::Reset) => Ended::Reset(lived),
+            EdgeDownReason::Dead | EdgeDownReason::Conn(_) => Ended::Lost(lived),
         };
         self.dialer.on_edge_down(cx, edge.peer, ended, out);
         self.notice_isolation(cx, out);

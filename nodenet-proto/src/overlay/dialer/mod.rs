@@ -41,6 +41,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
 /// An edge that lived this long shows that its failures are over (spec 80 §5).
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
+/// A reset of an edge that lived this long is no failure, so that a seed that was started again is dialed
+/// at once. Edges that are reset sooner count as any that are lost (guess).
+const RESET_AFTER: Duration = Duration::from_secs(5);
 
 /// Why an edge ended, as far as dialing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,9 @@ pub(crate) enum Ended {
     Goodbye,
     /// It was lost after living this long.
     Lost(Duration),
+    /// The peer is there and knows nothing of a conn that lived this long: most likely it was started
+    /// again.
+    Reset(Duration),
 }
 
 /// What a failed dial means for the contact.
@@ -289,7 +295,8 @@ impl Dialer {
             match ended {
                 _ if !target.seed || !self.by_itself || !self.needy => {}
                 Ended::Goodbye => target.wait(cx, HOLD_OFF),
-                Ended::Lost(lived) => {
+                Ended::Reset(lived) if lived >= RESET_AFTER => target.dial_soon(cx),
+                Ended::Lost(lived) | Ended::Reset(lived) => {
                     if lived >= PROVEN_AFTER {
                         target.failures = 0;
                     }

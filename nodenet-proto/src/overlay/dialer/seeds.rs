@@ -18,6 +18,17 @@ const FIRST_DIAL_MAX: Duration = Duration::from_millis(500);
 /// Once there is an edge, the other seeds wait: it may lead to better ones (a guess).
 pub(super) const FURTHER_SEEDS_WAIT: Duration = Duration::from_secs(5);
 
+fn first_dial(cx: &mut Cx<'_>) -> Duration {
+    Duration::from_nanos(cx.rng.below(FIRST_DIAL_MAX.as_nanos() as u64) + 1)
+}
+
+impl Target {
+    /// The next attempt begins as soon as the first one did. Many may have lost this peer at once.
+    pub(super) fn dial_soon(&mut self, cx: &mut Cx<'_>) {
+        self.state = State::Waiting(cx.now + first_dial(cx));
+    }
+}
+
 impl Dialer {
     /// Takes an operator seed, or new addresses of one, which replace the old. Those whose `turn` is
     /// later are dialed later.
@@ -32,7 +43,7 @@ impl Dialer {
         let addrs = dialable(cx, addrs);
         let target = self.targets.entry(peer).or_insert_with(|| Target::new(true));
         target.seed = true;
-        let first_dial = Duration::from_nanos(cx.rng.below(FIRST_DIAL_MAX.as_nanos() as u64) + 1);
+        let first_dial = first_dial(cx);
         if target.addrs != addrs {
             target.addrs = addrs;
             match &mut target.state {

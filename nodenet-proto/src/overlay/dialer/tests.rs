@@ -282,6 +282,32 @@ fn an_edge_that_never_lasts_does_not_reset_the_ladder() {
 }
 
 #[test]
+fn a_seed_that_was_started_again_is_dialed_at_once_however_often_that_happens() {
+    let mut bench = Bench::new();
+    bench.seed(&[addr(1)]);
+    for dial in 0..20 {
+        assert_eq!(bench.pass(SECOND / 2), [Did::Dial(dial, addr(1))]);
+        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(Aim::Edge));
+        bench.edge_up(true);
+        bench.edge_down(Ended::Reset(5 * SECOND));
+    }
+}
+
+#[test]
+fn a_seed_that_resets_what_has_just_come_up_is_dialed_ever_less() {
+    let mut bench = Bench::new();
+    bench.seed(&[addr(1)]);
+    let start = bench.now;
+    for dial in 0..5 {
+        while bench.pass(SECOND / 10).is_empty() {}
+        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(Aim::Edge));
+        bench.edge_up(true);
+        bench.edge_down(Ended::Reset(SECOND));
+    }
+    assert!(bench.now - start > 12 * SECOND, "1 + 2 + 4 + 8 s, less a fifth");
+}
+
+#[test]
 fn seeds_take_turns_and_wait_once_there_is_an_edge() {
     let mut bench = Bench::new();
     bench.act(|dialer, cx, out| dialer.add_seed(cx, (PEER, &[addr(1)]), 3, false, out));
