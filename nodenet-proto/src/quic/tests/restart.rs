@@ -91,7 +91,7 @@ fn what_is_replayed_from_a_dead_conn_draws_less_than_it_brings() {
     let mut resets = 0;
     for packet in packets.iter().cycle().take(1000) {
         successor.receive(pair.net.now, from, None, BytesMut::from(&packet[..]));
-        let before = successor.quic.stats().counters.clone();
+        let before = successor.quic.stats().counters;
         successor.drain(pair.net.now, &mut Outbox::default());
         let after = &successor.quic.stats().counters;
         assert!(after.datagrams_sent - before.datagrams_sent <= 1);
