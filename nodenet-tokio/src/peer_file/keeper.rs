@@ -12,8 +12,9 @@ use super::PeerFile;
 use crate::Node;
 use crate::node::WeakNode;
 
-/// Time to the first writing: a newcomer knows its neighbourhood by then (guess).
-const FIRST_AFTER: Duration = Duration::from_secs(30);
+/// Times to the first two writings. A node that is killed soon after its first start finds back by the
+/// first (guess: it has joined by then); it knows its neighbourhood at the second (guess).
+const FIRST: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(28)];
 /// Time between two from then on (guess: what a crash may cost, against a disk that may sleep).
 const INTERVAL: Duration = Duration::from_secs(600);
 /// Machines that were started together do not write together.
@@ -58,8 +59,9 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut asked: oneshot::Receiver<()>) {
-        let mut pause = FIRST_AFTER;
+        let mut pauses = FIRST.into_iter();
         loop {
+            let pause = pauses.next().unwrap_or(INTERVAL);
             let is_last = tokio::select! {
                 answer = &mut asked => match answer {
                     Ok(()) => true,
@@ -67,7 +69,6 @@ impl Task {
                 },
                 () = sleep(self.random.jitter(pause, JITTER_PERCENT)) => false,
             };
-            pause = INTERVAL;
             let Some(node) = self.node.upgrade() else { return };
             let Ok(tried) = node.export_peers().await else { return };
             drop(node);
