@@ -88,7 +88,7 @@ fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
     }
     world.run_for(Duration::from_secs(60)).unwrap();
     let (victim, witness) = (hosts[30], hosts[45]);
-    let peers = world.machine(victim).unwrap().export_peers();
+    let peers = world.export_peers(victim);
     assert!(peers.len() > 20, "{}", peers.len());
     for &host in hosts[..3].iter().chain([&victim]) {
         world.crash(host);

@@ -299,10 +299,11 @@ impl Engine {
     }
 
     /// Peers worth remembering across a restart, best first: those that proved themselves at an
-    /// address, behind them those that signed theirs, spread over the network. Hand them to
+    /// address, behind them those that signed theirs, spread over the network, and last the live edges
+    /// of which neither is known, at the address from which they speak now. Hand them to
     /// [`Command::ImportPeers`] at the next start.
-    pub fn export_peers(&self) -> Vec<KnownPeer> {
-        self.overlay.export()
+    pub fn export_peers(&self, conns: &dyn Conns) -> Vec<KnownPeer> {
+        self.overlay.export(conns)
     }
 
     /// Asserts every invariant.

@@ -296,7 +296,7 @@ impl Node {
 
     /// Peers worth remembering across a restart: see [`Engine::export_peers`].
     pub fn export_peers(&self) -> Vec<KnownPeer> {
-        self.engine.export_peers()
+        self.engine.export_peers(&self.quic)
     }
 
     /// Asserts every invariant.

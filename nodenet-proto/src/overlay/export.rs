@@ -5,12 +5,13 @@
 
 use core::cmp::Reverse;
 
-use super::Overlay;
 use super::knowledge::{Contact, Knowledge, Provenance};
+use super::{Overlay, subnet};
 use crate::NodeId;
 use crate::engine::KnownPeer;
+use crate::transport::Conns;
 use crate::wire::Capabilities;
-use crate::wire::endpoint::Tier;
+use crate::wire::endpoint::{Subnet, Tier};
 
 /// Peers in one export, at most (spec 80 §7 proposes 64; the file is small).
 const EXPORT_MAX: usize = 128;
@@ -18,15 +19,39 @@ const EXPORT_MAX: usize = 128;
 const PER_SUBNET: usize = 2;
 
 impl Overlay {
-    /// Peers worth remembering, best first.
-    pub(crate) fn export(&self) -> Vec<KnownPeer> {
+    /// Peers worth remembering, best first. Live edges whose address is not known from a dial or a
+    /// signature come last, at the address from which they speak now: a peer that opened its conn signs
+    /// its addresses only when it is asked, half a minute later, and a NAT between may still let this node
+    /// through.
+    pub(crate) fn export(&self, conns: &dyn Conns) -> Vec<KnownPeer> {
         let known = |contact: &Contact| KnownPeer {
             id: contact.id,
             key: contact.key,
             addrs: contact.own_addrs().collect(),
         };
         let is_live = |peer: &NodeId| self.edges.get(peer).is_some();
-        choose(&self.knowledge, is_live).into_iter().map(known).collect()
+        let mut peers: Vec<KnownPeer> =
+            choose(&self.knowledge, is_live).into_iter().map(known).collect();
+        let mut subnets: Vec<Subnet> = Vec::new();
+        for edge in self.edges.iter() {
+            if peers.len() == EXPORT_MAX {
+                break;
+            }
+            let Some(path) = conns.path(edge.send_conn().id) else { continue };
+            if peers.iter().any(|peer| peer.id == edge.peer) {
+                continue;
+            }
+            if let Some(subnet) = subnet::counted(path.remote.ip()) {
+                let crowd =
+                    subnets.iter().filter(|other| Tier::Link.joins(subnet, **other)).count();
+                if crowd == PER_SUBNET {
+                    continue;
+                }
+                subnets.push(subnet);
+            }
+            peers.push(KnownPeer { id: edge.peer, key: edge.key, addrs: vec![path.remote] });
+        }
+        peers
     }
 }
 

@@ -26,7 +26,7 @@ pub trait Machine {
     /// The live edges, nearest to this node first.
     fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo>;
     /// Peers worth remembering across a restart, best first.
-    fn export_peers(&self) -> Vec<KnownPeer> {
+    fn export_peers(&self, _conns: &dyn Conns) -> Vec<KnownPeer> {
         Vec::new()
     }
     /// Counters since start.
@@ -64,8 +64,8 @@ impl Machine for Engine {
         self.edges(conns)
     }
 
-    fn export_peers(&self) -> Vec<KnownPeer> {
-        self.export_peers()
+    fn export_peers(&self, conns: &dyn Conns) -> Vec<KnownPeer> {
+        self.export_peers(conns)
     }
 
     fn stats(&self) -> &Stats {

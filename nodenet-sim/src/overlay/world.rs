@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use nodenet_proto::engine::{self, Command, EdgeInfo, RequestId, SeedPeer};
+use nodenet_proto::engine::{self, Command, EdgeInfo, KnownPeer, RequestId, SeedPeer};
 use nodenet_proto::env::{Random, Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::transport::{ConnId, Conns, PathInfo};
@@ -379,6 +379,12 @@ impl World {
     /// What the network knows of a conn, by the name that `host` has for it.
     pub fn path(&self, host: Host, conn: ConnId) -> Option<PathInfo> {
         Look { net: &self.net, host }.path(conn)
+    }
+
+    /// The peers that a host would remember across a restart; none if it is down.
+    pub fn export_peers(&self, host: Host) -> Vec<KnownPeer> {
+        let look = Look { net: &self.net, host };
+        self.machine(host).map_or_else(Vec::new, |machine| machine.export_peers(&look))
     }
 
     /// The machine of a host, unless it is down.

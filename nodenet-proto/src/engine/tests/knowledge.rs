@@ -157,3 +157,20 @@ fn hearsay_is_not_passed_on_neither_peers_nor_addresses() {
     world.run_for(SECOND);
     assert_eq!(told_of(&mut world, (puppet, conn), 1), own);
 }
+
+#[test]
+fn a_peer_that_dialed_in_is_exported_at_the_address_from_which_it_speaks() {
+    let mut world = World::of(2);
+    world.connect(0, 1);
+    let puppets: Vec<Who> = (50..53).map(|number| world.add_puppet(identity(number))).collect();
+    world.run_for(SECOND);
+    for &puppet in &puppets {
+        let conn = world.open(puppet, 0);
+        world.say(conn, wire::Ping.to_frame());
+    }
+    let exported = world.engine(0).export_peers(&world.wire);
+    assert_eq!(exported[0], world.known(1), "where it was dialed comes first");
+    let seen: Vec<KnownPeer> = puppets.iter().map(|&puppet| world.known(puppet)).collect();
+    assert_eq!(exported.len(), 4);
+    assert!(seen.iter().all(|peer| exported[1..].contains(peer)), "{exported:?}");
+}
