@@ -58,18 +58,20 @@ async fn a_keeper_writes_soon_then_now_and_then_and_does_not_keep_the_node() {
     let hub = Hub::new(22);
     let scratch = Scratch::new();
     let path = scratch.path("node.seed.peers");
-    let first = hub.builder(1).start().await.unwrap();
-    let node = hub.builder(2).bootstrap([hub.peer(1)]).start().await.unwrap();
+    let node = hub.builder(2).start().await.unwrap();
     let keeper = PeerFile::open(&path).unwrap().keep(&node);
+    sleep(Duration::from_secs(10)).await;
+    let first = hub.builder(1).bootstrap([hub.peer(2)]).start().await.unwrap();
+    first.joined().await.unwrap();
     let ids = || PeerFile::open(&path).unwrap().peers().iter().map(|p| p.id).collect::<Vec<_>>();
 
-    sleep(Duration::from_secs(3)).await;
-    assert_eq!(ids(), [first.id()], "a node that crashes after three seconds has its peers");
-    let second = hub.builder(4).bootstrap([hub.peer(1)]).start().await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(ids(), [first.id()], "a node that crashes two seconds later has the peer");
+    let second = hub.builder(4).bootstrap([hub.peer(2)]).start().await.unwrap();
     sleep(Duration::from_secs(40)).await;
     assert!(ids().contains(&second.id()), "after a minute it has its neighbourhood");
     second.shutdown().await.unwrap();
-    let third = hub.builder(3).bootstrap([hub.peer(1)]).start().await.unwrap();
+    let third = hub.builder(3).bootstrap([hub.peer(2)]).start().await.unwrap();
     sleep(Duration::from_secs(15 * 60)).await;
     assert!(ids().contains(&third.id()), "it is written again");
     std::fs::remove_file(&path).unwrap();

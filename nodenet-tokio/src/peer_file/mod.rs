@@ -191,8 +191,9 @@ impl PeerFile {
         private_file::sync_directory(private_file::directory_of(&self.path)).map_err(failed)
     }
 
-    /// Writes what `node` exports to the file: two seconds and half a minute after this call, about
-    /// every ten minutes from then on, and when the keeper is told to finish. Does not keep the node alive.
+    /// Writes what `node` exports to the file: a second after its first edge, half a minute after
+    /// this call, about every ten minutes from then on, and when the keeper is told to finish. Does
+    /// not keep the node alive.
     pub fn keep(self, node: &Node) -> Keeper {
         Keeper::start(self, node)
     }
