@@ -6,10 +6,10 @@ use bytes::Bytes;
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use nodenet_benches::{Limit, Row};
 use nodenet_proto::NodeId;
+use nodenet_proto::buf::{Frame, HeadPool};
 use nodenet_proto::env::{Ed25519Crypto, UnixNanos};
 use nodenet_proto::identity::Identity;
-use nodenet_proto::transport::Frame;
-use nodenet_proto::wire::{Envelope, FrameHeader, FrameType, HeadPool, RoutedFrame, Signer};
+use nodenet_proto::wire::{Envelope, FrameHeader, FrameType, RoutedFrame, Signer};
 
 const SIZES: [usize; 3] = [200, 1_024, 65_000];
 

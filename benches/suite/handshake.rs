@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nodenet_benches::{Limit, Row, time_once};
-use nodenet_proto::engine::RequestId;
+use nodenet_proto::api::{Command, Event, RequestId};
 use nodenet_proto::env::Seed;
-use nodenet_proto::node::{Command, Event};
 
 use crate::kit::{Bare, Net, NodeHost, PING, Unmetered, addr, base, identity};
 

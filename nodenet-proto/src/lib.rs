@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod addr;
+pub mod api;
+pub mod buf;
 pub mod drive;
 pub mod engine;
 pub mod env;
@@ -13,6 +16,7 @@ pub mod env;
 pub mod fuzzing;
 pub mod id;
 pub mod identity;
+pub mod io;
 pub mod node;
 pub mod overlay;
 pub mod pow;

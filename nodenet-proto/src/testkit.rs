@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use crate::env::{Random, Seed};
 use crate::identity::Identity;
-use crate::node::EcnCodepoint;
+use crate::io::EcnCodepoint;
 
 /// Where virtual time starts. Only differences matter.
 #[expect(clippy::disallowed_methods, reason = "an Instant can not be made without a clock")]
@@ -54,7 +54,7 @@ pub(crate) trait Host {
 pub(crate) struct Outbox(Vec<(SocketAddr, Option<EcnCodepoint>, Vec<u8>)>);
 
 impl Outbox {
-    /// Sends what a [`crate::node::TransmitBuf`] holds.
+    /// Sends what a [`crate::io::TransmitBuf`] holds.
     pub(crate) fn push(
         &mut self,
         to: SocketAddr,

@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
+use nodenet_proto::buf::{Frame, HeadPool};
 use nodenet_proto::env::{Ed25519Crypto, UnixNanos};
 use nodenet_proto::identity::Identity;
-use nodenet_proto::transport::Frame;
+use nodenet_proto::transport::FRAME_MAX;
 use nodenet_proto::wire::{
-    Envelope, FRAME_MAX, FrameHeader, FrameType, HeadPool, RoutedFrame, SEND_PAYLOAD_MAX, Signer,
+    Envelope, FrameHeader, FrameType, RoutedFrame, SEND_PAYLOAD_MAX, Signer,
 };
 
 /// What a QUIC packet carries of a stream.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use allocation_counter::measure;
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{Config, Engine, Output};
+use nodenet_proto::api::Config;
+use nodenet_proto::buf::Frame;
+use nodenet_proto::engine::{Engine, Output};
 use nodenet_proto::env::{Ed25519Crypto, Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::DropReason;
-use nodenet_proto::transport::{
-    Class, ConnId, Conns, Direction, Event, Frame, PathInfo, SendError,
-};
+use nodenet_proto::transport::{Class, ConnId, Conns, Direction, Event, PathInfo, SendError};
 use nodenet_proto::wire::{Envelope, FrameType, Message, Ping, SEND_PAYLOAD_MAX, Signer};
 
 /// What a QUIC packet carries of a stream.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nodenet_proto::engine::{self, Command};
+use nodenet_proto::api::{self, Command};
 use nodenet_sim::crypto::Signatures;
 use nodenet_sim::overlay::{Host, Join, Nat, Settled, World, WorldConfig};
 
@@ -12,7 +12,7 @@ fn dozen(signatures: Signatures) -> (World, Vec<Host>) {
     let mut hosts = Vec::new();
     for _ in 0..12 {
         let (nat, bootstrap) = (Nat::Public, hosts.clone());
-        let join = Join { nat, bootstrap, config: engine::Config::default() };
+        let join = Join { nat, bootstrap, config: api::Config::default() };
         hosts.push(world.join(join).unwrap());
         world.run_for(Duration::from_millis(500)).unwrap();
     }
@@ -82,7 +82,7 @@ fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
     let mut hosts: Vec<Host> = Vec::new();
     for _ in 0..60 {
         let bootstrap = hosts.iter().copied().take(3).collect();
-        let config = engine::Config::default();
+        let config = api::Config::default();
         hosts.push(world.join(Join { nat: Nat::Public, bootstrap, config }).unwrap());
         world.run_for(Duration::from_millis(500)).unwrap();
     }
@@ -121,7 +121,7 @@ fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
 #[test]
 fn light_nodes_alone_are_a_network() {
     let mut world = World::new(WorldConfig::default());
-    let config = engine::Config { profile: engine::Profile::Light, ..engine::Config::default() };
+    let config = api::Config { profile: api::Profile::Light, ..api::Config::default() };
     let mut hosts: Vec<Host> = Vec::new();
     for _ in 0..24 {
         let bootstrap = hosts.first().copied().into_iter().collect();
@@ -140,13 +140,13 @@ fn light_nodes_alone_are_a_network() {
 fn a_light_node_forwards_where_there_is_no_other_way() {
     let mut world = World::new(WorldConfig::default());
     let mut join = |nat, bootstrap, profile| {
-        let config = engine::Config { profile, ..engine::Config::default() };
+        let config = api::Config { profile, ..api::Config::default() };
         let host = world.join(Join { nat, bootstrap, config }).unwrap();
         world.run_for(Duration::from_secs(5)).unwrap();
         host
     };
-    let light = join(Nat::Public, Vec::new(), engine::Profile::Light);
-    let [from, to] = [(); 2].map(|()| join(Nat::Hard, vec![light], engine::Profile::Router));
+    let light = join(Nat::Public, Vec::new(), api::Profile::Light);
+    let [from, to] = [(); 2].map(|()| join(Nat::Hard, vec![light], api::Profile::Router));
     world.run_for(Duration::from_secs(300)).unwrap();
     assert_eq!(world.edges(from).len(), 1, "the light one is all it has");
     world.send(from, to).unwrap();
@@ -159,11 +159,11 @@ fn a_light_node_forwards_where_there_is_no_other_way() {
 #[test]
 fn a_contact_whose_places_are_taken_lets_newcomers_in() {
     let mut world = World::new(WorldConfig::default());
-    let config = engine::Config { inbound_edges_max: 6, ..engine::Config::default() };
+    let config = api::Config { inbound_edges_max: 6, ..api::Config::default() };
     let contact = Join { nat: Nat::Public, bootstrap: Vec::new(), config };
     let mut hosts = vec![world.join(contact).unwrap()];
     for _ in 0..40 {
-        let (bootstrap, config) = (vec![hosts[0]], engine::Config::default());
+        let (bootstrap, config) = (vec![hosts[0]], api::Config::default());
         hosts.push(world.join(Join { nat: Nat::Public, bootstrap, config }).unwrap());
         world.run_for(Duration::from_secs(2)).unwrap();
     }
@@ -187,7 +187,7 @@ fn a_contact_whose_places_are_taken_lets_newcomers_in() {
 fn nodes_behind_hard_nats_find_those_who_join_near_them_later() {
     let mut world = World::new(WorldConfig::default());
     let mut join = |nat, contact: Option<Host>| {
-        let (bootstrap, config) = (contact.into_iter().collect(), engine::Config::default());
+        let (bootstrap, config) = (contact.into_iter().collect(), api::Config::default());
         let host = world.join(Join { nat, bootstrap, config }).unwrap();
         world.run_for(Duration::from_millis(500)).unwrap();
         host

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use nodenet_proto::NodeId;
+use nodenet_proto::api::{Command, DeliveryPath, Event, RequestId, SeedPeer};
 use nodenet_proto::drive::{self, Drained, Outlet};
-use nodenet_proto::engine::{Command, DeliveryPath, Event, RequestId, SeedPeer};
 use nodenet_proto::env::{Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
-use nodenet_proto::node::{Config, Input, Node, SocketId, Transmit, TransmitBuf};
+use nodenet_proto::io::{SocketId, Transmit, TransmitBuf};
+use nodenet_proto::node::{Config, Input, Node};
 
 /// A UDP datagram is never longer.
 const DATAGRAM_LEN_MAX: usize = 65_535;

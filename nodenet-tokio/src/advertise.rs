@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use nodenet_proto::engine::OWN_ADDRS_MAX;
-use nodenet_proto::wire::endpoint::{Scope, canonical, scope};
+use nodenet_proto::addr::{Scope, canonical, scope};
+use nodenet_proto::api::OWN_ADDRS_MAX;
 
 use crate::error::StartError;
 use crate::interfaces::reachable_addrs;

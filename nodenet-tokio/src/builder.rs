@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{EdgePolicy, KnownPeer, Profile};
+use nodenet_proto::api::{self, EdgePolicy, KnownPeer, Profile};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -200,14 +200,14 @@ impl Builder {
         let mut core = node::Node::new(protocol, identity, seed, now, host.wall())?;
         let literal = literal_seeds(&bootstrap);
         if !literal.is_empty() {
-            let command = node::Command::Bootstrap(literal);
+            let command = api::Command::Bootstrap(literal);
             core.handle_input(now, Input::Command(command));
         }
         for peer in &mut known_peers {
             peer.addrs.retain(|addr| socket.speaks(addr));
         }
         if !known_peers.is_empty() {
-            core.handle_input(now, Input::Command(node::Command::ImportPeers(known_peers)));
+            core.handle_input(now, Input::Command(api::Command::ImportPeers(known_peers)));
         }
 
         let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE_MAX);

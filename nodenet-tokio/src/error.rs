@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{self, EdgeDownReason, OWN_ADDRS_MAX};
+use nodenet_proto::api::{self, EdgeDownReason, OWN_ADDRS_MAX};
 use nodenet_proto::node::ConfigError;
 use nodenet_proto::transport::DialError;
 
@@ -105,16 +105,16 @@ pub enum SendError {
 }
 
 impl SendError {
-    pub(crate) fn routed(failure: engine::SendFailure) -> Self {
+    pub(crate) fn routed(failure: api::SendFailure) -> Self {
         match failure {
-            engine::SendFailure::Unroutable => Self::Unroutable,
-            engine::SendFailure::Backpressure => Self::Backpressure,
-            engine::SendFailure::TooLarge { len, max } => Self::TooLarge { len, max },
-            engine::SendFailure::Closed => Self::Closed,
+            api::SendFailure::Unroutable => Self::Unroutable,
+            api::SendFailure::Backpressure => Self::Backpressure,
+            api::SendFailure::TooLarge { len, max } => Self::TooLarge { len, max },
+            api::SendFailure::Closed => Self::Closed,
         }
     }
 
-    pub(crate) fn direct(failure: engine::SendFailure, target: NodeId) -> Self {
+    pub(crate) fn direct(failure: api::SendFailure, target: NodeId) -> Self {
         match Self::routed(failure) {
             Self::Unroutable => Self::NoEdge(target),
             other => other,
@@ -158,17 +158,17 @@ pub enum ConnectError {
     Closed,
 }
 
-impl From<engine::ConnectError> for ConnectError {
-    fn from(error: engine::ConnectError) -> Self {
+impl From<api::ConnectError> for ConnectError {
+    fn from(error: api::ConnectError) -> Self {
         match error {
-            engine::ConnectError::NoAddress => Self::NoAddress,
-            engine::ConnectError::Dial(error) => Self::Dial(error),
-            engine::ConnectError::NotTaken(reason) => Self::NotTaken(reason),
-            engine::ConnectError::WorkUnmet => Self::WorkUnmet,
-            engine::ConnectError::Refused => Self::EdgeRefused,
-            engine::ConnectError::SelfEdge => Self::SelfEdge,
-            engine::ConnectError::Busy => Self::Busy,
-            engine::ConnectError::Closed => Self::Closed,
+            api::ConnectError::NoAddress => Self::NoAddress,
+            api::ConnectError::Dial(error) => Self::Dial(error),
+            api::ConnectError::NotTaken(reason) => Self::NotTaken(reason),
+            api::ConnectError::WorkUnmet => Self::WorkUnmet,
+            api::ConnectError::Refused => Self::EdgeRefused,
+            api::ConnectError::SelfEdge => Self::SelfEdge,
+            api::ConnectError::Busy => Self::Busy,
+            api::ConnectError::Closed => Self::Closed,
         }
     }
 }

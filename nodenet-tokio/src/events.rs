@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{DeliveryPath, EdgeDownReason};
+use nodenet_proto::api::{DeliveryPath, EdgeDownReason};
 use nodenet_proto::stats::Stats;
 use tokio::sync::{Mutex, broadcast, mpsc};
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{EdgeInfo, KnownPeer, SeedPeer};
+use nodenet_proto::api::{EdgeInfo, KnownPeer, SeedPeer};
 use nodenet_proto::identity::Identity;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nodenet_proto::NodeId;
+use nodenet_proto::api::{self, Command, Event, SendFailure};
 use nodenet_proto::drive::contract::{CASES, LONG_CASES, Side, World};
-use nodenet_proto::engine::{self, Command, Event, SendFailure};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::Counters;
 use nodenet_tokio::testing::Hub;
@@ -190,7 +190,7 @@ async fn execute(node: &Node, command: Command) -> Event {
         Command::Connect { request, target, addrs } => match node.connect(target, addrs).await {
             Ok(()) => Event::Connected { request, peer: target },
             Err(ConnectError::Dial(error)) => {
-                Event::ConnectFailed { request, error: engine::ConnectError::Dial(error) }
+                Event::ConnectFailed { request, error: api::ConnectError::Dial(error) }
             }
             Err(error) => panic!("no case meets this: {error}"),
         },

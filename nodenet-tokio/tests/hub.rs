@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nodenet_tokio::proto::NodeId;
-use nodenet_tokio::proto::engine::{EdgeDownReason, Profile};
+use nodenet_tokio::proto::api::{EdgeDownReason, Profile};
 use nodenet_tokio::testing::{Hub, HubStats, LinkProfile};
 use nodenet_tokio::{ConnectError, Node, NodeEvent, NodeEvents, SendError, StartError};
 use tokio::task::JoinSet;

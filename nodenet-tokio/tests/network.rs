@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nodenet_tokio::proto::NodeId;
-use nodenet_tokio::proto::engine::{DeliveryPath, EdgeDownReason};
+use nodenet_tokio::proto::api::{DeliveryPath, EdgeDownReason};
 use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::proto::stats::DropReason;
 use nodenet_tokio::proto::transport::DialError;

@@ -9,7 +9,9 @@ pub mod contract;
 
 use std::net::IpAddr;
 
-use crate::node::{Deadline, Event, Node, Output, SocketId, Transmit, TransmitBuf};
+use crate::api::Event;
+use crate::io::{Deadline, SocketId, Transmit, TransmitBuf};
+use crate::node::{Node, Output};
 
 /// What a driver does for its node.
 pub trait Outlet {

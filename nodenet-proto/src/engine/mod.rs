@@ -10,8 +10,6 @@
 //! Each handler takes one input, lets the machine concerned push its actions, and carries them out
 //! before it returns. Afterwards [`Engine::poll`] hands out what is left to do.
 
-mod command;
-mod config;
 mod env;
 
 #[cfg(test)]
@@ -23,20 +21,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use command::{
-    Command, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, KnownPeer, RequestId,
-    SeedPeer, SendFailure,
-};
-pub use config::{Config, EdgePolicy, INBOUND_EDGES_CAP, OWN_ADDRS_MAX, Profile};
-
 use self::env::Env;
 use crate::NodeId;
+use crate::api::{
+    Command, Config, ConnectError, EdgeInfo, Event, INBOUND_EDGES_CAP, KnownPeer, RequestId,
+    SendFailure,
+};
+use crate::buf::Frame;
+use crate::env::Rate;
 use crate::env::{Crypto, Cx, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
-use crate::overlay::bucket::Rate;
+use crate::io::Deadline;
 use crate::overlay::{self, Action, Launch, Overlay, Peer};
 use crate::stats::{DropReason, Gauges, Stats};
-use crate::transport::{self, Class, ConnId, Conns, Frame, SendError};
+use crate::transport::{self, Class, ConnId, Conns, SendError};
 use crate::wire::FrameType;
 
 /// Timers that fire in one call; the rest are due at once and fire in the next (a guess: enough that
@@ -60,15 +58,6 @@ pub enum Output {
     Event(Event),
     /// Nothing more to do until then, or until the next input.
     Timeout(Option<Deadline>),
-}
-
-/// When to call back, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadline {
-    /// When.
-    pub at: Instant,
-    /// Which timer, for traces.
-    pub reason: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

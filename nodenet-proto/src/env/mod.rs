@@ -3,10 +3,12 @@
 //! Every handler borrows a [`Cx`] for the length of one call. Nothing here reads a clock or the
 //! operating system's entropy; both enter through the driver.
 
+pub mod backoff;
 pub mod counter_hash;
 pub mod crypto;
 pub mod random;
 pub mod timer;
+pub mod token_bucket;
 
 use std::time::Instant;
 
@@ -14,6 +16,7 @@ pub use counter_hash::CounterHash;
 pub use crypto::{Crypto, Ed25519Crypto};
 pub use random::{Random, Seed};
 pub use timer::TimerQueue;
+pub use token_bucket::{Rate, TokenBucket};
 
 use crate::identity::Identity;
 use crate::stats::{DropReason, Stats};

@@ -7,11 +7,11 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 use crate::NodeId;
+use crate::addr::{Subnet, is_plausible_reflexive};
+use crate::buf::{Frame, HeadPool};
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
 use crate::quic::tls::certificate::{Certificate, parse_extension};
-use crate::transport::Frame;
-use crate::wire::endpoint::{Subnet, is_plausible_reflexive};
 use crate::wire::media::{MediaError, MediaFrame};
 use crate::wire::nat::{
     Connect, ConnectAck, RelayBind, RelayGrant, RelayRequest, is_quic, punch_target,
@@ -19,8 +19,8 @@ use crate::wire::nat::{
 use crate::wire::rendezvous::{Hello, Reply};
 use crate::wire::sealed_box::{OpenError, SealedBox, open, seal};
 use crate::wire::{
-    Addr, AddrList, ContactList, Decode, Encode, Envelope, FrameHeader, FrameType, HeadPool,
-    Lookup, Neighbors, Pong, Reader, RoutedFrame, Siblings,
+    Addr, AddrList, ContactList, Decode, Encode, Envelope, FrameHeader, FrameType, Lookup,
+    Neighbors, Pong, Reader, RoutedFrame, Siblings,
 };
 
 /// Addresses and lists of them.

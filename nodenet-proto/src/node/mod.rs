@@ -23,10 +23,11 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::NodeId;
-use crate::engine::{self, EdgeInfo, Engine, KnownPeer};
-pub use crate::engine::{Command, Deadline, Event};
+use crate::api::{self, Command, EdgeInfo, Event, KnownPeer};
+use crate::engine::{self, Engine};
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
+use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::quic::{self, Quic};
 use crate::stats::{DropReason, Stats};
 
@@ -34,7 +35,7 @@ use crate::stats::{DropReason, Stats};
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// Everything above the transport boundary.
-    pub engine: engine::Config,
+    pub engine: api::Config,
     /// The transport.
     pub quic: quic::Config,
 }
@@ -53,18 +54,6 @@ pub enum ConfigError {
         wants: u16,
     },
 }
-
-/// One UDP socket of the driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SocketId(pub u64);
-
-impl SocketId {
-    /// The socket that carries everything but relayed traffic.
-    pub const MAIN: Self = Self(0);
-}
-
-/// Explicit congestion notification bits of a datagram.
-pub use quinn_proto::EcnCodepoint;
 
 /// What happened outside.
 #[derive(Debug)]
@@ -125,37 +114,6 @@ pub enum Output {
     Event(Event),
     /// Nothing more until then, or until the next input.
     Timeout(Option<Deadline>),
-}
-
-/// How to send the bytes in the [`TransmitBuf`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Transmit {
-    /// From which socket.
-    pub socket: SocketId,
-    /// To where.
-    pub remote: SocketAddr,
-    /// From which of our addresses, if it matters.
-    pub local_ip: Option<IpAddr>,
-    /// ECN bits to set.
-    pub ecn: Option<EcnCodepoint>,
-    /// If set, the bytes are several datagrams of this length, the last one possibly shorter.
-    pub segment_len: Option<usize>,
-}
-
-/// Where the node writes what is to be sent. Cleared by every [`Node::poll_output`].
-#[derive(Debug)]
-pub struct TransmitBuf {
-    /// The bytes of the datagram or datagrams.
-    pub bytes: Vec<u8>,
-    /// Datagrams that one send can carry (GSO); 1 without it.
-    pub segments_max: usize,
-}
-
-impl TransmitBuf {
-    /// A buffer for a socket that can send this many datagrams at once.
-    pub fn new(segments_max: usize) -> Self {
-        Self { bytes: Vec::with_capacity(2048), segments_max: segments_max.max(1) }
-    }
 }
 
 /// A whole node.

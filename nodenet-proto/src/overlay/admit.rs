@@ -2,7 +2,7 @@
 
 use super::edges::Edges;
 use crate::NodeId;
-use crate::engine::{Config, ConnectError, EdgePolicy};
+use crate::api::{Config, ConnectError, EdgePolicy};
 use crate::stats::DropReason;
 
 /// Why a peer may not become an edge, in the order in which it is checked.
@@ -75,7 +75,7 @@ mod tests {
 
     use super::{Refusal, admit};
     use crate::NodeId;
-    use crate::engine::{Config, EdgePolicy};
+    use crate::api::{Config, EdgePolicy};
     use crate::env::test_base;
     use crate::overlay::budgets::EdgeBudgets;
     use crate::overlay::edges::Edges;

@@ -9,10 +9,11 @@ use super::knowledge;
 use super::registration::send;
 use super::{Action, Overlay};
 use crate::NodeId;
-use crate::engine::{OWN_ADDRS_MAX, Profile};
+use crate::addr::{Scope, scope};
+use crate::api::{OWN_ADDRS_MAX, Profile};
+use crate::buf::Frame;
 use crate::env::Cx;
-use crate::transport::{Class, Conns, Frame};
-use crate::wire::endpoint::{Scope, scope};
+use crate::transport::{Class, Conns};
 use crate::wire::envelope::{Envelope, Signer};
 use crate::wire::{
     Addr, Capabilities, Contact, Encode, FrameType, Lookup, Neighbors, Nonce, Siblings,

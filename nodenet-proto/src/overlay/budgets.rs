@@ -8,14 +8,33 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::bucket::{Rate, TokenBucket};
 use crate::NodeId;
+use crate::env::token_bucket::{Rate, TokenBucket};
 
 /// Originators with a bucket that is not full (spec 70 §9.7).
 const ORIGINATORS_MAX: usize = 4096;
 /// Former neighbours with budgets that are not full: as many as can be edges at once, so that
 /// replacing every edge in the two seconds a budget takes to fill loses none.
 const DEPARTED_MAX: usize = 512;
+
+impl Rate {
+    /// Control frames of one edge (spec 20 §6).
+    pub const CONTROL: Self = Self::new(16, 32);
+    /// Routed and application frames of one edge (spec 20 §6).
+    pub const FORWARD: Self = Self::new(512, 1024);
+    /// Messages sent to one edge, our own and those in transit: less than the [`Self::FORWARD`] that the peer
+    /// charges them to, because it charges questions to that as well, and in bursts that an application on
+    /// the reference takes from its queue of 64. 480 a second, rounded down to whole nanoseconds.
+    pub const OUTBOUND: Self = Self::at_most(480, 32);
+    /// Work done for one verified originator (spec 20 §6).
+    pub const ORIGINATOR: Self = Self::new(16, 32);
+    /// Detours that one edge may cause whatever the others do (a guess: what one peer that is hard to
+    /// reach is sent in a conversation). It fills as fast as the others.
+    pub const DETOUR_SURE: Self = Self::new(4, 8);
+    /// Detours that all edges share beyond these (a guess: at sixteen copies each, about as much as two
+    /// edges may have forwarded).
+    pub const DETOUR_SHARED: Self = Self::new(64, 128);
+}
 
 /// The budgets of one neighbour. All fill in two seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::knowledge::{ADDRS_MAX, Contact};
-use crate::wire::endpoint::Subnet;
+use crate::addr::Subnet;
 
 /// Addresses of one host that are dialed at once though nobody proved them: as many as one contact may
 /// have, because a peer behind a NAT may be known by that many ports. Peers that share a host take turns,

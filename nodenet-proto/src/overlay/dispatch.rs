@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::registration::{send, whole_ms};
 use super::{Action, Overlay, Owner};
 use crate::NodeId;
-use crate::engine::DeliveryPath;
+use crate::api::DeliveryPath;
+use crate::buf::Frame;
 use crate::env::Cx;
 use crate::stats::DropReason;
-use crate::transport::{ConnId, Conns, Frame};
+use crate::transport::{ConnId, Conns};
 use crate::wire::{self, Addr, Capabilities, Decode, FrameHeader, FrameType, Message, RoutedFrame};
 
 /// Where a frame came from and whom it may be answered over.

@@ -8,10 +8,10 @@ use core::cmp::Reverse;
 use super::knowledge::{Contact, Knowledge, Provenance};
 use super::{Overlay, subnet};
 use crate::NodeId;
-use crate::engine::KnownPeer;
+use crate::addr::{Subnet, Tier};
+use crate::api::KnownPeer;
 use crate::transport::Conns;
 use crate::wire::Capabilities;
-use crate::wire::endpoint::{Subnet, Tier};
 
 /// Peers in one export, at most (spec 80 §7 proposes 64; the file is small).
 const EXPORT_MAX: usize = 128;

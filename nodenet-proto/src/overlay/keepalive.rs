@@ -23,7 +23,7 @@
 use std::time::{Duration, Instant};
 
 use crate::NodeId;
-use crate::engine::Profile;
+use crate::api::Profile;
 
 /// How long a ping may go unanswered, retransmissions included (architecture §6.4).
 pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);

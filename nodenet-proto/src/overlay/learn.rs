@@ -13,11 +13,11 @@ use super::lookup::Question;
 use super::registration::Peer;
 use super::{Action, Overlay, subnet};
 use crate::NodeId;
-use crate::engine::{EdgeDownReason, KnownPeer, Profile};
+use crate::addr::canonical;
+use crate::api::{EdgeDownReason, KnownPeer, Profile};
 use crate::env::Cx;
 use crate::stats::DropReason;
 use crate::transport::Conns;
-use crate::wire::endpoint::canonical;
 use crate::wire::{Capabilities, Contact, Decode, Neighbors, RoutedFrame};
 
 /// A peer that closed an edge of ours this young has no place for us (a guess: in a growing simulated
@@ -354,7 +354,7 @@ fn is_silent(reason: EdgeDownReason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::is_silent;
-    use crate::engine::EdgeDownReason;
+    use crate::api::EdgeDownReason;
     use crate::transport::ConnDownReason;
 
     #[test]

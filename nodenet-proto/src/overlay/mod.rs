@@ -11,7 +11,6 @@
 
 mod admit;
 mod answer;
-pub mod bucket;
 pub mod budgets;
 mod claims;
 pub mod decide;
@@ -42,7 +41,6 @@ use std::time::Instant;
 use heapless::Vec as FixedVec;
 use indexmap::IndexMap;
 
-use self::bucket::TokenBucket;
 use self::budgets::{Departed, Originators};
 use self::decide::CANDIDATES;
 use self::dialer::Dialer;
@@ -55,11 +53,11 @@ use self::originate::Stamps;
 use self::skew::Skew;
 use self::upkeep::Upkeep;
 use crate::NodeId;
-use crate::engine::{Config, DeliveryPath, Event, RequestId};
-use crate::env::CounterHash;
+use crate::api::{Config, DeliveryPath, Event, RequestId};
+use crate::buf::{Frame, HeadPool};
+use crate::env::{CounterHash, TokenBucket};
 use crate::stats::Gauges;
-use crate::transport::{Class, CloseMode, ConnId, DialId, Frame};
-use crate::wire::HeadPool;
+use crate::transport::{Class, CloseMode, ConnId, DialId};
 
 pub(crate) use self::originate::Launch;
 pub(crate) use self::registration::Peer;

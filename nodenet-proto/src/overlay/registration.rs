@@ -10,11 +10,12 @@ use super::keepalive::{ANSWER_WAIT, LIGHT_PATIENCE, Silence};
 use super::liveness::{Standing, Verdict, judge};
 use super::{Action, Overlay, Owner, Timer};
 use crate::NodeId;
-use crate::engine::{EdgeDownReason, Event, Profile, RequestId, SeedPeer};
+use crate::api::{EdgeDownReason, Event, Profile, RequestId, SeedPeer};
+use crate::buf::Frame;
 use crate::env::Cx;
 use crate::stats::DropReason;
 use crate::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Frame,
+    Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction,
 };
 use crate::wire::{self, Capabilities, Message};
 

@@ -2,11 +2,11 @@
 
 use heapless::Vec as FixedVec;
 
-use super::bucket::Rate;
 use super::decide::{CANDIDATES, Decision, Routing, decide, detours, is_second_best};
 use super::{Action, Overlay, Owner};
 use crate::NodeId;
-use crate::engine::{DeliveryPath, Event};
+use crate::api::{DeliveryPath, Event};
+use crate::env::Rate;
 use crate::env::{Cx, UnixNanos};
 use crate::stats::DropReason;
 use crate::transport::{Class, ConnId, Conns};

@@ -1,10 +1,10 @@
 //! Which subnet a peer counts for, in every diversity rule of the overlay (spec 20 §5, R6).
 //!
-//! How wide one is, [`Tier`](crate::wire::endpoint::Tier) tells.
+//! How wide one is, [`Tier`](crate::addr::Tier) tells.
 
 use std::net::IpAddr;
 
-use crate::wire::endpoint::Subnet;
+use crate::addr::Subnet;
 
 /// The subnet that an address counts for. Loopback counts for none: it is dialed only where the
 /// operator allows it, and there a whole network may share it.

@@ -22,7 +22,7 @@ use super::registration::send;
 use super::upkeep::dials_max;
 use super::{Action, Overlay, Timer, subnet};
 use crate::NodeId;
-use crate::engine::Profile;
+use crate::api::Profile;
 use crate::env::Cx;
 use crate::wire::{self, Capabilities, Message};
 

@@ -12,8 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use heapless::Vec as FixedVec;
 
 use super::Config;
+use crate::addr::{Subnet, Tier};
 use crate::stats::DropReason;
-use crate::wire::endpoint::{Subnet, Tier};
 
 /// What per-address caps are counted by: an IPv4 address, or an IPv6 prefix and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -37,15 +37,13 @@ use quinn_proto::{
 
 pub use config::Config;
 
-use crate::engine::Deadline;
+use crate::addr::canonical;
+use crate::buf::Frame;
 use crate::env::{CounterHash, Seed, TimerQueue};
 use crate::identity::Identity;
-use crate::node::{EcnCodepoint, SocketId, Transmit, TransmitBuf};
+use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::stats::{DropReason, Gauges, Stats};
-use crate::transport::{
-    Class, Command, ConnId, Conns, DialError, Event, Frame, PathInfo, SendError,
-};
-use crate::wire::endpoint::canonical;
+use crate::transport::{Class, Command, ConnId, Conns, DialError, Event, PathInfo, SendError};
 use crate::wire::nat::is_quic;
 use admission::{Admission, Verdict};
 use conn::{Conn, Dial, Settled};

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes};
 
 use super::profile::CHUNK_COST;
-use crate::transport::Frame;
-use crate::wire::FRAME_MAX;
+use crate::buf::Frame;
+use crate::transport::FRAME_MAX;
 
 /// Bytes of a length prefix, at most (spec 40 §5.3).
 const PREFIX_MAX: u32 = 10;
@@ -150,7 +150,7 @@ mod tests {
     use hex_literal::hex;
 
     use super::{BadPrefix, Receiver, write_prefix};
-    use crate::wire::FRAME_MAX;
+    use crate::transport::FRAME_MAX;
 
     /// Feeds `stream` in pieces of `piece` bytes; returns the frames and how it ended.
     fn feed(stream: &[u8], piece: usize) -> (Vec<Bytes>, Result<(), BadPrefix>) {

@@ -14,8 +14,8 @@ use quinn_proto::{SendStream, WriteError};
 use super::profile::CHUNK_COST;
 use super::receive::{Receiver, write_prefix};
 use super::unacked::{self, Unacked};
-use crate::transport::{Class, Frame, UNACKED_MAX};
-use crate::wire::HeadPool;
+use crate::buf::{Frame, HeadPool};
+use crate::transport::{Class, UNACKED_MAX};
 
 /// Memory that a queue may pin, by class (guess: twice and four times the largest frame; one Leave). A
 /// queue that is empty takes any frame.

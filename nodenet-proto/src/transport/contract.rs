@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{
-    Class, CloseMode, Command, ConnDownReason, ConnId, DialError, DialId, Direction, Event, Frame,
+    Class, CloseMode, Command, ConnDownReason, ConnId, DialError, DialId, Direction, Event,
     PathInfo, SendError,
 };
 use crate::NodeId;
-use crate::wire::FRAME_MAX;
+use crate::buf::Frame;
+use crate::transport::FRAME_MAX;
 
 /// One of the two transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,17 +5,13 @@
 //! a late event for a conn that is gone is recognised and discarded.
 
 pub mod contract;
-mod frame;
 
 use core::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-pub use frame::Frame;
-
 use crate::NodeId;
+use crate::buf::Frame;
 
 /// One connection. Counted up by the transport, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +65,8 @@ impl Class {
     }
 }
 
+/// Largest frame on an edge, its header included (spec 10 §10).
+pub const FRAME_MAX: usize = 65_536;
 /// Frames of the paced classes that one conn holds without an acknowledgement of the peer's transport, at
 /// most. A path that stalled delivers all of them at once, and an application on the reference reads from
 /// a queue of 64: half of it stays free for what follows before the application has read. A long frame
@@ -244,13 +242,4 @@ pub trait Conns {
 
     /// The current path of a conn.
     fn path(&self, conn: ConnId) -> Option<PathInfo>;
-}
-
-/// Convenience for frames that lie in one piece.
-impl From<Bytes> for Frame {
-    fn from(bytes: Bytes) -> Self {
-        let mut frame = Self::new();
-        frame.push_back(bytes);
-        frame
-    }
 }

@@ -8,7 +8,6 @@ pub mod addr;
 pub mod codec;
 pub mod contact;
 pub mod control;
-pub mod endpoint;
 pub mod envelope;
 pub mod frame;
 #[cfg(test)]
@@ -22,14 +21,11 @@ pub use addr::{ADDRS_MAX, Addr, AddrList};
 pub use codec::{Decode, DecodeError, Encode, Reader};
 pub use contact::{Capabilities, Contact, ContactList};
 pub use control::{CapablePing, Leave, Lookup, Neighbors, Nonce, Ping, Pong, Siblings};
-pub use endpoint::{Scope, Subnet};
-pub use envelope::{AvoidSet, Envelope, HeadPool, RoutedFrame, Signer};
+pub use envelope::{AvoidSet, Envelope, RoutedFrame, Signer};
 pub use frame::{FrameHeader, FrameType, Message, PayloadTooLarge};
 
-/// Largest frame on an edge, its header included (spec 10 §10).
-pub const FRAME_MAX: usize = 65_536;
-/// Largest payload of [`crate::engine::Command::Send`] that fits whatever the number of first hops
+/// Largest payload of [`crate::api::Command::Send`] that fits whatever the number of first hops
 /// (spec 10 §10: two avoid entries).
 pub const SEND_PAYLOAD_MAX: usize = 65_326;
-/// Largest payload of [`crate::engine::Command::SendDirect`] (spec 70 §6.1).
+/// Largest payload of [`crate::api::Command::SendDirect`] (spec 70 §6.1).
 pub const DIRECT_PAYLOAD_MAX: usize = 65_531;

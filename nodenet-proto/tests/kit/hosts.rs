@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use nodenet_proto::NodeId;
+use nodenet_proto::api::{Command, Event};
+use nodenet_proto::buf::Frame;
 use nodenet_proto::drive::{Drained, Outlet, drain};
 use nodenet_proto::env::{Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
-use nodenet_proto::node::{Command, Config, Event, Input, Node, SocketId, Transmit, TransmitBuf};
+use nodenet_proto::io::{SocketId, Transmit, TransmitBuf};
+use nodenet_proto::node::{Config, Input, Node};
 use nodenet_proto::quic::{self, Quic};
-use nodenet_proto::transport::{self, Class, ConnId, Conns, DialId, Frame};
+use nodenet_proto::transport::{self, Class, ConnId, Conns, DialId};
 use nodenet_proto::wire::frame::Message;
 use nodenet_proto::wire::{FrameHeader, FrameType, Pong};
 

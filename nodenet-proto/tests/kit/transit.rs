@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use nodenet_proto::NodeId;
+use nodenet_proto::buf::Frame;
 use nodenet_proto::env::{Ed25519Crypto, Seed, UnixNanos};
-use nodenet_proto::transport::Frame;
 use nodenet_proto::wire::codec::uvarint_len;
 use nodenet_proto::wire::frame::Message;
 use nodenet_proto::wire::{Envelope, FrameType, Ping, Signer};

@@ -3,7 +3,8 @@
 use core::num::NonZeroU64;
 use std::net::SocketAddrV4;
 
-use nodenet_proto::transport::{ConnId, Frame};
+use nodenet_proto::buf::Frame;
+use nodenet_proto::transport::ConnId;
 
 use super::host::Host;
 use crate::time::Moment;

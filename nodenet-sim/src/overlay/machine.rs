@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use nodenet_proto::engine::{self, Command, EdgeInfo, Engine, KnownPeer, Output};
+use nodenet_proto::api::{self, Command, EdgeInfo, KnownPeer};
+use nodenet_proto::engine::{Engine, Output};
 use nodenet_proto::env::{Crypto, Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::Stats;
@@ -88,7 +89,7 @@ pub struct Birth {
     /// Its keys.
     pub identity: Identity,
     /// Its settings.
-    pub config: engine::Config,
+    pub config: api::Config,
     /// Its signatures.
     pub crypto: Box<dyn Crypto>,
     /// Its randomness.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nodenet_proto::transport::Frame;
+use nodenet_proto::buf::Frame;
 
 use super::host::Host;
 use crate::time::Moment;

@@ -12,9 +12,9 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, Conns, DialId, Direction, Event, Frame, PathInfo,
-    SendError,
+    Class, CloseMode, ConnDownReason, ConnId, Conns, DialId, Direction, Event, PathInfo, SendError,
 };
 use slab::Slab;
 

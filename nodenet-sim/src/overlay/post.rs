@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{Event, RequestId, SendFailure};
+use nodenet_proto::api::{Event, RequestId, SendFailure};
 
 use super::host::Host;
 use crate::hash;
@@ -99,8 +99,8 @@ impl Post {
                     parcel.duplicates += 1;
                 } else {
                     let hops = match path {
-                        nodenet_proto::engine::DeliveryPath::Direct => 1,
-                        nodenet_proto::engine::DeliveryPath::Routed { hops } => *hops,
+                        nodenet_proto::api::DeliveryPath::Direct => 1,
+                        nodenet_proto::api::DeliveryPath::Routed { hops } => *hops,
                     };
                     parcel.arrival = Some(Arrival { at, hops });
                 }

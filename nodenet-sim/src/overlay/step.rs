@@ -1,6 +1,7 @@
 //! How a world moves: one event of the queue at a time, each carried to its machine and answered.
 
-use nodenet_proto::engine::{Event, Output};
+use nodenet_proto::api::Event;
+use nodenet_proto::engine::Output;
 use nodenet_proto::transport::{self, ConnId, Direction};
 
 use super::conn::EndRef;

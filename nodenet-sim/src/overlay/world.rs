@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use nodenet_proto::engine::{self, Command, EdgeInfo, KnownPeer, RequestId, SeedPeer};
+use nodenet_proto::api::{self, Command, EdgeInfo, KnownPeer, RequestId, SeedPeer};
 use nodenet_proto::env::{Random, Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::transport::{ConnId, Conns, PathInfo};
@@ -59,7 +59,7 @@ pub struct Join {
     /// Whom it is told of.
     pub bootstrap: Vec<Host>,
     /// Its settings.
-    pub config: engine::Config,
+    pub config: api::Config,
 }
 
 /// What must never happen, and did.
@@ -77,7 +77,7 @@ pub struct Violation {
 pub(super) struct Resident {
     pub(super) machine: Option<Box<dyn Machine>>,
     pub(super) master: [u8; 32],
-    pub(super) config: engine::Config,
+    pub(super) config: api::Config,
     pub(super) born_at: Moment,
     pub(super) joined_at: Option<Moment>,
     pub(super) died_at: Option<Moment>,

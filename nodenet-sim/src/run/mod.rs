@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use nodenet_proto::engine::{self, Profile};
+use nodenet_proto::api::{self, Profile};
 use nodenet_proto::env::{Random, Seed};
 
 use crate::failure::Failure;
@@ -255,7 +255,7 @@ impl Run {
         let light = hash::hit(random.next_u64(), self.scenario.light_share) && !is_contact;
         let profile = if light { Profile::Light } else { Profile::Router };
         let bootstrap = self.ways_in(random)?;
-        let config = engine::Config { profile, ..engine::Config::default() };
+        let config = api::Config { profile, ..api::Config::default() };
         let host = self.world.join(Join { nat, bootstrap, config }).map_err(told)?;
         if light {
             self.light.insert(host);

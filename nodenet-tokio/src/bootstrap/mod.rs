@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::wire::endpoint::scope;
+use nodenet_proto::addr::scope;
 
 pub(crate) use resolve::{literal_seeds, resolve_for_ever};
 

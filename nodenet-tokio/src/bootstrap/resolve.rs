@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::SeedPeer;
+use nodenet_proto::api::SeedPeer;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};

@@ -20,10 +20,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
+use nodenet_proto::api::{Command, EdgeInfo, KnownPeer, SeedPeer};
 use nodenet_proto::drive::{self, Drained};
-use nodenet_proto::engine::{Command, EdgeInfo, KnownPeer, SeedPeer};
 use nodenet_proto::env::WallClock;
-use nodenet_proto::node::{self, Input, SocketId, TransmitBuf};
+use nodenet_proto::io::{SocketId, TransmitBuf};
+use nodenet_proto::node::{self, Input};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep_until};
 

@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use nodenet_proto::NodeId;
+use nodenet_proto::api::{DeliveryPath, EdgeDownReason, Event};
 use nodenet_proto::drive::Outlet;
-use nodenet_proto::engine::{DeliveryPath, EdgeDownReason, Event};
 use nodenet_proto::env::{Seed, UnixNanos, WallClock};
 use nodenet_proto::identity::Identity;
-use nodenet_proto::node::{self, Input, SocketId, Transmit};
+use nodenet_proto::io::{SocketId, Transmit};
+use nodenet_proto::node::{self, Input};
 use nodenet_proto::stats::DropReason;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{Event, RequestId};
+use nodenet_proto::api::{Event, RequestId};
 use tokio::sync::oneshot;
 
 use crate::error::{ConnectError, SendError};
@@ -114,7 +114,8 @@ fn request_of(event: &Event) -> Option<RequestId> {
 #[cfg(test)]
 mod tests {
     use nodenet_proto::NodeId;
-    use nodenet_proto::engine::{self, Event, SendFailure};
+    use nodenet_proto::api;
+    use nodenet_proto::api::{Event, SendFailure};
     use tokio::sync::oneshot;
 
     use super::{COMMANDS_MAX, CONNECTS_MAX, Waiter, Waiters};
@@ -136,7 +137,7 @@ mod tests {
         assert_eq!(direct.try_recv().unwrap(), Err(SendError::NoEdge(target)));
         assert!(!waiters.settle(Event::Sent { request: first, copies: 3 }));
         assert_eq!(routed.try_recv().unwrap(), Ok(3));
-        let error = engine::ConnectError::Refused;
+        let error = api::ConnectError::Refused;
         assert!(!waiters.settle(Event::ConnectFailed { request: third, error }));
         assert_eq!(connect.try_recv().unwrap(), Err(ConnectError::EdgeRefused));
         assert_eq!(waiters.by_request.len(), 0);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use nodenet_proto::api::{Event, SendFailure};
 use nodenet_proto::drive::Outlet;
-use nodenet_proto::engine::{Event, SendFailure};
-use nodenet_proto::node::{SocketId, Transmit};
+use nodenet_proto::io::{SocketId, Transmit};
 use nodenet_proto::stats::{DropReason, Stats};
 
 use super::Outlets;

@@ -36,7 +36,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use nodenet_proto::engine::KnownPeer;
+use nodenet_proto::api::KnownPeer;
 
 pub use keeper::Keeper;
 

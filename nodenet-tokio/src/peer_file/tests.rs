@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use nodenet_proto::engine::KnownPeer;
+use nodenet_proto::api::KnownPeer;
 use nodenet_proto::env::Seed;
 use nodenet_proto::identity::node_id;
 

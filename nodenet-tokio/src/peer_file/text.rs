@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use nodenet_proto::engine::KnownPeer;
+use nodenet_proto::api::KnownPeer;
 use nodenet_proto::identity::node_id;
 
 use super::{PEERS_MAX, PeerFileError};

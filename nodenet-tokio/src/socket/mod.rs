@@ -7,7 +7,7 @@ use std::net::{self, IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use nodenet_proto::node::{EcnCodepoint, Transmit};
+use nodenet_proto::io::{EcnCodepoint, Transmit};
 
 use crate::testing::HubSocket;
 use udp::UdpSocket;

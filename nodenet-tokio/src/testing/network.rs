@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use nodenet_proto::env::{Crypto, Ed25519Crypto, Seed};
-use nodenet_proto::node::EcnCodepoint;
+use nodenet_proto::io::EcnCodepoint;
 
 use super::link::{Link, LinkProfile, Loss};
 use crate::socket::Received;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
 
-use nodenet_proto::node::Transmit;
+use nodenet_proto::io::Transmit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Hub;

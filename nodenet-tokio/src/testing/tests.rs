@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nodenet_proto::node::{EcnCodepoint, SocketId, Transmit};
+use nodenet_proto::io::{EcnCodepoint, SocketId, Transmit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Hub, HubSocket, HubStats, LinkProfile};

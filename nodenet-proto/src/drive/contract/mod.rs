@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::NodeId;
-use crate::engine::{Command, ConnectError, DeliveryPath, EdgeDownReason, Event, RequestId};
+use crate::api::{Command, ConnectError, DeliveryPath, EdgeDownReason, Event, RequestId};
 use crate::stats::Counters;
 use crate::transport::DialError;
 pub use crate::transport::contract::Side;

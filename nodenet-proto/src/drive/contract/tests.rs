@@ -8,10 +8,11 @@ use bytes::BytesMut;
 
 use super::{CASES, LONG_CASES, Side, World};
 use crate::NodeId;
+use crate::api::{Command, Event};
 use crate::drive::{self, Drained, Outlet};
-use crate::engine::{Command, Event};
 use crate::env::{Seed, UnixNanos};
-use crate::node::{Config, EcnCodepoint, Input, Node, SocketId, Transmit, TransmitBuf};
+use crate::io::{EcnCodepoint, SocketId, Transmit, TransmitBuf};
+use crate::node::{Config, Input, Node};
 use crate::stats::Counters;
 use crate::testkit::{self, Host, Net, Outbox};
 

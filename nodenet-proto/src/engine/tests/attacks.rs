@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::kit::{LATENCY, WALL, Who, World, identity};
 use crate::NodeId;
-use crate::engine::{Config, EdgeDownReason, Event};
+use crate::api::{Config, EdgeDownReason, Event};
+use crate::buf::Frame;
 use crate::env::{Ed25519Crypto, UnixNanos};
 use crate::stats::DropReason;
-use crate::transport::{Class, ConnId, Frame};
+use crate::transport::{Class, ConnId};
 use crate::wire::envelope::{Envelope, Signer};
 use crate::wire::frame::app_frame;
 use crate::wire::{

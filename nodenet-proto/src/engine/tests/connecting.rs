@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::kit::{LATENCY, Who, World, identity};
 use crate::NodeId;
-use crate::engine::{Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event};
+use crate::api::{Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event};
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError};
 use crate::wire::{self, Message};

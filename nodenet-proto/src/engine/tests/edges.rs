@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::kit::{LATENCY, Who, World, identity};
 use crate::NodeId;
-use crate::engine::{
+use crate::api::{
     Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, INBOUND_EDGES_CAP,
     SendFailure,
 };

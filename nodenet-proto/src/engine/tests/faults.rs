@@ -8,12 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::kit::{Who, World, identity};
-use crate::engine::{
+use crate::api::{
     Command, Config, ConnectError, EdgeDownReason, Event, RequestId, SeedPeer, SendFailure,
 };
+use crate::buf::Frame;
 use crate::env::Seed;
 use crate::stats::DropReason;
-use crate::transport::{Class, ConnId, Conns, DialError, Frame, PathInfo, SendError};
+use crate::transport::{Class, ConnId, Conns, DialError, PathInfo, SendError};
 use crate::wire::{self, FrameType, Message, SEND_PAYLOAD_MAX};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::NodeId;
-use crate::engine::{Command, Config, Engine, Event, KnownPeer, Output, RequestId, SeedPeer};
+use crate::api::{Command, Config, Event, KnownPeer, RequestId, SeedPeer};
+use crate::buf::Frame;
+use crate::engine::{Engine, Output};
 use crate::env::{Ed25519Crypto, Seed, UnixNanos, test_base};
 use crate::identity::Identity;
 use crate::transport::{
-    self, Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Frame,
-    PathInfo, SendError,
+    self, Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, PathInfo,
+    SendError,
 };
 use crate::wire::{FrameHeader, FrameType};
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::kit::{LATENCY, Who, World, identity};
-use crate::engine::{Command, Config, KnownPeer};
-use crate::transport::{ConnId, Frame};
+use crate::api::{Command, Config, KnownPeer};
+use crate::buf::Frame;
+use crate::transport::ConnId;
 use crate::wire::{
     self, Addr, Decode, FrameHeader, FrameType, Message, Neighbors, RoutedFrame, Siblings,
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::kit::{LATENCY, World, identity};
-use crate::engine::{Config, EdgeDownReason, Event, Profile};
+use crate::api::{Config, EdgeDownReason, Event, Profile};
 use crate::transport::ConnId;
 use crate::wire::{self, Capabilities, FrameType, Message};
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::attacks::{drops, flood, route};
 use super::kit::{Who, World, identity};
-use crate::engine::{Command, Event, RequestId, SendFailure};
+use crate::api::{Command, Event, RequestId, SendFailure};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, ConnDownReason, ConnId};
 use crate::wire::{self, Message};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::attacks::drops;
 use super::kit::{Who, World, identity};
-use crate::engine::{Command, Config, KnownPeer};
+use crate::api::{Command, Config, KnownPeer};
 use crate::stats::DropReason;
 use crate::transport::ConnId;
 use crate::wire::{self, Message};

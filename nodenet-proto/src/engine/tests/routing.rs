@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::kit::{LATENCY, Who, World, identity};
-use crate::engine::{Command, DeliveryPath, Event, SendFailure};
+use crate::api::{Command, DeliveryPath, Event, SendFailure};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, ConnDownReason};
 use crate::wire::{self, DIRECT_PAYLOAD_MAX, Message, SEND_PAYLOAD_MAX};

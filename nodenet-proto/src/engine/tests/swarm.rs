@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::kit::{Who, World};
-use crate::engine::{Command, Event, RequestId};
+use crate::api::{Command, Event, RequestId};
+use crate::buf::Frame;
 use crate::env::{Random, Seed};
-use crate::transport::{self, ConnId, Frame};
+use crate::transport::{self, ConnId};
 
 const NODES: u64 = 10;
 const STEPS: usize = 400;

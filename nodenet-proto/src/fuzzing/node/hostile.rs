@@ -9,11 +9,12 @@ use bytes::{Bytes, BytesMut};
 use super::net::{Outbox, addr};
 use super::{Script, Seed};
 use crate::NodeId;
+use crate::buf::Frame;
 use crate::env::{Ed25519Crypto, UnixNanos};
 use crate::identity::Identity;
-use crate::node::TransmitBuf;
+use crate::io::TransmitBuf;
 use crate::quic::{Config, Quic};
-use crate::transport::{Class, CloseMode, Command, ConnId, Conns, DialId, Event, Frame};
+use crate::transport::{Class, CloseMode, Command, ConnId, Conns, DialId, Event};
 use crate::wire::frame::Message;
 use crate::wire::{AvoidSet, Encode, Envelope, FrameHeader, FrameType, Ping, Signer};
 

@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::NodeId;
+use crate::api::{Command, Event, RequestId};
 use crate::drive::{Drained, drain};
-use crate::engine::RequestId;
 use crate::env::{Seed, UnixNanos};
 use crate::identity::Identity;
-use crate::node::{Command, Config, Event, Input, Node, SocketId, TransmitBuf};
+use crate::io::{SocketId, TransmitBuf};
+use crate::node::{Config, Input, Node};
 use hostile::Hostile;
 use net::{Net, Outbox, addr};
 
@@ -232,7 +233,7 @@ impl World {
 
     /// Names one node to the other as a way into the network.
     fn connect(&mut self, party: usize, to: usize) {
-        let seeds = vec![crate::engine::SeedPeer { id: self.ids[to], addrs: vec![addr(to)] }];
+        let seeds = vec![crate::api::SeedPeer { id: self.ids[to], addrs: vec![addr(to)] }];
         let command = Input::Command(Command::Bootstrap(seeds));
         self.parties[party].node.handle_input(self.net.now, command);
     }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::Log;
+use crate::api::Event;
 use crate::drive::Outlet;
-use crate::node::{Event, SocketId, Transmit};
+use crate::io::{SocketId, Transmit};
 
 /// One way, where time matters.
 pub(super) const LATENCY: Duration = Duration::from_millis(5);

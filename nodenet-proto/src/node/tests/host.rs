@@ -6,12 +6,11 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::NodeId;
+use crate::api::{Command, Event, RequestId, SeedPeer};
 use crate::drive::{self, Drained, Outlet};
-use crate::engine::{RequestId, SeedPeer};
 use crate::env::{Seed, UnixNanos};
-use crate::node::{
-    Command, Config, EcnCodepoint, Event, Input, Node, SocketId, Transmit, TransmitBuf,
-};
+use crate::io::{EcnCodepoint, SocketId, Transmit, TransmitBuf};
+use crate::node::{Config, Input, Node};
 use crate::testkit::{self, Host, Net, Outbox};
 
 /// The wall time when the network starts.

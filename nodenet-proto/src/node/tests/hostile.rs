@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use quinn_proto::{Dir, StreamId, TransportConfig, VarInt};
 
 use super::host::Machine;
-use crate::engine::{EdgeDownReason, RequestId, SendFailure};
-use crate::node::{Command, Config, Event};
+use crate::api::{Command, EdgeDownReason, Event, RequestId, SendFailure};
+use crate::node::Config;
 use crate::quic::tests::raw::Raw;
 use crate::stats::{DropReason, Gauges};
 use crate::testkit::{self, Host, Net};

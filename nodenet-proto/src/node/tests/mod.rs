@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::engine::{EdgeDownReason, RequestId};
+use crate::api::{Command, EdgeDownReason, Event, RequestId};
 use crate::env::Seed;
-use crate::node::{
-    Command, Config, ConfigError, Event, Input, Node, Output, SocketId, TransmitBuf,
-};
+use crate::io::{SocketId, TransmitBuf};
+use crate::node::{Config, ConfigError, Input, Node, Output};
 use crate::stats::DropReason;
 use crate::testkit::{self, Host, Net};
 use crate::wire::SEND_PAYLOAD_MAX;

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::host::Machine;
 use crate::NodeId;
-use crate::engine::{RequestId, SendFailure};
-use crate::node::Event;
+use crate::api::{Event, RequestId, SendFailure};
 use crate::stats::DropReason;
 use crate::testkit::{Host, Net};
 

@@ -8,7 +8,6 @@
 //! as the node is needy. All others stay for one attempt. An attempt dials one address after another,
 //! 250 ms apart, and ends with the first conn that comes up or the last dial that fails.
 
-mod backoff;
 mod seeds;
 mod target;
 mod unheard;
@@ -26,11 +25,12 @@ use self::target::{ADDRS_MAX, Attempt, STAGGER, State, Target};
 use super::knowledge::HOLD_OFF;
 use super::{Action, Timer};
 use crate::NodeId;
-use crate::engine::{ConnectError, Event, RequestId};
+use crate::addr::{canonical, scope};
+use crate::api::{ConnectError, Event, RequestId};
 use crate::env::Cx;
+use crate::env::backoff;
 use crate::stats::DropReason;
 use crate::transport::{DialError, DialId};
-use crate::wire::endpoint::{canonical, scope};
 
 /// Peers that are no seeds, and requests for one peer. Full, the newest is refused.
 const WANTED_MAX: usize = 64;

@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::target::{State, Target};
-use super::{ATTEMPT_TIMEOUT, Aim, Dialer, backoff, dialable};
+use super::{ATTEMPT_TIMEOUT, Aim, Dialer, dialable};
 use crate::NodeId;
 use crate::env::Cx;
+use crate::env::backoff;
 use crate::overlay::Action;
 
 /// The first dial of a seed comes at random within this time (spec 70 §17.11), so that nodes that are

@@ -6,10 +6,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::backoff;
 use crate::NodeId;
-use crate::engine::{ConnectError, Event, RequestId};
+use crate::api::{ConnectError, Event, RequestId};
 use crate::env::Cx;
+use crate::env::backoff;
 use crate::overlay::Action;
 use crate::transport::DialError;
 

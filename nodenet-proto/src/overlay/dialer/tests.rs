@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::{Aim, Dialer, Ended, Failed};
 use crate::NodeId;
-use crate::engine::{ConnectError, Event, RequestId};
+use crate::api::{ConnectError, Event, RequestId};
 use crate::env::{Cx, Ed25519Crypto, Random, Seed, UnixNanos, test_base};
 use crate::identity::Identity;
 use crate::overlay::{Action, Timer};

@@ -6,7 +6,7 @@
 
 use super::{Dialer, WANTED_MAX};
 use crate::NodeId;
-use crate::engine::{ConnectError, EdgeDownReason, Event, RequestId};
+use crate::api::{ConnectError, EdgeDownReason, Event, RequestId};
 use crate::overlay::Action;
 
 impl Dialer {

@@ -1,7 +1,7 @@
 //! How many edges each subnet has, for diversity.
 
 use super::Scene;
-use crate::wire::endpoint::Subnet;
+use crate::addr::Subnet;
 
 /// Edges in one subnet while there are others to choose from (spec 20 §1, LiveSubnetCap).
 const LIVE_SUBNET_MAX: usize = 2;

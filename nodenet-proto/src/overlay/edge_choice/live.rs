@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::Appetite;
 use crate::NodeId;
-use crate::wire::endpoint::Subnet;
+use crate::addr::Subnet;
 
 /// Edges that are put in order of their distance: twice as many as anybody wants siblings.
 const SORTED: usize = 2 * Appetite::ROUTER.siblings;

@@ -29,7 +29,7 @@ pub(crate) use self::slot::Slot;
 use self::slot::Taken;
 use super::edges::{SIBLINGS, TARGET_EDGES};
 use crate::NodeId;
-use crate::wire::endpoint::{Subnet, Tier};
+use crate::addr::{Subnet, Tier};
 
 /// Siblings that are wanted before anything else (spec 80 §4, change 2).
 const FIRST_SIBLINGS: usize = 8;

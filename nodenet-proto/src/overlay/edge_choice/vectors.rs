@@ -14,8 +14,8 @@
 
 use super::{Appetite, Candidate, Light, Live, LiveEdge, Scene, choose_edges};
 use crate::NodeId;
+use crate::addr::Subnet;
 use crate::overlay::subnet;
-use crate::wire::endpoint::Subnet;
 use hex_literal::hex;
 
 const OWN: NodeId = NodeId::from_bytes([0; 32]);

@@ -20,11 +20,11 @@ use std::time::Instant;
 use heapless::Vec as FixedVec;
 
 use self::nearest::Search;
-use super::bucket::TokenBucket;
 use super::budgets::EdgeBudgets;
 use crate::NodeId;
+use crate::addr::Subnet;
+use crate::env::TokenBucket;
 use crate::transport::ConnId;
-use crate::wire::endpoint::Subnet;
 
 /// Conns that one edge is made of, at most (spec 70 §4.3).
 pub const CONNS_PER_EDGE: usize = 3;
@@ -69,7 +69,7 @@ pub struct Edge {
     pub since: Instant,
     /// What the peer may still cause.
     pub budgets: EdgeBudgets,
-    /// What this node may still send, filled by [`super::bucket::Rate::OUTBOUND`].
+    /// What this node may still send, filled by [`crate::env::Rate::OUTBOUND`].
     pub outbound: TokenBucket,
     /// Whether the peer wants to sleep: it does the pinging.
     pub light: bool,

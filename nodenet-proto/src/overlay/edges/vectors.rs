@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::tests::{OWN, attach, bit, remove, siblings};
 use super::*;
-use crate::engine::Config;
+use crate::api::Config;
 use crate::env::test_base;
 use crate::overlay::admit::{Refusal, admit};
 

@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::NodeId;
+use crate::addr::Subnet;
 use crate::overlay::subnet;
-use crate::wire::endpoint::Subnet;
 
 /// Addresses kept for one contact, at most (spec 70 §5, change 4).
 pub(crate) const ADDRS_MAX: usize = 8;

@@ -26,10 +26,10 @@ pub(crate) use contact::{ADDRS_MAX, Contact, Provenance, Tick};
 
 use self::purged::Purged;
 use crate::NodeId;
+use crate::addr::{Subnet, Tier};
 use crate::env::{Crypto, Random};
 use crate::overlay::subnet;
 use crate::wire::Capabilities;
-use crate::wire::endpoint::{Subnet, Tier};
 
 /// First wait after a failed dial (spec 80 §5).
 const BACKOFF_BASE: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use super::edge_choice::Openings;
 use super::edges::Phase;
 use super::pace::Pace;
 use crate::NodeId;
-use crate::engine::Profile;
+use crate::api::Profile;
 use crate::env::Random;
 
 /// Fills come at least so far apart, so that several contacts learned together are chosen from

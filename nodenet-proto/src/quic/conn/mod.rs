@@ -14,6 +14,7 @@ use quinn_proto::{Connection, ConnectionHandle, EndpointEvent, ReadError, Stream
 
 use self::phase::Phase;
 use crate::NodeId;
+use crate::buf::Frame;
 use crate::quic::admission::{HalfOpen, Slot};
 use crate::quic::profile;
 use crate::quic::receive::{BadPrefix, Receiver};
@@ -22,7 +23,7 @@ use crate::quic::shared::Shared;
 use crate::quic::timers::{ConnTimer, ConnTimers};
 use crate::stats::DropReason;
 use crate::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Event, Frame, PathInfo, SendError,
+    Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Event, PathInfo, SendError,
 };
 
 /// Frames read from one conn before others get their turn (architecture §3).

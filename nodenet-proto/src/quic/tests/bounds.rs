@@ -10,13 +10,14 @@ use quinn_proto::{Dir, TransportConfig, VarInt};
 
 use super::peer::{Pair, Peer};
 use super::raw::Raw;
-use crate::node::{EcnCodepoint, TransmitBuf};
+use crate::io::{EcnCodepoint, TransmitBuf};
 use crate::quic::Config;
 use crate::quic::send::QUEUE_MAX;
 use crate::stats::DropReason;
 use crate::testkit::{self, Host, Net, Outbox};
-use crate::transport::{Class, CloseMode, ConnDownReason, Conns, DialError, Event, SendError};
-use crate::wire::FRAME_MAX;
+use crate::transport::{
+    Class, CloseMode, ConnDownReason, Conns, DialError, Event, FRAME_MAX, SendError,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::peer::Peer;
 use crate::NodeId;
+use crate::buf::Frame;
 use crate::testkit::{self, Net};
 use crate::transport::contract::{CASES, Side, World};
-use crate::transport::{Class, Command, ConnId, Conns, Event, Frame, PathInfo, SendError};
+use crate::transport::{Class, Command, ConnId, Conns, Event, PathInfo, SendError};
 
 struct QuicWorld {
     net: Net,

@@ -6,8 +6,7 @@ use bytes::Bytes;
 
 use super::peer::{Pair, Peer};
 use crate::testkit::Net;
-use crate::transport::{Conns, DialId, Direction};
-use crate::wire::FRAME_MAX;
+use crate::transport::{Conns, DialId, Direction, FRAME_MAX};
 
 #[test]
 fn a_dial_comes_up_at_both_ends_and_frames_go_both_ways() {

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use crate::NodeId;
+use crate::buf::Frame;
 use crate::env::Seed;
-use crate::node::{EcnCodepoint, TransmitBuf};
+use crate::io::{EcnCodepoint, TransmitBuf};
 use crate::quic::{Config, Quic};
 use crate::stats::DropReason;
 use crate::testkit::{self, Host, Net, Outbox};
 use crate::transport::{
     Class, CloseMode, Command, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Event,
-    Frame, SendError,
+    SendError,
 };
 
 /// A transport and what it reported.

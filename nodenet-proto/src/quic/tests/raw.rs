@@ -13,7 +13,7 @@ use quinn_proto::{
 
 use crate::NodeId;
 use crate::env::Seed;
-use crate::node::EcnCodepoint;
+use crate::io::EcnCodepoint;
 use crate::quic::tls::{Entropy, Tls, with_entropy};
 use crate::testkit::{self, Host, Net, Outbox};
 

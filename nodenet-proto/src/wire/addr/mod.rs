@@ -19,7 +19,7 @@ use super::codec::{
     Decode, DecodeError, Encode, Reader, len_prefixed_len, put_len_prefixed, put_uvarint,
     uvarint_len,
 };
-use super::endpoint::{Subnet, canonical, split_endpoint};
+use crate::addr::{Subnet, canonical, split_endpoint};
 
 #[cfg(test)]
 mod tests;

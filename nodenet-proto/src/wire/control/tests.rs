@@ -2,9 +2,9 @@ use hex_literal::hex;
 
 use super::{Leave, Lookup, Neighbors, Ping, Pong, Siblings};
 use crate::NodeId;
+use crate::buf::Frame;
 use crate::env::{Ed25519Crypto, UnixNanos};
 use crate::identity::Identity;
-use crate::transport::Frame;
 use crate::wire::envelope::{AvoidSet, Envelope, Signer};
 use crate::wire::generic_tests::six_tests;
 use crate::wire::{Addr, Contact, Decode, DecodeError, Encode, Message, SEND_PAYLOAD_MAX};

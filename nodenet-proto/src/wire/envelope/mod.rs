@@ -28,18 +28,19 @@ use core::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-pub use transit::{HeadPool, RoutedFrame};
+pub use transit::RoutedFrame;
 
+use super::SEND_PAYLOAD_MAX;
 use super::codec::{
     Decode, DecodeError, Encode, Reader, UVARINT_LEN_MAX, put_uvarint, uvarint_len,
 };
 use super::frame::{FrameHeader, FrameType, PayloadTooLarge};
-use super::{FRAME_MAX, SEND_PAYLOAD_MAX};
 use crate::NodeId;
+use crate::buf::Frame;
 use crate::env::{Crypto, UnixNanos};
 use crate::id::NODE_ID_LEN;
 use crate::identity::Identity;
-use crate::transport::Frame;
+use crate::transport::FRAME_MAX;
 
 /// Hops that a message may take at most; originators start with it (spec 20 §1).
 pub const HOP_LIMIT_MAX: u8 = 16;

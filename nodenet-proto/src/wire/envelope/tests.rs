@@ -1,14 +1,16 @@
 use bytes::Bytes;
 use hex_literal::hex;
 
-use super::{AvoidSet, Envelope, HOP_LIMIT_MAX, HeadPool, RoutedFrame, Signer, is_fresh};
+use super::{AvoidSet, Envelope, HOP_LIMIT_MAX, RoutedFrame, Signer, is_fresh};
 use crate::NodeId;
+use crate::buf::Frame;
+use crate::buf::HeadPool;
 use crate::env::{Ed25519Crypto, UnixNanos};
 use crate::identity::Identity;
-use crate::transport::Frame;
+use crate::transport::FRAME_MAX;
 use crate::wire::frame::{FrameHeader, FrameType};
 use crate::wire::generic_tests::six_tests;
-use crate::wire::{Decode, DecodeError, Encode, FRAME_MAX, PayloadTooLarge, SEND_PAYLOAD_MAX};
+use crate::wire::{Decode, DecodeError, Encode, PayloadTooLarge, SEND_PAYLOAD_MAX};
 
 const SENT: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 

@@ -1,20 +1,13 @@
 //! Routed frames as they arrive and go on: read in place, given a new head, never copied.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{AvoidSet, HEAD_LEN_MAX, HOP_LIMIT_END, Head, SIGNATURE_LEN, signing_digest};
 use crate::NodeId;
+use crate::buf::{Frame, HeadPool};
 use crate::env::{Crypto, UnixNanos};
-use crate::transport::Frame;
 use crate::wire::codec::{Decode, DecodeError, Encode, Reader};
 use crate::wire::frame::{FrameHeader, FrameType, HEADER_LEN_MAX, head_of};
-
-/// Bytes that [`HeadPool`] takes from the allocator at a time: some 400 heads. A guess; small
-/// enough that a head in a slow peer's queue pins little.
-const SLAB_LEN: usize = 16 * 1024;
-/// Slabs of [`HeadPool`]. All of them together hold the heads of a round trip at 30,000 frames per
-/// second and 50 ms. A guess.
-const SLABS: usize = 4;
 
 /// A routed message as it arrived, checked for its layout and for nothing else.
 #[derive(Debug)]
@@ -142,41 +135,5 @@ impl RoutedFrame {
         self.frame.truncate(self.frame.len() - SIGNATURE_LEN);
         self.frame.advance(self.payload_at);
         self.frame.to_bytes()
-    }
-}
-
-/// Memory for the heads of forwarded frames, a few bytes each, used over and over.
-///
-/// A ring of slabs. A slab is written from front to back; when it is full the next one is taken,
-/// which is free again as soon as the last head in it was sent. If it is not, for a peer was slow,
-/// it is left to that peer's queue and replaced: the one case in which the pool allocates. What it
-/// pins besides its own slabs is bounded by the heads written while the oldest frame waits in a
-/// send queue.
-#[derive(Debug, Default)]
-pub struct HeadPool {
-    slabs: [BytesMut; SLABS],
-    current: usize,
-}
-
-impl HeadPool {
-    /// A pool that takes memory when it is first used.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Has up to `len` bytes written and returns them.
-    #[inline]
-    pub(crate) fn write(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
-        debug_assert!(len <= SLAB_LEN, "a head is far smaller than a slab");
-        if self.slabs[self.current].capacity() < len {
-            self.current = (self.current + 1) % SLABS;
-            let next = &mut self.slabs[self.current];
-            if !next.try_reclaim(SLAB_LEN) {
-                *next = BytesMut::with_capacity(SLAB_LEN);
-            }
-        }
-        let slab = &mut self.slabs[self.current];
-        write(slab);
-        slab.split().freeze()
     }
 }

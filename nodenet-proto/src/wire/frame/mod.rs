@@ -13,11 +13,12 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::DIRECT_PAYLOAD_MAX;
 use super::codec::{
     Decode, DecodeError, Encode, Reader, UVARINT_LEN_MAX, put_uvarint, uvarint_len,
 };
-use super::{DIRECT_PAYLOAD_MAX, FRAME_MAX};
-use crate::transport::Frame;
+use crate::buf::Frame;
+use crate::transport::FRAME_MAX;
 
 #[cfg(test)]
 mod tests;

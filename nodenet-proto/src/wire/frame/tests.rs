@@ -2,9 +2,10 @@ use bytes::Bytes;
 use hex_literal::hex;
 
 use super::{FRAME_PAYLOAD_MAX, FrameHeader, FrameType, Message, app_frame};
-use crate::transport::Frame;
+use crate::buf::Frame;
+use crate::transport::FRAME_MAX;
 use crate::wire::generic_tests::six_tests;
-use crate::wire::{DIRECT_PAYLOAD_MAX, Decode, DecodeError, Encode, FRAME_MAX, Ping};
+use crate::wire::{DIRECT_PAYLOAD_MAX, Decode, DecodeError, Encode, Ping};
 
 const fn header(type_byte: u8, payload_len: usize) -> FrameHeader {
     FrameHeader { type_byte, payload_len }

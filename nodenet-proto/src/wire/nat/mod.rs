@@ -32,9 +32,9 @@ use bytes::BufMut;
 
 use super::addr::{Addr, AddrList};
 use super::codec::{Decode, DecodeError, Encode, Reader};
-use super::endpoint::is_plausible_reflexive;
 use super::frame::{FrameType, Message};
 use crate::NodeId;
+use crate::addr::is_plausible_reflexive;
 
 /// Bytes of the nonces in these messages (spec 50 §2.1, §3.1).
 pub const NAT_NONCE_LEN: usize = 16;

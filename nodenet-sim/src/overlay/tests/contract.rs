@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nodenet_proto::NodeId;
+use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::contract::{CASES, Side, World};
-use nodenet_proto::transport::{Class, Command, ConnId, Event, Frame, PathInfo, SendError};
+use nodenet_proto::transport::{Class, Command, ConnId, Event, PathInfo, SendError};
 
 use super::scripted::Lab;
 use crate::overlay::{Host, Nat, WorldConfig};

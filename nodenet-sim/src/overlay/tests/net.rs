@@ -292,7 +292,7 @@ fn whoever_starts_during_a_partition_is_on_the_side_it_belongs_to() {
     lab.world.partition(|host| u8::from(host == hosts[1]));
     for (side, way_in) in (0..).zip(hosts) {
         let (nat, bootstrap) = (Nat::Public, vec![way_in]);
-        let config = nodenet_proto::engine::Config::default();
+        let config = nodenet_proto::api::Config::default();
         let newcomer = lab.world.join(Join { nat, bootstrap, config }).unwrap();
         lab.world.crash(way_in);
         let again = lab.world.restart(way_in, Vec::new()).unwrap();

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{Command, EdgeInfo, Output};
+use nodenet_proto::api::{Command, EdgeInfo};
+use nodenet_proto::buf::Frame;
+use nodenet_proto::engine::Output;
 use nodenet_proto::stats::Stats;
 use nodenet_proto::transport::{
     self, Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Event,
-    Frame, PathInfo, SendError,
+    PathInfo, SendError,
 };
 
 use crate::overlay::{Host, Join, Machine, Nat, World, WorldConfig};
@@ -116,14 +118,14 @@ impl Lab {
             }),
         );
         // The first host fixes the base of time and takes no further part.
-        let config = nodenet_proto::engine::Config::default();
+        let config = nodenet_proto::api::Config::default();
         world.join(Join { nat: Nat::Public, bootstrap: Vec::new(), config }).unwrap();
         let base = base.borrow().expect("a host was made");
         Self { world, shared, base, dials: 0 }
     }
 
     pub(super) fn host(&mut self, nat: Nat) -> Host {
-        let config = nodenet_proto::engine::Config::default();
+        let config = nodenet_proto::api::Config::default();
         self.world.join(Join { nat, bootstrap: Vec::new(), config }).unwrap()
     }
 

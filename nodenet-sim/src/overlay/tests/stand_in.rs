@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::engine::{
-    Command, Deadline, DeliveryPath, EdgeInfo, Event, Output, RequestId, SendFailure,
-};
+use nodenet_proto::api::{Command, DeliveryPath, EdgeInfo, Event, RequestId, SendFailure};
+use nodenet_proto::engine::Output;
 use nodenet_proto::env::{Random, Seed};
+use nodenet_proto::io::Deadline;
 use nodenet_proto::stats::Stats;
 use nodenet_proto::transport::{self, Class, CloseMode, ConnId, Conns, DialId};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use nodenet_tokio::proto::engine::Profile;
+use nodenet_tokio::proto::api::Profile;
 
 use crate::CommandError;
 
@@ -300,7 +300,7 @@ mod tests {
     use std::time::Duration;
 
     use clap::{CommandFactory, Parser};
-    use nodenet_tokio::proto::engine::Profile;
+    use nodenet_tokio::proto::api::Profile;
 
     use super::{Cli, Command, NodeArgs, cap, normalise, parse_listen_addr};
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use nodenet_tokio::proto::engine::DeliveryPath;
+use nodenet_tokio::proto::api::DeliveryPath;
 use nodenet_tokio::proto::stats::{DropReason, Stats};
 use nodenet_tokio::{Delivery, Node, NodeEvent, NodeStats};
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ pub(crate) const DOCUMENT: &str = include_str!("../../../../docs/JSON.md");
 #[cfg(test)]
 mod tests {
     use nodenet_tokio::proto::NodeId;
-    use nodenet_tokio::proto::engine::{DeliveryPath, EdgeDownReason};
+    use nodenet_tokio::proto::api::{DeliveryPath, EdgeDownReason};
     use nodenet_tokio::proto::stats::{DropReason, Stats};
     use nodenet_tokio::testing::Hub;
     use nodenet_tokio::{ConnectError, Delivery, NodeEvent};

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nodenet_tokio::peer_file::{Keeper, PeerFile};
-use nodenet_tokio::proto::engine::DeliveryPath;
-use nodenet_tokio::proto::wire::endpoint::{Scope, scope};
+use nodenet_tokio::proto::addr::{Scope, scope};
+use nodenet_tokio::proto::api::DeliveryPath;
 use nodenet_tokio::seed_file::SeedFile;
 use nodenet_tokio::{BootstrapPeer, Delivery, Node, NodeEvent};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};

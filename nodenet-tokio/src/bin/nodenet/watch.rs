@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nodenet_tokio::NodeEvent;
 use nodenet_tokio::proto::NodeId;
-use nodenet_tokio::proto::engine::{EdgeDownReason, EdgeInfo};
+use nodenet_tokio::proto::api::{EdgeDownReason, EdgeInfo};
 use nodenet_tokio::proto::stats::{DropReason, Stats};
 use nodenet_tokio::proto::transport::ConnDownReason;
 
@@ -305,7 +305,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use nodenet_tokio::proto::NodeId;
-    use nodenet_tokio::proto::engine::{EdgeDownReason, EdgeInfo};
+    use nodenet_tokio::proto::api::{EdgeDownReason, EdgeInfo};
     use nodenet_tokio::proto::stats::{DropReason, Stats};
     use nodenet_tokio::proto::transport::{ConnDownReason, DialError};
     use nodenet_tokio::{ConnectError, NodeEvent};

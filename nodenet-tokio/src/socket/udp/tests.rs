@@ -3,7 +3,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use nodenet_proto::node::{EcnCodepoint, SocketId, Transmit};
+use nodenet_proto::io::{EcnCodepoint, SocketId, Transmit};
 use tokio::time::timeout;
 
 use super::{Access, ReadBuf, Received, SocketStats, UdpSocket, bind_udp, send_pieces, split};

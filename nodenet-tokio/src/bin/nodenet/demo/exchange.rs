@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nodenet_tokio::proto::NodeId;
-use nodenet_tokio::proto::engine::DeliveryPath;
+use nodenet_tokio::proto::api::DeliveryPath;
 use nodenet_tokio::{Node, SendError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;

@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 /// Jitter of every wait, in percent (spec 80 §5).
-pub(super) const JITTER_PERCENT: u32 = 20;
+pub(crate) const JITTER_PERCENT: u32 = 20;
 /// Failures in a row after which a peer that is no seed is given up (spec 80 §5: the eleventh).
-pub(super) const FAILURES_MAX: u32 = 10;
+pub(crate) const FAILURES_MAX: u32 = 10;
 /// Longest wait for a seed while there is no edge at all. With jitter and an attempt of ten seconds
 /// one begins every 30 s (spec 80 §4).
-pub(super) const ISOLATED_WAIT_MAX: Duration = Duration::from_secs(16);
+pub(crate) const ISOLATED_WAIT_MAX: Duration = Duration::from_secs(16);
 /// The first wait; each further one doubles (spec 80 §5).
 const BASE: Duration = Duration::from_secs(1);
 /// The longest wait (spec 80 §5).
 const CEILING: Duration = Duration::from_secs(300);
 
 /// The wait after this many failures before.
-pub(super) fn wait(failures: u32, urgent: bool) -> Duration {
+pub(crate) fn wait(failures: u32, urgent: bool) -> Duration {
     let ceiling = if urgent { ISOLATED_WAIT_MAX } else { CEILING };
     BASE.saturating_mul(1 << failures.min(16)).min(ceiling)
 }

@@ -16,23 +16,6 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Control frames of one edge (spec 20 §6).
-    pub const CONTROL: Self = Self::new(16, 32);
-    /// Routed and application frames of one edge (spec 20 §6).
-    pub const FORWARD: Self = Self::new(512, 1024);
-    /// Messages sent to one edge, our own and those in transit: less than the [`Self::FORWARD`] that the peer
-    /// charges them to, because it charges questions to that as well, and in bursts that an application on
-    /// the reference takes from its queue of 64. 480 a second, rounded down to whole nanoseconds.
-    pub const OUTBOUND: Self = Self { token_ns: NANOS_PER_S.div_ceil(480), burst: 32 };
-    /// Work done for one verified originator (spec 20 §6).
-    pub const ORIGINATOR: Self = Self::new(16, 32);
-    /// Detours that one edge may cause whatever the others do (a guess: what one peer that is hard to
-    /// reach is sent in a conversation). It fills as fast as the others: see [`super::budgets`].
-    pub const DETOUR_SURE: Self = Self::new(4, 8);
-    /// Detours that all edges share beyond these (a guess: at sixteen copies each, about as much as two
-    /// edges may have forwarded).
-    pub const DETOUR_SHARED: Self = Self::new(64, 128);
-
     /// `per_s` tokens a second, at most `burst` at once.
     ///
     /// # Panics
@@ -43,6 +26,15 @@ impl Rate {
             "a token takes a whole number of nanoseconds"
         );
         Self { token_ns: NANOS_PER_S / per_s, burst }
+    }
+
+    /// At most `per_s` tokens a second, and at most `burst` at once: a token takes whole nanoseconds,
+    /// rounded up.
+    ///
+    /// # Panics
+    /// If `per_s` is zero.
+    pub const fn at_most(per_s: u64, burst: u64) -> Self {
+        Self { token_ns: NANOS_PER_S.div_ceil(per_s), burst }
     }
 
     /// Tokens that it holds at most.

@@ -1,0 +1,82 @@
+//! What an application may ask of a node, and what it is told.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::NodeId;
+
+/// Names a command that has an outcome. The caller allocates it; one event settles it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A peer the operator named as a way into the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeedPeer {
+    /// Whom to expect there.
+    pub id: NodeId,
+    /// Where, best first. Names are resolved by the driver, which repeats the command when they change.
+    pub addrs: Vec<SocketAddr>,
+}
+
+/// A peer that a node knew, to be remembered across a restart. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPeer {
+    /// Its identifier, which is the hash of `key`.
+    pub id: NodeId,
+    /// Its Ed25519 key.
+    pub key: [u8; 32],
+    /// Where it proved itself, and where it says that it is, best first.
+    pub addrs: Vec<SocketAddr>,
+}
+
+/// What an application may ask.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Send `payload` to `target` by routing. Settled by [`Event::Sent`] or [`Event::SendFailed`].
+    Send {
+        /// Names the outcome.
+        request: RequestId,
+        /// For whom.
+        target: NodeId,
+        /// At most [`crate::wire::SEND_PAYLOAD_MAX`] bytes.
+        payload: Bytes,
+    },
+    /// Send `payload` over the edge to `target`. Settled by [`Event::Sent`] or [`Event::SendFailed`].
+    SendDirect {
+        /// Names the outcome.
+        request: RequestId,
+        /// For whom.
+        target: NodeId,
+        /// At most [`crate::wire::DIRECT_PAYLOAD_MAX`] bytes.
+        payload: Bytes,
+    },
+    /// Get an edge to `target`, dialing these addresses if there is none, and after them those that this
+    /// node knows. Settled by [`Event::Connected`] or [`Event::ConnectFailed`], after fifteen seconds at
+    /// the latest: ten for the dials, five for the peer's first word.
+    Connect {
+        /// Names the outcome.
+        request: RequestId,
+        /// To whom.
+        target: NodeId,
+        /// Where it may be, best first; the first eight count.
+        addrs: Vec<SocketAddr>,
+    },
+    /// Adds operator seeds, or replaces the addresses of known ones. They are tried for ever.
+    Bootstrap(Vec<SeedPeer>),
+    /// Adds peers that this node knew earlier ([`super::Engine::export_peers`]). They are dialed like
+    /// any other contact, and forgotten like any other if they do not answer while others do.
+    ImportPeers(Vec<KnownPeer>),
+    /// Close the edge to `peer`. Settled by [`Event::EdgeClosed`].
+    CloseEdge {
+        /// Names the outcome.
+        request: RequestId,
+        /// Which edge.
+        peer: NodeId,
+    },
+    /// Tell every neighbour, drain, close. Settled by [`Event::Left`].
+    Leave {
+        /// Names the outcome.
+        request: RequestId,
+    },
+}

@@ -1,0 +1,15 @@
+//! Commands, events, errors and settings: the vocabulary between an application and its node.
+//!
+//! Data only. Machines below the engine use it to say what the application is to be told.
+
+mod command;
+mod config;
+mod error;
+mod event;
+mod report;
+
+pub use command::{Command, KnownPeer, RequestId, SeedPeer};
+pub use config::{Config, EdgePolicy, INBOUND_EDGES_CAP, OWN_ADDRS_MAX, Profile};
+pub use error::{ConnectError, EdgeDownReason, SendFailure};
+pub use event::{DeliveryPath, Event};
+pub use report::EdgeInfo;
