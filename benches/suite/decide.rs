@@ -5,9 +5,9 @@ use core::cmp::Ordering;
 use nodenet_benches::{Limit, Row};
 use nodenet_proto::NodeId;
 use nodenet_proto::env::Seed;
-use nodenet_proto::overlay::budgets::EdgeBudgets;
-use nodenet_proto::overlay::decide::{Routing, decide};
 use nodenet_proto::overlay::edges::Edges;
+use nodenet_proto::overlay::edges::budgets::EdgeBudgets;
+use nodenet_proto::overlay::routing::decide::{Routing, decide};
 use nodenet_proto::transport::ConnId;
 
 use crate::kit::base;

@@ -63,6 +63,12 @@ impl Subnet {
         Self(key)
     }
 
+    /// The group that an address counts for in the overlay's diversity rules (spec 20 §5, R6). Loopback counts
+    /// for none: it is dialed only where the operator allows it, and a whole network may share it there.
+    pub(crate) fn counted(ip: IpAddr) -> Option<Self> {
+        (!ip.to_canonical().is_loopback()).then(|| Self::of(ip))
+    }
+
     /// The group as an IPv6 prefix; an IPv4 group in IPv4-mapped form.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

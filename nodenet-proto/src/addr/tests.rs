@@ -218,3 +218,12 @@ fn scopes() {
     }
     assert!(Scope::Loopback < Scope::Global);
 }
+
+#[test]
+fn loopback_counts_for_no_subnet() {
+    for (ip, counts) in
+        [("127.0.0.1", false), ("::ffff:127.0.0.1", false), ("::1", false), ("192.0.2.7", true)]
+    {
+        assert_eq!(Subnet::counted(ip.parse().unwrap()).is_some(), counts, "{ip}");
+    }
+}

@@ -9,30 +9,12 @@
 //! parsed in place, charged to its edge, then handled here or sent on. What leaves is charged to
 //! nobody: a full queue of the transport is the answer to that.
 
-mod admit;
-mod answer;
-pub mod budgets;
-mod claims;
-pub mod decide;
 mod dialer;
-mod dispatch;
-pub mod duplicates;
-mod edge_choice;
 pub mod edges;
-mod export;
-mod keepalive;
-mod knowledge;
-mod learn;
-mod liveness;
-mod lookup;
-mod originate;
-mod pace;
-mod registration;
-mod routed;
-mod skew;
-mod subnet;
-mod tend;
-mod upkeep;
+mod frames;
+mod peers;
+pub mod routing;
+mod topology;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,17 +23,17 @@ use std::time::Instant;
 use heapless::Vec as FixedVec;
 use indexmap::IndexMap;
 
-use self::budgets::{Departed, Originators};
-use self::decide::CANDIDATES;
 use self::dialer::Dialer;
-use self::duplicates::Duplicates;
+use self::edges::budgets::{Departed, Originators};
+use self::edges::keepalive::Keepalive;
 use self::edges::{Edge, Edges};
-use self::keepalive::Keepalive;
-use self::knowledge::Knowledge;
-use self::lookup::Lookups;
-use self::originate::Stamps;
-use self::skew::Skew;
-use self::upkeep::Upkeep;
+use self::peers::Knowledge;
+use self::peers::lookup::Lookups;
+use self::routing::decide::CANDIDATES;
+use self::routing::duplicates::Duplicates;
+use self::routing::originate::Stamps;
+use self::routing::skew::Skew;
+use self::topology::schedule::Upkeep;
 use crate::NodeId;
 use crate::api::{Config, DeliveryPath, Event, RequestId};
 use crate::buf::{Frame, HeadPool};
@@ -59,8 +41,8 @@ use crate::env::{CounterHash, TokenBucket};
 use crate::stats::Gauges;
 use crate::transport::{Class, CloseMode, ConnId, DialId};
 
-pub(crate) use self::originate::Launch;
-pub(crate) use self::registration::Peer;
+pub(crate) use self::edges::lifecycle::Peer;
+pub(crate) use self::routing::originate::Launch;
 
 /// What wakes the overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -265,7 +247,7 @@ impl Overlay {
         self.lookups.check();
         self.upkeep.check();
         assert!(self.edges.inbound() <= self.config.inbound_edges_max);
-        assert!(self.unproven <= registration::unproven_max(self.config.inbound_edges_max));
+        assert!(self.unproven <= edges::lifecycle::unproven_max(self.config.inbound_edges_max));
         let unproven = self.conns.values().filter(|owner| owner.is_unproven()).count();
         assert_eq!(self.unproven, unproven);
         let of_edges = self.edges.iter().map(|edge| edge.conn_count()).sum::<usize>();

@@ -8,9 +8,10 @@
 //! as the node is needy. All others stay for one attempt. An attempt dials one address after another,
 //! 250 ms apart, and ends with the first conn that comes up or the last dial that fails.
 
+pub(crate) mod first_frame;
+pub(crate) mod host_limit;
 mod seeds;
 mod target;
-mod unheard;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use self::seeds::FURTHER_SEEDS_WAIT;
 pub(crate) use self::target::Aim;
 use self::target::{ADDRS_MAX, Attempt, STAGGER, State, Target};
-use super::knowledge::HOLD_OFF;
+use super::peers::HOLD_OFF;
 use super::{Action, Timer};
 use crate::NodeId;
 use crate::addr::{canonical, scope};

@@ -7,6 +7,11 @@
 //! An [`Edge`] begins with its first conn and ends with its last. Frames leave on the conn that most
 //! recently received something, so a dead conn loses that role to the first frame on a live one.
 
+mod admit;
+pub mod budgets;
+pub(crate) mod keepalive;
+pub(crate) mod lifecycle;
+mod liveness;
 mod nearest;
 
 #[cfg(test)]
@@ -19,8 +24,8 @@ use std::time::Instant;
 
 use heapless::Vec as FixedVec;
 
+use self::budgets::EdgeBudgets;
 use self::nearest::Search;
-use super::budgets::EdgeBudgets;
 use crate::NodeId;
 use crate::addr::Subnet;
 use crate::env::TokenBucket;

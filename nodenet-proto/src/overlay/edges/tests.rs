@@ -1,9 +1,9 @@
 use std::time::Duration;
 
+use super::budgets::EdgeBudgets;
 use super::{Attached, CONNS_PER_EDGE, Detached, Edge, Edges, Phase, SIBLINGS};
 use crate::NodeId;
 use crate::env::{Seed, test_base};
-use crate::overlay::budgets::EdgeBudgets;
 use crate::transport::ConnId;
 
 pub(super) const OWN: NodeId = NodeId::from_bytes([0; 32]);

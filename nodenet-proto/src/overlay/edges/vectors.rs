@@ -13,11 +13,11 @@
 
 use std::time::Duration;
 
+use super::admit::{Refusal, admit};
 use super::tests::{OWN, attach, bit, remove, siblings};
 use super::*;
 use crate::api::Config;
 use crate::env::test_base;
-use crate::overlay::admit::{Refusal, admit};
 
 #[test]
 fn siblings_closest_idle() {

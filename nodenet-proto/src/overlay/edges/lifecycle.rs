@@ -1,0 +1,510 @@
+//! How conns become edges and how edges end (spec 70 §4, §15, §17.5).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::admit::admit;
+use super::keepalive::{ANSWER_WAIT, LIGHT_PATIENCE, Silence};
+use super::liveness::{Standing, Verdict, judge};
+use super::{Attached, Detached, Edge};
+use crate::NodeId;
+use crate::api::{EdgeDownReason, Event, Profile, RequestId, SeedPeer};
+use crate::buf::Frame;
+use crate::env::Cx;
+use crate::overlay::dialer::{Aim, Ended, Failed};
+use crate::overlay::{Action, Overlay, Owner, Timer};
+use crate::stats::DropReason;
+use crate::transport::{
+    Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction,
+};
+use crate::wire::{self, Capabilities, Message};
+
+/// So many conns may be without a word even if there are few places for edges: several peers may well
+/// dial at once (a guess).
+const UNPROVEN_MIN: usize = 8;
+
+/// What a handshake proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// The identifier, which is the hash of the key.
+    pub(crate) id: NodeId,
+    /// The Ed25519 key.
+    pub(crate) key: [u8; 32],
+    /// Where the peer is, from here.
+    pub(crate) remote: SocketAddr,
+}
+
+impl Overlay {
+    /// A conn is up. One that we dialed is part of an edge from now on; one that the peer opened has
+    /// to say something first.
+    pub(crate) fn handle_conn_up(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        (conn, peer, direction): (ConnId, Peer, Direction),
+        out: &mut Vec<Action>,
+    ) {
+        match direction {
+            _ if self.leaving => self.refuse(conn, out),
+            Direction::Outgoing(dial) => match self.dialer.on_dial_up(dial) {
+                Some(aim) => self.take_dialed(cx, conns, (conn, peer, aim), out),
+                // Given up while it came up. Nothing was sent on it, so nobody misses it.
+                None => self.refuse(conn, out),
+            },
+            Direction::Inbound if self.config.inbound_edges_max == 0 => {
+                cx.drop(DropReason::InboundFull);
+                self.refuse(conn, out);
+            }
+            Direction::Inbound => {
+                if self.unproven >= unproven_max(self.config.inbound_edges_max) {
+                    self.close_oldest_unproven(cx, out);
+                }
+                self.conns.insert(conn, Owner::Unproven(Box::new(peer)));
+                self.unproven += 1;
+                self.close_spare_conn(cx, out);
+            }
+        }
+    }
+
+    /// A conn that we dialed is up.
+    fn take_dialed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        (conn, peer, aim): (ConnId, Peer, Aim),
+        out: &mut Vec<Action>,
+    ) {
+        if let Err(refusal) = admit(&self.config, &self.edges, &peer.id, true) {
+            cx.drop(refusal.drop_reason());
+            self.refuse(conn, out);
+            return self.dialer.on_refused(cx, peer.id, refusal.connect_error(), out);
+        }
+        let rtt_ms = conns.path(conn).map_or(0, |path| whole_ms(path.rtt));
+        if aim == Aim::Trial && !self.is_worth_an_edge(cx.now, &peer.id, rtt_ms) {
+            // The peer heard nothing on it yet, so to it there was no edge either.
+            self.refuse(conn, out);
+            self.dialer.on_trial_over(cx, peer.id, out);
+            return self.learn_tried(cx, peer, rtt_ms, out);
+        }
+        self.attach(cx, conn, peer, true, out);
+    }
+
+    /// A dial came to nothing.
+    pub(crate) fn handle_dial_failed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dial: DialId,
+        error: DialError,
+        out: &mut Vec<Action>,
+    ) {
+        let failed = self.dialer.on_dial_failed(cx, dial, error, out);
+        let Some(Failed { peer, elsewhere, is_over, is_partial }) = failed else { return };
+        if let Some(addr) = elsewhere {
+            self.knowledge.forget_addr(&peer, addr);
+        }
+        if is_over {
+            self.learn_failed_attempt(cx, (peer, is_partial), out);
+        }
+    }
+
+    /// A conn is gone.
+    pub(crate) fn handle_conn_down(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        reason: ConnDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        match self.conns.swap_remove(&conn) {
+            Some(Owner::Edge(peer)) => {
+                self.detach(cx, peer, conn, EdgeDownReason::Conn(reason), out);
+            }
+            Some(Owner::Unproven(_)) => self.unproven -= 1,
+            Some(Owner::Closing) => {}
+            None => cx.drop(DropReason::UnknownConn),
+        }
+    }
+
+    /// A timer fired.
+    pub(crate) fn handle_timer(&mut self, cx: &mut Cx<'_>, timer: Timer, out: &mut Vec<Action>) {
+        match timer {
+            Timer::Dial => self.dialer.on_timer(cx, out),
+            Timer::Conn(conn) => self.judge_conn(cx, conn, out),
+            Timer::Upkeep => {
+                self.upkeep_at = None;
+                self.tend(cx, out);
+            }
+        }
+    }
+
+    /// Adds operator seeds, or replaces the addresses of known ones.
+    pub(crate) fn bootstrap(&mut self, cx: &mut Cx<'_>, seeds: &[SeedPeer], out: &mut Vec<Action>) {
+        let others = seeds.iter().filter(|seed| seed.id != *self.edges.own());
+        // In an order of our own, so that the first of a list that all nodes share is not swamped.
+        let mut turns: Vec<(u64, &SeedPeer)> =
+            others.map(|seed| (cx.rng.next_u64(), seed)).collect();
+        turns.sort_by_key(|(order, _)| *order);
+        for (turn, (_, seed)) in turns.into_iter().enumerate() {
+            let has_edge = self.edges.get(&seed.id).is_some();
+            self.dialer.add_seed(cx, (seed.id, &seed.addrs), turn as u32, has_edge, out);
+        }
+        self.arm_upkeep(cx.now, out);
+    }
+
+    /// The application wants an edge to `peer`.
+    pub(crate) fn connect(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: RequestId,
+        (peer, addrs): (NodeId, &[SocketAddr]),
+        out: &mut Vec<Action>,
+    ) {
+        if let Some(edge) = self.edges.get(&peer) {
+            return self.dialer.await_word(request, (peer, edge.is_taken()), out);
+        }
+        match admit(&self.config, &self.edges, &peer, true) {
+            Ok(()) => {
+                let known = self.knowledge.find(&peer).into_iter().flat_map(|known| known.addrs());
+                let addrs: Vec<SocketAddr> = addrs.iter().copied().chain(known).collect();
+                self.dialer.connect(cx, request, peer, &addrs, out);
+            }
+            Err(refusal) => {
+                let error = refusal.connect_error();
+                out.push(Action::Event(Event::ConnectFailed { request, error }));
+            }
+        }
+    }
+
+    /// Says goodbye to `peer`. Returns whether there was an edge.
+    pub(crate) fn close_edge(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: &NodeId,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(edge) = self.edges.remove(peer) else { return false };
+        self.say_goodbye(&edge, out);
+        self.end_edge(cx, edge, EdgeDownReason::ClosedHere, out);
+        true
+    }
+
+    /// Says goodbye to everybody and takes no more edges.
+    pub(crate) fn leave(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        self.leaving = true;
+        self.dialer.stop(out);
+        out.push(Action::Stop(Timer::Upkeep));
+        let peers: Vec<NodeId> = self.edges.iter().map(|edge| edge.peer).collect();
+        for peer in peers {
+            self.close_edge(cx, &peer, out);
+        }
+        for conn in self.unproven_conns().collect::<Vec<_>>() {
+            self.reject_unproven(conn, out);
+        }
+    }
+
+    /// The first whole frame arrived on a conn that the peer opened. Returns the peer if it may speak;
+    /// otherwise the conn is closed and the frame lost with it.
+    pub(crate) fn prove(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        peer: Peer,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        self.unproven -= 1;
+        match admit(&self.config, &self.edges, &peer.id, false) {
+            Ok(()) => {
+                self.attach(cx, conn, peer, false, out);
+                self.close_spare_conn(cx, out);
+                true
+            }
+            Err(refusal) => {
+                cx.drop(refusal.drop_reason());
+                self.refuse(conn, out);
+                false
+            }
+        }
+    }
+
+    fn unproven_conns(&self) -> impl Iterator<Item = ConnId> {
+        self.conns.iter().filter(|(_, owner)| owner.is_unproven()).map(|(conn, _)| *conn)
+    }
+
+    /// Makes room for a newcomer. Who takes the edge says so within a round trip, so the one that was
+    /// silent longest is most likely to have nothing to say.
+    fn close_oldest_unproven(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        let oldest = self.unproven_conns().min();
+        if let Some(oldest) = oldest {
+            cx.drop(DropReason::InboundFull);
+            self.reject_unproven(oldest, out);
+        }
+    }
+
+    /// The transport has a place for every conn, and counts no edges. When places are short, nobody has
+    /// two of them.
+    fn close_spare_conn(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        let accepted = self.edges.accepted_conns() + self.unproven;
+        if accepted > self.inbound_settled()
+            && let Some((peer, conn)) = self.edges.spare_conn()
+        {
+            self.close(cx, peer, conn, EdgeDownReason::ClosedHere, out);
+        }
+    }
+
+    /// A whole frame that is none arrived on a conn that the peer opened: whoever speaks another
+    /// language has no use for it.
+    pub(crate) fn reject_unproven(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        self.unproven -= 1;
+        self.refuse(conn, out);
+    }
+
+    /// The peer says goodbye. Ends the conn it says so on and every older one; a newer one belongs to
+    /// a peer that was started again meanwhile, and lives.
+    pub(crate) fn on_leave(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        peer: NodeId,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(edge) = self.edges.get(&peer) else { return };
+        let mut older: heapless::Vec<ConnId, { crate::overlay::edges::CONNS_PER_EDGE }> =
+            edge.conns().map(|other| other.id).filter(|&id| id <= conn).collect();
+        older.sort_unstable();
+        for id in older {
+            self.close(cx, peer, id, EdgeDownReason::Left, out);
+        }
+    }
+
+    fn attach(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        peer: Peer,
+        outgoing: bool,
+        out: &mut Vec<Action>,
+    ) {
+        let now = cx.now;
+        let is_taken = !outgoing || self.edges.get(&peer.id).is_some_and(Edge::is_taken);
+        let budgets = || self.departed.resume(now, &peer.id);
+        let attached = self.edges.attach(now, peer.id, peer.key, (conn, outgoing), budgets);
+        self.conns.insert(conn, Owner::Edge(peer.id));
+        match attached {
+            Attached::NewEdge => out.push(Action::Event(Event::EdgeUp {
+                peer: peer.id,
+                outgoing,
+                remote: peer.remote,
+            })),
+            Attached::AnotherConn => {}
+            Attached::Instead(silent) => {
+                out.push(Action::Stop(Timer::Conn(silent)));
+                self.refuse(silent, out);
+                if !self.settle_edge(cx, peer.id, out) {
+                    return;
+                }
+            }
+        }
+        self.dialer.on_edge_up(cx, peer.id, outgoing, out);
+        if is_taken {
+            self.dialer.on_heard(&peer.id, out);
+        }
+        if attached == Attached::NewEdge || outgoing {
+            self.learn_edge(cx, peer, outgoing, out);
+        }
+        if outgoing || self.config.profile == Profile::Light {
+            // The acceptor hears of the conn by its first byte only (spec 70 N6), and a light node
+            // says that it is one while it is awake.
+            self.ping(cx, conn, peer.id, out);
+        } else if self.config.maintenance {
+            self.judge_conn(cx, conn, out);
+        }
+    }
+
+    /// Looks whether the conn is alive, pings or closes it, and sets its timer.
+    pub(crate) fn judge_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, out: &mut Vec<Action>) {
+        let Some(&Owner::Edge(peer)) = self.conns.get(&conn) else { return };
+        let silence = self.keepalive.silence(cx.now, self.edges.len());
+        let Some(edge) = self.edges.get_mut(&peer) else { return };
+        let send_conn = edge.send_conn().id == conn;
+        let light = edge.light;
+        let silence = if light { Silence::of(LIGHT_PATIENCE) } else { silence };
+        let Some(conn) = edge.conn_mut(conn) else { return };
+        match judge(cx.now, cx.rng, conn, Standing { silence, send_conn, light }) {
+            Verdict::Wait(until) => {
+                if !light {
+                    self.keepalive.on_planned(silence);
+                }
+                let until = self.keepalive.align_look(until, cx.now);
+                out.push(Action::Set(Timer::Conn(conn.id), until));
+            }
+            Verdict::Ping => {
+                let conn = conn.id;
+                self.ping(cx, conn, peer, out);
+            }
+            Verdict::Dead => {
+                let conn = conn.id;
+                self.close(cx, peer, conn, EdgeDownReason::Dead, out);
+            }
+        }
+    }
+
+    /// Edges died so often of late that the others are looked at sooner than was planned; not all at the
+    /// same time.
+    pub(crate) fn hurry_looks(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        let silence = self.keepalive.silence(cx.now, self.edges.len());
+        if !self.config.maintenance || !self.keepalive.must_hurry(silence) {
+            return;
+        }
+        for edge in self.edges.iter().filter(|edge| !edge.light) {
+            let conn = edge.send_conn();
+            if !conn.unanswered {
+                // Never this very moment, which is too late for a timer.
+                let soon = cx.rng.jitter(ANSWER_WAIT, 100).max(Duration::from_nanos(1));
+                let soonest = cx.now + soon;
+                let look = (conn.heard + silence.look_after).max(soonest);
+                out.push(Action::Set(Timer::Conn(conn.id), look));
+            }
+        }
+    }
+
+    /// A router pings as the reference does; a light node says that it is one, for the pinging to be
+    /// left to it.
+    fn ping_frame(&self) -> Frame {
+        let capabilities = self.own_capabilities();
+        if capabilities.has(Capabilities::LIGHT) {
+            wire::CapablePing { capabilities }.to_frame()
+        } else {
+            wire::Ping.to_frame()
+        }
+    }
+
+    fn ping(&mut self, cx: &mut Cx<'_>, conn: ConnId, peer: NodeId, out: &mut Vec<Action>) {
+        let ping = self.ping_frame();
+        if let Some(conn) = self.edges.get_mut(&peer).and_then(|edge| edge.conn_mut(conn)) {
+            conn.pinged = cx.now;
+            conn.unanswered = true;
+            conn.pong_due = true;
+            out.push(send(conn.id, ping));
+            if self.config.maintenance {
+                out.push(Action::Set(Timer::Conn(conn.id), cx.now + ANSWER_WAIT));
+            }
+        }
+    }
+
+    /// Closes one conn of an edge at once.
+    fn close(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: NodeId,
+        conn: ConnId,
+        why: EdgeDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        self.refuse(conn, out);
+        self.detach(cx, peer, conn, why, out);
+    }
+
+    /// Takes a conn that is gone or closing out of its edge, which may end with it.
+    fn detach(
+        &mut self,
+        cx: &mut Cx<'_>,
+        peer: NodeId,
+        conn: ConnId,
+        why: EdgeDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        match self.edges.detach(&peer, conn) {
+            Detached::EdgeGone(edge) => self.end_edge(cx, *edge, why, out),
+            Detached::LivesOn => {
+                out.push(Action::Stop(Timer::Conn(conn)));
+                self.settle_edge(cx, peer, out);
+            }
+            Detached::Unknown => {}
+        }
+    }
+
+    /// An edge lost a conn and lives on. If we had opened that one it counts as inbound from now on: it
+    /// may be one too many, and there may be too few of our own. Returns whether it stays.
+    fn settle_edge(&mut self, cx: &mut Cx<'_>, peer: NodeId, out: &mut Vec<Action>) -> bool {
+        let stays = self.edges.inbound() <= self.config.inbound_edges_max;
+        if stays {
+            self.notice_isolation(cx, out);
+            self.update_needs(cx, out);
+        } else {
+            cx.drop(DropReason::InboundFull);
+            self.close_edge(cx, &peer, out);
+        }
+        stays
+    }
+
+    /// Without an edge of our own seeds are urgent, and so is everybody else.
+    fn notice_isolation(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+        if self.edges.outgoing() == 0 {
+            self.dialer.on_isolated(cx, out);
+            self.knowledge.shorten_hold_offs(cx.now, cx.rng);
+        }
+    }
+
+    /// What follows from the end of an edge, which is out of the table already.
+    fn end_edge(
+        &mut self,
+        cx: &mut Cx<'_>,
+        edge: Edge,
+        reason: EdgeDownReason,
+        out: &mut Vec<Action>,
+    ) {
+        for conn in edge.conns() {
+            out.push(Action::Stop(Timer::Conn(conn.id)));
+        }
+        self.departed.keep(cx.now, edge.peer, edge.budgets);
+        if edge.is_taken() {
+            self.dialer.on_taken_edge_down(&edge.peer);
+        } else {
+            self.dialer.on_not_taken(edge.peer, reason, out);
+        }
+        out.push(Action::Event(Event::EdgeDown { peer: edge.peer, reason }));
+        let lived = cx.now.saturating_duration_since(edge.since);
+        let ended = match reason {
+            EdgeDownReason::Left | EdgeDownReason::ClosedHere => Ended::Goodbye,
+            EdgeDownReason::Conn(ConnDownReason::Reset) => Ended::Reset(lived),
+            EdgeDownReason::Dead | EdgeDownReason::Conn(_) => Ended::Lost(lived),
+        };
+        self.dialer.on_edge_down(cx, edge.peer, ended, out);
+        self.notice_isolation(cx, out);
+        self.learn_loss(cx, &edge, reason, out);
+    }
+
+    /// A Leave spares the conns that are newer than the one it comes on, so each says it. The peer
+    /// takes nothing that follows it, so it waits behind whatever is queued.
+    fn say_goodbye(&mut self, edge: &Edge, out: &mut Vec<Action>) {
+        for conn in edge.conns() {
+            let (frame, hops) = (wire::Leave.to_frame(), heapless::Vec::from_iter([conn.id]));
+            out.push(Action::Offer { class: Class::Leave, frame, hops, request: None });
+            self.conns.insert(conn.id, Owner::Closing);
+            out.push(Action::Close { conn: conn.id, mode: CloseMode::Drain });
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        self.conns.insert(conn, Owner::Closing);
+        out.push(Action::Close { conn, mode: CloseMode::Abort });
+    }
+}
+
+/// Conns that others opened and have not said a word on, at most: a quarter of the places for edges, so that
+/// silence can not fill them (a guess).
+pub(crate) fn unproven_max(places: usize) -> usize {
+    (places / 4).max(UNPROVEN_MIN).min(places)
+}
+
+/// A round-trip time in the unit of the tables, where 0 means that it is not known.
+pub(crate) fn whole_ms(rtt: Duration) -> u16 {
+    u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1)
+}
+
+/// A control frame for one conn. If its queue is full the peer has not been listening for a while, and
+/// liveness will tell.
+pub(crate) fn send(conn: ConnId, frame: Frame) -> Action {
+    let hops = heapless::Vec::from_iter([conn]);
+    Action::Offer { class: Class::Control, frame, hops, request: None }
+}

@@ -1,0 +1,139 @@
+//! Whether a conn still has somebody at its other end (spec 80 §2, architecture: ping rarely, decide
+//! fast).
+//!
+//! Responsible for: when to ping and when to give up. Never: sends or closes anything.
+//!
+//! Only frames that arrive prove life. They note the time and touch no timer, but for the Pong that a
+//! ping waits for; the one timer of a conn asks [`judge`] when it fires and is set to whenever the
+//! answer could change. Of several conns of an
+//! edge only the one that frames leave on is pinged: a surplus conn harms nobody, and when its turn
+//! comes it is judged like any other.
+
+use std::time::{Duration, Instant};
+
+use super::Conn;
+use super::keepalive::{ANSWER_WAIT, Silence};
+use crate::env::Random;
+
+/// A ping is due after this long even on a busy conn, because its Pong tells the address at which the
+/// peer sees us (spec 80 §2).
+const REFRESH: Duration = Duration::from_secs(300);
+/// Jitter of every period, in percent (spec 80 §1).
+const JITTER_PERCENT: u32 = 10;
+
+/// What a conn's timer is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Look again then.
+    Wait(Instant),
+    /// Send a ping now, and look again when it must have been answered.
+    Ping,
+    /// The peer does not answer: close the conn.
+    Dead,
+}
+
+/// How a conn stands within its edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// How long it may be silent.
+    pub(crate) silence: Silence,
+    /// Whether frames of the edge leave on this conn.
+    pub(crate) send_conn: bool,
+    /// Whether the peer sleeps, and is not woken to tell where it sees us.
+    pub(crate) light: bool,
+}
+
+/// Judges a conn when its timer fired. `rng` jitters the next look.
+pub(crate) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Standing) -> Verdict {
+    if conn.unanswered {
+        let due = conn.pinged + ANSWER_WAIT;
+        return if due > now { Verdict::Wait(due) } else { Verdict::Dead };
+    }
+    let Silence { look_after, ping_after } = standing.silence;
+    let next_look = rng.jitter(look_after, JITTER_PERCENT);
+    if !standing.send_conn {
+        return Verdict::Wait(now + next_look);
+    }
+    let earliest = |period: Duration| period / 100 * (100 - JITTER_PERCENT);
+    let silent = now.saturating_duration_since(conn.heard);
+    let unpinged = now.saturating_duration_since(conn.pinged);
+    let stale = !standing.light && unpinged >= earliest(REFRESH);
+    if silent >= earliest(ping_after) || stale {
+        return Verdict::Ping;
+    }
+    Verdict::Wait(conn.heard + next_look)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Silence, Standing, Verdict, judge};
+    use crate::env::{Seed, test_base};
+    use crate::overlay::edges::Conn;
+    use crate::transport::ConnId;
+
+    const SHORT: Duration = Duration::from_secs(15);
+    const BUSY: Standing = Standing { silence: Silence::of(SHORT), send_conn: true, light: false };
+
+    fn at(seconds: u64) -> Instant {
+        test_base() + Duration::from_secs(seconds)
+    }
+
+    fn conn(heard: u64, pinged: u64) -> Conn {
+        Conn {
+            id: ConnId(1),
+            outgoing: true,
+            heard: at(heard),
+            pinged: at(pinged),
+            unanswered: false,
+            pong_due: false,
+        }
+    }
+
+    fn verdict(now: u64, conn: &Conn, standing: Standing) -> Verdict {
+        judge(at(now), &mut Seed::from_u64(7).stream("test"), conn, standing)
+    }
+
+    fn wait(verdict: Verdict) -> Duration {
+        match verdict {
+            Verdict::Wait(until) => until.duration_since(test_base()),
+            other => panic!("expected to wait, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_edge_is_pinged_when_it_was_silent_for_as_long_as_it_may_be() {
+        let finger = Standing { silence: Silence::of(Duration::from_secs(25)), ..BUSY };
+        assert_eq!(verdict(15, &conn(0, 0), BUSY), Verdict::Ping);
+        assert!(matches!(verdict(15, &conn(0, 0), finger), Verdict::Wait(_)));
+        assert_eq!(verdict(25, &conn(0, 0), finger), Verdict::Ping);
+    }
+
+    #[test]
+    fn a_frame_meanwhile_puts_the_ping_off_by_a_jittered_period() {
+        let until = wait(verdict(15, &conn(10, 0), BUSY));
+        assert!(Duration::from_millis(23_500) <= until && until <= Duration::from_millis(26_500));
+    }
+
+    #[test]
+    fn an_unanswered_ping_ends_it_after_five_seconds() {
+        let pinged = Conn { unanswered: true, ..conn(0, 15) };
+        assert_eq!(verdict(19, &pinged, BUSY), Verdict::Wait(at(20)));
+        assert_eq!(verdict(20, &pinged, BUSY), Verdict::Dead);
+    }
+
+    #[test]
+    fn a_busy_conn_is_pinged_too_now_and_then() {
+        assert!(matches!(verdict(260, &conn(259, 0), BUSY), Verdict::Wait(_)));
+        assert_eq!(verdict(290, &conn(289, 0), BUSY), Verdict::Ping);
+        let asleep = Standing { light: true, ..BUSY };
+        assert!(matches!(verdict(290, &conn(289, 0), asleep), Verdict::Wait(_)));
+    }
+
+    #[test]
+    fn a_surplus_conn_is_left_alone() {
+        let surplus = Standing { send_conn: false, ..BUSY };
+        assert!(wait(verdict(1000, &conn(0, 0), surplus)) > Duration::from_secs(1000));
+    }
+}

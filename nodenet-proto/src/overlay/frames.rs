@@ -1,0 +1,184 @@
+//! What a frame that arrives does (spec 70 §3), up to where routing begins.
+
+use std::time::Duration;
+
+use super::edges::lifecycle::{send, whole_ms};
+use super::{Action, Overlay, Owner};
+use crate::NodeId;
+use crate::api::DeliveryPath;
+use crate::buf::Frame;
+use crate::env::Cx;
+use crate::stats::DropReason;
+use crate::transport::{ConnId, Conns};
+use crate::wire::{self, Addr, Capabilities, Decode, FrameHeader, FrameType, Message, RoutedFrame};
+
+/// Where a frame came from and whom it may be answered over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) conn: ConnId,
+    pub(crate) from: NodeId,
+}
+
+impl Overlay {
+    /// A whole frame arrived. On the transit path this allocates nothing and touches no timer.
+    pub(crate) fn handle_frame(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        conn: ConnId,
+        frame: Frame,
+        out: &mut Vec<Action>,
+    ) {
+        let header = FrameHeader::of(&frame);
+        let from = match self.conns.get(&conn) {
+            Some(&Owner::Edge(peer)) => peer,
+            Some(Owner::Unproven(peer)) => {
+                let peer = **peer;
+                if header.is_err() {
+                    cx.drop(DropReason::MalformedFrame);
+                    return self.reject_unproven(conn, out);
+                }
+                if !self.prove(cx, conn, peer, out) {
+                    return;
+                }
+                peer.id
+            }
+            Some(Owner::Closing) | None => return cx.drop(DropReason::UnknownConn),
+        };
+        // Survives on a live edge: it may be of a version to come.
+        let Ok((header, payload_at)) = header else {
+            return cx.drop(DropReason::MalformedFrame);
+        };
+        let arrival = Arrival { conn, from };
+        let frame_type = header.frame_type();
+        if frame_type.is_some_and(|frame_type| frame_type != FrameType::Leave) {
+            self.dialer.on_heard(&from, out);
+        }
+        if !self.charge(cx, arrival, frame_type) {
+            return;
+        }
+        match frame_type {
+            Some(FrameType::App) => self.on_app(from, frame, payload_at, out),
+            Some(frame_type) if frame_type.is_routed() => {
+                match RoutedFrame::parse(frame, frame_type, payload_at) {
+                    Ok(message) => self.on_routed(cx, conns, from, message, out),
+                    Err(_) => cx.drop(DropReason::MalformedMessage),
+                }
+            }
+            Some(frame_type) => {
+                self.on_control(cx, conns, arrival, (frame_type, frame, payload_at), out);
+            }
+            None => cx.drop(DropReason::UnknownType),
+        }
+    }
+
+    /// Notes that the peer lives and charges the frame to it, before anything is decoded (spec 70
+    /// §17.3). A frame of no known type proves nothing (spec 95 E34). Free are a Leave, which comes
+    /// once, and the Pong that is due.
+    #[inline]
+    fn charge(&mut self, cx: &mut Cx<'_>, at: Arrival, frame_type: Option<FrameType>) -> bool {
+        let Some(edge) = self.edges.get_mut(&at.from) else { return false };
+        if frame_type.is_some() {
+            edge.observe_frame(at.conn, cx.now);
+        }
+        let is_forward =
+            |frame_type: FrameType| frame_type.is_routed() || frame_type == FrameType::App;
+        if frame_type.is_some_and(is_forward) {
+            let allowed = edge.budgets.charge_forward(cx.now, 1);
+            if !allowed {
+                cx.drop(DropReason::ForwardRateLimited);
+            }
+            return allowed;
+        }
+        let is_free = match frame_type {
+            Some(FrameType::Leave) => true,
+            Some(FrameType::Pong) => edge.conn_mut(at.conn).is_some_and(|conn| conn.pong_due),
+            _ => false,
+        };
+        let allowed = is_free || edge.budgets.charge_control(cx.now);
+        if !allowed {
+            cx.drop(DropReason::ControlRateLimited);
+        }
+        allowed
+    }
+
+    fn on_control(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conns: &dyn Conns,
+        at: Arrival,
+        (frame_type, mut frame, payload_at): (FrameType, Frame, usize),
+        out: &mut Vec<Action>,
+    ) {
+        match frame_type {
+            FrameType::Ping => {
+                // Where the peer is now, not where its conn began (spec 70 N42).
+                if let Some(path) = conns.path(at.conn) {
+                    let pong = wire::Pong { observed: Addr::from_socket_addr(path.remote) };
+                    out.push(send(at.conn, pong.to_frame()));
+                }
+                frame.advance(payload_at);
+                self.on_ping(at, &frame);
+            }
+            FrameType::Pong => {
+                frame.advance(payload_at);
+                self.on_pong(cx, conns, at, &frame);
+                if self.config.maintenance {
+                    self.judge_conn(cx, at.conn, out);
+                }
+            }
+            FrameType::Siblings => {
+                frame.advance(payload_at);
+                match wire::Siblings::decode_exact(&frame.to_bytes()) {
+                    Ok(siblings) => self.answer_siblings(cx, conns, at, siblings, out),
+                    Err(_) => cx.drop(DropReason::MalformedMessage),
+                }
+            }
+            FrameType::Leave => self.on_leave(cx, at.conn, at.from, out),
+            _ => cx.drop(DropReason::NotServed),
+        }
+    }
+
+    /// A node of our kind may say in its ping what it can do. Anything else there is ignored.
+    fn on_ping(&mut self, at: Arrival, payload: &Frame) {
+        let mut copy = [0; 5];
+        let len = payload.copy_to(0, &mut copy);
+        if let Ok(ping) = wire::CapablePing::decode_exact(&copy[..len])
+            && let Some(edge) = self.edges.get_mut(&at.from)
+        {
+            edge.light = ping.capabilities.has(Capabilities::LIGHT);
+            self.knowledge.learn_caps(&at.from, ping.capabilities.0);
+        }
+    }
+
+    /// That anything came is noted already; what is left is whether it was asked for.
+    fn on_pong(&mut self, cx: &mut Cx<'_>, conns: &dyn Conns, at: Arrival, payload: &Frame) {
+        let edge = self.edges.get_mut(&at.from);
+        let was_due = edge.is_some_and(|edge| {
+            let rtt_ms = whole_ms(conns.path(at.conn).map_or(Duration::ZERO, |path| path.rtt));
+            if rtt_ms.abs_diff(edge.rtt_ms) > edge.rtt_ms / 4 {
+                edge.rtt_ms = rtt_ms;
+                self.knowledge.measure_rtt(&at.from, rtt_ms);
+            }
+            edge.conn_mut(at.conn).is_some_and(|conn| core::mem::take(&mut conn.pong_due))
+        });
+        if !was_due {
+            cx.drop(DropReason::Unsolicited);
+        } else if wire::Pong::decode_exact(&payload.to_bytes()).is_err() {
+            cx.drop(DropReason::MalformedMessage);
+        }
+    }
+
+    /// The edge vouches for the sender; there is no signature.
+    fn on_app(
+        &mut self,
+        originator: NodeId,
+        mut frame: Frame,
+        payload_at: usize,
+        out: &mut Vec<Action>,
+    ) {
+        frame.advance(payload_at);
+        let (payload, path) = (frame.to_bytes(), DeliveryPath::Direct);
+        out.push(Action::Deliver { originator, payload, path, request: None });
+    }
+}

@@ -1,0 +1,93 @@
+//! A short memory of contacts that were given up, so that hearsay does not bring them back.
+//!
+//! Bounded to [`PURGED_MAX`]; the oldest is forgotten first. Never consulted for what a peer itself
+//! signs or proves.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::contact::Tick;
+use crate::NodeId;
+
+/// Purged identifiers remembered, at most (a guess: several buckets' worth).
+const PURGED_MAX: usize = 256;
+/// How long hearsay about a purged contact is ignored (spec 80 §8.4).
+const MEMORY: Duration = Duration::from_secs(30 * 60);
+
+/// Identifiers purged lately, oldest first. Eight bytes tell them apart well enough: a false match
+/// costs one contact that hearsay alone vouches for.
+#[derive(Debug, Default)]
+pub(crate) struct Purged {
+    recent: VecDeque<(u64, Tick)>,
+}
+
+impl Purged {
+    pub(crate) fn insert(&mut self, id: NodeId, now: Tick) {
+        let tag = tag(&id);
+        self.recent.retain(|(other, at)| *other != tag && now.since(*at) < MEMORY);
+        if self.recent.len() == PURGED_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((tag, now));
+    }
+
+    pub(crate) fn contains(&self, id: &NodeId, now: Tick) -> bool {
+        let tag = tag(id);
+        self.recent.iter().any(|(other, at)| *other == tag && now.since(*at) < MEMORY)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.recent.len()
+    }
+
+    pub(crate) fn check(&self) {
+        assert!(self.recent.len() <= PURGED_MAX);
+    }
+}
+
+/// The last eight bytes: unlike the first ones they differ between neighbours.
+fn tag(id: &NodeId) -> u64 {
+    let bytes = id.as_bytes();
+    u64::from_be_bytes(std::array::from_fn(|i| bytes[24 + i]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::test_base;
+
+    fn id(number: u16) -> NodeId {
+        let mut bytes = [0; 32];
+        bytes[30..].copy_from_slice(&number.to_be_bytes());
+        NodeId::from_bytes(bytes)
+    }
+
+    fn at(second: u64) -> Tick {
+        Tick::at(test_base(), test_base() + Duration::from_secs(second))
+    }
+
+    #[test]
+    fn the_257th_makes_room_for_itself_by_the_oldest() {
+        let mut purged = Purged::default();
+        for number in 0..256 {
+            purged.insert(id(number), at(number.into()));
+        }
+        purged.insert(id(1), at(256));
+        let missing = |purged: &Purged| -> Vec<u16> {
+            (0..=257).filter(|number| !purged.contains(&id(*number), at(257))).collect()
+        };
+        assert_eq!(missing(&purged), [256, 257], "one that is given up again takes no place");
+        purged.insert(id(256), at(257));
+        purged.insert(id(257), at(257));
+        purged.check();
+        assert_eq!(missing(&purged), [0, 2], "and is the newest then");
+    }
+
+    #[test]
+    fn what_is_half_an_hour_old_takes_no_room() {
+        let mut purged = Purged::default();
+        (0..256).for_each(|number| purged.insert(id(number), at(0)));
+        purged.insert(id(256), at(1800));
+        assert_eq!(purged.len(), 1);
+    }
+}

@@ -1,0 +1,144 @@
+//! The live edges, as far as the choice needs them.
+
+use std::cmp::Ordering;
+
+use super::Appetite;
+use crate::NodeId;
+use crate::addr::Subnet;
+
+/// Edges that are put in order of their distance: twice as many as anybody wants siblings.
+const SORTED: usize = 2 * Appetite::ROUTER.siblings;
+
+/// A live edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LiveEdge {
+    pub(crate) id: NodeId,
+    pub(crate) outgoing: bool,
+    pub(crate) subnet: Option<Subnet>,
+    /// Round-trip time in milliseconds; 0 is not known.
+    pub(crate) rtt_ms: u16,
+    /// Old enough to be judged; a newcomer is served first.
+    pub(crate) settled: bool,
+    /// Whether the peer prefers not to be an intermediate hop.
+    pub(crate) light: bool,
+}
+
+impl LiveEdge {
+    /// How long a finger over this edge takes, for comparison: a light peer is the slowest, and so is one
+    /// that had the time to answer a ping and did not.
+    pub(crate) fn slowness_ms(&self) -> u16 {
+        let unanswered = self.settled && self.rtt_ms == 0;
+        if self.light || unanswered { u16::MAX } else { self.rtt_ms }
+    }
+}
+
+/// A dial in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    /// Who is dialed.
+    pub(crate) id: NodeId,
+    /// Where.
+    pub(crate) subnet: Option<Subnet>,
+}
+
+/// Every live edge. The nearest come first, in order: every question about edges is one about who is
+/// near, and they are put in order once for all of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Live(Vec<LiveEdge>);
+
+impl Live {
+    /// The edges of the node `own`.
+    pub(crate) fn new(own: &NodeId, edges: &[LiveEdge]) -> Self {
+        // An edge is large: what is put in order is how far it is, and where to find it.
+        let distance = |edge: &LiveEdge| edge.id.prefix() ^ own.prefix();
+        let mut order: Vec<(u64, usize)> =
+            edges.iter().map(distance).enumerate().map(|(at, far)| (far, at)).collect();
+        let by_distance = |a: &(u64, usize), b: &(u64, usize)| {
+            let in_full = || own.compare_distance(&edges[a.1].id, &edges[b.1].id);
+            a.0.cmp(&b.0).then_with(in_full)
+        };
+        if order.len() > SORTED {
+            order.select_nth_unstable_by(SORTED, by_distance);
+        }
+        let sorted = order.len().min(SORTED);
+        order[..sorted].sort_unstable_by(by_distance);
+        Self(order.into_iter().map(|(_, at)| edges[at]).collect())
+    }
+
+    /// All of them, the nearest in front.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &LiveEdge> {
+        self.0.iter()
+    }
+
+    /// Takes out an edge that is none of the nearest.
+    pub(crate) fn remove(&mut self, id: &NodeId) {
+        self.0.retain(|edge| edge.id != *id);
+    }
+
+    /// The `count` nearest, nearest first.
+    pub(crate) fn nearest(&self, count: usize) -> &[LiveEdge] {
+        debug_assert!(count <= SORTED, "no more are in order");
+        &self.0[..count.min(self.0.len())]
+    }
+
+    /// How far the `count` nearest reach; nothing if there is no edge.
+    pub(crate) fn fence(&self, own: &NodeId, count: usize) -> Option<Fence> {
+        let far = self.nearest(count).last()?;
+        Some(Fence { own: *own, far: far.id })
+    }
+}
+
+/// How far the nearest peers reach.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fence {
+    own: NodeId,
+    far: NodeId,
+}
+
+impl Fence {
+    /// Whether a peer is one of them, or nearer.
+    pub(crate) fn is_within(&self, id: &NodeId) -> bool {
+        self.own.compare_distance(id, &self.far) != Ordering::Greater
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Live, LiveEdge, SORTED};
+    use crate::NodeId;
+    use crate::env::Seed;
+
+    #[test]
+    fn the_nearest_come_first_in_order_however_many_there_are() {
+        let mut rng = Seed::from_u64(1).stream("test");
+        for count in [0, 1, SORTED - 1, SORTED, SORTED + 1, 200] {
+            let own = NodeId::from_bytes(rng.array());
+            let mut ids: Vec<NodeId> =
+                (0..count).map(|_| NodeId::from_bytes(rng.array())).collect();
+            let edge = |id: &NodeId| LiveEdge {
+                id: *id,
+                outgoing: true,
+                subnet: None,
+                rtt_ms: 0,
+                settled: true,
+                light: false,
+            };
+            let mut live = Live::new(&own, &ids.iter().map(edge).collect::<Vec<_>>());
+            ids.sort_by(|a, b| own.compare_distance(a, b));
+            for wanted in [1, 16, SORTED] {
+                let nearest: Vec<NodeId> =
+                    live.nearest(wanted).iter().map(|edge| edge.id).collect();
+                assert_eq!(nearest, ids[..wanted.min(count)]);
+                let fence = live.fence(&own, wanted);
+                assert_eq!(fence.is_some(), count > 0);
+                let within =
+                    |fence: super::Fence| ids.iter().filter(|id| fence.is_within(id)).count();
+                assert_eq!(fence.map_or(0, within), wanted.min(count));
+            }
+            if let Some(last) = ids.get(SORTED) {
+                live.remove(last);
+                assert_eq!(live.iter().count(), count - 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Which of the nearest peers a node dials.
+//!
+//! The nearest sixteen are wanted, whoever opens the edge. If others opened nearly all of these, more
+//! are dialed beyond them, however far: a node must not be left with neighbours of which every one
+//! chose it, and not it them. That is how identifiers ground next to a victim would surround it.
+
+use super::{Candidate, Light, SIBLINGS, Scene};
+use crate::NodeId;
+
+/// Of the nearest peers at least so many are dialed by this node (spec 20 R11 and spec 95 §5 ask that
+/// siblings are never all inbound; the number is a guess).
+const DIALED_MIN: usize = 4;
+
+/// A peer that is one of the nearest, or would be.
+#[derive(Debug, Clone, Copy)]
+enum Standing<'a> {
+    /// There is an edge, or a dial in flight, which counts as an edge that we opened.
+    Edge { outgoing: bool },
+    /// There is none.
+    Unconnected(&'a Candidate),
+}
+
+/// The contacts that belong to the nearest peers and have no edge, nearest first.
+pub(crate) fn wanted_siblings<'a>(scene: &Scene<'a>) -> Vec<&'a Candidate> {
+    let (own, appetite) = (scene.own, scene.appetite);
+    let reach = reach(scene);
+    let is_within = |id: &NodeId| reach.is_none_or(|far| own.compare_distance(id, &far).is_le());
+    let edges = scene.live.iter().map(|edge| (edge.id, Standing::Edge { outgoing: edge.outgoing }));
+    let dials = scene.in_flight.iter().map(|dial| (dial.id, Standing::Edge { outgoing: true }));
+    let contacts = scene.candidates.iter().map(|c| (c.id, Standing::Unconnected(c)));
+    let mut nearest: Vec<(NodeId, Standing<'_>)> =
+        edges.chain(dials).chain(contacts).filter(|(id, _)| is_within(id)).collect();
+    nearest.sort_unstable_by(|a, b| own.compare_distance(&a.0, &b.0));
+    let (mut rank, mut dialed, mut wanted) = (0, 0, Vec::new());
+    for (_, standing) in nearest {
+        match standing {
+            Standing::Edge { outgoing } => dialed += usize::from(outgoing),
+            // A router that others call light is as near, and dials by itself.
+            Standing::Unconnected(c) if c.light != Light::No && rank >= appetite.light_siblings => {
+                continue;
+            }
+            Standing::Unconnected(contact) => {
+                if rank < appetite.siblings || dialed < dialed_min(scene) {
+                    wanted.push(contact);
+                    dialed += 1;
+                }
+            }
+        }
+        rank += 1;
+    }
+    wanted
+}
+
+/// How far the nearest peers reach: whoever is farther than this is none of them. Nothing if there is
+/// no such limit yet.
+pub(crate) fn reach(scene: &Scene<'_>) -> Option<NodeId> {
+    let live = || scene.live.iter().map(|edge| (edge.id, edge.outgoing));
+    let peers = || live().chain(scene.in_flight.iter().map(|dial| (dial.id, true)));
+    let dialed = peers().filter(|(_, is_ours)| *is_ours);
+    let last = nth_nearest(scene.own, peers().map(|(id, _)| id), scene.appetite.siblings)?;
+    let last_dialed = nth_nearest(scene.own, dialed.map(|(id, _)| id), dialed_min(scene))?;
+    let is_farther = scene.own.compare_distance(&last_dialed, &last).is_gt();
+    Some(if is_farther { last_dialed } else { last })
+}
+
+/// The last of the `count` nearest of these peers; nothing if there are fewer. Quick if the nearest come
+/// first, as those of [`Live`](super::Live) do.
+fn nth_nearest(own: &NodeId, peers: impl Iterator<Item = NodeId>, count: usize) -> Option<NodeId> {
+    let mut nearest: heapless::Vec<NodeId, { SIBLINGS + 1 }> = heapless::Vec::new();
+    for id in peers {
+        let is_nearer = |other: &NodeId| own.compare_distance(&id, other).is_lt();
+        if nearest.len() < count || nearest.last().is_some_and(is_nearer) {
+            let at = nearest.partition_point(|other| !is_nearer(other));
+            nearest.insert(at, id).expect("one place more than is ever kept");
+            nearest.truncate(count);
+        }
+    }
+    nearest.last().copied().filter(|_| nearest.len() == count)
+}
+
+fn dialed_min(scene: &Scene<'_>) -> usize {
+    DIALED_MIN.min(scene.appetite.siblings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Appetite, InFlight, Live, LiveEdge, Scene};
+    use super::{DIALED_MIN, reach};
+    use crate::NodeId;
+    use crate::env::Seed;
+
+    /// Sixteen or more, four or more of them dialed, however many edges others opened.
+    #[test]
+    fn the_nearest_reach_as_far_as_sixteen_of_which_four_are_dialed() {
+        let mut rng = Seed::from_u64(1).stream("test");
+        for (edges, dials, dialed_in_hundred) in [
+            (0, 0, 50),
+            (15, 0, 100),
+            (14, 3, 0),
+            (20, 1, 0),
+            (20, 0, 30),
+            (200, 0, 3),
+            (300, 8, 2),
+        ] {
+            let own = NodeId::from_bytes(rng.array());
+            let edge = |id, outgoing| LiveEdge {
+                id,
+                outgoing,
+                subnet: None,
+                rtt_ms: 0,
+                settled: true,
+                light: false,
+            };
+            let live: Vec<LiveEdge> = (0..edges)
+                .map(|_| edge(NodeId::from_bytes(rng.array()), rng.below(100) < dialed_in_hundred))
+                .collect();
+            let in_flight: Vec<InFlight> = (0..dials)
+                .map(|_| InFlight { id: NodeId::from_bytes(rng.array()), subnet: None })
+                .collect();
+
+            let mut peers: Vec<(NodeId, bool)> = live.iter().map(|e| (e.id, e.outgoing)).collect();
+            peers.extend(in_flight.iter().map(|dial| (dial.id, true)));
+            peers.sort_by(|a, b| own.compare_distance(&a.0, &b.0));
+            let mut dialed = 0;
+            let far = peers.iter().enumerate().find(|(place, (_, ours))| {
+                dialed += usize::from(*ours);
+                place + 1 >= 16 && dialed >= DIALED_MIN
+            });
+
+            let (appetite, live) = (Appetite::ROUTER, &Live::new(&own, &live));
+            let in_flight = &in_flight;
+            let scene =
+                Scene { own: &own, difficulty: 0, appetite, live, in_flight, candidates: &[] };
+            assert_eq!(reach(&scene), far.map(|(_, (id, _))| *id), "{edges} edges");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! How many edges each subnet has, for diversity.
+
+use super::Scene;
+use crate::addr::Subnet;
+
+/// Edges in one subnet while there are others to choose from (spec 20 §1, LiveSubnetCap).
+const LIVE_SUBNET_MAX: usize = 2;
+
+/// The subnets of all edges: live, being dialed, and picked in the same choice. Counting only the live
+/// ones would let a single choice take any number from one subnet (spec 20 R10).
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    /// In order; a subnet is named once for each of its edges.
+    subnets: Vec<Subnet>,
+}
+
+impl Crowd {
+    /// The edges and dials of a scene, and others in these subnets.
+    pub(crate) fn of(scene: &Scene<'_>, others: impl Iterator<Item = Subnet>) -> Self {
+        let live = scene.live.iter().filter_map(|edge| edge.subnet);
+        let in_flight = scene.in_flight.iter().filter_map(|dial| dial.subnet);
+        let mut subnets: Vec<Subnet> = live.chain(in_flight).chain(others).collect();
+        subnets.sort_unstable();
+        Self { subnets }
+    }
+
+    /// One more edge there.
+    pub(crate) fn add(&mut self, subnet: Option<Subnet>) {
+        if let Some(subnet) = subnet {
+            let at = self.subnets.partition_point(|other| *other < subnet);
+            self.subnets.insert(at, subnet);
+        }
+    }
+
+    /// Whether a subnet has its share. An address that belongs to none never counts.
+    pub(crate) fn is_full(&self, subnet: Option<Subnet>) -> bool {
+        subnet.is_some_and(|subnet| {
+            let first = self.subnets.partition_point(|other| *other < subnet);
+            self.subnets.get(first + LIVE_SUBNET_MAX - 1) == Some(&subnet)
+        })
+    }
+}
