@@ -193,7 +193,7 @@ numbers! {
         /// Contacts that wait for a place among these.
         replacements,
         /// Contacts given up lately.
-        purged,
+        evicted,
         /// Questions to neighbours that are open.
         questions,
         /// Contacts that wait to be probed.
@@ -201,7 +201,7 @@ numbers! {
         /// Peers that are dialed, or wait to be: seeds and wishes.
         dial_targets,
         /// Budgets of neighbours that left.
-        departed,
+        retained_budgets,
         /// Budgets of originators.
         originators,
         /// Messages remembered so that none is taken twice.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::env::{Crypto, Cx, Random, Seed, UnixNanos, WallClock};
+use crate::env::{Context, Crypto, Random, Seed, UnixNanos, WallClock};
 use crate::identity::Identity;
 use crate::stats::Stats;
 
@@ -48,8 +48,8 @@ impl Env {
     }
 
     /// What the overlay may use in one call.
-    pub(super) fn overlay_cx(&mut self) -> Cx<'_> {
-        Cx {
+    pub(super) fn overlay_context(&mut self) -> Context<'_> {
+        Context {
             now: self.now,
             wall: self.wall.at(self.now),
             rng: &mut self.overlay,

@@ -29,10 +29,10 @@ use crate::api::{
 };
 use crate::buf::Frame;
 use crate::env::Rate;
-use crate::env::{Crypto, Cx, Seed, TimerQueue, UnixNanos};
+use crate::env::{Context, Crypto, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
 use crate::io::Deadline;
-use crate::overlay::{self, Action, Launch, Overlay, Peer};
+use crate::overlay::{self, Action, MultiPathSend, Overlay, Peer};
 use crate::stats::{DropReason, Gauges, Stats};
 use crate::transport::{self, Class, ConnId, Conns, SendError};
 use crate::wire::FrameType;
@@ -306,7 +306,7 @@ impl Engine {
         for timer in self.timers.keys() {
             match timer {
                 Timer::Overlay(overlay::Timer::Conn(conn)) => assert!(self.overlay.is_live(*conn)),
-                Timer::Overlay(overlay::Timer::Dial | overlay::Timer::Upkeep) => {
+                Timer::Overlay(overlay::Timer::Dial | overlay::Timer::Schedule) => {
                     assert_eq!(self.life, Life::Running);
                 }
                 Timer::Leave => assert!(matches!(self.life, Life::Leaving(_))),
@@ -322,10 +322,10 @@ impl Engine {
     fn run(
         &mut self,
         conns: &mut dyn Conns,
-        act: impl FnOnce(&mut Overlay, &mut Cx<'_>, &dyn Conns, &mut Vec<Action>),
+        act: impl FnOnce(&mut Overlay, &mut Context<'_>, &dyn Conns, &mut Vec<Action>),
     ) {
         let mut actions = core::mem::take(&mut self.actions);
-        act(&mut self.overlay, &mut self.env.overlay_cx(), conns, &mut actions);
+        act(&mut self.overlay, &mut self.env.overlay_context(), conns, &mut actions);
         for action in actions.drain(..) {
             self.carry_out(action, conns);
         }
@@ -352,7 +352,7 @@ impl Engine {
             Action::Offer { class, frame, hops, request } => {
                 self.offer(conns, class, (frame, &hops), request);
             }
-            Action::Launch(launch) => self.launch(conns, *launch),
+            Action::MultiPathSend(launch) => self.launch(conns, *launch),
             Action::Deliver { originator, payload, path, request } => {
                 self.deliver(Event::Delivered { originator, payload, path }, request);
             }
@@ -449,8 +449,8 @@ impl Engine {
     }
 
     /// Sends the copies of a message. A first hop that refuses its copy is replaced by a spare.
-    fn launch(&mut self, conns: &mut dyn Conns, launch: Launch) {
-        let Launch { request, envelope, copies, spares } = launch;
+    fn launch(&mut self, conns: &mut dyn Conns, launch: MultiPathSend) {
+        let MultiPathSend { request, envelope, copies, spares } = launch;
         let mut spares = spares.into_iter();
         let (mut sent, mut failure) = (0, SendFailure::Unroutable);
         for copy in copies {

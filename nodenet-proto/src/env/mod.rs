@@ -1,6 +1,6 @@
 //! What a machine may know of the world: time, randomness, cryptography, counters.
 //!
-//! Every handler borrows a [`Cx`] for the length of one call. Nothing here reads a clock or the
+//! Every handler borrows a [`Context`] for the length of one call. Nothing here reads a clock or the
 //! operating system's entropy; both enter through the driver.
 
 pub mod backoff;
@@ -54,14 +54,14 @@ impl WallClock {
 }
 
 /// What one handler call may use.
-pub struct Cx<'a> {
+pub struct Context<'a> {
     /// Monotonic time of this call.
     pub now: Instant,
     /// Wall time of this call.
     pub wall: UnixNanos,
     /// This machine's random stream.
     pub rng: &'a mut Random,
-    /// Counters; the only way to discard input is [`Cx::drop`].
+    /// Counters; the only way to discard input is [`Context::drop`].
     pub stats: &'a mut Stats,
     /// Hash, sign, verify.
     pub crypto: &'a dyn Crypto,
@@ -69,7 +69,7 @@ pub struct Cx<'a> {
     pub identity: &'a Identity,
 }
 
-impl Cx<'_> {
+impl Context<'_> {
     /// Discards input for `reason`, which is counted.
     pub fn drop(&mut self, reason: DropReason) {
         self.stats.count_drop(reason);

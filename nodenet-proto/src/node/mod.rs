@@ -207,7 +207,7 @@ impl Node {
         // Most of what is asked here has the answer no: the questions are cheap, the calls are not.
         loop {
             if (!self.engine_is_drained || self.quic.has_event())
-                && let Some(event) = self.shuttle()
+                && let Some(event) = self.pump()
             {
                 return Output::Event(event);
             }
@@ -276,7 +276,7 @@ impl Node {
     /// Passes on what engine and transport have for each other, until one has something for the
     /// application or neither has anything.
     #[inline(never)]
-    fn shuttle(&mut self) -> Option<Event> {
+    fn pump(&mut self) -> Option<Event> {
         loop {
             while !self.engine_is_drained {
                 match self.engine.poll() {

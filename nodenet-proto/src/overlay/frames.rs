@@ -7,7 +7,7 @@ use super::{Action, Overlay, Owner};
 use crate::NodeId;
 use crate::api::DeliveryPath;
 use crate::buf::Frame;
-use crate::env::Cx;
+use crate::env::Context;
 use crate::stats::DropReason;
 use crate::transport::{ConnId, Conns};
 use crate::wire::{self, Addr, Capabilities, Decode, FrameHeader, FrameType, Message, RoutedFrame};
@@ -23,7 +23,7 @@ impl Overlay {
     /// A whole frame arrived. On the transit path this allocates nothing and touches no timer.
     pub(crate) fn handle_frame(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         conn: ConnId,
         frame: Frame,
@@ -76,7 +76,7 @@ impl Overlay {
     /// §17.3). A frame of no known type proves nothing (spec 95 E34). Free are a Leave, which comes
     /// once, and the Pong that is due.
     #[inline]
-    fn charge(&mut self, cx: &mut Cx<'_>, at: Arrival, frame_type: Option<FrameType>) -> bool {
+    fn charge(&mut self, cx: &mut Context<'_>, at: Arrival, frame_type: Option<FrameType>) -> bool {
         let Some(edge) = self.edges.get_mut(&at.from) else { return false };
         if frame_type.is_some() {
             edge.observe_frame(at.conn, cx.now);
@@ -104,7 +104,7 @@ impl Overlay {
 
     fn on_control(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         at: Arrival,
         (frame_type, mut frame, payload_at): (FrameType, Frame, usize),
@@ -124,7 +124,7 @@ impl Overlay {
                 frame.advance(payload_at);
                 self.on_pong(cx, conns, at, &frame);
                 if self.config.maintenance {
-                    self.judge_conn(cx, at.conn, out);
+                    self.check_liveness(cx, at.conn, out);
                 }
             }
             FrameType::Siblings => {
@@ -147,18 +147,18 @@ impl Overlay {
             && let Some(edge) = self.edges.get_mut(&at.from)
         {
             edge.light = ping.capabilities.has(Capabilities::LIGHT);
-            self.knowledge.learn_caps(&at.from, ping.capabilities.0);
+            self.peers.learn_caps(&at.from, ping.capabilities.0);
         }
     }
 
     /// That anything came is noted already; what is left is whether it was asked for.
-    fn on_pong(&mut self, cx: &mut Cx<'_>, conns: &dyn Conns, at: Arrival, payload: &Frame) {
+    fn on_pong(&mut self, cx: &mut Context<'_>, conns: &dyn Conns, at: Arrival, payload: &Frame) {
         let edge = self.edges.get_mut(&at.from);
         let was_due = edge.is_some_and(|edge| {
             let rtt_ms = whole_ms(conns.path(at.conn).map_or(Duration::ZERO, |path| path.rtt));
             if rtt_ms.abs_diff(edge.rtt_ms) > edge.rtt_ms / 4 {
                 edge.rtt_ms = rtt_ms;
-                self.knowledge.measure_rtt(&at.from, rtt_ms);
+                self.peers.measure_rtt(&at.from, rtt_ms);
             }
             edge.conn_mut(at.conn).is_some_and(|conn| core::mem::take(&mut conn.pong_due))
         });

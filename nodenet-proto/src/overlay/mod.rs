@@ -24,16 +24,16 @@ use heapless::Vec as FixedVec;
 use indexmap::IndexMap;
 
 use self::dialer::Dialer;
-use self::edges::budgets::{Departed, Originators};
+use self::edges::budgets::{Originators, RetainedBudgets};
 use self::edges::keepalive::Keepalive;
 use self::edges::{Edge, Edges};
-use self::peers::Knowledge;
+use self::peers::Peers;
 use self::peers::lookup::Lookups;
 use self::routing::decide::CANDIDATES;
 use self::routing::duplicates::Duplicates;
-use self::routing::originate::Stamps;
-use self::routing::skew::Skew;
-use self::topology::schedule::Upkeep;
+use self::routing::originate::OriginationClock;
+use self::routing::skew::ClockSkewDetector;
+use self::topology::schedule::Schedule;
 use crate::NodeId;
 use crate::api::{Config, DeliveryPath, Event, RequestId};
 use crate::buf::{Frame, HeadPool};
@@ -42,7 +42,7 @@ use crate::stats::Gauges;
 use crate::transport::{Class, CloseMode, ConnId, DialId};
 
 pub(crate) use self::edges::lifecycle::Peer;
-pub(crate) use self::routing::originate::Launch;
+pub(crate) use self::routing::originate::MultiPathSend;
 
 /// What wakes the overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ pub(crate) enum Timer {
     /// Whether this conn is alive is to be judged.
     Conn(ConnId),
     /// The tables are to be looked after.
-    Upkeep,
+    Schedule,
 }
 
 impl Timer {
@@ -61,7 +61,7 @@ impl Timer {
         match self {
             Self::Dial => "overlay_dial",
             Self::Conn(_) => "overlay_liveness",
-            Self::Upkeep => "overlay_upkeep",
+            Self::Schedule => "overlay_schedule",
         }
     }
 }
@@ -101,7 +101,7 @@ pub(crate) enum Action {
         request: Option<RequestId>,
     },
     /// Send copies of a message that is ours over disjoint first hops.
-    Launch(Box<Launch>),
+    MultiPathSend(Box<MultiPathSend>),
     /// Give a message to the application.
     Deliver {
         /// Who sent it, authenticated.
@@ -145,22 +145,22 @@ pub(crate) struct Overlay {
     conns: IndexMap<ConnId, Owner, CounterHash>,
     unproven: usize,
     dialer: Dialer,
-    departed: Departed,
+    retained_budgets: RetainedBudgets,
     originators: Originators,
     /// Detours beyond what each neighbour is sure of.
     detours: TokenBucket,
     duplicates: Duplicates,
-    skew: Skew,
-    stamps: Stamps,
+    skew: ClockSkewDetector,
+    origination_clock: OriginationClock,
     heads: HeadPool,
-    knowledge: Knowledge,
+    peers: Peers,
     lookups: Lookups,
     keepalive: Keepalive,
-    upkeep: Upkeep,
+    schedule: Schedule,
     /// When the upkeep's timer is set to fire.
-    upkeep_at: Option<Instant>,
+    schedule_at: Option<Instant>,
     /// Peers that dialed this node though it had never dialed them.
-    strangers: u8,
+    unsolicited_inbound: u8,
     /// Where the driver says that the main socket is.
     local_addrs: Vec<SocketAddr>,
     /// Whether this node says goodbye to everybody and wants no more edges.
@@ -175,19 +175,19 @@ impl Overlay {
             conns: IndexMap::default(),
             unproven: 0,
             dialer: Dialer::new(config.maintenance),
-            departed: Departed::default(),
+            retained_budgets: RetainedBudgets::default(),
             originators: Originators::default(),
             detours: TokenBucket::new(now),
             duplicates: Duplicates::new(),
-            skew: Skew::default(),
-            stamps: Stamps::default(),
+            skew: ClockSkewDetector::default(),
+            origination_clock: OriginationClock::default(),
             heads: HeadPool::new(),
-            knowledge: Knowledge::new(own, config.difficulty, now),
+            peers: Peers::new(own, config.difficulty, now),
             lookups: Lookups::default(),
             keepalive: Keepalive::new(now, &own, config.profile),
-            upkeep: Upkeep::new(now, config.profile),
-            upkeep_at: None,
-            strangers: 0,
+            schedule: Schedule::new(now, config.profile),
+            schedule_at: None,
+            unsolicited_inbound: 0,
             local_addrs: Vec::new(),
             leaving: false,
             config,
@@ -215,13 +215,13 @@ impl Overlay {
         Gauges {
             edges: self.edges.len() as u64,
             edges_inbound: self.edges.inbound() as u64,
-            contacts: self.knowledge.len() as u64,
-            replacements: self.knowledge.replacements() as u64,
-            purged: self.knowledge.purged() as u64,
+            contacts: self.peers.len() as u64,
+            replacements: self.peers.replacements() as u64,
+            evicted: self.peers.evicted() as u64,
             questions: self.lookups.open() as u64,
-            probes: self.upkeep.probes() as u64,
+            probes: self.schedule.probes() as u64,
             dial_targets: self.dialer.targets() as u64,
-            departed: self.departed.count() as u64,
+            retained_budgets: self.retained_budgets.count() as u64,
             originators: self.originators.count() as u64,
             duplicates: self.duplicates.len() as u64,
             ..Gauges::default()
@@ -240,12 +240,12 @@ impl Overlay {
     pub(crate) fn check(&self) {
         self.edges.check();
         self.dialer.check();
-        self.departed.check();
+        self.retained_budgets.check();
         self.originators.check();
         self.duplicates.check();
-        self.knowledge.check();
+        self.peers.check();
         self.lookups.check();
-        self.upkeep.check();
+        self.schedule.check();
         assert!(self.edges.inbound() <= self.config.inbound_edges_max);
         assert!(self.unproven <= edges::lifecycle::unproven_max(self.config.inbound_edges_max));
         let unproven = self.conns.values().filter(|owner| owner.is_unproven()).count();

@@ -63,7 +63,7 @@ impl FullBucket {
     /// Entries, those that wait for a place, those given up.
     fn contacts(&self) -> (u64, u64, u64) {
         let gauges = self.world.engine(0).gauges();
-        (gauges.contacts, gauges.replacements, gauges.purged)
+        (gauges.contacts, gauges.replacements, gauges.evicted)
     }
 
     fn dialed(&self) -> Vec<Who> {

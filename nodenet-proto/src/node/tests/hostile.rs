@@ -89,7 +89,7 @@ impl Scene {
 /// go on, and questions that nobody answered go with the next one that is asked.
 fn assert_remembers_only(victim: &Machine) {
     let gauges = Gauges { dials: 0, questions: 0, ..victim.node.stats().gauges };
-    let remembered = Gauges { contacts: 1, departed: 1, timers: 1, ..Gauges::default() };
+    let remembered = Gauges { contacts: 1, retained_budgets: 1, timers: 1, ..Gauges::default() };
     assert_eq!(gauges, remembered, "nothing is kept but the memory of it");
 }
 

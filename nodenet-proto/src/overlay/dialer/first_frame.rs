@@ -20,7 +20,7 @@ impl Dialer {
         if is_taken {
             return out.push(Action::Event(Event::Connected { request, peer }));
         }
-        let requests = self.unheard.entry(peer).or_default();
+        let requests = self.awaiting_first_frame.entry(peer).or_default();
         if requests.len() < WANTED_MAX {
             requests.push(request);
         } else {
@@ -32,10 +32,10 @@ impl Dialer {
     /// `peer` said something, or opened the edge itself: it has taken it.
     #[inline]
     pub(crate) fn on_heard(&mut self, peer: &NodeId, out: &mut Vec<Action>) {
-        if self.unheard.is_empty() {
+        if self.awaiting_first_frame.is_empty() {
             return;
         }
-        for request in self.unheard.remove(peer).unwrap_or_default() {
+        for request in self.awaiting_first_frame.remove(peer).unwrap_or_default() {
             out.push(Action::Event(Event::Connected { request, peer: *peer }));
         }
     }
@@ -55,7 +55,7 @@ impl Dialer {
         out: &mut Vec<Action>,
     ) {
         let error = ConnectError::NotTaken(reason);
-        for request in self.unheard.remove(&peer).unwrap_or_default() {
+        for request in self.awaiting_first_frame.remove(&peer).unwrap_or_default() {
             out.push(Action::Event(Event::ConnectFailed { request, error }));
         }
         let target = self.targets.get_mut(&peer).filter(|target| target.seed);

@@ -18,7 +18,7 @@ const PER_HOST: usize = ADDRS_MAX;
 
 /// The hosts that are being dialed, each as often as there are addresses of it.
 #[derive(Debug)]
-pub(crate) struct Claims {
+pub(crate) struct HostLimit {
     dialed: Vec<IpAddr>,
 }
 
@@ -30,7 +30,7 @@ fn host(ip: IpAddr) -> IpAddr {
     }
 }
 
-impl Claims {
+impl HostLimit {
     /// With these hosts being dialed.
     pub(crate) fn new(hosts: impl Iterator<Item = IpAddr>) -> Self {
         Self { dialed: hosts.map(host).collect() }
@@ -64,7 +64,7 @@ impl Claims {
 mod tests {
     use std::net::SocketAddr;
 
-    use super::{Claims, PER_HOST};
+    use super::{HostLimit, PER_HOST};
     use crate::NodeId;
     use crate::overlay::peers::{Contact, Provenance};
 
@@ -87,7 +87,7 @@ mod tests {
         let claimed = contact(&addrs, Provenance::Signed);
         let open = |dialed: usize| {
             let hosts = core::iter::repeat_n(host.into(), dialed);
-            Claims::new(hosts).open_addrs(&claimed)
+            HostLimit::new(hosts).open_addrs(&claimed)
         };
         assert_eq!(open(0), addrs);
         assert_eq!(open(5), [at(host, 1..4), at(other, 1..2)].concat());
@@ -99,7 +99,7 @@ mod tests {
         let (host, loopback) = (at([192, 0, 2, 1], 1..2), at([127, 0, 0, 1], 1..2));
         let busy = || {
             let hosts = [host[0].ip(), loopback[0].ip()];
-            Claims::new(hosts.into_iter().cycle().take(2 * PER_HOST))
+            HostLimit::new(hosts.into_iter().cycle().take(2 * PER_HOST))
         };
         assert!(!busy().admit(&contact(&host, Provenance::Signed)));
         assert!(busy().admit(&contact(&host, Provenance::Proven)), "it is at home there");
@@ -111,7 +111,7 @@ mod tests {
     fn all_of_an_ipv6_64_is_one_host() {
         let at = |ip: &str| SocketAddr::new(ip.parse().expect("a literal"), 1);
         let [one, same, other] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(at);
-        let busy = Claims::new(core::iter::repeat_n(one.ip(), PER_HOST));
+        let busy = HostLimit::new(core::iter::repeat_n(one.ip(), PER_HOST));
         assert!(!busy.admit(&contact(&[same], Provenance::Gossiped)));
         assert!(busy.admit(&contact(&[other], Provenance::Gossiped)));
     }

@@ -21,14 +21,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use self::seeds::FURTHER_SEEDS_WAIT;
-pub(crate) use self::target::Aim;
+pub(crate) use self::target::Purpose;
 use self::target::{ADDRS_MAX, Attempt, STAGGER, State, Target};
 use super::peers::HOLD_OFF;
 use super::{Action, Timer};
 use crate::NodeId;
 use crate::addr::{canonical, scope};
 use crate::api::{ConnectError, Event, RequestId};
-use crate::env::Cx;
+use crate::env::Context;
 use crate::env::backoff;
 use crate::stats::DropReason;
 use crate::transport::{DialError, DialId};
@@ -77,12 +77,12 @@ pub(crate) struct Dialer {
     targets: BTreeMap<NodeId, Target>,
     dials: BTreeMap<DialId, (NodeId, SocketAddr)>,
     /// Requests to which there is an edge, and the peer has not said a word over it yet.
-    unheard: BTreeMap<NodeId, Vec<RequestId>>,
+    awaiting_first_frame: BTreeMap<NodeId, Vec<RequestId>>,
     next_dial: DialId,
     /// Whether seeds are dialed without being asked.
     by_itself: bool,
     /// Whether this node has too few edges to leave its seeds alone.
-    needy: bool,
+    below_target: bool,
     /// Whether this node has no edge that it opened, which makes seeds urgent (spec 80 §4). One that
     /// others opened does not count: anybody could keep it away from its seeds with that.
     isolated: bool,
@@ -94,10 +94,10 @@ impl Dialer {
         Self {
             targets: BTreeMap::new(),
             dials: BTreeMap::new(),
-            unheard: BTreeMap::new(),
+            awaiting_first_frame: BTreeMap::new(),
             next_dial: DialId(0),
             by_itself,
-            needy: true,
+            below_target: true,
             isolated: true,
         }
     }
@@ -105,7 +105,7 @@ impl Dialer {
     /// The application wants an edge to `peer`, to which there is none.
     pub(crate) fn connect(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         request: RequestId,
         peer: NodeId,
         addrs: &[SocketAddr],
@@ -132,12 +132,12 @@ impl Dialer {
         if let State::Dialing(attempt) = &mut target.state {
             // The attempt that is under way goes on to the addresses that are new to it.
             attempt.resume(cx.now);
-            attempt.aim = Aim::Edge;
+            attempt.aim = Purpose::Edge;
             let known = core::mem::take(&mut target.addrs);
             target.prefer(known.into_iter().chain(addrs));
         } else {
             target.prefer(addrs);
-            self.begin(cx.now, peer, (Aim::Edge, ATTEMPT_TIMEOUT), out);
+            self.begin(cx.now, peer, (Purpose::Edge, ATTEMPT_TIMEOUT), out);
         }
         self.arm(cx.now, out);
     }
@@ -145,8 +145,8 @@ impl Dialer {
     /// One attempt at a contact. Does nothing while it is dialed already or too many others are.
     pub(crate) fn try_contact(
         &mut self,
-        cx: &mut Cx<'_>,
-        (peer, aim): (NodeId, Aim),
+        cx: &mut Context<'_>,
+        (peer, aim): (NodeId, Purpose),
         addrs: &[SocketAddr],
         out: &mut Vec<Action>,
     ) {
@@ -183,13 +183,15 @@ impl Dialer {
     }
 
     /// The timer fired: begins the attempts that are due and dials the next addresses.
-    pub(crate) fn on_timer(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         let is_due = |target: &Target| target.due().is_some_and(|due| due <= cx.now);
         let due: Vec<NodeId> =
             self.targets.iter().filter(|(_, t)| is_due(t)).map(|(peer, _)| *peer).collect();
         for peer in due {
             match self.targets[&peer].state {
-                State::Waiting(_) => self.begin(cx.now, peer, (Aim::Edge, ATTEMPT_TIMEOUT), out),
+                State::Waiting(_) => {
+                    self.begin(cx.now, peer, (Purpose::Edge, ATTEMPT_TIMEOUT), out)
+                }
                 State::Dialing(_) => self.dial_next(cx.now, peer, out),
                 State::Resting => {}
             }
@@ -198,7 +200,7 @@ impl Dialer {
     }
 
     /// A dial brought a conn up. What it was for; nothing if it was given up meanwhile.
-    pub(crate) fn on_dial_up(&mut self, dial: DialId) -> Option<Aim> {
+    pub(crate) fn on_dial_up(&mut self, dial: DialId) -> Option<Purpose> {
         let (peer, addr) = self.dials.remove(&dial)?;
         let target = self.targets.get_mut(&peer)?;
         target.prefer([addr]);
@@ -210,7 +212,7 @@ impl Dialer {
     /// A dial came to nothing. One that was given up meanwhile is not news: nothing is returned.
     pub(crate) fn on_dial_failed(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         dial: DialId,
         error: DialError,
         out: &mut Vec<Action>,
@@ -244,7 +246,7 @@ impl Dialer {
     /// There is an edge to `peer`, whoever opened it: dials are given up, requests wait for its first word.
     pub(crate) fn on_edge_up(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         peer: NodeId,
         dialed: bool,
         out: &mut Vec<Action>,
@@ -260,7 +262,7 @@ impl Dialer {
             target.state = State::Resting;
             let requests = core::mem::take(&mut target.requests);
             if !requests.is_empty() {
-                self.unheard.entry(peer).or_default().extend(requests);
+                self.awaiting_first_frame.entry(peer).or_default().extend(requests);
             }
             if !target.seed {
                 self.targets.remove(&peer);
@@ -271,9 +273,14 @@ impl Dialer {
 
     /// `peer` answered and does not become an edge: that was all there was to learn. A seed is dialed
     /// again like any other that has no edge.
-    pub(crate) fn on_trial_over(&mut self, cx: &mut Cx<'_>, peer: NodeId, out: &mut Vec<Action>) {
+    pub(crate) fn on_trial_over(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: NodeId,
+        out: &mut Vec<Action>,
+    ) {
         self.cancel(peer, out);
-        let is_due = self.by_itself && self.needy;
+        let is_due = self.by_itself && self.below_target;
         if let Some(target) = self.targets.get_mut(&peer) {
             if !target.seed {
                 self.targets.remove(&peer);
@@ -287,14 +294,14 @@ impl Dialer {
     /// The edge to `peer` is gone.
     pub(crate) fn on_edge_down(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         peer: NodeId,
         ended: Ended,
         out: &mut Vec<Action>,
     ) {
         if let Some(target) = self.targets.get_mut(&peer) {
             match ended {
-                _ if !target.seed || !self.by_itself || !self.needy => {}
+                _ if !target.seed || !self.by_itself || !self.below_target => {}
                 Ended::Goodbye => target.wait(cx, HOLD_OFF),
                 Ended::Reset(lived) if lived >= RESET_AFTER => target.dial_soon(cx),
                 Ended::Lost(lived) | Ended::Reset(lived) => {
@@ -311,7 +318,7 @@ impl Dialer {
     /// `peer` proved who it is and may not become an edge.
     pub(crate) fn on_refused(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         peer: NodeId,
         error: ConnectError,
         out: &mut Vec<Action>,
@@ -332,8 +339,8 @@ impl Dialer {
             self.cancel(peer, out);
         }
         let targets = core::mem::take(&mut self.targets).into_values();
-        let unheard = core::mem::take(&mut self.unheard).into_values();
-        for request in targets.map(|target| target.requests).chain(unheard).flatten() {
+        let awaiting_first_frame = core::mem::take(&mut self.awaiting_first_frame).into_values();
+        for request in targets.map(|target| target.requests).chain(awaiting_first_frame).flatten() {
             let error = ConnectError::Closed;
             out.push(Action::Event(Event::ConnectFailed { request, error }));
         }
@@ -361,14 +368,14 @@ impl Dialer {
             }
         }
         assert_eq!(pending, self.dials.len());
-        assert!(self.unheard.values().all(|requests| !requests.is_empty()));
+        assert!(self.awaiting_first_frame.values().all(|requests| !requests.is_empty()));
     }
 
     fn begin(
         &mut self,
         now: Instant,
         peer: NodeId,
-        (aim, timeout): (Aim, Duration),
+        (aim, timeout): (Purpose, Duration),
         out: &mut Vec<Action>,
     ) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
@@ -403,7 +410,13 @@ impl Dialer {
     }
 
     /// The attempt at `peer` failed.
-    fn fail(&mut self, cx: &mut Cx<'_>, peer: NodeId, error: ConnectError, out: &mut Vec<Action>) {
+    fn fail(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: NodeId,
+        error: ConnectError,
+        out: &mut Vec<Action>,
+    ) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         for request in target.requests.drain(..) {
             out.push(Action::Event(Event::ConnectFailed { request, error }));
@@ -444,7 +457,7 @@ impl Dialer {
 
 /// The first eight of `addrs` that one host could answer at. An operator, unlike a peer, may well mean
 /// this machine.
-fn dialable(cx: &mut Cx<'_>, addrs: &[SocketAddr]) -> Vec<SocketAddr> {
+fn dialable(cx: &mut Context<'_>, addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut dialable = Vec::new();
     for addr in addrs.iter().map(|addr| canonical(*addr)) {
         if addr.port() == 0 || scope(addr.ip()).is_none() {

@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::target::{State, Target};
-use super::{ATTEMPT_TIMEOUT, Aim, Dialer, dialable};
+use super::{ATTEMPT_TIMEOUT, Dialer, Purpose, dialable};
 use crate::NodeId;
-use crate::env::Cx;
+use crate::env::Context;
 use crate::env::backoff;
 use crate::overlay::Action;
 
@@ -19,13 +19,13 @@ const FIRST_DIAL_MAX: Duration = Duration::from_millis(500);
 /// Once there is an edge, the other seeds wait: it may lead to better ones (a guess).
 pub(super) const FURTHER_SEEDS_WAIT: Duration = Duration::from_secs(5);
 
-fn first_dial(cx: &mut Cx<'_>) -> Duration {
+fn first_dial(cx: &mut Context<'_>) -> Duration {
     Duration::from_nanos(cx.rng.below(FIRST_DIAL_MAX.as_nanos() as u64) + 1)
 }
 
 impl Target {
     /// The next attempt begins as soon as the first one did. Many may have lost this peer at once.
-    pub(super) fn dial_soon(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn dial_soon(&mut self, cx: &mut Context<'_>) {
         self.state = State::Waiting(cx.now + first_dial(cx));
     }
 }
@@ -35,7 +35,7 @@ impl Dialer {
     /// later are dialed later.
     pub(crate) fn add_seed(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         (peer, addrs): (NodeId, &[SocketAddr]),
         turn: u32,
         has_edge: bool,
@@ -57,7 +57,7 @@ impl Dialer {
                 State::Resting => {}
             }
         }
-        if self.by_itself && self.needy && !has_edge && target.state == State::Resting {
+        if self.by_itself && self.below_target && !has_edge && target.state == State::Resting {
             target.state = State::Waiting(cx.now + FIRST_DIAL_MAX * turn + first_dial);
         }
         self.arm(cx.now, out);
@@ -65,22 +65,22 @@ impl Dialer {
 
     /// Whether this node has too few edges of its own. Then its seeds are dialed; otherwise they are
     /// left alone.
-    pub(crate) fn set_needy(
+    pub(crate) fn set_below_target(
         &mut self,
-        cx: &mut Cx<'_>,
-        needy: bool,
+        cx: &mut Context<'_>,
+        below_target: bool,
         has_edge: impl Fn(&NodeId) -> bool,
         out: &mut Vec<Action>,
     ) {
-        if core::mem::replace(&mut self.needy, needy) == needy {
+        if core::mem::replace(&mut self.below_target, below_target) == below_target {
             return;
         }
         for (peer, target) in self.targets.iter_mut().filter(|(_, target)| target.seed) {
             match target.state {
-                State::Resting if needy && self.by_itself && !has_edge(peer) => {
+                State::Resting if below_target && self.by_itself && !has_edge(peer) => {
                     target.wait(cx, FURTHER_SEEDS_WAIT);
                 }
-                State::Waiting(_) if !needy => target.state = State::Resting,
+                State::Waiting(_) if !below_target => target.state = State::Resting,
                 _ => {}
             }
         }
@@ -91,12 +91,12 @@ impl Dialer {
     /// has no edge to any seed it dials one.
     pub(crate) fn check_seeds(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         has_edge: impl Fn(&NodeId) -> bool,
         out: &mut Vec<Action>,
     ) {
         let seeds = || self.targets.iter().filter(|(_, target)| target.seed);
-        if !self.by_itself || self.needy || seeds().any(|(peer, _)| has_edge(peer)) {
+        if !self.by_itself || self.below_target || seeds().any(|(peer, _)| has_edge(peer)) {
             return;
         }
         let resting: Vec<NodeId> = seeds()
@@ -105,13 +105,13 @@ impl Dialer {
             .collect();
         if let Some(last) = (resting.len() as u64).checked_sub(1) {
             let seed = resting[cx.rng.below(last + 1) as usize];
-            self.begin(cx.now, seed, (Aim::Edge, ATTEMPT_TIMEOUT), out);
+            self.begin(cx.now, seed, (Purpose::Edge, ATTEMPT_TIMEOUT), out);
             self.arm(cx.now, out);
         }
     }
 
     /// This node has no edge left that it opened: seeds become urgent.
-    pub(crate) fn on_isolated(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn on_isolated(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         self.isolated = true;
         for target in self.targets.values_mut().filter(|target| target.seed) {
             if let State::Waiting(until) = &mut target.state {
@@ -123,9 +123,9 @@ impl Dialer {
     }
 
     /// Waits for as long as the failures so far demand.
-    pub(super) fn wait(&mut self, cx: &mut Cx<'_>, peer: NodeId) {
+    pub(super) fn wait(&mut self, cx: &mut Context<'_>, peer: NodeId) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
-        if !self.by_itself || !self.needy {
+        if !self.by_itself || !self.below_target {
             target.state = State::Resting;
             return;
         }

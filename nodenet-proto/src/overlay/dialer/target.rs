@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::NodeId;
 use crate::api::{ConnectError, Event, RequestId};
-use crate::env::Cx;
+use crate::env::Context;
 use crate::env::backoff;
 use crate::overlay::Action;
 use crate::transport::DialError;
@@ -20,11 +20,11 @@ pub(super) const STAGGER: Duration = Duration::from_millis(250);
 
 /// What an attempt is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Aim {
+pub(crate) enum Purpose {
     /// An edge.
     Edge,
     /// To see whether the peer answers and how fast. Whether it becomes an edge depends on that.
-    Trial,
+    Probe,
 }
 
 /// A peer worth dialing.
@@ -55,7 +55,7 @@ pub(super) enum State {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Attempt {
-    pub(super) aim: Aim,
+    pub(super) aim: Purpose,
     /// Addresses dialed so far.
     pub(super) dialed: usize,
     /// Dials without an outcome.
@@ -118,7 +118,7 @@ impl Target {
     }
 
     /// The next attempt begins after about this long.
-    pub(super) fn wait(&mut self, cx: &mut Cx<'_>, span: Duration) {
+    pub(super) fn wait(&mut self, cx: &mut Context<'_>, span: Duration) {
         self.state = State::Waiting(cx.now + cx.rng.jitter(span, backoff::JITTER_PERCENT));
     }
 }

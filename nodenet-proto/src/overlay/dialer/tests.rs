@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Aim, Dialer, Ended, Failed};
+use super::{Dialer, Ended, Failed, Purpose};
 use crate::NodeId;
 use crate::api::{ConnectError, Event, RequestId};
-use crate::env::{Cx, Ed25519Crypto, Random, Seed, UnixNanos, test_base};
+use crate::env::{Context, Ed25519Crypto, Random, Seed, UnixNanos, test_base};
 use crate::identity::Identity;
 use crate::overlay::{Action, Timer};
 use crate::stats::{DropReason, Stats};
@@ -45,9 +45,12 @@ impl Bench {
         }
     }
 
-    fn act(&mut self, act: impl FnOnce(&mut Dialer, &mut Cx<'_>, &mut Vec<Action>)) -> Vec<Did> {
+    fn act(
+        &mut self,
+        act: impl FnOnce(&mut Dialer, &mut Context<'_>, &mut Vec<Action>),
+    ) -> Vec<Did> {
         let mut out = Vec::new();
-        let mut cx = Cx {
+        let mut cx = Context {
             now: self.now,
             wall: UnixNanos(0),
             rng: &mut self.rng,
@@ -176,7 +179,7 @@ fn the_first_conn_settles_every_request_and_ends_the_other_dials() {
     bench.connect(7, &[addr(1), addr(2)]);
     assert_eq!(bench.connect(8, &[]), []);
     bench.pass(SECOND / 4);
-    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Aim::Edge));
+    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Purpose::Edge));
     assert_eq!(bench.edge_up(true), [Did::Cancel(0)]);
     assert_eq!(bench.heard(), [connected(7), connected(8)]);
     assert_eq!(bench.heard(), []);
@@ -219,7 +222,7 @@ fn the_address_that_worked_leads_the_next_time() {
     let mut bench = Bench::new();
     bench.seed(&[addr(1), addr(2)]);
     bench.pass(SECOND);
-    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Aim::Edge));
+    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Purpose::Edge));
     bench.edge_up(true);
     bench.edge_down(Ended::Lost(100 * SECOND));
     assert_eq!(bench.pass(SECOND * 6 / 5)[0], Did::Dial(2, addr(2)));
@@ -268,7 +271,7 @@ fn an_edge_that_never_lasts_does_not_reset_the_ladder() {
     let mut waits = Vec::new();
     bench.pass(SECOND);
     for dial in 0..6 {
-        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(Aim::Edge));
+        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(Purpose::Edge));
         bench.edge_up(true);
         bench.edge_down(Ended::Lost(SECOND));
         let start = bench.now;
@@ -287,7 +290,7 @@ fn a_seed_that_was_started_again_is_dialed_at_once_however_often_that_happens() 
     bench.seed(&[addr(1)]);
     for dial in 0..20 {
         assert_eq!(bench.pass(SECOND / 2), [Did::Dial(dial, addr(1))]);
-        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(Aim::Edge));
+        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(Purpose::Edge));
         bench.edge_up(true);
         bench.edge_down(Ended::Reset(5 * SECOND));
     }
@@ -300,7 +303,7 @@ fn a_seed_that_resets_what_has_just_come_up_is_dialed_ever_less() {
     let start = bench.now;
     for dial in 0..5 {
         while bench.pass(SECOND / 10).is_empty() {}
-        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(Aim::Edge));
+        assert_eq!(bench.dialer.on_dial_up(DialId(dial)), Some(Purpose::Edge));
         bench.edge_up(true);
         bench.edge_down(Ended::Reset(SECOND));
     }
@@ -321,22 +324,22 @@ fn seeds_take_turns_and_wait_once_there_is_an_edge() {
 fn a_node_that_does_well_leaves_its_seeds_alone_but_for_a_look_now_and_then() {
     let mut bench = Bench::new();
     bench.seed(&[addr(1)]);
-    bench.act(|dialer, cx, out| dialer.set_needy(cx, false, |_| false, out));
+    bench.act(|dialer, cx, out| dialer.set_below_target(cx, false, |_| false, out));
     assert_eq!(bench.pass(3600 * SECOND), []);
     assert_eq!(bench.act(|dialer, cx, out| dialer.check_seeds(cx, |_| true, out)), []);
     let look = bench.act(|dialer, cx, out| dialer.check_seeds(cx, |_| false, out));
     assert_eq!(look, [Did::Dial(0, addr(1))]);
     bench.fail(0, DialError::NoRoute);
     assert_eq!(bench.pass(3600 * SECOND), []);
-    bench.act(|dialer, cx, out| dialer.set_needy(cx, true, |_| false, out));
+    bench.act(|dialer, cx, out| dialer.set_below_target(cx, true, |_| false, out));
     assert_eq!(bench.pass(10 * SECOND), [Did::Dial(1, addr(1))]);
 }
 
 #[test]
 fn an_attempt_at_a_contact_is_one_attempt_and_says_how_it_went() {
     let mut bench = Bench::new();
-    let attempt = |dialer: &mut Dialer, cx: &mut Cx<'_>, out: &mut Vec<Action>| {
-        dialer.try_contact(cx, (PEER, Aim::Edge), &[addr(1), addr(2)], out);
+    let attempt = |dialer: &mut Dialer, cx: &mut Context<'_>, out: &mut Vec<Action>| {
+        dialer.try_contact(cx, (PEER, Purpose::Edge), &[addr(1), addr(2)], out);
     };
     assert_eq!(bench.act(attempt), [Did::Dial(0, addr(1))]);
     assert_eq!(bench.act(attempt), [], "it is being dialed");
@@ -364,7 +367,7 @@ fn contacts_beyond_sixty_four_are_not_dialed_but_seeds_are() {
         bench.act(|dialer, cx, out| {
             for peer in peers {
                 let peer = NodeId::from_bytes([peer; 32]);
-                dialer.try_contact(cx, (peer, Aim::Trial), &[addr(1)], out);
+                dialer.try_contact(cx, (peer, Purpose::Probe), &[addr(1)], out);
             }
             dialed = out.iter().filter(|action| matches!(action, Action::Dial { .. })).count();
             out.clear();
@@ -382,12 +385,12 @@ fn contacts_beyond_sixty_four_are_not_dialed_but_seeds_are() {
 #[test]
 fn a_trial_ends_with_the_first_conn_that_comes_up() {
     let mut bench = Bench::new();
-    let attempt = |dialer: &mut Dialer, cx: &mut Cx<'_>, out: &mut Vec<Action>| {
-        dialer.try_contact(cx, (PEER, Aim::Trial), &[addr(1), addr(2)], out);
+    let attempt = |dialer: &mut Dialer, cx: &mut Context<'_>, out: &mut Vec<Action>| {
+        dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1), addr(2)], out);
     };
     assert_eq!(bench.act(attempt), [Did::Dial(0, addr(1))]);
     assert_eq!(bench.pass(SECOND), [Did::Dial(1, addr(2))]);
-    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Aim::Trial));
+    assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Purpose::Probe));
     let did = bench.act(|dialer, cx, out| dialer.on_trial_over(cx, PEER, out));
     assert_eq!((did, bench.dialer.targets()), (vec![Did::Cancel(0)], 0));
     assert_eq!(bench.pass(3600 * SECOND), []);
@@ -397,16 +400,16 @@ fn a_trial_ends_with_the_first_conn_that_comes_up() {
 fn a_trial_of_a_seed_leaves_it_a_seed() {
     let mut bench = Bench::new();
     bench.seed(&[addr(1)]);
-    bench.act(|dialer, cx, out| dialer.set_needy(cx, false, |_| false, out));
-    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Aim::Trial), &[addr(1)], out));
-    assert_eq!(bench.dialer.on_dial_up(DialId(0)), Some(Aim::Trial));
+    bench.act(|dialer, cx, out| dialer.set_below_target(cx, false, |_| false, out));
+    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1)], out));
+    assert_eq!(bench.dialer.on_dial_up(DialId(0)), Some(Purpose::Probe));
     bench.act(|dialer, cx, out| dialer.on_trial_over(cx, PEER, out));
     assert_eq!(bench.pass(3600 * SECOND), []);
-    bench.act(|dialer, cx, out| dialer.set_needy(cx, true, |_| false, out));
+    bench.act(|dialer, cx, out| dialer.set_below_target(cx, true, |_| false, out));
     assert_eq!(bench.pass(10 * SECOND), [Did::Dial(1, addr(1))]);
     bench.fail(1, DialError::NoRoute);
-    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Aim::Trial), &[addr(1)], out));
-    assert_eq!(bench.dialer.on_dial_up(DialId(2)), Some(Aim::Trial));
+    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1)], out));
+    assert_eq!(bench.dialer.on_dial_up(DialId(2)), Some(Purpose::Probe));
     bench.act(|dialer, cx, out| dialer.on_trial_over(cx, PEER, out));
     assert_eq!(bench.pass(10 * SECOND), [Did::Dial(3, addr(1))], "the node needs it");
 }
@@ -414,9 +417,9 @@ fn a_trial_of_a_seed_leaves_it_a_seed() {
 #[test]
 fn a_trial_of_a_peer_that_the_application_wants_meanwhile_is_one_no_more() {
     let mut bench = Bench::new();
-    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Aim::Trial), &[addr(1)], out));
+    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1)], out));
     assert_eq!(bench.connect(7, &[]), []);
-    assert_eq!(bench.dialer.on_dial_up(DialId(0)), Some(Aim::Edge));
+    assert_eq!(bench.dialer.on_dial_up(DialId(0)), Some(Purpose::Edge));
 }
 
 #[test]

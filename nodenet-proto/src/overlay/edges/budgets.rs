@@ -2,7 +2,7 @@
 //!
 //! Budgets are kept by identifier, not by conn: closing a conn and opening another gives nobody a
 //! fresh one (spec 20 R12). Each is kept until it is full again, because a full one is the same as
-//! none. Two tables use that rule, [`Originators`] and [`Departed`]; neither is ever wiped, and one
+//! none. Two tables use that rule, [`Originators`] and [`RetainedBudgets`]; neither is ever wiped, and one
 //! that is full forgets whoever is nearest to a full bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,15 +109,15 @@ impl Originators {
 
 /// The budgets of neighbours that are gone and may come back.
 #[derive(Debug, Clone)]
-pub struct Departed(RefillTable<EdgeBudgets>);
+pub struct RetainedBudgets(RefillTable<EdgeBudgets>);
 
-impl Default for Departed {
+impl Default for RetainedBudgets {
     fn default() -> Self {
         Self(RefillTable::new(DEPARTED_MAX))
     }
 }
 
-impl Departed {
+impl RetainedBudgets {
     /// Keeps the budgets of a neighbour that is gone.
     pub fn keep(&mut self, now: Instant, peer: NodeId, budgets: EdgeBudgets) {
         self.0.insert(now, peer, budgets);
@@ -204,7 +204,7 @@ impl<V: Refill> RefillTable<V> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Departed, Originators, RefillTable};
+    use super::{Originators, RefillTable, RetainedBudgets};
     use crate::NodeId;
     use crate::env::test_base;
 
@@ -264,19 +264,19 @@ mod tests {
 
     #[test]
     fn leaving_and_coming_back_keeps_the_budgets() {
-        let (mut departed, now) = (Departed::default(), test_base());
-        let mut budgets = departed.resume(now, &id(1));
+        let (mut retained_budgets, now) = (RetainedBudgets::default(), test_base());
+        let mut budgets = retained_budgets.resume(now, &id(1));
         while budgets.charge_forward(now, 1) {}
         while budgets.charge_control(now) {}
         while budgets.charge_detour(now, 1) {}
-        departed.keep(now, id(1), budgets);
-        let mut again = departed.resume(now, &id(1));
+        retained_budgets.keep(now, id(1), budgets);
+        let mut again = retained_budgets.resume(now, &id(1));
         assert!(!again.charge_forward(now, 1) && !again.charge_control(now));
         assert!(!again.may_detour(now, 1));
         assert!(
-            departed.resume(now, &id(1)).charge_forward(now, 1),
+            retained_budgets.resume(now, &id(1)).charge_forward(now, 1),
             "kept once, for whoever resumes"
         );
-        departed.check();
+        retained_budgets.check();
     }
 }

@@ -10,8 +10,8 @@ use super::{Attached, Detached, Edge};
 use crate::NodeId;
 use crate::api::{EdgeDownReason, Event, Profile, RequestId, SeedPeer};
 use crate::buf::Frame;
-use crate::env::Cx;
-use crate::overlay::dialer::{Aim, Ended, Failed};
+use crate::env::Context;
+use crate::overlay::dialer::{Ended, Failed, Purpose};
 use crate::overlay::{Action, Overlay, Owner, Timer};
 use crate::stats::DropReason;
 use crate::transport::{
@@ -39,7 +39,7 @@ impl Overlay {
     /// to say something first.
     pub(crate) fn handle_conn_up(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         (conn, peer, direction): (ConnId, Peer, Direction),
         out: &mut Vec<Action>,
@@ -69,9 +69,9 @@ impl Overlay {
     /// A conn that we dialed is up.
     fn take_dialed(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
-        (conn, peer, aim): (ConnId, Peer, Aim),
+        (conn, peer, aim): (ConnId, Peer, Purpose),
         out: &mut Vec<Action>,
     ) {
         if let Err(refusal) = admit(&self.config, &self.edges, &peer.id, true) {
@@ -80,7 +80,7 @@ impl Overlay {
             return self.dialer.on_refused(cx, peer.id, refusal.connect_error(), out);
         }
         let rtt_ms = conns.path(conn).map_or(0, |path| whole_ms(path.rtt));
-        if aim == Aim::Trial && !self.is_worth_an_edge(cx.now, &peer.id, rtt_ms) {
+        if aim == Purpose::Probe && !self.is_worth_an_edge(cx.now, &peer.id, rtt_ms) {
             // The peer heard nothing on it yet, so to it there was no edge either.
             self.refuse(conn, out);
             self.dialer.on_trial_over(cx, peer.id, out);
@@ -92,7 +92,7 @@ impl Overlay {
     /// A dial came to nothing.
     pub(crate) fn handle_dial_failed(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         dial: DialId,
         error: DialError,
         out: &mut Vec<Action>,
@@ -100,7 +100,7 @@ impl Overlay {
         let failed = self.dialer.on_dial_failed(cx, dial, error, out);
         let Some(Failed { peer, elsewhere, is_over, is_partial }) = failed else { return };
         if let Some(addr) = elsewhere {
-            self.knowledge.forget_addr(&peer, addr);
+            self.peers.forget_addr(&peer, addr);
         }
         if is_over {
             self.learn_failed_attempt(cx, (peer, is_partial), out);
@@ -110,7 +110,7 @@ impl Overlay {
     /// A conn is gone.
     pub(crate) fn handle_conn_down(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conn: ConnId,
         reason: ConnDownReason,
         out: &mut Vec<Action>,
@@ -126,19 +126,29 @@ impl Overlay {
     }
 
     /// A timer fired.
-    pub(crate) fn handle_timer(&mut self, cx: &mut Cx<'_>, timer: Timer, out: &mut Vec<Action>) {
+    pub(crate) fn handle_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: Timer,
+        out: &mut Vec<Action>,
+    ) {
         match timer {
             Timer::Dial => self.dialer.on_timer(cx, out),
-            Timer::Conn(conn) => self.judge_conn(cx, conn, out),
-            Timer::Upkeep => {
-                self.upkeep_at = None;
+            Timer::Conn(conn) => self.check_liveness(cx, conn, out),
+            Timer::Schedule => {
+                self.schedule_at = None;
                 self.tend(cx, out);
             }
         }
     }
 
     /// Adds operator seeds, or replaces the addresses of known ones.
-    pub(crate) fn bootstrap(&mut self, cx: &mut Cx<'_>, seeds: &[SeedPeer], out: &mut Vec<Action>) {
+    pub(crate) fn bootstrap(
+        &mut self,
+        cx: &mut Context<'_>,
+        seeds: &[SeedPeer],
+        out: &mut Vec<Action>,
+    ) {
         let others = seeds.iter().filter(|seed| seed.id != *self.edges.own());
         // In an order of our own, so that the first of a list that all nodes share is not swamped.
         let mut turns: Vec<(u64, &SeedPeer)> =
@@ -154,7 +164,7 @@ impl Overlay {
     /// The application wants an edge to `peer`.
     pub(crate) fn connect(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         request: RequestId,
         (peer, addrs): (NodeId, &[SocketAddr]),
         out: &mut Vec<Action>,
@@ -164,7 +174,7 @@ impl Overlay {
         }
         match admit(&self.config, &self.edges, &peer, true) {
             Ok(()) => {
-                let known = self.knowledge.find(&peer).into_iter().flat_map(|known| known.addrs());
+                let known = self.peers.find(&peer).into_iter().flat_map(|known| known.addrs());
                 let addrs: Vec<SocketAddr> = addrs.iter().copied().chain(known).collect();
                 self.dialer.connect(cx, request, peer, &addrs, out);
             }
@@ -178,21 +188,21 @@ impl Overlay {
     /// Says goodbye to `peer`. Returns whether there was an edge.
     pub(crate) fn close_edge(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         peer: &NodeId,
         out: &mut Vec<Action>,
     ) -> bool {
         let Some(edge) = self.edges.remove(peer) else { return false };
-        self.say_goodbye(&edge, out);
+        self.send_leave(&edge, out);
         self.end_edge(cx, edge, EdgeDownReason::ClosedHere, out);
         true
     }
 
     /// Says goodbye to everybody and takes no more edges.
-    pub(crate) fn leave(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn leave(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         self.leaving = true;
         self.dialer.stop(out);
-        out.push(Action::Stop(Timer::Upkeep));
+        out.push(Action::Stop(Timer::Schedule));
         let peers: Vec<NodeId> = self.edges.iter().map(|edge| edge.peer).collect();
         for peer in peers {
             self.close_edge(cx, &peer, out);
@@ -206,7 +216,7 @@ impl Overlay {
     /// otherwise the conn is closed and the frame lost with it.
     pub(crate) fn prove(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conn: ConnId,
         peer: Peer,
         out: &mut Vec<Action>,
@@ -232,7 +242,7 @@ impl Overlay {
 
     /// Makes room for a newcomer. Who takes the edge says so within a round trip, so the one that was
     /// silent longest is most likely to have nothing to say.
-    fn close_oldest_unproven(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    fn close_oldest_unproven(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         let oldest = self.unproven_conns().min();
         if let Some(oldest) = oldest {
             cx.drop(DropReason::InboundFull);
@@ -242,7 +252,7 @@ impl Overlay {
 
     /// The transport has a place for every conn, and counts no edges. When places are short, nobody has
     /// two of them.
-    fn close_spare_conn(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    fn close_spare_conn(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         let accepted = self.edges.accepted_conns() + self.unproven;
         if accepted > self.inbound_settled()
             && let Some((peer, conn)) = self.edges.spare_conn()
@@ -262,7 +272,7 @@ impl Overlay {
     /// a peer that was started again meanwhile, and lives.
     pub(crate) fn on_leave(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conn: ConnId,
         peer: NodeId,
         out: &mut Vec<Action>,
@@ -278,7 +288,7 @@ impl Overlay {
 
     fn attach(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conn: ConnId,
         peer: Peer,
         outgoing: bool,
@@ -286,7 +296,7 @@ impl Overlay {
     ) {
         let now = cx.now;
         let is_taken = !outgoing || self.edges.get(&peer.id).is_some_and(Edge::is_taken);
-        let budgets = || self.departed.resume(now, &peer.id);
+        let budgets = || self.retained_budgets.resume(now, &peer.id);
         let attached = self.edges.attach(now, peer.id, peer.key, (conn, outgoing), budgets);
         self.conns.insert(conn, Owner::Edge(peer.id));
         match attached {
@@ -316,12 +326,17 @@ impl Overlay {
             // says that it is one while it is awake.
             self.ping(cx, conn, peer.id, out);
         } else if self.config.maintenance {
-            self.judge_conn(cx, conn, out);
+            self.check_liveness(cx, conn, out);
         }
     }
 
     /// Looks whether the conn is alive, pings or closes it, and sets its timer.
-    pub(crate) fn judge_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, out: &mut Vec<Action>) {
+    pub(crate) fn check_liveness(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        out: &mut Vec<Action>,
+    ) {
         let Some(&Owner::Edge(peer)) = self.conns.get(&conn) else { return };
         let silence = self.keepalive.silence(cx.now, self.edges.len());
         let Some(edge) = self.edges.get_mut(&peer) else { return };
@@ -350,7 +365,7 @@ impl Overlay {
 
     /// Edges died so often of late that the others are looked at sooner than was planned; not all at the
     /// same time.
-    pub(crate) fn hurry_looks(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn expedite_lookups(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         let silence = self.keepalive.silence(cx.now, self.edges.len());
         if !self.config.maintenance || !self.keepalive.must_hurry(silence) {
             return;
@@ -378,7 +393,7 @@ impl Overlay {
         }
     }
 
-    fn ping(&mut self, cx: &mut Cx<'_>, conn: ConnId, peer: NodeId, out: &mut Vec<Action>) {
+    fn ping(&mut self, cx: &mut Context<'_>, conn: ConnId, peer: NodeId, out: &mut Vec<Action>) {
         let ping = self.ping_frame();
         if let Some(conn) = self.edges.get_mut(&peer).and_then(|edge| edge.conn_mut(conn)) {
             conn.pinged = cx.now;
@@ -394,7 +409,7 @@ impl Overlay {
     /// Closes one conn of an edge at once.
     fn close(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         peer: NodeId,
         conn: ConnId,
         why: EdgeDownReason,
@@ -407,7 +422,7 @@ impl Overlay {
     /// Takes a conn that is gone or closing out of its edge, which may end with it.
     fn detach(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         peer: NodeId,
         conn: ConnId,
         why: EdgeDownReason,
@@ -425,7 +440,7 @@ impl Overlay {
 
     /// An edge lost a conn and lives on. If we had opened that one it counts as inbound from now on: it
     /// may be one too many, and there may be too few of our own. Returns whether it stays.
-    fn settle_edge(&mut self, cx: &mut Cx<'_>, peer: NodeId, out: &mut Vec<Action>) -> bool {
+    fn settle_edge(&mut self, cx: &mut Context<'_>, peer: NodeId, out: &mut Vec<Action>) -> bool {
         let stays = self.edges.inbound() <= self.config.inbound_edges_max;
         if stays {
             self.notice_isolation(cx, out);
@@ -438,17 +453,17 @@ impl Overlay {
     }
 
     /// Without an edge of our own seeds are urgent, and so is everybody else.
-    fn notice_isolation(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    fn notice_isolation(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         if self.edges.outgoing() == 0 {
             self.dialer.on_isolated(cx, out);
-            self.knowledge.shorten_hold_offs(cx.now, cx.rng);
+            self.peers.shorten_hold_offs(cx.now, cx.rng);
         }
     }
 
     /// What follows from the end of an edge, which is out of the table already.
     fn end_edge(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         edge: Edge,
         reason: EdgeDownReason,
         out: &mut Vec<Action>,
@@ -456,7 +471,7 @@ impl Overlay {
         for conn in edge.conns() {
             out.push(Action::Stop(Timer::Conn(conn.id)));
         }
-        self.departed.keep(cx.now, edge.peer, edge.budgets);
+        self.retained_budgets.keep(cx.now, edge.peer, edge.budgets);
         if edge.is_taken() {
             self.dialer.on_taken_edge_down(&edge.peer);
         } else {
@@ -476,7 +491,7 @@ impl Overlay {
 
     /// A Leave spares the conns that are newer than the one it comes on, so each says it. The peer
     /// takes nothing that follows it, so it waits behind whatever is queued.
-    fn say_goodbye(&mut self, edge: &Edge, out: &mut Vec<Action>) {
+    fn send_leave(&mut self, edge: &Edge, out: &mut Vec<Action>) {
         for conn in edge.conns() {
             let (frame, hops) = (wire::Leave.to_frame(), heapless::Vec::from_iter([conn.id]));
             out.push(Action::Offer { class: Class::Leave, frame, hops, request: None });

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::contact::Contact;
-use super::{Bucket, Knowledge};
+use super::{Bucket, Peers};
 use crate::NodeId;
 
 /// A sorted run of at most `limit` contacts.
@@ -33,7 +33,7 @@ impl<'a> Nearest<'a, '_> {
     }
 }
 
-impl Knowledge {
+impl Peers {
     /// Up to `limit` entries that `keep` allows, in ascending distance to `target`, which may be this
     /// node itself.
     pub(crate) fn closest(
@@ -72,7 +72,7 @@ impl Knowledge {
 #[cfg(test)]
 mod tests {
     use super::super::vectors::OwnKey;
-    use super::super::{Outcome, Provenance, Sighting};
+    use super::super::{Observation, Outcome, Provenance};
     use super::*;
     use crate::env::test_base;
 
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn closest_120_random() {
-        let mut table = Knowledge::new(NodeId::from_bytes([0xff; 32]), 0, test_base());
+        let mut table = Peers::new(NodeId::from_bytes([0xff; 32]), 0, test_base());
         let (mut ids, mut queries): (Vec<NodeId>, _) = (Vec::new(), 0);
         for line in LINES.lines() {
             let mut words = line.split(' ');
@@ -92,7 +92,7 @@ mod tests {
             let places: Vec<usize> = words.map(|word| word.parse().unwrap()).collect();
             if kind == "observe" {
                 let (key, provenance) = (*id.as_bytes(), Provenance::Signed);
-                let seen = Sighting { id, key, caps: None, addrs: &[], provenance };
+                let seen = Observation { id, key, caps: None, addrs: &[], provenance };
                 let probe = |at: &usize| Outcome::NeedProbe { incumbent: ids[*at], known: false };
                 let expected = places.first().map_or(Outcome::Inserted, probe);
                 assert_eq!(table.observe(&seen, test_base(), &OwnKey), expected);

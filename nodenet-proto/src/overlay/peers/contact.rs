@@ -155,7 +155,7 @@ pub(crate) struct Contact {
     /// Dials that failed in a row.
     pub(crate) failures: u8,
     /// Whether `caps` are the peer's own word.
-    pub(crate) caps_own: bool,
+    pub(crate) caps_self_reported: bool,
 }
 
 impl Contact {
@@ -171,7 +171,7 @@ impl Contact {
             retry_at: Tick::NEVER,
             rtt_ms: 0,
             failures: 0,
-            caps_own: false,
+            caps_self_reported: false,
         }
     }
 
@@ -206,7 +206,7 @@ impl Contact {
         self.addrs().next().and_then(|addr| Subnet::counted(addr.ip()))
     }
 
-    /// The subnet it counts for: that of its newest proven address. Claims never count (spec 20 R6).
+    /// The subnet it counts for: that of its newest proven address. HostLimit never count (spec 20 R6).
     pub(crate) fn counted_subnet(&self) -> Option<Subnet> {
         self.addrs
             .as_slice()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::contact::Tick;
 use crate::NodeId;
 
-/// Purged identifiers remembered, at most (a guess: several buckets' worth).
+/// Evicted identifiers remembered, at most (a guess: several buckets' worth).
 const PURGED_MAX: usize = 256;
 /// How long hearsay about a purged contact is ignored (spec 80 §8.4).
 const MEMORY: Duration = Duration::from_secs(30 * 60);
@@ -17,11 +17,11 @@ const MEMORY: Duration = Duration::from_secs(30 * 60);
 /// Identifiers purged lately, oldest first. Eight bytes tell them apart well enough: a false match
 /// costs one contact that hearsay alone vouches for.
 #[derive(Debug, Default)]
-pub(crate) struct Purged {
+pub(crate) struct Evicted {
     recent: VecDeque<(u64, Tick)>,
 }
 
-impl Purged {
+impl Evicted {
     pub(crate) fn insert(&mut self, id: NodeId, now: Tick) {
         let tag = tag(&id);
         self.recent.retain(|(other, at)| *other != tag && now.since(*at) < MEMORY);
@@ -68,26 +68,26 @@ mod tests {
 
     #[test]
     fn the_257th_makes_room_for_itself_by_the_oldest() {
-        let mut purged = Purged::default();
+        let mut evicted = Evicted::default();
         for number in 0..256 {
-            purged.insert(id(number), at(number.into()));
+            evicted.insert(id(number), at(number.into()));
         }
-        purged.insert(id(1), at(256));
-        let missing = |purged: &Purged| -> Vec<u16> {
-            (0..=257).filter(|number| !purged.contains(&id(*number), at(257))).collect()
+        evicted.insert(id(1), at(256));
+        let missing = |evicted: &Evicted| -> Vec<u16> {
+            (0..=257).filter(|number| !evicted.contains(&id(*number), at(257))).collect()
         };
-        assert_eq!(missing(&purged), [256, 257], "one that is given up again takes no place");
-        purged.insert(id(256), at(257));
-        purged.insert(id(257), at(257));
-        purged.check();
-        assert_eq!(missing(&purged), [0, 2], "and is the newest then");
+        assert_eq!(missing(&evicted), [256, 257], "one that is given up again takes no place");
+        evicted.insert(id(256), at(257));
+        evicted.insert(id(257), at(257));
+        evicted.check();
+        assert_eq!(missing(&evicted), [0, 2], "and is the newest then");
     }
 
     #[test]
     fn what_is_half_an_hour_old_takes_no_room() {
-        let mut purged = Purged::default();
-        (0..256).for_each(|number| purged.insert(id(number), at(0)));
-        purged.insert(id(256), at(1800));
-        assert_eq!(purged.len(), 1);
+        let mut evicted = Evicted::default();
+        (0..256).for_each(|number| evicted.insert(id(number), at(0)));
+        evicted.insert(id(256), at(1800));
+        assert_eq!(evicted.len(), 1);
     }
 }

@@ -5,7 +5,7 @@
 
 use core::cmp::Reverse;
 
-use super::{Contact, Knowledge, Provenance};
+use super::{Contact, Peers, Provenance};
 use crate::NodeId;
 use crate::addr::{Subnet, Tier};
 use crate::api::KnownPeer;
@@ -31,7 +31,7 @@ impl Overlay {
         };
         let is_live = |peer: &NodeId| self.edges.get(peer).is_some();
         let mut peers: Vec<KnownPeer> =
-            choose(&self.knowledge, is_live).into_iter().map(known).collect();
+            choose(&self.peers, is_live).into_iter().map(known).collect();
         let mut subnets: Vec<Subnet> = Vec::new();
         for edge in self.edges.iter() {
             if peers.len() == EXPORT_MAX {
@@ -59,14 +59,16 @@ impl Overlay {
 /// whom others dialed and who dialed nobody but its bootstrap contacts. Of either, live ones first,
 /// among them those that anybody can dial, and taken from every bucket in turn, so that a part of them
 /// is as spread as the whole. Hearsay is left out.
-fn choose(knowledge: &Knowledge, is_live: impl Fn(&NodeId) -> bool) -> Vec<&Contact> {
+fn choose(peers: &Peers, is_live: impl Fn(&NodeId) -> bool) -> Vec<&Contact> {
     let is_anchor = |contact: &Contact| Capabilities(contact.caps).has(Capabilities::PUBLIC_ANCHOR);
     let worth =
         |contact: &Contact| (contact.provenance(), is_live(&contact.id), is_anchor(contact));
     let mut ranked = Vec::new();
-    for (bucket, contacts) in knowledge.buckets().iter().enumerate() {
-        let own_word = |contact: &&Contact| contact.provenance() >= Some(Provenance::Signed);
-        let mut contacts: Vec<&Contact> = contacts.entries().iter().filter(own_word).collect();
+    for (bucket, contacts) in peers.buckets().iter().enumerate() {
+        let is_self_reported =
+            |contact: &&Contact| contact.provenance() >= Some(Provenance::Signed);
+        let mut contacts: Vec<&Contact> =
+            contacts.entries().iter().filter(is_self_reported).collect();
         contacts.sort_by_key(|contact| (Reverse(worth(contact)), contact.rtt_ms));
         ranked.extend(contacts.into_iter().enumerate().map(|(rank, contact)| {
             let (provenance, is_live, is_anchor) = worth(contact);
@@ -93,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::env::{Crypto, Ed25519Crypto, test_base};
-    use crate::overlay::peers::Sighting;
+    use crate::overlay::peers::Observation;
 
     fn key(number: u16) -> [u8; 32] {
         let mut key = [0; 32];
@@ -106,8 +108,8 @@ mod tests {
     }
 
     /// A table whose own identifier shares no bit with anybody here: one bucket, in which order shows.
-    fn table() -> Knowledge {
-        Knowledge::new(NodeId::from_bytes([0; 32]), 0, test_base())
+    fn table() -> Peers {
+        Peers::new(NodeId::from_bytes([0; 32]), 0, test_base())
     }
 
     /// Numbers of peers in the bucket farthest from the table's owner.
@@ -115,15 +117,15 @@ mod tests {
         (0..).filter(|number| id(*number).leading_zeros() == 0)
     }
 
-    fn add(table: &mut Knowledge, number: u16, subnet: u16, caps: u32, provenance: Provenance) {
+    fn add(table: &mut Peers, number: u16, subnet: u16, caps: u32, provenance: Provenance) {
         let [high, low] = subnet.to_be_bytes();
         let addrs: [SocketAddr; 1] = [([11, high, low, number as u8], 4242).into()];
         let (id, key, caps) = (id(number), key(number), Some(caps));
-        let seen = Sighting { id, key, caps, addrs: &addrs, provenance };
+        let seen = Observation { id, key, caps, addrs: &addrs, provenance };
         table.observe(&seen, test_base(), &Ed25519Crypto);
     }
 
-    fn export(table: &Knowledge, live: &[u16]) -> Vec<NodeId> {
+    fn export(table: &Peers, live: &[u16]) -> Vec<NodeId> {
         let live: Vec<NodeId> = live.iter().map(|number| id(*number)).collect();
         choose(table, |peer| live.contains(peer)).into_iter().map(|contact| contact.id).collect()
     }

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 pub(crate) use contact::{ADDRS_MAX, Contact, Provenance, Tick};
 pub(crate) use k_bucket::{Bucket, K};
 
-use self::evicted::Purged;
+use self::evicted::Evicted;
 use crate::NodeId;
 use crate::addr::{Subnet, Tier};
 use crate::env::{Crypto, Random};
@@ -73,7 +73,7 @@ impl Default for SubnetCaps {
 
 /// What somebody says about a peer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sighting<'a> {
+pub(crate) struct Observation<'a> {
     /// Whom it is about.
     pub(crate) id: NodeId,
     /// Its key; must hash to `id`.
@@ -109,7 +109,7 @@ pub(crate) enum Outcome {
 
 /// The knowledge table.
 #[derive(Debug)]
-pub(crate) struct Knowledge {
+pub(crate) struct Peers {
     own: NodeId,
     difficulty: u16,
     caps: SubnetCaps,
@@ -118,10 +118,10 @@ pub(crate) struct Knowledge {
     buckets: Vec<Bucket>,
     /// Number of entries.
     len: usize,
-    purged: Purged,
+    evicted: Evicted,
 }
 
-impl Knowledge {
+impl Peers {
     /// An empty table of the node `own`.
     pub(crate) fn new(own: NodeId, difficulty: u16, now: Instant) -> Self {
         Self {
@@ -131,14 +131,14 @@ impl Knowledge {
             epoch: now,
             buckets: Vec::new(),
             len: 0,
-            purged: Purged::default(),
+            evicted: Evicted::default(),
         }
     }
 
     /// Takes a sighting.
     pub(crate) fn observe(
         &mut self,
-        seen: &Sighting<'_>,
+        seen: &Observation<'_>,
         now: Instant,
         crypto: &dyn Crypto,
     ) -> Outcome {
@@ -166,7 +166,7 @@ impl Knowledge {
     }
 
     /// A newcomer that passed every check: an entry if there is room, else a replacement.
-    fn admit(&mut self, seen: &Sighting<'_>, index: usize, tick: Tick) -> Outcome {
+    fn admit(&mut self, seen: &Observation<'_>, index: usize, tick: Tick) -> Outcome {
         while self.buckets.len() <= index {
             self.buckets.push(Bucket::new());
         }
@@ -213,7 +213,7 @@ impl Knowledge {
     /// The contact itself says what it can do. Those who ask about it are told.
     pub(crate) fn learn_caps(&mut self, id: &NodeId, caps: u32) {
         if let Some(contact) = self.contact_mut(id) {
-            (contact.caps, contact.caps_own) = (caps, true);
+            (contact.caps, contact.caps_self_reported) = (caps, true);
         }
     }
 
@@ -282,12 +282,12 @@ impl Knowledge {
         let bucket = self.bucket_mut(id)?;
         if bucket.remove(id).is_none() {
             if bucket.unstash(id).is_some() {
-                self.purged.insert(*id, tick);
+                self.evicted.insert(*id, tick);
             }
             return None;
         }
         self.len -= 1;
-        self.purged.insert(*id, tick);
+        self.evicted.insert(*id, tick);
         self.promote(self.index(id))
     }
 
@@ -322,8 +322,8 @@ impl Knowledge {
     }
 
     /// Number of contacts given up lately.
-    pub(crate) fn purged(&self) -> usize {
-        self.purged.len()
+    pub(crate) fn evicted(&self) -> usize {
+        self.evicted.len()
     }
 
     /// Every bucket, from the shortest common prefix on.
@@ -407,7 +407,7 @@ impl Knowledge {
     /// # Panics
     /// If one does not hold, which is a bug here.
     pub(crate) fn check(&self) {
-        self.purged.check();
+        self.evicted.check();
         assert_eq!(self.len, self.buckets.iter().map(|bucket| bucket.entries().len()).sum());
         assert!(self.buckets.len() <= 256);
         for (index, bucket) in self.buckets.iter().enumerate() {
@@ -448,20 +448,20 @@ impl Knowledge {
     }
 
     /// Whether a newcomer's identity may be stored at all.
-    fn admits(&self, seen: &Sighting<'_>, tick: Tick, crypto: &dyn Crypto) -> bool {
+    fn admits(&self, seen: &Observation<'_>, tick: Tick, crypto: &dyn Crypto) -> bool {
         let hearsay = seen.provenance == Provenance::Gossiped;
         // Whoever waits for a place already was looked at when it came.
         if let Some(waiting) = self.find(&seen.id) {
             return waiting.key == seen.key;
         }
         seen.id.leading_zeros() >= self.difficulty
-            && !(hearsay && self.purged.contains(&seen.id, tick))
+            && !(hearsay && self.evicted.contains(&seen.id, tick))
             && crypto.node_id(&seen.key) == seen.id
     }
 
-    /// Whether the subnet of a sighting's proven address has room. Claims always fit: they do not
+    /// Whether the subnet of a sighting's proven address has room. HostLimit always fit: they do not
     /// count.
-    fn subnet_fits(&self, seen: &Sighting<'_>, index: usize) -> bool {
+    fn subnet_fits(&self, seen: &Observation<'_>, index: usize) -> bool {
         if seen.provenance != Provenance::Proven {
             return true;
         }
@@ -496,15 +496,15 @@ impl Knowledge {
 }
 
 /// Merges a sighting into a record of the same peer. Nothing that it leaves out is erased.
-fn learn(contact: &mut Contact, seen: &Sighting<'_>, tick: Tick, proven_fits: bool) {
+fn learn(contact: &mut Contact, seen: &Observation<'_>, tick: Tick, proven_fits: bool) {
     contact.mentioned = contact.mentioned.max(tick);
-    let own_word = seen.provenance > Provenance::Gossiped;
-    if own_word {
+    let is_self_reported = seen.provenance > Provenance::Gossiped;
+    if is_self_reported {
         contact.last_seen = contact.last_seen.max(tick);
     }
-    if let Some(caps) = seen.caps.filter(|_| own_word || !contact.caps_own) {
+    if let Some(caps) = seen.caps.filter(|_| is_self_reported || !contact.caps_self_reported) {
         contact.caps = caps;
-        contact.caps_own = own_word;
+        contact.caps_self_reported = is_self_reported;
     }
     match seen.provenance {
         Provenance::Gossiped => {

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::lookup::Question;
-use super::{ADDRS_MAX, HOLD_OFF, Outcome, Provenance, Sighting};
+use super::{ADDRS_MAX, HOLD_OFF, Observation, Outcome, Provenance};
 use crate::NodeId;
 use crate::addr::Subnet;
 use crate::addr::canonical;
 use crate::api::{EdgeDownReason, KnownPeer, Profile};
-use crate::env::Cx;
+use crate::env::Context;
 use crate::overlay::edges::lifecycle::Peer;
 use crate::overlay::edges::{Edge, Phase};
 use crate::overlay::topology::choose::Slot;
@@ -43,22 +43,25 @@ impl Overlay {
     /// An edge is up.
     pub(crate) fn learn_edge(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         peer: Peer,
         outgoing: bool,
         out: &mut Vec<Action>,
     ) {
-        let known = self.knowledge.find(&peer.id);
+        let known = self.peers.find(&peer.id);
         if !outgoing && known.is_none_or(|contact| !contact.is_verified()) {
-            self.strangers = self.strangers.saturating_add(1);
+            self.unsolicited_inbound = self.unsolicited_inbound.saturating_add(1);
         }
         // A conn that the peer opened comes from where it can be dialed, unless a NAT is between.
         let provenance = if outgoing { Provenance::Proven } else { Provenance::Signed };
         let remote = canonical(peer.remote);
         let own_words = !outgoing && known.is_some_and(|contact| contact.is_dialable());
         let addrs: &[SocketAddr] = if own_words { &[] } else { &[remote] };
-        self.observe(cx, &Sighting { id: peer.id, key: peer.key, caps: None, addrs, provenance });
-        let contact = self.knowledge.find(&peer.id).filter(|contact| contact.caps_own);
+        self.observe(
+            cx,
+            &Observation { id: peer.id, key: peer.key, caps: None, addrs, provenance },
+        );
+        let contact = self.peers.find(&peer.id).filter(|contact| contact.caps_self_reported);
         let caps = contact.map_or(0, |contact| contact.caps);
         if let Some(edge) = self.edges.get_mut(&peer.id) {
             // What others say of it would put an edge to sleep that has a peer awake.
@@ -69,7 +72,7 @@ impl Overlay {
         // What others open fills no slot.
         let is_wanted = outgoing || self.is_near(&peer.id);
         if self.edges.len() == 1 {
-            self.upkeep.on_joined(cx.now);
+            self.schedule.on_joined(cx.now);
         } else if outgoing
             && self.is_near(&peer.id)
             && !self.edges.get(&peer.id).is_some_and(|edge| edge.light)
@@ -78,9 +81,9 @@ impl Overlay {
             self.ask(cx, Question::Own, peer.id, out);
         }
         if self.is_crowded() {
-            self.upkeep.hurry_fill(cx.now);
+            self.schedule.hurry_fill(cx.now);
         } else if is_wanted {
-            self.upkeep.wake_fill_if_wanting(cx.now);
+            self.schedule.wake_fill_if_wanting(cx.now);
         }
         self.arm_upkeep(cx.now, out);
     }
@@ -88,45 +91,48 @@ impl Overlay {
     /// A peer answered that does not become an edge.
     pub(crate) fn learn_tried(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         peer: Peer,
         rtt_ms: u16,
         out: &mut Vec<Action>,
     ) {
         let (addrs, provenance) = (&[canonical(peer.remote)], Provenance::Proven);
-        self.observe(cx, &Sighting { id: peer.id, key: peer.key, caps: None, addrs, provenance });
-        self.knowledge.confirm(&peer.id, cx.now);
-        self.knowledge.measure_rtt(&peer.id, rtt_ms);
-        self.upkeep.wake_fill_if_wanting(cx.now);
+        self.observe(
+            cx,
+            &Observation { id: peer.id, key: peer.key, caps: None, addrs, provenance },
+        );
+        self.peers.confirm(&peer.id, cx.now);
+        self.peers.measure_rtt(&peer.id, rtt_ms);
+        self.schedule.wake_fill_if_wanting(cx.now);
         self.arm_upkeep(cx.now, out);
     }
 
     /// An edge is gone, and out of the table already.
     pub(crate) fn learn_loss(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         edge: &Edge,
         reason: EdgeDownReason,
         out: &mut Vec<Action>,
     ) {
         let lived = cx.now.saturating_duration_since(edge.since);
         if lived >= PROVEN_AFTER {
-            self.knowledge.confirm(&edge.peer, edge.heard());
+            self.peers.confirm(&edge.peer, edge.heard());
         }
         match reason {
             EdgeDownReason::Left | EdgeDownReason::ClosedHere => {
                 let is_ours = edge.is_outgoing() && self.edges.outgoing() > 0;
                 let has_no_place = reason == EdgeDownReason::Left && is_ours && lived < YOUNG;
                 let wait = if has_no_place { NO_PLACE_HOLD_OFF } else { HOLD_OFF };
-                self.knowledge.hold_off(&edge.peer, cx.now, cx.rng.jitter(wait, 20));
+                self.peers.hold_off(&edge.peer, cx.now, cx.rng.jitter(wait, 20));
             }
             EdgeDownReason::Dead | EdgeDownReason::Conn(_) => {
                 if is_silent(reason) {
                     self.keepalive.on_death(cx.now);
-                    self.hurry_looks(cx, out);
+                    self.expedite_lookups(cx, out);
                 }
                 let isolated = self.edges.is_empty();
-                self.knowledge.dial_failed(&edge.peer, cx.now, isolated, cx.rng);
+                self.peers.dial_failed(&edge.peer, cx.now, isolated, cx.rng);
             }
         }
         self.update_needs(cx, out);
@@ -134,22 +140,22 @@ impl Overlay {
             self.seek_substitute(cx.now, &edge.peer);
         }
         if edge.is_sibling() {
-            self.upkeep.on_vicinity_changed(cx.now);
+            self.schedule.on_vicinity_changed(cx.now);
         }
         if edge.is_sibling() || (edge.is_outgoing() && reason != EdgeDownReason::ClosedHere) {
-            self.upkeep.wake_fill(cx.now);
+            self.schedule.wake_fill(cx.now);
         }
         self.arm_upkeep(cx.now, out);
     }
 
     /// The peer will not be dialed for a while: if there is nobody else for its slot, one is asked for.
     fn seek_substitute(&mut self, now: Instant, peer: &NodeId) {
-        let (own, bits) = (self.edges.own(), self.appetite().slot_bits);
+        let (own, bits) = (self.edges.own(), self.edge_targets().slot_bits);
         let slot = Slot::of(own, peer, bits);
-        let mut others = self.knowledge.candidates(now, |bucket| bucket == slot.bucket);
+        let mut others = self.peers.candidates(now, |bucket| bucket == slot.bucket);
         let is_one = |id: &NodeId| Slot::of(own, id, bits) == slot && self.edges.get(id).is_none();
         if !others.any(|contact| is_one(&contact.id)) {
-            self.upkeep.on_bucket_lacks(now, slot.bucket);
+            self.schedule.on_bucket_lacks(now, slot.bucket);
         }
     }
 
@@ -157,35 +163,35 @@ impl Overlay {
     /// well be where it was not dialed.
     pub(crate) fn learn_failed_attempt(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         (peer, is_partial): (NodeId, bool),
         out: &mut Vec<Action>,
     ) {
         let isolated = self.edges.is_empty();
         if is_partial {
-            self.knowledge.hold_off(&peer, cx.now, cx.rng.jitter(PARTIAL_HOLD_OFF, 20));
+            self.peers.hold_off(&peer, cx.now, cx.rng.jitter(PARTIAL_HOLD_OFF, 20));
         } else {
-            self.knowledge.dial_failed(&peer, cx.now, isolated, cx.rng);
+            self.peers.dial_failed(&peer, cx.now, isolated, cx.rng);
         }
         let bucket = self.edges.own().common_prefix_len(&peer);
-        self.upkeep.on_bucket_lacks(cx.now, bucket);
-        self.upkeep.wake_fill_if_wanting(cx.now);
+        self.schedule.on_bucket_lacks(cx.now, bucket);
+        self.schedule.wake_fill_if_wanting(cx.now);
         self.arm_upkeep(cx.now, out);
     }
 
     /// Somebody proved that it lives by signing a message for us. It is stored if there is a place
     /// for a contact without an address (spec 95 E29).
-    pub(crate) fn learn_originator(&mut self, cx: &mut Cx<'_>, id: NodeId, key: [u8; 32]) {
-        if self.knowledge.find(&id).is_some() || self.knowledge.has_place(&id) {
+    pub(crate) fn learn_originator(&mut self, cx: &mut Context<'_>, id: NodeId, key: [u8; 32]) {
+        if self.peers.find(&id).is_some() || self.peers.has_place(&id) {
             let provenance = Provenance::Signed;
-            self.observe(cx, &Sighting { id, key, caps: None, addrs: &[], provenance });
+            self.observe(cx, &Observation { id, key, caps: None, addrs: &[], provenance });
         }
     }
 
     /// An answer arrived, over the edge to `from`.
     pub(crate) fn on_neighbors(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
@@ -213,20 +219,22 @@ impl Overlay {
         let own = *self.edges.own();
         let mut news = 0;
         for contact in answer.contacts.as_slice() {
-            let own_word = contact.id == responder;
-            let observed = direct.filter(|_| own_word);
-            let is_wanted = self.upkeep.openings.welcomes(&own, &contact.id);
-            news += usize::from(self.learn_contact(cx, contact, own_word, observed) && is_wanted);
+            let is_self_reported = contact.id == responder;
+            let observed = direct.filter(|_| is_self_reported);
+            let is_wanted = self.schedule.vacancies.welcomes(&own, &contact.id);
+            news += usize::from(
+                self.learn_contact(cx, contact, is_self_reported, observed) && is_wanted,
+            );
         }
         if let Question::Near { target, lacking: true } = question {
-            let (own, bits) = (self.edges.own(), self.appetite().slot_bits);
+            let (own, bits) = (self.edges.own(), self.edge_targets().slot_bits);
             let slot = Slot::of(own, &target, bits);
             if answer.contacts.as_slice().iter().any(|c| Slot::of(own, &c.id, bits) == slot) {
-                self.upkeep.on_bucket_taught(cx.now, own.common_prefix_len(&target));
+                self.schedule.on_bucket_taught(cx.now, own.common_prefix_len(&target));
             }
         }
         if news > 0 {
-            self.upkeep.wake_fill(cx.now);
+            self.schedule.wake_fill(cx.now);
         }
         self.arm_upkeep(cx.now, out);
     }
@@ -234,9 +242,9 @@ impl Overlay {
     /// Takes one contact of an answer. Returns whether it was not known before.
     fn learn_contact(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         contact: &Contact,
-        own_word: bool,
+        is_self_reported: bool,
         observed: Option<SocketAddr>,
     ) -> bool {
         // Whoever names no key names nobody (spec 20 R8).
@@ -263,18 +271,23 @@ impl Overlay {
                 let _ = addrs.push(addr);
             }
         }
-        if own_word && let Some(edge) = self.edges.get_mut(&contact.id) {
+        if is_self_reported && let Some(edge) = self.edges.get_mut(&contact.id) {
             edge.light = contact.capabilities.has(Capabilities::LIGHT);
         }
-        let provenance = if own_word { Provenance::Signed } else { Provenance::Gossiped };
+        let provenance = if is_self_reported { Provenance::Signed } else { Provenance::Gossiped };
         // A peer that can do nothing in particular says so; hearsay that says nothing is none.
-        let caps = Some(contact.capabilities.0).filter(|caps| own_word || *caps != 0);
-        let seen = Sighting { id: contact.id, key, caps, addrs: &addrs, provenance };
+        let caps = Some(contact.capabilities.0).filter(|caps| is_self_reported || *caps != 0);
+        let seen = Observation { id: contact.id, key, caps, addrs: &addrs, provenance };
         self.observe(cx, &seen)
     }
 
     /// Takes peers that this node, or another, knew earlier. They are claims until they answer.
-    pub(crate) fn import(&mut self, cx: &mut Cx<'_>, peers: &[KnownPeer], out: &mut Vec<Action>) {
+    pub(crate) fn import(
+        &mut self,
+        cx: &mut Context<'_>,
+        peers: &[KnownPeer],
+        out: &mut Vec<Action>,
+    ) {
         for peer in peers {
             let addrs: Vec<SocketAddr> = peer
                 .addrs
@@ -286,42 +299,42 @@ impl Overlay {
             let provenance = Provenance::Gossiped;
             self.observe(
                 cx,
-                &Sighting { id: peer.id, key: peer.key, caps: None, addrs: &addrs, provenance },
+                &Observation { id: peer.id, key: peer.key, caps: None, addrs: &addrs, provenance },
             );
         }
-        self.upkeep.wake_fill(cx.now);
+        self.schedule.wake_fill(cx.now);
         self.arm_upkeep(cx.now, out);
     }
 
     /// Whether this node was dialed by peers that it had never dialed, so that anybody can.
     pub(crate) fn is_reachable(&self) -> bool {
-        self.strangers >= STRANGERS || !self.config.public_addrs.is_empty()
+        self.unsolicited_inbound >= STRANGERS || !self.config.public_addrs.is_empty()
     }
 
     /// Seeds are left alone as long as there are enough edges of our own.
-    pub(crate) fn update_needs(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn update_needs(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         // A light node is content with few edges of its own, and would close those to seeds again.
         let floor = match self.config.profile {
             Profile::Router => Phase::Urgent,
             Profile::Light => Phase::Critical,
         };
-        let (edges, needy) = (&self.edges, self.edges.phase() <= floor);
-        self.dialer.set_needy(cx, needy, |peer| edges.get(peer).is_some(), out);
+        let (edges, below_target) = (&self.edges, self.edges.phase() <= floor);
+        self.dialer.set_below_target(cx, below_target, |peer| edges.get(peer).is_some(), out);
     }
 
     /// Hands a sighting to the table. Returns whether it was about somebody new.
-    fn observe(&mut self, cx: &mut Cx<'_>, seen: &Sighting<'_>) -> bool {
-        match self.knowledge.observe(seen, cx.now, cx.crypto) {
+    fn observe(&mut self, cx: &mut Context<'_>, seen: &Observation<'_>) -> bool {
+        match self.peers.observe(seen, cx.now, cx.crypto) {
             Outcome::Inserted => true,
             Outcome::NeedProbe { incumbent, known } => {
-                let tick = self.knowledge.tick(cx.now);
+                let tick = self.peers.tick(cx.now);
                 let doubtful = |contact: &crate::overlay::peers::Contact| {
                     contact.is_verified() && tick.since(contact.last_seen) > DOUBT_AFTER
                 };
                 if self.edges.get(&incumbent).is_some() {
-                    self.knowledge.confirm(&incumbent, cx.now);
-                } else if self.knowledge.get(&incumbent).is_some_and(doubtful) {
-                    self.upkeep.doubt(incumbent);
+                    self.peers.confirm(&incumbent, cx.now);
+                } else if self.peers.get(&incumbent).is_some_and(doubtful) {
+                    self.schedule.doubt(incumbent);
                 }
                 !known
             }

@@ -7,7 +7,7 @@ use crate::NodeId;
 use crate::addr::{Scope, scope};
 use crate::api::{OWN_ADDRS_MAX, Profile};
 use crate::buf::Frame;
-use crate::env::Cx;
+use crate::env::Context;
 use crate::overlay::edges::lifecycle::send;
 use crate::overlay::edges::{Edge, SIBLINGS};
 use crate::overlay::frames::Arrival;
@@ -29,7 +29,7 @@ impl Overlay {
     /// A neighbour asks for the nodes near this one. The answer stays on the edge.
     pub(crate) fn answer_siblings(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         at: Arrival,
         siblings: Siblings,
@@ -45,7 +45,7 @@ impl Overlay {
     /// the nearest edges that takes it.
     pub(crate) fn answer_lookup(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         (originator, target): (NodeId, NodeId),
         lookup: Lookup,
@@ -61,7 +61,7 @@ impl Overlay {
 
     fn answer(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         (asker, target): (NodeId, NodeId),
         nonce: Nonce,
@@ -70,7 +70,7 @@ impl Overlay {
         contacts.push(self.own_contact(cx));
         let neighbors = Neighbors::new(nonce, contacts);
         let signer = Signer { identity: cx.identity, crypto: cx.crypto };
-        let sent = self.stamps.next(cx.wall);
+        let sent = self.origination_clock.next(cx.wall);
         Envelope::sign(signer, FrameType::Neighbors, asker, sent, neighbors.to_bytes())
             .expect("an answer is made to fit")
     }
@@ -80,13 +80,13 @@ impl Overlay {
     /// live in it for ever.
     fn contacts_near(
         &self,
-        cx: &Cx<'_>,
+        cx: &Context<'_>,
         conns: &dyn Conns,
         target: &NodeId,
         asker: &NodeId,
     ) -> Vec<Contact> {
-        let now = self.knowledge.tick(cx.now);
-        let heard = self.knowledge.closest(target, SIBLINGS + 1, |contact| {
+        let now = self.peers.tick(cx.now);
+        let heard = self.peers.closest(target, SIBLINGS + 1, |contact| {
             let vouched = contact.failures == 0
                 && contact.is_dialable()
                 && now.since(contact.last_seen) <= HEARD_LATELY;
@@ -119,7 +119,7 @@ impl Overlay {
         edge: &Edge,
         known: Option<&peers::Contact>,
     ) -> Contact {
-        let known = known.or_else(|| self.knowledge.find(&edge.peer));
+        let known = known.or_else(|| self.peers.find(&edge.peer));
         let mut contact = known.map_or(Contact::new(edge.peer), |known| self.contact_heard(known));
         contact.key = Some(edge.key);
         let current = conns.path(edge.send_conn().id).filter(|path| !path.relayed);
@@ -139,8 +139,11 @@ impl Overlay {
     fn contact_heard(&self, contact: &peers::Contact) -> Contact {
         let addrs = contact.own_addrs().filter(|addr| self.may_advertise(*addr));
         let capabilities = Capabilities(contact.caps);
-        let told =
-            if contact.caps_own { capabilities } else { capabilities.without(Capabilities::LIGHT) };
+        let told = if contact.caps_self_reported {
+            capabilities
+        } else {
+            capabilities.without(Capabilities::LIGHT)
+        };
         Contact {
             key: Some(contact.key),
             capabilities: told,
@@ -163,7 +166,7 @@ impl Overlay {
 
     /// This node as it describes itself: what the operator says goes first, because reference nodes
     /// dial the first address only.
-    fn own_contact(&self, cx: &Cx<'_>) -> Contact {
+    fn own_contact(&self, cx: &Context<'_>) -> Contact {
         let mut addrs: Vec<Addr> = Vec::new();
         for addr in self.config.public_addrs.iter().chain(&self.local_addrs) {
             let as_addr = Addr::from_socket_addr(*addr);

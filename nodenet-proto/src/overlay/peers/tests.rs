@@ -23,8 +23,8 @@ fn addr(host: u32) -> SocketAddr {
     SocketAddr::from(([10 + a, b, c, d], 4242))
 }
 
-fn table() -> Knowledge {
-    Knowledge::new(NodeId::from_bytes([0x5a; 32]), 0, test_base())
+fn table() -> Peers {
+    Peers::new(NodeId::from_bytes([0x5a; 32]), 0, test_base())
 }
 
 fn at(second: u64) -> Instant {
@@ -32,19 +32,19 @@ fn at(second: u64) -> Instant {
 }
 
 fn observe(
-    table: &mut Knowledge,
+    table: &mut Peers,
     number: u32,
     addrs: &[SocketAddr],
     provenance: Provenance,
     second: u64,
 ) -> Outcome {
-    let seen = Sighting { id: id(number), key: key(number), caps: None, addrs, provenance };
+    let seen = Observation { id: id(number), key: key(number), caps: None, addrs, provenance };
     let outcome = table.observe(&seen, at(second), &Ed25519Crypto);
     table.check();
     outcome
 }
 
-fn addrs(table: &Knowledge, number: u32) -> Vec<SocketAddr> {
+fn addrs(table: &Peers, number: u32) -> Vec<SocketAddr> {
     table.get(&id(number)).map_or(Vec::new(), |contact| contact.addrs().collect())
 }
 
@@ -67,7 +67,7 @@ fn hearsay_never_displaces_a_proven_address_nor_refreshes() {
 fn hearsay_never_changes_a_peer_s_own_capabilities() {
     let mut table = table();
     let mut say = |caps, provenance| {
-        let seen = Sighting { id: id(1), key: key(1), caps, addrs: &[], provenance };
+        let seen = Observation { id: id(1), key: key(1), caps, addrs: &[], provenance };
         table.observe(&seen, at(0), &Ed25519Crypto);
         table.get(&id(1)).map(|contact| contact.caps)
     };

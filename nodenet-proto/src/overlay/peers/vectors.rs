@@ -1,4 +1,4 @@
-//! Known answers of the reference's table, as scripts (its vectors `knowledge` and the knowledge part
+//! Known answers of the reference's table, as scripts (its vectors `peers` and the peers part
 //! of `edges`).
 //!
 //! The reference's scripts store contacts without a key. This table never does (spec 20 R8), so they
@@ -20,7 +20,7 @@
 //!   none, because nothing in the overlay needs one.
 //! - Which bucket is refreshed (`refresh_targets`): the stalest of those that have entries, marked as
 //!   done before its lookup ran (R23). Every bucket up to the siblings', empty ones too, has a period of
-//!   its own here (`upkeep`). That the identifier asked for lies in the bucket is tested at the end.
+//!   its own here (`schedule`). That the identifier asked for lies in the bucket is tested at the end.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -59,12 +59,12 @@ fn elsewhere(number: u16) -> Option<String> {
 
 /// One script: a table of the all-zero node and the reference's clock.
 struct Script {
-    table: Knowledge,
+    table: Peers,
 }
 
 impl Script {
     fn new() -> Self {
-        let mut table = Knowledge::new(NodeId::from_bytes([0; 32]), 0, test_base());
+        let mut table = Peers::new(NodeId::from_bytes([0; 32]), 0, test_base());
         // The reference has no share per bucket and only one width.
         table.caps = SubnetCaps { table: [8, usize::MAX, usize::MAX], bucket: [usize::MAX; 3] };
         Self { table }
@@ -78,7 +78,7 @@ impl Script {
         let addrs: Vec<SocketAddr> = addrs.iter().map(|text| text.parse().unwrap()).collect();
         let provenance = if addrs.is_empty() { Provenance::Signed } else { Provenance::Proven };
         let caps = Some(caps).filter(|caps| *caps != 0);
-        let seen = Sighting { id, key: *id.as_bytes(), caps, addrs: &addrs, provenance };
+        let seen = Observation { id, key: *id.as_bytes(), caps, addrs: &addrs, provenance };
         let outcome = self.table.observe(&seen, Self::at(second), &OwnKey);
         self.table.check();
         outcome
@@ -166,7 +166,7 @@ fn insert_refresh_and_order() {
 #[test]
 fn key_binding() {
     let own = NodeId::from_bytes([0xff; 32]);
-    let mut table = Knowledge::new(own, 0, test_base());
+    let mut table = Peers::new(own, 0, test_base());
     let id = NodeId::from_bytes(hex!(
         "4e7774ad5e0d87f293ce33fd147608be69d66301bdc551b8a129fd55721117a8"
     ));
@@ -174,7 +174,7 @@ fn key_binding() {
     let other = hex!("8221806d56c9bab7088d5584382195ea1e8508d143577a9f289494c440b23d84");
     let mut observe = |id, key| {
         let provenance = Provenance::Signed;
-        let seen = Sighting { id, key, caps: None, addrs: &[], provenance };
+        let seen = Observation { id, key, caps: None, addrs: &[], provenance };
         table.observe(&seen, test_base(), &Ed25519Crypto)
     };
     assert_eq!(observe(id, other), Outcome::Rejected);
@@ -198,12 +198,12 @@ fn capabilities_replace_but_never_clear() {
 
 #[test]
 fn admission_pow() {
-    let mut table = Knowledge::new(NodeId::from_bytes([0xc0; 32]), 4, test_base());
+    let mut table = Peers::new(NodeId::from_bytes([0xc0; 32]), 4, test_base());
     let enough = hex!("784771a4f37601413bffb21af80d21c9b39e3191b5bd06dbc99d3019e9c2a0ed");
     let too_little = hex!("486c36de7562ff0fb612a74e6b69dd8fd2ac45c334f1bce80a85a1257b130877");
     let mut observe = |key| {
         let (id, provenance) = (Ed25519Crypto.node_id(&key), Provenance::Signed);
-        let seen = Sighting { id, key, caps: None, addrs: &[], provenance };
+        let seen = Observation { id, key, caps: None, addrs: &[], provenance };
         table.observe(&seen, test_base(), &Ed25519Crypto)
     };
     assert_eq!(observe(enough), Outcome::Inserted);
@@ -273,7 +273,7 @@ fn subnet_cap_table_wide() {
     assert_eq!(script.observe(alone(40), &["192.0.2.99:1"], 1), Outcome::Rejected);
     assert_eq!(script.observe(alone(41), &[], 1), Outcome::Inserted);
     script.observe(alone(41), &["192.0.2.77:1"], 2);
-    assert_eq!(script.subnet_count("192.0.2.0"), 8, "the rest of the sighting counts, this not");
+    assert_eq!(script.subnet_count("192.0.2.0"), 8, "the rest of the observation counts, this not");
 
     script.observe(alone(1), &["198.51.100.1:1"], 3);
     assert_eq!(script.subnet_count("192.0.2.0"), 7);
@@ -326,7 +326,7 @@ fn promotion_allows_candidates_within_the_cap() {
 fn a_random_identifier_shares_exactly_the_prefix_of_its_bucket() {
     let mut rng = Seed::from_u64(1).stream("test");
     let own = NodeId::from_bytes(rng.array());
-    let table = Knowledge::new(own, 0, test_base());
+    let table = Peers::new(own, 0, test_base());
     for bucket in 0..256 {
         let id = table.random_id_in(bucket, &mut rng);
         assert_eq!(usize::from(own.common_prefix_len(&id)), bucket);

@@ -6,7 +6,7 @@ use super::decide::{CANDIDATES, Decision, Routing, decide, detours, is_second_be
 use crate::NodeId;
 use crate::api::{DeliveryPath, Event};
 use crate::env::Rate;
-use crate::env::{Cx, UnixNanos};
+use crate::env::{Context, UnixNanos};
 use crate::overlay::{Action, Overlay, Owner};
 use crate::stats::DropReason;
 use crate::transport::{Class, ConnId, Conns};
@@ -23,7 +23,7 @@ impl Overlay {
     #[inline]
     pub(crate) fn on_routed(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
@@ -65,7 +65,7 @@ impl Overlay {
                 cx.drop(DropReason::DeadEnd);
             }
             Decision::DeadEnd => {
-                let known = &self.knowledge;
+                let known = &self.peers;
                 let hops = detours(&self.edges, routing, |peer| known.is_anchor(peer));
                 self.detour(cx, from, message, &hops, out);
             }
@@ -87,7 +87,7 @@ impl Overlay {
     /// which any forwarder can bring about, the others know nothing.
     fn detour(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         from: NodeId,
         message: RoutedFrame,
         hops: &[ConnId],
@@ -119,7 +119,7 @@ impl Overlay {
         }
     }
 
-    fn may_detour(&self, cx: &Cx<'_>, from: &NodeId, pieces: u64) -> bool {
+    fn may_detour(&self, cx: &Context<'_>, from: &NodeId, pieces: u64) -> bool {
         let edge = self.edges.get(from);
         edge.is_some_and(|edge| edge.budgets.may_detour(cx.now, pieces))
             || self.detours.holds(cx.now, Rate::DETOUR_SHARED, pieces)
@@ -127,7 +127,7 @@ impl Overlay {
 
     /// Charges a detour to what the neighbour is sure of, or else to what all share. Not to what it may
     /// forward: it can not know where a message will end.
-    fn charge_detour(&mut self, cx: &Cx<'_>, from: &NodeId, pieces: u64) {
+    fn charge_detour(&mut self, cx: &Context<'_>, from: &NodeId, pieces: u64) {
         let edge = self.edges.get_mut(from);
         if !edge.is_some_and(|edge| edge.budgets.charge_detour(cx.now, pieces)) {
             self.detours.take(cx.now, Rate::DETOUR_SHARED, pieces);
@@ -154,7 +154,7 @@ impl Overlay {
     /// The message is for this node.
     fn deliver(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
@@ -170,7 +170,7 @@ impl Overlay {
 
     fn on_route(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         from: NodeId,
         message: RoutedFrame,
         out: &mut Vec<Action>,
@@ -185,7 +185,7 @@ impl Overlay {
 
     fn on_lookup(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
@@ -201,7 +201,12 @@ impl Overlay {
 
     /// Whether the message that came from this neighbour ends here for the first time and is what its
     /// originator signed. Returns the originator.
-    fn take(&mut self, cx: &mut Cx<'_>, from: NodeId, message: &RoutedFrame) -> Option<NodeId> {
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: NodeId,
+        message: &RoutedFrame,
+    ) -> Option<NodeId> {
         let (originator, digest) = self.verify(cx, &from, message)?;
         self.duplicates.insert(&digest, from, message.sent());
         Some(originator)
@@ -211,7 +216,7 @@ impl Overlay {
     /// is refused for that is not remembered: the next copy may find a token.
     fn take_charged(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         from: NodeId,
         message: &RoutedFrame,
     ) -> Option<NodeId> {
@@ -228,7 +233,7 @@ impl Overlay {
     /// or is forged.
     fn verify(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         from: &NodeId,
         message: &RoutedFrame,
     ) -> Option<(NodeId, [u8; 32])> {
@@ -248,7 +253,7 @@ impl Overlay {
 
     fn is_fresh(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         from: NodeId,
         sent: UnixNanos,
         out: &mut Vec<Action>,

@@ -7,7 +7,7 @@ use super::decide::CANDIDATES;
 use crate::NodeId;
 use crate::api::{DeliveryPath, Event, RequestId, SendFailure};
 use crate::buf::Frame;
-use crate::env::{Cx, UnixNanos};
+use crate::env::{Context, UnixNanos};
 use crate::overlay::edges::Edges;
 use crate::overlay::{Action, Overlay};
 use crate::transport::{Class, ConnId};
@@ -24,7 +24,7 @@ const SECOND_BEST: usize = 1;
 /// A message on its way out: one copy over each first hop, and edges that stand in for those that
 /// refuse theirs.
 #[derive(Debug)]
-pub(crate) struct Launch {
+pub(crate) struct MultiPathSend {
     /// Settled by the outcome.
     pub(crate) request: RequestId,
     /// What every copy says.
@@ -47,11 +47,11 @@ pub(crate) struct FirstHop {
 /// Time stamps of our own messages: strictly increasing, because two equal payloads with equal stamps
 /// would be one message (spec 70 §8).
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stamps {
+pub(crate) struct OriginationClock {
     last: Option<UnixNanos>,
 }
 
-impl Stamps {
+impl OriginationClock {
     /// The stamp of a message made now. A clock that went back by more than the freshness window is
     /// followed: nobody remembers a message that far ahead, and nobody would take one.
     pub(crate) fn next(&mut self, wall: UnixNanos) -> UnixNanos {
@@ -71,7 +71,7 @@ impl Overlay {
     /// Sends `payload` to `target` by routing.
     pub(crate) fn send(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         request: RequestId,
         (target, payload): (NodeId, Bytes),
         out: &mut Vec<Action>,
@@ -89,10 +89,15 @@ impl Overlay {
         if copies.is_empty() {
             return out.push(failed(request, SendFailure::Unroutable));
         }
-        let sent = self.stamps.next(cx.wall);
+        let sent = self.origination_clock.next(cx.wall);
         let envelope = Envelope::sign(signer, FrameType::Route, target, sent, payload)
             .expect("the length was just compared with the limit");
-        out.push(Action::Launch(Box::new(Launch { request, envelope, copies, spares })));
+        out.push(Action::MultiPathSend(Box::new(MultiPathSend {
+            request,
+            envelope,
+            copies,
+            spares,
+        })));
     }
 
     /// Sends `payload` over the edge to `target`.
@@ -121,7 +126,7 @@ impl Overlay {
 /// A question about who is near `target`, for whoever gets it: its hops are spent already. It avoids
 /// this node as every Lookup does (spec 20 §2.6).
 pub(crate) fn lookup_here(
-    cx: &Cx<'_>,
+    cx: &Context<'_>,
     own: NodeId,
     target: NodeId,
     nonce: Nonce,
@@ -171,7 +176,7 @@ fn deliver_to_ourselves(
 
 #[cfg(test)]
 mod tests {
-    use super::{AvoidSet, FirstHop, Stamps, first_hops};
+    use super::{AvoidSet, FirstHop, OriginationClock, first_hops};
     use crate::NodeId;
     use crate::env::{UnixNanos, test_base};
     use crate::overlay::edges::Edges;
@@ -228,16 +233,17 @@ mod tests {
 
     #[test]
     fn stamps_increase_even_if_the_clock_stands_still_or_slips_back() {
-        let mut stamps = Stamps::default();
-        let given: Vec<i64> =
-            [100 * S, 100 * S, 99 * S, 101 * S].map(|wall| stamps.next(UnixNanos(wall)).0).into();
+        let mut origination_clock = OriginationClock::default();
+        let given: Vec<i64> = [100 * S, 100 * S, 99 * S, 101 * S]
+            .map(|wall| origination_clock.next(UnixNanos(wall)).0)
+            .into();
         assert_eq!(given, [100 * S, 100 * S + 1, 100 * S + 2, 101 * S]);
     }
 
     #[test]
     fn stamps_follow_a_clock_that_was_far_ahead() {
-        let mut stamps = Stamps::default();
-        stamps.next(UnixNanos(3600 * S));
-        assert_eq!(stamps.next(UnixNanos(5 * S)), UnixNanos(5 * S));
+        let mut origination_clock = OriginationClock::default();
+        origination_clock.next(UnixNanos(3600 * S));
+        assert_eq!(origination_clock.next(UnixNanos(5 * S)), UnixNanos(5 * S));
     }
 }

@@ -25,12 +25,12 @@ struct Sample {
 
 /// The freshness of recent messages.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Skew {
+pub(crate) struct ClockSkewDetector {
     recent: Deque<Sample, SAMPLES>,
     reported: bool,
 }
 
-impl Skew {
+impl ClockSkewDetector {
     /// Notes a message that arrived over the edge from `from`. Returns by how many seconds the others
     /// seem ahead of us, once, if most recent messages say so. Where there are two edges or more, no
     /// single one is believed.
@@ -80,13 +80,13 @@ fn median(samples: &[Sample]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AGREEING, Skew};
+    use super::{AGREEING, ClockSkewDetector};
     use crate::NodeId;
     use crate::env::UnixNanos;
 
     const S: i64 = 1_000_000_000;
 
-    fn feed(skew: &mut Skew, count: usize, offset_s: i64, witnesses: u8) -> Vec<i64> {
+    fn feed(skew: &mut ClockSkewDetector, count: usize, offset_s: i64, witnesses: u8) -> Vec<i64> {
         let wall = UnixNanos(1_700_000_000 * S);
         let sent = UnixNanos(wall.0 + offset_s * S);
         let fresh = offset_s.abs() <= 30;
@@ -100,19 +100,19 @@ mod tests {
 
     #[test]
     fn it_speaks_once_when_most_messages_agree() {
-        let mut skew = Skew::default();
+        let mut skew = ClockSkewDetector::default();
         assert_eq!(feed(&mut skew, 100, 3600, 2), [3600]);
         assert_eq!(feed(&mut skew, 100, 3600, 2), []);
     }
 
     #[test]
     fn it_says_who_is_behind() {
-        assert_eq!(feed(&mut Skew::default(), 100, -45, 2), [-45]);
+        assert_eq!(feed(&mut ClockSkewDetector::default(), 100, -45, 2), [-45]);
     }
 
     #[test]
     fn fresh_messages_keep_it_silent() {
-        let mut skew = Skew::default();
+        let mut skew = ClockSkewDetector::default();
         for _ in 0..50 {
             assert_eq!(feed(&mut skew, 2, 60, 2), []);
             assert_eq!(feed(&mut skew, 2, 0, 2), []);
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn offsets_that_do_not_agree_are_old_messages_and_no_wrong_clock() {
-        let mut skew = Skew::default();
+        let mut skew = ClockSkewDetector::default();
         for age in 1..50 {
             assert_eq!(feed(&mut skew, 1, -100 * age, 1), []);
         }
@@ -130,12 +130,12 @@ mod tests {
     #[test]
     fn one_neighbour_of_several_is_not_believed() {
         let wall = UnixNanos(0);
-        let mut skew = Skew::default();
+        let mut skew = ClockSkewDetector::default();
         let liar = NodeId::from_bytes([9; 32]);
         for _ in 0..100 {
             assert_eq!(skew.observe(wall, liar, (UnixNanos(99 * S), false), 2), None);
         }
-        let mut alone = Skew::default();
+        let mut alone = ClockSkewDetector::default();
         let heard =
             (0..AGREEING).find_map(|_| alone.observe(wall, liar, (UnixNanos(99 * S), false), 1));
         assert_eq!(heard, Some(99));
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn time_stamps_at_the_ends_of_the_range_do_no_harm() {
-        let mut skew = Skew::default();
+        let mut skew = ClockSkewDetector::default();
         for sent in [i64::MIN, i64::MAX] {
             let from = NodeId::from_bytes([1; 32]);
             assert_eq!(skew.observe(UnixNanos(0), from, (UnixNanos(sent), false), 1), None);

@@ -8,17 +8,17 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::choose::{
-    Appetite, Candidate, InFlight, Light, Live, LiveEdge, Openings, Scene, Slot, choose_edges,
-    choose_faster, is_faster, is_improvement, lacking_slots, least_useful_inbound,
+    Candidate, ChoiceInputs, EdgeTargets, InFlight, Light, Live, LiveEdge, Slot, Vacancies,
+    choose_edges, choose_faster, is_faster, is_improvement, lacking_slots, least_useful_inbound,
     surplus_outgoing,
 };
 use super::schedule::dials_max;
 use crate::NodeId;
 use crate::addr::Subnet;
 use crate::api::Profile;
-use crate::env::Cx;
-use crate::overlay::dialer::Aim;
-use crate::overlay::dialer::host_limit::Claims;
+use crate::env::Context;
+use crate::overlay::dialer::Purpose;
+use crate::overlay::dialer::host_limit::HostLimit;
 use crate::overlay::edges::Edge;
 use crate::overlay::edges::lifecycle::send;
 use crate::overlay::peers::lookup::Question;
@@ -51,14 +51,14 @@ const ASK_AMONG: usize = 3;
 struct Snapshot {
     live: Live,
     in_flight: Vec<InFlight>,
-    claims: Claims,
+    claims: HostLimit,
 }
 
 impl Overlay {
     /// It is time to look after the edges and the tables.
-    pub(crate) fn tend(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn tend(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         self.check_seeds(cx, out);
-        if self.upkeep.fill <= cx.now {
+        if self.schedule.fill <= cx.now {
             let snapshot = self.snapshot(cx.now);
             self.fill(cx, &snapshot, out);
             self.shed(cx, snapshot, out);
@@ -73,18 +73,18 @@ impl Overlay {
         if !self.config.maintenance || self.leaving {
             return;
         }
-        let due = self.upkeep.due(self.far_buckets(), !self.edges.is_empty());
+        let due = self.schedule.due(self.far_buckets(), !self.edges.is_empty());
         let at = self.keepalive.align(due.max(now + Duration::from_millis(1)), now);
-        if self.upkeep_at != Some(at) {
-            self.upkeep_at = Some(at);
-            out.push(Action::Set(Timer::Upkeep, at));
+        if self.schedule_at != Some(at) {
+            self.schedule_at = Some(at);
+            out.push(Action::Set(Timer::Schedule, at));
         }
     }
 
-    pub(crate) fn appetite(&self) -> Appetite {
+    pub(crate) fn edge_targets(&self) -> EdgeTargets {
         match self.config.profile {
-            Profile::Router => Appetite::ROUTER,
-            Profile::Light => Appetite::LIGHT,
+            Profile::Router => EdgeTargets::ROUTER,
+            Profile::Light => EdgeTargets::LIGHT,
         }
     }
 
@@ -107,8 +107,8 @@ impl Overlay {
         Snapshot { live, in_flight: self.in_flight(), claims: self.claims() }
     }
 
-    fn claims(&self) -> Claims {
-        Claims::new(self.dialer.hosts())
+    fn claims(&self) -> HostLimit {
+        HostLimit::new(self.dialer.hosts())
     }
 
     fn in_flight(&self) -> Vec<InFlight> {
@@ -124,7 +124,7 @@ impl Overlay {
         snapshot: &Snapshot,
         contacts: impl Iterator<Item = &'a Contact>,
     ) -> Vec<Candidate> {
-        let tick = self.knowledge.tick(now);
+        let tick = self.peers.tick(now);
         contacts
             .filter(|contact| self.edges.get(&contact.id).is_none())
             .filter(|contact| !snapshot.in_flight.iter().any(|dial| dial.id == contact.id))
@@ -141,11 +141,15 @@ impl Overlay {
             .collect()
     }
 
-    fn scene<'a>(&'a self, snapshot: &'a Snapshot, candidates: &'a [Candidate]) -> Scene<'a> {
-        Scene {
+    fn inputs<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        candidates: &'a [Candidate],
+    ) -> ChoiceInputs<'a> {
+        ChoiceInputs {
             own: self.edges.own(),
             difficulty: self.config.difficulty,
-            appetite: self.appetite(),
+            edge_targets: self.edge_targets(),
             live: &snapshot.live,
             in_flight: &snapshot.in_flight,
             candidates,
@@ -153,30 +157,30 @@ impl Overlay {
     }
 
     /// Dials the contacts that are wanted most, or else some that may be faster than an edge.
-    fn fill(&mut self, cx: &mut Cx<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
+    fn fill(&mut self, cx: &mut Context<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
         let room = dials_max(self.edges.phase()).saturating_sub(snapshot.in_flight.len());
-        let openings = Openings::of(&self.scene(snapshot, &[]));
-        self.upkeep.openings = openings;
+        let vacancies = Vacancies::of(&self.inputs(snapshot, &[]));
+        self.schedule.vacancies = vacancies;
         let own = *self.edges.own();
-        let contacts = self.knowledge.candidates(cx.now, |bucket| openings.contains(bucket));
-        let welcome = contacts.filter(|contact| openings.welcomes(&own, &contact.id));
+        let contacts = self.peers.candidates(cx.now, |bucket| vacancies.contains(bucket));
+        let welcome = contacts.filter(|contact| vacancies.welcomes(&own, &contact.id));
         let candidates = self.unconnected(cx.now, snapshot, welcome);
-        let mut chosen = choose_edges(&self.scene(snapshot, &candidates), room);
+        let mut chosen = choose_edges(&self.inputs(snapshot, &candidates), room);
         let content = chosen.is_empty() && snapshot.in_flight.is_empty();
-        let aim = if content { Aim::Trial } else { Aim::Edge };
+        let aim = if content { Purpose::Probe } else { Purpose::Edge };
         if content && self.config.profile == Profile::Router {
-            let tries = self.upkeep.tries_now(cx.now);
+            let tries = self.schedule.tries_now(cx.now);
             chosen = self.faster(cx.now, snapshot, tries.min(room));
-            self.upkeep.on_tried(cx.now, tries, chosen.len());
+            self.schedule.on_tried(cx.now, tries, chosen.len());
         }
         for peer in chosen {
             self.dial_contact(cx, (peer, aim), out);
         }
-        let may_be_chosen = |contact: &Contact| openings.welcomes(&own, &contact.id);
-        let in_opening = |bucket| openings.contains(bucket);
-        let retry = self.knowledge.next_retry(cx.now, in_opening, may_be_chosen);
+        let may_be_chosen = |contact: &Contact| vacancies.welcomes(&own, &contact.id);
+        let in_opening = |bucket| vacancies.contains(bucket);
+        let retry = self.peers.next_retry(cx.now, in_opening, may_be_chosen);
         let retry = retry.map(|wait| cx.now + wait);
-        self.upkeep.on_filled(cx.now, cx.rng, retry, content);
+        self.schedule.on_filled(cx.now, cx.rng, retry, content);
     }
 
     /// Up to `want` contacts that may be faster than an edge.
@@ -184,9 +188,9 @@ impl Overlay {
         if want == 0 {
             return Vec::new();
         }
-        let (own, bits) = (self.edges.own(), self.appetite().slot_bits);
-        choose_faster(&self.scene(snapshot, &[]), want, |slot, slowness_ms| {
-            let in_bucket = self.knowledge.candidates(now, |bucket| bucket == slot.bucket);
+        let (own, bits) = (self.edges.own(), self.edge_targets().slot_bits);
+        choose_faster(&self.inputs(snapshot, &[]), want, |slot, slowness_ms| {
+            let in_bucket = self.peers.candidates(now, |bucket| bucket == slot.bucket);
             let worth = in_bucket.filter(|contact| is_faster(contact.rtt_ms, slowness_ms));
             let in_slot = worth.filter(|contact| Slot::of(own, &contact.id, bits) == slot);
             self.unconnected(now, snapshot, in_slot)
@@ -197,24 +201,24 @@ impl Overlay {
     /// wanted anyway.
     pub(crate) fn is_worth_an_edge(&self, now: Instant, peer: &NodeId, rtt_ms: u16) -> bool {
         // Only the nearest and those in its slot have a say.
-        let (own, bits) = (self.edges.own(), self.appetite().slot_bits);
+        let (own, bits) = (self.edges.own(), self.edge_targets().slot_bits);
         let nearest = self.edges.closest::<{ crate::overlay::edges::SIBLINGS }>(own);
         let slot = Slot::of(own, peer, bits);
         let mates = self.edges.sharing(peer, slot.shared_bits(bits)).iter();
         let mates = mates.filter(|edge| !edge.is_sibling());
         let snapshot = self.snapshot_of(now, nearest.iter().copied().chain(mates));
-        is_improvement(&self.scene(&snapshot, &[]), peer, rtt_ms)
+        is_improvement(&self.inputs(&snapshot, &[]), peer, rtt_ms)
     }
 
     /// Closes outgoing edges whose slot has a better one, and inbound edges if there are so many
     /// that newcomers would not find a place.
-    fn shed(&mut self, cx: &mut Cx<'_>, mut snapshot: Snapshot, out: &mut Vec<Action>) {
+    fn shed(&mut self, cx: &mut Context<'_>, mut snapshot: Snapshot, out: &mut Vec<Action>) {
         let own = *self.edges.own();
-        while let Some(peer) = surplus_outgoing(&own, self.appetite(), &snapshot.live) {
+        while let Some(peer) = surplus_outgoing(&own, self.edge_targets(), &snapshot.live) {
             self.close_edge(cx, &peer, out);
             snapshot.live.remove(&peer);
         }
-        let spared = (2 * self.appetite().siblings).min(self.inbound_places() / INBOUND_SPARED);
+        let spared = (2 * self.edge_targets().siblings).min(self.inbound_places() / INBOUND_SPARED);
         while self.is_crowded()
             && let Some(peer) = least_useful_inbound(&own, spared, &snapshot.live)
         {
@@ -224,7 +228,7 @@ impl Overlay {
         let is_newcomer = |edge: &LiveEdge| !edge.outgoing && !edge.settled;
         if self.is_crowded() && snapshot.live.iter().any(is_newcomer) {
             // They will have been served soon.
-            self.upkeep.hurry_fill(cx.now);
+            self.schedule.hurry_fill(cx.now);
         }
     }
 
@@ -243,15 +247,15 @@ impl Overlay {
 
     /// Edges that others may open.
     fn inbound_places(&self) -> usize {
-        self.config.inbound_edges_max.min(self.appetite().inbound_max)
+        self.config.inbound_edges_max.min(self.edge_targets().inbound_max)
     }
 
     /// Asks who is near, what a neighbour's vicinity is, and into a bucket, as far as it is time.
-    fn ask_around(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    fn ask_around(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         if self.edges.is_empty() {
             return;
         }
-        if self.upkeep.own.is_due(cx.now) {
+        if self.schedule.own.is_due(cx.now) {
             // One of the nearest may know who came since, and somebody far a part of the vicinity that
             // the vicinity does not know of. Which of them is asked is left to chance.
             let own = *self.edges.own();
@@ -263,24 +267,24 @@ impl Overlay {
                 self.ask(cx, Question::Own, peer, out);
             }
             let is_reachable = self.is_reachable();
-            self.upkeep.on_own_asked(cx.now, cx.rng, is_reachable);
+            self.schedule.on_own_asked(cx.now, cx.rng, is_reachable);
         }
-        if self.upkeep.vicinity.is_due(cx.now) {
+        if self.schedule.vicinity.is_due(cx.now) {
             let own = *self.edges.own();
             if let Some(peer) = self.edge_near(cx, &own, crate::overlay::edges::SIBLINGS) {
                 self.ask(cx, Question::Vicinity, peer, out);
             }
-            self.upkeep.on_vicinity_asked(cx.now, cx.rng);
+            self.schedule.on_vicinity_asked(cx.now, cx.rng);
         }
         self.ask_into_bucket(cx, out);
     }
 
     /// Asks for an identifier in a far bucket, in a slot that lacks an edge if there is one.
-    fn ask_into_bucket(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
+    fn ask_into_bucket(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         let far = self.far_buckets();
-        let Some(bucket) = self.upkeep.bucket_due(cx.now, far) else { return };
-        let bits = self.appetite().slot_bits;
-        let mut target = self.knowledge.random_id_in(usize::from(bucket), cx.rng);
+        let Some(bucket) = self.schedule.bucket_due(cx.now, far) else { return };
+        let bits = self.edge_targets().slot_bits;
+        let mut target = self.peers.random_id_in(usize::from(bucket), cx.rng);
         let sparse = self.is_sparse(bucket);
         let lacking = if sparse { Vec::new() } else { self.lacking(cx.now, bucket) };
         let question = |target| Question::Near { target, lacking: !lacking.is_empty() };
@@ -290,32 +294,32 @@ impl Overlay {
         if let Some(peer) = self.edge_near(cx, &target, ASK_AMONG) {
             self.ask(cx, question(target), peer, out);
         }
-        self.upkeep.on_bucket_asked(cx.now, cx.rng, bucket);
+        self.schedule.on_bucket_asked(cx.now, cx.rng, bucket);
     }
 
     /// Whether the nearest peers end in this bucket or before, so that a slot of it may well be empty.
     fn is_sparse(&self, bucket: u16) -> bool {
         let own = self.edges.own();
         let nearest = self.edges.closest::<{ crate::overlay::edges::SIBLINGS }>(own);
-        let far = nearest.iter().take(self.appetite().siblings).next_back();
+        let far = nearest.iter().take(self.edge_targets().siblings).next_back();
         far.is_none_or(|edge| bucket >= own.common_prefix_len(&edge.peer))
     }
 
     /// The slots of a bucket that have neither an edge, nor a dial under way, nor anybody to dial.
     fn lacking(&self, now: Instant, bucket: u16) -> Vec<Slot> {
         let in_flight = self.in_flight();
-        let contacts = self.knowledge.candidates(now, |at| at == bucket);
+        let contacts = self.peers.candidates(now, |at| at == bucket);
         let peers = self.edges.iter().map(|edge| &edge.peer);
         let peers = peers.chain(in_flight.iter().map(|dial| &dial.id));
         let peers = peers.chain(contacts.map(|contact| &contact.id));
         let scope = (self.edges.own(), self.config.difficulty);
-        lacking_slots(scope, (bucket, self.appetite().slot_bits), peers)
+        lacking_slots(scope, (bucket, self.edge_targets().slot_bits), peers)
     }
 
     /// Puts a question to a neighbour.
     pub(crate) fn ask(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         question: Question,
         peer: NodeId,
         out: &mut Vec<Action>,
@@ -323,7 +327,7 @@ impl Overlay {
         let Some(conn) = self.edges.get(&peer).map(|edge| edge.send_conn().id) else { return };
         let nonce = self.lookups.ask(cx, question, peer);
         let own = *self.edges.own();
-        let sent = self.stamps.next(cx.wall);
+        let sent = self.origination_clock.next(cx.wall);
         out.push(send(
             conn,
             match question {
@@ -345,7 +349,7 @@ impl Overlay {
 
     /// One of the `among` edges nearest to `target` whose peers do not mind being asked, at random. Light
     /// ones are asked if there is nobody else.
-    fn edge_near(&self, cx: &mut Cx<'_>, target: &NodeId, among: usize) -> Option<NodeId> {
+    fn edge_near(&self, cx: &mut Context<'_>, target: &NodeId, among: usize) -> Option<NodeId> {
         let nearest = self.edges.closest::<{ crate::overlay::edges::SIBLINGS }>(target);
         let mut willing: Vec<_> = nearest.iter().filter(|edge| !edge.light).take(among).collect();
         if willing.is_empty() {
@@ -356,19 +360,24 @@ impl Overlay {
     }
 
     /// Dials an incumbent that nobody has heard of for long, because others wait for its place.
-    fn probe(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
-        let Some(incumbent) = self.upkeep.next_probe(cx.now) else { return };
+    fn probe(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+        let Some(incumbent) = self.schedule.next_probe(cx.now) else { return };
         if self.edges.get(&incumbent).is_some() {
-            return self.knowledge.confirm(&incumbent, cx.now);
+            return self.peers.confirm(&incumbent, cx.now);
         }
-        if self.knowledge.get(&incumbent).is_some() {
-            self.dial_contact(cx, (incumbent, Aim::Trial), out);
+        if self.peers.get(&incumbent).is_some() {
+            self.dial_contact(cx, (incumbent, Purpose::Probe), out);
         }
     }
 
     /// Dials a contact where it may be dialed now.
-    fn dial_contact(&mut self, cx: &mut Cx<'_>, whom: (NodeId, Aim), out: &mut Vec<Action>) {
-        if let Some(contact) = self.knowledge.find(&whom.0) {
+    fn dial_contact(
+        &mut self,
+        cx: &mut Context<'_>,
+        whom: (NodeId, Purpose),
+        out: &mut Vec<Action>,
+    ) {
+        if let Some(contact) = self.peers.find(&whom.0) {
             let addrs = self.claims().open_addrs(contact);
             let is_partial = addrs.len() < contact.addrs().len();
             self.dialer.try_contact(cx, whom, &addrs, out);
@@ -379,9 +388,9 @@ impl Overlay {
     }
 
     /// Seeds are dialed while the floor is not reached, and otherwise now and then.
-    fn check_seeds(&mut self, cx: &mut Cx<'_>, out: &mut Vec<Action>) {
-        if self.upkeep.seed_check <= cx.now {
-            self.upkeep.on_seed_checked(cx.now, cx.rng);
+    fn check_seeds(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+        if self.schedule.seed_check <= cx.now {
+            self.schedule.on_seed_checked(cx.now, cx.rng);
             let edges = &self.edges;
             self.dialer.check_seeds(cx, |peer| edges.get(peer).is_some(), out);
         }
@@ -391,7 +400,7 @@ impl Overlay {
 fn lightness(contact: &Contact) -> Light {
     match Capabilities(contact.caps).has(Capabilities::LIGHT) {
         false => Light::No,
-        true if contact.caps_own => Light::Itself,
+        true if contact.caps_self_reported => Light::Itself,
         true => Light::Claimed,
     }
 }

@@ -9,13 +9,13 @@ const JITTER_PERCENT: u32 = 10;
 
 /// A period that lengthens while there is nothing new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pace {
+pub(crate) struct Period {
     /// When it is done next.
     pub(crate) due: Instant,
     wait: Duration,
 }
 
-impl Pace {
+impl Period {
     /// Done for the first time at `due`, and again after about `wait`.
     pub(crate) fn new(due: Instant, wait: Duration) -> Self {
         Self { due, wait }
@@ -58,7 +58,7 @@ mod tests {
     fn a_period_grows_to_its_limit_and_news_shortens_it() {
         let mut rng = Seed::from_u64(1).stream("test");
         let s = Duration::from_secs;
-        let mut pace = Pace::new(test_base(), s(10));
+        let mut pace = Period::new(test_base(), s(10));
         let mut waits = Vec::new();
         for _ in 0..4 {
             let now = pace.due;

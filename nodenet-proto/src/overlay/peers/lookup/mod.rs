@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::NodeId;
-use crate::env::Cx;
+use crate::env::Context;
 use crate::stats::DropReason;
 use crate::wire::Nonce;
 
@@ -62,7 +62,7 @@ pub(crate) struct Lookups {
 
 impl Lookups {
     /// Notes that `peer` is asked. Returns what ties its answer to the question.
-    pub(crate) fn ask(&mut self, cx: &mut Cx<'_>, question: Question, peer: NodeId) -> Nonce {
+    pub(crate) fn ask(&mut self, cx: &mut Context<'_>, question: Question, peer: NodeId) -> Nonce {
         self.expire(cx.now);
         if self.open.len() == OPEN_MAX {
             self.open.pop_front();
@@ -81,7 +81,7 @@ impl Lookups {
     /// late or twice, or from another than the neighbour that was asked is discarded and counted.
     pub(crate) fn settle(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &mut Context<'_>,
         nonce: &Nonce,
         responder: &NodeId,
     ) -> Option<Question> {

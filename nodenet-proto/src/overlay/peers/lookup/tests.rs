@@ -32,8 +32,8 @@ impl World {
         }
     }
 
-    fn run<T>(&mut self, step: impl FnOnce(&mut Lookups, &mut Cx<'_>) -> T) -> T {
-        let mut cx = Cx {
+    fn run<T>(&mut self, step: impl FnOnce(&mut Lookups, &mut Context<'_>) -> T) -> T {
+        let mut cx = Context {
             now: self.now,
             wall: UnixNanos(0),
             rng: &mut self.rng,

@@ -2,12 +2,12 @@
 
 use std::cmp::Ordering;
 
-use super::Appetite;
+use super::EdgeTargets;
 use crate::NodeId;
 use crate::addr::Subnet;
 
 /// Edges that are put in order of their distance: twice as many as anybody wants siblings.
-const SORTED: usize = 2 * Appetite::ROUTER.siblings;
+const SORTED: usize = 2 * EdgeTargets::ROUTER.siblings;
 
 /// A live edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,20 +82,20 @@ impl Live {
     }
 
     /// How far the `count` nearest reach; nothing if there is no edge.
-    pub(crate) fn fence(&self, own: &NodeId, count: usize) -> Option<Fence> {
+    pub(crate) fn boundary(&self, own: &NodeId, count: usize) -> Option<Boundary> {
         let far = self.nearest(count).last()?;
-        Some(Fence { own: *own, far: far.id })
+        Some(Boundary { own: *own, far: far.id })
     }
 }
 
 /// How far the nearest peers reach.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fence {
+pub(crate) struct Boundary {
     own: NodeId,
     far: NodeId,
 }
 
-impl Fence {
+impl Boundary {
     /// Whether a peer is one of them, or nearer.
     pub(crate) fn is_within(&self, id: &NodeId) -> bool {
         self.own.compare_distance(id, &self.far) != Ordering::Greater
@@ -129,11 +129,12 @@ mod tests {
                 let nearest: Vec<NodeId> =
                     live.nearest(wanted).iter().map(|edge| edge.id).collect();
                 assert_eq!(nearest, ids[..wanted.min(count)]);
-                let fence = live.fence(&own, wanted);
-                assert_eq!(fence.is_some(), count > 0);
-                let within =
-                    |fence: super::Fence| ids.iter().filter(|id| fence.is_within(id)).count();
-                assert_eq!(fence.map_or(0, within), wanted.min(count));
+                let boundary = live.boundary(&own, wanted);
+                assert_eq!(boundary.is_some(), count > 0);
+                let within = |boundary: super::Boundary| {
+                    ids.iter().filter(|id| boundary.is_within(id)).count()
+                };
+                assert_eq!(boundary.map_or(0, within), wanted.min(count));
             }
             if let Some(last) = ids.get(SORTED) {
                 live.remove(last);

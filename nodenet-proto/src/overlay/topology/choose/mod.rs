@@ -25,8 +25,8 @@ pub(crate) use self::live::{InFlight, Live, LiveEdge};
 use self::siblings::wanted_siblings;
 pub(crate) use self::slot::Slot;
 use self::slot::Taken;
-use self::subnets::Crowd;
-pub(crate) use self::vacancies::Openings;
+use self::subnets::SubnetCounts;
+pub(crate) use self::vacancies::Vacancies;
 use crate::NodeId;
 use crate::addr::{Subnet, Tier};
 use crate::overlay::edges::{SIBLINGS, TARGET_EDGES};
@@ -35,7 +35,7 @@ use crate::overlay::edges::{SIBLINGS, TARGET_EDGES};
 const FIRST_SIBLINGS: usize = 8;
 /// How many edges a node spends on which purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Appetite {
+pub(crate) struct EdgeTargets {
     /// Nearest peers.
     pub(crate) siblings: usize,
     /// Light nodes are wanted among them only if they belong to so many nearest.
@@ -48,7 +48,7 @@ pub(crate) struct Appetite {
     pub(crate) inbound_max: usize,
 }
 
-impl Appetite {
+impl EdgeTargets {
     /// A node that forwards for everyone. It wants a light node as a sibling if that most likely wants
     /// it as one.
     pub(crate) const ROUTER: Self = Self {
@@ -96,11 +96,11 @@ pub(crate) struct Candidate {
 }
 
 /// Everything the choice looks at.
-pub(crate) struct Scene<'a> {
+pub(crate) struct ChoiceInputs<'a> {
     pub(crate) own: &'a NodeId,
     /// Bits that all identifiers share (spec 10 §5): buckets before it do not exist.
     pub(crate) difficulty: u16,
-    pub(crate) appetite: Appetite,
+    pub(crate) edge_targets: EdgeTargets,
     pub(crate) live: &'a Live,
     /// Dials in flight; they count as if they had succeeded.
     pub(crate) in_flight: &'a [InFlight],
@@ -112,24 +112,24 @@ pub(crate) struct Scene<'a> {
 /// The order: the nearest eight, one edge in every bucket that has none, the other siblings, then one
 /// outgoing edge in every slot. In a slot, contacts in a fresh subnet, reachable and verified ones and
 /// those with a low round-trip time are preferred, in this order.
-pub(crate) fn choose_edges(scene: &Scene<'_>, want: usize) -> Vec<NodeId> {
-    let outgoing = scene.live.iter().filter(|edge| edge.outgoing).count() + scene.in_flight.len();
-    let want = want.min(scene.appetite.outgoing_max.saturating_sub(outgoing));
-    if want == 0 || scene.candidates.is_empty() {
+pub(crate) fn choose_edges(inputs: &ChoiceInputs<'_>, want: usize) -> Vec<NodeId> {
+    let outgoing = inputs.live.iter().filter(|edge| edge.outgoing).count() + inputs.in_flight.len();
+    let want = want.min(inputs.edge_targets.outgoing_max.saturating_sub(outgoing));
+    if want == 0 || inputs.candidates.is_empty() {
         return Vec::new();
     }
-    let mut picks = Picks { scene, want, chosen: Vec::with_capacity(want) };
-    let siblings = wanted_siblings(scene);
+    let mut picks = Picks { inputs, want, chosen: Vec::with_capacity(want) };
+    let siblings = wanted_siblings(inputs);
     siblings.iter().take(FIRST_SIBLINGS).for_each(|contact| picks.push(contact));
     picks.fill_slots(0, false);
     siblings.iter().skip(FIRST_SIBLINGS).for_each(|contact| picks.push(contact));
-    picks.fill_slots(scene.appetite.slot_bits, true);
+    picks.fill_slots(inputs.edge_targets.slot_bits, true);
     picks.chosen.iter().map(|contact| contact.id).collect()
 }
 
 /// Picks in the making.
 struct Picks<'a> {
-    scene: &'a Scene<'a>,
+    inputs: &'a ChoiceInputs<'a>,
     want: usize,
     chosen: Vec<&'a Candidate>,
 }
@@ -149,18 +149,18 @@ impl<'a> Picks<'a> {
     /// opened do not occupy a slot, unless they are siblings anyway. A light node is good enough for a
     /// whole bucket that has nobody else, not for a part of one.
     fn fill_slots(&mut self, bits: u16, outgoing_only: bool) {
-        let Scene { own, live, appetite, .. } = *self.scene;
-        let fence = live.fence(own, appetite.siblings).filter(|_| outgoing_only);
-        let near = |id: &NodeId| fence.is_some_and(|fence| fence.is_within(id));
+        let ChoiceInputs { own, live, edge_targets, .. } = *self.inputs;
+        let boundary = live.boundary(own, edge_targets.siblings).filter(|_| outgoing_only);
+        let near = |id: &NodeId| boundary.is_some_and(|boundary| boundary.is_within(id));
         let ids = live
             .iter()
             .filter(|edge| edge.outgoing || !outgoing_only || near(&edge.id))
             .map(|edge| &edge.id)
-            .chain(self.scene.in_flight.iter().map(|dial| &dial.id))
+            .chain(self.inputs.in_flight.iter().map(|dial| &dial.id))
             .chain(self.chosen.iter().map(|contact| &contact.id));
-        let taken = Taken::by((own, self.scene.difficulty), bits, ids);
+        let taken = Taken::by((own, self.inputs.difficulty), bits, ids);
         let is_fit = |contact: &&Candidate| !outgoing_only || contact.light != Light::Itself;
-        let fit = self.scene.candidates.iter().filter(is_fit);
+        let fit = self.inputs.candidates.iter().filter(is_fit);
         let mut open: BTreeMap<Slot, Vec<&'a Candidate>> = BTreeMap::new();
         for contact in fit {
             let slot = Slot::of(own, &contact.id, bits);
@@ -171,7 +171,7 @@ impl<'a> Picks<'a> {
         if open.is_empty() || self.is_enough() {
             return;
         }
-        let mut crowd = Crowd::of(self.scene, self.chosen.iter().filter_map(|c| c.subnet));
+        let mut crowd = SubnetCounts::of(self.inputs, self.chosen.iter().filter_map(|c| c.subnet));
         for contacts in open.values() {
             let best = contacts.iter().min_by_key(|contact| reluctance(own, contact, &crowd));
             if let Some(best) = best.filter(|_| !self.is_enough()) {
@@ -185,9 +185,9 @@ impl<'a> Picks<'a> {
 /// Sorts the contacts of a slot, best first: not light, not of a crowded subnet, reachable, verified, not
 /// said to be light, mentioned lately, fast. Equals are drawn by lot, differently by every node, so that
 /// nobody is everybody's choice.
-type Reluctance = (bool, bool, bool, bool, bool, bool, u16, u64);
+type PreferenceKey = (bool, bool, bool, bool, bool, bool, u16, u64);
 
-fn reluctance(own: &NodeId, contact: &Candidate, crowd: &Crowd) -> Reluctance {
+fn reluctance(own: &NodeId, contact: &Candidate, crowd: &SubnetCounts) -> PreferenceKey {
     let rtt_ms = if contact.rtt_ms == 0 { RTT_UNKNOWN_MS } else { contact.rtt_ms };
     (
         contact.light == Light::Itself,
@@ -197,12 +197,12 @@ fn reluctance(own: &NodeId, contact: &Candidate, crowd: &Crowd) -> Reluctance {
         contact.light == Light::Claimed,
         contact.stale,
         rtt_ms,
-        lot(own, &contact.id),
+        tie_break(own, &contact.id),
     )
 }
 
 /// A number that is as good as random, and that only this node gives this contact.
-fn lot(own: &NodeId, id: &NodeId) -> u64 {
+fn tie_break(own: &NodeId, id: &NodeId) -> u64 {
     let tail = |id: &NodeId| id.as_bytes().last_chunk().map_or(0, |tail| u64::from_be_bytes(*tail));
     (tail(own) ^ tail(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -212,7 +212,7 @@ const RTT_UNKNOWN_MS: u16 = 80;
 /// An edge in a slot is worth replacing if its round-trip time is above this (a guess).
 const RTT_GOOD_MS: u16 = 30;
 
-/// The slots of a bucket that none of these peers lies in, `bits` and `difficulty` as in [`Scene`].
+/// The slots of a bucket that none of these peers lies in, `bits` and `difficulty` as in [`ChoiceInputs`].
 pub(crate) fn lacking_slots<'a>(
     (own, difficulty): (&NodeId, u16),
     (bucket, bits): (u16, u16),
@@ -227,13 +227,13 @@ pub(crate) fn lacking_slots<'a>(
 /// for only as far as they are needed, and only those of which [`is_faster`] says that they are worth
 /// a change from an edge this slow.
 pub(crate) fn choose_faster(
-    scene: &Scene<'_>,
+    inputs: &ChoiceInputs<'_>,
     want: usize,
     candidates_in: impl Fn(Slot, u16) -> Vec<Candidate>,
 ) -> Vec<NodeId> {
-    let mut crowd = Crowd::of(scene, core::iter::empty());
+    let mut crowd = SubnetCounts::of(inputs, core::iter::empty());
     let mut chosen = Vec::new();
-    for (slot, slowness_ms) in slow_fingers(scene) {
+    for (slot, slowness_ms) in slow_fingers(inputs) {
         if chosen.len() == want {
             break;
         }
@@ -241,7 +241,7 @@ pub(crate) fn choose_faster(
         let fit = candidates.iter().filter(|c| c.light == Light::No && !crowd.is_full(c.subnet));
         let best = fit.min_by_key(|contact| {
             let untried = contact.rtt_ms == 0;
-            (!contact.reachable, untried, contact.rtt_ms, lot(scene.own, &contact.id))
+            (!contact.reachable, untried, contact.rtt_ms, tie_break(inputs.own, &contact.id))
         });
         if let Some(best) = best {
             chosen.push(best.id);
@@ -253,15 +253,17 @@ pub(crate) fn choose_faster(
 
 /// The slots beyond the siblings that have one outgoing edge, a slow one, the slowest first, and how
 /// slow it is.
-fn slow_fingers(scene: &Scene<'_>) -> Vec<(Slot, u16)> {
-    let Some(fence) = scene.live.fence(scene.own, scene.appetite.siblings) else {
+fn slow_fingers(inputs: &ChoiceInputs<'_>) -> Vec<(Slot, u16)> {
+    let Some(boundary) = inputs.live.boundary(inputs.own, inputs.edge_targets.siblings) else {
         return Vec::new();
     };
-    let mut fingers: Vec<(Slot, u16)> = scene
+    let mut fingers: Vec<(Slot, u16)> = inputs
         .live
         .iter()
-        .filter(|edge| edge.outgoing && !fence.is_within(&edge.id))
-        .map(|edge| (Slot::of(scene.own, &edge.id, scene.appetite.slot_bits), edge.slowness_ms()))
+        .filter(|edge| edge.outgoing && !boundary.is_within(&edge.id))
+        .map(|edge| {
+            (Slot::of(inputs.own, &edge.id, inputs.edge_targets.slot_bits), edge.slowness_ms())
+        })
         .collect();
     fingers.sort_by_key(|(slot, slowness_ms)| (Reverse(*slowness_ms), *slot));
     let is_alone = |slot: Slot| fingers.iter().filter(|(other, _)| *other == slot).count() == 1;
@@ -277,25 +279,29 @@ pub(crate) fn is_faster(rtt_ms: u16, current: u16) -> bool {
 
 /// Whether an edge to a peer that answered in `rtt_ms` would be one of the nearest, or the only or the
 /// fastest of its slot. No margin is asked for: what a change costs is paid when the peer has answered.
-pub(crate) fn is_improvement(scene: &Scene<'_>, peer: &NodeId, rtt_ms: u16) -> bool {
-    let Scene { own, live, appetite, .. } = *scene;
-    let Some(fence) = live.fence(own, appetite.siblings) else { return true };
-    let slot_of = |id: &NodeId| Slot::of(own, id, appetite.slot_bits);
+pub(crate) fn is_improvement(inputs: &ChoiceInputs<'_>, peer: &NodeId, rtt_ms: u16) -> bool {
+    let ChoiceInputs { own, live, edge_targets, .. } = *inputs;
+    let Some(boundary) = live.boundary(own, edge_targets.siblings) else { return true };
+    let slot_of = |id: &NodeId| Slot::of(own, id, edge_targets.slot_bits);
     let (fingers, slot) = (live.iter().filter(|edge| edge.outgoing), slot_of(peer));
     let mut mates = fingers.filter(|edge| slot_of(&edge.id) == slot);
-    let is_near = fence.is_within(peer) || live.iter().count() < appetite.siblings;
+    let is_near = boundary.is_within(peer) || live.iter().count() < edge_targets.siblings;
     is_near || mates.all(|edge| rtt_ms < edge.slowness_ms())
 }
 
 /// An outgoing edge that a node can do without: of two in one slot beyond the nearest peers, the
 /// slower one. Edges that are not settled are left alone.
-pub(crate) fn surplus_outgoing(own: &NodeId, appetite: Appetite, live: &Live) -> Option<NodeId> {
+pub(crate) fn surplus_outgoing(
+    own: &NodeId,
+    edge_targets: EdgeTargets,
+    live: &Live,
+) -> Option<NodeId> {
     // Twice as far as the siblings reach, so that an edge which is about to be one stays.
-    let fence = live.fence(own, appetite.siblings * 2)?;
+    let boundary = live.boundary(own, edge_targets.siblings * 2)?;
     let mut fingers: Vec<(Slot, &LiveEdge)> = live
         .iter()
-        .filter(|edge| edge.outgoing && edge.settled && !fence.is_within(&edge.id))
-        .map(|edge| (Slot::of(own, &edge.id, appetite.slot_bits), edge))
+        .filter(|edge| edge.outgoing && edge.settled && !boundary.is_within(&edge.id))
+        .map(|edge| (Slot::of(own, &edge.id, edge_targets.slot_bits), edge))
         .collect();
     fingers.sort_by_key(|(slot, edge)| (*slot, edge.slowness_ms(), edge.id));
     fingers
@@ -310,12 +316,12 @@ pub(crate) fn surplus_outgoing(own: &NodeId, appetite: Appetite, live: &Live) ->
 /// with the most of them, there from the subnet with the most, there the slowest. The `spared` nearest
 /// peers and newcomers stay.
 pub(crate) fn least_useful_inbound(own: &NodeId, spared: usize, live: &Live) -> Option<NodeId> {
-    let fence = live.fence(own, spared)?;
+    let boundary = live.boundary(own, spared)?;
     let bucket_of = |edge: &LiveEdge| own.common_prefix_len(&edge.id);
     let inbound = live.iter().filter(|edge| !edge.outgoing);
     let mut by_bucket: BTreeMap<u16, Vec<&LiveEdge>> = BTreeMap::new();
     inbound.for_each(|edge| by_bucket.entry(bucket_of(edge)).or_default().push(edge));
-    let expendable = |edge: &&&LiveEdge| edge.settled && !fence.is_within(&edge.id);
+    let expendable = |edge: &&&LiveEdge| edge.settled && !boundary.is_within(&edge.id);
     let fullest = by_bucket
         .values()
         .filter(|edges| edges.iter().any(|edge| expendable(&edge)))

@@ -4,7 +4,7 @@
 //! are dialed beyond them, however far: a node must not be left with neighbours of which every one
 //! chose it, and not it them. That is how identifiers ground next to a victim would surround it.
 
-use super::{Candidate, Light, SIBLINGS, Scene};
+use super::{Candidate, ChoiceInputs, Light, SIBLINGS};
 use crate::NodeId;
 
 /// Of the nearest peers at least so many are dialed by this node (spec 20 R11 and spec 95 §5 ask that
@@ -21,13 +21,14 @@ enum Standing<'a> {
 }
 
 /// The contacts that belong to the nearest peers and have no edge, nearest first.
-pub(crate) fn wanted_siblings<'a>(scene: &Scene<'a>) -> Vec<&'a Candidate> {
-    let (own, appetite) = (scene.own, scene.appetite);
-    let reach = reach(scene);
+pub(crate) fn wanted_siblings<'a>(inputs: &ChoiceInputs<'a>) -> Vec<&'a Candidate> {
+    let (own, edge_targets) = (inputs.own, inputs.edge_targets);
+    let reach = reach(inputs);
     let is_within = |id: &NodeId| reach.is_none_or(|far| own.compare_distance(id, &far).is_le());
-    let edges = scene.live.iter().map(|edge| (edge.id, Standing::Edge { outgoing: edge.outgoing }));
-    let dials = scene.in_flight.iter().map(|dial| (dial.id, Standing::Edge { outgoing: true }));
-    let contacts = scene.candidates.iter().map(|c| (c.id, Standing::Unconnected(c)));
+    let edges =
+        inputs.live.iter().map(|edge| (edge.id, Standing::Edge { outgoing: edge.outgoing }));
+    let dials = inputs.in_flight.iter().map(|dial| (dial.id, Standing::Edge { outgoing: true }));
+    let contacts = inputs.candidates.iter().map(|c| (c.id, Standing::Unconnected(c)));
     let mut nearest: Vec<(NodeId, Standing<'_>)> =
         edges.chain(dials).chain(contacts).filter(|(id, _)| is_within(id)).collect();
     nearest.sort_unstable_by(|a, b| own.compare_distance(&a.0, &b.0));
@@ -36,11 +37,13 @@ pub(crate) fn wanted_siblings<'a>(scene: &Scene<'a>) -> Vec<&'a Candidate> {
         match standing {
             Standing::Edge { outgoing } => dialed += usize::from(outgoing),
             // A router that others call light is as near, and dials by itself.
-            Standing::Unconnected(c) if c.light != Light::No && rank >= appetite.light_siblings => {
+            Standing::Unconnected(c)
+                if c.light != Light::No && rank >= edge_targets.light_siblings =>
+            {
                 continue;
             }
             Standing::Unconnected(contact) => {
-                if rank < appetite.siblings || dialed < dialed_min(scene) {
+                if rank < edge_targets.siblings || dialed < dialed_min(inputs) {
                     wanted.push(contact);
                     dialed += 1;
                 }
@@ -53,13 +56,13 @@ pub(crate) fn wanted_siblings<'a>(scene: &Scene<'a>) -> Vec<&'a Candidate> {
 
 /// How far the nearest peers reach: whoever is farther than this is none of them. Nothing if there is
 /// no such limit yet.
-pub(crate) fn reach(scene: &Scene<'_>) -> Option<NodeId> {
-    let live = || scene.live.iter().map(|edge| (edge.id, edge.outgoing));
-    let peers = || live().chain(scene.in_flight.iter().map(|dial| (dial.id, true)));
+pub(crate) fn reach(inputs: &ChoiceInputs<'_>) -> Option<NodeId> {
+    let live = || inputs.live.iter().map(|edge| (edge.id, edge.outgoing));
+    let peers = || live().chain(inputs.in_flight.iter().map(|dial| (dial.id, true)));
     let dialed = peers().filter(|(_, is_ours)| *is_ours);
-    let last = nth_nearest(scene.own, peers().map(|(id, _)| id), scene.appetite.siblings)?;
-    let last_dialed = nth_nearest(scene.own, dialed.map(|(id, _)| id), dialed_min(scene))?;
-    let is_farther = scene.own.compare_distance(&last_dialed, &last).is_gt();
+    let last = nth_nearest(inputs.own, peers().map(|(id, _)| id), inputs.edge_targets.siblings)?;
+    let last_dialed = nth_nearest(inputs.own, dialed.map(|(id, _)| id), dialed_min(inputs))?;
+    let is_farther = inputs.own.compare_distance(&last_dialed, &last).is_gt();
     Some(if is_farther { last_dialed } else { last })
 }
 
@@ -78,13 +81,13 @@ fn nth_nearest(own: &NodeId, peers: impl Iterator<Item = NodeId>, count: usize) 
     nearest.last().copied().filter(|_| nearest.len() == count)
 }
 
-fn dialed_min(scene: &Scene<'_>) -> usize {
-    DIALED_MIN.min(scene.appetite.siblings)
+fn dialed_min(inputs: &ChoiceInputs<'_>) -> usize {
+    DIALED_MIN.min(inputs.edge_targets.siblings)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Appetite, InFlight, Live, LiveEdge, Scene};
+    use super::super::{ChoiceInputs, EdgeTargets, InFlight, Live, LiveEdge};
     use super::{DIALED_MIN, reach};
     use crate::NodeId;
     use crate::env::Seed;
@@ -127,11 +130,17 @@ mod tests {
                 place + 1 >= 16 && dialed >= DIALED_MIN
             });
 
-            let (appetite, live) = (Appetite::ROUTER, &Live::new(&own, &live));
+            let (edge_targets, live) = (EdgeTargets::ROUTER, &Live::new(&own, &live));
             let in_flight = &in_flight;
-            let scene =
-                Scene { own: &own, difficulty: 0, appetite, live, in_flight, candidates: &[] };
-            assert_eq!(reach(&scene), far.map(|(_, (id, _))| *id), "{edges} edges");
+            let inputs = ChoiceInputs {
+                own: &own,
+                difficulty: 0,
+                edge_targets,
+                live,
+                in_flight,
+                candidates: &[],
+            };
+            assert_eq!(reach(&inputs), far.map(|(_, (id, _))| *id), "{edges} edges");
         }
     }
 }

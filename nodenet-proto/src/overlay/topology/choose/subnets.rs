@@ -1,6 +1,6 @@
 //! How many edges each subnet has, for diversity.
 
-use super::Scene;
+use super::ChoiceInputs;
 use crate::addr::Subnet;
 
 /// Edges in one subnet while there are others to choose from (spec 20 §1, LiveSubnetCap).
@@ -9,16 +9,16 @@ const LIVE_SUBNET_MAX: usize = 2;
 /// The subnets of all edges: live, being dialed, and picked in the same choice. Counting only the live
 /// ones would let a single choice take any number from one subnet (spec 20 R10).
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct SubnetCounts {
     /// In order; a subnet is named once for each of its edges.
     subnets: Vec<Subnet>,
 }
 
-impl Crowd {
+impl SubnetCounts {
     /// The edges and dials of a scene, and others in these subnets.
-    pub(crate) fn of(scene: &Scene<'_>, others: impl Iterator<Item = Subnet>) -> Self {
-        let live = scene.live.iter().filter_map(|edge| edge.subnet);
-        let in_flight = scene.in_flight.iter().filter_map(|dial| dial.subnet);
+    pub(crate) fn of(inputs: &ChoiceInputs<'_>, others: impl Iterator<Item = Subnet>) -> Self {
+        let live = inputs.live.iter().filter_map(|edge| edge.subnet);
+        let in_flight = inputs.in_flight.iter().filter_map(|dial| dial.subnet);
         let mut subnets: Vec<Subnet> = live.chain(in_flight).chain(others).collect();
         subnets.sort_unstable();
         Self { subnets }

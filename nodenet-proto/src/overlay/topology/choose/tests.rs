@@ -57,9 +57,9 @@ fn arranged(live: &[LiveEdge]) -> Live {
 }
 
 fn choose(live: &[LiveEdge], candidates: &[Candidate], want: usize) -> Vec<NodeId> {
-    let (appetite, live) = (Appetite::ROUTER, &arranged(live));
+    let (edge_targets, live) = (EdgeTargets::ROUTER, &arranged(live));
     choose_edges(
-        &Scene { own: &OWN, difficulty: 0, appetite, live, in_flight: &[], candidates },
+        &ChoiceInputs { own: &OWN, difficulty: 0, edge_targets, live, in_flight: &[], candidates },
         want,
     )
 }
@@ -131,13 +131,14 @@ fn no_crowd_of_near_peers_that_dialed_in_keeps_the_others_away() {
     let honest: Vec<Candidate> = (40..60).map(|bits| candidate(behind(bits))).collect();
     let nearest = [59, 58, 57, 56].map(behind);
     assert_eq!(choose(&live, &honest, 64), nearest);
-    let (appetite, candidates) = (Appetite::ROUTER, honest.as_slice());
+    let (edge_targets, candidates) = (EdgeTargets::ROUTER, honest.as_slice());
     let in_flight = &nearest[..3].iter().map(|id| dial(*id)).collect::<Vec<_>>();
     let live = &arranged(&live);
-    let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates };
-    assert!(Openings::of(&scene).welcomes(&OWN, &behind(56)));
-    let scene = Scene { candidates: &honest[..17], ..scene };
-    assert_eq!(choose_edges(&scene, 64), [behind(56)], "dials in flight count");
+    let inputs =
+        ChoiceInputs { own: &OWN, difficulty: 0, edge_targets, live, in_flight, candidates };
+    assert!(Vacancies::of(&inputs).welcomes(&OWN, &behind(56)));
+    let inputs = ChoiceInputs { candidates: &honest[..17], ..inputs };
+    assert_eq!(choose_edges(&inputs, 64), [behind(56)], "dials in flight count");
 }
 
 #[test]
@@ -176,11 +177,12 @@ fn dials_in_flight_and_picks_of_the_same_choice_count_for_their_subnets() {
     let candidates: Vec<Candidate> = mates.chain(others).collect();
     let of_subnet = |chosen: &[NodeId]| chosen.iter().filter(|id| id.as_bytes()[31] == 0).count();
     assert_eq!(of_subnet(&choose(&live, &candidates, 48)), 2);
-    let (appetite, live) = (Appetite::ROUTER, &arranged(&live));
+    let (edge_targets, live) = (EdgeTargets::ROUTER, &arranged(&live));
     let in_flight = &[InFlight { id: sharing(2), subnet: subnet(1) }];
     let candidates = candidates.as_slice();
-    let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates };
-    assert_eq!(of_subnet(&choose_edges(&scene, 48)), 1);
+    let inputs =
+        ChoiceInputs { own: &OWN, difficulty: 0, edge_targets, live, in_flight, candidates };
+    assert_eq!(of_subnet(&choose_edges(&inputs, 48)), 1);
 }
 
 #[test]
@@ -189,13 +191,14 @@ fn no_contact_of_a_crowded_subnet_is_tried_for_its_speed() {
     live[0].subnet = subnet(1);
     live.push(LiveEdge { rtt_ms: 200, ..edge(far(0, 0), true) });
     live.push(LiveEdge { rtt_ms: 300, ..edge(far(1, 0), true) });
-    let (appetite, in_flight, live) = (Appetite::ROUTER, &[], &arranged(&live));
-    let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates: &[] };
+    let (edge_targets, in_flight, live) = (EdgeTargets::ROUTER, &[], &arranged(&live));
+    let inputs =
+        ChoiceInputs { own: &OWN, difficulty: 0, edge_targets, live, in_flight, candidates: &[] };
     let mate = |slot: Slot| {
         let quarter = if slot == Slot::of(&OWN, &far(1, 0), 2) { 1 } else { 0 };
         vec![Candidate { subnet: subnet(1), ..candidate(far(quarter, 1)) }]
     };
-    assert_eq!(choose_faster(&scene, 2, |slot, _| mate(slot)), [far(1, 1)], "one makes it two");
+    assert_eq!(choose_faster(&inputs, 2, |slot, _| mate(slot)), [far(1, 1)], "one makes it two");
 }
 
 #[test]
@@ -204,16 +207,16 @@ fn outgoing_edges_and_dials_in_flight_stay_within_the_cap() {
     let live: Vec<LiveEdge> = (0..60).map(|_| edge(random_id(&mut rng), true)).collect();
     let candidates: Vec<Candidate> = (0..500).map(|_| candidate(random_id(&mut rng))).collect();
     let in_flight: Vec<InFlight> = (0..3).map(|_| dial(random_id(&mut rng))).collect();
-    let appetite = Appetite::ROUTER;
-    let scene = Scene {
+    let edge_targets = EdgeTargets::ROUTER;
+    let inputs = ChoiceInputs {
         own: &OWN,
         difficulty: 0,
-        appetite,
+        edge_targets,
         live: &arranged(&live),
         in_flight: &in_flight,
         candidates: &candidates,
     };
-    assert_eq!(choose_edges(&scene, 100).len(), 1);
+    assert_eq!(choose_edges(&inputs, 100).len(), 1);
 }
 
 /// E18: identifiers ground next to the victim are at most its siblings.
@@ -234,9 +237,16 @@ fn a_faster_contact_is_tried_only_where_it_is_worth_a_change() {
     live.push(LiveEdge { rtt_ms: 100, ..edge(far(0, 0), true) });
     live.push(LiveEdge { rtt_ms: 200, ..edge(far(1, 0), true) });
     let tried = |live: &[LiveEdge], candidates: &[Candidate], want| {
-        let (appetite, in_flight, live) = (Appetite::ROUTER, &[], &arranged(live));
-        let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates: &[] };
-        choose_faster(&scene, want, |slot, slowness_ms| {
+        let (edge_targets, in_flight, live) = (EdgeTargets::ROUTER, &[], &arranged(live));
+        let inputs = ChoiceInputs {
+            own: &OWN,
+            difficulty: 0,
+            edge_targets,
+            live,
+            in_flight,
+            candidates: &[],
+        };
+        choose_faster(&inputs, want, |slot, slowness_ms| {
             let is_there = |contact: &&Candidate| Slot::of(&OWN, &contact.id, 2) == slot;
             let there = candidates.iter().filter(is_there);
             there.filter(|contact| is_faster(contact.rtt_ms, slowness_ms)).copied().collect()
@@ -262,9 +272,16 @@ fn a_peer_that_answered_is_an_improvement_where_it_is_the_fastest_or_one_of_the_
     live.push(LiveEdge { rtt_ms: 100, ..edge(far(0, 0), true) });
     live.push(LiveEdge { rtt_ms: 10, ..edge(far(1, 0), false) });
     let is_one = |live: &[LiveEdge], id, rtt_ms| {
-        let (appetite, in_flight, live) = (Appetite::ROUTER, &[], &arranged(live));
-        let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates: &[] };
-        is_improvement(&scene, &id, rtt_ms)
+        let (edge_targets, in_flight, live) = (EdgeTargets::ROUTER, &[], &arranged(live));
+        let inputs = ChoiceInputs {
+            own: &OWN,
+            difficulty: 0,
+            edge_targets,
+            live,
+            in_flight,
+            candidates: &[],
+        };
+        is_improvement(&inputs, &id, rtt_ms)
     };
     assert!(is_one(&live, far(0, 1), 99));
     assert!(!is_one(&live, far(0, 1), 100), "as fast is not faster");
@@ -294,11 +311,12 @@ fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_
     assert_eq!(choose(&live, &[light(108), light(109)], 16), [behind(109)]);
     assert_eq!(choose(&live, &[candidate(behind(108))], 16), [behind(108)], "it is no light one");
 
-    let (appetite, in_flight) = (Appetite::LIGHT, &[]);
+    let (edge_targets, in_flight) = (EdgeTargets::LIGHT, &[]);
     let candidates = &[light(117), candidate(behind(109))];
     let live = &arranged(&live);
-    let scene = Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates };
-    assert_eq!(choose_edges(&scene, 16), [behind(109)], "and by no other light one");
+    let inputs =
+        ChoiceInputs { own: &OWN, difficulty: 0, edge_targets, live, in_flight, candidates };
+    assert_eq!(choose_edges(&inputs, 16), [behind(109)], "and by no other light one");
 
     let mut live = near_edges(true);
     let distant = Candidate { light: Light::Itself, ..candidate(far(0, 0)) };
@@ -311,7 +329,7 @@ fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_
     let mut live: Vec<LiveEdge> = (100..132).map(|bits| edge(sharing(bits), true)).collect();
     live.push(LiveEdge { rtt_ms: 1, light: true, ..edge(far(0, 0), true) });
     live.push(LiveEdge { rtt_ms: 200, ..edge(far(0, 1), true) });
-    assert_eq!(surplus_outgoing(&OWN, Appetite::ROUTER, &arranged(&live)), Some(far(0, 0)));
+    assert_eq!(surplus_outgoing(&OWN, EdgeTargets::ROUTER, &arranged(&live)), Some(far(0, 0)));
 }
 
 #[test]
@@ -320,7 +338,7 @@ fn of_two_edges_in_a_slot_the_slower_is_surplus() {
     live.push(LiveEdge { rtt_ms: 100, ..edge(far(0, 0), true) });
     live.push(LiveEdge { rtt_ms: 60, ..edge(far(0, 1), true) });
     live.push(LiveEdge { rtt_ms: 300, ..edge(far(1, 0), true) });
-    let surplus = |live: &[LiveEdge]| surplus_outgoing(&OWN, Appetite::ROUTER, &arranged(live));
+    let surplus = |live: &[LiveEdge]| surplus_outgoing(&OWN, EdgeTargets::ROUTER, &arranged(live));
     assert_eq!(surplus(&live), Some(far(0, 0)));
     let last = live.len() - 3;
     live[last].settled = false;
@@ -363,16 +381,16 @@ fn greedy_routing_over_chosen_edges_reaches_everyone() {
         .map(|own| {
             let candidates: Vec<Candidate> =
                 ids.iter().filter(|id| *id != own).map(|id| candidate(*id)).collect();
-            let appetite = Appetite::ROUTER;
-            let scene = Scene {
+            let edge_targets = EdgeTargets::ROUTER;
+            let inputs = ChoiceInputs {
                 own,
                 difficulty: 0,
-                appetite,
+                edge_targets,
                 live: &Live::new(own, &[]),
                 in_flight: &[],
                 candidates: &candidates,
             };
-            choose_edges(&scene, TARGET_EDGES)
+            choose_edges(&inputs, TARGET_EDGES)
         })
         .collect();
     let mut hops = 0;
@@ -446,21 +464,21 @@ proptest! {
         let live: Vec<LiveEdge> = (0..live).map(|n| edge(random_id(), n % 3 != 0)).collect();
         let in_flight: Vec<InFlight> = (0..flying).map(|_| dial(random_id())).collect();
         let all: Vec<Candidate> = (0..known).map(|_| candidate(random_id())).collect();
-        let appetite = if light { Appetite::LIGHT } else { Appetite::ROUTER };
-        let appetite = Appetite { outgoing_max: 300, ..appetite };
+        let edge_targets = if light { EdgeTargets::LIGHT } else { EdgeTargets::ROUTER };
+        let edge_targets = EdgeTargets { outgoing_max: 300, ..edge_targets };
         let live = arranged(&live);
-        let scene = |candidates| Scene {
-            own: &OWN, difficulty, appetite, live: &live, in_flight: &in_flight, candidates,
+        let inputs = |candidates| ChoiceInputs {
+            own: &OWN, difficulty, edge_targets, live: &live, in_flight: &in_flight, candidates,
         };
-        let openings = Openings::of(&scene(&[]));
-        let chosen = choose_edges(&scene(&all), 64);
-        prop_assert!(chosen.iter().all(|id| openings.welcomes(&OWN, id)));
+        let vacancies = Vacancies::of(&inputs(&[]));
+        let chosen = choose_edges(&inputs(&all), 64);
+        prop_assert!(chosen.iter().all(|id| vacancies.welcomes(&OWN, id)));
         let in_openings: Vec<Candidate> = all
             .iter()
-            .filter(|contact| openings.contains(OWN.common_prefix_len(&contact.id)))
+            .filter(|contact| vacancies.contains(OWN.common_prefix_len(&contact.id)))
             .copied()
             .collect();
-        prop_assert_eq!(chosen, choose_edges(&scene(&in_openings), 64));
+        prop_assert_eq!(chosen, choose_edges(&inputs(&in_openings), 64));
     }
 }
 

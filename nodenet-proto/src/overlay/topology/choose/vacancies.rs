@@ -5,12 +5,12 @@
 use std::cmp::Ordering;
 
 use super::siblings::reach;
-use super::{Scene, Slot, Taken};
+use super::{ChoiceInputs, Slot, Taken};
 use crate::NodeId;
 
 /// What the edges leave open.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Openings {
+pub(crate) struct Vacancies {
     /// Whoever is nearer than this may be one of the nearest peers; everybody, if there is nothing.
     near: Option<NodeId>,
     /// The bucket that it lies in.
@@ -19,15 +19,15 @@ pub(crate) struct Openings {
     taken: Option<Taken>,
 }
 
-impl Openings {
+impl Vacancies {
     /// Everything is open.
     pub(crate) const ALL: Self = Self { near: None, near_from: 0, taken: None };
 
     /// What the edges of a scene leave open, whatever its candidates.
-    pub(crate) fn of(scene: &Scene<'_>) -> Self {
-        let near = reach(scene);
-        let near_from = near.map_or(0, |far| scene.own.common_prefix_len(&far));
-        Self { near, near_from, taken: Some(taken(scene)) }
+    pub(crate) fn of(inputs: &ChoiceInputs<'_>) -> Self {
+        let near = reach(inputs);
+        let near_from = near.map_or(0, |far| inputs.own.common_prefix_len(&far));
+        Self { near, near_from, taken: Some(taken(inputs)) }
     }
 
     /// Whether a contact in this bucket could be chosen.
@@ -44,10 +44,10 @@ impl Openings {
 }
 
 /// The slots that have an edge that counts there.
-fn taken(scene: &Scene<'_>) -> Taken {
-    let fence = scene.live.fence(scene.own, scene.appetite.siblings);
-    let is_near = |id| fence.is_some_and(|fence| fence.is_within(id));
-    let live = scene.live.iter().filter(|edge| edge.outgoing || is_near(&edge.id));
-    let ids = live.map(|edge| &edge.id).chain(scene.in_flight.iter().map(|dial| &dial.id));
-    Taken::by((scene.own, scene.difficulty), scene.appetite.slot_bits, ids)
+fn taken(inputs: &ChoiceInputs<'_>) -> Taken {
+    let boundary = inputs.live.boundary(inputs.own, inputs.edge_targets.siblings);
+    let is_near = |id| boundary.is_some_and(|boundary| boundary.is_within(id));
+    let live = inputs.live.iter().filter(|edge| edge.outgoing || is_near(&edge.id));
+    let ids = live.map(|edge| &edge.id).chain(inputs.in_flight.iter().map(|dial| &dial.id));
+    Taken::by((inputs.own, inputs.difficulty), inputs.edge_targets.slot_bits, ids)
 }

@@ -12,7 +12,7 @@
 //! - `replacement_for_window_exhausted_by_live_edges` (R9): nobody is chosen because the nearest known have
 //!   edges already. Here whoever has one is no candidate, so there is no window.
 
-use super::{Appetite, Candidate, Light, Live, LiveEdge, Scene, choose_edges};
+use super::{Candidate, ChoiceInputs, EdgeTargets, Light, Live, LiveEdge, choose_edges};
 use crate::NodeId;
 use crate::addr::Subnet;
 use hex_literal::hex;
@@ -52,9 +52,12 @@ fn choose(live: &[LiveEdge], known: &[(NodeId, &str)], want: usize) -> Vec<NodeI
             stale: false,
         })
         .collect();
-    let (appetite, live) = (Appetite::ROUTER, &Live::new(&OWN, live));
+    let (edge_targets, live) = (EdgeTargets::ROUTER, &Live::new(&OWN, live));
     let (in_flight, candidates) = (&[], &candidates[..]);
-    choose_edges(&Scene { own: &OWN, difficulty: 0, appetite, live, in_flight, candidates }, want)
+    choose_edges(
+        &ChoiceInputs { own: &OWN, difficulty: 0, edge_targets, live, in_flight, candidates },
+        want,
+    )
 }
 
 #[test]

@@ -10,8 +10,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::choose::Openings;
-use super::period::Pace;
+use super::choose::Vacancies;
+use super::period::Period;
 use crate::NodeId;
 use crate::api::Profile;
 use crate::env::Random;
@@ -76,18 +76,18 @@ const SEED_CHECK: Duration = Duration::from_secs(10 * 60);
 
 /// When what is due.
 #[derive(Debug)]
-pub(crate) struct Upkeep {
+pub(crate) struct Schedule {
     /// Nothing is done before this.
     pub(crate) fill: Instant,
     last_fill: Instant,
     /// Whether the last fill found nothing to want.
     content: bool,
     /// Whom it would have liked to know of.
-    pub(crate) openings: Openings,
-    pub(crate) own: Pace,
-    pub(crate) vicinity: Pace,
+    pub(crate) vacancies: Vacancies,
+    pub(crate) own: Period,
+    pub(crate) vicinity: Period,
     /// By prefix length.
-    buckets: Vec<Pace>,
+    buckets: Vec<Period>,
     next_lookup: Instant,
     next_try: Instant,
     tries: u32,
@@ -99,7 +99,7 @@ pub(crate) struct Upkeep {
     growth: u32,
 }
 
-impl Upkeep {
+impl Schedule {
     /// Nothing is due before there is an edge or a contact.
     pub(crate) fn new(now: Instant, profile: Profile) -> Self {
         let (growth, tries) = match profile {
@@ -111,9 +111,9 @@ impl Upkeep {
             fill: now + FILL_IDLE,
             last_fill: now,
             content: false,
-            openings: Openings::ALL,
-            own: Pace::new(now + OWN_WAIT_MAX, OWN_WAIT),
-            vicinity: Pace::new(now + VICINITY_WAIT_MAX, VICINITY_WAIT),
+            vacancies: Vacancies::ALL,
+            own: Period::new(now + OWN_WAIT_MAX, OWN_WAIT),
+            vicinity: Period::new(now + VICINITY_WAIT_MAX, VICINITY_WAIT),
             buckets: Vec::new(),
             next_lookup: now,
             next_try: now,
@@ -166,8 +166,8 @@ impl Upkeep {
 
     /// The first edge is up: ask who is near at once.
     pub(crate) fn on_joined(&mut self, now: Instant) {
-        self.own = Pace::new(now, OWN_WAIT);
-        self.vicinity = Pace::new(now, VICINITY_WAIT);
+        self.own = Period::new(now, OWN_WAIT);
+        self.vicinity = Period::new(now, VICINITY_WAIT);
         self.buckets.clear();
     }
 
@@ -192,7 +192,7 @@ impl Upkeep {
     /// The first of these buckets whose lookup is due, if one may be made now.
     pub(crate) fn bucket_due(&mut self, now: Instant, far: core::ops::Range<u16>) -> Option<u16> {
         while self.buckets.len() < usize::from(far.end) {
-            self.buckets.push(Pace::new(now, BUCKET_WAIT));
+            self.buckets.push(Period::new(now, BUCKET_WAIT));
         }
         if self.next_lookup > now {
             return None;

@@ -5,7 +5,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A schedule and its clock.
 struct Bench {
-    upkeep: Upkeep,
+    schedule: Schedule,
     now: Instant,
     rng: Random,
 }
@@ -13,36 +13,36 @@ struct Bench {
 impl Bench {
     fn new(profile: Profile) -> Self {
         let now = test_base();
-        Self { upkeep: Upkeep::new(now, profile), now, rng: Seed::from_u64(1).stream("test") }
+        Self { schedule: Schedule::new(now, profile), now, rng: Seed::from_u64(1).stream("test") }
     }
 
     fn pass(&mut self, span: Duration) {
-        self.upkeep.check();
+        self.schedule.check();
         self.now += span;
     }
 
     fn bucket_due(&mut self, far: core::ops::Range<u16>) -> Option<u16> {
-        self.upkeep.bucket_due(self.now, far)
+        self.schedule.bucket_due(self.now, far)
     }
 
     fn ask(&mut self, bucket: u16) {
-        self.upkeep.on_bucket_asked(self.now, &mut self.rng, bucket);
+        self.schedule.on_bucket_asked(self.now, &mut self.rng, bucket);
     }
 
     /// How long until something is due, when these buckets are looked into.
     fn wait(&self, far: core::ops::Range<u16>) -> Duration {
-        self.upkeep.due(far, true).saturating_duration_since(self.now)
+        self.schedule.due(far, true).saturating_duration_since(self.now)
     }
 
     /// Tries as many as may be tried now, and says how many.
     fn try_all(&mut self) -> usize {
-        let tries = self.upkeep.tries_now(self.now);
-        self.upkeep.on_tried(self.now, tries, tries);
+        let tries = self.schedule.tries_now(self.now);
+        self.schedule.on_tried(self.now, tries, tries);
         tries
     }
 
     fn next_probe(&mut self) -> Option<NodeId> {
-        self.upkeep.next_probe(self.now)
+        self.schedule.next_probe(self.now)
     }
 }
 
@@ -98,7 +98,7 @@ fn a_bucket_without_news_is_looked_into_ever_more_rarely_down_to_once_an_hour() 
         for ideal in waits {
             assert_eq!(bench.bucket_due(0..1), Some(0));
             bench.ask(0);
-            let wait = bench.upkeep.buckets[0].due - bench.now;
+            let wait = bench.schedule.buckets[0].due - bench.now;
             assert!(is_about(wait, *ideal * SECOND), "{wait:?} {ideal}");
             bench.pass(wait);
         }
@@ -114,19 +114,19 @@ fn a_lookup_that_taught_something_is_repeated_and_a_lack_begins_the_periods_anew
         bench.pass(7200 * SECOND);
     }
     bench.ask(0);
-    bench.upkeep.on_bucket_taught(bench.now, 0);
+    bench.schedule.on_bucket_taught(bench.now, 0);
     bench.pass(SECOND);
     assert_eq!(bench.bucket_due(0..1), Some(0));
     bench.ask(0);
-    assert!(is_about(bench.upkeep.buckets[0].due - bench.now, 3600 * SECOND), "once only");
-    bench.upkeep.on_bucket_lacks(bench.now, 0);
+    assert!(is_about(bench.schedule.buckets[0].due - bench.now, 3600 * SECOND), "once only");
+    bench.schedule.on_bucket_lacks(bench.now, 0);
     bench.pass(20 * SECOND);
     assert_eq!(bench.bucket_due(0..1), Some(0));
     bench.ask(0);
-    assert!(is_about(bench.upkeep.buckets[0].due - bench.now, 20 * SECOND));
+    assert!(is_about(bench.schedule.buckets[0].due - bench.now, 20 * SECOND));
     // A bucket that was never looked into has nothing to repeat.
-    bench.upkeep.on_bucket_taught(bench.now, 9);
-    bench.upkeep.on_bucket_lacks(bench.now, 9);
+    bench.schedule.on_bucket_taught(bench.now, 9);
+    bench.schedule.on_bucket_lacks(bench.now, 9);
 }
 
 #[test]
@@ -165,45 +165,45 @@ fn whoever_tried_nobody_for_a_month_has_eighty_tries_and_no_more() {
 #[test]
 fn if_there_is_nobody_to_try_the_next_look_is_in_five_minutes() {
     let mut bench = Bench::new(Profile::Router);
-    assert_eq!(bench.upkeep.tries_now(bench.now), 4);
-    bench.upkeep.on_tried(bench.now, 0, 0);
-    assert_eq!(bench.upkeep.tries_now(bench.now), 4, "none was allowed, so nothing was learned");
-    bench.upkeep.on_tried(bench.now, 4, 0);
+    assert_eq!(bench.schedule.tries_now(bench.now), 4);
+    bench.schedule.on_tried(bench.now, 0, 0);
+    assert_eq!(bench.schedule.tries_now(bench.now), 4, "none was allowed, so nothing was learned");
+    bench.schedule.on_tried(bench.now, 4, 0);
     bench.pass(299 * SECOND);
-    assert_eq!(bench.upkeep.tries_now(bench.now), 0);
+    assert_eq!(bench.schedule.tries_now(bench.now), 0);
     bench.pass(SECOND);
-    assert_eq!(bench.upkeep.tries_now(bench.now), 4);
+    assert_eq!(bench.schedule.tries_now(bench.now), 4);
 }
 
 #[test]
 fn what_is_learned_together_is_chosen_from_together() {
     let mut bench = Bench::new(Profile::Router);
     // Nobody faster is tried meanwhile.
-    bench.upkeep.tries = 0;
+    bench.schedule.tries = 0;
     let ms = Duration::from_millis;
-    let mut filled = |content, wake: fn(&mut Upkeep, Instant)| {
+    let mut filled = |content, wake: fn(&mut Schedule, Instant)| {
         bench.now += 60 * SECOND;
-        bench.upkeep.on_filled(bench.now, &mut bench.rng, None, content);
-        wake(&mut bench.upkeep, bench.now + ms(10));
-        bench.upkeep.fill - bench.now
+        bench.schedule.on_filled(bench.now, &mut bench.rng, None, content);
+        wake(&mut bench.schedule, bench.now + ms(10));
+        bench.schedule.fill - bench.now
     };
     assert_eq!(
-        [false, true].map(|content| filled(content, Upkeep::wake_fill)),
+        [false, true].map(|content| filled(content, Schedule::wake_fill)),
         [ms(200), 2 * SECOND]
     );
-    assert_eq!(filled(true, Upkeep::hurry_fill), ms(200));
-    assert_eq!(filled(false, Upkeep::wake_fill_if_wanting), ms(200));
-    assert!(is_about(filled(true, Upkeep::wake_fill_if_wanting), 60 * SECOND));
+    assert_eq!(filled(true, Schedule::hurry_fill), ms(200));
+    assert_eq!(filled(false, Schedule::wake_fill_if_wanting), ms(200));
+    assert!(is_about(filled(true, Schedule::wake_fill_if_wanting), 60 * SECOND));
 }
 
 #[test]
 fn the_next_fill_waits_for_a_retry_or_a_try_but_not_for_long() {
     let mut bench = Bench::new(Profile::Router);
     let soon = bench.now + 7 * SECOND;
-    bench.upkeep.next_try = bench.now + 3 * SECOND;
+    bench.schedule.next_try = bench.now + 3 * SECOND;
     let mut filled = |retry, content| {
-        bench.upkeep.on_filled(bench.now, &mut bench.rng, retry, content);
-        bench.upkeep.fill - bench.now
+        bench.schedule.on_filled(bench.now, &mut bench.rng, retry, content);
+        bench.schedule.fill - bench.now
     };
     assert_eq!(filled(Some(soon), false), 7 * SECOND);
     assert_eq!(filled(Some(soon), true), 3 * SECOND, "it may try somebody faster");
@@ -215,23 +215,23 @@ fn the_next_fill_waits_for_a_retry_or_a_try_but_not_for_long() {
 fn what_is_due_first_is_what_the_timer_is_set_to() {
     let mut bench = Bench::new(Profile::Router);
     assert_eq!(bench.wait(0..0), 60 * SECOND);
-    bench.upkeep.fill += 3600 * SECOND;
+    bench.schedule.fill += 3600 * SECOND;
     assert_eq!(bench.wait(0..0), 600 * SECOND);
-    bench.upkeep.on_seed_checked(bench.now, &mut bench.rng);
+    bench.schedule.on_seed_checked(bench.now, &mut bench.rng);
     assert!(is_about(bench.wait(0..0), 600 * SECOND));
-    bench.upkeep.seed_check += 3600 * SECOND;
+    bench.schedule.seed_check += 3600 * SECOND;
     assert_eq!(bench.wait(0..0), 900 * SECOND);
-    bench.upkeep.vicinity.due += 3600 * SECOND;
+    bench.schedule.vicinity.due += 3600 * SECOND;
     assert_eq!(bench.wait(0..0), 1800 * SECOND);
     bench.bucket_due(0..2);
     bench.ask(1);
     assert_eq!(bench.wait(2..9), 1800 * SECOND, "others are not looked into");
     assert!(is_about(bench.wait(1..2), 20 * SECOND));
-    bench.upkeep.doubt(id(1));
+    bench.schedule.doubt(id(1));
     assert_eq!(bench.wait(1..2), Duration::ZERO);
     assert_eq!(bench.next_probe(), Some(id(1)));
     assert!(is_about(bench.wait(1..2), 20 * SECOND), "nobody waits for a probe");
-    bench.upkeep.on_joined(bench.now);
+    bench.schedule.on_joined(bench.now);
     assert_eq!(bench.wait(0..0), Duration::ZERO);
 }
 
@@ -239,10 +239,10 @@ fn what_is_due_first_is_what_the_timer_is_set_to() {
 fn sixteen_incumbents_wait_for_a_probe_and_each_of_them_once() {
     let mut bench = Bench::new(Profile::Router);
     for incumbent in [1, 1, 2, 1].into_iter().chain(1..=20) {
-        bench.upkeep.doubt(id(incumbent));
-        bench.upkeep.check();
+        bench.schedule.doubt(id(incumbent));
+        bench.schedule.check();
     }
-    assert_eq!(bench.upkeep.probes(), 16);
+    assert_eq!(bench.schedule.probes(), 16);
     for incumbent in 1..=16 {
         assert_eq!(bench.next_probe(), Some(id(incumbent)), "in the order of doubt");
         bench.pass(30 * SECOND);
@@ -254,8 +254,8 @@ fn sixteen_incumbents_wait_for_a_probe_and_each_of_them_once() {
 fn probes_are_half_a_minute_apart() {
     let mut bench = Bench::new(Profile::Router);
     assert_eq!(bench.next_probe(), None);
-    bench.upkeep.doubt(id(1));
-    bench.upkeep.doubt(id(2));
+    bench.schedule.doubt(id(1));
+    bench.schedule.doubt(id(2));
     assert_eq!(bench.next_probe(), Some(id(1)), "an empty look does not put it off");
     assert_eq!(bench.wait(0..0), 30 * SECOND);
     bench.pass(29 * SECOND);
@@ -274,9 +274,9 @@ fn the_fewer_edges_of_its_own_the_more_a_node_dials_at_once() {
 #[test]
 fn without_edges_no_question_is_due() {
     let mut bench = Bench::new(Profile::Router);
-    bench.upkeep.on_joined(bench.now);
+    bench.schedule.on_joined(bench.now);
     assert_eq!(bench.wait(0..0), Duration::ZERO, "everything is asked at once");
-    let alone = bench.upkeep.due(0..0, false);
-    assert_eq!(alone, bench.upkeep.fill);
+    let alone = bench.schedule.due(0..0, false);
+    assert_eq!(alone, bench.schedule.fill);
     assert!(alone > bench.now);
 }
