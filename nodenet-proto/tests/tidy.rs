@@ -1,7 +1,7 @@
 //! Rules of the source tree that no compiler checks: floors, circles, sizes, names, links.
 //!
-//! Each check is a module with its own rules and tests. Violations that are still there are listed in
-//! `tidy/exceptions.txt`; the list must match exactly, so it can only shrink by what was repaired.
+//! Each check is a module with its own rules and tests. Violations that are still there are listed
+//! in `tidy/exceptions.txt`; the list must match exactly, so it only shrinks.
 //!
 //! `TIDY_WRITE=1 cargo test -p nodenet-proto --test tidy` writes the list anew.
 

@@ -1,7 +1,7 @@
 //! Circles of modules: files of a crate that use each other directly or through others.
 //!
-//! What a module uses of its own descendants does not count, and neither does `mod`: a parent is made
-//! of its children, and a child may use what its parent defines.
+//! What a module uses of its own descendants does not count, and neither does `mod`: a parent is
+//! made of its children, and a child may use what its parent defines.
 
 use std::collections::{BTreeMap, BTreeSet};
 

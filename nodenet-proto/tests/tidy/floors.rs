@@ -1,7 +1,7 @@
 //! The floors of `nodenet-proto`: a room imports only from floors below its own.
 //!
-//! A room is a module of `src/`, or of `src/overlay/` for the order inside the overlay. An import is
-//! judged by the path as it is written: a re-export from a higher floor is an import from there.
+//! A room is a module of `src/`, or of `src/overlay/` for the order inside the overlay. The path
+//! counts as it is written: a re-export from a higher floor is an import from there.
 
 use std::collections::BTreeMap;
 

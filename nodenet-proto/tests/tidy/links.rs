@@ -149,7 +149,8 @@ mod tests {
     fn links_to_files_folders_headings_marks_and_lines_hold() {
         let text = "# Own\n[a](b.md) [b](../src/c.rs) [c](../src/) [d](#own) [e](b.md#a-head-of) \
                     [f](b.md#two-words-1) [g](b.md#E1) [h](../src/c.rs#L1-L2) `[i](none)` \
-                    [j](https://example.org/none) [k](<b.md> \"title\")\n[l]: b.md\n```\n[m](none)\n```\n";
+                    [j](https://example.org/none) [k](<b.md> \"title\")\n\
+                    [l]: b.md\n```\n[m](none)\n```\n";
         assert_eq!(found(text), [""; 0]);
     }
 

@@ -51,7 +51,7 @@ fn functions(path: &str, text: &str) -> Vec<Finding> {
             subject: format!("{path} {name} {length}"),
             place: format!("{path}:{line}"),
             advice: format!(
-                "`{name}` has {length} lines, {FUNCTION_LINES_MAX} at most: give a step of it a name"
+                "`{name}` has {length} lines, {FUNCTION_LINES_MAX} at most: give a step a name"
             ),
         })
     });
