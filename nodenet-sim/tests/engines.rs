@@ -1,5 +1,7 @@
 //! Whole engines in small worlds, host by host.
 
+#![allow(clippy::unwrap_used, reason = "functions that tests share fail as the tests do")]
+
 use std::time::Duration;
 
 use nodenet_proto::api::{self, Command};

@@ -33,13 +33,13 @@ const KEYS: [&str; 21] = [
 fn nodenet_sim(line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nodenet-sim"));
     command.args(line.split_whitespace()).current_dir(env!("CARGO_TARGET_TMPDIR"));
-    command.output().unwrap()
+    command.output().expect("the program starts")
 }
 
 fn json(line: &str) -> Value {
     let output = nodenet_sim(line);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_slice(&output.stdout).expect("it prints JSON")
 }
 
 fn temporary(name: &str) -> PathBuf {

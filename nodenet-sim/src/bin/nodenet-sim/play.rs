@@ -222,7 +222,7 @@ struct Teller {
 impl Teller {
     fn new(started: Instant) -> Self {
         let style = "{msg:>10} {wide_bar} {prefix}  left {eta}";
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(style).expect("the template is a constant");
             ProgressBar::new(1).with_style(style.progress_chars("━╸─"))
         });

@@ -170,8 +170,7 @@ fn a_dial_can_be_cancelled_once() {
     let mut lab = lab();
     let (a, b) = (lab.host(Nat::Public), lab.host(Nat::Public));
     let dial = lab.dial(a, b, b);
-    let cancel =
-        nodenet_proto::transport::Command::CancelDial(nodenet_proto::transport::DialId(dial));
+    let cancel = Command::CancelDial(DialId(dial));
     lab.execute(a, cancel.clone());
     lab.execute(a, cancel);
     lab.pass(SECOND * 20);

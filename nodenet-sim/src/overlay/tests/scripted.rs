@@ -37,12 +37,12 @@ impl From<Event> for Heard {
                     Direction::Outgoing(DialId(dial)) => Some(dial),
                     Direction::Inbound => None,
                 };
-                Heard::Up { conn, peer, outgoing, remote }
+                Self::Up { conn, peer, outgoing, remote }
             }
-            Event::DialFailed { dial, error } => Heard::Failed(dial.0, error),
-            Event::Frame { conn, frame } => Heard::Frame(conn, frame.to_bytes()),
-            Event::Writable(conn) => Heard::Writable(conn),
-            Event::ConnDown { conn, reason } => Heard::Down(conn, reason),
+            Event::DialFailed { dial, error } => Self::Failed(dial.0, error),
+            Event::Frame { conn, frame } => Self::Frame(conn, frame.to_bytes()),
+            Event::Writable(conn) => Self::Writable(conn),
+            Event::ConnDown { conn, reason } => Self::Down(conn, reason),
         }
     }
 }
