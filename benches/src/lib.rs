@@ -1,16 +1,16 @@
 //! How things are measured here: ours and a baseline in turns, in one process.
 //!
-//! Absolute times are noise on a shared machine; a ratio of two things that were measured in turns is
-//! not. So every figure stands beside a baseline that does the least that could do the job, and limits
-//! are put on ratios wherever they can be.
+//! Absolute times are noise on a shared machine; a ratio of two things that were measured in turns
+//! is not. So every figure stands beside a baseline that does the least that could do the job, and
+//! limits are put on ratios wherever they can be.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// Turns that each side takes. A guess: the median of 41 survives a busy machine.
 const TURNS: usize = 41;
-/// Turns where a limit is a time: no ratio makes up for a machine that is slow for half a second, which
-/// was seen, so these are spread over one to two seconds.
+/// Turns where a limit is a time: no ratio makes up for a machine that is slow for half a second,
+/// which was seen, so these are spread over one to two seconds.
 const TURNS_TIMED: usize = 401;
 /// How long one turn lasts at least: long beside the resolution of the clock.
 const TURN_MIN: Duration = Duration::from_millis(2);

@@ -1,12 +1,12 @@
 //! What many idle edges cost: memory, and the poll of a node that has nothing to do.
 //!
-//! An edge is idle once its peer has proved itself and nothing is under way. Its memory is all that the
-//! node holds more than one without edges, over the number of edges: whatever the transport, the
-//! engine's timers and the overlay keep for it, with the slack of every growing table. The node looks
-//! after its edges and tables as it does by default. It knows these peers as contacts, too, which
-//! counts; but its table of contacts has room for a bounded number of them, however many edges there
-//! are. The baseline is what quinn-proto allocates for a connection over which both ends have spoken,
-//! without the list that the test's bare endpoint keeps its connections in.
+//! An edge is idle once its peer has proved itself and nothing is under way. Its memory is all that
+//! the node holds more than one without edges, over the number of edges: whatever the transport,
+//! the engine's timers and the overlay keep for it, with the slack of every growing table. The node
+//! looks after its edges and tables as it does by default. It knows these peers as contacts, too,
+//! which counts; but its table of contacts has room for a bounded number of them, however many
+//! edges there are. The baseline is what quinn-proto allocates for a connection over which both
+//! ends have spoken, without the list that the test's bare endpoint keeps its connections in.
 
 use std::time::Duration;
 

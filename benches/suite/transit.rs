@@ -9,7 +9,8 @@ use crate::kit::{Bare, Meter, NodeHost, Relay, Transit, burst};
 
 pub(crate) fn rows() -> Vec<Row> {
     let alone = [200, 1_024, SEND_PAYLOAD_MAX].map(|len| of(len, 1, Limit::Ratio(1.3)));
-    // Many to a datagram, where bare QUIC does next to nothing for a message and a node decides anew.
+    // Many to a datagram, where bare QUIC does next to nothing for a message and a node decides
+    // anew.
     let in_bursts = [200, 1_024].map(|len| of(len, burst(len), Limit::None));
     alone.into_iter().chain(in_bursts).collect()
 }

@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 
 /// The bytes of one frame, in as many pieces as they arrived in.
 ///
-/// The transport hands frames to the engine in this form and takes them back in it. Taking bytes off
-/// the front and putting other bytes there is how a forwarder rewrites a head without touching the
-/// rest.
+/// The transport hands frames to the engine in this form and takes them back in it. Taking bytes
+/// off the front and putting other bytes there is how a forwarder rewrites a head without touching
+/// the rest.
 #[derive(Debug, Default, Clone)]
 pub struct Frame {
     chunks: VecDeque<Bytes>,
@@ -104,7 +104,8 @@ impl Frame {
         }
     }
 
-    /// Copies bytes from `offset` on into `into` and returns how many there were, at most its length.
+    /// Copies bytes from `offset` on into `into` and returns how many there were, at most its
+    /// length.
     pub fn copy_to(&self, mut offset: usize, into: &mut [u8]) -> usize {
         let mut filled = 0;
         for chunk in &self.chunks {

@@ -1,4 +1,4 @@
-//! Node identifiers and the XOR metric (spec 10 §2, Kademlia).
+//! Node identifiers and the XOR metric (PROTOCOL.md#node-id, Kademlia).
 //!
 //! Responsible for: the 256-bit identifier, its distance, its text form. Never: keys, work, tables.
 
@@ -6,10 +6,10 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::str::FromStr;
 
-/// Bytes in a [`NodeId`] (spec 10 §2).
+/// Bytes in a [`NodeId`] (PROTOCOL.md#node-id).
 pub const NODE_ID_LEN: usize = 32;
 
-/// The identifier of a node: BLAKE2b-256 of its Ed25519 public key (spec 10 §3).
+/// The identifier of a node: BLAKE2b-256 of its Ed25519 public key (PROTOCOL.md#node-id).
 ///
 /// Compared as an unsigned 256-bit integer, byte 0 most significant.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +52,8 @@ impl NodeId {
         shared
     }
 
-    /// The first 64 bits as a number: whoever compares many identifiers needs no more of nearly all.
+    /// The first 64 bits as a number: whoever compares many identifiers needs no more of nearly
+    /// all.
     pub(crate) fn prefix(&self) -> u64 {
         self.words().next().expect("an identifier has four words")
     }
@@ -63,7 +64,7 @@ impl NodeId {
         words.iter().map(|word| u64::from_be_bytes(*word))
     }
 
-    /// Zero bits before the first one bit, 0 to 256 (spec 10 §5).
+    /// Zero bits before the first one bit, 0 to 256 (PROTOCOL.md#proof-of-work).
     pub fn leading_zeros(&self) -> u16 {
         self.common_prefix_len(&Self([0; NODE_ID_LEN]))
     }
@@ -113,7 +114,7 @@ impl FromStr for NodeId {
     type Err = ParseNodeIdError;
 
     /// Reads exactly 64 hexadecimal digits of either case. A text that is both not hexadecimal and
-    /// of the wrong length is [`ParseNodeIdError::BadHex`] (spec 10 §2).
+    /// of the wrong length is [`ParseNodeIdError::BadHex`] (PROTOCOL.md#node-id).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if !text.len().is_multiple_of(2) || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
             return Err(ParseNodeIdError::BadHex);

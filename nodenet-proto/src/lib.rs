@@ -1,7 +1,8 @@
 //! The nodenet protocol as a pure state machine: bytes and time in, bytes and events out.
 //!
-//! The front door is [`node::Node`]. It owns no socket, reads no clock and draws no entropy: a driver
-//! hands it datagrams and the time, and drains what it wants done. See [`node`] for the contract.
+//! The front door is [`node::Node`]. It owns no socket, reads no clock and draws no entropy: a
+//! driver hands it datagrams and the time, and drains what it wants done. See [`node`] for the
+//! contract.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

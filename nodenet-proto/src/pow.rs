@@ -1,10 +1,12 @@
-//! Proof of work on identifiers (spec 10 §5): an identifier costs its owner a search.
+//! Proof of work on identifiers (PROTOCOL.md#proof-of-work): an identifier costs its owner a
+//! search.
 //!
 //! Responsible for: the threshold and the search, in steps. Never: spawns, waits or draws entropy
 //! of its own; a driver steps one [`Minter`] per thread and stops when it likes.
 //!
 //! The work is priced against this search. Somebody who does not care for a seed walks from key to
-//! key with one point addition each, some ten times faster, and work never expires (spec 10 W5).
+//! key with one point addition each, some ten times faster, and work never expires
+//! (PROTOCOL.md#proof-of-work).
 
 use curve25519_dalek::EdwardsPoint;
 use sha2::{Digest, Sha512};

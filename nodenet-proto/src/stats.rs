@@ -79,7 +79,8 @@ drop_reasons! {
     ControlRateLimited => "control_rate_limited",
     /// A routed or application frame beyond the edge's forward budget.
     ForwardRateLimited => "forward_rate_limited",
-    /// A message whose detour around a dead end is beyond what its neighbour, and all together, may cause.
+    /// A message whose detour around a dead end is beyond what its neighbour, and all together, may
+    /// cause.
     DetourRateLimited => "detour_rate_limited",
     /// A verified message beyond its originator's budget.
     OriginatorRateLimited => "originator_rate_limited",
@@ -89,7 +90,8 @@ drop_reasons! {
     BadSignature => "bad_signature",
     /// A copy of a message that was taken before.
     Duplicate => "duplicate",
-    /// A message for which there is no room among those remembered, so that it could be taken twice.
+    /// A message for which there is no room among those remembered, so that it could be taken
+    /// twice.
     DuplicatesFull => "duplicates_full",
     /// A routed message that no closer edge could take: greedy routing ended here.
     DeadEnd => "dead_end",
@@ -97,7 +99,8 @@ drop_reasons! {
     HopLimitSpent => "hop_limit_spent",
     /// Every candidate edge refused the message (queue full or gone).
     RepairExhausted => "repair_exhausted",
-    /// A control frame of ours that its conn did not take: the peer has not been listening for a while.
+    /// A control frame of ours that its conn did not take: the peer has not been listening for a
+    /// while.
     ControlUnsent => "control_unsent",
     /// A delivery beyond the application's queue.
     DeliveryQueueFull => "delivery_queue_full",
@@ -105,8 +108,8 @@ drop_reasons! {
     Unsolicited => "unsolicited",
     /// An address nobody may dial or advertise, or that is no literal.
     ImplausibleAddress => "implausible_address",
-    /// A contact that names no key or a wrong one, lacks the required work, was given up lately, or whose
-    /// subnet has its share.
+    /// A contact that names no key or a wrong one, lacks the required work, was given up lately, or
+    /// whose subnet has its share.
     ContactRejected => "contact_rejected",
     /// A frame of a family that this node does not serve (yet).
     NotServed => "not_served",

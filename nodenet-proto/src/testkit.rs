@@ -1,7 +1,7 @@
 //! Hosts on an in-memory network in virtual time, for tests of this crate.
 //!
-//! The test owns its hosts and lends them to the [`Net`] for every step, so that it can look at them
-//! between steps. Everything is a function of the seed.
+//! The test owns its hosts and lends them to the [`Net`] for every step, so that it can look at
+//! them between steps. Everything is a function of the seed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -83,8 +83,8 @@ pub(crate) struct Net {
     pub(crate) latency: Duration,
     /// Datagrams lost of a hundred.
     pub(crate) loss_percent: u64,
-    /// What is sent before this arrives no earlier: a path that holds everything back and then delivers
-    /// it at once.
+    /// What is sent before this arrives no earlier: a path that holds everything back and then
+    /// delivers it at once.
     pub(crate) stalled_until: Option<Instant>,
     /// Longer datagrams are lost.
     pub(crate) mtu: usize,

@@ -79,9 +79,9 @@ fn a_node_allocates_no_more_than_bare_quic() {
     }
 }
 
-/// A frame that is passed on has two chunks where bare QUIC has one, a head of its own and the rest.
-/// QUIC's list of unacknowledged chunks, which starts small after every pause, therefore doubles once
-/// more for a burst.
+/// A frame that is passed on has two chunks where bare QUIC has one, a head of its own and the
+/// rest. QUIC's list of unacknowledged chunks, which starts small after every pause, therefore
+/// doubles once more for a burst.
 #[test]
 fn in_a_burst_the_list_of_chunks_grows_once_more() {
     for payload_len in [200, 1_024] {

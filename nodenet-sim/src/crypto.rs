@@ -1,11 +1,11 @@
 //! Cheap stand-in for signatures and the digests that they cover, keyed by the world.
 //!
-//! Responsible for: signatures that nobody outside the world's own nodes can make, at the price of a
-//! few multiplications. Never: security against anyone who can read the world's key; that is why it
-//! lives here.
+//! Responsible for: signatures that nobody outside the world's own nodes can make, at the price of
+//! a few multiplications. Never: security against anyone who can read the world's key; that is why
+//! it lives here.
 //!
-//! Identifiers stay real, because everything orders by them, so a run with real signatures takes the
-//! same decisions; a test holds that.
+//! Identifiers stay real, because everything orders by them, so a run with real signatures takes
+//! the same decisions; a test holds that.
 
 use nodenet_proto::NodeId;
 use nodenet_proto::env::{Crypto, Ed25519Crypto, Seed};

@@ -35,8 +35,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Writes the scenario to a file in `dir`, which is made if need be. The file is named after the
-    /// scenario and its seed, and replaces an older one of that name.
+    /// Writes the scenario to a file in `dir`, which is made if need be. The file is named after
+    /// the scenario and its seed, and replaces an older one of that name.
     ///
     /// # Errors
     /// If the file can not be written.

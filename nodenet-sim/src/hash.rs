@@ -7,8 +7,8 @@ use crate::time::Moment;
 /// Odd constants with no pattern: the first 64 bits of the fractional parts of √2, √3 and √5.
 const K: [u64; 3] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b];
 
-/// The fate of one thing: sixty-four bits that depend on nothing but these three numbers. Removing one
-/// event from a run does not roll the dice of another anew.
+/// The fate of one thing: sixty-four bits that depend on nothing but these three numbers. Removing
+/// one event from a run does not roll the dice of another anew.
 pub fn fate(seed: u64, link: u64, ordinal: u64) -> u64 {
     let mixed = fold(seed ^ K[0], link ^ K[1]);
     fold(mixed ^ ordinal, K[2] ^ link.rotate_left(32))

@@ -1,8 +1,9 @@
-//! Deterministic worlds for nodenet: thousands of whole nodes in one process, virtual time, faults on
-//! demand, and figures that can be compared.
+//! Deterministic worlds for nodenet: thousands of whole nodes in one process, virtual time, faults
+//! on demand, and figures that can be compared.
 //!
-//! A run is a function of its [`Scenario`], which is a value: it can be written in ten lines of Rust or
-//! kept in a file. Same scenario, same events, same [`Report::trace_hash`], on every machine.
+//! A run is a function of its [`Scenario`], which is a value: it can be written in ten lines of
+//! Rust or kept in a file. Same scenario, same events, same [`Report::trace_hash`], on every
+//! machine.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -22,14 +23,15 @@
 //! println!("{:?}", report.phases[0].figures.hops);
 //! ```
 //!
-//! Whoever needs more than a scenario can say drives an [`overlay::World`] directly, host by host, and
-//! may put machines of their own into it: applications, adversaries.
+//! Whoever needs more than a scenario can say drives an [`overlay::World`] directly, host by host,
+//! and may put machines of their own into it: applications, adversaries.
 //!
 //! # What is simulated
-//! The overlay world runs whole [`nodenet_proto::engine::Engine`]s over in-memory conns. The protocol
-//! above the transport boundary is the production code. Simulated are latency, loss, NAT rules, clocks
-//! that differ, crashes and partitions; see [`overlay`] for what conns promise and [`space`] for where
-//! latency comes from. Congestion and bandwidth are not: conns carry what they are given.
+//! The overlay world runs whole [`nodenet_proto::engine::Engine`]s over in-memory conns. The
+//! protocol above the transport boundary is the production code. Simulated are latency, loss, NAT
+//! rules, clocks that differ, crashes and partitions; see [`overlay`] for what conns promise and
+//! [`space`] for where latency comes from. Congestion and bandwidth are not: conns carry what they
+//! are given.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

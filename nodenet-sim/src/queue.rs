@@ -2,18 +2,18 @@
 //!
 //! Responsible for: ordering by time, then by the order of scheduling. Never: what an event means.
 //!
-//! A calendar queue (R. Brown, CACM 31(10), 1988) with a heap behind it. The next four seconds lie in
-//! a ring of buckets about a millisecond wide; a bucket is put in order only when its time comes, so
-//! that scheduling costs a push however many events wait. What lies farther off waits in a heap and
-//! moves into the ring as that turns.
+//! A calendar queue (R. Brown, CACM 31(10), 1988) with a heap behind it. The next four seconds lie
+//! in a ring of buckets about a millisecond wide; a bucket is put in order only when its time
+//! comes, so that scheduling costs a push however many events wait. What lies farther off waits in
+//! a heap and moves into the ring as that turns.
 
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::time::Moment;
 
-/// Width of a bucket: 2^20 ns, about a millisecond. A guess that leaves tens of events in a bucket at
-/// 10,000 nodes.
+/// Width of a bucket: 2^20 ns, about a millisecond. A guess that leaves tens of events in a bucket
+/// at 10,000 nodes.
 const BUCKET_SHIFT: u32 = 20;
 /// Buckets in the ring: 4.3 s, beyond nearly every latency. A power of two.
 const RING_LEN: u64 = 1 << 12;

@@ -60,8 +60,8 @@ pub struct Phase {
     pub lost: Vec<Lost>,
 }
 
-/// A message that did not arrive though its target lived, and what its ends looked like at the end of
-/// the phase.
+/// A message that did not arrive though its target lived, and what its ends looked like at the end
+/// of the phase.
 #[derive(Debug, Clone)]
 pub struct Lost {
     /// Who sent it.
@@ -101,10 +101,11 @@ pub struct Figures {
     pub stretch: Option<Distribution>,
     /// Live edges of a node.
     pub edges: Option<Distribution>,
-    /// Counted heap for each node, if the program counts and the network settled before anybody died:
-    /// a world remembers the dead.
+    /// Counted heap for each node, if the program counts and the network settled before anybody
+    /// died: a world remembers the dead.
     pub state_bytes_per_node: Option<f64>,
-    /// Bytes on the wire for each day that a node was up, if the network settled before or was in churn.
+    /// Bytes on the wire for each day that a node was up, if the network settled before or was in
+    /// churn.
     pub idle_bytes_per_node_day: Option<f64>,
     /// Wake-ups for each hour that a node was up, in the same case.
     pub idle_wakeups_per_node_hour: Option<f64>,

@@ -9,7 +9,8 @@ use nodenet_proto::env::Random;
 
 use crate::hash;
 
-/// One-way latency of a distance of one (a guess: 0.71 is the farthest, 140 ms, as half around the world).
+/// One-way latency of a distance of one (a guess: 0.71 is the farthest, 140 ms, as half around the
+/// world).
 const NANOS_PER_UNIT: u64 = 200_000_000;
 /// Access delay of a host, at most (a guess).
 const ACCESS_NANOS_MAX: u64 = 10_000_000;

@@ -1,7 +1,7 @@
 //! Virtual time.
 //!
-//! Responsible for: moments of a world and their translation into the [`Instant`]s that the protocol
-//! takes. Never: a real clock, except once, for the base that an [`Instant`] needs.
+//! Responsible for: moments of a world and their translation into the [`Instant`]s that the
+//! protocol takes. Never: a real clock, except once, for the base that an [`Instant`] needs.
 
 use core::fmt;
 use core::ops::Add;

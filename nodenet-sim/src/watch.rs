@@ -1,13 +1,14 @@
 //! Keeping an eye on growth: how full every table was, day by day.
 //!
-//! A table that a peer can fill has a cap; a table that nobody empties grows below it for days before
-//! anyone notices. This is where it shows.
+//! A table that a peer can fill has a cap; a table that nobody empties grows below it for days
+//! before anyone notices. This is where it shows.
 //!
-//! Three values of a day tell of a table. The most that any node held of it, at any time: what memory
-//! must be there for, and as much luck as the largest of some hundred thousand throws of a dice. The usual
-//! value, the mean over the day of what the fullest held. And the mean over all nodes: hardly any luck, so
-//! that growth of a hundredth shows in it. Who came lately weighs in it as much as who has been there for
-//! days, and in churn most came lately: what leaks slowly shows in the fullest first.
+//! Three values of a day tell of a table. The most that any node held of it, at any time: what
+//! memory must be there for, and as much luck as the largest of some hundred thousand throws of a
+//! dice. The usual value, the mean over the day of what the fullest held. And the mean over all
+//! nodes: hardly any luck, so that growth of a hundredth shows in it. Who came lately weighs in it
+//! as much as who has been there for days, and in churn most came lately: what leaks slowly shows
+//! in the fullest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::overlay::World;
 use crate::time::Moment;
 
-/// A day is divided into so many looks: one a minute. What stands in a table for seconds only, such as
-/// whom a node dials, is seen at its fullest on some days and not on others if they are rare.
+/// A day is divided into so many looks: one a minute. What stands in a table for seconds only, such
+/// as whom a node dials, is seen at its fullest on some days and not on others if they are rare.
 const LOOKS_A_DAY: u32 = 1_440;
 
 /// How full the tables of one name were on one day.
@@ -158,14 +159,14 @@ impl Watch {
         Some(Fill { most, usual, mean: all as f64 / day.nodes.max(1) as f64 })
     }
 
-    /// Bytes of heap in use at most on this day, if they were counted: those of the world as well, which
-    /// remembers everybody who ever lived in it.
+    /// Bytes of heap in use at most on this day, if they were counted: those of the world as well,
+    /// which remembers everybody who ever lived in it.
     pub fn heap(&self, day: u32) -> Option<u64> {
         self.day(day).map(|day| day.heap).filter(|bytes| *bytes > 0)
     }
 
-    /// Tables of which the value of day `later` exceeds that of day `earlier` by more than this share.
-    /// Nothing if the run had no such days.
+    /// Tables of which the value of day `later` exceeds that of day `earlier` by more than this
+    /// share. Nothing if the run had no such days.
     pub fn grown(
         &self,
         (earlier, later): (u32, u32),

@@ -77,7 +77,8 @@ fn the_survivors_of_a_crash_notice_and_a_restart_is_found_again() {
     assert!(world.post().parcels()[0].arrival.is_some());
 }
 
-/// All that a restarted node has are the peers it exported; whoever let it in the first time is gone.
+/// All that a restarted node has are the peers it exported; whoever let it in the first time is
+/// gone.
 #[test]
 fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
     let mut world = World::new(WorldConfig::default());
@@ -156,8 +157,8 @@ fn a_light_node_forwards_where_there_is_no_other_way() {
     assert_eq!(world.post().parcels()[0].arrival.map(|arrival| arrival.hops), Some(2));
 }
 
-/// A contact that everybody is told of serves those who come by shedding those who came, however few
-/// places it has.
+/// A contact that everybody is told of serves those who come by shedding those who came, however
+/// few places it has.
 #[test]
 fn a_contact_whose_places_are_taken_lets_newcomers_in() {
     let mut world = World::new(WorldConfig::default());

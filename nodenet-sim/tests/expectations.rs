@@ -75,7 +75,8 @@ fn a_light_node_that_starts_again_counts_as_one() {
     assert_eq!(light[1].nodes, light[0].nodes);
 }
 
-/// Of twenty nodes two are replaced four times, so that few of them are there from beginning to end.
+/// Of twenty nodes two are replaced four times, so that few of them are there from beginning to
+/// end.
 #[test]
 fn steps_are_those_of_all_who_live() {
     let churn = Stage::Churn { percent: 10.0, every_secs: 30, over_secs: 120, messages: 20 };

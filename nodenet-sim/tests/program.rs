@@ -268,8 +268,8 @@ fn a_stage_that_finds_nobody_says_what_is_missing() {
     }
 }
 
-/// What was not measured is neither perfect nor free, and what was measured is shown though nothing was
-/// sent.
+/// What was not measured is neither perfect nor free, and what was measured is shown though nothing
+/// was sent.
 #[test]
 fn a_run_that_sends_nothing_shows_what_it_cost_and_no_more() {
     let scenario = "name = 'silent'\nseed = 5\n\

@@ -43,8 +43,8 @@ fn the_same_seed_gives_the_same_trace_twice_in_one_process() {
     assert!(one.phases.iter().all(|phase| phase.figures.delivered > 0));
 }
 
-/// Whatever the cheap signatures of big simulations leave out, it is not behaviour: every message is
-/// delivered, lost or refused as with real ones, over as many hops, as fast.
+/// Whatever the cheap signatures of big simulations leave out, it is not behaviour: every message
+/// is delivered, lost or refused as with real ones, over as many hops, as fast.
 #[test]
 fn real_signatures_give_the_same_outcome() {
     let cheap = run(&eventful(3));

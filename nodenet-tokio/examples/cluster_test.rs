@@ -1,10 +1,11 @@
 //! How an application tests a cluster of itself: in one process, without ports, in virtual time.
 //!
-//! The application is a notice board: every member keeps all notes and now and then sends them to all
-//! others. Does it come together again after the network was cut in two for ten minutes?
+//! The application is a notice board: every member keeps all notes and now and then sends them to
+//! all others. Does it come together again after the network was cut in two for ten minutes?
 //!
-//! Run it with `cargo run -p nodenet-tokio --example cluster_test`. In an application the last function
-//! would be a `#[tokio::test(start_paused = true)]`, which needs tokio's feature `test-util`.
+//! Run it with `cargo run -p nodenet-tokio --example cluster_test`. In an application the last
+//! function would be a `#[tokio::test(start_paused = true)]`, which needs tokio's feature
+//! `test-util`.
 
 use std::collections::BTreeSet;
 use std::error::Error;

@@ -176,7 +176,8 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// How Windows says that nobody listens where something was sent to. The socket is as good as before.
+/// How Windows says that nobody listens where something was sent to. The socket is as good as
+/// before.
 fn is_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ConnectionReset
 }

@@ -1,7 +1,7 @@
 //! Under which addresses a node may say that it can be reached.
 //!
-//! Responsible for: refusing, with a reason, what the core would leave out without a word. Never: which
-//! addresses there are.
+//! Responsible for: refusing, with a reason, what the core would leave out without a word. Never:
+//! which addresses there are.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,8 @@ pub enum AdvertiseError {
     /// Its port is 0.
     #[error("nobody can be dialed at port 0; {ADVICE}")]
     NoPort,
-    /// It means something else on every machine, or on every link, and the node serves more than that.
+    /// It means something else on every machine, or on every link, and the node serves more than
+    /// that.
     #[error(
         "{0} reaches no farther than one machine or one link, and this node serves a larger network; \
          {ADVICE}, or bind to a loopback address for a network on this machine"
@@ -34,8 +35,8 @@ pub enum AdvertiseError {
     TooNear(IpAddr),
 }
 
-/// Whether others can dial `addr`, as far as the address alone tells: for a program that wants to know
-/// before it starts a node with [`crate::Builder::advertise`].
+/// Whether others can dial `addr`, as far as the address alone tells: for a program that wants to
+/// know before it starts a node with [`crate::Builder::advertise`].
 ///
 /// # Errors
 /// If nobody can.

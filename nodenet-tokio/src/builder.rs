@@ -25,8 +25,9 @@ const REQUEST_QUEUE_MAX: usize = 256;
 /// Events kept for a slow subscriber; beyond that it is told how many it missed.
 const EVENT_QUEUE_MAX: usize = 1_024;
 
-/// Messages that wait for the application, unless it says otherwise: a burst of one neighbour that the
-/// limits allow, for a runtime with one thread takes all of it in before the application gets its turn.
+/// Messages that wait for the application, unless it says otherwise: a burst of one neighbour that
+/// the limits allow, for a runtime with one thread takes all of it in before the application gets
+/// its turn.
 const DELIVERY_QUEUE: usize = 1_024;
 
 /// How to start a [`Node`].
@@ -67,8 +68,8 @@ impl Builder {
     }
 
     /// The UDP address to listen on. Default: a free port on all interfaces, IPv4 and IPv6. `[::]`
-    /// serves both families, and stands for `0.0.0.0` on a machine without IPv6. A node on a loopback
-    /// address dials and advertises loopback addresses.
+    /// serves both families, and stands for `0.0.0.0` on a machine without IPv6. A node on a
+    /// loopback address dials and advertises loopback addresses.
     pub fn bind(mut self, addr: SocketAddr) -> Self {
         self.listen = Listen::Addr(addr);
         self
@@ -90,13 +91,14 @@ impl Builder {
         self
     }
 
-    /// Peers through which to enter the network. They are tried for as long as the node lives; names
-    /// are resolved again from time to time. A peer on this machine makes the node dial and advertise
-    /// loopback addresses.
+    /// Peers through which to enter the network. They are tried for as long as the node lives;
+    /// names are resolved again from time to time. A peer on this machine makes the node dial and
+    /// advertise loopback addresses.
     ///
-    /// The system resolves a name on a thread that can not be stopped. A runtime that is dropped waits for
-    /// such threads, which may take half a minute where no name server answers; one that is ended with
-    /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) does not.
+    /// The system resolves a name on a thread that can not be stopped. A runtime that is dropped
+    /// waits for such threads, which may take half a minute where no name server answers; one that
+    /// is ended with [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background)
+    /// does not.
     pub fn bootstrap(mut self, peers: impl IntoIterator<Item = BootstrapPeer>) -> Self {
         self.bootstrap.extend(peers);
         let on_this_machine = self.bootstrap.iter().any(BootstrapPeer::is_loopback);
@@ -104,9 +106,10 @@ impl Builder {
         self
     }
 
-    /// Peers that this node knew when it ran last ([`Node::export_peers`]). They are tried beside the
-    /// bootstrap peers, and do without any; those that do not answer are forgotten. One on this machine
-    /// makes the node dial and advertise loopback addresses, as it did when it met that one.
+    /// Peers that this node knew when it ran last ([`Node::export_peers`]). They are tried beside
+    /// the bootstrap peers, and do without any; those that do not answer are forgotten. One on this
+    /// machine makes the node dial and advertise loopback addresses, as it did when it met that
+    /// one.
     pub fn known_peers(mut self, peers: impl IntoIterator<Item = KnownPeer>) -> Self {
         self.known_peers.extend(peers);
         let mut addrs = self.known_peers.iter().flat_map(|peer| &peer.addrs);
@@ -122,40 +125,44 @@ impl Builder {
         self
     }
 
-    /// Who may become an edge. The function is asked while the node works, so it must answer at once.
-    /// Default: everyone.
+    /// Who may become an edge. The function is asked while the node works, so it must answer at
+    /// once. Default: everyone.
     pub fn edge_policy(mut self, admit: impl Fn(&NodeId) -> bool + Send + Sync + 'static) -> Self {
         self.protocol.engine.edge_policy = EdgePolicy::Ask(Arc::new(admit));
         self
     }
 
-    /// Edges that others open, at most. Default: 256 (spec 20 §1); more than 32,768 means that.
+    /// Edges that others open, at most. Default: 256 (PROTOCOL.md#inbound-edges); more than 32,768
+    /// means that.
     pub fn max_inbound(mut self, count: usize) -> Self {
         self.protocol.engine.inbound_edges_max = count;
         self.protocol.quic.accepted_conns_max = count;
         self
     }
 
-    /// Conns that others open from one IPv4 address or IPv6 /64, at most. Default: 32 (spec 40 §5.1).
+    /// Conns that others open from one IPv4 address or IPv6 /64, at most. Default: 32
+    /// (PROTOCOL.md#accepted-conns).
     pub fn max_inbound_per_address(mut self, count: usize) -> Self {
         self.protocol.quic.accepted_conns_per_address_max = count;
         self
     }
 
-    /// Addresses under which this node can be reached from everywhere, if the operator knows them: a
-    /// forwarded port, for example. Best first, and four at most, because others are told four addresses
-    /// of a node; those of the interfaces take the places that are left. [`Builder::start`] refuses more,
-    /// and what nobody could dial (see [`check_advertised`](crate::check_advertised)).
+    /// Addresses under which this node can be reached from everywhere, if the operator knows them:
+    /// a forwarded port, for example. Best first, and four at most, because others are told four
+    /// addresses of a node; those of the interfaces take the places that are left.
+    /// [`Builder::start`] refuses more, and what nobody could dial (see
+    /// [`check_advertised`](crate::check_advertised)).
     pub fn advertise(mut self, addrs: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.protocol.engine.public_addrs.extend(addrs);
         self
     }
 
-    /// Messages that wait for the application in [`Node::deliveries`], at most; 0 means 1. What comes when
-    /// so many wait is lost. Default: 1,024, as many as a node takes from one neighbour at once.
+    /// Messages that wait for the application in [`Node::deliveries`], at most; 0 means 1. What
+    /// comes when so many wait is lost. Default: 1,024, as many as a node takes from one neighbour
+    /// at once.
     ///
-    /// A message holds up to 64 KiB of memory, so the default is up to 64 MiB while neighbours do their
-    /// worst and nobody takes the messages, and next to nothing otherwise.
+    /// A message holds up to 64 KiB of memory, so the default is up to 64 MiB while neighbours do
+    /// their worst and nobody takes the messages, and next to nothing otherwise.
     pub fn delivery_queue(mut self, count: usize) -> Self {
         self.protocol.engine.delivery_queue_max = count;
         self
@@ -176,8 +183,8 @@ impl Builder {
     /// Binds the socket and starts the node on a task of the current tokio runtime.
     ///
     /// # Errors
-    /// If the address can not be bound, an advertised one can not be dialed, or the configuration can not
-    /// work.
+    /// If the address can not be bound, an advertised one can not be dialed, or the configuration
+    /// can not work.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled.
@@ -258,8 +265,8 @@ fn fit(protocol: &mut node::Config, socket: &Socket) -> Result<(), StartError> {
     check_all(&engine.public_addrs, socket, engine.allow_local_addrs)
 }
 
-/// Binds a UDP socket for [`Builder::socket`], as [`Builder::bind`] would: for a program that wants to
-/// know first whether the address is free, before it mints an identity for example.
+/// Binds a UDP socket for [`Builder::socket`], as [`Builder::bind`] would: for a program that wants
+/// to know first whether the address is free, before it mints an identity for example.
 ///
 /// # Errors
 /// If the address can not be bound.

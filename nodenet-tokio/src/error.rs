@@ -1,8 +1,8 @@
 //! What can go wrong, in words that say what to do.
 //!
-//! The rule for every error of this crate: its text says all there is to say, the cause included, because
-//! that text is what people see. So `source()` does not return the cause as well, or a program that prints
-//! the chain would print it twice.
+//! The rule for every error of this crate: its text says all there is to say, the cause included,
+//! because that text is what people see. So `source()` does not return the cause as well, or a
+//! program that prints the chain would print it twice.
 
 use std::io;
 use std::net::SocketAddr;
@@ -86,9 +86,9 @@ pub enum SendError {
     /// A direct message to a node to which there is no edge.
     #[error("there is no edge to {0}; connect to it first, or send by routing")]
     NoEdge(NodeId),
-    /// No edge that could take the message has room for it: see [`Node::send`](crate::Node::send) for how
-    /// much an edge takes. For a message to this node itself, its own [`Deliveries`](crate::Deliveries) are
-    /// full.
+    /// No edge that could take the message has room for it: see [`Node::send`](crate::Node::send)
+    /// for how much an edge takes. For a message to this node itself, its own
+    /// [`Deliveries`](crate::Deliveries) are full.
     #[error("no edge has room for another message now; send more slowly and try again in a moment")]
     Backpressure,
     /// The payload does not fit one message.

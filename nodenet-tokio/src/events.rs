@@ -12,8 +12,8 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 use crate::error::ConnectError;
 use crate::socket::SocketStats;
 
-/// A message for this node. The network is best effort: it may lose messages and does not keep their
-/// order, but each is handed out once.
+/// A message for this node. The network is best effort: it may lose messages and does not keep
+/// their order, but each is handed out once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// Who sent it, authenticated by a signature (routed) or by the edge (direct).
@@ -27,8 +27,9 @@ pub struct Delivery {
 /// The messages for one node.
 ///
 /// Clones share one queue: each message goes to one of them. When the queue is full
-/// ([`Builder::delivery_queue`](crate::Builder::delivery_queue)) the newest message is dropped, counted as
-/// [`nodenet_proto::stats::DropReason::DeliveryQueueFull`], and told as [`NodeEvent::DeliveriesDropped`].
+/// ([`Builder::delivery_queue`](crate::Builder::delivery_queue)) the newest message is dropped,
+/// counted as [`nodenet_proto::stats::DropReason::DeliveryQueueFull`], and told as
+/// [`NodeEvent::DeliveriesDropped`].
 #[derive(Debug, Clone)]
 pub struct Deliveries(Arc<Mutex<mpsc::Receiver<Delivery>>>);
 
@@ -37,8 +38,8 @@ impl Deliveries {
         Self(Arc::new(Mutex::new(queue)))
     }
 
-    /// Waits for the next message. Nothing once the node is closed and the queue empty. Cancel safe:
-    /// no message is lost if the future is dropped.
+    /// Waits for the next message. Nothing once the node is closed and the queue empty. Cancel
+    /// safe: no message is lost if the future is dropped.
     pub async fn recv(&self) -> Option<Delivery> {
         self.0.lock().await.recv().await
     }
@@ -48,8 +49,8 @@ impl Deliveries {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeEvent {
-    /// An edge came up: the peer proved who it is, and this node admits it. One that this node dialed may
-    /// still be refused by the peer, and an [`NodeEvent::EdgeDown`] follows then.
+    /// An edge came up: the peer proved who it is, and this node admits it. One that this node
+    /// dialed may still be refused by the peer, and an [`NodeEvent::EdgeDown`] follows then.
     EdgeUp {
         /// To whom.
         peer: NodeId,
@@ -65,8 +66,8 @@ pub enum NodeEvent {
         /// Why.
         reason: EdgeDownReason,
     },
-    /// There is no edge to a bootstrap peer. Told once for each reason until there is one; the peer is
-    /// tried on.
+    /// There is no edge to a bootstrap peer. Told once for each reason until there is one; the peer
+    /// is tried on.
     BootstrapFailed {
         /// Which peer.
         peer: NodeId,
@@ -74,15 +75,15 @@ pub enum NodeEvent {
         error: ConnectError,
     },
     /// Most messages arrive too old or too new by about the same amount: this machine's clock, or
-    /// everyone else's, is off by `offset_s` seconds (positive: this one is behind). Comes once in the
-    /// life of a node at most, whatever becomes of the clock after that.
+    /// everyone else's, is off by `offset_s` seconds (positive: this one is behind). Comes once in
+    /// the life of a node at most, whatever becomes of the clock after that.
     ClockSkewSuspected {
         /// Seconds by which the others seem ahead.
         offset_s: i64,
     },
-    /// So many messages for this node were lost since this was told last, because too many waited already
-    /// ([`Builder::delivery_queue`](crate::Builder::delivery_queue)): take them faster, or let more wait.
-    /// Comes at once when that begins, then no more than once a second.
+    /// So many messages for this node were lost since this was told last, because too many waited
+    /// already ([`Builder::delivery_queue`](crate::Builder::delivery_queue)): take them faster, or
+    /// let more wait. Comes at once when that begins, then no more than once a second.
     DeliveriesDropped(u64),
     /// The subscriber was too slow and missed this many events; [`crate::Node::edges`] tells how
     /// things stand now.

@@ -1,7 +1,8 @@
 //! At which addresses of this machine a socket can be reached.
 //!
-//! Responsible for: reading the interfaces and putting the addresses in order. Never: an unspecified,
-//! multicast or IPv6 link-local address; what is reachable from outside, which only peers can tell.
+//! Responsible for: reading the interfaces and putting the addresses in order. Never: an
+//! unspecified, multicast or IPv6 link-local address; what is reachable from outside, which only
+//! peers can tell.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 

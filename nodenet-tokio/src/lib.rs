@@ -1,15 +1,17 @@
 //! Sockets, timers and an async API around one [`nodenet_proto::node::Node`].
 //!
-//! One task drives one node. [`Node`] is the handle an application holds: it asks the task and awaits
-//! the answer. All queues between the two are bounded, and all futures can be dropped at any time.
+//! One task drives one node. [`Node`] is the handle an application holds: it asks the task and
+//! awaits the answer. All queues between the two are bounded, and all futures can be dropped at any
+//! time.
 //!
-//! [`testing`] puts whole nodes on an in-memory network, so that an application can test a cluster of
-//! itself.
+//! [`testing`] puts whole nodes on an in-memory network, so that an application can test a cluster
+//! of itself.
 //!
-//! [`mint`] finds an identity with proof of work on all cores, [`seed_file`] keeps it between runs, and
-//! [`peer_file`] keeps the peers, so that a restart does not hang on the bootstrap list.
+//! [`mint`] finds an identity with proof of work on all cores, [`seed_file`] keeps it between runs,
+//! and [`peer_file`] keeps the peers, so that a restart does not hang on the bootstrap list.
 //!
-//! This crate reads clocks, opens sockets and resolves names, so that the protocol does not have to.
+//! This crate reads clocks, opens sockets and resolves names, so that the protocol does not have
+//! to.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -33,14 +33,14 @@ pub(crate) struct Shared {
 
 /// A running node. Clones are handles to the same one.
 ///
-/// It leaves the network when [`Node::shutdown`] is called, or when the last handle is dropped. Prefer
-/// the former. Leaving takes a moment, up to three seconds, in which the runtime has to live on, and
-/// only `shutdown` tells when it is over. A node whose runtime ends first says goodbye to nobody, and
-/// its neighbours have to find out.
+/// It leaves the network when [`Node::shutdown`] is called, or when the last handle is dropped.
+/// Prefer the former. Leaving takes a moment, up to three seconds, in which the runtime has to live
+/// on, and only `shutdown` tells when it is over. A node whose runtime ends first says goodbye to
+/// nobody, and its neighbours have to find out.
 ///
 /// Every method is cancel safe: what a future that is dropped has asked for may or may not have
-/// happened, and what it waited for is given up. Only the dials of [`Node::connect`] go on without it,
-/// up to ten seconds, and may bring an edge up.
+/// happened, and what it waited for is given up. Only the dials of [`Node::connect`] go on without
+/// it, up to ten seconds, and may bring an edge up.
 #[derive(Clone)]
 pub struct Node(Arc<Shared>);
 
@@ -75,18 +75,18 @@ impl Node {
     }
 
     /// Sends `payload`, at most [`nodenet_proto::wire::SEND_PAYLOAD_MAX`] bytes, to `target` by
-    /// routing. Returns by how many first hops it was taken, up to three; 0 if the target is this node,
-    /// which has it in its queue then, or [`SendError::Backpressure`] if that is full.
+    /// routing. Returns by how many first hops it was taken, up to three; 0 if the target is this
+    /// node, which has it in its queue then, or [`SendError::Backpressure`] if that is full.
     ///
-    /// `Ok` means: taken, and the neighbour has room for it by its own rule. A node accepts 512 messages a
-    /// second from one neighbour and 1,024 at once; this one sends 480 a second over an edge and 32 at once,
-    /// and holds 32 that are not acknowledged at most. Routed and direct messages count together, and those
-    /// that this node forwards for others as well, of which a quarter of each bound is kept free. What is
-    /// faster is [`SendError::Backpressure`].
+    /// `Ok` means: taken, and the neighbour has room for it by its own rule. A node accepts 512
+    /// messages a second from one neighbour and 1,024 at once; this one sends 480 a second over an
+    /// edge and 32 at once, and holds 32 that are not acknowledged at most. Routed and direct
+    /// messages count together, and those that this node forwards for others as well, of which a
+    /// quarter of each bound is kept free. What is faster is [`SendError::Backpressure`].
     ///
-    /// Delivery is best effort all the same: an edge may end before it has delivered, nodes further on have
-    /// budgets of their own, and what the target's application does not read in time is lost there and
-    /// counted there (`delivery_queue_full`).
+    /// Delivery is best effort all the same: an edge may end before it has delivered, nodes further
+    /// on have budgets of their own, and what the target's application does not read in time is
+    /// lost there and counted there (`delivery_queue_full`).
     ///
     /// # Errors
     /// If it was not taken. That is never waited for; see [`Node::send_when_ready`].
@@ -99,10 +99,10 @@ impl Node {
     /// Sends `payload`, at most [`nodenet_proto::wire::DIRECT_PAYLOAD_MAX`] bytes, over the edge to
     /// `target`.
     ///
-    /// Messages usually arrive in the order in which they were sent, but that is not promised: two nodes
-    /// that dial each other at once have an edge of two conns, and what leaves on one may overtake what
-    /// left on the other. Number what has to be in order. What is taken arrives as long as the edge lives:
-    /// see [`Node::send`] for what `Ok` means.
+    /// Messages usually arrive in the order in which they were sent, but that is not promised: two
+    /// nodes that dial each other at once have an edge of two conns, and what leaves on one may
+    /// overtake what left on the other. Number what has to be in order. What is taken arrives as
+    /// long as the edge lives: see [`Node::send`] for what `Ok` means.
     ///
     /// # Errors
     /// If it was not taken; [`SendError::NoEdge`] without an edge: [`Node::connect`] first.
@@ -116,14 +116,15 @@ impl Node {
         answer.unwrap_or(Err(SendError::Closed)).map(|_copies| ())
     }
 
-    /// [`Node::send`] that waits for room: where that is [`SendError::Backpressure`], this tries again when
-    /// an edge has room again. There is no limit in time: put a [`tokio::time::timeout`] around it. What `send`
-    /// says of delivery holds here as well: that there was room here does not mean that there is any further
-    /// on. Several calls that wait are served in no particular order.
+    /// [`Node::send`] that waits for room: where that is [`SendError::Backpressure`], this tries
+    /// again when an edge has room again. There is no limit in time: put a [`tokio::time::timeout`]
+    /// around it. What `send` says of delivery holds here as well: that there was room here does
+    /// not mean that there is any further on. Several calls that wait are served in no particular
+    /// order.
     ///
     /// # Errors
-    /// As [`Node::send`]; [`SendError::Backpressure`] only if the target is this node and does not take its
-    /// own messages.
+    /// As [`Node::send`]; [`SendError::Backpressure`] only if the target is this node and does not
+    /// take its own messages.
     pub async fn send_when_ready(
         &self,
         target: NodeId,
@@ -133,8 +134,9 @@ impl Node {
         self.when_ready(target, move || self.send(target, payload.clone())).await
     }
 
-    /// [`Node::send_direct`] that waits for room, as [`Node::send_when_ready`] does. A conn whose peer takes
-    /// nothing for five seconds is closed, and with the last one the edge: [`SendError::NoEdge`].
+    /// [`Node::send_direct`] that waits for room, as [`Node::send_when_ready`] does. A conn whose
+    /// peer takes nothing for five seconds is closed, and with the last one the edge:
+    /// [`SendError::NoEdge`].
     ///
     /// # Errors
     /// As [`Node::send_when_ready`].
@@ -165,13 +167,13 @@ impl Node {
         }
     }
 
-    /// Gets an edge to `target`: the one there is, or a new one to the first of `addrs` that answers.
-    /// The first eight addresses count; after them come those that this node knows of it, so there may
-    /// be none. Takes up to fifteen seconds.
+    /// Gets an edge to `target`: the one there is, or a new one to the first of `addrs` that
+    /// answers. The first eight addresses count; after them come those that this node knows of it,
+    /// so there may be none. Takes up to fifteen seconds.
     ///
-    /// Success means that the peer proved who it is, that this node admits it, and that the peer said
-    /// something over the edge. A peer that refuses, by its policy, because it asks for more proof of
-    /// work, or because it is full, closes the edge instead: [`ConnectError::NotTaken`].
+    /// Success means that the peer proved who it is, that this node admits it, and that the peer
+    /// said something over the edge. A peer that refuses, by its policy, because it asks for more
+    /// proof of work, or because it is full, closes the edge instead: [`ConnectError::NotTaken`].
     ///
     /// # Errors
     /// If there is none in the end.
@@ -193,9 +195,10 @@ impl Node {
         self.request(|reply| Request::CloseEdge { peer, reply }).await
     }
 
-    /// Adds peers through which to enter the network to those of [`Builder::bootstrap`]. One that is known
-    /// already is looked for at the new address, until a name it was given by leads elsewhere. Names are
-    /// resolved in the background, those of every call for as long as the node lives: add a peer once.
+    /// Adds peers through which to enter the network to those of [`Builder::bootstrap`]. One that
+    /// is known already is looked for at the new address, until a name it was given by leads
+    /// elsewhere. Names are resolved in the background, those of every call for as long as the node
+    /// lives: add a peer once.
     ///
     /// # Errors
     /// If the node is closed.
@@ -212,9 +215,9 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until there is an edge to some node: from then on messages have a way out, unless that was
-    /// the only one and its peer refuses it (see [`Node::connect`]). Has no limit in time: put a
-    /// [`tokio::time::timeout`] around it where somebody waits for the result.
+    /// Waits until there is an edge to some node: from then on messages have a way out, unless that
+    /// was the only one and its peer refuses it (see [`Node::connect`]). Has no limit in time: put
+    /// a [`tokio::time::timeout`] around it where somebody waits for the result.
     ///
     /// # Errors
     /// If the node is closed.
@@ -243,9 +246,10 @@ impl Node {
         self.request(Request::Stats).await
     }
 
-    /// Peers worth remembering across a restart, best first: at most 128, those that proved themselves at an
-    /// address before those that signed theirs, spread over the network. Hand them to [`Builder::known_peers`] at the next start;
-    /// [`peer_file`](crate::peer_file) keeps them in a file meanwhile.
+    /// Peers worth remembering across a restart, best first: at most 128, those that proved
+    /// themselves at an address before those that signed theirs, spread over the network. Hand them
+    /// to [`Builder::known_peers`] at the next start; [`peer_file`](crate::peer_file) keeps them in
+    /// a file meanwhile.
     ///
     /// # Errors
     /// If the node is closed.
@@ -263,8 +267,8 @@ impl Node {
         NodeEvents::new(self.0.events.upgrade().map(|events| events.subscribe()))
     }
 
-    /// Leaves the network: tells every neighbour, gives what is queued a second to get out, closes the
-    /// socket. Returns when that is done. A second call waits for the same end.
+    /// Leaves the network: tells every neighbour, gives what is queued a second to get out, closes
+    /// the socket. Returns when that is done. A second call waits for the same end.
     ///
     /// # Errors
     /// If the node failed before.

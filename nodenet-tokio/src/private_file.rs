@@ -1,7 +1,7 @@
 //! Files for their owner only, which are either whole or absent.
 //!
-//! Responsible for: writing one under a temporary name, giving it its own name last, and letting one
-//! writer win where many come at once. Never: what is in it.
+//! Responsible for: writing one under a temporary name, giving it its own name last, and letting
+//! one writer win where many come at once. Never: what is in it.
 //!
 //! Temporary names are drawn from entropy and opened as new files, so no two writers share one,
 //! whatever process numbers they have. A writer that is killed leaves its temporary file behind. No
@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Ends the temporary name of a file that gets its own name later.
 const WRITING: &str = "tmp";
-/// Ends the name of a file that is written only to see whether one can be. No file whose name matters
-/// is ever written under such a name.
+/// Ends the name of a file that is written only to see whether one can be. No file whose name
+/// matters is ever written under such a name.
 const PROBE: &str = "probe";
 /// Ends the name of the lock file of [`publish_by_rename`].
 const CREATING: &str = "creating";
@@ -26,8 +26,8 @@ const PROBE_BYTES: &[u8] =
 /// probability of 3e-8 (birthday bound). The second of two writers with one name would fail.
 const NAME_ENTROPY: usize = 8;
 
-/// The name of a temporary file, which is removed when this is dropped. If it has a second name by then,
-/// the file stays under that.
+/// The name of a temporary file, which is removed when this is dropped. If it has a second name by
+/// then, the file stays under that.
 #[derive(Debug)]
 pub(crate) struct TemporaryName(PathBuf);
 
@@ -55,8 +55,9 @@ impl Drop for TemporaryName {
     }
 }
 
-/// Writes a file that only its owner may read under a temporary name beside `path`, and returns when its
-/// content is on the disk. So no power failure makes a name that it gets later stand for less.
+/// Writes a file that only its owner may read under a temporary name beside `path`, and returns
+/// when its content is on the disk. So no power failure makes a name that it gets later stand for
+/// less.
 pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<(TemporaryName, File)> {
     write_temporary(path, WRITING, bytes)
 }
@@ -84,8 +85,8 @@ pub(crate) fn replace(temporary: &TemporaryName, path: &Path) -> io::Result<()> 
     fs::rename(&temporary.0, path)
 }
 
-/// Gives a finished file its own name, unless that is taken: of many writers one wins, the others get
-/// [`io::ErrorKind::AlreadyExists`].
+/// Gives a finished file its own name, unless that is taken: of many writers one wins, the others
+/// get [`io::ErrorKind::AlreadyExists`].
 ///
 /// A hard link can not overwrite. Where there are none, a rename under a lock does it.
 pub(crate) fn publish(temporary: &TemporaryName, path: &Path) -> io::Result<()> {
@@ -95,8 +96,8 @@ pub(crate) fn publish(temporary: &TemporaryName, path: &Path) -> io::Result<()> 
     }
 }
 
-/// Whether a hard link failed because there are none here, so that it fails for every writer. A rename
-/// would overwrite what another writer published by a link.
+/// Whether a hard link failed because there are none here, so that it fails for every writer. A
+/// rename would overwrite what another writer published by a link.
 fn has_no_hard_links(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
     /// What Windows says on FAT and exFAT.
@@ -108,20 +109,21 @@ fn has_no_hard_links(error: &io::Error) -> bool {
 
 /// The same for a file system without hard links, like FAT, exFAT and many shared folders.
 ///
-/// A rename overwrites, and between the look whether the name is taken and the rename another writer may
-/// publish. A flag of the system call forbids that on Linux, but neither the standard library nor a
-/// dependency offers it without unsafe code. Creating the name first, as a claim, would put a placeholder
-/// where a secret is looked for. So writers exclude each other by a lock on an empty file beside it.
-/// That file is never removed: a writer could hold the lock on the removed one, and another the lock
-/// on its successor. Where there are no locks either, nothing is published.
+/// A rename overwrites, and between the look whether the name is taken and the rename another
+/// writer may publish. A flag of the system call forbids that on Linux, but neither the standard
+/// library nor a dependency offers it without unsafe code. Creating the name first, as a claim,
+/// would put a placeholder where a secret is looked for. So writers exclude each other by a lock on
+/// an empty file beside it. That file is never removed: a writer could hold the lock on the removed
+/// one, and another the lock on its successor. Where there are no locks either, nothing is
+/// published.
 fn publish_by_rename(temporary: &TemporaryName, path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
     let lock_file = for_owner_only(&mut options).open(with_ending(path, CREATING))?;
     match lock_file.try_lock() {
         Ok(()) => {}
-        // Another writer is between its look and its rename. It is not waited for: that could be long
-        // if it was stopped there.
+        // Another writer is between its look and its rename. It is not waited for: that could be
+        // long if it was stopped there.
         Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::AlreadyExists.into()),
         Err(TryLockError::Error(error)) => {
             let problem = format!("the file system has no hard links and no locks ({error})");

@@ -10,8 +10,8 @@ use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::{BootstrapPeer, Node, NodeEvent, mint};
 use tokio::time::{sleep, timeout};
 
-/// One of few edges that says nothing is pinged within 41 s and dead five seconds later; a busy machine
-/// is a little late.
+/// One of few edges that says nothing is pinged within 41 s and dead five seconds later; a busy
+/// machine is a little late.
 const DEAD_BOUND: Duration = Duration::from_secs(60);
 /// After a minute without edges that is told at the next look, within 5 s; a busy machine is late.
 const LONELY_BOUND: Duration = Duration::from_secs(75);

@@ -17,7 +17,8 @@ use nodenet_tokio::seed_file::{SeedFile, SeedFileError, peek};
 /// Starters of one round.
 const STARTERS: usize = 10;
 
-/// The rounds of a test: `default` takes a second or two in a debug build, the full number is 1,000.
+/// The rounds of a test: `default` takes a second or two in a debug build, the full number is
+/// 1,000.
 fn rounds(default: usize) -> usize {
     match std::env::var("NODENET_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("NODENET_ROUNDS is a number"),
@@ -160,8 +161,8 @@ mod namespaces {
     use super::kit::{self, Scratch};
     use super::{STARTERS, Started, Tally, rounds};
 
-    /// Starters in separate process namespaces have the same process number, like those of containers
-    /// on one volume.
+    /// Starters in separate process namespaces have the same process number, like those of
+    /// containers on one volume.
     #[test]
     fn of_ten_processes_with_one_number_all_that_succeed_have_the_identity_in_the_file() {
         let Some(unshare) = process_namespace() else { return };
@@ -180,7 +181,8 @@ mod namespaces {
         tally.assert_one_identity();
     }
 
-    /// How to get a process namespace on this machine, if there is a way. The unprivileged one first.
+    /// How to get a process namespace on this machine, if there is a way. The unprivileged one
+    /// first.
     fn process_namespace() -> Option<&'static [&'static str]> {
         const WAYS: [&[&str]; 2] = [
             &["--user", "--map-root-user", "--pid", "--fork", "--kill-child"],

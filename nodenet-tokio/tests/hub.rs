@@ -128,7 +128,8 @@ async fn others_are_told_every_address_that_a_node_may_advertise() {
 async fn dials_that_nobody_answers_keep_nothing_else_waiting() {
     let hub = Hub::new(19);
     let (a, b) = pair(&hub).await;
-    // As many as may wait: 64 for each of sixteen peers, for the core lets no more wait for one peer.
+    // As many as may wait: 64 for each of sixteen peers, for the core lets no more wait for one
+    // peer.
     let nobody = (100..116).map(|number| (hub.peer(number).id(), hub.addr(number)));
     let mut connects = JoinSet::new();
     for (target, addr) in nobody.flat_map(|peer| [peer; 64]) {

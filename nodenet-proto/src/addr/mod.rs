@@ -1,7 +1,7 @@
 //! What the endpoint of an address says when it is an IP address and a port.
 //!
-//! Responsible for: spelling (spec 40 §7.2), how far an address reaches, and which addresses are
-//! likely to be one operator's. Never: resolves a name, which only a driver may do.
+//! Responsible for: spelling (PROTOCOL.md#address-text), how far an address reaches, and which
+//! addresses are likely to be one operator's. Never: resolves a name, which only a driver may do.
 
 #[cfg(test)]
 mod tests;
@@ -33,8 +33,8 @@ pub fn scope(ip: IpAddr) -> Option<Scope> {
     }
 }
 
-/// Whether `ip` may be what others see of a node (spec 50 §1.2): a routable unicast address.
-/// Private ones may: the other may be on the same site.
+/// Whether `ip` may be what others see of a node (PROTOCOL.md#address-scopes): a routable unicast
+/// address. Private ones may: the other may be on the same site.
 pub fn is_plausible_reflexive(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
@@ -45,7 +45,8 @@ pub fn is_plausible_reflexive(ip: IpAddr) -> bool {
     !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || is_broadcast || is_link_local)
 }
 
-/// A group of addresses that are likely to be in one hand: an IPv4 /24 or an IPv6 /64 (spec 20 §5).
+/// A group of addresses that are likely to be in one hand: an IPv4 /24 or an IPv6 /64
+/// (PROTOCOL.md#subnets).
 ///
 /// `[::1]` gives the all-zero group, which is a group like any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,8 +64,9 @@ impl Subnet {
         Self(key)
     }
 
-    /// The group that an address counts for in the overlay's diversity rules (spec 20 §5, R6). Loopback counts
-    /// for none: it is dialed only where the operator allows it, and a whole network may share it there.
+    /// The group that an address counts for in the overlay's diversity rules (PROTOCOL.md#subnets).
+    /// Loopback counts for none: it is dialed only where the operator allows it, and a whole
+    /// network may share it there.
     pub(crate) fn counted(ip: IpAddr) -> Option<Self> {
         (!ip.to_canonical().is_loopback()).then(|| Self::of(ip))
     }
@@ -113,7 +115,7 @@ fn scope_v6(ip: Ipv6Addr) -> Option<Scope> {
     }
 }
 
-/// Splits `a.b.c.d:port` or `[ipv6%zone]:port` (spec 20 §5). Nothing for names.
+/// Splits `a.b.c.d:port` or `[ipv6%zone]:port` (PROTOCOL.md#address-text). Nothing for names.
 pub(super) fn split_endpoint(endpoint: &[u8]) -> Option<(IpAddr, Option<&str>, u16)> {
     let text = core::str::from_utf8(endpoint).ok()?;
     let (host, port) = text.rsplit_once(':')?;

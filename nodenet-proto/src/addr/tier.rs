@@ -1,10 +1,11 @@
-//! Failure domains of addresses, wherever one holder of many must not count as many (spec 20 §5, R6).
+//! Failure domains of addresses, wherever one holder of many must not count as many
+//! (PROTOCOL.md#subnets).
 //!
-//! Responsible for: which subnets count as one, at which width. Never: how many of one are too many;
-//! that is for whoever counts.
+//! Responsible for: which subnets count as one, at which width. Never: how many of one are too
+//! many; that is for whoever counts.
 //!
-//! The narrowest width is the wire's [`Subnet`], an IPv4 /24 or an IPv6 /64. Because the holder of one
-//! IPv6 /48 owns 65,536 of those, there are two wider ones.
+//! The narrowest width is the wire's [`Subnet`], an IPv4 /24 or an IPv6 /64. Because the holder of
+//! one IPv6 /48 owns 65,536 of those, there are two wider ones.
 
 use super::Subnet;
 

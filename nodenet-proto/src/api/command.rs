@@ -15,7 +15,8 @@ pub struct RequestId(pub u64);
 pub struct SeedPeer {
     /// Whom to expect there.
     pub id: NodeId,
-    /// Where, best first. Names are resolved by the driver, which repeats the command when they change.
+    /// Where, best first. Names are resolved by the driver, which repeats the command when they
+    /// change.
     pub addrs: Vec<SocketAddr>,
 }
 
@@ -42,7 +43,8 @@ pub enum Command {
         /// At most [`crate::wire::SEND_PAYLOAD_MAX`] bytes.
         payload: Bytes,
     },
-    /// Send `payload` over the edge to `target`. Settled by [`Event::Sent`] or [`Event::SendFailed`].
+    /// Send `payload` over the edge to `target`. Settled by [`Event::Sent`] or
+    /// [`Event::SendFailed`].
     SendDirect {
         /// Names the outcome.
         request: RequestId,
@@ -51,9 +53,9 @@ pub enum Command {
         /// At most [`crate::wire::DIRECT_PAYLOAD_MAX`] bytes.
         payload: Bytes,
     },
-    /// Get an edge to `target`, dialing these addresses if there is none, and after them those that this
-    /// node knows. Settled by [`Event::Connected`] or [`Event::ConnectFailed`], after fifteen seconds at
-    /// the latest: ten for the dials, five for the peer's first word.
+    /// Get an edge to `target`, dialing these addresses if there is none, and after them those that
+    /// this node knows. Settled by [`Event::Connected`] or [`Event::ConnectFailed`], after fifteen
+    /// seconds at the latest: ten for the dials, five for the peer's first word.
     Connect {
         /// Names the outcome.
         request: RequestId,
@@ -64,8 +66,8 @@ pub enum Command {
     },
     /// Adds operator seeds, or replaces the addresses of known ones. They are tried for ever.
     Bootstrap(Vec<SeedPeer>),
-    /// Adds peers that this node knew earlier ([`super::Engine::export_peers`]). They are dialed like
-    /// any other contact, and forgotten like any other if they do not answer while others do.
+    /// Adds peers that this node knew earlier ([`super::Engine::export_peers`]). They are dialed
+    /// like any other contact, and forgotten like any other if they do not answer while others do.
     ImportPeers(Vec<KnownPeer>),
     /// Close the edge to `peer`. Settled by [`Event::EdgeClosed`].
     CloseEdge {

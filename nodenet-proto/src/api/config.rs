@@ -32,31 +32,33 @@ pub enum Profile {
     /// Forwards for everyone, with as many edges as short ways take.
     #[default]
     Router,
-    /// Runs on a battery: few edges, everything it does by itself done together and seldom. It still
-    /// forwards and is still found.
+    /// Runs on a battery: few edges, everything it does by itself done together and seldom. It
+    /// still forwards and is still found.
     Light,
 }
 
 /// Addresses that a node names of itself, at most (a guess: those configured, one for each family).
 pub const OWN_ADDRS_MAX: usize = 4;
 
-/// Edges that others may open, whatever the configuration says. The places of edges are counted with 16
-/// bits; half of those are left for the edges that the node opens itself.
+/// Edges that others may open, whatever the configuration says. The places of edges are counted
+/// with 16 bits; half of those are left for the edges that the node opens itself.
 pub const INBOUND_EDGES_CAP: usize = 1 << 15;
 
 /// Settings of an [`super::Engine`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Leading zero bits required of every identifier; the same in the whole network (spec 10 §5).
+    /// Leading zero bits required of every identifier; the same in the whole network
+    /// (PROTOCOL.md#proof-of-work).
     pub difficulty: u16,
     /// Who may become an edge.
     pub edge_policy: EdgePolicy,
-    /// Edges that others opened, at most (spec 20 §1: 256). More than [`INBOUND_EDGES_CAP`] means that.
+    /// Edges that others opened, at most (reference; PROTOCOL.md#inbound-edges). More than
+    /// [`INBOUND_EDGES_CAP`] means that.
     pub inbound_edges_max: usize,
     /// Messages that wait for the application, at most.
     pub delivery_queue_max: usize,
-    /// Addresses under which this node can be reached from anywhere, as the operator knows them. The first
-    /// [`OWN_ADDRS_MAX`] are told to others.
+    /// Addresses under which this node can be reached from anywhere, as the operator knows them.
+    /// The first [`OWN_ADDRS_MAX`] are told to others.
     pub public_addrs: Vec<SocketAddr>,
     /// Whether the node dials, pings and looks up by itself. Off: it only answers and forwards.
     pub maintenance: bool,

@@ -8,10 +8,10 @@ pub enum SendFailure {
     /// There is no edge to send it over.
     #[error("there is no edge to send over; wait until the node has joined")]
     Unroutable,
-    /// No candidate edge has room: its peer's budget for this node is spent (480 messages a second and 32 at
-    /// once, those in transit included), 32 messages are not acknowledged, or its queue is full.
-    /// [`Event::SendReady`] tells when to try again. For a message to this node itself its own queue is
-    /// full, and nothing is told.
+    /// No candidate edge has room: its peer's budget for this node is spent (480 messages a second
+    /// and 32 at once, those in transit included), 32 messages are not acknowledged, or its queue
+    /// is full. [`Event::SendReady`] tells when to try again. For a message to this node itself its
+    /// own queue is full, and nothing is told.
     #[error("no edge has room for another message now; try again in a moment")]
     Backpressure,
     /// The payload does not fit a frame.
@@ -36,8 +36,8 @@ pub enum ConnectError {
     /// Dialing failed; the last error.
     #[error("dialing failed: {0}")]
     Dial(DialError),
-    /// The peer proved who it is, and the edge ended before it said anything: it may be full, refuse this
-    /// node, or ask for more proof of work.
+    /// The peer proved who it is, and the edge ended before it said anything: it may be full,
+    /// refuse this node, or ask for more proof of work.
     #[error("the peer did not take the edge: {0}")]
     NotTaken(EdgeDownReason),
     /// The peer proved its identifier, which lacks the required work.

@@ -32,9 +32,9 @@ pub enum Event {
         /// How it came.
         path: DeliveryPath,
     },
-    /// A message was taken on this many first hops, each of which has room for it by its own rule (0: it was
-    /// for ourselves and is delivered). What a first hop then loses, because its application does not read
-    /// or the edge ends, is counted there and not told here.
+    /// A message was taken on this many first hops, each of which has room for it by its own rule
+    /// (0: it was for ourselves and is delivered). What a first hop then loses, because its
+    /// application does not read or the edge ends, is counted there and not told here.
     Sent {
         /// Which command.
         request: RequestId,
@@ -48,9 +48,10 @@ pub enum Event {
         /// Why.
         error: SendFailure,
     },
-    /// A message was refused for [`SendFailure::Backpressure`], and this is the time to try again: an edge has
-    /// budget for half a burst, a conn has room or is gone, or an edge came up. Told once, however many were refused;
-    /// the next try may be refused again, and this is told again then.
+    /// A message was refused for [`SendFailure::Backpressure`], and this is the time to try again:
+    /// an edge has budget for half a burst, a conn has room or is gone, or an edge came up. Told
+    /// once, however many were refused; the next try may be refused again, and this is told again
+    /// then.
     SendReady,
     /// There is an edge to the peer, and the peer said something over it: it has taken the edge.
     Connected {
@@ -66,16 +67,16 @@ pub enum Event {
         /// Why.
         error: ConnectError,
     },
-    /// There is no edge to an operator seed. Told once for each reason until there is one; the seed is
-    /// tried on.
+    /// There is no edge to an operator seed. Told once for each reason until there is one; the seed
+    /// is tried on.
     SeedFailed {
         /// Which seed.
         peer: NodeId,
         /// Why.
         error: ConnectError,
     },
-    /// An edge came up: the peer proved who it is, and this node admits it. One that this node dialed may
-    /// not be taken by the peer, and goes down again then.
+    /// An edge came up: the peer proved who it is, and this node admits it. One that this node
+    /// dialed may not be taken by the peer, and goes down again then.
     EdgeUp {
         /// To whom.
         peer: NodeId,

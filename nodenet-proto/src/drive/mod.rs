@@ -1,7 +1,7 @@
 //! The one drain loop that all drivers share.
 //!
-//! A driver implements [`Outlet`] and calls [`drain`] after every input and every deadline. It never
-//! matches on [`Output`] itself, so a new kind of output is a compile error in one place.
+//! A driver implements [`Outlet`] and calls [`drain`] after every input and every deadline. It
+//! never matches on [`Output`] itself, so a new kind of output is a compile error in one place.
 //!
 //! Whether a driver does its part is what [`contract`] tests.
 
@@ -15,8 +15,9 @@ use crate::node::{Node, Output};
 
 /// What a driver does for its node.
 pub trait Outlet {
-    /// Sends the datagram or datagrams in `bytes`. Returns false if the socket can not take them now;
-    /// then the outlet has kept a copy, sends it when the socket is writable, and drains again.
+    /// Sends the datagram or datagrams in `bytes`. Returns false if the socket can not take them
+    /// now; then the outlet has kept a copy, sends it when the socket is writable, and drains
+    /// again.
     fn transmit(&mut self, how: &Transmit, bytes: &[u8]) -> bool;
 
     /// Tells the application.

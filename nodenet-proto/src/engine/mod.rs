@@ -1,11 +1,12 @@
 //! Everything above the transport boundary, composed: the only place where one machine's action
 //! becomes another's input.
 //!
-//! [`crate::node::Node`] is an engine plus QUIC. The simulator's overlay world drives engines alone.
+//! [`crate::node::Node`] is an engine plus QUIC. The simulator's overlay world drives engines
+//! alone.
 //!
 //! Responsible for: the environment of the machines, the one queue of timers, what leaves for the
-//! transport and the application, and that every command is settled exactly once. Never: a rule of the
-//! protocol.
+//! transport and the application, and that every command is settled exactly once. Never: a rule of
+//! the protocol.
 //!
 //! Each handler takes one input, lets the machine concerned push its actions, and carries them out
 //! before it returns. Afterwards [`Engine::poll`] hands out what is left to do.
@@ -37,16 +38,16 @@ use crate::stats::{DropReason, Gauges, Stats};
 use crate::transport::{self, Class, ConnId, Conns, SendError};
 use crate::wire::FrameType;
 
-/// Timers that fire in one call; the rest are due at once and fire in the next (a guess: enough that
-/// one call is seldom too short, few enough that it is never long).
+/// Timers that fire in one call; the rest are due at once and fire in the next (a guess: enough
+/// that one call is seldom too short, few enough that it is never long).
 const EXPIRIES_PER_CALL: usize = 64;
 /// Room for actions that is kept between two inputs; a joining node needs much more for a while.
 const ACTIONS_KEPT: usize = 16;
-/// Messages for which an edge has budget again when the application is told: half a burst, so that it is
-/// told seldom and nothing of the rate is lost (a guess).
+/// Messages for which an edge has budget again when the application is told: half a burst, so that
+/// it is told seldom and nothing of the rate is lost (a guess).
 const READY_TOKENS: u64 = 16;
 /// How long [`Command::Leave`] waits for the conns to drain, which takes them a second at most
-/// (spec 70 §15.2).
+/// (PROTOCOL.md#shutdown).
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What [`Engine::poll`] hands out.
@@ -95,7 +96,8 @@ pub struct Engine {
     overlay: Overlay,
     life: Life,
     timers: TimerQueue<Timer>,
-    /// For the transport. Bounded by what one input can cause, for every input is followed by a drain.
+    /// For the transport. Bounded by what one input can cause, for every input is followed by a
+    /// drain.
     commands: VecDeque<transport::Command>,
     /// For the application. Deliveries in it are capped by the configuration.
     events: VecDeque<Event>,
@@ -288,8 +290,8 @@ impl Engine {
     }
 
     /// Peers worth remembering across a restart, best first: those that proved themselves at an
-    /// address, behind them those that signed theirs, spread over the network, and last the live edges
-    /// of which neither is known, at the address from which they speak now. Hand them to
+    /// address, behind them those that signed theirs, spread over the network, and last the live
+    /// edges of which neither is known, at the address from which they speak now. Hand them to
     /// [`Command::ImportPeers`] at the next start.
     pub fn export_peers(&self, conns: &dyn Conns) -> Vec<KnownPeer> {
         self.overlay.export(conns)
@@ -388,9 +390,9 @@ impl Engine {
         }
     }
 
-    /// Hands `frame` to the first of `hops` that takes it. An edge takes what fits the budget that its peer
-    /// has for this node. It refuses as a whole: what one of its conns holds back may arrive together with
-    /// what another takes.
+    /// Hands `frame` to the first of `hops` that takes it. An edge takes what fits the budget that
+    /// its peer has for this node. It refuses as a whole: what one of its conns holds back may
+    /// arrive together with what another takes.
     fn send_to_first(
         &mut self,
         conns: &mut dyn Conns,

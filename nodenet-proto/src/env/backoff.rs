@@ -1,17 +1,17 @@
-//! How long to wait before the next attempt (spec 80 §5).
+//! How long to wait before the next attempt (PROTOCOL.md#dial-backoff).
 
 use std::time::Duration;
 
-/// Jitter of every wait, in percent (spec 80 §5).
+/// Jitter of every wait, in percent (PROTOCOL.md#dial-backoff).
 pub(crate) const JITTER_PERCENT: u32 = 20;
-/// Failures in a row after which a peer that is no seed is given up (spec 80 §5: the eleventh).
+/// Failures for which a seed that this node does not admit waits (PROTOCOL.md#dial-backoff).
 pub(crate) const FAILURES_MAX: u32 = 10;
 /// Longest wait for a seed while there is no edge at all. With jitter and an attempt of ten seconds
-/// one begins every 30 s (spec 80 §4).
+/// one begins every 30 s (PROTOCOL.md#dial-backoff).
 pub(crate) const ISOLATED_WAIT_MAX: Duration = Duration::from_secs(16);
-/// The first wait; each further one doubles (spec 80 §5).
+/// The first wait; each further one doubles (PROTOCOL.md#dial-backoff).
 const BASE: Duration = Duration::from_secs(1);
-/// The longest wait (spec 80 §5).
+/// The longest wait (PROTOCOL.md#dial-backoff).
 const CEILING: Duration = Duration::from_secs(300);
 
 /// The wait after this many failures before.

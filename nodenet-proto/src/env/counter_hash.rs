@@ -1,7 +1,7 @@
 //! A hash for keys that we count up ourselves.
 //!
-//! One multiplication instead of SipHash, which guards against peers that choose keys. Nobody but us
-//! chooses these, so it must not be used for anything that a peer has a say in: addresses,
+//! One multiplication instead of SipHash, which guards against peers that choose keys. Nobody but
+//! us chooses these, so it must not be used for anything that a peer has a say in: addresses,
 //! identifiers, nonces.
 
 use std::hash::{BuildHasher, Hasher};

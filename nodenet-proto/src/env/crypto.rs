@@ -37,7 +37,8 @@ pub trait Crypto: Send {
     }
 }
 
-/// The real thing: BLAKE2b-256 and Ed25519 with the acceptance rules of spec 10 §4.
+/// The real thing: BLAKE2b-256 and Ed25519 with the acceptance rules of
+/// PROTOCOL.md#signature-rules.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ed25519Crypto;
 

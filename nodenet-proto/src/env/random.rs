@@ -9,14 +9,15 @@ use chacha20::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use zeroize::Zeroize;
 
-/// The root of all randomness of one node. In production it comes from the operating system, in tests
-/// from a number: same seed, same bytes. Wiped on drop.
+/// The root of all randomness of one node. In production it comes from the operating system, in
+/// tests from a number: same seed, same bytes. Wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seed([u8; 32]);
 
 impl Seed {
-    /// Uses 32 bytes as they are. Production must fill them from the operating system's generator, anew at
-    /// every start, and keep them nowhere: whoever knows them can work out the node's TLS secrets.
+    /// Uses 32 bytes as they are. Production must fill them from the operating system's generator,
+    /// anew at every start, and keep them nowhere: whoever knows them can work out the node's TLS
+    /// secrets.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

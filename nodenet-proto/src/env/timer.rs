@@ -1,8 +1,9 @@
 //! Keyed timers: setting replaces, stopping cancels, the next deadline is known in O(1).
 //!
-//! A binary heap of deadlines, and a map that knows where in it each key stands: setting looks a key up
-//! once, and what is compared lies side by side. Re-arming a key that is already set allocates nothing.
-//! Entries with equal deadlines fire in the order in which they were set, so a run is reproducible.
+//! A binary heap of deadlines, and a map that knows where in it each key stands: setting looks a
+//! key up once, and what is compared lies side by side. Re-arming a key that is already set
+//! allocates nothing. Entries with equal deadlines fire in the order in which they were set, so a
+//! run is reproducible.
 
 use std::hash::Hash;
 use std::time::Instant;
@@ -20,8 +21,8 @@ struct Armed {
     index: u32,
 }
 
-/// A queue of timers, at most one for each key. Keys are made of counters and names of our own, never
-/// of what a peer chooses.
+/// A queue of timers, at most one for each key. Keys are made of counters and names of our own,
+/// never of what a peer chooses.
 #[derive(Debug, Clone)]
 pub struct TimerQueue<K> {
     /// Where in the heap the timer of each key stands.

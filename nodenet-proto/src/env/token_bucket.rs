@@ -1,8 +1,9 @@
-//! Token buckets (spec 20 §6).
+//! Token buckets (PROTOCOL.md#edge-budgets).
 //!
 //! Responsible for: whether one more unit of work fits a rate. Never: what is charged, or to whom.
-//! A bucket begins full. It is kept as the time until it is full again, in whole nanoseconds, so that
-//! no rounding accumulates and [`TokenBucket::full_at`] says when it can be forgotten without loss.
+//! A bucket begins full. It is kept as the time until it is full again, in whole nanoseconds, so
+//! that no rounding accumulates and [`TokenBucket::full_at`] says when it can be forgotten without
+//! loss.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,8 @@ impl Rate {
         Self { token_ns: NANOS_PER_S / per_s, burst }
     }
 
-    /// At most `per_s` tokens a second, and at most `burst` at once: a token takes whole nanoseconds,
-    /// rounded up.
+    /// At most `per_s` tokens a second, and at most `burst` at once: a token takes whole
+    /// nanoseconds, rounded up.
     ///
     /// # Panics
     /// If `per_s` is zero.
@@ -61,8 +62,8 @@ impl TokenBucket {
         Self { lacking_ns: 0, last: now }
     }
 
-    /// Takes `count` tokens, or none and returns false. A clock that went backwards counts as one that
-    /// stood still.
+    /// Takes `count` tokens, or none and returns false. A clock that went backwards counts as one
+    /// that stood still.
     pub fn take(&mut self, now: Instant, rate: Rate, count: u64) -> bool {
         self.take_and_leave(now, rate, count, 0)
     }
@@ -84,7 +85,8 @@ impl TokenBucket {
         copy.take(now, rate, count)
     }
 
-    /// When it will hold `count` tokens if nothing is taken until then. More than a burst: when it is full.
+    /// When it will hold `count` tokens if nothing is taken until then. More than a burst: when it
+    /// is full.
     pub fn holds_at(&self, rate: Rate, count: u64) -> Instant {
         let spare_ns = rate.burst_ns().saturating_sub(count.saturating_mul(rate.token_ns));
         self.last + Duration::from_nanos(self.lacking_ns.saturating_sub(spare_ns))

@@ -1,9 +1,9 @@
 //! The bodies of the fuzz targets.
 //!
-//! Not part of the public API, and not part of a build without the feature `fuzzing`. They stand here,
-//! and not with the targets, so that the committed corpora run through the very same code as ordinary
-//! tests. A body takes any bytes and panics if something breaks a promise; whatever a peer can send must
-//! get through.
+//! Not part of the public API, and not part of a build without the feature `fuzzing`. They stand
+//! here, and not with the targets, so that the committed corpora run through the very same code as
+//! ordinary tests. A body takes any bytes and panics if something breaks a promise; whatever a peer
+//! can send must get through.
 
 #[cfg(test)]
 mod corpora;
@@ -39,8 +39,9 @@ pub const TARGETS: &[Target] = &[
     ("text", text),
 ];
 
-/// Writes a seed into the corpus of `target` if the environment asks for it. Tests offer what they know
-/// to be good; `NODENET_WRITE_CORPORA=1 cargo test -p nodenet-proto` refreshes the committed files.
+/// Writes a seed into the corpus of `target` if the environment asks for it. Tests offer what they
+/// know to be good; `NODENET_WRITE_CORPORA=1 cargo test -p nodenet-proto` refreshes the committed
+/// files.
 ///
 /// # Panics
 /// If there is no such target, or the file can not be written.

@@ -1,5 +1,5 @@
-//! Seeds for the targets whose families have no known answers of their own to offer, and a first check
-//! of every body.
+//! Seeds for the targets whose families have no known answers of their own to offer, and a first
+//! check of every body.
 
 use bytes::Bytes;
 
@@ -109,7 +109,8 @@ fn scenarios() {
             1, 0, 40, 1,
         ],
     );
-    // The hostile peer: a ping, junk, an unassigned type, what it heard, a signed message, a hang-up.
+    // The hostile peer: a ping, junk, an unassigned type, what it heard, a signed message, a
+    // hang-up.
     offer(
         "node_bytes",
         "hostile",

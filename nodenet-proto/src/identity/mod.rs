@@ -1,5 +1,5 @@
-//! Keys of a node, derived from one master seed (spec 10 §3), and which signatures and agreements
-//! count (spec 10 §4).
+//! Keys of a node, derived from one master seed (PROTOCOL.md#key-derivation), and which signatures
+//! and agreements count (PROTOCOL.md#signature-rules).
 //!
 //! Responsible for: the one derivation, and the acceptance rules that all nodes of a network share.
 //! Never: stores a seed or draws one; see [`crate::pow`] for the search.
@@ -22,14 +22,14 @@ use crate::NodeId;
 #[cfg(test)]
 mod tests;
 
-/// Bytes of the master seed (spec 10 §10).
+/// Bytes of the master seed (PROTOCOL.md#key-derivation).
 pub const MASTER_SEED_LEN: usize = 32;
-/// HKDF label of the signing key (spec 10 §3).
+/// HKDF label of the signing key (PROTOCOL.md#key-derivation).
 const SIGNING_LABEL: &[u8] = b"nodenet/v1/identity-ed25519";
-/// HKDF label of the key-exchange key (spec 10 §3).
+/// HKDF label of the key-exchange key (PROTOCOL.md#key-derivation).
 const EXCHANGE_LABEL: &[u8] = b"nodenet/v1/kex-x25519";
-/// HKDF label of the key of stateless reset tokens. It and the next are ours: no other node computes
-/// with these keys.
+/// HKDF label of the key of stateless reset tokens. It and the next are ours: no other node
+/// computes with these keys.
 const RESET_LABEL: &[u8] = b"nodenet/v1/quic-stateless-reset";
 /// HKDF label of the key of connection IDs.
 const CONNECTION_ID_LABEL: &[u8] = b"nodenet/v1/quic-connection-id";
@@ -80,20 +80,20 @@ impl Identity {
         &self.exchange_public
     }
 
-    /// The secret from which stateless reset tokens follow (RFC 9000 §10.3.2). Every process of this
-    /// identity has the same, so that one can reset the conns of the one before it.
+    /// The secret from which stateless reset tokens follow (RFC 9000 §10.3.2). Every process of
+    /// this identity has the same, so that one can reset the conns of the one before it.
     pub(crate) fn reset_key(&self) -> &Zeroizing<[u8; 32]> {
         &self.reset
     }
 
-    /// The secret by which a process recognises the connection IDs of this identity, those of earlier
-    /// processes included.
+    /// The secret by which a process recognises the connection IDs of this identity, those of
+    /// earlier processes included.
     pub(crate) fn connection_id_key(&self) -> &Zeroizing<[u8; 32]> {
         &self.connection_id
     }
 
     /// The secret shared with the holder of `peer`; nothing if it would be all zero, which only a
-    /// low-order key produces (spec 10 §4).
+    /// low-order key produces (PROTOCOL.md#key-agreement).
     pub fn agree(&self, peer: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
         let shared = self.exchange.diffie_hellman(&PublicKey::from(*peer));
         shared.was_contributory().then(|| Zeroizing::new(shared.to_bytes()))
@@ -116,8 +116,8 @@ pub fn node_id(public_key: &[u8; 32]) -> NodeId {
     NodeId::from_bytes(Blake2b::<U32>::digest(public_key).into())
 }
 
-/// Verifies by the rules of spec 10 §4: cofactorless, canonical S, the key in any encoding; refuses
-/// small-order keys, which nobody owns (W6).
+/// Verifies by PROTOCOL.md#signature-rules: cofactorless, canonical S, the key in any encoding;
+/// refuses small-order keys, which nobody owns.
 pub fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     VerifyingKey::from_bytes(key).is_ok_and(|key| {
         !key.is_weak() && key.verify(message, &Signature::from_bytes(signature)).is_ok()

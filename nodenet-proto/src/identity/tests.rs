@@ -124,8 +124,8 @@ fn every_secret_of_a_seed_is_another_and_belongs_to_that_seed_alone() {
     }
 }
 
-/// Computed with another implementation of HKDF. Another label would leave the peers of a node that was
-/// upgraded without a reset.
+/// Computed with another implementation of HKDF. Another label would leave the peers of a node that
+/// was upgraded without a reset.
 #[test]
 fn the_keys_of_resets_and_connection_ids_are_the_same_in_every_build() {
     let identity = Identity::from_master_seed(&[7; 32]);

@@ -1,13 +1,13 @@
 //! The front door: a whole node as a state machine.
 //!
 //! # The contract of the loop
-//! 0. Once the socket is bound, and whenever they change, tell the node at which addresses it can be
-//!    reached ([`Input::LocalAddrs`]): without them it has none to name to others, unless the operator
-//!    configured some. Every minute, and after the machine slept, tell it the wall clock
-//!    ([`Input::WallClock`]): the node reckons it from monotonic time, which stands still meanwhile, and
-//!    messages with a stamp that is off by more than 30 s are dropped at both ends.
-//! 1. Give the node what happened with [`Node::handle_input`], or tell it that a deadline passed with
-//!    [`Node::handle_timeout`]. Time enters only here and must not go backwards.
+//! 0. Once the socket is bound, and whenever they change, tell the node at which addresses it can
+//!    be reached ([`Input::LocalAddrs`]): without them it has none to name to others, unless the
+//!    operator configured some. Every minute, and after the machine slept, tell it the wall clock
+//!    ([`Input::WallClock`]): the node reckons it from monotonic time, which stands still
+//!    meanwhile, and messages with a stamp that is off by more than 30 s are dropped at both ends.
+//! 1. Give the node what happened with [`Node::handle_input`], or tell it that a deadline passed
+//!    with [`Node::handle_timeout`]. Time enters only here and must not go backwards.
 //! 2. Call [`Node::poll_output`] and carry out what it says until it says [`Output::Timeout`].
 //! 3. Wait for the next input or until that deadline, whichever comes first. Go to 1.
 //!
@@ -131,9 +131,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node with no edges. `wall` is the wall time at `now`. `seed` is secret, and a new one from the
-    /// operating system at every start: all that the node draws follows from it, TLS keys as well. It has
-    /// nothing to do with the master seed that an identity is kept as.
+    /// A node with no edges. `wall` is the wall time at `now`. `seed` is secret, and a new one from
+    /// the operating system at every start: all that the node draws follows from it, TLS keys as
+    /// well. It has nothing to do with the master seed that an identity is kept as.
     ///
     /// # Errors
     /// If the configuration can not work with this identity.
@@ -198,8 +198,8 @@ impl Node {
     /// The next thing to do. [`Output::Timeout`] means there is no other.
     ///
     /// Each call gives every conn that has something to read one share, and hands out at most one
-    /// batch of datagrams. The order is: what the application is to be told, what arrived, what is to
-    /// be sent, timers that became due meanwhile.
+    /// batch of datagrams. The order is: what the application is to be told, what arrived, what is
+    /// to be sent, timers that became due meanwhile.
     pub fn poll_output(&mut self, buf: &mut TransmitBuf) -> Output {
         buf.bytes.clear();
         let mut has_read = false;

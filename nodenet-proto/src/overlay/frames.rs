@@ -1,4 +1,4 @@
-//! What a frame that arrives does (spec 70 §3), up to where routing begins.
+//! What a frame that arrives does (PROTOCOL.md#charge-before-decoding), up to where routing begins.
 
 use std::time::Duration;
 
@@ -72,9 +72,9 @@ impl Overlay {
         }
     }
 
-    /// Notes that the peer lives and charges the frame to it, before anything is decoded (spec 70
-    /// §17.3). A frame of no known type proves nothing (spec 95 E34). Free are a Leave, which comes
-    /// once, and the Pong that is due.
+    /// Notes that the peer lives and charges the frame to it, before anything is decoded
+    /// (PROTOCOL.md#charge-before-decoding). A frame of no known type proves nothing
+    /// (THREATS.md#e34). Free are a Leave, which comes once, and the Pong that is due.
     #[inline]
     fn charge(&mut self, cx: &mut Context<'_>, at: Arrival, frame_type: Option<FrameType>) -> bool {
         let Some(edge) = self.edges.get_mut(&at.from) else { return false };
@@ -112,7 +112,7 @@ impl Overlay {
     ) {
         match frame_type {
             FrameType::Ping => {
-                // Where the peer is now, not where its conn began (spec 70 N42).
+                // Where the peer is now, not where its conn began (PROTOCOL.md#pong-address).
                 if let Some(path) = conns.path(at.conn) {
                     let pong = wire::Pong { observed: Addr::from_socket_addr(path.remote) };
                     out.push(send(at.conn, pong.to_frame()));

@@ -1,13 +1,13 @@
 //! Finding and forwarding: frames over edges.
 //!
 //! Responsible for: which peers are edges, what each frame that arrives on one does, where messages
-//! go, and keeping the edges alive. Never: moves bytes, looks into what an application sends, or holds
-//! output: every handler pushes `Action`s into the list that the engine passes in.
+//! go, and keeping the edges alive. Never: moves bytes, looks into what an application sends, or
+//! holds output: every handler pushes `Action`s into the list that the engine passes in.
 //!
-//! A conn is unproven until its first whole frame (if the peer opened it), then part of an edge, then
-//! closing until the transport says that it is gone. A frame goes through `Overlay::handle_frame`:
-//! parsed in place, charged to its edge, then handled here or sent on. What leaves is charged to
-//! nobody: a full queue of the transport is the answer to that.
+//! A conn is unproven until its first whole frame (if the peer opened it), then part of an edge,
+//! then closing until the transport says that it is gone. A frame goes through
+//! `Overlay::handle_frame`: parsed in place, charged to its edge, then handled here or sent on.
+//! What leaves is charged to nobody: a full queue of the transport is the answer to that.
 
 mod dialer;
 pub mod edges;
@@ -233,7 +233,7 @@ impl Overlay {
         !self.conns.is_empty()
     }
 
-    /// Asserts the invariants, here and below (spec 95 §3).
+    /// Asserts the invariants, here and below (THREATS.md#invariants).
     ///
     /// # Panics
     /// If one does not hold, which is a bug here.

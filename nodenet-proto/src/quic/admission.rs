@@ -1,7 +1,7 @@
 //! Who may connect: caps on accepted conns and on handshakes that others began.
 //!
-//! Decisions are made twice. When the first packet of a handshake arrives, [`Admission::decide`] says
-//! what to do with it, before any state is made. When the handshake is complete,
+//! Decisions are made twice. When the first packet of a handshake arrives, [`Admission::decide`]
+//! says what to do with it, before any state is made. When the handshake is complete,
 //! [`Admission::accept`] reserves a slot in all and one for the peer's address; both are held until
 //! the conn is over. The address of a handshake counts only if Retry proved it, because anyone can
 //! write another's address on a packet.
@@ -36,8 +36,8 @@ impl Origin {
         }
     }
 
-    /// The cap of this origin, if that of one address is `per_address`: one host has a /64 (spec 40 W5),
-    /// and a household or a site as many of them as it likes.
+    /// The cap of this origin, if that of one address is `per_address`: one host has a /64
+    /// (PROTOCOL.md#accepted-conns), and a household or a site as many of them as it likes.
     fn cap(&self, per_address: usize) -> usize {
         let factor = match self {
             Self::V4(_) | Self::V6(Tier::Link, _) => 1,

@@ -3,10 +3,12 @@
 /// Settings of the QUIC transport.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Conns that others opened, at most (spec 40 §5.1: 256). With none the node only dials.
+    /// Conns that others opened, at most (reference; PROTOCOL.md#accepted-conns). With none the
+    /// node only dials.
     pub accepted_conns_max: usize,
-    /// Of these from one IPv4 address or IPv6 /64, at most (spec 40 §5.1: 32); from one /56 twice as many,
-    /// from one /48 four times (guess: it takes two sites to fill the default cap on all).
+    /// Of these from one IPv4 address or IPv6 /64, at most (reference; PROTOCOL.md#accepted-conns);
+    /// from one /56 twice as many, from one /48 four times (guess: it takes two sites to fill the
+    /// default cap on all).
     pub accepted_conns_per_address_max: usize,
     /// Handshakes that others began and did not finish, at most. One costs about 26 kB and at most
     /// 20 s (guess: 128, thus 3.3 MB).

@@ -1,13 +1,14 @@
 //! The transport over quinn-proto: one endpoint, authenticated conns, frames on one stream each.
 //!
 //! Responsible for: handshakes and who may begin one, framing, queues and backpressure, bounds that
-//! QUIC does not have, closing (spec 40). Never: a routing decision, or what is in a frame. It speaks
-//! the language of [`crate::transport`] with the engine and datagrams with the driver.
+//! QUIC does not have, closing (PROTOCOL.md#conns). Never: a routing decision, or what is in a
+//! frame. It speaks the language of [`crate::transport`] with the engine and datagrams with the
+//! driver.
 //!
 //! # The life of a call
 //! An input (datagram, command, timeout) is given to QUIC, and what QUIC reports at once becomes
-//! events. The conn is then marked dirty, because it may have something to send, and readable if stream
-//! data arrived. [`Quic::read`] gives each readable conn its share of frames, and
+//! events. The conn is then marked dirty, because it may have something to send, and readable if
+//! stream data arrived. [`Quic::read`] gives each readable conn its share of frames, and
 //! [`Quic::poll_transmit`] each dirty conn one batch of datagrams, both round robin. A conn that is
 //! marked neither costs nothing, so an idle poll does not depend on how many conns there are.
 
@@ -51,7 +52,8 @@ use ready::Ready;
 use shared::Shared;
 use tls::{Entropy, Tls, with_entropy};
 
-/// Conns that get their share of reading in one call (guess); the next call goes on with the others.
+/// Conns that get their share of reading in one call (guess); the next call goes on with the
+/// others.
 const TURNS_PER_CALL: usize = 16;
 /// Conns whose timers fire in one call (guess); the next call goes on with the others.
 const EXPIRIES_PER_CALL: usize = 256;
@@ -171,8 +173,8 @@ impl Quic {
         }
     }
 
-    /// Gives conns that have something to read their share, each at most once and a bounded number of
-    /// them. Returns whether anybody had a turn.
+    /// Gives conns that have something to read their share, each at most once and a bounded number
+    /// of them. Returns whether anybody had a turn.
     pub fn read(&mut self) -> bool {
         let turns = self.shared.readable.len().min(TURNS_PER_CALL);
         if turns == 0 {
@@ -280,8 +282,8 @@ impl Quic {
         }
     }
 
-    /// Runs `call`, and with it TLS, on this node's own randomness. TLS acts when a datagram is taken
-    /// and when a conn begins; timers, streams and what is sent ask it for nothing random.
+    /// Runs `call`, and with it TLS, on this node's own randomness. TLS acts when a datagram is
+    /// taken and when a conn begins; timers, streams and what is sent ask it for nothing random.
     fn with_entropy<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
         let mut entropy = self.entropy.take().expect("calls into QUIC do not nest");
         let result = with_entropy(&mut entropy, || call(self));
@@ -289,8 +291,8 @@ impl Quic {
         result
     }
 
-    /// Lets a conn act, unless it is gone: a command may cross the end of its conn, and a conn that is
-    /// gone may still be marked.
+    /// Lets a conn act, unless it is gone: a command may cross the end of its conn, and a conn that
+    /// is gone may still be marked.
     fn on_conn(&mut self, id: ConnId, call: impl FnOnce(&mut Conn, &mut Shared)) {
         if let Some(conn) = self.conns.get_mut(&id) {
             call(conn, &mut self.shared);

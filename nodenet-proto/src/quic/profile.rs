@@ -5,83 +5,86 @@ use std::time::Duration;
 
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
-/// Code of every close, stop and reset (spec 40 §8).
+/// Code of every close, stop and reset (PROTOCOL.md#close-codes).
 pub(super) const CODE: VarInt = VarInt::from_u32(0);
 
-/// No packet for this long ends a handshake (spec 40 §4.2).
+/// No packet for this long ends a handshake (PROTOCOL.md#handshake-bounds).
 pub(super) const HANDSHAKE_SILENCE: Duration = Duration::from_secs(10);
-/// A handshake may take this long in all (spec 40 §4.2).
+/// A handshake may take this long in all (PROTOCOL.md#handshake-bounds).
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(20);
-/// From the handshake to the peer's stream, and again from there to its first whole frame (spec 40
-/// §5.2).
+/// From the handshake to the peer's stream, and again from there to its first whole frame
+/// (PROTOCOL.md#first-frame).
 pub(super) const FIRST_FRAME: Duration = Duration::from_secs(30);
-/// From the first byte of a frame to its last, received or sent (spec 40 W9 asks for a bound; guess:
-/// 64 KiB at 20 kbit/s takes 26 s).
+/// From the first byte of a frame to its last, received or sent (guess: 64 KiB at 20 kbit/s takes
+/// 26 s; PROTOCOL.md#frame-time).
 pub(super) const FRAME: Duration = Duration::from_secs(30);
-/// QUIC that takes not one byte of what waits for this long ends the conn. The number is that of spec 40
-/// §6; for a whole frame of 64 KiB it would end every conn with less than 105 kbit/s.
+/// QUIC that takes not one byte of what waits for this long ends the conn. The number is the
+/// reference's; for a whole frame of 64 KiB it would end every conn with less than 105 kbit/s
+/// (PROTOCOL.md#stall).
 pub(super) const STALL: Duration = Duration::from_secs(5);
-/// What was queued at a graceful close may take this long to be acknowledged (spec 70 §15.2).
+/// What was queued at a graceful close may take this long to be acknowledged (PROTOCOL.md#drain).
 pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
-/// A conn that is over is forgotten after this long, whatever QUIC thinks. It would keep it for three probe
-/// timeouts (RFC 9000 §10.2), and a peer can stretch these to minutes by acknowledging late: so long it
-/// would hold a place that others need. (Guess: three probe timeouts of a path of 0.3 s.) Whoever
-/// comes with an old packet after that gets a stateless reset.
+/// A conn that is over is forgotten after this long, whatever QUIC thinks. It would keep it for
+/// three probe timeouts (RFC 9000 §10.2), and a peer can stretch these to minutes by acknowledging
+/// late: so long it would hold a place that others need. (Guess: three probe timeouts of a path of
+/// 0.3 s.) Whoever comes with an old packet after that gets a stateless reset.
 pub(super) const FORGET: Duration = Duration::from_secs(3);
 
 /// A timer of QUIC that stays overdue is looked at again after this long (RFC 9002 §6.1.2).
 pub(super) const GRANULARITY: Duration = Duration::from_millis(1);
 
-/// Nothing received for this long ends a conn (spec 40 §4.1).
+/// Nothing received for this long ends a conn (PROTOCOL.md#idle-time-out).
 const IDLE_MS: u32 = 300_000;
-/// Bytes a peer may send ahead on one stream (spec 40 §4.1).
+/// Bytes a peer may send ahead on one stream (PROTOCOL.md#receive-windows).
 const STREAM_RECEIVE_WINDOW: u32 = 512 * 1024;
-/// Bytes a peer may send ahead on all streams (spec 40 §4.1).
+/// Bytes a peer may send ahead on all streams (PROTOCOL.md#receive-windows).
 const RECEIVE_WINDOW: u32 = 768 * 1024;
-/// Bytes that we hand to QUIC before they are acknowledged, at most: four of the largest frames. A peer
-/// that stopped reading is noticed only when this is full (spec 40 §13.3 and §13.5).
+/// Bytes that we hand to QUIC before they are acknowledged, at most: four of the largest frames. A
+/// peer that stopped reading is noticed only when this is full (PROTOCOL.md#send-window).
 const SEND_WINDOW_MAX: u64 = 256 * 1024;
-/// The same at least (guess: a few of the largest packets more than the smallest congestion window).
+/// The same at least (guess: a few of the largest packets more than the smallest congestion
+/// window).
 const SEND_WINDOW_MIN: u64 = 16 * 1024;
-/// What QUIC holds beyond what the path takes at a time only delays a ping that comes after it, which
-/// would then look unanswered. One window on its way and one to follow, and a little more, because an
-/// acknowledgement comes late.
+/// What QUIC holds beyond what the path takes at a time only delays a ping that comes after it,
+/// which would then look unanswered. One window on its way and one to follow, and a little more,
+/// because an acknowledgement comes late.
 const CONGESTION_WINDOWS: u64 = 3;
-/// UDP payload to begin with, the reference's and what media needs (spec 40 §13.3).
+/// UDP payload to begin with, the reference's and what media needs (PROTOCOL.md#path-mtu).
 const INITIAL_MTU: u16 = 1280;
 /// UDP payload that is never undercut (RFC 9000 §14).
 const MIN_MTU: u16 = 1200;
-/// UDP payload that path MTU discovery stops at (spec 40 §4.1).
+/// UDP payload that path MTU discovery stops at (PROTOCOL.md#path-mtu).
 pub(super) const MTU_MAX: u16 = 1452;
-/// Steps of path MTU discovery are no smaller than this: one byte more than half of what there is to find.
-/// Half a step is then no step, so that QUIC asks for all of it at once, which is what most paths carry,
-/// and for half of it if that was lost. In steps of 20 bytes, as QUIC has them by default, each end sent
-/// four probes on every new conn, 5.7 kB (measured), one after the other.
+/// Steps of path MTU discovery are no smaller than this: one byte more than half of what there is
+/// to find. Half a step is then no step, so that QUIC asks for all of it at once, which is what
+/// most paths carry, and for half of it if that was lost. In steps of 20 bytes, as QUIC has them by
+/// default, each end sent four probes on every new conn, 5.7 kB (measured), one after the other.
 const MTU_STEP: u16 = (MTU_MAX - INITIAL_MTU) / 2 + 1;
 /// Round-trip time to assume before one is measured: the first retransmission of a dial then comes
-/// after 0.3 s instead of 1 s (spec 40 §13.3: 70 to 100 ms).
+/// after 0.3 s instead of 1 s (guess; PROTOCOL.md#initial-rtt).
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Bidirectional streams a peer may have open on a conn that we accepted: one carries the edge. The
 /// other is there so that a peer that opens it is told, and not left waiting for credit.
 const ACCEPTED_BIDI_STREAMS: u32 = 2;
-/// Unidirectional streams a peer may have open on a conn that we accepted. Limits are granted before
-/// the ALPN is known (spec 40 §13.3); overlay conns refuse every one.
+/// Unidirectional streams a peer may have open on a conn that we accepted. Limits are granted
+/// before the ALPN is known (PROTOCOL.md#edge-stream); overlay conns refuse every one.
 const ACCEPTED_UNI_STREAMS: u32 = 16;
-/// Buffer for QUIC datagrams on conns that we accepted; overlay conns drain and drop them (spec 40
-/// §13.3, W11).
+/// Buffer for QUIC datagrams on conns that we accepted; overlay conns drain and drop them
+/// (PROTOCOL.md#quic-datagrams).
 const DATAGRAM_BUFFER: usize = 64 * 1024;
 
 /// Bytes of datagrams that QUIC keeps for one handshake until it is decided about. A handshake is
 /// decided about at once; the second datagram of a reference's ClientHello must fit all the same
-/// (spec 40 §13.3: at least 4 KiB).
+/// (at least 4 KiB; PROTOCOL.md#undecided-handshakes).
 pub(super) const INCOMING_BUFFER: u64 = 8 * 1024;
 
 /// Memory a chunk of received stream data is charged at least with: it pins the datagram it came in
 /// (the largest we accept, rounded up to what an allocator hands out).
 pub(super) const CHUNK_COST: usize = 1536;
 
-/// Bytes that we hand to QUIC before they are acknowledged, on a path that takes this many at a time.
+/// Bytes that we hand to QUIC before they are acknowledged, on a path that takes this many at a
+/// time.
 pub(super) fn send_window(congestion_window: u64) -> u64 {
     congestion_window.saturating_mul(CONGESTION_WINDOWS).clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX)
 }

@@ -1,8 +1,8 @@
-//! Frames out of a stream of bytes (spec 40 §5.3).
+//! Frames out of a stream of bytes (PROTOCOL.md#framing).
 //!
-//! A frame is a length, as unsigned LEB128 in at most ten bytes, and that many bytes. The bytes stay
-//! where they arrived; a frame is a chain of slices. That pins whole datagrams, so a frame whose
-//! chunks are many and small is copied into one piece.
+//! A frame is a length, as unsigned LEB128 in at most ten bytes, and that many bytes. The bytes
+//! stay where they arrived; a frame is a chain of slices. That pins whole datagrams, so a frame
+//! whose chunks are many and small is copied into one piece.
 
 use std::collections::VecDeque;
 
@@ -12,10 +12,10 @@ use super::profile::CHUNK_COST;
 use crate::buf::Frame;
 use crate::transport::FRAME_MAX;
 
-/// Bytes of a length prefix, at most (spec 40 §5.3).
+/// Bytes of a length prefix, at most (PROTOCOL.md#framing).
 const PREFIX_MAX: u32 = 10;
-/// A frame may pin this much more than twice its length before it is copied: a frame in datagrams of
-/// any honest size stays below.
+/// A frame may pin this much more than twice its length before it is copied: a frame in datagrams
+/// of any honest size stays below.
 const PINNED_SLACK: usize = 24 * 1024;
 
 /// The stream does not follow the framing, or declares a frame that is too long.
@@ -48,7 +48,8 @@ impl Receiver {
         self.rest = chunk;
     }
 
-    /// The next whole frame, if the bytes so far contain one. A new frame uses storage from `spare`.
+    /// The next whole frame, if the bytes so far contain one. A new frame uses storage from
+    /// `spare`.
     #[inline]
     pub(super) fn poll_frame(
         &mut self,

@@ -1,10 +1,11 @@
 //! What waits to be sent on one conn.
 //!
-//! Queues of whole frames, one for each [`Class`], each with a cap on the memory its frames pin; a more
-//! urgent class goes first. One frame at a time is being written: once its first byte is in QUIC's
-//! hands, the rest must follow before any other frame, whatever the class. A frame leaves as the chunks
-//! it came in, behind a fresh chunk with the length prefix. Frames of the paced classes have a second
-//! bound: [`UNACKED_MAX`] of them, from their queue to the acknowledgement of the peer.
+//! Queues of whole frames, one for each [`Class`], each with a cap on the memory its frames pin; a
+//! more urgent class goes first. One frame at a time is being written: once its first byte is in
+//! QUIC's hands, the rest must follow before any other frame, whatever the class. A frame leaves as
+//! the chunks it came in, behind a fresh chunk with the length prefix. Frames of the paced classes
+//! have a second bound: [`UNACKED_MAX`] of them, from their queue to the acknowledgement of the
+//! peer.
 
 use std::collections::VecDeque;
 
@@ -17,8 +18,8 @@ use super::unacked::{self, Unacked};
 use crate::buf::{Frame, HeadPool};
 use crate::transport::{Class, UNACKED_MAX};
 
-/// Memory that a queue may pin, by class (guess: twice and four times the largest frame; one Leave). A
-/// queue that is empty takes any frame.
+/// Memory that a queue may pin, by class (guess: twice and four times the largest frame; one
+/// Leave). A queue that is empty takes any frame.
 pub(super) const QUEUE_MAX: [usize; Class::ALL.len()] = [128 * 1024, 256 * 1024, 256 * 1024, 256];
 /// Memory that a chunk is charged at least with, by class. What we forward pins a datagram; what we
 /// wrote ourselves pins only its own allocation.
@@ -144,8 +145,8 @@ impl Sender {
         acked
     }
 
-    /// What so many acknowledgements say of the path. Where QUIC takes nothing it is what QUIC takes that
-    /// shows whether the peer reads.
+    /// What so many acknowledgements say of the path. Where QUIC takes nothing it is what QUIC
+    /// takes that shows whether the peer reads.
     pub(super) fn ack_progress(&self, acked: u8) -> Progress {
         match self.blocked {
             true => Progress::default(),
@@ -158,8 +159,8 @@ impl Sender {
         self.blocked = false;
     }
 
-    /// Whether a frame waits for the peer: QUIC takes nothing of it, or it was refused because too many
-    /// others are not acknowledged.
+    /// Whether a frame waits for the peer: QUIC takes nothing of it, or it was refused because too
+    /// many others are not acknowledged.
     pub(super) fn is_stuck(&self) -> bool {
         (self.blocked && self.writing.is_some()) || self.paced_refused
     }
@@ -245,7 +246,8 @@ fn cost(class: Class, frame: &Frame) -> usize {
 const SPARE_MAX: usize = 256;
 /// Spare queues kept, at most: for as many conns as are congested at a time (guess).
 const SPARE_QUEUES_MAX: usize = 16;
-/// Spare receivers kept, at most: for as many conns as are in the middle of a frame at a time (guess).
+/// Spare receivers kept, at most: for as many conns as are in the middle of a frame at a time
+/// (guess).
 const SPARE_RECEIVERS_MAX: usize = 64;
 
 /// Storage that all conns share, so that passing a frame on allocates nothing.
@@ -278,7 +280,8 @@ impl Pool {
         }
     }
 
-    /// The chunks of a frame, with the length prefix in front. A paced frame is counted from now on.
+    /// The chunks of a frame, with the length prefix in front. A paced frame is counted from now
+    /// on.
     #[inline]
     fn head(&mut self, class: Class, frame: Frame, unacked: &mut Unacked) -> VecDeque<Bytes> {
         let mut prefix = [0; 3];

@@ -1,5 +1,5 @@
-//! What all conns share: QUIC's endpoint, admission, storage, counters, and the queues that say which
-//! conn has something to do.
+//! What all conns share: QUIC's endpoint, admission, storage, counters, and the queues that say
+//! which conn has something to do.
 
 use std::collections::{BTreeMap, VecDeque};
 

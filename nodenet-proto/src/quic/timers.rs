@@ -30,8 +30,8 @@ pub(super) enum ConnTimer {
     Forget,
 }
 
-/// Timers other than QUIC's that can be set at a time: three in a handshake, three while the conn is
-/// up, one while it drains, one when it is over.
+/// Timers other than QUIC's that can be set at a time: three in a handshake, three while the conn
+/// is up, one while it drains, one when it is over.
 const OTHERS_MAX: usize = 3;
 
 impl ConnTimer {

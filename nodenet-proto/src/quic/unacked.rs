@@ -1,12 +1,13 @@
 //! Frames that QUIC has not acknowledged, counted by the buffers that it still holds.
 //!
-//! quinn-proto reports no acknowledgement of stream data. It drops a buffer once every byte up to its end
-//! is acknowledged. So the head of each counted frame lies in an allocation of its own, and a second
-//! reference to it stays here: when that is the last one, the head is acknowledged, and the allocation
-//! serves for another head. Nothing is allocated once as many heads exist as are in flight at a time.
+//! quinn-proto reports no acknowledgement of stream data. It drops a buffer once every byte up to
+//! its end is acknowledged. So the head of each counted frame lies in an allocation of its own, and
+//! a second reference to it stays here: when that is the last one, the head is acknowledged, and
+//! the allocation serves for another head. Nothing is allocated once as many heads exist as are in
+//! flight at a time.
 //!
-//! A frame longer than its head counts until the head is acknowledged. Acknowledgements are taken in the
-//! order of the stream, so at most one frame is then acknowledged in part.
+//! A frame longer than its head counts until the head is acknowledged. Acknowledgements are taken
+//! in the order of the stream, so at most one frame is then acknowledged in part.
 
 use std::collections::VecDeque;
 
@@ -33,8 +34,8 @@ impl Spare {
     fn head(&mut self) -> BytesMut {
         self.heads.pop().unwrap_or_else(|| {
             let mut head = BytesMut::with_capacity(HEAD_MAX + 1);
-            // From a split on the buffer counts its references in an allocation that is kept as long as
-            // the buffer is. Without one it would make one for every head.
+            // From a split on the buffer counts its references in an allocation that is kept as
+            // long as the buffer is. Without one it would make one for every head.
             drop(head.split_off(HEAD_MAX));
             head
         })

@@ -1,9 +1,9 @@
 //! What every transport must do, as cases that run against any implementation of the boundary
-//! (spec 40 §10).
+//! (PROTOCOL.md#transport-contract).
 //!
-//! A test suite, public so that the simulator's conns are held to the same contract as QUIC: implement
-//! [`World`] over two transports and run every one of [`CASES`] in a world of its own. The engine may
-//! rely on whatever is asserted here, and on nothing else.
+//! A test suite, public so that the simulator's conns are held to the same contract as QUIC:
+//! implement [`World`] over two transports and run every one of [`CASES`] in a world of its own.
+//! The engine may rely on whatever is asserted here, and on nothing else.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ pub const CASES: &[Case] = &[
     ("two_conns_of_one_pair_are_independent", two_conns_of_one_pair_are_independent),
 ];
 
-/// Long enough for a handshake and for any bound of it (spec 40 §4.2: 20 s).
+/// Long enough for a handshake and for any bound of it (20 s; PROTOCOL.md#handshake-bounds).
 const LONG: Duration = Duration::from_secs(25);
 /// Long enough for a frame to arrive.
 const SHORT: Duration = Duration::from_secs(2);

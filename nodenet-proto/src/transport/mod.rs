@@ -1,8 +1,8 @@
 //! The transport boundary: what lies between the engine and whatever moves its frames.
 //!
-//! Two enums and one trait. `quic` implements it over UDP, the simulator over in-memory conns. A conn
-//! is authenticated by the time the engine hears of it. Identifiers are counters and never reused, so
-//! a late event for a conn that is gone is recognised and discarded.
+//! Two enums and one trait. `quic` implements it over UDP, the simulator over in-memory conns. A
+//! conn is authenticated by the time the engine hears of it. Identifiers are counters and never
+//! reused, so a late event for a conn that is gone is recognised and discarded.
 
 pub mod contract;
 
@@ -55,8 +55,9 @@ impl Class {
         matches!(self, Self::Own | Self::Transit)
     }
 
-    /// Of what a paced class shares with the other, the part that it must leave free: transit leaves a
-    /// quarter to the frames of this node's application, which it could otherwise keep out (a guess).
+    /// Of what a paced class shares with the other, the part that it must leave free: transit
+    /// leaves a quarter to the frames of this node's application, which it could otherwise keep out
+    /// (a guess).
     pub const fn leaves_free(self, shared: usize) -> usize {
         match self {
             Self::Transit => shared / 4,
@@ -65,12 +66,12 @@ impl Class {
     }
 }
 
-/// Largest frame on an edge, its header included (spec 10 §10).
+/// Largest frame on an edge, its header included (PROTOCOL.md#frame-size).
 pub const FRAME_MAX: usize = 65_536;
-/// Frames of the paced classes that one conn holds without an acknowledgement of the peer's transport, at
-/// most. A path that stalled delivers all of them at once, and an application on the reference reads from
-/// a queue of 64: half of it stays free for what follows before the application has read. A long frame
-/// counts until its first bytes are acknowledged.
+/// Frames of the paced classes that one conn holds without an acknowledgement of the peer's
+/// transport, at most. A path that stalled delivers all of them at once, and an application on the
+/// reference reads from a queue of 64: half of it stays free for what follows before the
+/// application has read. A long frame counts until its first bytes are acknowledged.
 pub const UNACKED_MAX: usize = 32;
 
 /// Who opened a conn.
@@ -99,8 +100,8 @@ pub enum Command {
     },
     /// Forget a dial. If it is still pending it settles as [`DialError::Cancelled`].
     CancelDial(DialId),
-    /// Close a conn. Answered by [`Event::ConnDown`] with [`ConnDownReason::ClosedHere`]; frames that
-    /// the peer sent meanwhile are not delivered any more.
+    /// Close a conn. Answered by [`Event::ConnDown`] with [`ConnDownReason::ClosedHere`]; frames
+    /// that the peer sent meanwhile are not delivered any more.
     Close {
         /// Which.
         conn: ConnId,
@@ -114,7 +115,7 @@ pub enum Command {
 pub enum CloseMode {
     /// At once; what is queued is lost.
     Abort,
-    /// After what is queued was acknowledged, or after one second (spec 70 §15.2).
+    /// After what is queued was acknowledged, or after one second (PROTOCOL.md#drain).
     Drain,
 }
 
@@ -148,8 +149,8 @@ pub enum Event {
         /// The frame, without the transport's own framing.
         frame: Frame,
     },
-    /// A send on this conn was refused with [`SendError::Full`] and would be accepted now: half of what
-    /// filled its queue has left, or half of [`UNACKED_MAX`] frames are acknowledged.
+    /// A send on this conn was refused with [`SendError::Full`] and would be accepted now: half of
+    /// what filled its queue has left, or half of [`UNACKED_MAX`] frames are acknowledged.
     Writable(ConnId),
     /// A conn is gone. Nothing follows for it.
     ConnDown {

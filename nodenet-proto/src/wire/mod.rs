@@ -25,7 +25,7 @@ pub use envelope::{AvoidSet, Envelope, RoutedFrame, Signer};
 pub use frame::{FrameHeader, FrameType, Message, PayloadTooLarge};
 
 /// Largest payload of [`crate::api::Command::Send`] that fits whatever the number of first hops
-/// (spec 10 §10: two avoid entries).
+/// (two avoid entries; PROTOCOL.md#payload-limits).
 pub const SEND_PAYLOAD_MAX: usize = 65_326;
-/// Largest payload of [`crate::api::Command::SendDirect`] (spec 70 §6.1).
+/// Largest payload of [`crate::api::Command::SendDirect`] (PROTOCOL.md#payload-limits).
 pub const DIRECT_PAYLOAD_MAX: usize = 65_531;

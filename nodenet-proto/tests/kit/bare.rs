@@ -18,9 +18,9 @@ use super::{Host, Outbox, SEGMENTS_MAX};
 
 /// An endpoint, its connections, and on each of them at most one stream.
 ///
-/// A relay of two connections writes what arrives on the stream of one to the stream of the other, in
-/// the chunks it arrived in, as soon as a message is complete: a stream that another may write to must
-/// not be left in the middle of one. That is the least that a relay can do.
+/// A relay of two connections writes what arrives on the stream of one to the stream of the other,
+/// in the chunks it arrived in, as soon as a message is complete: a stream that another may write
+/// to must not be left in the middle of one. That is the least that a relay can do.
 pub(crate) struct Bare {
     tls: Tls,
     endpoint: Endpoint,
@@ -317,7 +317,7 @@ fn split_front(from: &mut VecDeque<Bytes>, mut len: usize, to: &mut VecDeque<Byt
     }
 }
 
-/// The settings of an overlay conn (spec 40 §13), as they stand in `quic::profile`.
+/// The settings of an overlay conn (PROTOCOL.md#conns), as they stand in `quic::profile`.
 fn transport(bidi: u32, uni: u32, datagrams: Option<usize>) -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(300_000))));

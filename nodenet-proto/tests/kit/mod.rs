@@ -1,6 +1,7 @@
 //! Hosts on an in-memory network without latency, and a meter around one of them.
 //!
-//! Shared by the test of transit and by the benches, which compare a node with [`Bare`] quinn-proto.
+//! Shared by the test of transit and by the benches, which compare a node with [`Bare`]
+//! quinn-proto.
 
 #![allow(dead_code, reason = "not everybody who shares this needs all of it")]
 

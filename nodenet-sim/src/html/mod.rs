@@ -10,8 +10,8 @@ use core::fmt::Write;
 use crate::report::{Phase, Report, Shape};
 use crate::row::{Row, Rows};
 
-/// What the reference, v0.2.1, delivered in its own in-memory transport, without loss or NAT (measured):
-/// nodes and percent.
+/// What the reference, v0.2.1, delivered in its own in-memory transport, without loss or NAT
+/// (measured): nodes and percent.
 pub mod reference {
     /// Steady state, joining through ten contacts.
     pub const THROUGH_TEN: [(u64, f64); 4] = [(50, 100.0), (200, 79.0), (500, 55.0), (1_000, 18.0)];
@@ -53,7 +53,8 @@ pub fn of_failed(rows: &Rows) -> String {
     Page::of_one(rows).finish()
 }
 
-/// The page of a sweep over sizes and seeds: of the runs that finished, and what became of the others.
+/// The page of a sweep over sizes and seeds: of the runs that finished, and what became of the
+/// others.
 pub fn of_sweep(title: &str, all: &[Rows], failed: &[String]) -> String {
     let mut page = Page::new(title);
     if !failed.is_empty() {
@@ -254,7 +255,8 @@ impl Page {
     }
 }
 
-/// A share (0 to 1) in percent, with as many digits as it takes not to claim more than was measured.
+/// A share (0 to 1) in percent, with as many digits as it takes not to claim more than was
+/// measured.
 pub fn share(share: f64) -> String {
     let percent = 100.0 * share;
     if percent == 0.0 || percent == 100.0 {

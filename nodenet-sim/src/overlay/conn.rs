@@ -109,8 +109,8 @@ pub(crate) struct ConnTable {
 }
 
 impl ConnTable {
-    /// Opens a conn between dialer and acceptor, each with how many conns it had before and where the
-    /// other sees it.
+    /// Opens a conn between dialer and acceptor, each with how many conns it had before and where
+    /// the other sees it.
     pub(crate) fn open(
         &mut self,
         hosts: [(Host, u32, SocketAddrV4); 2],

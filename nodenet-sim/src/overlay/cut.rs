@@ -1,7 +1,7 @@
 //! Partitions: what is held back, and in which order it goes on once the network is joined again.
 //!
-//! Responsible for: what passes between hosts that can not reach each other, which is nothing, and for
-//! conns that stay in order all the same. Never: who stands on which side; see
+//! Responsible for: what passes between hosts that can not reach each other, which is nothing, and
+//! for conns that stay in order all the same. Never: who stands on which side; see
 //! [`super::World::partition`].
 
 use std::collections::BTreeSet;
@@ -24,8 +24,8 @@ impl Net {
         self.cut = true;
     }
 
-    /// Joins it again. What was held back goes on its way once the sender's probe timer, which backed
-    /// off meanwhile, fires.
+    /// Joins it again. What was held back goes on its way once the sender's probe timer, which
+    /// backed off meanwhile, fires.
     pub(crate) fn heal(&mut self) {
         self.cut = false;
         let held = core::mem::take(&mut self.held);
@@ -49,7 +49,8 @@ impl Net {
         }
     }
 
-    /// What is still under way from those ends of which something is held back, in the order of sending.
+    /// What is still under way from those ends of which something is held back, in the order of
+    /// sending.
     fn behind(&self, held: &[u32]) -> Vec<(EndRef, u32, u32)> {
         let waiting: BTreeSet<u32> = held.iter().copied().collect();
         let ends: BTreeSet<EndRef> =
@@ -75,8 +76,8 @@ impl Net {
         self.apart(self.conns.end(end).host, self.conns.end(end.peer()).host)
     }
 
-    /// Whether `end` hears now that its conn is gone. What its peer says of that is lost in a cut, and a
-    /// close stays behind the frames that were sent before it.
+    /// Whether `end` hears now that its conn is gone. What its peer says of that is lost in a cut,
+    /// and a close stays behind the frames that were sent before it.
     pub(crate) fn gone_arrives(&mut self, end: EndRef, reason: ConnDownReason) -> bool {
         if !matches!(reason, ConnDownReason::ClosedByPeer | ConnDownReason::Reset) {
             return true;

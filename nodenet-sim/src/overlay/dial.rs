@@ -4,16 +4,17 @@
 //! reaches nobody fails when the handshake bound or its own deadline passes, whichever is first.
 //!
 //! # Who can be dialed
-//! Two hosts can have a conn at all if one of them is public or both NATs are easy. A public host can
-//! be dialed by anyone. A host behind a NAT is never dialed cold: a dial to its address succeeds only
+//! Two hosts can have a conn at all if one of them is public or both NATs are easy. A public host
+//! can be dialed by anyone. A host behind a NAT is never dialed cold: a dial to its address
+//! succeeds only
 //! - back to it, within two minutes after it dialed the dialer, or while the two share a conn (its
 //!   NAT lets that peer in), or
 //! - punched, if the two have a conn to a common third host that is up, which would pass the punch
 //!   request on.
 //!
-//! Behind a hard NAT it is never dialed at all, because nobody learns its address: peers see it at a port
-//! of their own, where the network knows nobody, and the host itself knows only its interface. It has
-//! the conns that it dialed, and these go to public hosts.
+//! Behind a hard NAT it is never dialed at all, because nobody learns its address: peers see it at
+//! a port of their own, where the network knows nobody, and the host itself knows only its
+//! interface. It has the conns that it dialed, and these go to public hosts.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::hash;
 use crate::space;
 use crate::time::{Moment, nanos};
 
-/// Without a packet for so long a handshake is given up (spec 40 §4.2).
+/// Without a packet for so long a handshake is given up (PROTOCOL.md#handshake-bounds).
 const NO_PACKET_MAX: Duration = Duration::from_secs(10);
 /// First probe timeout, while no round trip is known (RFC 9002 §6.2.2: 3 × 333 ms).
 const PROBE_TIMEOUT: Duration = Duration::from_millis(999);
@@ -200,9 +201,9 @@ impl Net {
         Duration::from_nanos(space::jitter(latency, fate)) + PROBE_TIMEOUT * ((1 << lost) - 1)
     }
 
-    /// Counts what a dial that came to nothing has cost since its first flight. A target that answered
-    /// takes part in all of a handshake. A dialer that hears nothing repeats itself after 1, 3 and 7
-    /// seconds.
+    /// Counts what a dial that came to nothing has cost since its first flight. A target that
+    /// answered takes part in all of a handshake. A dialer that hears nothing repeats itself after
+    /// 1, 3 and 7 seconds.
     fn count_traffic_of_failed(&mut self, key: u32) {
         let Dial { host, started, target, answered, .. } = self.dials[key as usize];
         if let (true, Some(target)) = (answered, target) {

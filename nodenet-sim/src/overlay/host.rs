@@ -39,7 +39,8 @@ pub enum Nat {
 }
 
 impl Nat {
-    /// Draws one: `share` of all hosts are behind a NAT, three tenths of these behind a hard one (a guess).
+    /// Draws one: `share` of all hosts are behind a NAT, three tenths of these behind a hard one (a
+    /// guess).
     pub fn draw(share: f64, random: &mut Random) -> Self {
         if !hash::hit(random.next_u64(), share) {
             Self::Public
@@ -56,9 +57,9 @@ impl Nat {
     }
 }
 
-/// How long a NAT lets a peer in after the host behind it dialed that peer last. RFC 4787 REQ-5 asks for
-/// two minutes at least since the last packet; what is sent over a conn later does not count here, for
-/// while there is one the peer is let in anyway.
+/// How long a NAT lets a peer in after the host behind it dialed that peer last. RFC 4787 REQ-5
+/// asks for two minutes at least since the last packet; what is sent over a conn later does not
+/// count here, for while there is one the peer is let in anyway.
 pub(crate) const MAPPING_LIFETIME: Duration = Duration::from_secs(120);
 /// Peers whose mapping is remembered for one host; the oldest goes first.
 const MAPPINGS_MAX: usize = 256;
@@ -128,7 +129,8 @@ impl Site {
 /// An address and a place.
 #[derive(Debug, Clone, Copy)]
 pub struct Seat {
-    /// The address at which the network knows the host. Others see it there, unless its NAT is hard.
+    /// The address at which the network knows the host. Others see it there, unless its NAT is
+    /// hard.
     pub addr: SocketAddrV4,
     /// Where it is attached.
     pub attachment: Attachment,
@@ -145,7 +147,8 @@ const HOME_OCTETS: core::ops::Range<u32> = 11..100;
 /// First octets of subnets that hosts share.
 const HOSTED_OCTETS: core::ops::Range<u32> = 130..169;
 
-/// Three in four live in a home, give or take the luck of a draw: far less than a percent of so many.
+/// Three in four live in a home, give or take the luck of a draw: far less than a percent of so
+/// many.
 const _: () = {
     let homes = (HOME_OCTETS.end - HOME_OCTETS.start) << 16;
     let needed = AddressPlan::SEATS_MAX as u64 * (HOSTED_ONE_IN - 1) / HOSTED_ONE_IN;
@@ -156,7 +159,8 @@ const _: () = {
 ///
 /// Three quarters of the hosts have a /24 and a place to themselves, as homes do. A quarter stand
 /// eight to a /24 in the same place, as rented servers do, so that the subnet caps of the node's
-/// tables (2 edges, 8 contacts of one /24) bite, but not everywhere. All are globally routable IPv4.
+/// tables (2 edges, 8 contacts of one /24) bite, but not everywhere. All are globally routable
+/// IPv4.
 #[derive(Debug)]
 pub struct AddressPlan {
     random: Random,

@@ -1,4 +1,5 @@
-//! What a host costs: bytes on the wire and wake-ups, as docs/SIMULATOR.md says under "What is counted".
+//! What a host costs: bytes on the wire and wake-ups, as docs/SIMULATOR.md says under "What is
+//! counted".
 
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ impl Traffic {
         }
     }
 
-    /// The kind of a frame, by its type byte (spec 10).
+    /// The kind of a frame, by its type byte (PROTOCOL.md#frame-types).
     pub fn of(frame: &Frame) -> Self {
         let mut head = [0; 2];
         frame.copy_to(0, &mut head);
@@ -166,8 +167,8 @@ impl Meters {
         meter.active_until = meter.active_until.max(at);
     }
 
-    /// The host will exchange an acknowledgement by `at`; that wakes nobody, as it follows something
-    /// else closely.
+    /// The host will exchange an acknowledgement by `at`; that wakes nobody, as it follows
+    /// something else closely.
     pub(crate) fn busy_until(&mut self, host: Host, at: Moment) {
         let meter = &mut self.hosts[host.index()];
         meter.active_until = meter.active_until.max(at);

@@ -3,8 +3,9 @@
 //! Responsible for: a network of many thousand nodes in one process and one order of events. Never:
 //! QUIC, sockets, real time; that is the packet world's.
 //!
-//! A [`World`] is made, [`World::join`]ed by hosts, and moved on by [`World::run_until`]. Everything
-//! that happens is a function of the seed and the calls made: same calls, same [`World::trace`].
+//! A [`World`] is made, [`World::join`]ed by hosts, and moved on by [`World::run_until`].
+//! Everything that happens is a function of the seed and the calls made: same calls, same
+//! [`World::trace`].
 
 mod conn;
 mod cut;

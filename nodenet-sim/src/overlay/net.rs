@@ -1,12 +1,12 @@
 //! The network: carries frames between hosts, late but in order, and never tells of a crash.
 //!
-//! Responsible for: conns and what the transport boundary promises of them, delays, loss, partitions,
-//! reachability, what everything costs on the wire. Never: what a frame means, and never a call into
-//! a machine; whatever a machine must hear waits in the event queue.
+//! Responsible for: conns and what the transport boundary promises of them, delays, loss,
+//! partitions, reachability, what everything costs on the wire. Never: what a frame means, and
+//! never a call into a machine; whatever a machine must hear waits in the event queue.
 //!
 //! A conn is reliable. Loss makes a frame, and every later one of that direction, late by a
-//! retransmission (RFC 9002 §6.2); a partition holds frames back until it heals. When a host crashes,
-//! its conns go silent: what is written into them vanishes, uncounted by anyone.
+//! retransmission (RFC 9002 §6.2); a partition holds frames back until it heals. When a host
+//! crashes, its conns go silent: what is written into them vanishes, uncounted by anyone.
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -31,13 +31,13 @@ use crate::{hash, space};
 const ACK_DELAY: Duration = Duration::from_millis(25);
 /// Bytes in flight from which the queue of a class is full. A guess; control outlasts the others.
 const IN_FLIGHT_MAX: [u32; Class::ALL.len()] = [384 << 10, 256 << 10, 128 << 10, 384 << 10];
-/// A complete first frame on an accepted conn is due by then (spec 40 §5.2).
+/// A complete first frame on an accepted conn is due by then (PROTOCOL.md#first-frame).
 const FIRST_FRAME: Duration = Duration::from_secs(30);
-/// A conn on which nothing moves is given up (spec 40 §4.1).
+/// A conn on which nothing moves is given up (PROTOCOL.md#idle-time-out).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often idle conns are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
-/// A draining close waits at most so long for acknowledgement (spec 70 §15.2).
+/// A draining close waits at most so long for acknowledgement (PROTOCOL.md#drain).
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Retransmissions of one packet after which it is taken to get through. A guess: 10 % loss leaves
 /// one packet in ten million.
@@ -89,8 +89,8 @@ pub(crate) struct Net {
     pub(crate) dials: Slab<Dial>,
     pub(crate) dial_names: IndexMap<(Host, DialId), u32>,
     pub(crate) dial_serial: u32,
-    /// What is under way, each with one arrival in the queue unless it is held back. Nothing where a
-    /// packet was put behind others and goes under another key: its first arrival is then void.
+    /// What is under way, each with one arrival in the queue unless it is held back. Nothing where
+    /// a packet was put behind others and goes under another key: its first arrival is then void.
     pub(super) packets: Slab<Option<Packet>>,
     by_addr: IndexMap<SocketAddr, Host>,
     /// Frames that a partition holds back, in order of arrival.
@@ -151,7 +151,8 @@ impl Net {
         addr
     }
 
-    /// Names a pair of hosts by their identifiers, so that fates do not depend on who joined before.
+    /// Names a pair of hosts by their identifiers, so that fates do not depend on who joined
+    /// before.
     pub(crate) fn link(&self, a: Host, b: Host) -> u64 {
         let [a, b] = [a, b].map(|host| {
             let id = self.site(host).id;
@@ -300,7 +301,8 @@ impl Net {
         self.finish(end, EndState::Closed);
     }
 
-    /// The end is over. An acknowledgement that is not due yet rides on the close, or dies with its host.
+    /// The end is over. An acknowledgement that is not due yet rides on the close, or dies with its
+    /// host.
     fn finish(&mut self, end: EndRef, state: EndState) {
         self.settle_ack(end);
         let mine = self.conns.end_mut(end);

@@ -236,7 +236,7 @@ impl World {
 }
 
 /// Whether a frame with this head is a list of contacts that a neighbour sent straight to us: a
-/// Neighbors message (type 5) whose hop limit is 1 (spec 20 §2.6).
+/// Neighbors message (type 5) whose hop limit is 1 (PROTOCOL.md#control-messages).
 fn is_sibling_answer(head: &[u8]) -> bool {
     let Some(&[_, 5]) = head.get(..2).and_then(|head| head.first_chunk()) else { return false };
     let length_end = head[2..].iter().position(|byte| byte & 0x80 == 0).map(|at| 3 + at);

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::host::Host;
 use crate::time::Moment;
 
-/// Steps that are kept (architecture, style §7: the last twenty).
+/// Steps that are kept (SIMULATOR.md#when-a-run-fails).
 const STEPS_MAX: usize = 20;
 
 /// What kind of thing happened. The discriminant enters the trace hash.

@@ -147,8 +147,8 @@ impl World {
         self.start(master, seat, side, join)
     }
 
-    /// Starts a node that crashed or left again: same identity, same address, same side of a partition,
-    /// empty memory. Every host that the node ever was names it.
+    /// Starts a node that crashed or left again: same identity, same address, same side of a
+    /// partition, empty memory. Every host that the node ever was names it.
     ///
     /// # Panics
     /// If the node is still up, be it as another host: nobody lives twice.
@@ -243,8 +243,8 @@ impl World {
         self.command(host, Command::Leave { request: UNTRACKED })
     }
 
-    /// Splits the network: hosts for which `side` differs can not reach each other. Those that are down
-    /// have a side as well, for they may start again.
+    /// Splits the network: hosts for which `side` differs can not reach each other. Those that are
+    /// down have a side as well, for they may start again.
     pub fn partition(&mut self, mut side: impl FnMut(Host) -> u8) {
         for (index, site) in self.net.sites.iter_mut().enumerate() {
             site.side = side(Host(index as u32));
@@ -333,8 +333,8 @@ impl World {
         self.residents[host.index()].born_at
     }
 
-    /// When a host learned its first sibling answer, if it did. One that started while nobody was up
-    /// has nobody to ask and counts from its start.
+    /// When a host learned its first sibling answer, if it did. One that started while nobody was
+    /// up has nobody to ask and counts from its start.
     pub fn joined_at(&self, host: Host) -> Option<Moment> {
         self.residents[host.index()].joined_at
     }

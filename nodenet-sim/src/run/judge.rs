@@ -1,6 +1,7 @@
 //! What a scenario expects.
 //!
-//! Responsible for: whether it holds, and telling by how much it does not. Never: measures anything.
+//! Responsible for: whether it holds, and telling by how much it does not. Never: measures
+//! anything.
 
 use super::Run;
 use crate::report::Figures;

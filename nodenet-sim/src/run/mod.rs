@@ -18,13 +18,15 @@ use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
 use crate::time::Moment;
 use crate::watch::Watch;
 
-/// Idle costs are those of the last ten minutes of settling: long enough for every edge to be asked.
+/// Idle costs are those of the last ten minutes of settling: long enough for every edge to be
+/// asked.
 const IDLE_WINDOW: Duration = Duration::from_secs(600);
 /// Ends of messages joined at least so long ago: whoever is on the way in is not promised anything.
 const JOINED_BEFORE: Duration = Duration::from_secs(30);
 /// Well-known contacts: as many as the figures of the reference were measured with.
 const CONTACTS: usize = 10;
-/// Of so many steps one is followed by a check: a run has millions, and with 256 checks were 3 % of it.
+/// Of so many steps one is followed by a check: a run has millions, and with 256 checks were 3 % of
+/// it.
 const CHECK_EVERY: u64 = 1024;
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -130,8 +132,8 @@ impl Run {
     /// Carries out all stages that are left.
     ///
     /// # Errors
-    /// If a number of the scenario makes no sense, an expectation or an invariant does not hold, or a
-    /// machine panics.
+    /// If a number of the scenario makes no sense, an expectation or an invariant does not hold, or
+    /// a machine panics.
     pub fn finish(mut self) -> Result<Report, Box<Failure>> {
         if let Err(error) = self.scenario.check() {
             return Err(self.fail(error.to_string(), true));
@@ -152,7 +154,8 @@ impl Run {
         Ok(self.into_report())
     }
 
-    /// The end of a run that failed. Half-way through a step the world is not sane and can not be asked.
+    /// The end of a run that failed. Half-way through a step the world is not sane and can not be
+    /// asked.
     fn fail(self, what: String, sane: bool) -> Box<Failure> {
         Box::new(Failure {
             what,
@@ -166,7 +169,8 @@ impl Run {
     }
 
     fn into_report(mut self) -> Report {
-        // A run that sends nothing, or gets no further, shows what its network was like all the same.
+        // A run that sends nothing, or gets no further, shows what its network was like all the
+        // same.
         if self.phases.is_empty() && self.world.live().len() > 0 {
             let stage = self.scenario.stages.get(self.stage);
             let churn = matches!(stage, Some(Stage::Churn { .. }));
@@ -298,8 +302,8 @@ impl Run {
         format!("no way in for a newcomer: none of {live} live nodes is {none}")
     }
 
-    /// Whether a host can be dialed by a stranger and is itself in the network: whoever is told only of
-    /// a node that is on its way in, and dies there, is told of nobody.
+    /// Whether a host can be dialed by a stranger and is itself in the network: whoever is told
+    /// only of a node that is on its way in, and dies there, is told of nobody.
     fn is_way_in(&self, host: Host) -> bool {
         self.world.nat(host) == Nat::Public && self.world.joined_at(host).is_some()
     }
@@ -482,7 +486,8 @@ impl Run {
         self.costs = Some(Costs::read(&self.world, since, &self.steps_before));
     }
 
-    /// Heap for each node. Once somebody died it holds remains as well, and says nothing of the living.
+    /// Heap for each node. Once somebody died it holds remains as well, and says nothing of the
+    /// living.
     fn state_per_node(&self) -> Option<f64> {
         let live = self.world.live().len();
         let growth = self.heap?().saturating_sub(self.heap_before);

@@ -1,7 +1,7 @@
 //! Who crashes, leaves or is replaced.
 //!
-//! Responsible for: drawing them, and refusing a stage that would take nobody, or fewer than it says:
-//! a run that goes on all the same shows something else than was asked for.
+//! Responsible for: drawing them, and refusing a stage that would take nobody, or fewer than it
+//! says: a run that goes on all the same shows something else than was asked for.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! Whether the numbers of a scenario make sense.
 //!
-//! Responsible for: refusing what a run could not carry out, or would carry out as something else than
-//! was meant, before hours go into it.
+//! Responsible for: refusing what a run could not carry out, or would carry out as something else
+//! than was meant, before hours go into it.
 
 use std::time::Duration;
 

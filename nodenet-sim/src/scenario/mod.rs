@@ -1,7 +1,7 @@
 //! What happens in a run, as a value that can be kept in a file.
 //!
-//! Responsible for: the settings of a world, the stages it goes through, and what is expected of it.
-//! Never: carrying them out; see [`crate::run`].
+//! Responsible for: the settings of a world, the stages it goes through, and what is expected of
+//! it. Never: carrying them out; see [`crate::run`].
 
 mod check;
 
@@ -40,8 +40,8 @@ pub struct Scenario {
     /// Wall clocks are off by so much at most.
     #[serde(default = "default_clock_skew_ms")]
     pub clock_skew_ms_max: u64,
-    /// How many seconds count as a day where tables are compared from day to day. Shorter ones try out
-    /// what a long run would do.
+    /// How many seconds count as a day where tables are compared from day to day. Shorter ones try
+    /// out what a long run would do.
     #[serde(default = "default_day_secs")]
     pub day_secs: u64,
     /// What happens, in this order.
@@ -126,8 +126,8 @@ pub enum Stage {
         /// Share of the live nodes, up to 1, rounded down to whole nodes; at least one.
         share: f64,
     },
-    /// Every node that crashed or left and is still down starts again, with the same identity and no
-    /// memory.
+    /// Every node that crashed or left and is still down starts again, with the same identity and
+    /// no memory.
     Restart,
     /// Some nodes leave, saying goodbye.
     Leave {
@@ -139,8 +139,8 @@ pub enum Stage {
         /// Delivered share, at least.
         delivered_share: f64,
     },
-    /// The run fails if some table grew from one day to another (see [`crate::watch`]). Days count from 1,
-    /// and begin with the run.
+    /// The run fails if some table grew from one day to another (see [`crate::watch`]). Days count
+    /// from 1, and begin with the run.
     ExpectBounded {
         /// What is compared: the most that any node held of it, or what all held on average.
         #[serde(default)]
@@ -200,15 +200,15 @@ impl Scenario {
         self
     }
 
-    /// Grows the network: one join every half second up to 1,000 nodes, beyond that all joins spread
-    /// over 500 seconds, which is how the figures of the reference were measured.
+    /// Grows the network: one join every half second up to 1,000 nodes, beyond that all joins
+    /// spread over 500 seconds, which is how the figures of the reference were measured.
     pub fn grow(self, nodes: u32, bootstrap: Bootstrap) -> Self {
         let over_ms = spread_ms(nodes);
         self.stage(Stage::Grow { nodes, over_ms, bootstrap })
     }
 
-    /// The same with another number of nodes: the first stage that grows the network takes as long as
-    /// [`Self::grow`] has it, further ones are left alone.
+    /// The same with another number of nodes: the first stage that grows the network takes as long
+    /// as [`Self::grow`] has it, further ones are left alone.
     pub fn resize(mut self, count: u32) -> Self {
         let grow = |stage: &&mut Stage| matches!(stage, Stage::Grow { .. });
         if let Some(Stage::Grow { nodes, over_ms, .. }) = self.stages.iter_mut().find(grow) {
@@ -245,8 +245,8 @@ impl Scenario {
     /// Carries it out.
     ///
     /// # Errors
-    /// If a number makes no sense, or an expectation or an invariant does not hold; the failure tells all
-    /// that is needed to see it again.
+    /// If a number makes no sense, or an expectation or an invariant does not hold; the failure
+    /// tells all that is needed to see it again.
     pub fn run(&self) -> Result<Report, Box<Failure>> {
         Run::new(self.clone()).finish()
     }
@@ -259,8 +259,8 @@ impl Scenario {
     /// Reads one from the text of a file.
     ///
     /// # Errors
-    /// If the text is not TOML or not a scenario, or a number in it makes no sense; the error names the
-    /// place.
+    /// If the text is not TOML or not a scenario, or a number in it makes no sense; the error names
+    /// the place.
     pub fn from_toml(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = toml::from_str(text)?;
         scenario.check()?;
@@ -312,7 +312,7 @@ impl Stage {
     }
 }
 
-/// How long leaving nodes have to say goodbye (spec 70 §15.2: 1 s, and a round trip).
+/// How long leaving nodes have to say goodbye: 1 s and a round trip (PROTOCOL.md#shutdown).
 pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Where bootstrap peers are: what was given as an address, and what names lead to now.
 //!
-//! Responsible for: asking again and again, and keeping of every name what it led to last. Never: which of
-//! the addresses is dialed.
+//! Responsible for: asking again and again, and keeping of every name what it led to last. Never:
+//! which of the addresses is dialed.
 //!
-//! Every name has a task of its own, so that one whose name servers are silent keeps no other waiting. The
-//! system's resolver runs on a thread that nobody can stop: a lookup that is given up goes on there until
-//! the system gives up as well. So a name is never asked for while an earlier lookup is out, or a silent
-//! one would take a thread more every few seconds.
+//! Every name has a task of its own, so that one whose name servers are silent keeps no other
+//! waiting. The system's resolver runs on a thread that nobody can stop: a lookup that is given up
+//! goes on there until the system gives up as well. So a name is never asked for while an earlier
+//! lookup is out, or a silent one would take a thread more every few seconds.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -28,7 +28,8 @@ use super::{BootstrapPeer, Host};
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(300);
 /// Time to the next attempt at a name that was not found.
 const RESOLVE_RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// After this long without an answer the operator is told (guess: resolvers ask a second time about then).
+/// After this long without an answer the operator is told (guess: resolvers ask a second time about
+/// then).
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a lookup gave.
@@ -39,8 +40,9 @@ pub(crate) fn literal_seeds(peers: &[BootstrapPeer]) -> Vec<SeedPeer> {
     collect(peers.iter().filter_map(|peer| Some((peer.id, peer.literal_addr()?))))
 }
 
-/// Resolves the names among `peers` again and again and sends the seeds that an answer changed, each with
-/// its literal addresses as well. Ends when nobody listens any more, or at once if there is no name.
+/// Resolves the names among `peers` again and again and sends the seeds that an answer changed,
+/// each with its literal addresses as well. Ends when nobody listens any more, or at once if there
+/// is no name.
 pub(crate) async fn resolve_for_ever(
     peers: Vec<BootstrapPeer>,
     seeds: mpsc::Sender<Vec<SeedPeer>>,
@@ -115,7 +117,8 @@ impl Name {
         }
     }
 
-    /// Reports where it leads. What was found once is better than nothing, so a failure is not reported.
+    /// Reports where it leads. What was found once is better than nothing, so a failure is not
+    /// reported.
     async fn resolve_for_ever<F: Future<Output = Answer>>(
         mut self,
         lookup: impl Fn(String, u16) -> F,

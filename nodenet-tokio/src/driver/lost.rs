@@ -1,7 +1,7 @@
 //! Messages that were lost because the application did not take them, until it is told.
 //!
-//! It is told at once when that begins, and then no more often than once a second: a flood of messages
-//! must not become a flood of events.
+//! It is told at once when that begins, and then no more often than once a second: a flood of
+//! messages must not become a flood of events.
 
 use std::time::{Duration, Instant};
 

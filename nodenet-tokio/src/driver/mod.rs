@@ -1,11 +1,11 @@
 //! The task that drives one [`nodenet_proto::node::Node`].
 //!
-//! Responsible for: waiting for sockets, deadlines and requests, feeding them to the node as inputs,
-//! and carrying out what it drains. Never: a decision of the protocol.
+//! Responsible for: waiting for sockets, deadlines and requests, feeding them to the node as
+//! inputs, and carrying out what it drains. Never: a decision of the protocol.
 //!
 //! Life of a [`Driver`]: started with the node, it runs until the node has left, or until its main
-//! socket fails for good. It sleeps unless there is something to do. When the socket is full it keeps
-//! the one send that did not fit and drains no further until there is room.
+//! socket fails for good. It sleeps unless there is something to do. When the socket is full it
+//! keeps the one send that did not fit and drains no further until there is room.
 
 mod lost;
 mod waiters;
@@ -39,25 +39,26 @@ use world::World;
 
 /// Requests taken before the node is drained.
 const REQUEST_BATCH: usize = 64;
-/// Batches read from one socket before the node is drained, so that a flood can not keep what is due
-/// from being sent.
+/// Batches read from one socket before the node is drained, so that a flood can not keep what is
+/// due from being sent.
 const READ_ROUNDS: usize = 2;
-/// Time between two readings of the interface addresses, and two exact ones of the wall clock (guess).
+/// Time between two readings of the interface addresses, and two exact ones of the wall clock
+/// (guess).
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// The node hears of the wall clock when it is off by this much at upkeep. Two readings of two clocks
-/// differ by less, and freshness is counted in seconds.
+/// The node hears of the wall clock when it is off by this much at upkeep. Two readings of two
+/// clocks differ by less, and freshness is counted in seconds.
 const WALL_STEP_MIN_NANOS: u64 = 1_000_000;
-/// Whatever wakes the driver, the node hears of the wall clock before that when it is off by this much:
-/// nobody sets a clock that far to keep it right, but monotonic time stands still while a machine sleeps.
-/// Far less than freshness allows, far more than a task waits between two readings.
+/// Whatever wakes the driver, the node hears of the wall clock before that when it is off by this
+/// much: nobody sets a clock that far to keep it right, but monotonic time stands still while a
+/// machine sleeps. Far less than freshness allows, far more than a task waits between two readings.
 const WALL_JUMP_MIN_NANOS: u64 = 1_000_000_000;
 /// Longest a node takes to leave; it needs about one second if a neighbour does not answer
-/// (spec 70 §15.2).
+/// (PROTOCOL.md#shutdown).
 const LEAVE_BOUND: Duration = Duration::from_secs(3);
 /// Failed reads in a row after which the main socket counts as lost.
 const READ_FAILURES_MAX: u32 = 64;
-/// Pause after a failed read; it doubles with each up to 2^10 times, so that giving up takes about a
-/// minute.
+/// Pause after a failed read; it doubles with each up to 2^10 times, so that giving up takes about
+/// a minute.
 const READ_FAILURE_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a handle asks of its driver.
@@ -377,7 +378,8 @@ impl Driver {
         }
     }
 
-    /// Tells the node what the wall clock shows, if that is off by this much from what it is taken to show.
+    /// Tells the node what the wall clock shows, if that is off by this much from what it is taken
+    /// to show.
     fn correct_wall(&mut self, off_min_nanos: u64) {
         let (now, wall) = (clock::now(), self.world.host.wall());
         if self.wall_clock.at(now).0.abs_diff(wall.0) >= off_min_nanos {
@@ -397,16 +399,16 @@ impl Driver {
     }
 }
 
-/// Reads until there is nothing more, but no more than [`READ_ROUNDS`] times. Returns whether a read
-/// succeeded, and what was wrong if one failed.
+/// Reads until there is nothing more, but no more than [`READ_ROUNDS`] times. Returns whether a
+/// read succeeded, and what was wrong if one failed.
 fn read_rounds(mut read: impl FnMut() -> io::Result<()>) -> (bool, io::Result<()>) {
     let mut succeeded = false;
     for _ in 0..READ_ROUNDS {
         match read() {
             Ok(()) => succeeded = true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // How Windows says that nobody listens where something was sent to. That says nothing of
-            // this socket, and anybody can make it say so.
+            // How Windows says that nobody listens where something was sent to. That says nothing
+            // of this socket, and anybody can make it say so.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             Err(error) => return (succeeded, Err(error)),
         }

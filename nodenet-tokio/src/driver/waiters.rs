@@ -3,9 +3,9 @@
 //! Each command has a caller-chosen number and is settled by exactly one event, so an entry leaves
 //! when its event comes. A caller that gave up leaves its entry behind until then.
 //!
-//! A connect is settled when its dials are, which takes seconds. Everything else is settled in the next
-//! drain, so it piles up only while the socket is full. Each of the two has a cap of its own, or a row of
-//! dials would keep the rest waiting.
+//! A connect is settled when its dials are, which takes seconds. Everything else is settled in the
+//! next drain, so it piles up only while the socket is full. Each of the two has a cap of its own,
+//! or a row of dials would keep the rest waiting.
 
 use std::collections::BTreeMap;
 

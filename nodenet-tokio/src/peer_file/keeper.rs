@@ -12,10 +12,11 @@ use super::PeerFile;
 use crate::node::WeakNode;
 use crate::{Node, NodeEvent, NodeEvents};
 
-/// Time from the first edge to the first writing, so that a node that is killed soon after its first start
-/// finds back (guess: edges that come up together share a writing).
+/// Time from the first edge to the first writing, so that a node that is killed soon after its
+/// first start finds back (guess: edges that come up together share a writing).
 const FIRST_AFTER: Duration = Duration::from_secs(1);
-/// Time from the start to the writing after that: a newcomer knows its neighbourhood by then (guess).
+/// Time from the start to the writing after that: a newcomer knows its neighbourhood by then
+/// (guess).
 const SECOND_AFTER: Duration = Duration::from_secs(30);
 /// Time between two from then on (guess: what a crash may cost, against a disk that may sleep).
 const INTERVAL: Duration = Duration::from_secs(600);

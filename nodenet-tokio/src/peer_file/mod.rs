@@ -1,13 +1,13 @@
 //! The file that keeps the peers a node knew, so that it finds back into its network when every
 //! bootstrap contact is gone.
 //!
-//! Responsible for: reading it, writing it so that it is either whole or absent, writing it now and then
-//! for as long as a node runs. Never: which peers are worth it ([`Node::export_peers`]), and never a
-//! reason for a node not to start: a file that can not be used costs what it holds, no more. (One that
-//! others may write to is for its owner to look at, and stays as it is until then.)
+//! Responsible for: reading it, writing it so that it is either whole or absent, writing it now and
+//! then for as long as a node runs. Never: which peers are worth it ([`Node::export_peers`]), and
+//! never a reason for a node not to start: a file that can not be used costs what it holds, no
+//! more. (One that others may write to is for its owner to look at, and stays as it is until then.)
 //!
-//! Life of a [`PeerFile`]: opened before the node starts, its peers given to [`Builder::known_peers`],
-//! then handed to a [`Keeper`], which writes what the node exports.
+//! Life of a [`PeerFile`]: opened before the node starts, its peers given to
+//! [`Builder::known_peers`], then handed to a [`Keeper`], which writes what the node exports.
 //!
 //! ```no_run
 //! # use std::path::PathBuf;
@@ -48,8 +48,8 @@ pub const PEERS_MAX: usize = 128;
 /// Length of a file, at most. [`PEERS_MAX`] peers with eight of the longest addresses need less.
 const LEN_MAX: u64 = 96 * 1024;
 /// While fewer peers than this proved themselves, those of the run before stay in the file behind
-/// them, as far as there is room: a node that is stopped just after its start, or was offline, loses
-/// nothing (guess).
+/// them, as far as there is room: a node that is stopped just after its start, or was offline,
+/// loses nothing (guess).
 const FEW: usize = 32;
 
 /// A peer file, whether it exists or not.
@@ -131,8 +131,8 @@ pub enum PeerFileError {
 }
 
 impl PeerFile {
-    /// Where the peers of the node with this seed file are kept: beside it, with `.peers` appended to
-    /// its name.
+    /// Where the peers of the node with this seed file are kept: beside it, with `.peers` appended
+    /// to its name.
     pub fn beside(seed_file: &Path) -> PathBuf {
         let mut name = seed_file.as_os_str().to_owned();
         name.push(".peers");
@@ -151,9 +151,9 @@ impl PeerFile {
         Ok(Self { path: path.to_owned(), earlier, open_to_others: None })
     }
 
-    /// A file that starts empty: what is there now will be replaced, unread. Unless others may write to
-    /// it: then its owner may want to look at it, and [`PeerFile::save`] refuses to replace it for as long
-    /// as this value lives.
+    /// A file that starts empty: what is there now will be replaced, unread. Unless others may
+    /// write to it: then its owner may want to look at it, and [`PeerFile::save`] refuses to
+    /// replace it for as long as this value lives.
     pub fn afresh(path: &Path) -> Self {
         let found = fs::metadata(path).ok().filter(fs::Metadata::is_file);
         let open_to_others = found.and_then(|found| writable_for_others(&found));
@@ -166,9 +166,9 @@ impl PeerFile {
         &self.earlier
     }
 
-    /// Replaces the file by one with these peers, best first. If they are fewer than 32, those it held
-    /// when it was opened come behind them, up to [`PEERS_MAX`]; if there are none, the file stays as it
-    /// is.
+    /// Replaces the file by one with these peers, best first. If they are fewer than 32, those it
+    /// held when it was opened come behind them, up to [`PEERS_MAX`]; if there are none, the file
+    /// stays as it is.
     ///
     /// # Errors
     /// If it can not be written, or was open to others; what was there before is then unharmed.

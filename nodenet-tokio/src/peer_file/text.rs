@@ -7,8 +7,8 @@
 //! ```
 //!
 //! One line for each peer, best first. The identifier is the hash of the key. The last line tells a
-//! whole file from one that was cut short. There is no checksum: what is read is only ever dialed, and
-//! whoever answers has to prove that it holds the key.
+//! whole file from one that was cut short. There is no checksum: what is read is only ever dialed,
+//! and whoever answers has to prove that it holds the key.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -23,7 +23,8 @@ use super::{PEERS_MAX, PeerFileError};
 const NAME: &str = "nodenet-peers";
 /// The version of the format.
 const VERSION: &str = "1";
-/// Addresses of one peer, at most: as many as a node keeps of a contact (spec 20 §7).
+/// Addresses of one peer, at most: as many as a node keeps of a contact
+/// (PROTOCOL.md#addresses-of-a-contact).
 const ADDRS_MAX: usize = 8;
 
 /// Why a text is not a peer file.

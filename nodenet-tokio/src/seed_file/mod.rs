@@ -1,14 +1,16 @@
 //! The file that keeps a node's master seed, its only secret: 32 raw bytes.
 //!
 //! Responsible for: creating it so that it is either whole or absent and nobody else can read it,
-//! refusing one that is not so, and keeping a second process from using it. Never: what the seed means.
+//! refusing one that is not so, and keeping a second process from using it. Never: what the seed
+//! means.
 //!
-//! The lock is on the file itself. It lasts as long as the [`SeedFile`], and no longer than the process,
-//! however that ends. So keep it beside the node, under a name: `let _ =` drops it at once.
+//! The lock is on the file itself. It lasts as long as the [`SeedFile`], and no longer than the
+//! process, however that ends. So keep it beside the node, under a name: `let _ =` drops it at
+//! once.
 //!
-//! Of many starters at the same moment one gets to run under the identity in the file. The others get
-//! [`SeedFileError::Exists`] or [`SeedFileError::InUse`], whose text says that another was first and what
-//! to do:
+//! Of many starters at the same moment one gets to run under the identity in the file. The others
+//! get [`SeedFileError::Exists`] or [`SeedFileError::InUse`], whose text says that another was
+//! first and what to do:
 //!
 //! ```no_run
 //! # use std::path::Path;
@@ -27,10 +29,10 @@
 //! # }
 //! ```
 //!
-//! Beside `node.seed`, a start that is cut off while it creates the file leaves `node.seed.`, 16 hex
-//! digits and `.tmp`. That holds a secret, possibly that of `node.seed`. It is never read, for its owner
-//! only, and can be removed when no node is starting. File systems without hard links keep an empty
-//! `node.seed.creating`, too: leave it there.
+//! Beside `node.seed`, a start that is cut off while it creates the file leaves `node.seed.`, 16
+//! hex digits and `.tmp`. That holds a secret, possibly that of `node.seed`. It is never read, for
+//! its owner only, and can be removed when no node is starting. File systems without hard links
+//! keep an empty `node.seed.creating`, too: leave it there.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -49,8 +51,8 @@ const DIRECTORY_NAME: &str = "nodenet";
 /// A master seed; wiped when dropped.
 pub type MasterSeed = Zeroizing<[u8; MASTER_SEED_LEN]>;
 
-/// An open and locked seed file. Dropped, it is locked no more, and another process may run under the
-/// same identity.
+/// An open and locked seed file. Dropped, it is locked no more, and another process may run under
+/// the same identity.
 #[derive(Debug)]
 #[must_use = "the seed file is locked only while this lives: keep it for as long as the node runs"]
 pub struct SeedFile {
@@ -119,7 +121,8 @@ pub enum SeedFileError {
         /// Which path.
         path: PathBuf,
     },
-    /// There is a file already, or another starter is about to give it its name; it was not touched.
+    /// There is a file already, or another starter is about to give it its name; it was not
+    /// touched.
     #[error(
         "seed file {} exists already: another node was first to create it, and it was left as it is; \
          start again to use the identity in it once the other node has stopped, or give this one a \
@@ -168,8 +171,8 @@ impl SeedFile {
         Ok(opened.map(|(file, seed)| Self { seed, _file: file }))
     }
 
-    /// Whether a seed file could be created here: to be asked before a seed is searched for, which may
-    /// take hours. Leaves nothing behind.
+    /// Whether a seed file could be created here: to be asked before a seed is searched for, which
+    /// may take hours. Leaves nothing behind.
     ///
     /// # Errors
     /// If the file can not be written.
@@ -177,11 +180,11 @@ impl SeedFile {
         private_file::probe(path).map_err(|cause| not_writable(path, cause))
     }
 
-    /// Creates a seed file and locks it. What exists is never overwritten: of many that create the same
-    /// file at once, all but one get [`SeedFileError::Exists`].
+    /// Creates a seed file and locks it. What exists is never overwritten: of many that create the
+    /// same file at once, all but one get [`SeedFileError::Exists`].
     ///
-    /// The seed is written to a temporary file beside it, which gets the name when it is on the disk and
-    /// locked.
+    /// The seed is written to a temporary file beside it, which gets the name when it is on the
+    /// disk and locked.
     ///
     /// # Errors
     /// If the file exists or can not be written, or the seed is zeros. The directory must exist.
@@ -262,8 +265,8 @@ fn is_zeros(seed: &MasterSeed) -> bool {
     **seed == [0; MASTER_SEED_LEN]
 }
 
-/// Opens a file that is to be locked. For writing, although nobody does: NFS turns the lock into one
-/// that only writers get. A file that may only be read is still a seed.
+/// Opens a file that is to be locked. For writing, although nobody does: NFS turns the lock into
+/// one that only writers get. A file that may only be read is still a seed.
 fn open_for_lock(path: &Path) -> io::Result<File> {
     match File::options().read(true).write(true).open(path) {
         Err(error) if is_read_only(&error) => File::open(path),

@@ -107,8 +107,8 @@ impl Socket {
         }
     }
 
-    /// Reads one batch. Each datagram has memory of its own, so that whoever keeps one keeps no other
-    /// alive.
+    /// Reads one batch. Each datagram has memory of its own, so that whoever keeps one keeps no
+    /// other alive.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when there is nothing to read.
@@ -123,9 +123,9 @@ impl Socket {
         }
     }
 
-    /// Sends `bytes` from `*done` on and advances it. False if there is no room now: call again with
-    /// the same arguments once the socket is writable. A datagram that is refused counts as sent and
-    /// lost.
+    /// Sends `bytes` from `*done` on and advances it. False if there is no room now: call again
+    /// with the same arguments once the socket is writable. A datagram that is refused counts as
+    /// sent and lost.
     pub(crate) fn try_send(
         &self,
         how: &Transmit,

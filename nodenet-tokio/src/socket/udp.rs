@@ -1,10 +1,10 @@
 //! One UDP socket: batched reads, segmented writes, addresses folded to one form.
 //!
-//! Responsible for: dual stack, buffer sizes, offloads with their fallback, and the size limit of one
-//! send. Never: waits, retries a datagram, or decides what to send.
+//! Responsible for: dual stack, buffer sizes, offloads with their fallback, and the size limit of
+//! one send. Never: waits, retries a datagram, or decides what to send.
 //!
-//! On a dual-stack socket the system shows IPv4 peers as `::ffff:a.b.c.d`. They are folded to IPv4 on
-//! receipt and mapped back on sending, because the core compares addresses.
+//! On a dual-stack socket the system shows IPv4 peers as `::ffff:a.b.c.d`. They are folded to IPv4
+//! on receipt and mapped back on sending, because the core compares addresses.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -153,9 +153,9 @@ impl UdpSocket {
         Ok(())
     }
 
-    /// Sends `bytes` from `*done` on and advances it. False if the system has no room now: call again
-    /// with the same arguments once the socket is writable. A datagram that the system refuses counts
-    /// as sent and lost.
+    /// Sends `bytes` from `*done` on and advances it. False if the system has no room now: call
+    /// again with the same arguments once the socket is writable. A datagram that the system
+    /// refuses counts as sent and lost.
     pub(crate) fn try_send(
         &self,
         how: &Transmit,
@@ -196,8 +196,8 @@ impl UdpSocket {
     }
 }
 
-/// Binds a UDP socket as a node wants it: with large buffers, and for `[::]` serving IPv4, too. On a
-/// machine without IPv6 `[::]` stands for `0.0.0.0`.
+/// Binds a UDP socket as a node wants it: with large buffers, and for `[::]` serving IPv4, too. On
+/// a machine without IPv6 `[::]` stands for `0.0.0.0`.
 ///
 /// # Errors
 /// What the system says.

@@ -1,8 +1,8 @@
 //! One direction of the path between two hosts: when a datagram arrives, if it does.
 //!
 //! Responsible for: latency, jitter, loss, rate, and the queue in front of a limited rate. Never: a
-//! clock or a waiting datagram. What becomes of a datagram depends on the seed, the link and how many
-//! went before it on that link, so one datagram more or less elsewhere changes nothing here.
+//! clock or a waiting datagram. What becomes of a datagram depends on the seed, the link and how
+//! many went before it on that link, so one datagram more or less elsewhere changes nothing here.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use nodenet_proto::env::Seed;
 /// How a link treats datagrams. For other values: `LinkProfile { loss: 0.1, ..LinkProfile::WAN }`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinkProfile {
-    /// Time that every datagram takes, one way. Tokio's timers tick in milliseconds, so the receiver
-    /// notices at the next full one.
+    /// Time that every datagram takes, one way. Tokio's timers tick in milliseconds, so the
+    /// receiver notices at the next full one.
     pub latency: Duration,
     /// Up to this much on top, drawn anew for each datagram. Datagrams overtake each other.
     pub jitter: Duration,
@@ -37,7 +37,8 @@ impl LinkProfile {
         queue_bytes_max: 256 << 10,
         payload_len_max: ETHERNET_PAYLOAD_MAX,
     };
-    /// Across a continent over wires: 40 ms, a little jitter, one datagram in a thousand lost (guess).
+    /// Across a continent over wires: 40 ms, a little jitter, one datagram in a thousand lost
+    /// (guess).
     pub const WAN: Self = Self {
         latency: Duration::from_millis(40),
         jitter: Duration::from_millis(5),
@@ -52,8 +53,8 @@ impl LinkProfile {
         rate_bytes_per_s: Some(1_500_000),
         ..Self::REGION
     };
-    /// Over a geostationary satellite: 280 ms, of which the way up and down takes 239 ms (2 × 35,786 km
-    /// at the speed of light); 24 Mbit/s (guess).
+    /// Over a geostationary satellite: 280 ms, of which the way up and down takes 239 ms (2 ×
+    /// 35,786 km at the speed of light); 24 Mbit/s (guess).
     pub const SATELLITE: Self = Self {
         latency: Duration::from_millis(280),
         jitter: Duration::from_millis(10),

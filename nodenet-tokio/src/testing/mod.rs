@@ -1,13 +1,14 @@
 //! In-memory sockets for whole nodes, so that an application can test a cluster of itself.
 //!
-//! A [`Hub`] stands in for the network. Nodes on it are ordinary [`crate::Node`]s, driven by the same
-//! task as over UDP; only their sockets, their wall clock and their randomness come from the hub.
-//! Between them lie links with latency, jitter, loss and a rate, which a test can change, cut and heal.
+//! A [`Hub`] stands in for the network. Nodes on it are ordinary [`crate::Node`]s, driven by the
+//! same task as over UDP; only their sockets, their wall clock and their randomness come from the
+//! hub. Between them lie links with latency, jitter, loss and a rate, which a test can change, cut
+//! and heal.
 //!
-//! Under tokio's paused clock minutes pass in moments, and a run is a function of the hub's seed and of
-//! what the application does: start the runtime with `start_paused = true`, make identities from numbers
-//! ([`Hub::builder`]), and write `biased;` into the application's own `select!`, which else draws lots.
-//! Without the paused clock everything works in real time.
+//! Under tokio's paused clock minutes pass in moments, and a run is a function of the hub's seed
+//! and of what the application does: start the runtime with `start_paused = true`, make identities
+//! from numbers ([`Hub::builder`]), and write `biased;` into the application's own `select!`, which
+//! else draws lots. Without the paused clock everything works in real time.
 //!
 //! ```
 //! use std::time::Duration;
@@ -78,8 +79,8 @@ struct Shared {
 impl Hub {
     /// A network without nodes. Every link is a [`LinkProfile::REGION`].
     ///
-    /// Everything random, here and in the nodes, comes from `seed`. What becomes of a datagram depends
-    /// on nothing but the seed, its link and how many went before it on that link.
+    /// Everything random, here and in the nodes, comes from `seed`. What becomes of a datagram
+    /// depends on nothing but the seed, its link and how many went before it on that link.
     pub fn new(seed: u64) -> Self {
         let seed = Seed::from_u64(seed);
         let network = Mutex::new(Network::new(seed.child("network", 0)));
@@ -129,8 +130,8 @@ impl Hub {
         self.network().set_profile(from.ip(), to.ip(), profile);
     }
 
-    /// Splits these hosts from all others. Among themselves they go on as before; what is on its way
-    /// across the cut is lost. Another call splits off others, or moves these.
+    /// Splits these hosts from all others. Among themselves they go on as before; what is on its
+    /// way across the cut is lost. Another call splits off others, or moves these.
     ///
     /// To crash a node, split it off before you drop its handles: nobody hears it leave.
     pub fn partition(&self, hosts: impl IntoIterator<Item = SocketAddr>) {
@@ -142,8 +143,8 @@ impl Hub {
         self.network().heal();
     }
 
-    /// Makes the sockets of a host refuse what is to be sent, as if the system's buffer were full, or
-    /// take it again.
+    /// Makes the sockets of a host refuse what is to be sent, as if the system's buffer were full,
+    /// or take it again.
     pub fn set_send_buffer_full(&self, host: SocketAddr, full: bool) {
         let wake = self.network().set_full(host.ip(), full);
         wake.into_iter().for_each(std::task::Waker::wake);

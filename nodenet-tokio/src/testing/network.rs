@@ -1,7 +1,7 @@
 //! The network inside a hub: hosts, what lies between them, and the datagrams under way.
 //!
-//! Responsible for: addresses, links, cuts, arrival in order of time, counting. Never: reads a clock or
-//! wakes a task; it says whom to wake.
+//! Responsible for: addresses, links, cuts, arrival in order of time, counting. Never: reads a
+//! clock or wakes a task; it says whom to wake.
 //!
 //! A host is an IP address. A [`Port`] is a bound socket, and keeps what is on its way to it, so a
 //! datagram is gone with the socket that it was for.
@@ -21,7 +21,8 @@ use crate::socket::Received;
 
 /// The port of a socket that did not ask for one; more on one host count up from it.
 pub(super) const PORT: u16 = 4_242;
-/// Bytes on their way to one socket, at most: what a socket of this machine is granted to buffer, too.
+/// Bytes on their way to one socket, at most: what a socket of this machine is granted to buffer,
+/// too.
 const INBOX_BYTES_MAX: usize = 4 << 20;
 
 /// What became of the datagrams on a [`super::Hub`].
@@ -42,8 +43,8 @@ pub struct HubStats {
     pub cut: u64,
     /// For an address at which nobody listens.
     pub unreachable: u64,
-    /// A fingerprint of everything that was sent: when, from where, to where, the bytes, and when it
-    /// was to arrive. Two runs that have it in common did the same.
+    /// A fingerprint of everything that was sent: when, from where, to where, the bytes, and when
+    /// it was to arrive. Two runs that have it in common did the same.
     pub trace_hash: u64,
 }
 
@@ -113,8 +114,8 @@ impl Network {
         HubStats { trace_hash: u64::from_le_bytes(first), ..self.stats }
     }
 
-    /// Binds a socket. An unspecified address stands for a host that nobody uses, port 0 for the first
-    /// free one.
+    /// Binds a socket. An unspecified address stands for a host that nobody uses, port 0 for the
+    /// first free one.
     pub(super) fn bind(&mut self, now: Instant, addr: SocketAddr) -> io::Result<SocketAddr> {
         self.began.get_or_insert(now);
         let ip = if addr.ip().is_unspecified() { self.unused_host()? } else { addr.ip() };
@@ -275,8 +276,8 @@ impl Network {
     }
 }
 
-/// The address of the host with this number, in the space for documentation (RFC 3849). Each of the first
-/// 65,536 is in an IPv6 /48 of its own, so that no cap on subnets counts them together.
+/// The address of the host with this number, in the space for documentation (RFC 3849). Each of the
+/// first 65,536 is in an IPv6 /48 of its own, so that no cap on subnets counts them together.
 pub(super) fn host_ip(number: u32) -> IpAddr {
     let (high, low) = ((number >> 16) as u16, number as u16);
     Ipv6Addr::new(0x2001, 0xdb8, low, high, 0, 0, 0, 1).into()

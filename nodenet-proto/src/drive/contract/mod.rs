@@ -1,12 +1,12 @@
 //! What every driver of a [`crate::node::Node`] must do, as cases that run against any of them.
 //!
-//! A test suite, public so that whoever embeds a node can hold the loop around it to the contract of
-//! [`crate::node`]: implement [`World`] over two nodes that the driver under test drives, and run every
-//! one of [`CASES`] in a world of its own. A case panics if the driver fails it.
+//! A test suite, public so that whoever embeds a node can hold the loop around it to the contract
+//! of [`crate::node`]: implement [`World`] over two nodes that the driver under test drives, and
+//! run every one of [`CASES`] in a world of its own. A case panics if the driver fails it.
 //!
-//! The network between the two nodes must lose nothing, carry datagrams of 1,452 bytes and take less
-//! than a second to do it. Both nodes have default settings, except that loopback addresses may be
-//! dialed, and no seeds.
+//! The network between the two nodes must lose nothing, carry datagrams of 1,452 bytes and take
+//! less than a second to do it. Both nodes have default settings, except that loopback addresses
+//! may be dialed, and no seeds.
 
 #[cfg(test)]
 mod tests;
@@ -40,8 +40,8 @@ pub trait World {
     fn poll_event(&mut self, side: Side) -> Option<Event>;
     /// What a node that has not left counted.
     fn counters(&mut self, side: Side) -> Counters;
-    /// Makes the socket of a node refuse what is to be sent, or take it again. Returns false if this
-    /// world has no means to: a driver whose sends block can not meet a full socket.
+    /// Makes the socket of a node refuse what is to be sent, or take it again. Returns false if
+    /// this world has no means to: a driver whose sends block can not meet a full socket.
     fn set_socket_full(&mut self, side: Side, full: bool) -> bool;
     /// Lets time pass, and the driver work.
     fn run(&mut self, span: Duration);
@@ -66,7 +66,8 @@ pub const CASES: &[Case] = &[
 /// Cases that take hours, for drivers in virtual time.
 pub const LONG_CASES: &[Case] = &[("an_idle_day_breaks_nothing", an_idle_day_breaks_nothing)];
 
-/// The longest that anything here takes: a dial in vain, ten seconds and some (spec 40 §4.2).
+/// The longest that anything here takes: a dial in vain, ten seconds and some
+/// (PROTOCOL.md#handshake-bounds).
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the driver works between two looks at what happened.
 const STEP: Duration = Duration::from_millis(10);
@@ -213,7 +214,8 @@ fn an_idle_day_breaks_nothing(world: &mut dyn World) {
     );
 }
 
-/// Messages in a burst, and bytes in each: less than any queue or budget holds, more than one batch.
+/// Messages in a burst, and bytes in each: less than any queue or budget holds, more than one
+/// batch.
 const BURST: usize = 20;
 const BURST_LEN: usize = 3_000;
 

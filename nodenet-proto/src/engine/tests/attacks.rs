@@ -1,4 +1,4 @@
-//! What peers must not be able to do (spec 95).
+//! What peers must not be able to do (THREATS.md).
 
 use std::time::Duration;
 
@@ -401,7 +401,8 @@ fn asked(world: &mut World, puppet: Who) -> wire::Nonce {
     Lookup::decode_exact(&routed(question).into_payload()).unwrap().nonce
 }
 
-/// Whoever is taken for a sleeper is left out of routes, so only a peer itself can say that it is one.
+/// Whoever is taken for a sleeper is left out of routes, so only a peer itself can say that it is
+/// one.
 #[test]
 fn a_lie_about_who_sleeps_goes_no_farther() {
     let (mut world, liar, conn) = victim();

@@ -1,4 +1,4 @@
-//! What peers must not be able to do where greedy routing ends (spec 95).
+//! What peers must not be able to do where greedy routing ends (THREATS.md).
 
 use bytes::Bytes;
 

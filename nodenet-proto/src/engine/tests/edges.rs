@@ -77,8 +77,8 @@ fn a_node_that_nobody_dials_asks_for_newcomers_every_minute() {
     assert!((50..=75).contains(&lookups), "{lookups} lookups");
 }
 
-/// Of all that were dialed for one slot the fastest has it in the end. Whoever was slower from the start
-/// hears nothing of an edge.
+/// Of all that were dialed for one slot the fastest has it in the end. Whoever was slower from the
+/// start hears nothing of an edge.
 #[test]
 fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
     let mut world = World::new();
@@ -164,7 +164,8 @@ fn a_lost_peer_is_dialed_ever_more_rarely_and_then_given_up() {
     let waits: Vec<u64> = times[1..].windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
     assert!((15..=20).contains(&times.len()), "{waits:?}");
     for (i, wait) in waits.iter().enumerate() {
-        // Three seconds for the attempt, then the wait with its jitter, rounded up to the next look.
+        // Three seconds for the attempt, then the wait with its jitter, rounded up to the next
+        // look.
         let ideal = (2_u64 << i.min(10)).min(60);
         assert!((3 + ideal * 8 / 10..=5 + ideal * 12 / 10).contains(wait), "{waits:?}");
     }
@@ -418,7 +419,7 @@ fn without_maintenance_a_node_dials_nobody_by_itself() {
     assert_eq!(world.wire.sent.len(), 2);
 }
 
-// Several conns to one peer (spec 70 §4.3, spec 95 E23).
+// Several conns to one peer (PROTOCOL.md#conns-of-an-edge, THREATS.md#e23).
 
 #[test]
 fn dialing_each_other_at_once_makes_one_edge_of_two_conns() {

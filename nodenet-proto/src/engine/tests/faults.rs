@@ -1,5 +1,5 @@
-//! Commands that cross each other and faults at the wrong moment: every command is settled once, and
-//! nothing gets stuck.
+//! Commands that cross each other and faults at the wrong moment: every command is settled once,
+//! and nothing gets stuck.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -58,8 +58,8 @@ pub(super) struct Wire {
     ordinal: u64,
     /// Conns that take nothing.
     full: BTreeSet<ConnId>,
-    /// Round-trip times to these addresses, as the transport reports them, if they are not twice the
-    /// latency.
+    /// Round-trip times to these addresses, as the transport reports them, if they are not twice
+    /// the latency.
     pub(super) rtts: BTreeMap<SocketAddr, Duration>,
     /// Every frame that was taken: from whom, on which conn, of which class and type.
     pub(super) sent: Vec<(Who, ConnId, Class, u8)>,

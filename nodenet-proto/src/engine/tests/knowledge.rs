@@ -12,9 +12,9 @@ use crate::wire::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A node whose farthest bucket is full of peers that proved themselves. It has edges to all but two,
-/// which closed theirs, are none of the nearest and have a neighbour in their slot, so that nobody wants
-/// them. They were heard 31 minutes ago, before all others; the first of them first.
+/// A node whose farthest bucket is full of peers that proved themselves. It has edges to all but
+/// two, which closed theirs, are none of the nearest and have a neighbour in their slot, so that
+/// nobody wants them. They were heard 31 minutes ago, before all others; the first of them first.
 struct FullBucket {
     world: World,
     incumbents: [Who; 2],
@@ -25,7 +25,8 @@ impl FullBucket {
     fn new() -> Self {
         let mut world = World::of(1);
         let own = world.id(0).as_bytes()[0];
-        // The first bit names the bucket, the next two the slot in it, of which the last is the farthest.
+        // The first bit names the bucket, the next two the slot in it, of which the last is the
+        // farthest.
         let slot = |number: &u64| (identity(*number).id().as_bytes()[0] ^ own) >> 5;
         let mut add = |wanted: u8, count: usize| -> Vec<Who> {
             let numbers = (1..).filter(|number| slot(number) == wanted).take(count);

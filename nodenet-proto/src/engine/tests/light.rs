@@ -25,8 +25,8 @@ fn a_light_node_says_so_at_once_on_an_edge_that_another_opens() {
     assert_eq!(pings(&world, world.conns_between(1, 0)[0]), 1);
 }
 
-/// Whatever came since the last batch, a message or an edge, nothing is put off to the one after the next:
-/// no NAT waits so long.
+/// Whatever came since the last batch, a message or an edge, nothing is put off to the one after
+/// the next: no NAT waits so long.
 #[test]
 fn a_light_node_asks_every_edge_in_every_batch() {
     let mut world = World::new();

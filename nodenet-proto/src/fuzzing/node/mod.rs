@@ -1,10 +1,10 @@
 //! Two whole nodes and a hostile one on a bad network.
 //!
-//! Bytes become a scenario by position: every step is one byte that says what happens and the bytes it
-//! needs, so a small change of the input is a small change of the scenario. All steps are legal for
-//! whoever takes them: an application, a driver, the network, a peer that proved its identity and then
-//! says what it likes. After every step both nodes check themselves. In the end the network heals, and
-//! then every request must be settled, by exactly one event.
+//! Bytes become a scenario by position: every step is one byte that says what happens and the bytes
+//! it needs, so a small change of the input is a small change of the scenario. All steps are legal
+//! for whoever takes them: an application, a driver, the network, a peer that proved its identity
+//! and then says what it likes. After every step both nodes check themselves. In the end the
+//! network heals, and then every request must be settled, by exactly one event.
 
 mod hostile;
 mod net;

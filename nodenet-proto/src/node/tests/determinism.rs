@@ -18,7 +18,8 @@ const THIS: &str = concat!(
     "the_same_seed_gives_the_same_bytes_in_another_process_and_another_seed_others"
 );
 
-/// Two whole nodes with 10 % loss: a hash over every datagram, with its time, and how many there were.
+/// Two whole nodes with 10 % loss: a hash over every datagram, with its time, and how many there
+/// were.
 fn run(seed: u64) -> String {
     let mut net = Net::new(seed);
     net.loss_percent = 10;

@@ -1,4 +1,4 @@
-//! Whole nodes against peers that have the keys and speak QUIC, and mean harm (spec 95).
+//! Whole nodes against peers that have the keys and speak QUIC, and mean harm (THREATS.md).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -85,8 +85,8 @@ impl Scene {
     }
 }
 
-/// One peer is known, with what is left of its budgets, and a timer is set to look after that. Dials
-/// go on, and questions that nobody answered go with the next one that is asked.
+/// One peer is known, with what is left of its budgets, and a timer is set to look after that.
+/// Dials go on, and questions that nobody answered go with the next one that is asked.
 fn assert_remembers_only(victim: &Machine) {
     let gauges = Gauges { dials: 0, questions: 0, ..victim.node.stats().gauges };
     let remembered = Gauges { contacts: 1, retained_budgets: 1, timers: 1, ..Gauges::default() };

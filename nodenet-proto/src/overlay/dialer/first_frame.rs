@@ -1,8 +1,8 @@
 //! Requests whose peer has an edge and has not said a word over it.
 //!
-//! Responsible for: settling them. A handshake shows who the peer is, not that it takes the edge: it may be
-//! full, or refuse this node, and closes the conn then. Every edge begins with a ping, so one that is
-//! taken is heard of after a round trip.
+//! Responsible for: settling them. A handshake shows who the peer is, not that it takes the edge:
+//! it may be full, or refuse this node, and closes the conn then. Every edge begins with a ping, so
+//! one that is taken is heard of after a round trip.
 
 use super::{Dialer, WANTED_MAX};
 use crate::NodeId;

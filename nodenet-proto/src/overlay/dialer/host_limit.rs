@@ -1,19 +1,20 @@
 //! Addresses that others claim are a peer's: how many of them are dialed at one host at once.
 //!
-//! Responsible for: which addresses of a contact may be dialed now. Never: dials, or remembers anything.
+//! Responsible for: which addresses of a contact may be dialed now. Never: dials, or remembers
+//! anything.
 //!
-//! An answer names up to sixty-four contacts, and whoever gives it may place all of them at one host, at
-//! as many ports. That host never asked for it, and every node that hears of it would dial it as often as
-//! it can. Where a peer proved itself, it is at home; loopback is nobody else's.
+//! An answer names up to sixty-four contacts, and whoever gives it may place all of them at one
+//! host, at as many ports. That host never asked for it, and every node that hears of it would dial
+//! it as often as it can. Where a peer proved itself, it is at home; loopback is nobody else's.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::addr::Subnet;
 use crate::overlay::peers::{ADDRS_MAX, Contact};
 
-/// Addresses of one host that are dialed at once though nobody proved them: as many as one contact may
-/// have, because a peer behind a NAT may be known by that many ports. Peers that share a host take turns,
-/// and are done within a round trip if they answer.
+/// Addresses of one host that are dialed at once though nobody proved them: as many as one contact
+/// may have, because a peer behind a NAT may be known by that many ports. Peers that share a host
+/// take turns, and are done within a round trip if they answer.
 const PER_HOST: usize = ADDRS_MAX;
 
 /// The hosts that are being dialed, each as often as there are addresses of it.

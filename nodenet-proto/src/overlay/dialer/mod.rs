@@ -1,12 +1,13 @@
-//! Whom this node dials: operator seeds, contacts that it wants edges to, and whoever the application
-//! asks for.
+//! Whom this node dials: operator seeds, contacts that it wants edges to, and whoever the
+//! application asks for.
 //!
-//! Responsible for: how an attempt at any peer goes, and, in `seeds`, when one at a seed begins. Never:
-//! judges who may become an edge, or chooses among contacts.
+//! Responsible for: how an attempt at any peer goes, and, in `seeds`, when one at a seed begins.
+//! Never: judges who may become an edge, or chooses among contacts.
 //!
-//! A [`Target`] is a peer worth dialing. Seeds stay for ever (spec 70 N1, N2), and are dialed as long
-//! as the node is needy. All others stay for one attempt. An attempt dials one address after another,
-//! 250 ms apart, and ends with the first conn that comes up or the last dial that fails.
+//! A [`Target`] is a peer worth dialing. Seeds stay for ever (PROTOCOL.md#bootstrap-peers), and are
+//! dialed as long as the node is needy. All others stay for one attempt. An attempt dials one
+//! address after another, 250 ms apart, and ends with the first conn that comes up or the last dial
+//! that fails.
 
 pub(crate) mod first_frame;
 pub(crate) mod host_limit;
@@ -35,15 +36,16 @@ use crate::transport::{DialError, DialId};
 
 /// Peers that are no seeds, and requests for one peer. Full, the newest is refused.
 const WANTED_MAX: usize = 64;
-/// An attempt ends after this long (spec 80 §8.3).
+/// An attempt ends after this long (PROTOCOL.md#dial-attempts).
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An attempt at a contact ends after this long: there are others, and the farthest on earth needs
-/// half a second or, with one packet lost, one and a half. (The reference allows 500 ms, spec 80 §8.3.)
+/// half a second or, with one packet lost, one and a half. (The reference allows 500 ms:
+/// PROTOCOL.md#dial-attempts.)
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
-/// An edge that lived this long shows that its failures are over (spec 80 §5).
+/// An edge that lived this long shows that its failures are over (PROTOCOL.md#proven-edges).
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
-/// A reset of an edge that lived this long is no failure, so that a seed that was started again is dialed
-/// at once. Edges that are reset sooner count as any that are lost (guess).
+/// A reset of an edge that lived this long is no failure, so that a seed that was started again is
+/// dialed at once. Edges that are reset sooner count as any that are lost (guess).
 const RESET_AFTER: Duration = Duration::from_secs(5);
 
 /// Why an edge ended, as far as dialing goes.
@@ -53,8 +55,8 @@ pub(crate) enum Ended {
     Goodbye,
     /// It was lost after living this long.
     Lost(Duration),
-    /// The peer is there and knows nothing of a conn that lived this long: most likely it was started
-    /// again.
+    /// The peer is there and knows nothing of a conn that lived this long: most likely it was
+    /// started again.
     Reset(Duration),
 }
 
@@ -83,8 +85,9 @@ pub(crate) struct Dialer {
     by_itself: bool,
     /// Whether this node has too few edges to leave its seeds alone.
     below_target: bool,
-    /// Whether this node has no edge that it opened, which makes seeds urgent (spec 80 §4). One that
-    /// others opened does not count: anybody could keep it away from its seeds with that.
+    /// Whether this node has no edge that it opened, which makes seeds urgent
+    /// (PROTOCOL.md#dial-backoff). One that others opened does not count: anybody could keep it
+    /// away from its seeds with that.
     isolated: bool,
 }
 
@@ -222,7 +225,8 @@ impl Dialer {
         let State::Dialing(attempt) = &mut target.state else { return None };
         attempt.pending -= 1;
         attempt.error = error;
-        // Somebody else lives there now. A seed keeps its addresses: only the operator changes them.
+        // Somebody else lives there now. A seed keeps its addresses: only the operator changes
+        // them.
         if !target.seed && error == DialError::IdentityMismatch {
             let at = target.addrs.iter().position(|other| *other == addr);
             if let Some(at) = at {
@@ -243,7 +247,8 @@ impl Dialer {
         Some(Failed { peer, elsewhere, is_over, is_partial })
     }
 
-    /// There is an edge to `peer`, whoever opened it: dials are given up, requests wait for its first word.
+    /// There is an edge to `peer`, whoever opened it: dials are given up, requests wait for its
+    /// first word.
     pub(crate) fn on_edge_up(
         &mut self,
         cx: &mut Context<'_>,
@@ -271,8 +276,8 @@ impl Dialer {
         self.arm(cx.now, out);
     }
 
-    /// `peer` answered and does not become an edge: that was all there was to learn. A seed is dialed
-    /// again like any other that has no edge.
+    /// `peer` answered and does not become an edge: that was all there was to learn. A seed is
+    /// dialed again like any other that has no edge.
     pub(crate) fn on_trial_over(
         &mut self,
         cx: &mut Context<'_>,
@@ -455,8 +460,8 @@ impl Dialer {
     }
 }
 
-/// The first eight of `addrs` that one host could answer at. An operator, unlike a peer, may well mean
-/// this machine.
+/// The first eight of `addrs` that one host could answer at. An operator, unlike a peer, may well
+/// mean this machine.
 fn dialable(cx: &mut Context<'_>, addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut dialable = Vec::new();
     for addr in addrs.iter().map(|addr| canonical(*addr)) {

@@ -1,5 +1,5 @@
-//! When operator seeds are dialed: while the node has too few edges of its own, and otherwise now and
-//! then.
+//! When operator seeds are dialed: while the node has too few edges of its own, and otherwise now
+//! and then.
 //!
 //! Responsible for: the waits of seeds. Never: how an attempt at one goes.
 
@@ -13,8 +13,8 @@ use crate::env::Context;
 use crate::env::backoff;
 use crate::overlay::Action;
 
-/// The first dial of a seed comes at random within this time (spec 70 §17.11), so that nodes that are
-/// started together do not dial together; those of further seeds as much later each.
+/// The first dial of a seed comes at random within this time (PROTOCOL.md#first-dial), so that
+/// nodes that are started together do not dial together; those of further seeds as much later each.
 const FIRST_DIAL_MAX: Duration = Duration::from_millis(500);
 /// Once there is an edge, the other seeds wait: it may lead to better ones (a guess).
 pub(super) const FURTHER_SEEDS_WAIT: Duration = Duration::from_secs(5);
@@ -31,8 +31,8 @@ impl Target {
 }
 
 impl Dialer {
-    /// Takes an operator seed, or new addresses of one, which replace the old. Those whose `turn` is
-    /// later are dialed later.
+    /// Takes an operator seed, or new addresses of one, which replace the old. Those whose `turn`
+    /// is later are dialed later.
     pub(crate) fn add_seed(
         &mut self,
         cx: &mut Context<'_>,
@@ -63,8 +63,8 @@ impl Dialer {
         self.arm(cx.now, out);
     }
 
-    /// Whether this node has too few edges of its own. Then its seeds are dialed; otherwise they are
-    /// left alone.
+    /// Whether this node has too few edges of its own. Then its seeds are dialed; otherwise they
+    /// are left alone.
     pub(crate) fn set_below_target(
         &mut self,
         cx: &mut Context<'_>,
@@ -87,8 +87,8 @@ impl Dialer {
         self.arm(cx.now, out);
     }
 
-    /// A node that does well looks now and then whether there is a network it knows nothing of: if it
-    /// has no edge to any seed it dials one.
+    /// A node that does well looks now and then whether there is a network it knows nothing of: if
+    /// it has no edge to any seed it dials one.
     pub(crate) fn check_seeds(
         &mut self,
         cx: &mut Context<'_>,

@@ -13,7 +13,7 @@ use crate::env::backoff;
 use crate::overlay::Action;
 use crate::transport::DialError;
 
-/// Addresses of one target (spec 70 §11.2).
+/// Addresses of one target (PROTOCOL.md#dial-attempts).
 pub(super) const ADDRS_MAX: usize = 8;
 /// The next address is dialed if the ones before have not answered for this long (RFC 8305 §5).
 pub(super) const STAGGER: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! Who may become an edge (spec 70 §4.1, §4.2).
+//! Who may become an edge (PROTOCOL.md#edge-admission).
 
 use super::Edges;
 use crate::NodeId;

@@ -1,9 +1,10 @@
-//! How much work a neighbour or an originator may cause (spec 20 §6, 70 §9.7).
+//! How much work a neighbour or an originator may cause (PROTOCOL.md#edge-budgets,
+//! PROTOCOL.md#originator-budget).
 //!
 //! Budgets are kept by identifier, not by conn: closing a conn and opening another gives nobody a
-//! fresh one (spec 20 R12). Each is kept until it is full again, because a full one is the same as
-//! none. Two tables use that rule, [`Originators`] and [`RetainedBudgets`]; neither is ever wiped, and one
-//! that is full forgets whoever is nearest to a full bucket.
+//! fresh one (PROTOCOL.md#budgets-outlive-edges). Each is kept until it is full again, because a
+//! full one is the same as none. Two tables use that rule, [`Originators`] and [`RetainedBudgets`];
+//! neither is ever wiped, and one that is full forgets whoever is nearest to a full bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -11,28 +12,29 @@ use std::time::Instant;
 use crate::NodeId;
 use crate::env::token_bucket::{Rate, TokenBucket};
 
-/// Originators with a bucket that is not full (spec 70 §9.7).
+/// Originators with a bucket that is not full (PROTOCOL.md#originator-budget).
 const ORIGINATORS_MAX: usize = 4096;
 /// Former neighbours with budgets that are not full: as many as can be edges at once, so that
 /// replacing every edge in the two seconds a budget takes to fill loses none.
 const DEPARTED_MAX: usize = 512;
 
 impl Rate {
-    /// Control frames of one edge (spec 20 §6).
+    /// Control frames of one edge (PROTOCOL.md#edge-budgets).
     pub const CONTROL: Self = Self::new(16, 32);
-    /// Routed and application frames of one edge (spec 20 §6).
+    /// Routed and application frames of one edge (PROTOCOL.md#edge-budgets).
     pub const FORWARD: Self = Self::new(512, 1024);
-    /// Messages sent to one edge, our own and those in transit: less than the [`Self::FORWARD`] that the peer
-    /// charges them to, because it charges questions to that as well, and in bursts that an application on
-    /// the reference takes from its queue of 64. 480 a second, rounded down to whole nanoseconds.
+    /// Messages sent to one edge, our own and those in transit: less than the [`Self::FORWARD`]
+    /// that the peer charges them to, because it charges questions to that as well, and in bursts
+    /// that an application on the reference takes from its queue of 64. 480 a second, rounded down
+    /// to whole nanoseconds.
     pub const OUTBOUND: Self = Self::at_most(480, 32);
-    /// Work done for one verified originator (spec 20 §6).
+    /// Work done for one verified originator (PROTOCOL.md#originator-budget).
     pub const ORIGINATOR: Self = Self::new(16, 32);
-    /// Detours that one edge may cause whatever the others do (a guess: what one peer that is hard to
-    /// reach is sent in a conversation). It fills as fast as the others.
+    /// Detours that one edge may cause whatever the others do (a guess: what one peer that is hard
+    /// to reach is sent in a conversation). It fills as fast as the others.
     pub const DETOUR_SURE: Self = Self::new(4, 8);
-    /// Detours that all edges share beyond these (a guess: at sixteen copies each, about as much as two
-    /// edges may have forwarded).
+    /// Detours that all edges share beyond these (a guess: at sixteen copies each, about as much as
+    /// two edges may have forwarded).
     pub const DETOUR_SHARED: Self = Self::new(64, 128);
 }
 
@@ -56,8 +58,8 @@ impl EdgeBudgets {
         self.control.take(now, Rate::CONTROL, 1)
     }
 
-    /// Charges so many routed or application frames, or none and returns false if there is too little
-    /// left.
+    /// Charges so many routed or application frames, or none and returns false if there is too
+    /// little left.
     pub fn charge_forward(&mut self, now: Instant, frames: u64) -> bool {
         self.forward.take(now, Rate::FORWARD, frames)
     }
@@ -84,8 +86,8 @@ impl Default for Originators {
 }
 
 impl Originators {
-    /// Charges one piece of work done for `originator`, whose signature was verified; false if it has
-    /// nothing left.
+    /// Charges one piece of work done for `originator`, whose signature was verified; false if it
+    /// has nothing left.
     pub fn charge(&mut self, now: Instant, originator: NodeId) -> bool {
         let mut bucket = self.0.remove(&originator).unwrap_or(TokenBucket::new(now));
         let allowed = bucket.take(now, Rate::ORIGINATOR, 1);

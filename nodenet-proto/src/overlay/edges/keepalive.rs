@@ -1,15 +1,15 @@
 //! How often a silent edge is asked for a sign of life.
 //!
-//! Responsible for: how long an edge may be silent before it is pinged, and what is done together with
-//! what. Never: pings, or keeps a timer.
+//! Responsible for: how long an edge may be silent before it is pinged, and what is done together
+//! with what. Never: pings, or keeps a timer.
 //!
 //! **Ping rarely, decide fast.** What harms routing is the share of edges that are dead without
 //! anybody knowing. A dead edge goes unnoticed for half the ping interval on average, plus the
-//! [`ANSWER_WAIT`] that a ping is given. So the interval follows from how often edges die: as long as
-//! none does, it is the longest, and in churn it is as short as keeps the undetected share at
-//! [`DEAD_SHARE`] (an idealised model of 10,000 nodes lost 0.02 % of messages at 2 %, 0.14 % at 4 %).
-//! Where many die at once, the first few that are noticed bring the looks at all others forward. A NAT
-//! that forgets mappings sooner than the longest interval shows by deaths, too.
+//! [`ANSWER_WAIT`] that a ping is given. So the interval follows from how often edges die: as long
+//! as none does, it is the longest, and in churn it is as short as keeps the undetected share at
+//! [`DEAD_SHARE`] (an idealised model of 10,000 nodes lost 0.02 % of messages at 2 %, 0.14 % at 4
+//! %). Where many die at once, the first few that are noticed bring the looks at all others
+//! forward. A NAT that forgets mappings sooner than the longest interval shows by deaths, too.
 //!
 //! **What it costs.** An acknowledged ping exchange is 3 datagrams and 222 bytes (measured on
 //! quinn-proto over IPv4), on both ends. A router with 90 edges, each pinged by whichever end first
@@ -25,32 +25,34 @@ use std::time::{Duration, Instant};
 use crate::NodeId;
 use crate::api::Profile;
 
-/// How long a ping may go unanswered, retransmissions included (architecture §6.4).
+/// How long a ping may go unanswered, retransmissions included (PROTOCOL.md#answer-time).
 pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// Longest silence before a router asks: with the jitter of a look and [`LOOKS_APART`] as long as a NAT
-/// that keeps RFC 4787 §4.3 (two minutes) lets it.
+/// Longest silence before a router asks: with the jitter of a look and [`LOOKS_APART`] as long as a
+/// NAT that keeps RFC 4787 §4.3 (two minutes) lets it.
 const INTERVAL_MAX: Duration = Duration::from_secs(100);
-/// A router with few edges asks sooner: each of them matters more, and all of them together cost no more
-/// than many do. Longest silence for each edge there is, up to the above (a guess: 90 edges make it 99 s).
+/// A router with few edges asks sooner: each of them matters more, and all of them together cost no
+/// more than many do. Longest silence for each edge there is, up to the above (a guess: 90 edges
+/// make it 99 s).
 const INTERVAL_PER_EDGE: Duration = Duration::from_millis(1100);
 /// The same, however few edges there are (a guess).
 const INTERVAL_FEW_EDGES: Duration = Duration::from_secs(30);
-/// Shortest silence before a router asks, however many edges die (spec 80 §2: the reference's).
+/// Shortest silence before a router asks, however many edges die (reference;
+/// PROTOCOL.md#ping-interval).
 const INTERVAL_MIN: Duration = Duration::from_secs(15);
 /// A router looks at its edges so often at most, at several of them at once: what a look costs is
 /// mostly waking up (a guess).
 const LOOKS_APART: Duration = Duration::from_secs(8);
-/// The same for everything else that it does by itself: half as much, so that every other time it is
-/// awake anyway.
+/// The same for everything else that it does by itself: half as much, so that every other time it
+/// is awake anyway.
 const UPKEEP_APART: Duration = Duration::from_secs(4);
-/// How often a light node asks all of its edges at once: as rarely as a NAT that keeps RFC 4787 §4.3
-/// (two minutes) lets it, with the jitter of the network to spare.
+/// How often a light node asks all of its edges at once: as rarely as a NAT that keeps RFC 4787
+/// §4.3 (two minutes) lets it, with the jitter of the network to spare.
 const BATCH_INTERVAL: Duration = Duration::from_secs(110);
-/// Silence after which an edge of a light node is part of the batch. It must be short: an edge that is
-/// left out waits for the next batch, and its NAT mapping ends meanwhile.
+/// Silence after which an edge of a light node is part of the batch. It must be short: an edge that
+/// is left out waits for the next batch, and its NAT mapping ends meanwhile.
 const BATCH_SILENCE: Duration = ANSWER_WAIT;
-/// An edge of a light node is looked at in the last batch within so much silence. With the jitter of a
-/// look that is no later than a batch and an answer.
+/// An edge of a light node is looked at in the last batch within so much silence. With the jitter
+/// of a look that is no later than a batch and an answer.
 const BATCH_LOOK: Duration = Duration::from_secs(104);
 /// Silence of a light peer before it is asked after all: its own batch, one missed, and an answer.
 pub(crate) const LIGHT_PATIENCE: Duration = Duration::from_secs(240);
@@ -89,8 +91,8 @@ impl Silence {
 }
 
 impl Keepalive {
-    /// No edge has died yet. Batches begin at a time that depends on who this node is, so that those
-    /// that are started together do not wake together for ever.
+    /// No edge has died yet. Batches begin at a time that depends on who this node is, so that
+    /// those that are started together do not wake together for ever.
     pub(crate) fn new(now: Instant, own: &NodeId, profile: Profile) -> Self {
         let share = (own.prefix() & u64::from(u32::MAX)) as u32;
         let apart = match profile {
@@ -146,8 +148,8 @@ impl Keepalive {
         }
     }
 
-    /// When an edge that is to be looked at at `at` is: a light node does it in the batch before rather
-    /// than in the one after, which would be too late.
+    /// When an edge that is to be looked at at `at` is: a light node does it in the batch before
+    /// rather than in the one after, which would be too late.
     pub(crate) fn align_look(&self, at: Instant, now: Instant) -> Instant {
         if self.profile == Profile::Router {
             return self.align_to(LOOKS_APART, at, now);
@@ -159,8 +161,8 @@ impl Keepalive {
         self.batch(BATCH_INTERVAL, since.as_nanos() / BATCH_INTERVAL.as_nanos(), now)
     }
 
-    /// The first of the batches this far `apart` that is not much earlier than `at`; `at` itself, if
-    /// that is soon.
+    /// The first of the batches this far `apart` that is not much earlier than `at`; `at` itself,
+    /// if that is soon.
     fn align_to(&self, apart: Duration, at: Instant, now: Instant) -> Instant {
         if at <= now + ANSWER_WAIT {
             return at;
@@ -175,8 +177,8 @@ impl Keepalive {
         if batch > now { batch } else { batch + apart }
     }
 
-    /// Deaths, decayed to now. A rational decay: within a tenth of an exponential one over the first
-    /// two time constants, and the same on every machine.
+    /// Deaths, decayed to now. A rational decay: within a tenth of an exponential one over the
+    /// first two time constants, and the same on every machine.
     fn recent_deaths(&self, now: Instant) -> f64 {
         let age =
             now.saturating_duration_since(self.counted_at).as_secs_f64() / MEMORY.as_secs_f64();

@@ -1,4 +1,4 @@
-//! How conns become edges and how edges end (spec 70 §4, §15, §17.5).
+//! How conns become edges and how edges end (PROTOCOL.md#life-of-an-edge, PROTOCOL.md#leaving).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::transport::{
 };
 use crate::wire::{self, Capabilities, Message};
 
-/// So many conns may be without a word even if there are few places for edges: several peers may well
-/// dial at once (a guess).
+/// So many conns may be without a word even if there are few places for edges: several peers may
+/// well dial at once (a guess).
 const UNPROVEN_MIN: usize = 8;
 
 /// What a handshake proved.
@@ -35,8 +35,8 @@ pub(crate) struct Peer {
 }
 
 impl Overlay {
-    /// A conn is up. One that we dialed is part of an edge from now on; one that the peer opened has
-    /// to say something first.
+    /// A conn is up. One that we dialed is part of an edge from now on; one that the peer opened
+    /// has to say something first.
     pub(crate) fn handle_conn_up(
         &mut self,
         cx: &mut Context<'_>,
@@ -212,8 +212,8 @@ impl Overlay {
         }
     }
 
-    /// The first whole frame arrived on a conn that the peer opened. Returns the peer if it may speak;
-    /// otherwise the conn is closed and the frame lost with it.
+    /// The first whole frame arrived on a conn that the peer opened. Returns the peer if it may
+    /// speak; otherwise the conn is closed and the frame lost with it.
     pub(crate) fn prove(
         &mut self,
         cx: &mut Context<'_>,
@@ -240,8 +240,8 @@ impl Overlay {
         self.conns.iter().filter(|(_, owner)| owner.is_unproven()).map(|(conn, _)| *conn)
     }
 
-    /// Makes room for a newcomer. Who takes the edge says so within a round trip, so the one that was
-    /// silent longest is most likely to have nothing to say.
+    /// Makes room for a newcomer. Who takes the edge says so within a round trip, so the one that
+    /// was silent longest is most likely to have nothing to say.
     fn close_oldest_unproven(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         let oldest = self.unproven_conns().min();
         if let Some(oldest) = oldest {
@@ -250,8 +250,8 @@ impl Overlay {
         }
     }
 
-    /// The transport has a place for every conn, and counts no edges. When places are short, nobody has
-    /// two of them.
+    /// The transport has a place for every conn, and counts no edges. When places are short, nobody
+    /// has two of them.
     fn close_spare_conn(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         let accepted = self.edges.accepted_conns() + self.unproven;
         if accepted > self.inbound_settled()
@@ -268,8 +268,8 @@ impl Overlay {
         self.refuse(conn, out);
     }
 
-    /// The peer says goodbye. Ends the conn it says so on and every older one; a newer one belongs to
-    /// a peer that was started again meanwhile, and lives.
+    /// The peer says goodbye. Ends the conn it says so on and every older one; a newer one belongs
+    /// to a peer that was started again meanwhile, and lives.
     pub(crate) fn on_leave(
         &mut self,
         cx: &mut Context<'_>,
@@ -322,8 +322,8 @@ impl Overlay {
             self.learn_edge(cx, peer, outgoing, out);
         }
         if outgoing || self.config.profile == Profile::Light {
-            // The acceptor hears of the conn by its first byte only (spec 70 N6), and a light node
-            // says that it is one while it is awake.
+            // The acceptor hears of the conn by its first byte only (PROTOCOL.md#first-ping), and a
+            // light node says that it is one while it is awake.
             self.ping(cx, conn, peer.id, out);
         } else if self.config.maintenance {
             self.check_liveness(cx, conn, out);
@@ -363,8 +363,8 @@ impl Overlay {
         }
     }
 
-    /// Edges died so often of late that the others are looked at sooner than was planned; not all at the
-    /// same time.
+    /// Edges died so often of late that the others are looked at sooner than was planned; not all
+    /// at the same time.
     pub(crate) fn expedite_lookups(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         let silence = self.keepalive.silence(cx.now, self.edges.len());
         if !self.config.maintenance || !self.keepalive.must_hurry(silence) {
@@ -382,8 +382,8 @@ impl Overlay {
         }
     }
 
-    /// A router pings as the reference does; a light node says that it is one, for the pinging to be
-    /// left to it.
+    /// A router pings as the reference does; a light node says that it is one, for the pinging to
+    /// be left to it.
     fn ping_frame(&self) -> Frame {
         let capabilities = self.own_capabilities();
         if capabilities.has(Capabilities::LIGHT) {
@@ -438,8 +438,8 @@ impl Overlay {
         }
     }
 
-    /// An edge lost a conn and lives on. If we had opened that one it counts as inbound from now on: it
-    /// may be one too many, and there may be too few of our own. Returns whether it stays.
+    /// An edge lost a conn and lives on. If we had opened that one it counts as inbound from now
+    /// on: it may be one too many, and there may be too few of our own. Returns whether it stays.
     fn settle_edge(&mut self, cx: &mut Context<'_>, peer: NodeId, out: &mut Vec<Action>) -> bool {
         let stays = self.edges.inbound() <= self.config.inbound_edges_max;
         if stays {
@@ -506,8 +506,8 @@ impl Overlay {
     }
 }
 
-/// Conns that others opened and have not said a word on, at most: a quarter of the places for edges, so that
-/// silence can not fill them (a guess).
+/// Conns that others opened and have not said a word on, at most: a quarter of the places for
+/// edges, so that silence can not fill them (a guess).
 pub(crate) fn unproven_max(places: usize) -> usize {
     (places / 4).max(UNPROVEN_MIN).min(places)
 }
@@ -517,8 +517,8 @@ pub(crate) fn whole_ms(rtt: Duration) -> u16 {
     u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1)
 }
 
-/// A control frame for one conn. If its queue is full the peer has not been listening for a while, and
-/// liveness will tell.
+/// A control frame for one conn. If its queue is full the peer has not been listening for a while,
+/// and liveness will tell.
 pub(crate) fn send(conn: ConnId, frame: Frame) -> Action {
     let hops = heapless::Vec::from_iter([conn]);
     Action::Offer { class: Class::Control, frame, hops, request: None }

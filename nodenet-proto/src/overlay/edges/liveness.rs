@@ -1,13 +1,12 @@
-//! Whether a conn still has somebody at its other end (spec 80 §2, architecture: ping rarely, decide
-//! fast).
+//! Whether a conn still has somebody at its other end: rare pings and a fast decision
+//! (PROTOCOL.md#answer-time).
 //!
 //! Responsible for: when to ping and when to give up. Never: sends or closes anything.
 //!
-//! Only frames that arrive prove life. They note the time and touch no timer, but for the Pong that a
-//! ping waits for; the one timer of a conn asks [`judge`] when it fires and is set to whenever the
-//! answer could change. Of several conns of an
-//! edge only the one that frames leave on is pinged: a surplus conn harms nobody, and when its turn
-//! comes it is judged like any other.
+//! Only frames that arrive prove life. They note the time and touch no timer, but for the Pong that
+//! a ping waits for; the one timer of a conn asks [`judge`] when it fires and is set to whenever
+//! the answer could change. Of several conns of an edge only the one that frames leave on is
+//! pinged: a surplus conn harms nobody, and when its turn comes it is judged like any other.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +14,10 @@ use super::Conn;
 use super::keepalive::{ANSWER_WAIT, Silence};
 use crate::env::Random;
 
-/// A ping is due after this long even on a busy conn, because its Pong tells the address at which the
-/// peer sees us (spec 80 §2).
+/// A ping is due after this long even on a busy conn, because its Pong tells the address at which
+/// the peer sees us (PROTOCOL.md#ping-refresh).
 const REFRESH: Duration = Duration::from_secs(300);
-/// Jitter of every period, in percent (spec 80 §1).
+/// Jitter of every period, in percent (PROTOCOL.md#jitter).
 const JITTER_PERCENT: u32 = 10;
 
 /// What a conn's timer is to do.

@@ -1,11 +1,12 @@
 //! The live edges: whom this node can hand a frame to right now.
 //!
-//! Responsible for: one edge per peer, made of up to three conns (spec 70 §4.3), who is nearest to a
-//! target, roles, counts and the connectivity phase. Never: opens, closes or pings a conn, or decides
-//! who may become an edge.
+//! Responsible for: one edge per peer, made of up to three conns (PROTOCOL.md#conns-of-an-edge),
+//! who is nearest to a target, roles, counts and the connectivity phase. Never: opens, closes or
+//! pings a conn, or decides who may become an edge.
 //!
-//! An [`Edge`] begins with its first conn and ends with its last. Frames leave on the conn that most
-//! recently received something, so a dead conn loses that role to the first frame on a live one.
+//! An [`Edge`] begins with its first conn and ends with its last. Frames leave on the conn that
+//! most recently received something, so a dead conn loses that role to the first frame on a live
+//! one.
 
 mod admit;
 pub mod budgets;
@@ -31,17 +32,18 @@ use crate::addr::Subnet;
 use crate::env::TokenBucket;
 use crate::transport::ConnId;
 
-/// Conns that one edge is made of, at most (spec 70 §4.3).
+/// Conns that one edge is made of, at most (PROTOCOL.md#conns-of-an-edge).
 pub const CONNS_PER_EDGE: usize = 3;
-/// Edges nearest to this node that count as its siblings (spec 20 §1).
+/// Edges nearest to this node that count as its siblings (PROTOCOL.md#siblings).
 pub const SIBLINGS: usize = 16;
-/// Outgoing edges this node wants (spec 20 §1).
+/// Outgoing edges this node wants (PROTOCOL.md#edge-targets).
 pub const TARGET_EDGES: usize = 64;
-/// Below this many outgoing edges it needs more soon (spec 20 §1).
+/// Below this many outgoing edges it needs more soon (PROTOCOL.md#edge-targets).
 const LOW_WATER: usize = 8;
-/// Below this many it needs more at once (spec 20 §1).
+/// Below this many it needs more at once (PROTOCOL.md#edge-targets).
 const HARD_FLOOR: usize = 3;
-/// How far outgoing edges may fall below the target before more are sought (spec 20 §1).
+/// How far outgoing edges may fall below the target before more are sought
+/// (PROTOCOL.md#edge-targets).
 const FILL_HYSTERESIS: usize = 4;
 /// Edges for which room is made at a time. Doubling would leave up to half of it unused (a guess).
 const GROWTH: usize = 8;
@@ -155,7 +157,7 @@ impl Edge {
     }
 }
 
-/// How well connected this node is (spec 20 §8.2). Only edges that it opened count.
+/// How well connected this node is (PROTOCOL.md#edge-targets). Only edges that it opened count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// None.
@@ -356,8 +358,8 @@ impl Edges {
         self.iter().map(Edge::accepted_conns).sum()
     }
 
-    /// Of the peer that opened the most conns, two at least, the one silent longest: the edge does not
-    /// need it.
+    /// Of the peer that opened the most conns, two at least, the one silent longest: the edge does
+    /// not need it.
     pub fn spare_conn(&self) -> Option<(NodeId, ConnId)> {
         let edge = self.iter().max_by_key(|edge| edge.accepted_conns())?;
         let accepted = edge.conns().find(|conn| !conn.outgoing)?;
@@ -386,7 +388,8 @@ impl Edges {
         (0..nearest.len()).map(|rank| search.edge(&nearest, rank)).collect()
     }
 
-    /// The edges to peers whose identifiers share at least the first `bits` bits, 64 at most, with `id`.
+    /// The edges to peers whose identifiers share at least the first `bits` bits, 64 at most, with
+    /// `id`.
     pub fn sharing(&self, id: &NodeId, bits: u16) -> &[Edge] {
         let differing = u64::MAX.checked_shr(bits.into()).unwrap_or(0);
         let (first, last) = (id.prefix() & !differing, id.prefix() | differing);

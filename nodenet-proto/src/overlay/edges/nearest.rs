@@ -1,11 +1,11 @@
 //! The edges nearest to a target, in O(log n) and without an unpredictable branch for each step.
 //!
 //! In the order of identifiers, the edges that share exactly k bits with a target lie side by side,
-//! and right around its place: those that share more bits lie between them and that place. So a search
-//! begins at the target's place and goes outward, one such group after another; every edge of a group
-//! is closer than every edge of the next. A small group is sorted as it comes, a large one is halved
-//! along the target's bits until it is small. (Measured: a whole decision takes 85 ns with 64 as with
-//! 320 random edges; halving from the top took 150 to 220 ns.)
+//! and right around its place: those that share more bits lie between them and that place. So a
+//! search begins at the target's place and goes outward, one such group after another; every edge
+//! of a group is closer than every edge of the next. A small group is sorted as it comes, a large
+//! one is halved along the target's bits until it is small. (Measured: a whole decision takes 85 ns
+//! with 64 as with 320 random edges; halving from the top took 150 to 220 ns.)
 
 use std::cmp::Ordering;
 
@@ -44,8 +44,8 @@ impl<'e, 't> Search<'e, 't> {
         let place = self.prefixes.partition_point(|&prefix| prefix < self.towards);
         let (mut left, mut right) = (place, place);
         while found.len < found.count && right - left < self.prefixes.len() {
-            // The next group is on the side that shares more bits. They differ: where the target has a
-            // one, edges with a zero lie to the left of it, and the other way round.
+            // The next group is on the side that shares more bits. They differ: where the target
+            // has a one, edges with a zero lie to the left of it, and the other way round.
             let is_on_the_left = right == self.prefixes.len()
                 || left > 0 && self.shared_bits(left - 1) > self.shared_bits(right);
             if is_on_the_left {
@@ -118,8 +118,8 @@ impl<'e, 't> Search<'e, 't> {
         end
     }
 
-    /// Takes the edges `low..high`, all of them farther than those taken before: first the half on the
-    /// target's side, then the other.
+    /// Takes the edges `low..high`, all of them farther than those taken before: first the half on
+    /// the target's side, then the other.
     fn take<const N: usize>(self, mut low: usize, mut high: usize, found: &mut Nearest<N>) {
         while high - low > SMALL && found.len < found.count {
             let differing = self.prefixes[low] ^ self.prefixes[high - 1];

@@ -1,15 +1,18 @@
-//! Known answers of the reference's table of live edges (its vectors `edges`; `add_remove_errors` and
-//! `phase_bands_and_hysteresis` are in `tests`, what concerns contacts is in `edge_choice`).
+//! Known answers of the reference's table of live edges (its vectors `edges`; `add_remove_errors`
+//! and `phase_bands_and_hysteresis` are in `tests`, what concerns contacts is in `edge_choice`).
 //!
 //! Not reproduced:
 //!
-//! - `EDGE_EXISTS`: a second conn of a peer joins its edge (spec 70 §4.3), whoever opened either.
-//! - `idle` with a time for siblings and one for fingers: how long an edge may be silent depends on how
-//!   many there are and how many die (`keepalive`, `liveness`).
+//! - `EDGE_EXISTS`: a second conn of a peer joins its edge (PROTOCOL.md#conns-of-an-edge), whoever
+//!   opened either.
+//! - `idle` with a time for siblings and one for fingers: how long an edge may be silent depends on
+//!   how many there are and how many die (`keepalive`, `liveness`).
 //! - `touch` of a stranger: frames come on conns, each of which belongs to an edge.
-//! - budgets by identifier: they are part of the edge, so without one there is nothing to charge, and what
-//!   leaves this node itself is charged to nobody (in the reference the all-zero identifier is free).
-//! - fresh budgets for an edge that comes back (`rate_buckets`, a weak spot): they outlive it (`budgets`).
+//! - budgets by identifier: they are part of the edge, so without one there is nothing to charge,
+//!   and what leaves this node itself is charged to nobody (in the reference the all-zero
+//!   identifier is free).
+//! - fresh budgets for an edge that comes back (`rate_buckets`, a weak spot): they outlive it
+//!   (`budgets`).
 
 use std::time::Duration;
 

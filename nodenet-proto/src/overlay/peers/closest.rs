@@ -1,4 +1,5 @@
-//! The known contacts nearest to a target, without looking at all of them (spec 20 §7.3).
+//! The known contacts nearest to a target, without looking at all of them
+//! (PROTOCOL.md#closest-contacts).
 
 use std::cmp::Ordering;
 
@@ -25,8 +26,8 @@ impl<'a> Nearest<'a, '_> {
         }
     }
 
-    /// Whether there are enough, and the worst shares more than `bits` bits with the target, so that
-    /// no contact which shares only that many can displace one.
+    /// Whether there are enough, and the worst shares more than `bits` bits with the target, so
+    /// that no contact which shares only that many can displace one.
     fn beats(&self, bits: u16) -> bool {
         self.run.len() == self.limit
             && self.run.last().is_some_and(|worst| self.target.common_prefix_len(&worst.id) > bits)
@@ -34,8 +35,8 @@ impl<'a> Nearest<'a, '_> {
 }
 
 impl Peers {
-    /// Up to `limit` entries that `keep` allows, in ascending distance to `target`, which may be this
-    /// node itself.
+    /// Up to `limit` entries that `keep` allows, in ascending distance to `target`, which may be
+    /// this node itself.
     pub(crate) fn closest(
         &self,
         target: &NodeId,
@@ -76,9 +77,9 @@ mod tests {
     use super::*;
     use crate::env::test_base;
 
-    /// The reference's vector `closest_120_random`. A line `observe` names a contact and, if its bucket
-    /// is full, the incumbent by its place in the list; `closest` a target, how many are asked for, and
-    /// who they are by their places.
+    /// The reference's vector `closest_120_random`. A line `observe` names a contact and, if its
+    /// bucket is full, the incumbent by its place in the list; `closest` a target, how many are
+    /// asked for, and who they are by their places.
     const LINES: &str = include_str!("closest.txt");
 
     #[test]

@@ -1,7 +1,7 @@
 //! One known peer: its key, where it may be reached and on whose word.
 //!
-//! Responsible for: the compact record, the order and the caps of its addresses. Never: which bucket
-//! it belongs to, whether it is connected.
+//! Responsible for: the compact record, the order and the caps of its addresses. Never: which
+//! bucket it belongs to, whether it is connected.
 //!
 //! A node keeps several hundred of these and a simulator a hundred thousand nodes, so the record is
 //! small: times are ticks of a tenth of a second, one address lies inline, more share one box.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::NodeId;
 use crate::addr::Subnet;
 
-/// Addresses kept for one contact, at most (spec 70 §5, change 4).
+/// Addresses kept for one contact, at most (PROTOCOL.md#addresses-of-a-contact).
 pub(crate) const ADDRS_MAX: usize = 8;
 
 /// Who says that an address is a peer's; a later variant outranks an earlier one.
@@ -99,8 +99,8 @@ impl Addrs {
         }
     }
 
-    /// Adds an address, or raises its provenance. With [`ADDRS_MAX`] present the last goes: the oldest
-    /// of the least trusted. Returns false if the newcomer itself would have been that one.
+    /// Adds an address, or raises its provenance. With [`ADDRS_MAX`] present the last goes: the
+    /// oldest of the least trusted. Returns false if the newcomer itself would have been that one.
     fn insert(&mut self, new: Packed) -> bool {
         let mut all: heapless::Vec<Packed, { ADDRS_MAX + 1 }> =
             self.as_slice().iter().copied().collect();
@@ -136,7 +136,8 @@ impl Addrs {
     }
 }
 
-/// One known peer. Its key is always known: a contact without one proves nothing (spec 20 R8).
+/// One known peer. Its key is always known: a contact without one proves nothing
+/// (PROTOCOL.md#keyless-contacts).
 #[derive(Debug, Clone)]
 pub(crate) struct Contact {
     pub(crate) id: NodeId,
@@ -144,7 +145,7 @@ pub(crate) struct Contact {
     addrs: Addrs,
     /// Capability bits.
     pub(crate) caps: u32,
-    /// The last word from the peer itself; mentions by others do not count (spec 70 N25).
+    /// The last word from the peer itself; mentions by others do not count (PROTOCOL.md#last-seen).
     pub(crate) last_seen: Tick,
     /// The last mention by anyone.
     pub(crate) mentioned: Tick,
@@ -206,7 +207,8 @@ impl Contact {
         self.addrs().next().and_then(|addr| Subnet::counted(addr.ip()))
     }
 
-    /// The subnet it counts for: that of its newest proven address. HostLimit never count (spec 20 R6).
+    /// The subnet it counts for: that of its newest proven address. HostLimit never count
+    /// (PROTOCOL.md#subnet-shares).
     pub(crate) fn counted_subnet(&self) -> Option<Subnet> {
         self.addrs
             .as_slice()

@@ -11,7 +11,7 @@ use crate::NodeId;
 
 /// Evicted identifiers remembered, at most (a guess: several buckets' worth).
 const PURGED_MAX: usize = 256;
-/// How long hearsay about a purged contact is ignored (spec 80 §8.4).
+/// How long hearsay about a purged contact is ignored (PROTOCOL.md#evicted-contacts).
 const MEMORY: Duration = Duration::from_secs(30 * 60);
 
 /// Identifiers purged lately, oldest first. Eight bytes tell them apart well enough: a false match

@@ -1,7 +1,7 @@
-//! Which peers are worth remembering across a restart (spec 80 §7).
+//! Which peers are worth remembering across a restart (PROTOCOL.md#export).
 //!
-//! Responsible for: a choice that leads back into the network even if every bootstrap contact is gone.
-//! Never: stores it; where it lies is the application's business.
+//! Responsible for: a choice that leads back into the network even if every bootstrap contact is
+//! gone. Never: stores it; where it lies is the application's business.
 
 use core::cmp::Reverse;
 
@@ -13,16 +13,16 @@ use crate::overlay::Overlay;
 use crate::transport::Conns;
 use crate::wire::Capabilities;
 
-/// Peers in one export, at most (spec 80 §7 proposes 64; the file is small).
+/// Peers in one export, at most (a guess: the file is small; PROTOCOL.md#export).
 const EXPORT_MAX: usize = 128;
 /// Of one subnet, at most.
 const PER_SUBNET: usize = 2;
 
 impl Overlay {
     /// Peers worth remembering, best first. Live edges whose address is not known from a dial or a
-    /// signature come last, at the address from which they speak now: a peer that opened its conn signs
-    /// its addresses only when it is asked, half a minute later, and a NAT between may still let this node
-    /// through.
+    /// signature come last, at the address from which they speak now: a peer that opened its conn
+    /// signs its addresses only when it is asked, half a minute later, and a NAT between may still
+    /// let this node through.
     pub(crate) fn export(&self, conns: &dyn Conns) -> Vec<KnownPeer> {
         let known = |contact: &Contact| KnownPeer {
             id: contact.id,
@@ -55,10 +55,10 @@ impl Overlay {
     }
 }
 
-/// Peers that proved themselves at an address, then those that only signed theirs: all that a node has
-/// whom others dialed and who dialed nobody but its bootstrap contacts. Of either, live ones first,
-/// among them those that anybody can dial, and taken from every bucket in turn, so that a part of them
-/// is as spread as the whole. Hearsay is left out.
+/// Peers that proved themselves at an address, then those that only signed theirs: all that a node
+/// has whom others dialed and who dialed nobody but its bootstrap contacts. Of either, live ones
+/// first, among them those that anybody can dial, and taken from every bucket in turn, so that a
+/// part of them is as spread as the whole. Hearsay is left out.
 fn choose(peers: &Peers, is_live: impl Fn(&NodeId) -> bool) -> Vec<&Contact> {
     let is_anchor = |contact: &Contact| Capabilities(contact.caps).has(Capabilities::PUBLIC_ANCHOR);
     let worth =
@@ -107,7 +107,8 @@ mod tests {
         Ed25519Crypto.node_id(&key(number))
     }
 
-    /// A table whose own identifier shares no bit with anybody here: one bucket, in which order shows.
+    /// A table whose own identifier shares no bit with anybody here: one bucket, in which order
+    /// shows.
     fn table() -> Peers {
         Peers::new(NodeId::from_bytes([0; 32]), 0, test_base())
     }

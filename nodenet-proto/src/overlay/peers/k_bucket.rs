@@ -5,7 +5,7 @@
 use super::contact::{Contact, Provenance};
 use crate::NodeId;
 
-/// Contacts in a bucket, and again in its replacement cache (Kademlia's k, spec 20 §1).
+/// Contacts in a bucket, and again in its replacement cache (Kademlia's k, PROTOCOL.md#k-buckets).
 pub(crate) const K: usize = 20;
 
 /// The contacts that share one prefix length with the node itself.
@@ -97,9 +97,9 @@ impl Bucket {
         (!self.replacements.is_empty()).then(|| self.replacements.remove(0))
     }
 
-    /// The entry that makes room for a newcomer, if one is worth less. First to go is whoever can not
-    /// be dialed (spec 95 E29); then, for a newcomer that proved itself, the oldest entry that nobody
-    /// but gossip vouches for (spec 20 R6).
+    /// The entry that makes room for a newcomer, if one is worth less. First to go is whoever can
+    /// not be dialed (THREATS.md#e29); then, for a newcomer that proved itself, the oldest entry
+    /// that nobody but gossip vouches for (PROTOCOL.md#full-buckets).
     pub(crate) fn outdone_by(&self, newcomer: &Contact, provenance: Provenance) -> Option<NodeId> {
         let oldest = |is_worse: fn(&Contact) -> bool| {
             let worse = self.entries.iter().filter(|contact| is_worse(contact));

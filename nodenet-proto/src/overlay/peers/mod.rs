@@ -1,13 +1,15 @@
-//! What a node knows of others: k-buckets of contacts, with a replacement cache each (spec 20 §7).
+//! What a node knows of others: k-buckets of contacts, with a replacement cache each
+//! (PROTOCOL.md#k-buckets).
 //!
 //! Responsible for: admission, whose word counts, order, caps, the nearest contacts to a target.
 //! Never: sends, dials or sets a timer; it says whom to probe, and the parent does it.
 //!
 //! A contact enters because somebody mentioned it ([`Provenance::Gossiped`]), because it signed
 //! something ([`Provenance::Signed`]), or because it proved itself at the end of a connection
-//! ([`Provenance::Proven`]). Only the last two count as having heard of it: they refresh it, set its
-//! capabilities and its own addresses. Hearsay adds candidates and nothing else (spec 20 R4). It
-//! leaves when dialing it failed for long enough, and is then not believed to be back on hearsay.
+//! ([`Provenance::Proven`]). Only the last two count as having heard of it: they refresh it, set
+//! its capabilities and its own addresses. Hearsay adds candidates and nothing else
+//! (PROTOCOL.md#provenance). It leaves when dialing it failed for long enough, and is then not
+//! believed to be back on hearsay.
 
 mod closest;
 mod contact;
@@ -35,22 +37,22 @@ use crate::addr::{Subnet, Tier};
 use crate::env::{Crypto, Random};
 use crate::wire::Capabilities;
 
-/// First wait after a failed dial (spec 80 §5).
+/// First wait after a failed dial (PROTOCOL.md#failed-dials).
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
-/// Longest wait between dials to a contact that never answered (spec 80 §5).
+/// Longest wait between dials to a contact that never answered (PROTOCOL.md#failed-dials).
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Longest wait between dials to one that did answer before. Shorter than the reference's, so that
 /// two halves of a healed network find one another within a minute or two (our choice).
 const BACKOFF_PROVEN_MAX: Duration = Duration::from_secs(60);
 /// Failures in a row after which a contact that never answered is purged: the third, about three
 /// seconds of waiting. The reference takes eleven; mentions by others bring an honest one back, and
-/// the dead must not fill answers (spec 20 R4 asks for provenance instead of patience).
+/// the dead must not fill answers (PROTOCOL.md#failed-dials).
 const FAILURES_MAX: u8 = 3;
 /// Failures in a row after which a contact that did answer before is purged: at the ceiling of
 /// [`BACKOFF_PROVEN_MAX`] that is a little over a quarter of an hour, the reference's 14 minutes.
 const FAILURES_PROVEN_MAX: u8 = 20;
 
-/// A peer to which an edge was closed is not dialed for this long (spec 70 §15.1).
+/// A peer to which an edge was closed is not dialed for this long (PROTOCOL.md#hold-off).
 pub(crate) const HOLD_OFF: Duration = Duration::from_secs(60);
 
 /// For how long a peer counts as one that did answer before.
@@ -59,7 +61,8 @@ const PROVEN_FOR: Duration = Duration::from_secs(30 * 60);
 /// How many confirmed contacts may share a failure domain, by [`Tier`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SubnetCaps {
-    /// In the whole table. The /24 and /64 are the reference's 8 (spec 20 §1); the wider ones a guess.
+    /// In the whole table. The /24 and /64 are the reference's 8 (PROTOCOL.md#subnet-shares); the
+    /// wider ones a guess.
     pub(crate) table: [usize; 3],
     /// In one bucket; a guess: a fifth of it at the narrowest.
     pub(crate) bucket: [usize; 3],
@@ -257,8 +260,8 @@ impl Peers {
         }
     }
 
-    /// Nobody is held off for longer than the usual time from now on, whatever was said before. Those
-    /// that failed wait for as long as they have to.
+    /// Nobody is held off for longer than the usual time from now on, whatever was said before.
+    /// Those that failed wait for as long as they have to.
     pub(crate) fn shorten_hold_offs(&mut self, now: Instant, rng: &mut Random) {
         let until = self.tick(now).plus(rng.jitter(HOLD_OFF, 20));
         for bucket in &mut self.buckets {
@@ -291,7 +294,8 @@ impl Peers {
         self.promote(self.index(id))
     }
 
-    /// Fills a free place from the replacement cache. A candidate over its subnet's share is dropped.
+    /// Fills a free place from the replacement cache. A candidate over its subnet's share is
+    /// dropped.
     fn promote(&mut self, index: usize) -> Option<NodeId> {
         while let Some(contact) = self.buckets[index].next_replacement() {
             let subnet = contact.counted_subnet();
@@ -402,7 +406,7 @@ impl Peers {
         NodeId::from_bytes(bytes)
     }
 
-    /// Asserts the invariants of spec 20 §7.2 and spec 95 §3.
+    /// Asserts the invariants (PROTOCOL.md#k-buckets, THREATS.md#invariants).
     ///
     /// # Panics
     /// If one does not hold, which is a bug here.
@@ -459,8 +463,8 @@ impl Peers {
             && crypto.node_id(&seen.key) == seen.id
     }
 
-    /// Whether the subnet of a sighting's proven address has room. HostLimit always fit: they do not
-    /// count.
+    /// Whether the subnet of a sighting's proven address has room. HostLimit always fit: they do
+    /// not count.
     fn subnet_fits(&self, seen: &Observation<'_>, index: usize) -> bool {
         if seen.provenance != Provenance::Proven {
             return true;
@@ -508,8 +512,8 @@ fn learn(contact: &mut Contact, seen: &Observation<'_>, tick: Tick, proven_fits:
     }
     match seen.provenance {
         Provenance::Gossiped => {
-            // Hearsay about a peer whose own word is known adds candidates behind it. One source does
-            // not displace all that others said.
+            // Hearsay about a peer whose own word is known adds candidates behind it. One source
+            // does not displace all that others said.
             for addr in seen.addrs.iter().take(ADDRS_MAX / 2).rev() {
                 contact.add_addr(*addr, Provenance::Gossiped);
             }

@@ -1,7 +1,8 @@
-//! What a node learns from whom (spec 70 §5).
+//! What a node learns from whom (PROTOCOL.md#observations).
 //!
-//! Responsible for: turning handshakes, answers and messages into sightings, with the provenance they
-//! deserve, and telling the schedule what changed. Never: decides what a sighting does to the table.
+//! Responsible for: turning handshakes, answers and messages into sightings, with the provenance
+//! they deserve, and telling the schedule what changed. Never: decides what a sighting does to the
+//! table.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -21,16 +22,17 @@ use crate::stats::DropReason;
 use crate::transport::Conns;
 use crate::wire::{Capabilities, Contact, Decode, Neighbors, RoutedFrame};
 
-/// A peer that closed an edge of ours this young has no place for us (a guess: in a growing simulated
-/// network of 4,000 those whom everybody knows closed thirty edges for every node that joined, 29 of them
-/// younger than this, and twenty when whoever was sent away stayed away).
+/// A peer that closed an edge of ours this young has no place for us (a guess: in a growing
+/// simulated network of 4,000 those whom everybody knows closed thirty edges for every node that
+/// joined, 29 of them younger than this, and twenty when whoever was sent away stayed away).
 const YOUNG: Duration = Duration::from_secs(5 * 60);
-/// Such a peer is not dialed for this long (a guess). One that left after a longer time may be back soon.
+/// Such a peer is not dialed for this long (a guess). One that left after a longer time may be back
+/// soon.
 const NO_PLACE_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
-/// A contact that was not dialed at all of its addresses is dialed again after this long (a guess: three
-/// attempts at whoever is in its way).
+/// A contact that was not dialed at all of its addresses is dialed again after this long (a guess:
+/// three attempts at whoever is in its way).
 const PARTIAL_HOLD_OFF: Duration = Duration::from_secs(10);
-/// An edge that lived this long shows that the peer's failures are over (spec 80 §5).
+/// An edge that lived this long shows that the peer's failures are over (PROTOCOL.md#proven-edges).
 const PROVEN_AFTER: Duration = Duration::from_secs(60);
 /// An incumbent that was heard within this time is not probed.
 const DOUBT_AFTER: Duration = Duration::from_secs(30 * 60);
@@ -148,7 +150,8 @@ impl Overlay {
         self.arm_upkeep(cx.now, out);
     }
 
-    /// The peer will not be dialed for a while: if there is nobody else for its slot, one is asked for.
+    /// The peer will not be dialed for a while: if there is nobody else for its slot, one is asked
+    /// for.
     fn seek_substitute(&mut self, now: Instant, peer: &NodeId) {
         let (own, bits) = (self.edges.own(), self.edge_targets().slot_bits);
         let slot = Slot::of(own, peer, bits);
@@ -159,8 +162,8 @@ impl Overlay {
         }
     }
 
-    /// All dials of an attempt at a contact came to nothing. If the attempt was partial, the contact may
-    /// well be where it was not dialed.
+    /// All dials of an attempt at a contact came to nothing. If the attempt was partial, the
+    /// contact may well be where it was not dialed.
     pub(crate) fn learn_failed_attempt(
         &mut self,
         cx: &mut Context<'_>,
@@ -180,7 +183,7 @@ impl Overlay {
     }
 
     /// Somebody proved that it lives by signing a message for us. It is stored if there is a place
-    /// for a contact without an address (spec 95 E29).
+    /// for a contact without an address (THREATS.md#e29).
     pub(crate) fn learn_originator(&mut self, cx: &mut Context<'_>, id: NodeId, key: [u8; 32]) {
         if self.peers.find(&id).is_some() || self.peers.has_place(&id) {
             let provenance = Provenance::Signed;
@@ -209,8 +212,9 @@ impl Overlay {
         if !message.is_signed(&message.signing_digest(cx.crypto), cx.crypto) {
             return cx.drop(DropReason::BadSignature);
         }
-        // A question takes one answer, and how many we ask is up to us: the responder is not charged,
-        // or what else comes in its name would make us deaf to it, and no copy needs to be remembered.
+        // A question takes one answer, and how many we ask is up to us: the responder is not
+        // charged, or what else comes in its name would make us deaf to it, and no copy needs to be
+        // remembered.
         let Some(question) = self.lookups.settle(cx, &nonce, &responder) else { return };
         let Ok(answer) = Neighbors::decode_exact(&message.into_payload()) else {
             return cx.drop(DropReason::MalformedMessage);
@@ -247,7 +251,7 @@ impl Overlay {
         is_self_reported: bool,
         observed: Option<SocketAddr>,
     ) -> bool {
-        // Whoever names no key names nobody (spec 20 R8).
+        // Whoever names no key names nobody (PROTOCOL.md#keyless-contacts).
         let Some(key) = contact.key else {
             cx.drop(DropReason::ContactRejected);
             return false;
@@ -355,8 +359,8 @@ impl Overlay {
     }
 }
 
-/// Whether an edge ended without a word of the peer. Only that makes pings more frequent; a peer that
-/// comes and closes again and again does not.
+/// Whether an edge ended without a word of the peer. Only that makes pings more frequent; a peer
+/// that comes and closes again and again does not.
 fn is_silent(reason: EdgeDownReason) -> bool {
     use crate::transport::ConnDownReason::{Stalled, TimedOut};
     matches!(

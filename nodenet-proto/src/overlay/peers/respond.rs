@@ -1,4 +1,4 @@
-//! Answers to those who ask for nodes (spec 70 §9.3, §9.5).
+//! Answers to those who ask for nodes (PROTOCOL.md#answers).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::wire::{
 /// A peer without an edge is vouched for if it was heard within this time (a guess: less than what
 /// dead edges take to be found out in the worst case, times a few).
 const HEARD_LATELY: Duration = Duration::from_secs(600);
-/// Ways on which one answer is tried (spec 70 §6.2).
+/// Ways on which one answer is tried (PROTOCOL.md#answer-routes).
 const ANSWER_HOPS: usize = 3;
 
 impl Overlay {
@@ -41,8 +41,8 @@ impl Overlay {
         out.push(send(at.conn, to_neighbour.to_frame(FrameType::Neighbors)));
     }
 
-    /// An originator asks for the nodes near `target`. The answer is routed to it, over the first of
-    /// the nearest edges that takes it.
+    /// An originator asks for the nodes near `target`. The answer is routed to it, over the first
+    /// of the nearest edges that takes it.
     pub(crate) fn answer_lookup(
         &mut self,
         cx: &mut Context<'_>,
@@ -55,7 +55,8 @@ impl Overlay {
         let nearest = self.edges.closest::<ANSWER_HOPS>(&originator);
         let hops = nearest.iter().map(|edge| edge.send_conn().id).collect();
         let frame: Frame = answer.to_frame(FrameType::Neighbors);
-        // Strangers decide whose queue it fills: there it waits behind everything that matters more.
+        // Strangers decide whose queue it fills: there it waits behind everything that matters
+        // more.
         out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
     }
 
@@ -75,9 +76,9 @@ impl Overlay {
             .expect("an answer is made to fit")
     }
 
-    /// The nodes nearest to `target` that this node can vouch for, without the one that asks: its live
-    /// edges, and peers that it heard itself not long ago. Hearsay is not passed on, or the dead would
-    /// live in it for ever.
+    /// The nodes nearest to `target` that this node can vouch for, without the one that asks: its
+    /// live edges, and peers that it heard itself not long ago. Hearsay is not passed on, or the
+    /// dead would live in it for ever.
     fn contacts_near(
         &self,
         cx: &Context<'_>,
@@ -133,9 +134,9 @@ impl Overlay {
         contact
     }
 
-    /// A contact as it is told to others. Only addresses that the peer itself vouches for are passed
-    /// on, and that it sleeps only on its own word: a lie about that would take it out of everybody's
-    /// routes.
+    /// A contact as it is told to others. Only addresses that the peer itself vouches for are
+    /// passed on, and that it sleeps only on its own word: a lie about that would take it out of
+    /// everybody's routes.
     fn contact_heard(&self, contact: &peers::Contact) -> Contact {
         let addrs = contact.own_addrs().filter(|addr| self.may_advertise(*addr));
         let capabilities = Capabilities(contact.caps);
@@ -180,8 +181,8 @@ impl Overlay {
         Contact { key, addrs, capabilities, ..Contact::new(*self.edges.own()) }
     }
 
-    /// Whether this node dials an address that a peer named: one host's, on a network that this node
-    /// is on as well (spec 95 E10).
+    /// Whether this node dials an address that a peer named: one host's, on a network that this
+    /// node is on as well (THREATS.md#e10).
     pub(crate) fn may_dial(&self, addr: SocketAddr) -> bool {
         let is_on_site =
             |addr: &SocketAddr| matches!(scope(addr.ip()), Some(Scope::Site | Scope::Loopback));

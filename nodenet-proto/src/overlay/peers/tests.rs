@@ -48,7 +48,7 @@ fn addrs(table: &Peers, number: u32) -> Vec<SocketAddr> {
     table.get(&id(number)).map_or(Vec::new(), |contact| contact.addrs().collect())
 }
 
-/// E1: a sibling names honest peers with their real keys and its own addresses.
+/// A sibling names honest peers with their real keys and its own addresses (THREATS.md#e1).
 #[test]
 fn hearsay_never_displaces_a_proven_address_nor_refreshes() {
     let mut table = table();
@@ -59,10 +59,11 @@ fn hearsay_never_displaces_a_proven_address_nor_refreshes() {
     }
     assert_eq!(addrs(&table, 1)[0], addr(1));
     assert_eq!(addrs(&table, 1).len(), ADDRS_MAX);
-    assert_eq!(table.get(&id(1)).unwrap().last_seen, heard, "E28: a mention is no sign of life");
+    assert_eq!(table.get(&id(1)).unwrap().last_seen, heard, "a mention is no sign of life");
 }
 
-/// E2: capability bits come from the peer itself, or from hearsay only while nothing better is known.
+/// Capability bits come from the peer itself, or from hearsay only while nothing better is known
+/// (THREATS.md#e2).
 #[test]
 fn hearsay_never_changes_a_peer_s_own_capabilities() {
     let mut table = table();
@@ -97,7 +98,7 @@ fn one_source_does_not_displace_all_other_hearsay() {
     assert!(kept.contains(&addr(1)) && kept.contains(&addr(2)), "{kept:?}");
 }
 
-/// E4: three hundred addresses are eight.
+/// Three hundred addresses are eight (THREATS.md#e4).
 #[test]
 fn a_contact_with_very_many_addresses_keeps_the_first_eight() {
     let mut table = table();
@@ -120,7 +121,7 @@ fn a_fact_takes_the_place_of_a_claim_in_a_full_bucket() {
     assert_eq!(table.len(), 20);
 }
 
-/// E29: messages from twenty strangers do not keep those out who can be dialed.
+/// Messages from twenty strangers do not keep those out who can be dialed (THREATS.md#e29).
 #[test]
 fn who_can_not_be_dialed_is_the_first_to_go() {
     let mut table = table();
@@ -138,7 +139,8 @@ fn who_can_not_be_dialed_is_the_first_to_go() {
     table.check();
 }
 
-/// Eight identities that claim a subnet do not lock its honest peers out (spec 20 R6).
+/// Eight identities that claim a subnet do not lock its honest peers out
+/// (PROTOCOL.md#subnet-shares).
 #[test]
 fn claims_do_not_use_up_a_subnet() {
     let mut table = table();

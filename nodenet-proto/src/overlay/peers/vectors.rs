@@ -1,26 +1,31 @@
 //! Known answers of the reference's table, as scripts (its vectors `peers` and the peers part
 //! of `edges`).
 //!
-//! The reference's scripts store contacts without a key. This table never does (spec 20 R8), so they
-//! run with a hash under which every identifier is its own key; the scripts about keys run with the
-//! real one. Addresses are taken as proven, because claims do not count here (R6). Host names are left
-//! out: they are never stored. Where a newcomer with an address has to wait, the bucket is full of
-//! contacts with addresses, because others make room for it (spec 95 E29). `closest_120_random` is in
-//! `closest`, what is dialed (`replacement_for`) in `edge_choice`, the rest of `edges` there.
+//! The reference's scripts store contacts without a key. This table never does
+//! (PROTOCOL.md#keyless-contacts), so they run with a hash under which every identifier is its own
+//! key; the scripts about keys run with the real one. Addresses are taken as proven, because claims
+//! do not count here (PROTOCOL.md#subnet-shares). Host names are left out: they are never stored.
+//! Where a newcomer with an address has to wait, the bucket is full of contacts with addresses,
+//! because others make room for it (THREATS.md#e29). `closest_120_random` is in `closest`, what is
+//! dialed (`replacement_for`) in `edge_choice`, the rest of `edges` there.
 //!
 //! Not reproduced:
 //!
-//! - A contact without a key is let in, and refreshes a known one (`key_binding`, `admission_pow`: R8).
-//! - A poorer mention erases what was learned of a contact that waits (`restash_loses_learned_fields`,
-//!   the overwriting of `replacement_cache_bound_and_overwrite`: R5). The test here is of the remedy.
-//! - A contact that is promoted comes first although it is older (`full_bucket_probe_confirm`: R7).
-//! - A zero says nothing of what a peer can do (`capabilities_replace_but_never_clear`). Here the peer's
-//!   own zero clears (see `tests`), so the script leaves it out.
-//! - X25519 keys (`x_pub_only_via_bind`, `bind_on_stashed_candidate_survives_promotion`): the table keeps
-//!   none, because nothing in the overlay needs one.
-//! - Which bucket is refreshed (`refresh_targets`): the stalest of those that have entries, marked as
-//!   done before its lookup ran (R23). Every bucket up to the siblings', empty ones too, has a period of
-//!   its own here (`schedule`). That the identifier asked for lies in the bucket is tested at the end.
+//! - A contact without a key is let in, and refreshes a known one (`key_binding`, `admission_pow`;
+//!   PROTOCOL.md#keyless-contacts).
+//! - A poorer mention erases what was learned of a contact that waits
+//!   (`restash_loses_learned_fields`, the overwriting of `replacement_cache_bound_and_overwrite`).
+//!   The test here is of the remedy (PROTOCOL.md#full-buckets).
+//! - A contact that is promoted comes first although it is older (`full_bucket_probe_confirm`;
+//!   PROTOCOL.md#full-buckets).
+//! - A zero says nothing of what a peer can do (`capabilities_replace_but_never_clear`). Here the
+//!   peer's own zero clears (see `tests`), so the script leaves it out.
+//! - X25519 keys (`x_pub_only_via_bind`, `bind_on_stashed_candidate_survives_promotion`): the table
+//!   keeps none, because nothing in the overlay needs one.
+//! - Which bucket is refreshed (`refresh_targets`): the stalest of those that have entries, marked
+//!   as done before its lookup ran (PROTOCOL.md#lookup-schedule). Every bucket up to the siblings',
+//!   empty ones too, has a period of its own here (`schedule`). That the identifier asked for lies
+//!   in the bucket is tested at the end.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -225,7 +230,8 @@ fn full_bucket_probe_confirm() {
     script.table.confirm(&member(0), Script::at(34));
     assert_eq!(script.entries()[0], member(0));
     assert_eq!(script.replacements().len(), 3, "they stay cached");
-    // The reference puts the promoted contact first; here it takes its place by time (R7).
+    // The reference puts the promoted contact first; here it takes its place by time
+    // (PROTOCOL.md#full-buckets).
     assert_eq!(script.mark_dead(1, 35), Some(member(100)));
     assert_eq!(script.entries()[..2], members([0, 100]));
     assert_eq!(script.replacements(), members([102, 101]));
@@ -251,7 +257,7 @@ fn replacement_cache_bound() {
     assert_eq!(script.replacements(), members((201..220).rev()));
 }
 
-/// The reference loses them; this is the remedy (R5).
+/// The reference loses them (PROTOCOL.md#full-buckets).
 #[test]
 fn restash_keeps_learned_fields() {
     let mut script = Script::with_full_bucket(elsewhere);

@@ -1,14 +1,15 @@
 //! Which messages were taken already.
 //!
 //! A message reaches its terminal in up to three copies, and whoever holds one may send it again as
-//! long as it is fresh. The terminal therefore remembers the signing digest (spec 70 §8), never bytes
-//! of the frame, which have many spellings (spec 10 W1). Looked up before the signature is verified,
-//! so that copies cost no public-key operation; inserted after, so that forgeries take no room.
+//! long as it is fresh. The terminal therefore remembers the signing digest
+//! (PROTOCOL.md#duplicates), never bytes of the frame, which have many spellings
+//! (PROTOCOL.md#uvarint). Looked up before the signature is verified, so that copies cost no
+//! public-key operation; inserted after, so that forgeries take no room.
 //!
-//! What is fresh is not forgotten: otherwise whoever floods could bring back what was taken. Where there
-//! is no room a new message is refused. Whose message that is depends on the neighbour that it came over,
-//! not on its originator as spec 70 §8 proposes: an identifier costs nothing to make, so whoever floods
-//! uses a fresh one for each message.
+//! What is fresh is not forgotten: otherwise whoever floods could bring back what was taken. Where
+//! there is no room a new message is refused. Whose message that is depends on the neighbour that
+//! it came over, not on its originator: an identifier costs nothing to make, so whoever floods uses
+//! a fresh one for each message (PROTOCOL.md#room-for-duplicates).
 //!
 //! Never: counts, verifies, or reads a clock.
 
@@ -22,8 +23,8 @@ use crate::wire::envelope::AGE_MAX;
 /// How many keys there are room for.
 #[derive(Debug, Clone, Copy)]
 struct Room {
-    /// Shared by all neighbours: one of them has at most as much of it as is left. So one alone gets half,
-    /// a second half of what is left then, and so on.
+    /// Shared by all neighbours: one of them has at most as much of it as is left. So one alone
+    /// gets half, a second half of what is left then, and so on.
     shared: usize,
     /// Every neighbour has room for so many, whatever the others have, …
     sure: usize,
@@ -31,11 +32,11 @@ struct Room {
     all: usize,
 }
 
-/// What one neighbour can bring of messages made just now while they are fresh, and up to a second more:
-/// a burst and what its forward budget gives (spec 20 §6).
+/// What one neighbour can bring of messages made just now while they are fresh, and up to a second
+/// more: a burst and what its forward budget gives (PROTOCOL.md#edge-budgets).
 const OF_ONE: usize = 1_024 + 31 * 512;
-/// Besides the half for one neighbour that is alone, a guess: a message a second from every neighbour,
-/// of whom 256 can be sure at once.
+/// Besides the half for one neighbour that is alone, a guess: a message a second from every
+/// neighbour, of whom 256 can be sure at once.
 const ROOM: Room = Room { shared: 2 * OF_ONE, sure: 32, all: 2 * OF_ONE + 32 * 256 };
 
 const NANOS_PER_S: i64 = 1_000_000_000;

@@ -1,4 +1,4 @@
-//! Routed messages: forwarded, or handled where they end (spec 70 §7, §8).
+//! Routed messages: forwarded, or handled where they end (PROTOCOL.md#routing).
 
 use heapless::Vec as FixedVec;
 
@@ -45,7 +45,8 @@ impl Overlay {
             second_best: is_second_best(message.target(), message.avoid()),
         };
         match decide(&self.edges, routing) {
-            // A neighbour that sleeps is not woken for a question that can be answered here as well.
+            // A neighbour that sleeps is not woken for a question that can be answered here as
+            // well.
             Decision::Forward { hops, .. }
                 if message.frame_type() == FrameType::Lookup && self.is_light(hops[0]) =>
             {
@@ -81,10 +82,10 @@ impl Overlay {
     }
 
     /// Greedy routing ends here, where the message has not been before: it is handed to neighbours
-    /// that may have an edge to the target. As that multiplies it, it is verified first and charged to
-    /// its originator, like a Lookup that ends here, and to a budget for detours, because originators
-    /// cost nothing to make. It is remembered once all that is done: of a copy that comes to nothing,
-    /// which any forwarder can bring about, the others know nothing.
+    /// that may have an edge to the target. As that multiplies it, it is verified first and charged
+    /// to its originator, like a Lookup that ends here, and to a budget for detours, because
+    /// originators cost nothing to make. It is remembered once all that is done: of a copy that
+    /// comes to nothing, which any forwarder can bring about, the others know nothing.
     fn detour(
         &mut self,
         cx: &mut Context<'_>,
@@ -125,8 +126,8 @@ impl Overlay {
             || self.detours.holds(cx.now, Rate::DETOUR_SHARED, pieces)
     }
 
-    /// Charges a detour to what the neighbour is sure of, or else to what all share. Not to what it may
-    /// forward: it can not know where a message will end.
+    /// Charges a detour to what the neighbour is sure of, or else to what all share. Not to what it
+    /// may forward: it can not know where a message will end.
     fn charge_detour(&mut self, cx: &Context<'_>, from: &NodeId, pieces: u64) {
         let edge = self.edges.get_mut(from);
         if !edge.is_some_and(|edge| edge.budgets.charge_detour(cx.now, pieces)) {
@@ -199,8 +200,8 @@ impl Overlay {
         }
     }
 
-    /// Whether the message that came from this neighbour ends here for the first time and is what its
-    /// originator signed. Returns the originator.
+    /// Whether the message that came from this neighbour ends here for the first time and is what
+    /// its originator signed. Returns the originator.
     fn take(
         &mut self,
         cx: &mut Context<'_>,
@@ -212,8 +213,8 @@ impl Overlay {
         Some(originator)
     }
 
-    /// The same for a message that makes work for others, with which its originator is charged. One that
-    /// is refused for that is not remembered: the next copy may find a token.
+    /// The same for a message that makes work for others, with which its originator is charged. One
+    /// that is refused for that is not remembered: the next copy may find a token.
     fn take_charged(
         &mut self,
         cx: &mut Context<'_>,
@@ -229,8 +230,8 @@ impl Overlay {
         Some(originator)
     }
 
-    /// The originator and what it signed, unless the message was taken before, could not be remembered,
-    /// or is forged.
+    /// The originator and what it signed, unless the message was taken before, could not be
+    /// remembered, or is forged.
     fn verify(
         &mut self,
         cx: &mut Context<'_>,
@@ -266,9 +267,9 @@ impl Overlay {
     }
 }
 
-/// Whether a message that goes no farther may be handed around. An answer to a Lookup may not: whoever
-/// asks in somebody else's name has it sent there, ten times as large as the question. Nor may what
-/// avoids its own target, and so gets there on no way.
+/// Whether a message that goes no farther may be handed around. An answer to a Lookup may not:
+/// whoever asks in somebody else's name has it sent there, ten times as large as the question. Nor
+/// may what avoids its own target, and so gets there on no way.
 fn may_take_detour(message: &RoutedFrame) -> bool {
     message.frame_type() != FrameType::Neighbors && !message.avoid().contains(message.target())
 }

@@ -1,4 +1,5 @@
-//! Finding a way over the edges: the forwarding decision, transit, and messages that begin or end here.
+//! Finding a way over the edges: the forwarding decision, transit, and messages that begin or end
+//! here.
 
 pub mod decide;
 pub mod duplicates;

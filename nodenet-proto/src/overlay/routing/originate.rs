@@ -1,4 +1,4 @@
-//! Messages that begin here (spec 70 §6).
+//! Messages that begin here (PROTOCOL.md#sending).
 
 use bytes::Bytes;
 use heapless::Vec as FixedVec;
@@ -15,7 +15,7 @@ use crate::wire::envelope::{AGE_MAX, AvoidSet, Envelope, Signer};
 use crate::wire::frame::app_frame;
 use crate::wire::{DIRECT_PAYLOAD_MAX, Encode, FrameType, Lookup, Nonce, SEND_PAYLOAD_MAX};
 
-/// First hops of one message, which take disjoint ways (spec 20 §1).
+/// First hops of one message, which take disjoint ways (PROTOCOL.md#first-hops).
 const FIRST_HOPS: usize = 3;
 
 /// The copy that takes the second best way at every hop.
@@ -40,12 +40,13 @@ pub(crate) struct MultiPathSend {
 pub(crate) struct FirstHop {
     /// Where it goes first.
     pub(crate) conn: ConnId,
-    /// The other first hops. Never the target, which could then not be reached (spec 70 N9).
+    /// The other first hops. Never the target, which could then not be reached
+    /// (PROTOCOL.md#avoid-never-the-target).
     pub(crate) avoid: AvoidSet,
 }
 
-/// Time stamps of our own messages: strictly increasing, because two equal payloads with equal stamps
-/// would be one message (spec 70 §8).
+/// Time stamps of our own messages: strictly increasing, because two equal payloads with equal
+/// stamps would be one message (PROTOCOL.md#origination-time).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OriginationClock {
     last: Option<UnixNanos>,
@@ -123,8 +124,8 @@ impl Overlay {
     }
 }
 
-/// A question about who is near `target`, for whoever gets it: its hops are spent already. It avoids
-/// this node as every Lookup does (spec 20 §2.6).
+/// A question about who is near `target`, for whoever gets it: its hops are spent already. It
+/// avoids this node as every Lookup does (PROTOCOL.md#control-messages).
 pub(crate) fn lookup_here(
     cx: &Context<'_>,
     own: NodeId,
@@ -140,8 +141,8 @@ pub(crate) fn lookup_here(
     Envelope { hop_limit: 0, avoid, ..envelope }.to_frame(FrameType::Lookup)
 }
 
-/// The edges nearest to `target`, whether or not they are closer to it than we are: the first few get
-/// a copy each, the rest stand in for them.
+/// The edges nearest to `target`, whether or not they are closer to it than we are: the first few
+/// get a copy each, the rest stand in for them.
 fn first_hops(
     edges: &Edges,
     target: &NodeId,

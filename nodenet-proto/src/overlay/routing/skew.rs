@@ -1,9 +1,9 @@
-//! Whether our clock, or everybody else's, is wrong (spec 70 §8, N31).
+//! Whether our clock, or everybody else's, is wrong (PROTOCOL.md#clock-skew).
 //!
-//! A node whose clock is off by more than the freshness window is cut off without a word: everything
-//! it gets looks stale and everything it sends is dropped. This notices when most recent messages are
-//! stale by about the same amount, and says so once. Never: corrects a clock. Time stamps in transit
-//! are not verified, so what it says is a suspicion.
+//! A node whose clock is off by more than the freshness window is cut off without a word:
+//! everything it gets looks stale and everything it sends is dropped. This notices when most recent
+//! messages are stale by about the same amount, and says so once. Never: corrects a clock. Time
+//! stamps in transit are not verified, so what it says is a suspicion.
 
 use heapless::{Deque, Vec as FixedVec};
 
@@ -31,9 +31,9 @@ pub(crate) struct ClockSkewDetector {
 }
 
 impl ClockSkewDetector {
-    /// Notes a message that arrived over the edge from `from`. Returns by how many seconds the others
-    /// seem ahead of us, once, if most recent messages say so. Where there are two edges or more, no
-    /// single one is believed.
+    /// Notes a message that arrived over the edge from `from`. Returns by how many seconds the
+    /// others seem ahead of us, once, if most recent messages say so. Where there are two edges or
+    /// more, no single one is believed.
     #[inline]
     pub(crate) fn observe(
         &mut self,

@@ -1,5 +1,5 @@
-//! What a node does by itself when it is time: fills its edges, asks around, tries faster edges, sheds
-//! what it can do without.
+//! What a node does by itself when it is time: fills its edges, asks around, tries faster edges,
+//! sheds what it can do without.
 //!
 //! Responsible for: turning the tables and the schedule into dials, questions and closes. Never:
 //! handles a frame.
@@ -27,24 +27,24 @@ use crate::overlay::routing::originate::lookup_here;
 use crate::overlay::{Action, Overlay, Timer};
 use crate::wire::{self, Capabilities, Message};
 
-/// An edge is judged when it has lived this long: by then a newcomer has had the answers that lead it
-/// to others (a guess; a join takes one second, and the sooner it is over the more of them a contact
-/// that everybody knows can serve).
+/// An edge is judged when it has lived this long: by then a newcomer has had the answers that lead
+/// it to others (a guess; a join takes one second, and the sooner it is over the more of them a
+/// contact that everybody knows can serve).
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// A word of the peer itself counts as evidence for this long (a guess: a session of a user).
 const VERIFIED_FOR: Duration = Duration::from_secs(30 * 60);
 /// A contact that nobody mentioned for this long is less likely to be alive (a guess).
 const STALE_AFTER: Duration = Duration::from_secs(10 * 60);
-/// One in so many places for inbound edges is kept free by shedding, at least one, so that newcomers
-/// always find one.
+/// One in so many places for inbound edges is kept free by shedding, at least one, so that
+/// newcomers always find one.
 const INBOUND_FREE: usize = 8;
-/// One in so many of those places may be held by nearest peers that are never shed, however few there
-/// are: the others serve whoever comes.
+/// One in so many of those places may be held by nearest peers that are never shed, however few
+/// there are: the others serve whoever comes.
 const INBOUND_SPARED: usize = 2;
 /// Edges from which on it makes sense to ask into far buckets.
 const BUCKETS_FROM: usize = 3;
-/// A question about an identifier goes to one of so many edges nearest to it, at random, so that one
-/// neighbour that knows nothing does not spoil every answer.
+/// A question about an identifier goes to one of so many edges nearest to it, at random, so that
+/// one neighbour that knows nothing does not spoil every answer.
 const ASK_AMONG: usize = 3;
 
 /// What edges there are right now, for the choice of others.
@@ -197,8 +197,8 @@ impl Overlay {
         })
     }
 
-    /// Whether a peer that was tried is to become an edge: its slot has none that is as fast, or it is
-    /// wanted anyway.
+    /// Whether a peer that was tried is to become an edge: its slot has none that is as fast, or it
+    /// is wanted anyway.
     pub(crate) fn is_worth_an_edge(&self, now: Instant, peer: &NodeId, rtt_ms: u16) -> bool {
         // Only the nearest and those in its slot have a say.
         let (own, bits) = (self.edges.own(), self.edge_targets().slot_bits);
@@ -256,8 +256,8 @@ impl Overlay {
             return;
         }
         if self.schedule.own.is_due(cx.now) {
-            // One of the nearest may know who came since, and somebody far a part of the vicinity that
-            // the vicinity does not know of. Which of them is asked is left to chance.
+            // One of the nearest may know who came since, and somebody far a part of the vicinity
+            // that the vicinity does not know of. Which of them is asked is left to chance.
             let own = *self.edges.own();
             let (place, among) = match cx.rng.below(2) {
                 0 => (own, ASK_AMONG),
@@ -297,7 +297,8 @@ impl Overlay {
         self.schedule.on_bucket_asked(cx.now, cx.rng, bucket);
     }
 
-    /// Whether the nearest peers end in this bucket or before, so that a slot of it may well be empty.
+    /// Whether the nearest peers end in this bucket or before, so that a slot of it may well be
+    /// empty.
     fn is_sparse(&self, bucket: u16) -> bool {
         let own = self.edges.own();
         let nearest = self.edges.closest::<{ crate::overlay::edges::SIBLINGS }>(own);
@@ -347,8 +348,8 @@ impl Overlay {
         }
     }
 
-    /// One of the `among` edges nearest to `target` whose peers do not mind being asked, at random. Light
-    /// ones are asked if there is nobody else.
+    /// One of the `among` edges nearest to `target` whose peers do not mind being asked, at random.
+    /// Light ones are asked if there is nobody else.
     fn edge_near(&self, cx: &mut Context<'_>, target: &NodeId, among: usize) -> Option<NodeId> {
         let nearest = self.edges.closest::<{ crate::overlay::edges::SIBLINGS }>(target);
         let mut willing: Vec<_> = nearest.iter().filter(|edge| !edge.light).take(among).collect();

@@ -1,10 +1,11 @@
-//! How often something is done by itself: often at first or after news, ever more rarely afterwards.
+//! How often something is done by itself: often at first or after news, ever more rarely
+//! afterwards.
 
 use std::time::{Duration, Instant};
 
 use crate::env::Random;
 
-/// Jitter of every period, in percent (spec 80 §1).
+/// Jitter of every period, in percent (PROTOCOL.md#jitter).
 const JITTER_PERCENT: u32 = 10;
 
 /// A period that lengthens while there is nothing new.

@@ -94,7 +94,8 @@ impl Conn {
         }
     }
 
-    /// The dialer's only stream. If the peer grants none yet, the event that it does comes here too.
+    /// The dialer's only stream. If the peer grants none yet, the event that it does comes here
+    /// too.
     fn open_stream(&mut self, now: Instant, shared: &mut Shared) {
         if self.phase != Phase::AwaitStream {
             return;

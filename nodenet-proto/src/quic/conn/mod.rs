@@ -1,9 +1,9 @@
 //! One conn: a QUIC connection, the stream its frames run on, and where it is in its life.
 //!
-//! Its life: a handshake; then up, and the engine knows it; then over, while QUIC says its last words.
-//! Between up and over it may be draining, when the engine closed it gracefully, or ending, when the
-//! peer ended it and whole frames are still to be delivered. Every change of phase is one `move_to_*`
-//! function, which also tells the engine. Nobody else does.
+//! Its life: a handshake; then up, and the engine knows it; then over, while QUIC says its last
+//! words. Between up and over it may be draining, when the engine closed it gracefully, or ending,
+//! when the peer ended it and whole frames are still to be delivered. Every change of phase is one
+//! `move_to_*` function, which also tells the engine. Nobody else does.
 
 mod events;
 mod phase;
@@ -26,9 +26,9 @@ use crate::transport::{
     Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Event, PathInfo, SendError,
 };
 
-/// Frames read from one conn before others get their turn (architecture §3).
+/// Frames read from one conn before others get their turn (PROTOCOL.md#read-turns).
 const FRAMES_PER_TURN: usize = 64;
-/// Bytes read from one conn before others get their turn (architecture §3).
+/// Bytes read from one conn before others get their turn (PROTOCOL.md#read-turns).
 const BYTES_PER_TURN: usize = 64 * 1024;
 
 /// What a conn that we began is for.
@@ -130,7 +130,7 @@ impl Conn {
         }
     }
 
-    /// Starts the bounds of the handshake, which QUIC does not have (spec 40 §13.4).
+    /// Starts the bounds of the handshake, which QUIC does not have (PROTOCOL.md#handshake-bounds).
     pub(super) fn start_handshake(&mut self, now: Instant, dial_deadline: Option<Instant>) {
         self.timers.set(ConnTimer::Handshake, now + profile::HANDSHAKE);
         self.timers.set(ConnTimer::HandshakeSilence, now + profile::HANDSHAKE_SILENCE);
@@ -292,7 +292,8 @@ impl Conn {
         Settled::Quiet
     }
 
-    /// Gives back what it holds of shared things. The last call, once the endpoint has forgotten it.
+    /// Gives back what it holds of shared things. The last call, once the endpoint has forgotten
+    /// it.
     pub(super) fn release(&mut self, shared: &mut Shared) {
         debug_assert!(self.is_drained, "only a conn that is gone is released");
         if let Some(half_open) = self.half_open.take() {
@@ -401,10 +402,11 @@ impl Conn {
         }
     }
 
-    /// Any byte that QUIC takes shows that the path moves, however slowly; where QUIC has taken everything, any
-    /// frame that is acknowledged. If that were all, a peer could hold what waits
-    /// for it with a byte now and then; so a frame must also be taken whole in the time that a receiver
-    /// gives it. What a peer holds by taking a whole frame in every such time has the cap of the queues.
+    /// Any byte that QUIC takes shows that the path moves, however slowly; where QUIC has taken
+    /// everything, any frame that is acknowledged. If that were all, a peer could hold what waits
+    /// for it with a byte now and then; so a frame must also be taken whole in the time that a
+    /// receiver gives it. What a peer holds by taking a whole frame in every such time has the cap
+    /// of the queues.
     fn watch_for_stall(&mut self, now: Instant, progress: Progress) {
         if progress.frames > 0 || !self.sender.is_stuck() {
             self.stuck_since = None;

@@ -59,8 +59,8 @@ impl Conn {
         self.flush(now, shared);
     }
 
-    /// The conn is no good any more, but what was received is to be delivered first, unless the engine
-    /// closed the conn before.
+    /// The conn is no good any more, but what was received is to be delivered first, unless the
+    /// engine closed the conn before.
     pub(super) fn move_to_ending(
         &mut self,
         now: Instant,

@@ -44,8 +44,8 @@ fn a_stuck_peer_is_noticed_after_five_seconds() {
     assert!(raw.close_code(conn).is_some());
 }
 
-/// What becomes, within a minute, of a conn whose peer takes `window` bytes in every `pace` seconds while
-/// long frames wait for it: how many seconds passed, and why it ended.
+/// What becomes, within a minute, of a conn whose peer takes `window` bytes in every `pace` seconds
+/// while long frames wait for it: how many seconds passed, and why it ended.
 fn take_slowly(window: u32, pace: u32) -> (u32, Option<ConnDownReason>) {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(window));
@@ -355,8 +355,8 @@ fn one_batch_stays_within_a_udp_payload() {
     assert!(total > 10_000 && largest > 2 * 1452, "{largest} of {total} bytes in one batch");
 }
 
-/// What is longer than the datagrams that conns begin with: the probes of each of two ends, in order, on a
-/// path that carries datagrams of this length.
+/// What is longer than the datagrams that conns begin with: the probes of each of two ends, in
+/// order, on a path that carries datagrams of this length.
 fn probes(mtu: usize) -> [Vec<usize>; 2] {
     let mut net = Net::new(7);
     net.mtu = mtu;

@@ -14,8 +14,8 @@ use crate::transport::{ConnDownReason, ConnId};
 /// There and back.
 const ROUND_TRIP: Duration = Duration::from_millis(20);
 
-/// Sends a frame from `stayed` to the host that took the other's place; returns whether a reset of the
-/// conn arrives after one round trip.
+/// Sends a frame from `stayed` to the host that took the other's place; returns whether a reset of
+/// the conn arrives after one round trip.
 fn is_reset(net: &mut Net, stayed: &mut Peer, other: &mut Peer, conn: ConnId) -> bool {
     stayed.send(conn, b"still there?");
     net.run(&mut [&mut *stayed, &mut *other], ROUND_TRIP);

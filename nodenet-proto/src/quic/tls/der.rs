@@ -1,7 +1,7 @@
 //! The little of DER (X.690) that an identity certificate needs.
 //!
-//! Responsible for: cutting bytes into tagged elements, and the reverse. Lengths must be minimal and
-//! tags take one byte, as in every X.509 certificate. Never: what an element means.
+//! Responsible for: cutting bytes into tagged elements, and the reverse. Lengths must be minimal
+//! and tags take one byte, as in every X.509 certificate. Never: what an element means.
 
 /// INTEGER.
 pub(super) const INTEGER: u8 = 0x02;

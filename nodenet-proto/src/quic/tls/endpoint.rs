@@ -5,8 +5,9 @@
 //! parameters, windows, timers.
 //!
 //! What a process must recognise of the one before it follows from the identity: the tag of a
-//! connection ID, by which a packet of a dead conn is told from garbage, and the reset token with which
-//! it is answered (RFC 9000 §10.3). One without the other ends no conn. All else is fresh per process.
+//! connection ID, by which a packet of a dead conn is told from garbage, and the reset token with
+//! which it is answered (RFC 9000 §10.3). One without the other ends no conn. All else is fresh per
+//! process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,8 +27,8 @@ use crate::env::{Random, Seed};
 const NONCE_LEN: usize = 4;
 /// Bytes by which we recognise it. Garbage passes, and earns a stateless reset, once in 2^32.
 const TAG_LEN: usize = 4;
-/// Bytes of a dial's first destination connection ID: the most QUIC version 1 allows (RFC 9000 §17.2;
-/// §7.2 asks for at least 8).
+/// Bytes of a dial's first destination connection ID: the most QUIC version 1 allows (RFC 9000
+/// §17.2; §7.2 asks for at least 8).
 const FIRST_CID_LEN: usize = 20;
 
 /// A key of keyed BLAKE2b-256, wiped on drop. As the key of reset tokens it is used by quinn-proto.
@@ -75,8 +76,8 @@ pub(super) fn first_cid(seed: &Seed) -> Arc<dyn Fn() -> ConnectionId + Send + Sy
     })
 }
 
-/// Our connection IDs: a nonce and a keyed tag, so that they can be told from garbage without state,
-/// by later processes as well.
+/// Our connection IDs: a nonce and a keyed tag, so that they can be told from garbage without
+/// state, by later processes as well.
 pub(super) struct ConnectionIds {
     random: Random,
     key: MacKey,

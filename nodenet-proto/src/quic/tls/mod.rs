@@ -1,11 +1,13 @@
-//! Mutual TLS 1.3 in which both ends prove a [`NodeId`] (spec 40 §2, §3).
+//! Mutual TLS 1.3 in which both ends prove a [`NodeId`] (PROTOCOL.md#certificates-and-tls).
 //!
 //! Responsible for: the certificate, its verification, the TLS settings, and every source of
-//! randomness and time that hides in rustls and quinn-proto. Never: whom to expect, windows, timers.
+//! randomness and time that hides in rustls and quinn-proto. Never: whom to expect, windows,
+//! timers.
 //!
 //! A node makes one [`Tls`] when it starts; with it a fresh certificate key, which lives as long as
-//! the process. The keys of stateless resets and of connection IDs are the identity's. The parent builds its endpoint from [`Tls::endpoint_config`], [`Tls::client_config`]
-//! and [`Tls::server_config`], adds transport settings, and dials and hands in datagrams inside
+//! the process. The keys of stateless resets and of connection IDs are the identity's. The parent
+//! builds its endpoint from [`Tls::endpoint_config`], [`Tls::client_config`] and
+//! [`Tls::server_config`], adds transport settings, and dials and hands in datagrams inside
 //! [`with_entropy`]. When a connection is established, [`peer_identity`] says who is there.
 
 pub mod certificate;
@@ -42,20 +44,20 @@ use crate::identity::{self, Identity};
 use certificate::Certificate;
 use verifier::IdentityVerifier;
 
-/// The application protocol of overlay edges (spec 40 §3).
+/// The application protocol of overlay edges (PROTOCOL.md#alpn).
 pub const ALPN_OVERLAY: &[u8] = b"nodenet/1";
 
 /// What the listener serves, most preferred first.
 const ALPN_LISTENER: [&[u8]; 1] = [ALPN_OVERLAY];
-/// QUIC version 1 (RFC 9000 §15), the only one spoken (spec 40 §13.1).
+/// QUIC version 1 (RFC 9000 §15), the only one spoken (PROTOCOL.md#quic-version).
 const QUIC_VERSIONS: [u32; 1] = [1];
 
-/// Stateless resets are not spaced. One interval for all peers, 20 ms in quinn-proto, gives of fifty
-/// neighbours that send in the same millisecond a reset to one, and again at each of their
-/// retransmissions, which grow rarer: 8 of 50 had theirs after 10 s of virtual time, and as many with 1 ms.
-/// A reset is shorter than the packet that drew it (RFC 9000 §10.3.3), so that a flood of these is not
-/// amplified; only a peer that had a conn has a connection ID that draws one; and no more wait to be
-/// sent than answers to handshakes.
+/// Stateless resets are not spaced. One interval for all peers, 20 ms in quinn-proto, gives of
+/// fifty neighbours that send in the same millisecond a reset to one, and again at each of their
+/// retransmissions, which grow rarer: 8 of 50 had theirs after 10 s of virtual time, and as many
+/// with 1 ms. A reset is shorter than the packet that drew it (RFC 9000 §10.3.3), so that a flood
+/// of these is not amplified; only a peer that had a conn has a connection ID that draws one; and
+/// no more wait to be sent than answers to handshakes.
 const RESET_INTERVAL: Duration = Duration::ZERO;
 
 /// The TLS side of one node.
@@ -70,7 +72,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Makes a fresh certificate key from `seed` and a certificate for it in the name of `identity`.
+    /// Makes a fresh certificate key from `seed` and a certificate for it in the name of
+    /// `identity`.
     pub fn new(identity: &Identity, seed: &Seed) -> Self {
         let certified_key = signing::certified_key(identity, seed);
         Self::with_certificate(certified_key, identity, seed, &[ALPN_OVERLAY], &ALPN_LISTENER)
@@ -108,7 +111,7 @@ impl Tls {
             .rng_seed(Some(self.seed.bytes("endpoint")))
             .cid_generator(move || Box::new(endpoint::ConnectionIds::new(key.clone(), &seed)))
             .supported_versions(QUIC_VERSIONS.to_vec())
-            // A cleared QUIC bit marks what is not QUIC (spec 40 §13.1).
+            // A cleared QUIC bit marks what is not QUIC (PROTOCOL.md#quic-bit).
             .grease_quic_bit(false)
             .min_reset_interval(RESET_INTERVAL);
         config
@@ -139,8 +142,8 @@ impl Tls {
     }
 }
 
-/// Who is at the other end: its identifier and Ed25519 key. `None` until the handshake has verified the
-/// peer's certificate.
+/// Who is at the other end: its identifier and Ed25519 key. `None` until the handshake has verified
+/// the peer's certificate.
 pub fn peer_identity(connection: &Connection) -> Option<(NodeId, [u8; 32])> {
     let chain = connection.crypto_session().peer_identity()?;
     let chain = chain.downcast::<Vec<CertificateDer<'static>>>().ok()?;
@@ -148,7 +151,8 @@ pub fn peer_identity(connection: &Connection) -> Option<(NodeId, [u8; 32])> {
     Some((identity::node_id(&key), key))
 }
 
-/// The name of a peer for TLS: its address as an IP literal, which is never sent (spec 40 §3).
+/// The name of a peer for TLS: its address as an IP literal, which is never sent
+/// (PROTOCOL.md#tls-settings).
 pub fn server_name(remote: SocketAddr) -> String {
     remote.ip().to_string()
 }
@@ -168,7 +172,7 @@ fn client(
             .with_client_cert_resolver(certificate.clone());
     config.alpn_protocols = dialed.iter().map(|alpn| alpn.to_vec()).collect();
     config.enable_sni = false;
-    // Every edge is backed by a fresh verification (spec 40 §3.1).
+    // Every edge is backed by a fresh verification (PROTOCOL.md#no-resumption).
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config

@@ -1,8 +1,8 @@
 //! The cryptography rustls runs on: *ring*, but with randomness that the node supplies.
 //!
-//! rustls takes its source of randomness and its key exchange as `&'static` objects, so they can not
-//! belong to a node. Ours draw from the generator that is *current* on this thread. Whoever calls into
-//! quinn-proto makes the node's own generator current for the length of that call, see
+//! rustls takes its source of randomness and its key exchange as `&'static` objects, so they can
+//! not belong to a node. Ours draw from the generator that is *current* on this thread. Whoever
+//! calls into quinn-proto makes the node's own generator current for the length of that call, see
 //! [`with_entropy`]. Outside such a call there is no randomness, and a handshake that asks for some
 //! fails. Production and simulation run the same code; only the [`Seed`] differs.
 
@@ -40,8 +40,8 @@ impl Entropy {
 /// Runs `call` with `entropy` as this thread's current generator, and the one before it afterwards,
 /// also if `call` panics. Calls may nest: the innermost generator is the current one.
 ///
-/// quinn-proto panics if it dials where no generator is current; whatever peers can cause then fails
-/// without a panic.
+/// quinn-proto panics if it dials where no generator is current; whatever peers can cause then
+/// fails without a panic.
 pub fn with_entropy<T>(entropy: &mut Entropy, call: impl FnOnce() -> T) -> T {
     let outer = CURRENT.replace(entropy.generator.take());
     let _scope = Scope { entropy, outer };
@@ -60,9 +60,9 @@ impl Drop for Scope<'_> {
     }
 }
 
-/// The provider of every node: TLS 1.3 suites and signature verification of *ring*, and X25519 as the
-/// only group, because another one would draw from the operating system. Every peer offers it
-/// (spec 40 §3).
+/// The provider of every node: TLS 1.3 suites and signature verification of *ring*, and X25519 as
+/// the only group, because another one would draw from the operating system. Every peer offers it
+/// (PROTOCOL.md#tls-settings).
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         kx_groups: vec![&CurrentX25519],
@@ -189,7 +189,8 @@ mod tests {
         let secret = ours.complete(&their_share).unwrap();
         assert_eq!(secret.secret_bytes(), theirs.complete(&our_share).unwrap().secret_bytes());
 
-        // The neutral element, a point of order eight (RFC 7748 §6.1), one byte short, one too many.
+        // The neutral element, a point of order eight (RFC 7748 §6.1), one byte short, one too
+        // many.
         let low_order = hex!("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800");
         let refused: [&[u8]; 4] = [&[0; 32], &low_order, &our_share[..31], &[9; 33]];
         for share in refused {

@@ -1,4 +1,5 @@
-//! The certificate key: Ed25519, made for one process, wiped when the last user drops it (spec 40 W1).
+//! The certificate key: Ed25519, made for one process, wiped when the last user drops it
+//! (PROTOCOL.md#certificate-key).
 
 use std::sync::Arc;
 

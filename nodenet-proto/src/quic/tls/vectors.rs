@@ -1,4 +1,5 @@
-//! Certificates with the judgement of the reference (spec 40 §14), for the tests beside this file.
+//! Certificates with the judgement of the reference (PROTOCOL.md#reference-vectors), for the tests
+//! beside this file.
 
 use hex_literal::hex;
 

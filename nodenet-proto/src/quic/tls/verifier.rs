@@ -1,4 +1,5 @@
-//! What rustls asks us about a peer's certificate: one verifier for both sides (spec 40 §2.3).
+//! What rustls asks us about a peer's certificate: one verifier for both sides
+//! (PROTOCOL.md#certificate-checks).
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -11,8 +12,8 @@ use rustls::{
 
 use super::certificate::{Certificate, IdentityError};
 
-/// Accepts any certificate in which some identity vouches for the certificate's key. Who that is, the
-/// dialer compares after the handshake.
+/// Accepts any certificate in which some identity vouches for the certificate's key. Who that is,
+/// the dialer compares after the handshake.
 #[derive(Debug)]
 pub(super) struct IdentityVerifier {
     algorithms: WebPkiSupportedAlgorithms,
@@ -24,7 +25,8 @@ impl IdentityVerifier {
     }
 
     /// Proof that the peer holds the key of the certificate. Works on the key as we read it: the
-    /// certificate parser of rustls would refuse a critical identity extension, which peers may send.
+    /// certificate parser of rustls would refuse a critical identity extension, which peers may
+    /// send.
     fn verify_possession(
         &self,
         message: &[u8],
@@ -49,8 +51,9 @@ fn verify_chain(
     leaf.verify().map(|_| ())
 }
 
-/// The error that rustls answers with alert 42, bad_certificate. It has none that leads to the alert
-/// 50 of the reference for what does not parse; alerts are only for people to read (spec 40 §2.3).
+/// The error that rustls answers with alert 42, bad_certificate. It has none that leads to the
+/// alert 50 of the reference for what does not parse; alerts are only for people to read
+/// (PROTOCOL.md#certificate-checks).
 fn refusal(error: IdentityError) -> Error {
     tracing::debug!(%error, "certificate refused");
     Error::InvalidCertificate(CertificateError::BadEncoding)
@@ -93,8 +96,8 @@ impl ServerCertVerifier for IdentityVerifier {
 }
 
 impl ClientCertVerifier for IdentityVerifier {
-    /// Empty: a peer that runs the reference sends no certificate when issuers are named that did not
-    /// sign it (spec 40 §13.2).
+    /// Empty: a peer that runs the reference sends no certificate when issuers are named that did
+    /// not sign it (PROTOCOL.md#no-issuer-names).
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

@@ -1,4 +1,5 @@
-//! Addresses as they travel: two byte strings that routing never interprets (spec 10 §9).
+//! Addresses as they travel: two byte strings that routing never interprets
+//! (PROTOCOL.md#address-encoding).
 //!
 //! ```text
 //! addr   uvarint(len net) ‖ net ‖ uvarint(len endpoint) ‖ endpoint
@@ -24,14 +25,14 @@ use crate::addr::{Subnet, canonical, split_endpoint};
 #[cfg(test)]
 mod tests;
 
-/// Most addresses in one Hello, Reply, Connect or ConnectAck (spec 10 §11).
+/// Most addresses in one Hello, Reply, Connect or ConnectAck (PROTOCOL.md#address-list-limit).
 pub const ADDRS_MAX: usize = 16;
-/// Shortest encoding of an address: two empty strings (spec 10 §10).
+/// Shortest encoding of an address: two empty strings (PROTOCOL.md#address-encoding).
 pub const ADDR_LEN_MIN: usize = 2;
 /// Family of addresses that are `host:port` over UDP.
 pub const NET_QUIC: &[u8] = b"quic";
-/// Longest text of a socket address: an IPv6 address of 39 letters with a ten-digit scope, in brackets,
-/// and a port; an IPv4-mapped one is written as IPv4.
+/// Longest text of a socket address: an IPv6 address of 39 letters with a ten-digit scope, in
+/// brackets, and a port; an IPv4-mapped one is written as IPv4.
 const ENDPOINT_TEXT_MAX: usize = 1 + 39 + 1 + 10 + 1 + 1 + 5;
 
 /// Where a node says that it, or another, can be reached.
@@ -43,8 +44,8 @@ pub struct Addr {
     net_len: u32,
 }
 
-/// Both strings, one behind the other. A list of contacts holds dozens of addresses for as long as it
-/// takes to read or write it, and nearly all are short; what is longer is kept in an allocation.
+/// Both strings, one behind the other. A list of contacts holds dozens of addresses for as long as
+/// it takes to read or write it, and nearly all are short; what is longer is kept in an allocation.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Both {
     Short(FixedVec<u8, SHORT_MAX, u8>),
@@ -87,8 +88,8 @@ impl Addr {
         Self { both: Both::new(net, endpoint), net_len }
     }
 
-    /// The address of a UDP socket, spelled so that everybody spells it alike (spec 40 §7.2): an
-    /// IPv4-mapped address as IPv4.
+    /// The address of a UDP socket, spelled so that everybody spells it alike
+    /// (PROTOCOL.md#address-text): an IPv4-mapped address as IPv4.
     pub fn from_socket_addr(addr: SocketAddr) -> Self {
         let mut endpoint = EndpointText::new();
         match canonical(addr) {
@@ -133,7 +134,7 @@ impl Addr {
     }
 
     /// The subnet that it is in, if its endpoint is an IP address and a port. Judged by the
-    /// endpoint alone, whatever the family (spec 20 §5).
+    /// endpoint alone, whatever the family (PROTOCOL.md#subnets).
     pub fn subnet(&self) -> Option<Subnet> {
         self.ip_port().map(|(ip, _)| Subnet::of(ip))
     }
@@ -141,8 +142,8 @@ impl Addr {
 
 type EndpointText = heapless::String<ENDPOINT_TEXT_MAX>;
 
-/// An answer names twenty addresses, and spelling them with the formatter of the standard library was a
-/// third of its making (measured).
+/// An answer names twenty addresses, and spelling them with the formatter of the standard library
+/// was a third of its making (measured).
 fn write_v4(out: &mut EndpointText, addr: SocketAddrV4) -> fmt::Result {
     for (number, end) in addr.ip().octets().into_iter().zip(['.', '.', '.', ':']) {
         write_decimal(out, number.into())?;

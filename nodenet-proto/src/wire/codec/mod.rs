@@ -11,10 +11,10 @@ use crate::NodeId;
 #[cfg(test)]
 mod tests;
 
-/// Longest `uvarint`: ten groups of seven bits hold any 64-bit number (spec 10 §6).
+/// Longest `uvarint`: ten groups of seven bits hold any 64-bit number (PROTOCOL.md#uvarint).
 pub const UVARINT_LEN_MAX: usize = 10;
 
-/// Why bytes are not the message they should be (the symbols of spec 10 §1.3).
+/// Why bytes are not the message they should be (PROTOCOL.md#decode-errors).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum DecodeError {
     /// The length does not fit what is in there: the input ends early, has bytes after its end, or
@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
-    /// Reads a `uvarint`, minimal or not (spec 10 §6).
+    /// Reads a `uvarint`, minimal or not (PROTOCOL.md#uvarint).
     ///
     /// # Errors
     /// [`DecodeError::ShortBuffer`] if it does not end or does not fit 64 bits.

@@ -1,4 +1,4 @@
-//! What nodes tell each other about nodes (spec 20 §4).
+//! What nodes tell each other about nodes (PROTOCOL.md#contact-lists).
 //!
 //! ```text
 //! list     uvarint(count) ‖ contact × count      at most 17 contacts, 256 addresses in all
@@ -16,13 +16,14 @@ use crate::NodeId;
 #[cfg(test)]
 mod tests;
 
-/// Contacts in one list at most: sixteen siblings and the node that answers (spec 20 §1).
+/// Contacts in one list at most: sixteen siblings and the node that answers
+/// (PROTOCOL.md#contact-lists).
 pub const CONTACTS_MAX: usize = 17;
-/// Addresses in one list at most, all contacts together (spec 20 §1).
+/// Addresses in one list at most, all contacts together (PROTOCOL.md#contact-lists).
 pub const CONTACT_ADDRS_MAX: usize = 256;
 /// Bytes of a contact in front of its addresses.
 const FIXED_LEN: usize = 3 * 32 + 4;
-/// Shortest encoding of a contact: one without addresses (spec 20 §1).
+/// Shortest encoding of a contact: one without addresses (PROTOCOL.md#contact-lists).
 const CONTACT_LEN_MIN: usize = FIXED_LEN + 1;
 /// How a key that is not known is written.
 const NO_KEY: [u8; 32] = [0; 32];
@@ -36,9 +37,9 @@ impl Capabilities {
     pub const CAN_RELAY: Self = Self(1);
     /// It can be dialed by everybody: nobody need punch a hole to it.
     pub const PUBLIC_ANCHOR: Self = Self(2);
-    /// It wants to sleep: it does the pinging on its edges, all at once and seldom, and prefers not to
-    /// be an intermediate hop. A bit of ours, far from those that the reference may assign next; the
-    /// reference carries unknown bits through unchanged (spec 20 §4).
+    /// It wants to sleep: it does the pinging on its edges, all at once and seldom, and prefers not
+    /// to be an intermediate hop. A bit of ours, far from those that the reference may assign next;
+    /// the reference carries unknown bits through unchanged (PROTOCOL.md#capabilities).
     pub const LIGHT: Self = Self(1 << 24);
 
     /// Whether all of `wanted` are among these.
@@ -64,10 +65,11 @@ impl Capabilities {
 pub struct Contact {
     /// Its identifier.
     pub id: NodeId,
-    /// Its Ed25519 key, if known. Whether the identifier is its hash is for whoever keeps it to check.
+    /// Its Ed25519 key, if known. Whether the identifier is its hash is for whoever keeps it to
+    /// check.
     pub key: Option<[u8; 32]>,
     /// Its X25519 key, if the describing node claims to know it. Nothing vouches for it: only a
-    /// rendezvous does, so receivers must ignore this one (spec 20 §7.1).
+    /// rendezvous does, so receivers must ignore this one (PROTOCOL.md#exchange-keys-in-contacts).
     pub exchange_key: Option<[u8; 32]>,
     /// What it says it can do.
     pub capabilities: Capabilities,

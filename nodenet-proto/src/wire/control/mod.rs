@@ -1,4 +1,4 @@
-//! What overlay nodes say to keep the overlay together (spec 20 §2.6, §3).
+//! What overlay nodes say to keep the overlay together (PROTOCOL.md#control-messages).
 //!
 //! | message   | travels         | payload                        |
 //! |-----------|-----------------|--------------------------------|
@@ -22,7 +22,7 @@ use super::frame::{FrameType, Message};
 #[cfg(test)]
 mod tests;
 
-/// Ties an answer to its question (spec 20 §1). Whoever asks draws it at random.
+/// Ties an answer to its question (PROTOCOL.md#control-messages). Whoever asks draws it at random.
 pub type Nonce = [u8; 8];
 
 /// Are you there? Any payload that a peer adds is ignored, so there is nothing to decode.

@@ -1,4 +1,4 @@
-//! The routed envelope (spec 20 §2): what carries a message from hop to hop.
+//! The routed envelope (PROTOCOL.md#routed-envelope): what carries a message from hop to hop.
 //!
 //! ```text
 //! 0      target      32   identifier                       signed
@@ -42,13 +42,14 @@ use crate::id::NODE_ID_LEN;
 use crate::identity::Identity;
 use crate::transport::FRAME_MAX;
 
-/// Hops that a message may take at most; originators start with it (spec 20 §1).
+/// Hops that a message may take at most; originators start with it (PROTOCOL.md#hop-limit).
 pub const HOP_LIMIT_MAX: u8 = 16;
-/// Entries in an avoid-set at most (spec 20 §1).
+/// Entries in an avoid-set at most (PROTOCOL.md#avoid-set).
 pub const AVOID_MAX: usize = 3;
-/// How far a message's time stamp may lie from the receiver's clock, either way (spec 20 §1).
+/// How far a message's time stamp may lie from the receiver's clock, either way
+/// (PROTOCOL.md#freshness).
 pub const AGE_MAX: Duration = Duration::from_secs(30);
-/// Domain of the signature (spec 10 §10).
+/// Domain of the signature (PROTOCOL.md#envelope-signature).
 const SIGNATURE_DOMAIN: &[u8] = b"nodenet/v1/routing-envelope";
 /// Where the hop limit ends: what lies in front of here changes at every hop.
 const HOP_LIMIT_END: usize = NODE_ID_LEN + 1;
@@ -255,13 +256,13 @@ impl Decode<'_> for Head {
 }
 
 /// Whether a message stamped `sent` may be taken at `now`: at most [`AGE_MAX`] old or ahead, both
-/// inclusive. `sent` is a stranger's and never takes part in arithmetic (spec 20 §2.5).
+/// inclusive. `sent` is a stranger's and never takes part in arithmetic (PROTOCOL.md#freshness).
 pub fn is_fresh(sent: UnixNanos, now: UnixNanos) -> bool {
     let age_max = AGE_MAX.as_nanos() as i64;
     (now.0.saturating_sub(age_max)..=now.0.saturating_add(age_max)).contains(&sent.0)
 }
 
-/// BLAKE2b-256 over what an envelope's signature covers (spec 20 §2.1).
+/// BLAKE2b-256 over what an envelope's signature covers (PROTOCOL.md#envelope-signature).
 fn signing_digest<'a>(
     type_byte: u8,
     target: &NodeId,
@@ -279,6 +280,7 @@ fn signing_digest<'a>(
 }
 
 const _: () = assert!(
-    // A header of five bytes, two nodes to avoid, lengths of one and three bytes (spec 10 §10).
+    // A header of five bytes, two nodes to avoid, lengths of one and three bytes
+    // (PROTOCOL.md#payload-limits).
     5 + FIXED_LEN + 1 + 2 * NODE_ID_LEN + 3 + SEND_PAYLOAD_MAX + SIGNATURE_LEN == FRAME_MAX
 );

@@ -101,7 +101,7 @@ impl RoutedFrame {
     /// it stays where it lies.
     ///
     /// Where a peer wrote a `uvarint` longer than it needs to be, the head is written anew up to
-    /// the payload, so that none such is passed on (spec 10 §6).
+    /// the payload, so that none such is passed on (PROTOCOL.md#uvarint).
     #[inline]
     pub fn into_forward(self, hop_limit: u8, pool: &mut HeadPool) -> Frame {
         let Self { mut frame, frame_type, mut head, envelope_at, payload_at } = self;
@@ -123,8 +123,8 @@ impl RoutedFrame {
         frame
     }
 
-    /// The first bytes of what it carries, as many as there are and `into` has room for. Returns how
-    /// many.
+    /// The first bytes of what it carries, as many as there are and `into` has room for. Returns
+    /// how many.
     pub fn peek_payload(&self, into: &mut [u8]) -> usize {
         let len = into.len().min(self.payload_len());
         self.frame.copy_to(self.payload_at, &mut into[..len])

@@ -1,4 +1,4 @@
-//! The frame: one message on an edge (spec 10 §7, §8).
+//! The frame: one message on an edge (PROTOCOL.md#frame-header, PROTOCOL.md#frame-types).
 //!
 //! ```text
 //! 0     version   1
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Responsible for: the header and the registry of types. Never: looks into a payload. A transport
-//! delivers exactly one frame at a time, so bytes behind the payload make it malformed (spec 70
-//! §3).
+//! delivers exactly one frame at a time, so bytes behind the payload make it malformed
+//! (PROTOCOL.md#frame-header).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -23,17 +23,18 @@ use crate::transport::FRAME_MAX;
 #[cfg(test)]
 mod tests;
 
-/// The only protocol version there is (spec 10 §10).
+/// The only protocol version there is (PROTOCOL.md#frame-header).
 pub const VERSION: u8 = 1;
-/// Largest payload length that a header may announce (spec 10 §10). [`FRAME_MAX`] binds long
-/// before.
+/// Largest payload length that a header may announce (PROTOCOL.md#frame-size). [`FRAME_MAX`] binds
+/// long before.
 pub const FRAME_PAYLOAD_MAX: u64 = 1_048_576;
 /// Longest header that a peer may write: a length of ten bytes.
 pub(super) const HEADER_LEN_MAX: usize = 2 + UVARINT_LEN_MAX;
 
 const _: () = assert!(2 + uvarint_len(DIRECT_PAYLOAD_MAX as u64) + DIRECT_PAYLOAD_MAX == FRAME_MAX);
 
-/// What a frame is (spec 10 §8). Bytes without a name are unassigned: such frames are ignored.
+/// What a frame is (PROTOCOL.md#frame-types). Bytes without a name are unassigned: such frames are
+/// ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum FrameType {

@@ -1,7 +1,7 @@
-//! What travels on a media conn: datagrams and one-shot messages (spec 60 §2).
+//! What travels on a media conn: datagrams and one-shot messages (PROTOCOL.md#media-frames).
 //!
-//! Responsible for the layout, the channel numbers, the size limits and the codes of closes and resets.
-//! It never queues, budgets or counts.
+//! Responsible for the layout, the channel numbers, the size limits and the codes of closes and
+//! resets. It never queues, budgets or counts.
 //!
 //! ```text
 //! offset  size  field
@@ -9,33 +9,34 @@
 //!      1  rest  payload   opaque, may be empty
 //! ```
 //!
-//! The same layout is the content of one QUIC datagram (payload up to 1,200 bytes) and the whole content
-//! of one unidirectional stream (payload up to 65,536 bytes). There is no length, version, sequence
-//! number or time in it.
+//! The same layout is the content of one QUIC datagram (payload up to 1,200 bytes) and the whole
+//! content of one unidirectional stream (payload up to 65,536 bytes). There is no length, version,
+//! sequence number or time in it.
 
 use bytes::{BufMut, Bytes};
 
 use super::codec::Encode;
 
-/// Largest payload of a media datagram in bytes (spec 60 §2).
+/// Largest payload of a media datagram in bytes (PROTOCOL.md#media-frames).
 pub const DATAGRAM_PAYLOAD_MAX: usize = 1_200;
-/// Largest payload of a media message in bytes (spec 60 §2).
+/// Largest payload of a media message in bytes (PROTOCOL.md#media-frames).
 pub const MESSAGE_PAYLOAD_MAX: usize = 65_536;
 
-/// The datagram that keeps a media conn alive while its dialer has nothing to say: reserved channel 0,
-/// no payload. The acceptor takes it as a sign of life before it discards it (spec 60 §6).
+/// The datagram that keeps a media conn alive while its dialer has nothing to say: reserved channel
+/// 0, no payload. The acceptor takes it as a sign of life before it discards it
+/// (PROTOCOL.md#media-keep-alive).
 pub const KEEP_ALIVE_DATAGRAM: [u8; 1] = [0];
 
-/// Application close code of a media conn that ended or was refused (spec 60 §7).
+/// Application close code of a media conn that ended or was refused (PROTOCOL.md#media-codes).
 pub const CLOSE_NORMAL: u32 = 0;
-/// Application close code towards a peer that takes no QUIC datagrams (spec 60 §7).
+/// Application close code towards a peer that takes no QUIC datagrams (PROTOCOL.md#media-codes).
 pub const CLOSE_NO_DATAGRAMS: u32 = 1;
 /// Reason that goes with [`CLOSE_NO_DATAGRAMS`].
 pub const CLOSE_NO_DATAGRAMS_REASON: &[u8] = b"media requires datagram support";
 
-/// Stream code of a message that stalled, or that its reader refused (spec 60 §5).
+/// Stream code of a message that stalled, or that its reader refused (PROTOCOL.md#media-codes).
 pub const STREAM_STALLED: u32 = 1;
-/// Stream code of a message that its sender cancelled (spec 60 §5).
+/// Stream code of a message that its sender cancelled (PROTOCOL.md#media-codes).
 pub const STREAM_CANCELLED: u32 = 2;
 
 /// A channel an application may use: 16 to 255.
@@ -43,7 +44,7 @@ pub const STREAM_CANCELLED: u32 = 2;
 pub struct Channel(u8);
 
 impl Channel {
-    /// The lowest channel of the application (spec 60 §2).
+    /// The lowest channel of the application (PROTOCOL.md#media-frames).
     pub const FIRST: Self = Self(16);
 
     /// The channel with this number; nothing if it is reserved.
@@ -57,7 +58,7 @@ impl Channel {
     }
 }
 
-/// Why media was discarded. The peer is not punished for any of these (spec 60 §3.2, §5.2).
+/// Why media was discarded. The peer is not punished for any of these (PROTOCOL.md#media-refusals).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
     /// Not even a channel byte.
@@ -105,7 +106,7 @@ impl MediaFrame {
     /// Parses the content of a datagram. The payload shares its storage.
     ///
     /// # Errors
-    /// The first that holds: empty, reserved channel, too large (spec 60 §3.2).
+    /// The first that holds: empty, reserved channel, too large (PROTOCOL.md#media-refusals).
     pub fn from_datagram(content: Bytes) -> Result<Self, MediaError> {
         let (channel, payload) = split_channel(content)?;
         Self::for_datagram(channel, payload)
@@ -114,8 +115,8 @@ impl MediaFrame {
     /// Parses the whole content of a message stream. The payload shares its storage.
     ///
     /// # Errors
-    /// The first that holds: empty, too large, reserved channel (spec 60 §5.2: a stream is read to its
-    /// end before anything is made of the channel).
+    /// The first that holds: empty, too large, reserved channel (PROTOCOL.md#media-refusals: a
+    /// stream is read to its end before anything is made of the channel).
     pub fn from_message(content: Bytes) -> Result<Self, MediaError> {
         check_len(content.len().saturating_sub(1), MESSAGE_PAYLOAD_MAX)?;
         let (channel, payload) = split_channel(content)?;

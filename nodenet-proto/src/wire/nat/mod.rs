@@ -1,7 +1,7 @@
-//! Messages of NAT traversal: hole punching and relaying (spec 50 §2 and §3).
+//! Messages of NAT traversal: hole punching and relaying (PROTOCOL.md#nat-messages).
 //!
-//! Responsible for the layouts, for the datagram that opens a hole and for which addresses it may be
-//! sent to. It never sends, and never decides to connect.
+//! Responsible for the layouts, for the datagram that opens a hole and for which addresses it may
+//! be sent to. It never sends, and never decides to connect.
 //!
 //! ```text
 //! Connect, ConnectAck   frame types 10 and 11, inside a routed envelope
@@ -36,21 +36,22 @@ use super::frame::{FrameType, Message};
 use crate::NodeId;
 use crate::addr::is_plausible_reflexive;
 
-/// Bytes of the nonces in these messages (spec 50 §2.1, §3.1).
+/// Bytes of the nonces in these messages (PROTOCOL.md#nat-messages).
 pub const NAT_NONCE_LEN: usize = 16;
 
-/// The datagram that opens a hole in the sender's NAT: "np" and a version behind a first byte that no
-/// QUIC packet has (spec 50 §2.2).
+/// The datagram that opens a hole in the sender's NAT: "np" and a version behind a first byte that
+/// no QUIC packet has (PROTOCOL.md#punch-datagram).
 pub const PUNCH_DATAGRAM: [u8; 4] = [0x00, b'n', b'p', 0x01];
 
 /// Whether a UDP payload can be a QUIC packet: one of the top two bits of its first byte is set
-/// (spec 50 §2.2). Everything else, punches included, is for nobody.
+/// (PROTOCOL.md#quic-bit). Everything else, punches included, is for nobody.
 pub const fn is_quic(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(&first) if first & 0xc0 != 0)
 }
 
-/// The socket that a punch for `addr` may go to: an IP literal of a routable unicast address and a port
-/// that exists. A peer chose the address, so everything else is refused (spec 50 §2.2).
+/// The socket that a punch for `addr` may go to: an IP literal of a routable unicast address and a
+/// port that exists. A peer chose the address, so everything else is refused
+/// (PROTOCOL.md#punch-targets).
 pub fn punch_target(addr: &Addr) -> Option<SocketAddr> {
     let target = addr.to_socket_addr()?;
     (is_plausible_reflexive(target.ip()) && target.port() != 0).then_some(target)

@@ -1,8 +1,9 @@
 //! Hello and Reply: a signed exchange that turns a node identifier into verified keys and addresses
-//! (spec 30 §2 to §4).
+//! (PROTOCOL.md#hello-and-reply).
 //!
-//! Responsible for the layouts and for what the signatures cover. Both travel inside routed envelopes;
-//! this module knows nothing of those, and remembers no request. It never judges an address.
+//! Responsible for the layouts and for what the signatures cover. Both travel inside routed
+//! envelopes; this module knows nothing of those, and remembers no request. It never judges an
+//! address.
 //!
 //! ```text
 //! Hello, frame type 8, to the node that is looked for
@@ -21,8 +22,8 @@
 //!    80+a    64  signature      by the responder
 //! ```
 //!
-//! Nothing may follow either. Signatures cover the addresses as this module encodes them, not as they
-//! were received, so a list with a padded count still verifies.
+//! Nothing may follow either. Signatures cover the addresses as this module encodes them, not as
+//! they were received, so a list with a padded count still verifies.
 
 use bytes::BufMut;
 
@@ -33,18 +34,19 @@ use crate::NodeId;
 use crate::env::Crypto;
 use crate::identity::Identity;
 
-/// Bytes of the nonce that ties a Reply to its Hello (spec 30 §1).
+/// Bytes of the nonce that ties a Reply to its Hello (PROTOCOL.md#hello-and-reply).
 pub const HANDSHAKE_NONCE_LEN: usize = 16;
 
-/// Domain of a Hello's signature (spec 30 §2).
+/// Domain of a Hello's signature (PROTOCOL.md#hello-and-reply).
 const HELLO_DOMAIN: &[u8] = b"nodenet/v1/rendezvous-hello";
-/// Domain of a Reply's signature (spec 30 §3).
+/// Domain of a Reply's signature (PROTOCOL.md#hello-and-reply).
 const REPLY_DOMAIN: &[u8] = b"nodenet/v1/rendezvous-reply";
 
 /// "Who are you, and where?" The envelope says who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// The requester's X25519 key. Nothing proves that the requester holds its secret (spec 30 Z8).
+    /// The requester's X25519 key. Nothing proves that the requester holds its secret
+    /// (PROTOCOL.md#hello-and-reply).
     pub exchange_key: [u8; 32],
     /// Where the requester can be reached, best first.
     pub addrs: AddrList,
@@ -114,7 +116,8 @@ impl Decode<'_> for Hello {
     }
 }
 
-/// Why a Reply does not answer the request it is held against, in the order of the checks (spec 30 §3).
+/// Why a Reply does not answer the request it is held against, in the order of the checks
+/// (PROTOCOL.md#hello-and-reply).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// The key in it is not that of the node that was asked.

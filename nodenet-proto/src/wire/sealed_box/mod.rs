@@ -1,8 +1,8 @@
-//! Sealed boxes: one-way authenticated encryption to a static X25519 key (spec 30 §6).
+//! Sealed boxes: one-way authenticated encryption to a static X25519 key (PROTOCOL.md#sealed-box).
 //!
 //! Responsible for the layout, for sealing and for opening in the order of checks that every node
-//! agrees on. It never remembers a box: refusing the second copy of one is the replay cache's work. A
-//! box has no frame type; applications carry it as payload.
+//! agrees on. It never remembers a box: refusing the second copy of one is the replay cache's work.
+//! A box has no frame type; applications carry it as payload.
 //!
 //! ```text
 //!  offset      size  field
@@ -14,10 +14,10 @@
 //!  72+w+n        64  signature           Ed25519 by the sender
 //! ```
 //!
-//! The signature covers `nodenet/v1/sealed-box-sig`, the ephemeral key, the *recipient's* X25519 key,
-//! the time and the ciphertext. It does not cover the sender's key, and neither does the cipher: whoever
-//! sees a box can sign it again as its own (spec 30 Z1). Applications that act on the sender put both
-//! identifiers into the associated data, on both sides.
+//! The signature covers `nodenet/v1/sealed-box-sig`, the ephemeral key, the *recipient's* X25519
+//! key, the time and the ciphertext. It does not cover the sender's key, and neither does the
+//! cipher: whoever sees a box can sign it again as its own (THREATS.md#e36). Applications that act
+//! on the sender put both identifiers into the associated data, on both sides.
 
 use core::time::Duration;
 
@@ -34,9 +34,9 @@ use crate::NodeId;
 use crate::env::{Random, UnixNanos};
 use crate::identity::{self, Identity};
 
-/// HKDF label of key and nonce (spec 30 §6.1).
+/// HKDF label of key and nonce (PROTOCOL.md#sealed-box).
 const KEY_LABEL: &[u8] = b"nodenet/v1/sealed-box";
-/// Domain of the signature (spec 30 §6.1).
+/// Domain of the signature (PROTOCOL.md#sealed-box).
 const SIGNATURE_DOMAIN: &[u8] = b"nodenet/v1/sealed-box-sig";
 /// Bytes of the ChaCha20-Poly1305 key (RFC 8439).
 const CIPHER_KEY_LEN: usize = 32;
@@ -53,7 +53,7 @@ pub enum SealError {
     LowOrderKey,
 }
 
-/// Why a box was not opened, in the order of the checks (spec 30 §6.2).
+/// Why a box was not opened, in the order of the checks (PROTOCOL.md#opening-a-sealed-box).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The bytes are not a box.
@@ -89,7 +89,8 @@ pub struct Opened {
 /// Seals `plaintext` to the holder of the X25519 key `recipient`.
 ///
 /// `associated` is neither sent nor signed; the recipient must give the same bytes to [`open`]. The
-/// ephemeral key is drawn from `rng`, whose stream must never repeat between two boxes of one sender.
+/// ephemeral key is drawn from `rng`, whose stream must never repeat between two boxes of one
+/// sender.
 ///
 /// # Errors
 /// If the recipient's key is of low order.

@@ -44,7 +44,8 @@ fn open_in_time(bytes: &[u8]) -> Result<Opened, OpenError> {
     open_at(bytes, SEALED_AT.0)
 }
 
-/// [`BOX`] with other contents, signed again by its sender: what [`open`] finds behind the signature.
+/// [`BOX`] with other contents, signed again by its sender: what [`open`] finds behind the
+/// signature.
 fn signed_again(change: impl FnOnce(&mut SealedBox)) -> Bytes {
     let mut sealed = SealedBox::decode_exact(&BOX).expect("well formed");
     change(&mut sealed);
@@ -158,7 +159,7 @@ fn boxes_are_sealed_as_elsewhere() {
     );
 }
 
-/// The overhead is 152 bytes and the length's own (spec 30 §6).
+/// The overhead is 152 bytes and the length's own (PROTOCOL.md#sealed-box).
 #[test]
 fn the_length_of_a_box_follows_from_its_plaintext() {
     for (plaintext, sealed) in
@@ -278,7 +279,7 @@ fn a_ciphertext_shorter_than_its_tag_does_not_decrypt() {
     }
 }
 
-/// The format can not prevent it (spec 30 Z1); the module's text tells applications what to do.
+/// The format can not prevent it (THREATS.md#e36); the module's text tells applications what to do.
 #[test]
 fn whoever_sees_a_box_can_sign_it_as_its_own() {
     let thief = Identity::from_master_seed(&[3; 32]);

@@ -129,8 +129,8 @@ fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
     }
 }
 
-/// Shows what a run showed until it failed: hours may have gone into it. There is a page in any case,
-/// for one that an earlier run left there would be taken for that of this run.
+/// Shows what a run showed until it failed: hours may have gone into it. There is a page in any
+/// case, for one that an earlier run left there would be taken for that of this run.
 fn show_failed(
     failure: &Failure,
     rows: impl FnOnce(&Report) -> Rows,
@@ -158,7 +158,8 @@ fn show(report: &Report, rows: &Rows, output: &Output) -> Result<(), String> {
     present(output, rows, table, || html::of_run(report, rows))
 }
 
-/// Shows what came out, in every way that works, whether or not another does: hours may have gone into it.
+/// Shows what came out, in every way that works, whether or not another does: hours may have gone
+/// into it.
 pub(crate) fn present(
     output: &Output,
     figures: &impl serde::Serialize,

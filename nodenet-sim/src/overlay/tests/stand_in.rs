@@ -1,5 +1,5 @@
-//! A small node for proving worlds: it asks its contacts for theirs, dials everyone it hears of, and
-//! sends messages straight to their target or over a random neighbour.
+//! A small node for proving worlds: it asks its contacts for theirs, dials everyone it hears of,
+//! and sends messages straight to their target or over a random neighbour.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

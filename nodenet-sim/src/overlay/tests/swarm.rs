@@ -62,7 +62,8 @@ fn crashes_are_survived_and_messages_to_the_dead_do_not_count() {
     assert!(figures.delivered_share() > Some(0.95), "{figures:?}");
 }
 
-/// Every ten seconds as many are replaced as there are: hardly anybody is there from beginning to end.
+/// Every ten seconds as many are replaced as there are: hardly anybody is there from beginning to
+/// end.
 #[test]
 fn those_who_come_and_go_cost_something_too() {
     let churn = Stage::Churn { percent: 100.0, every_secs: 10, over_secs: 30, messages: 0 };

@@ -37,8 +37,8 @@ pub(crate) enum Command {
     Id(IdArgs),
     /// Join a network and exchange messages with its nodes.
     Chat(ChatArgs),
-    /// Start a network on this machine, send a message from every node to every other, and tell how it
-    /// went.
+    /// Start a network on this machine, send a message from every node to every other, and tell how
+    /// it went.
     Demo(DemoArgs),
 }
 
@@ -66,8 +66,8 @@ impl Command {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
-    /// Print what happens as JSON, one object to a line, on standard output. docs/JSON.md in the source
-    /// explains the lines.
+    /// Print what happens as JSON, one object to a line, on standard output. docs/JSON.md in the
+    /// source explains the lines.
     #[arg(long)]
     pub(crate) json: bool,
     /// Print a line with all counters, too, every so many seconds. Needs --json.
@@ -97,8 +97,8 @@ pub(crate) struct NodeArgs {
     /// UDP address to listen on. No host means all interfaces, port 0 a free one. [default: :0]
     #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true)]
     pub(crate) addr: String,
-    /// Nodes to join through, separated by commas. Beside them the peers of the last run are tried, which
-    /// are kept in a file beside that with the seed, with .peers appended to its name.
+    /// Nodes to join through, separated by commas. Beside them the peers of the last run are tried,
+    /// which are kept in a file beside that with the seed, with .peers appended to its name.
     #[arg(long, value_name = "ID@HOST:PORT,…", default_value = "", hide_default_value = true)]
     pub(crate) bootstrap: String,
     #[command(flatten)]
@@ -109,16 +109,16 @@ pub(crate) struct NodeArgs {
     /// Of these from one IPv4 address or IPv6 /64; 0 or less means any number.
     #[arg(long, value_name = "N", default_value_t = 32, allow_negative_numbers = true)]
     pub(crate) max_inbound_per_ip: i64,
-    /// Address under which this node can be reached from outside, a forwarded port for example. May be
-    /// given several times.
+    /// Address under which this node can be reached from outside, a forwarded port for example. May
+    /// be given several times.
     #[arg(long, value_name = "IP:PORT", value_parser = parse_advertised)]
     pub(crate) advertise: Vec<SocketAddr>,
-    /// Spare a battery: have few edges, and have neighbours leave the pinging to this node, which does it
-    /// seldom and for all of them at once. It still forwards and is still found.
+    /// Spare a battery: have few edges, and have neighbours leave the pinging to this node, which
+    /// does it seldom and for all of them at once. It still forwards and is still found.
     #[arg(long)]
     light: bool,
-    /// How much to say on standard error. Without this flag the environment variable RUST_LOG decides,
-    /// and without that it is info for run, warn for chat.
+    /// How much to say on standard error. Without this flag the environment variable RUST_LOG
+    /// decides, and without that it is info for run, warn for chat.
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub(crate) log_level: Option<LogLevel>,
     /// Volunteer as a relay. Not part of this version.
@@ -142,8 +142,8 @@ pub(crate) struct IdentityArgs {
 }
 
 impl IdentityArgs {
-    /// The difficulty; negative ones ask for nothing, like 0. Larger ones than an identifier has bits
-    /// are refused when minting.
+    /// The difficulty; negative ones ask for nothing, like 0. Larger ones than an identifier has
+    /// bits are refused when minting.
     pub(crate) fn difficulty(&self) -> u16 {
         u16::try_from(self.pow.max(0)).unwrap_or(u16::MAX)
     }

@@ -121,7 +121,8 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
             },
             Some(delivery) = deliveries.recv() => {
                 chat.remember(delivery.originator);
-                // A person reads along, so the burst is generous, but nobody may flood the terminal.
+                // A person reads along, so the burst is generous, but nobody may flood the
+                // terminal.
                 if let Some(suppressed) = limit.allow(now()) {
                     if suppressed > 0 {
                         say!("({suppressed} more messages, not shown)");

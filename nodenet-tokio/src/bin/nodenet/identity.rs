@@ -28,8 +28,8 @@ pub(crate) fn seed_path(args: &IdentityArgs) -> Result<PathBuf, CommandError> {
     }
 }
 
-/// Opens the seed file, or mints an identity into a new one. Fails if another node uses the file, or
-/// was first to create it: what was minted here is then not used.
+/// Opens the seed file, or mints an identity into a new one. Fails if another node uses the file,
+/// or was first to create it: what was minted here is then not used.
 pub(crate) async fn load_or_mint(
     path: &Path,
     difficulty: u16,

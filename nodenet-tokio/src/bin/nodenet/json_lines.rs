@@ -1,6 +1,7 @@
 //! What `run --json` prints: one object to a line, for a program that looks after the node.
 //!
-//! Responsible for: the names in these objects, which docs/JSON.md explains. Never: when to print one.
+//! Responsible for: the names in these objects, which docs/JSON.md explains. Never: when to print
+//! one.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -103,7 +104,8 @@ pub(crate) fn stats(stats: &NodeStats) -> Value {
     })
 }
 
-/// How much was dropped for each reason, none left out: a reader need not ask what a missing one means.
+/// How much was dropped for each reason, none left out: a reader need not ask what a missing one
+/// means.
 pub(crate) fn drops(stats: &Stats) -> BTreeMap<&'static str, u64> {
     DropReason::ALL.iter().map(|reason| (reason.name(), stats.drops(*reason))).collect()
 }

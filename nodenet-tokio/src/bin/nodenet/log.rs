@@ -1,4 +1,5 @@
-//! What the program says on standard error, and how it keeps strangers from filling the disk with it.
+//! What the program says on standard error, and how it keeps strangers from filling the disk with
+//! it.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -7,14 +8,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogLevel;
 
-/// Bytes of a message that are shown (spec 90 §5).
+/// Bytes of a message that are shown (PROTOCOL.md#message-preview).
 const PREVIEW_LEN: usize = 64;
 /// Messages shown at once, and then per second (guesses: enough to watch by eye).
 const SHOWN_BURST: f64 = 10.0;
 const SHOWN_PER_S: f64 = 2.0;
 
-/// Starts logging: at the level that was asked for; if none was, as `RUST_LOG` has it; without that at
-/// the usual level.
+/// Starts logging: at the level that was asked for; if none was, as `RUST_LOG` has it; without that
+/// at the usual level.
 pub(crate) fn start(asked: Option<LogLevel>, usual: LogLevel) {
     let filter = match (asked, EnvFilter::try_from_default_env()) {
         (None, Ok(filter)) => filter,

@@ -37,8 +37,9 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Does all that stands between the command line and a running node, in the order of spec 90 §2,
-    /// but binds before it mints: an address that is taken should not cost the search.
+    /// Does all that stands between the command line and a running node, in the order of
+    /// PROTOCOL.md#start-order, but binds before it mints: an address that is taken should not cost
+    /// the search.
     pub(crate) async fn start(
         args: &NodeArgs,
         signals: &mut Signals,
@@ -112,8 +113,8 @@ impl Running {
     }
 }
 
-/// The peers of the last run, kept beside the seed file. That they can not be used is no reason not to
-/// start.
+/// The peers of the last run, kept beside the seed file. That they can not be used is no reason not
+/// to start.
 fn open_peer_file(seed_path: &Path) -> PeerFile {
     let path = PeerFile::beside(seed_path);
     PeerFile::open(&path).unwrap_or_else(|error| {

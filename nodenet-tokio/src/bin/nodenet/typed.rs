@@ -1,7 +1,7 @@
 //! What somebody types, line by line.
 //!
-//! Responsible for: taking any bytes, whatever encoding a terminal or a pipe has, and holding no more of
-//! them than a message may have. Never: what a line means.
+//! Responsible for: taking any bytes, whatever encoding a terminal or a pipe has, and holding no
+//! more of them than a message may have. Never: what a line means.
 
 use std::io;
 

@@ -10,15 +10,17 @@ use nodenet_tokio::proto::api::{EdgeDownReason, EdgeInfo};
 use nodenet_tokio::proto::stats::{DropReason, Stats};
 use nodenet_tokio::proto::transport::ConnDownReason;
 
-/// After this long without any edge the operator is told (spec 90 §6.5).
+/// After this long without any edge the operator is told (PROTOCOL.md#warning-without-edges).
 const LONELY_AFTER: Duration = Duration::from_secs(60);
-/// Time between two reminders that others can not be told a usable address (spec 90 §6.6).
+/// Time between two reminders that others can not be told a usable address
+/// (PROTOCOL.md#warning-unreachable).
 const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// A peer that does not want this node closes the conn as soon as it knows whose it is. An edge that
-/// lived this long was wanted (guess: a few round trips of a slow path).
+/// A peer that does not want this node closes the conn as soon as it knows whose it is. An edge
+/// that lived this long was wanted (guess: a few round trips of a slow path).
 const WANTED_AFTER: Duration = Duration::from_secs(1);
-/// One peer may be full. When this many edges in a row were closed at once, it is worth a look (guess).
+/// One peer may be full. When this many edges in a row were closed at once, it is worth a look
+/// (guess).
 const UNWANTED_MANY: u32 = 3;
 /// Time between two reminders of that: peers may bring it about as often as they like.
 const CLOSED_AT_ONCE_INTERVAL: Duration = Duration::from_secs(600);

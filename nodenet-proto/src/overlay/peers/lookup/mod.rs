@@ -1,14 +1,15 @@
-//! Questions to neighbours: whom do you know near this identifier? And the matching of answers to them.
+//! Questions to neighbours: whom do you know near this identifier? And the matching of answers to
+//! them.
 //!
-//! Responsible for: correlation nonces, their lifetime, and who may answer. Never: encodes, sends, or
-//! decides what to ask.
+//! Responsible for: correlation nonces, their lifetime, and who may answer. Never: encodes, sends,
+//! or decides what to ask.
 //!
 //! A lookup is iterative, as in Kademlia: one neighbour is asked directly, what it names is dialed,
-//! and whoever of these is nearer is asked next. On the wire a question is a Lookup whose hop limit is
-//! spent, so that the neighbour itself answers (spec 20 §10). A routed one would end nearer to the
-//! target, but its answer has to find the way back to a node that nobody there knows yet, which is
-//! what a joining node is. Nothing is believed from anyone but the neighbour that was asked (spec 95
-//! E30), and it is asked by its edge.
+//! and whoever of these is nearer is asked next. On the wire a question is a Lookup whose hop limit
+//! is spent, so that the neighbour itself answers (PROTOCOL.md#lookups). A routed one would end
+//! nearer to the target, but its answer has to find the way back to a node that nobody there knows
+//! yet, which is what a joining node is. Nothing is believed from anyone but the neighbour that was
+//! asked (THREATS.md#e30), and it is asked by its edge.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::env::Context;
 use crate::stats::DropReason;
 use crate::wire::Nonce;
 
-/// How long an answer is awaited (spec 20 §1).
+/// How long an answer is awaited (PROTOCOL.md#lookups).
 const NONCE_LIFETIME: Duration = Duration::from_secs(30);
 /// Questions open at once, at most; the oldest is forgotten first (a guess: two a second).
 const OPEN_MAX: usize = 64;

@@ -59,7 +59,7 @@ impl World {
     }
 }
 
-/// E30: nobody but the neighbour that was asked is believed, and it only once.
+/// Nobody but the neighbour that was asked is believed, and it only once (THREATS.md#e30).
 #[test]
 fn an_answer_is_taken_once_and_from_whom_it_was_asked() {
     let mut world = World::new();

@@ -1,15 +1,16 @@
-//! The forwarding decision (spec 20 §9), and a way around dead ends.
+//! The forwarding decision (PROTOCOL.md#forwarding-decision), and a way around dead ends.
 //!
 //! Greedy routing ends at the node nearest to the target that has no edge to it. Where NATs keep
-//! neighbours apart that happens although the target is there: the two can not connect, but both have
-//! edges to the same others. So a dead end hands a message once to the neighbours nearest to the target
-//! though they are farther than itself: a detour. Whoever gets a message from a neighbour that is nearer
-//! than itself, and did not make it, knows that it is on a detour and passes it on to nobody but the
-//! target, so a detour is one edge long and has no branches.
+//! neighbours apart that happens although the target is there: the two can not connect, but both
+//! have edges to the same others. So a dead end hands a message once to the neighbours nearest to
+//! the target though they are farther than itself: a detour. Whoever gets a message from a
+//! neighbour that is nearer than itself, and did not make it, knows that it is on a detour and
+//! passes it on to nobody but the target, so a detour is one edge long and has no branches.
 //!
-//! Three copies of a message leave over different edges, and all of them meet at the node nearest to the
-//! target that has an edge to it. If that one has just died all three are lost: in churn that was the fate
-//! of one message in a thousand. So one of the copies takes the second best way at every hop.
+//! Three copies of a message leave over different edges, and all of them meet at the node nearest
+//! to the target that has an edge to it. If that one has just died all three are lost: in churn
+//! that was the fate of one message in a thousand. So one of the copies takes the second best way
+//! at every hop.
 
 use heapless::Vec as FixedVec;
 
@@ -18,11 +19,11 @@ use crate::overlay::edges::Edges;
 use crate::transport::ConnId;
 use crate::wire::envelope::HOP_LIMIT_MAX;
 
-/// Edges considered for one message (spec 20 §9).
+/// Edges considered for one message (PROTOCOL.md#forwarding-decision).
 pub const CANDIDATES: usize = 8;
 /// Ways around a dead end that are tried at once. With 60 % of all nodes behind NATs, half of the
-/// neighbours of a node behind an easy one can have no edge to a target behind a hard one: of six, all
-/// are such in one case in sixty; of sixteen, in one in sixty thousand.
+/// neighbours of a node behind an easy one can have no edge to a target behind a hard one: of six,
+/// all are such in one case in sixty; of sixteen, in one in sixty thousand.
 pub const DETOURS: usize = 16;
 /// Edges among which those ways are chosen (a guess: the siblings of two nodes side by side).
 const DETOURS_AMONG: usize = 2 * DETOURS;
@@ -54,7 +55,7 @@ pub struct Routing<'a> {
     pub hop_limit: u8,
     /// Whom the originator asks to leave out.
     pub avoid: &'a [NodeId],
-    /// The neighbour it came from, which does not get it back (spec 70 §7.2).
+    /// The neighbour it came from, which does not get it back (PROTOCOL.md#arrival-edge).
     pub from: Option<&'a NodeId>,
     /// It comes from a neighbour that is nearer to the target than this node and did not make it.
     pub on_detour: bool,
@@ -62,14 +63,15 @@ pub struct Routing<'a> {
     pub second_best: bool,
 }
 
-/// Whether a message that avoids these nodes is the copy that takes the second best way. Its originator
-/// says so by naming the farther of two first; for one that does not know of this it is as good as chance.
+/// Whether a message that avoids these nodes is the copy that takes the second best way. Its
+/// originator says so by naming the farther of two first; for one that does not know of this it is
+/// as good as chance.
 pub fn is_second_best(target: &NodeId, avoid: &[NodeId]) -> bool {
     matches!(avoid, [a, b, ..] if target.compare_distance(a, b).is_gt())
 }
 
-/// Decides what to do with a routed message. Looks at the [`CANDIDATES`] edges nearest to the target
-/// and keeps those that are closer to it than this node and not to be avoided.
+/// Decides what to do with a routed message. Looks at the [`CANDIDATES`] edges nearest to the
+/// target and keeps those that are closer to it than this node and not to be avoided.
 pub fn decide(edges: &Edges, routing: Routing<'_>) -> Decision {
     decide_among(edges, routing, CANDIDATES)
 }
@@ -115,7 +117,8 @@ fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> D
 }
 
 /// Where a message goes from a dead end: to edges near the target, all of them farther from it than
-/// this node. Those that anybody `can_dial` come first: a NAT does not keep them apart from the target.
+/// this node. Those that anybody `can_dial` come first: a NAT does not keep them apart from the
+/// target.
 pub fn detours(
     edges: &Edges,
     routing: Routing<'_>,

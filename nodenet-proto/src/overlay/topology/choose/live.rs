@@ -24,8 +24,8 @@ pub(crate) struct LiveEdge {
 }
 
 impl LiveEdge {
-    /// How long a finger over this edge takes, for comparison: a light peer is the slowest, and so is one
-    /// that had the time to answer a ping and did not.
+    /// How long a finger over this edge takes, for comparison: a light peer is the slowest, and so
+    /// is one that had the time to answer a ping and did not.
     pub(crate) fn slowness_ms(&self) -> u16 {
         let unanswered = self.settled && self.rtt_ms == 0;
         if self.light || unanswered { u16::MAX } else { self.rtt_ms }
@@ -41,8 +41,8 @@ pub(crate) struct InFlight {
     pub(crate) subnet: Option<Subnet>,
 }
 
-/// Every live edge. The nearest come first, in order: every question about edges is one about who is
-/// near, and they are put in order once for all of them.
+/// Every live edge. The nearest come first, in order: every question about edges is one about who
+/// is near, and they are put in order once for all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Live(Vec<LiveEdge>);
 

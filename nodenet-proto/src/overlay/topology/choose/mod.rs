@@ -1,16 +1,16 @@
 //! Which peers a node wants edges to, and which it can best do without.
 //!
-//! Responsible for: whom to dial, whom to try in place of a slow edge, whom to close, all of them pure
-//! decisions over snapshots. Never: dials, closes or remembers anything.
+//! Responsible for: whom to dial, whom to try in place of a slow edge, whom to close, all of them
+//! pure decisions over snapshots. Never: dials, closes or remembers anything.
 //!
 //! Greedy routing reaches every target if each node has an edge in every non-empty bucket: whatever
-//! the target, some edge is then strictly nearer to it. The nearest sixteen peers ("siblings") cover
-//! the sparse buckets near the node itself. Each bucket beyond them is divided into slots by the bits
-//! that follow the shared prefix, and every slot gets one outgoing edge, so that the edges of a bucket
-//! do not crowd in one corner of it: with four slots a hop gains three bits for certain and about four
-//! on average. An idealised model with four slots a bucket and low round-trip times preferred took 3.0
-//! hops on average at 10,000 nodes with 53 outgoing edges a node, and a path 1.9 times as long as the
-//! direct one; with two slots it took 3.5 hops.
+//! the target, some edge is then strictly nearer to it. The nearest sixteen peers ("siblings")
+//! cover the sparse buckets near the node itself. Each bucket beyond them is divided into slots by
+//! the bits that follow the shared prefix, and every slot gets one outgoing edge, so that the edges
+//! of a bucket do not crowd in one corner of it: with four slots a hop gains three bits for certain
+//! and about four on average. An idealised model with four slots a bucket and low round-trip times
+//! preferred took 3.0 hops on average at 10,000 nodes with 53 outgoing edges a node, and a path 1.9
+//! times as long as the direct one; with two slots it took 3.5 hops.
 
 mod live;
 mod siblings;
@@ -31,7 +31,7 @@ use crate::NodeId;
 use crate::addr::{Subnet, Tier};
 use crate::overlay::edges::{SIBLINGS, TARGET_EDGES};
 
-/// Siblings that are wanted before anything else (spec 80 §4, change 2).
+/// Siblings that are wanted before anything else (PROTOCOL.md#order-of-choice).
 const FIRST_SIBLINGS: usize = 8;
 /// How many edges a node spends on which purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,8 @@ pub(crate) struct EdgeTargets {
 }
 
 impl EdgeTargets {
-    /// A node that forwards for everyone. It wants a light node as a sibling if that most likely wants
-    /// it as one.
+    /// A node that forwards for everyone. It wants a light node as a sibling if that most likely
+    /// wants it as one.
     pub(crate) const ROUTER: Self = Self {
         siblings: SIBLINGS,
         light_siblings: 8,
@@ -58,10 +58,10 @@ impl EdgeTargets {
         outgoing_max: TARGET_EDGES,
         inbound_max: usize::MAX,
     };
-    /// A node on a battery: one edge a bucket, which is what correctness takes, and fewer siblings. None
-    /// of these is light: two would wake each other, and whoever is nearest to a light node without
-    /// being one has an edge to it. Those who opened edges to it are half as many as it opened itself
-    /// (a guess: some that are nearest to it, and a few newcomers).
+    /// A node on a battery: one edge a bucket, which is what correctness takes, and fewer siblings.
+    /// None of these is light: two would wake each other, and whoever is nearest to a light node
+    /// without being one has an edge to it. Those who opened edges to it are half as many as it
+    /// opened itself (a guess: some that are nearest to it, and a few newcomers).
     pub(crate) const LIGHT: Self =
         Self { siblings: 8, light_siblings: 0, slot_bits: 0, outgoing_max: 24, inbound_max: 12 };
 }
@@ -71,8 +71,8 @@ impl EdgeTargets {
 pub(crate) enum Light {
     /// Nobody says so.
     No,
-    /// Others say so, and may lie. That alone leaves nobody out of a slot, where it comes last among its
-    /// equals.
+    /// Others say so, and may lie. That alone leaves nobody out of a slot, where it comes last
+    /// among its equals.
     Claimed,
     /// It says so itself.
     Itself,
@@ -98,7 +98,7 @@ pub(crate) struct Candidate {
 /// Everything the choice looks at.
 pub(crate) struct ChoiceInputs<'a> {
     pub(crate) own: &'a NodeId,
-    /// Bits that all identifiers share (spec 10 §5): buckets before it do not exist.
+    /// Bits that all identifiers share (PROTOCOL.md#proof-of-work): buckets before it do not exist.
     pub(crate) difficulty: u16,
     pub(crate) edge_targets: EdgeTargets,
     pub(crate) live: &'a Live,
@@ -109,9 +109,9 @@ pub(crate) struct ChoiceInputs<'a> {
 
 /// Up to `want` contacts to dial, most wanted first.
 ///
-/// The order: the nearest eight, one edge in every bucket that has none, the other siblings, then one
-/// outgoing edge in every slot. In a slot, contacts in a fresh subnet, reachable and verified ones and
-/// those with a low round-trip time are preferred, in this order.
+/// The order: the nearest eight, one edge in every bucket that has none, the other siblings, then
+/// one outgoing edge in every slot. In a slot, contacts in a fresh subnet, reachable and verified
+/// ones and those with a low round-trip time are preferred, in this order.
 pub(crate) fn choose_edges(inputs: &ChoiceInputs<'_>, want: usize) -> Vec<NodeId> {
     let outgoing = inputs.live.iter().filter(|edge| edge.outgoing).count() + inputs.in_flight.len();
     let want = want.min(inputs.edge_targets.outgoing_max.saturating_sub(outgoing));
@@ -145,9 +145,9 @@ impl<'a> Picks<'a> {
         }
     }
 
-    /// Picks the best contact of every slot that has no edge. With `outgoing_only`, edges that peers
-    /// opened do not occupy a slot, unless they are siblings anyway. A light node is good enough for a
-    /// whole bucket that has nobody else, not for a part of one.
+    /// Picks the best contact of every slot that has no edge. With `outgoing_only`, edges that
+    /// peers opened do not occupy a slot, unless they are siblings anyway. A light node is good
+    /// enough for a whole bucket that has nobody else, not for a part of one.
     fn fill_slots(&mut self, bits: u16, outgoing_only: bool) {
         let ChoiceInputs { own, live, edge_targets, .. } = *self.inputs;
         let boundary = live.boundary(own, edge_targets.siblings).filter(|_| outgoing_only);
@@ -182,9 +182,9 @@ impl<'a> Picks<'a> {
     }
 }
 
-/// Sorts the contacts of a slot, best first: not light, not of a crowded subnet, reachable, verified, not
-/// said to be light, mentioned lately, fast. Equals are drawn by lot, differently by every node, so that
-/// nobody is everybody's choice.
+/// Sorts the contacts of a slot, best first: not light, not of a crowded subnet, reachable,
+/// verified, not said to be light, mentioned lately, fast. Equals are drawn by lot, differently by
+/// every node, so that nobody is everybody's choice.
 type PreferenceKey = (bool, bool, bool, bool, bool, bool, u16, u64);
 
 fn reluctance(own: &NodeId, contact: &Candidate, crowd: &SubnetCounts) -> PreferenceKey {
@@ -212,7 +212,8 @@ const RTT_UNKNOWN_MS: u16 = 80;
 /// An edge in a slot is worth replacing if its round-trip time is above this (a guess).
 const RTT_GOOD_MS: u16 = 30;
 
-/// The slots of a bucket that none of these peers lies in, `bits` and `difficulty` as in [`ChoiceInputs`].
+/// The slots of a bucket that none of these peers lies in, `bits` and `difficulty` as in
+/// [`ChoiceInputs`].
 pub(crate) fn lacking_slots<'a>(
     (own, difficulty): (&NodeId, u16),
     (bucket, bits): (u16, u16),
@@ -221,11 +222,11 @@ pub(crate) fn lacking_slots<'a>(
     Taken::by((own, difficulty), bits, peers).open_in(bucket).collect()
 }
 
-/// Up to `want` contacts worth trying in place of slow fingers: of the slots with one outgoing edge,
-/// those with the longest round-trip times that have an untried or a faster contact. One in a slot, and
-/// none of a subnet that has its share: speed is not worth diversity. `candidates_in` a slot are asked
-/// for only as far as they are needed, and only those of which [`is_faster`] says that they are worth
-/// a change from an edge this slow.
+/// Up to `want` contacts worth trying in place of slow fingers: of the slots with one outgoing
+/// edge, those with the longest round-trip times that have an untried or a faster contact. One in a
+/// slot, and none of a subnet that has its share: speed is not worth diversity. `candidates_in` a
+/// slot are asked for only as far as they are needed, and only those of which [`is_faster`] says
+/// that they are worth a change from an edge this slow.
 pub(crate) fn choose_faster(
     inputs: &ChoiceInputs<'_>,
     want: usize,
@@ -251,8 +252,8 @@ pub(crate) fn choose_faster(
     chosen
 }
 
-/// The slots beyond the siblings that have one outgoing edge, a slow one, the slowest first, and how
-/// slow it is.
+/// The slots beyond the siblings that have one outgoing edge, a slow one, the slowest first, and
+/// how slow it is.
 fn slow_fingers(inputs: &ChoiceInputs<'_>) -> Vec<(Slot, u16)> {
     let Some(boundary) = inputs.live.boundary(inputs.own, inputs.edge_targets.siblings) else {
         return Vec::new();
@@ -277,8 +278,9 @@ pub(crate) fn is_faster(rtt_ms: u16, current: u16) -> bool {
     rtt_ms == 0 || u32::from(rtt_ms) + u32::from(current / 5).max(10) <= u32::from(current)
 }
 
-/// Whether an edge to a peer that answered in `rtt_ms` would be one of the nearest, or the only or the
-/// fastest of its slot. No margin is asked for: what a change costs is paid when the peer has answered.
+/// Whether an edge to a peer that answered in `rtt_ms` would be one of the nearest, or the only or
+/// the fastest of its slot. No margin is asked for: what a change costs is paid when the peer has
+/// answered.
 pub(crate) fn is_improvement(inputs: &ChoiceInputs<'_>, peer: &NodeId, rtt_ms: u16) -> bool {
     let ChoiceInputs { own, live, edge_targets, .. } = *inputs;
     let Some(boundary) = live.boundary(own, edge_targets.siblings) else { return true };
@@ -313,8 +315,8 @@ pub(crate) fn surplus_outgoing(
 }
 
 /// The edge that peers opened and that is of least use, to make room for another: from the bucket
-/// with the most of them, there from the subnet with the most, there the slowest. The `spared` nearest
-/// peers and newcomers stay.
+/// with the most of them, there from the subnet with the most, there the slowest. The `spared`
+/// nearest peers and newcomers stay.
 pub(crate) fn least_useful_inbound(own: &NodeId, spared: usize, live: &Live) -> Option<NodeId> {
     let boundary = live.boundary(own, spared)?;
     let bucket_of = |edge: &LiveEdge| own.common_prefix_len(&edge.id);

@@ -1,14 +1,15 @@
 //! Which of the nearest peers a node dials.
 //!
-//! The nearest sixteen are wanted, whoever opens the edge. If others opened nearly all of these, more
-//! are dialed beyond them, however far: a node must not be left with neighbours of which every one
-//! chose it, and not it them. That is how identifiers ground next to a victim would surround it.
+//! The nearest sixteen are wanted, whoever opens the edge. If others opened nearly all of these,
+//! more are dialed beyond them, however far: a node must not be left with neighbours of which every
+//! one chose it, and not it them. That is how identifiers ground next to a victim would surround
+//! it.
 
 use super::{Candidate, ChoiceInputs, Light, SIBLINGS};
 use crate::NodeId;
 
-/// Of the nearest peers at least so many are dialed by this node (spec 20 R11 and spec 95 §5 ask that
-/// siblings are never all inbound; the number is a guess).
+/// Of the nearest peers at least so many are dialed by this node, so that siblings are never all
+/// inbound (a guess; PROTOCOL.md#dialed-siblings).
 const DIALED_MIN: usize = 4;
 
 /// A peer that is one of the nearest, or would be.
@@ -54,8 +55,8 @@ pub(crate) fn wanted_siblings<'a>(inputs: &ChoiceInputs<'a>) -> Vec<&'a Candidat
     wanted
 }
 
-/// How far the nearest peers reach: whoever is farther than this is none of them. Nothing if there is
-/// no such limit yet.
+/// How far the nearest peers reach: whoever is farther than this is none of them. Nothing if there
+/// is no such limit yet.
 pub(crate) fn reach(inputs: &ChoiceInputs<'_>) -> Option<NodeId> {
     let live = || inputs.live.iter().map(|edge| (edge.id, edge.outgoing));
     let peers = || live().chain(inputs.in_flight.iter().map(|dial| (dial.id, true)));
@@ -66,8 +67,8 @@ pub(crate) fn reach(inputs: &ChoiceInputs<'_>) -> Option<NodeId> {
     Some(if is_farther { last_dialed } else { last })
 }
 
-/// The last of the `count` nearest of these peers; nothing if there are fewer. Quick if the nearest come
-/// first, as those of [`Live`](super::Live) do.
+/// The last of the `count` nearest of these peers; nothing if there are fewer. Quick if the nearest
+/// come first, as those of [`Live`](super::Live) do.
 fn nth_nearest(own: &NodeId, peers: impl Iterator<Item = NodeId>, count: usize) -> Option<NodeId> {
     let mut nearest: heapless::Vec<NodeId, { SIBLINGS + 1 }> = heapless::Vec::new();
     for id in peers {

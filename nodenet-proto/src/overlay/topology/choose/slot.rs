@@ -2,9 +2,9 @@
 
 use crate::NodeId;
 
-/// Buckets, from the first that can exist on, in which fingers are sought. In a network of less than
-/// 2^24 nodes the siblings cover all that is deeper, and identifiers ground next to a victim, each in
-/// a bucket of its own, take no finger (spec 95 E18).
+/// Buckets, from the first that can exist on, in which fingers are sought. In a network of less
+/// than 2^24 nodes the siblings cover all that is deeper, and identifiers ground next to a victim,
+/// each in a bucket of its own, take no finger (THREATS.md#e18).
 pub(crate) const FINGER_BUCKETS: u16 = 24;
 
 /// Where a peer's identifier lies, as seen from the node: the bucket and the slot in it.
@@ -15,8 +15,8 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The slot of `id` when buckets have two to the power of `bits` slots. Beyond the first 64 bits,
-    /// where no finger is sought, all slots of a bucket are one.
+    /// The slot of `id` when buckets have two to the power of `bits` slots. Beyond the first 64
+    /// bits, where no finger is sought, all slots of a bucket are one.
     pub(crate) fn of(own: &NodeId, id: &NodeId, bits: u16) -> Self {
         let bucket = own.common_prefix_len(id);
         let behind = id.prefix().checked_shl(u32::from(bucket) + 1).unwrap_or(0);
@@ -54,7 +54,8 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// The slots that these peers lie in. The first bucket that can exist is that of the `difficulty`.
+    /// The slots that these peers lie in. The first bucket that can exist is that of the
+    /// `difficulty`.
     pub(crate) fn by<'a>(
         (own, difficulty): (&NodeId, u16),
         bits: u16,

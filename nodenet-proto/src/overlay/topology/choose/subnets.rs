@@ -3,11 +3,11 @@
 use super::ChoiceInputs;
 use crate::addr::Subnet;
 
-/// Edges in one subnet while there are others to choose from (spec 20 §1, LiveSubnetCap).
+/// Edges in one subnet while there are others to choose from (PROTOCOL.md#subnet-spread).
 const LIVE_SUBNET_MAX: usize = 2;
 
-/// The subnets of all edges: live, being dialed, and picked in the same choice. Counting only the live
-/// ones would let a single choice take any number from one subnet (spec 20 R10).
+/// The subnets of all edges: live, being dialed, and picked in the same choice. Counting only the
+/// live ones would let a single choice take any number from one subnet (PROTOCOL.md#subnet-spread).
 #[derive(Debug)]
 pub(crate) struct SubnetCounts {
     /// In order; a subnet is named once for each of its edges.

@@ -117,7 +117,7 @@ fn if_others_opened_all_the_nearest_edges_four_farther_peers_are_dialed() {
     assert_eq!(choose(&live, &candidates, 64), [], "enough of them are ours");
 }
 
-/// E18 again: however many identifiers next to the victim dial in, it dials the next nearest.
+/// However many identifiers next to the victim dial in, it dials the next nearest (THREATS.md#e18).
 #[test]
 fn no_crowd_of_near_peers_that_dialed_in_keeps_the_others_away() {
     let mut live: Vec<LiveEdge> = (100..200).map(|bits| edge(sharing(bits), false)).collect();
@@ -164,7 +164,8 @@ fn a_slot_takes_the_reachable_then_the_verified_then_the_fast_and_avoids_crowds(
     assert_eq!(order, [6, 5, 4, 8, 3, 2, 1, 7]);
 }
 
-/// R10: five candidates of one subnet are not all taken because none of them is an edge yet.
+/// Five candidates of one subnet are not all taken because none of them is an edge yet
+/// (PROTOCOL.md#subnet-spread).
 #[test]
 fn dials_in_flight_and_picks_of_the_same_choice_count_for_their_subnets() {
     let live = near_edges(true);
@@ -219,7 +220,7 @@ fn outgoing_edges_and_dials_in_flight_stay_within_the_cap() {
     assert_eq!(choose_edges(&inputs, 100).len(), 1);
 }
 
-/// E18: identifiers ground next to the victim are at most its siblings.
+/// Identifiers ground next to the victim are at most its siblings (THREATS.md#e18).
 #[test]
 fn a_neighbourhood_full_of_sybils_leaves_every_other_bucket_alone() {
     let mut rng = Seed::from_u64(3).stream("test");
@@ -347,7 +348,7 @@ fn of_two_edges_in_a_slot_the_slower_is_surplus() {
     assert_eq!(surplus(&live), None);
 }
 
-/// E12: 256 identities from few hosts do not hold every slot for good.
+/// 256 identities from few hosts do not hold every slot for good (THREATS.md#e12).
 #[test]
 fn the_least_useful_inbound_edge_is_far_and_from_a_crowd() {
     let mut live = near_edges(false);
@@ -370,8 +371,8 @@ fn the_least_useful_inbound_edge_is_far_and_from_a_crowd() {
     );
 }
 
-/// Grows a small network by the policy alone, with perfect knowledge: greedy routing must then reach
-/// everyone from everywhere.
+/// Grows a small network by the policy alone, with perfect knowledge: greedy routing must then
+/// reach everyone from everywhere.
 #[test]
 fn greedy_routing_over_chosen_edges_reaches_everyone() {
     let mut rng = Seed::from_u64(4).stream("test");

@@ -4,8 +4,8 @@
 //! `tend`.
 //!
 //! Everything shares one timer, set to whichever is due first. While nothing changes every period
-//! lengthens; an edge lost or a contact learned shortens the ones it concerns. A light node does all
-//! of it together with its pings, so that one wake-up serves for everything.
+//! lengthens; an edge lost or a contact learned shortens the ones it concerns. A light node does
+//! all of it together with its pings, so that one wake-up serves for everything.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -22,24 +22,25 @@ use crate::overlay::edges::Phase;
 const FILL_SPACING: Duration = Duration::from_millis(200);
 /// The same for a node that has what it wants.
 const FILL_SPACING_CONTENT: Duration = Duration::from_secs(2);
-/// A node that has what it wants still looks at its edges so often (spec 80 §4, change 6, says 10 min
-/// for replacements; ours also notices siblings that changed).
+/// A node that has what it wants still looks at its edges so often. Replacements alone would need
+/// it less often; this also notices siblings that changed (PROTOCOL.md#fill-schedule).
 const FILL_IDLE: Duration = Duration::from_secs(60);
-/// Between two lookups into buckets (spec 80 §6 asks for at most one a second; a joining node makes
-/// about forty, and this is the same half a minute).
+/// Between two lookups into buckets (a guess: a joining node makes about forty, which takes twenty
+/// seconds; PROTOCOL.md#lookup-schedule).
 const LOOKUP_SPACING: Duration = Duration::from_millis(500);
-/// First repetition of the lookup of the own identifier: whoever joins together with others was told
-/// of few of them (a guess).
+/// First repetition of the lookup of the own identifier: whoever joins together with others was
+/// told of few of them (a guess).
 const OWN_WAIT: Duration = Duration::from_secs(1);
 /// The lookup is repeated after this long if a neighbour came or went (a guess).
 const OWN_WAIT_CHANGED: Duration = Duration::from_secs(32);
 /// Longest time between two (a guess: neighbours announce themselves by dialing).
 const OWN_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
 /// The same for a node that strangers can not dial. Newcomers do not announce themselves to it, and
-/// until it asks, messages for it end at those that should be its neighbours (a guess; measured in a
-/// simulated network of 1,000, one in five behind a hard NAT: 0.6 MB a day for the average node).
+/// until it asks, messages for it end at those that should be its neighbours (a guess; measured in
+/// a simulated network of 1,000, one in five behind a hard NAT: 0.6 MB a day for the average node).
 const OWN_WAIT_UNREACHABLE_MAX: Duration = Duration::from_secs(64);
-/// First repetition of the question to a neighbour about its vicinity (spec 80 §1).
+/// First repetition of the question to a neighbour about its vicinity
+/// (PROTOCOL.md#lookup-schedule).
 const VICINITY_WAIT: Duration = Duration::from_secs(30);
 /// The question is repeated after this long if a neighbour came or went (a guess).
 const VICINITY_WAIT_CHANGED: Duration = Duration::from_secs(8);
@@ -47,23 +48,26 @@ const VICINITY_WAIT_CHANGED: Duration = Duration::from_secs(8);
 const VICINITY_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 /// First repetition of a lookup into a bucket that lacks contacts.
 const BUCKET_WAIT: Duration = Duration::from_secs(20);
-/// Longest time between two (the reference calls a bucket stale after 15 min; spec 80 §8.3).
+/// Longest time between two (the reference calls a bucket stale after 15 min;
+/// PROTOCOL.md#lookup-schedule).
 const BUCKET_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
-/// Faster contacts that are tried at once, each in a slot of its own, because every round costs a look at
-/// all edges (a guess).
+/// Faster contacts that are tried at once, each in a slot of its own, because every round costs a
+/// look at all edges (a guess).
 const FASTER_AT_ONCE: u32 = 4;
 /// Between two such rounds (a guess).
 const FASTER_SPACING: Duration = Duration::from_secs(12);
-/// Tries of faster contacts that a node starts with, about two for each of its fingers. An idealised
-/// model needed three or four contacts to choose from for paths at most twice as long as the direct
-/// ones. (Measured in a simulated network of 10,000, three in five of them behind NATs: the median path
-/// was 1.90 times as long as the direct one, in an earlier run with 48 tries 2.01 times.)
+/// Tries of faster contacts that a node starts with, about two for each of its fingers. An
+/// idealised model needed three or four contacts to choose from for paths at most twice as long as
+/// the direct ones. (Measured in a simulated network of 10,000, three in five of them behind NATs:
+/// the median path was 1.90 times as long as the direct one, in an earlier run with 48 tries 2.01
+/// times.)
 const FASTER_TRIES: u32 = 80;
 /// One more try is granted after this long: 288 handshakes a day at most (a guess).
 const FASTER_GRANT: Duration = Duration::from_secs(300);
 /// Between two probes of doubtful incumbents.
 const PROBE_SPACING: Duration = Duration::from_secs(30);
-/// Incumbents that wait to be probed, at most; beyond that they are forgotten (spec 70 §5).
+/// Incumbents that wait to be probed, at most; beyond that they are forgotten
+/// (PROTOCOL.md#eviction-probes).
 const PROBES_MAX: usize = 16;
 /// By what a period grows while there is nothing new.
 const GROWTH: u32 = 2;
@@ -130,8 +134,8 @@ impl Schedule {
         self.fill_after(if self.content { FILL_SPACING_CONTENT } else { FILL_SPACING }, now);
     }
 
-    /// An edge is up or a dial failed: look soon whom else to dial. Whoever has what it wants did that
-    /// for a faster edge, and looks at it with the next one.
+    /// An edge is up or a dial failed: look soon whom else to dial. Whoever has what it wants did
+    /// that for a faster edge, and looks at it with the next one.
     pub(crate) fn wake_fill_if_wanting(&mut self, now: Instant) {
         if !self.content {
             self.wake_fill(now);
@@ -177,8 +181,8 @@ impl Schedule {
         self.vicinity.hurry(now, VICINITY_WAIT_CHANGED);
     }
 
-    /// The own identifier was looked up. Whether strangers get through to this node decides how long it
-    /// may rely on neighbours to announce themselves.
+    /// The own identifier was looked up. Whether strangers get through to this node decides how
+    /// long it may rely on neighbours to announce themselves.
     pub(crate) fn on_own_asked(&mut self, now: Instant, rng: &mut Random, is_reachable: bool) {
         let max = if is_reachable { OWN_WAIT_MAX } else { OWN_WAIT_UNREACHABLE_MAX };
         self.own.slow_down(now, rng, (self.growth, max));
@@ -262,8 +266,9 @@ impl Schedule {
         Some(incumbent)
     }
 
-    /// When anything is due next; `far` are the buckets that are looked into. Without anybody to ask no
-    /// question is due: what can not be done would stay due, and wake the node again and again.
+    /// When anything is due next; `far` are the buckets that are looked into. Without anybody to
+    /// ask no question is due: what can not be done would stay due, and wake the node again and
+    /// again.
     pub(crate) fn due(&self, far: core::ops::Range<u16>, has_edges: bool) -> Instant {
         let buckets = far.filter_map(|bucket| self.buckets.get(usize::from(bucket)));
         let lookup = buckets.map(|pace| pace.due).min().map(|due| due.max(self.next_lookup));
@@ -298,8 +303,8 @@ impl Schedule {
     }
 }
 
-/// Dials in flight at once (spec 80 §1: 8). A joining node may have twice that, because most of its
-/// dials answer within a round trip and the others take seconds.
+/// Dials in flight at once (reference: 8; PROTOCOL.md#dials-in-flight). A joining node may have
+/// twice that, because most of its dials answer within a round trip and the others take seconds.
 pub(crate) fn dials_max(phase: Phase) -> usize {
     match phase {
         Phase::Bootstrap | Phase::Critical | Phase::Urgent => 16,

@@ -1,22 +1,25 @@
-//! The identity certificate (spec 40 §2): a throw-away TLS key, vouched for by the node's identity.
+//! The identity certificate (PROTOCOL.md#identity-certificate): a throw-away TLS key, vouched for
+//! by the node's identity.
 //!
-//! Responsible for: building our own certificate, and finding in a peer's leaf the identity key whose
-//! owner vouches for the certificate's key. Never: whether the peer holds that certificate key (TLS
-//! proves it), whom we expected (the dialer compares).
+//! Responsible for: building our own certificate, and finding in a peer's leaf the identity key
+//! whose owner vouches for the certificate's key. Never: whether the peer holds that certificate
+//! key (TLS proves it), whom we expected (the dialer compares).
 //!
-//! Neither dates, names, chain nor the outer signature mean anything here. The identity extension is
-//! the only statement, and it has no end: whoever steals a certificate key is that node until the end
-//! of time (spec 40 W1). Hence the key lives in memory, for one process.
+//! Neither dates, names, chain nor the outer signature mean anything here. The identity extension
+//! is the only statement, and it has no end: whoever steals a certificate key is that node until
+//! the end of time (PROTOCOL.md#certificate-key). Hence the key lives in memory, for one process.
 
 use std::collections::BTreeSet;
 
 use super::der::{self, Malformed, Reader};
 use crate::identity::{self, Identity};
 
-/// Bytes of the identity extension: an Ed25519 key and a signature (spec 40 §2.2).
+/// Bytes of the identity extension: an Ed25519 key and a signature
+/// (PROTOCOL.md#identity-extension).
 pub const EXTENSION_LEN: usize = 96;
 
-/// The identity extension's object identifier, 1.3.6.1.4.1.58147.1.1, as DER (spec 40 §2.2).
+/// The identity extension's object identifier, 1.3.6.1.4.1.58147.1.1, as DER
+/// (PROTOCOL.md#identity-extension).
 const EXTENSION_OID: [u8; 12] =
     [0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xc6, 0x23, 0x01, 0x01];
 /// AlgorithmIdentifier of Ed25519, for keys and signatures alike (RFC 8410 §3).
@@ -26,7 +29,8 @@ const COMMON_NAME_OID: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
 /// Version 3 is written as 2 (RFC 5280 §4.1.2.1).
 const VERSION_3: u8 = 2;
 
-/// Why a peer's certificate proves no identity, in the order of the checks (spec 40 §2.3).
+/// Why a peer's certificate proves no identity, in the order of the checks
+/// (PROTOCOL.md#certificate-checks).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// Not an X.509 certificate, or one that repeats an extension.
@@ -60,8 +64,8 @@ impl<'a> Certificate<'a> {
     /// Walks an X.509 certificate (RFC 5280 §4.1) of any version with any kind of key.
     ///
     /// # Errors
-    /// [`IdentityError::Unparsable`] if the structure does not hold, an extension is repeated, or bytes
-    /// follow.
+    /// [`IdentityError::Unparsable`] if the structure does not hold, an extension is repeated, or
+    /// bytes follow.
     pub fn parse(der: &'a [u8]) -> Result<Self, IdentityError> {
         let mut certificate = Reader::of_only(der, der::SEQUENCE)?;
         let mut body = certificate.enter(der::SEQUENCE)?;
@@ -124,15 +128,15 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// Cuts the value of an identity extension into the identity key and its signature; nothing unless it
-/// is exactly [`EXTENSION_LEN`] bytes.
+/// Cuts the value of an identity extension into the identity key and its signature; nothing unless
+/// it is exactly [`EXTENSION_LEN`] bytes.
 pub fn parse_extension(value: &[u8]) -> Option<(&[u8; 32], &[u8; 64])> {
     let (key, signature) = value.split_first_chunk::<32>()?;
     Some((key, signature.try_into().ok()?))
 }
 
-/// Builds the self-signed certificate of `identity` for the Ed25519 key `public_key`; `sign` signs with
-/// that key. The bytes are determined by the two keys.
+/// Builds the self-signed certificate of `identity` for the Ed25519 key `public_key`; `sign` signs
+/// with that key. The bytes are determined by the two keys.
 pub(super) fn build(
     identity: &Identity,
     public_key: &[u8; 32],

@@ -1,4 +1,5 @@
-//! Known answers of the reference for certificates (spec 40 §14), and properties of our own.
+//! Known answers of the reference for certificates (PROTOCOL.md#reference-vectors), and properties
+//! of our own.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier};
 
@@ -17,7 +18,8 @@ fn every_known_certificate_is_judged_as_the_reference_judges_it() {
             Ok(key) => node_id(&key).to_string(),
             Err(error) => name(error).to_owned(),
         };
-        // The one difference: nobody may come as the owner of a small-order key (spec 40 §2.3).
+        // The one difference: nobody may come as the owner of a small-order key
+        // (PROTOCOL.md#certificate-checks).
         let expected = match case.name {
             "small-order-identity-key" => name(IdentityError::BadSignature),
             _ => case.expected,
@@ -44,7 +46,7 @@ fn the_worked_example_comes_apart_into_its_parts() {
     let der = case("reference-shape").chain.remove(0);
     let certificate = Certificate::parse(&der).unwrap();
     let identity = Identity::from_master_seed(&[7; 32]);
-    // Offsets as in the byte map of spec 40 §2.1.
+    // Offsets of the reference's certificate (PROTOCOL.md#identity-certificate).
     assert_eq!(certificate.public_key_der(), &der[102..193]);
     let (key, signature) = parse_extension(&der[213..309]).unwrap();
     assert_eq!(key, identity.public_key());

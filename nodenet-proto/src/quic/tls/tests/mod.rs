@@ -1,5 +1,6 @@
 //! Handshakes between bare endpoints with these settings. Close codes are those observed on the
-//! reference (spec 40 §14), but for a chain that does not parse: it answers 0x132, decode_error.
+//! reference (PROTOCOL.md#reference-vectors), but for a chain that does not parse: it answers
+//! 0x132, decode_error.
 
 mod pair;
 
@@ -113,7 +114,8 @@ fn the_same_seeds_send_the_same_bytes_and_others_do_not() {
     }
 }
 
-/// Changes with whatever changes a byte or its time, a new version of quinn-proto or rustls included.
+/// Changes with whatever changes a byte or its time, a new version of quinn-proto or rustls
+/// included.
 #[test]
 fn the_bytes_are_the_same_in_every_process_and_on_every_machine() {
     let trace = Pair::new(node(1), node(2)).run().trace();
@@ -242,8 +244,8 @@ fn p256_key() -> Arc<dyn SigningKey> {
     any_ecdsa_type(&PrivateKeyDer::Pkcs8(P256_KEY.to_vec().into())).unwrap()
 }
 
-/// What we say to the whole chain: unlike the known answers, which are about the leaf alone, nothing
-/// may follow that does not parse; and nobody owns a small-order key.
+/// What we say to the whole chain: unlike the known answers, which are about the leaf alone,
+/// nothing may follow that does not parse; and nobody owns a small-order key.
 fn judgement(case: &Case) -> Option<NodeId> {
     match case.name {
         "second-chain-element-garbage" | "small-order-identity-key" => None,

@@ -1,8 +1,8 @@
 //! `nodenet demo`: the main job in one command.
 //!
-//! Starts a network of nodes with real sockets on loopback, all joining through the first, has every
-//! node send one message to every other by identifier, and tells how it went. The nodes share nothing
-//! but this process: what one knows of another came over its socket.
+//! Starts a network of nodes with real sockets on loopback, all joining through the first, has
+//! every node send one message to every other by identifier, and tells how it went. The nodes share
+//! nothing but this process: what one knows of another came over its socket.
 
 mod exchange;
 mod report;

@@ -164,8 +164,8 @@ fn mean(numbers: impl Iterator<Item = f64>) -> f64 {
     if count == 0 { 0.0 } else { sum / f64::from(count) }
 }
 
-/// The smallest value that at least `percent` of a hundred values do not exceed (nearest rank); zero
-/// of nothing.
+/// The smallest value that at least `percent` of a hundred values do not exceed (nearest rank);
+/// zero of nothing.
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
