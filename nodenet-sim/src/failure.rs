@@ -4,7 +4,7 @@ use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::overlay::{HEADINGS, Trail};
+use crate::overlay::{HEADINGS, Journal};
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::time::Moment;
@@ -25,7 +25,7 @@ pub struct Failure {
     /// Steps taken until then.
     pub step: u64,
     /// The last ones.
-    pub trail: Trail,
+    pub journal: Journal,
     /// The run.
     pub scenario: Scenario,
     /// Where the scenario was written to, if it was.
@@ -60,7 +60,7 @@ impl fmt::Display for Failure {
         let Scenario { name, seed, .. } = &self.scenario;
         writeln!(f, "  scenario {name}   seed {seed}   step {}   t={}s", self.step, self.at)?;
         writeln!(f, "  {HEADINGS}")?;
-        for step in self.trail.steps() {
+        for step in self.journal.steps() {
             writeln!(f, "  {step}")?;
         }
         match &self.file {
@@ -83,7 +83,7 @@ impl std::error::Error for Failure {}
 #[cfg(test)]
 mod tests {
     use super::Failure;
-    use crate::overlay::Trail;
+    use crate::overlay::Journal;
     use crate::scenario::Scenario;
     use crate::time::Moment;
 
@@ -93,7 +93,7 @@ mod tests {
             what: String::new(),
             at: Moment::START,
             step: 0,
-            trail: Trail::default(),
+            journal: Journal::default(),
             scenario: Scenario::new(name, 3),
             file: None,
             report: None,

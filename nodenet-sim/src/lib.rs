@@ -30,24 +30,24 @@
 //! The overlay world runs whole [`nodenet_proto::engine::Engine`]s over in-memory conns. The
 //! protocol above the transport boundary is the production code. Simulated are latency, loss, NAT
 //! rules, clocks that differ, crashes and partitions; see [`overlay`] for what conns promise and
-//! [`space`] for where latency comes from. Congestion and bandwidth are not: conns carry what they
+//! [`latency`] for where latency comes from. Congestion and bandwidth are not: conns carry what they
 //! are given.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod crypto;
 pub mod failure;
+pub mod growth;
 pub mod hash;
 pub mod html;
+pub mod latency;
 pub mod overlay;
 pub mod queue;
 pub mod report;
 pub mod row;
 pub mod run;
 pub mod scenario;
-pub mod space;
 pub mod time;
-pub mod watch;
 
 pub use failure::Failure;
 pub use report::Report;

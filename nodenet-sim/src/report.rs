@@ -5,10 +5,10 @@ use std::time::Duration;
 use nodenet_proto::NodeId;
 use nodenet_proto::stats::DropReason;
 
-use crate::overlay::{Host, Meter, Parcel, Traffic, World};
+use crate::growth::Growth;
+use crate::overlay::{Host, Meter, Tracked, Traffic, World};
 use crate::scenario::GRACE;
 use crate::time::Moment;
-use crate::watch::Watch;
 
 /// What a run showed.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct Report {
     /// What live nodes discarded since they started, by reason, most first.
     pub drops: Vec<(&'static str, u64)>,
     /// How full tables were.
-    pub watch: Watch,
+    pub growth: Growth,
     /// Expectations that were met, in words.
     pub held: Vec<String>,
     /// How much virtual time passed.
@@ -164,7 +164,8 @@ impl Costs {
     /// What was counted since `since`, when the meters were cleared and so many steps of each kind
     /// had been taken.
     pub(crate) fn read(world: &World, since: Moment, steps_before: &[u64]) -> Self {
-        let was_up = |host: &Host| world.died_at(*host).is_none_or(|died_at| died_at > since);
+        let was_up =
+            |host: &Host| world.stopped_at(*host).is_none_or(|stopped_at| stopped_at > since);
         let hosts: Vec<Host> = world.hosts().filter(was_up).collect();
         let cost = |host| (host, *world.meters().host(host));
         Self {
@@ -178,15 +179,15 @@ impl Costs {
 
     /// How long a host was up meanwhile.
     fn uptime(&self, world: &World, host: Host) -> Duration {
-        let end = world.died_at(host).map_or(self.during.end, |at| at.min(self.during.end));
-        end.since(world.born_at(host).max(self.during.start))
+        let end = world.stopped_at(host).map_or(self.during.end, |at| at.min(self.during.end));
+        end.since(world.started_at(host).max(self.during.start))
     }
 }
 
 /// What a phase is judged by.
 pub(crate) struct Evidence<'a> {
     pub(crate) world: &'a World,
-    pub(crate) parcels: &'a [Parcel],
+    pub(crate) tracked: &'a [Tracked],
     pub(crate) costs: Option<&'a Costs>,
     /// Nodes born in this time show how long joining takes.
     pub(crate) born: core::ops::Range<Moment>,
@@ -204,8 +205,8 @@ impl Evidence<'_> {
 
     /// The first messages that were lost.
     pub(crate) fn lost(&self) -> Vec<Lost> {
-        let lost = self.parcels.iter().filter(|parcel| self.is_lost(parcel));
-        let describe = |&Parcel { from, to, sent_at, .. }: &Parcel| {
+        let lost = self.tracked.iter().filter(|message| self.is_lost(message));
+        let describe = |&Tracked { from, to, sent_at, .. }: &Tracked| {
             let edges = [from, to].map(|host| self.world.edges(host).len());
             Lost { from, to, sent_at, edges }
         };
@@ -213,23 +214,23 @@ impl Evidence<'_> {
     }
 
     /// Whether a message did not arrive though its target lived long enough.
-    fn is_lost(&self, parcel: &Parcel) -> bool {
-        let judged_at = parcel.sent_at + GRACE;
-        let died_at = self.world.died_at(parcel.to);
-        parcel.arrival.is_none() && died_at.is_none_or(|died_at| died_at >= judged_at)
+    fn is_lost(&self, message: &Tracked) -> bool {
+        let judged_at = message.sent_at + GRACE;
+        let stopped_at = self.world.stopped_at(message.to);
+        message.arrival.is_none() && stopped_at.is_none_or(|stopped_at| stopped_at >= judged_at)
     }
 
     fn count_messages(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
         let (mut hops, mut stretch) = (Vec::new(), Vec::new());
-        for parcel in self.parcels.iter().filter(|parcel| counts(parcel.to)) {
-            figures.duplicates += u64::from(parcel.duplicates);
-            let Some(arrival) = parcel.arrival else {
-                if self.is_lost(parcel) {
+        for message in self.tracked.iter().filter(|message| counts(message.to)) {
+            figures.duplicates += u64::from(message.duplicates);
+            let Some(arrival) = message.arrival else {
+                if self.is_lost(message) {
                     figures.sent += 1;
                 } else {
                     figures.targets_lost += 1;
                 }
-                let failed = matches!(parcel.settled, crate::overlay::Settled::Failed(_));
+                let failed = matches!(message.settled, crate::overlay::Settled::Failed(_));
                 figures.refused += u64::from(failed);
                 continue;
             };
@@ -241,8 +242,8 @@ impl Evidence<'_> {
             }
             figures.hop_histogram[crossed] += 1;
             hops.push(f64::from(arrival.hops));
-            let taken = arrival.at.since(parcel.sent_at).as_nanos() as f64;
-            stretch.push(taken / parcel.direct.as_nanos() as f64);
+            let taken = arrival.at.since(message.sent_at).as_nanos() as f64;
+            stretch.push(taken / message.direct.as_nanos() as f64);
         }
         figures.hops = Distribution::of(hops);
         figures.stretch = Distribution::of(stretch);
@@ -255,14 +256,14 @@ impl Evidence<'_> {
         figures.edges = Distribution::of(live.into_iter().map(edges).collect());
         let mut joins = Vec::new();
         for host in self.world.hosts().filter(|&host| counts(host)) {
-            let born_at = self.world.born_at(host);
+            let started_at = self.world.started_at(host);
             let joined_at = self.world.joined_at(host);
             // Whoever started while nobody was up had nobody to ask.
-            if !self.born.contains(&born_at) || joined_at == Some(born_at) {
+            if !self.born.contains(&started_at) || joined_at == Some(started_at) {
                 continue;
             }
             match joined_at {
-                Some(at) => joins.push(at.since(born_at).as_nanos() as f64 / 1e6),
+                Some(at) => joins.push(at.since(started_at).as_nanos() as f64 / 1e6),
                 None => figures.not_joined += u64::from(self.world.is_up(host)),
             }
         }

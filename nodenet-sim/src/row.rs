@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::growth::{Fill, Growth};
 use crate::report::{Figures, Phase, Report};
-use crate::watch::{Fill, Watch};
 
 /// What only the program that ran the world can know: how fast it was and how much memory it took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -113,7 +113,7 @@ impl Rows {
             phases: report.phases.iter().map(phase).collect(),
             held: report.held.clone(),
             failure: None,
-            days: days(&report.watch),
+            days: days(&report.growth),
         }
     }
 
@@ -140,12 +140,12 @@ impl Rows {
     }
 }
 
-fn days(watch: &Watch) -> BTreeMap<String, Vec<Fill>> {
-    if watch.days() < 2 {
+fn days(growth: &Growth) -> BTreeMap<String, Vec<Fill>> {
+    if growth.days() < 2 {
         return BTreeMap::new();
     }
-    let of = |table| (1..=watch.days()).filter_map(move |day| watch.fill(table, day)).collect();
-    watch.tables().map(|table| (table.to_owned(), of(table))).collect()
+    let of = |table| (1..=growth.days()).filter_map(move |day| growth.fill(table, day)).collect();
+    growth.tables().map(|table| (table.to_owned(), of(table))).collect()
 }
 
 impl Row {

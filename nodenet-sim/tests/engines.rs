@@ -36,12 +36,16 @@ fn a_dozen_engines_deliver_every_message_exactly_once() {
     let (mut world, hosts) = dozen(Signatures::StandIn);
     send_all_pairs(&mut world, &hosts);
     world.check_all();
-    assert_eq!(world.post().parcels().len(), 144);
-    for parcel in world.post().parcels() {
-        assert!(matches!(parcel.settled, Settled::Sent(_)), "{parcel:?}");
-        assert!(parcel.arrival.is_some() && parcel.duplicates == 0, "{parcel:?}");
-        let hops = parcel.arrival.unwrap().hops;
-        assert_eq!(hops == 0, parcel.from == parcel.to, "only what is for oneself crosses no edge");
+    assert_eq!(world.probes().tracked().len(), 144);
+    for message in world.probes().tracked() {
+        assert!(matches!(message.settled, Settled::Sent(_)), "{message:?}");
+        assert!(message.arrival.is_some() && message.duplicates == 0, "{message:?}");
+        let hops = message.arrival.unwrap().hops;
+        assert_eq!(
+            hops == 0,
+            message.from == message.to,
+            "only what is for oneself crosses no edge"
+        );
     }
 }
 
@@ -51,9 +55,13 @@ fn real_signatures_change_nothing_but_the_bytes() {
         let (mut world, hosts) = dozen(signatures);
         send_all_pairs(&mut world, &hosts);
         let edges: Vec<_> = hosts.iter().map(|&host| world.edges(host)).collect();
-        let parcels: Vec<_> =
-            world.post().parcels().iter().map(|parcel| (parcel.arrival, parcel.settled)).collect();
-        (world.trace().events(), world.now(), format!("{edges:?}"), parcels, world.trace().value())
+        let tracked: Vec<_> = world
+            .probes()
+            .tracked()
+            .iter()
+            .map(|message| (message.arrival, message.settled))
+            .collect();
+        (world.trace().events(), world.now(), format!("{edges:?}"), tracked, world.trace().value())
     };
     let (cheap, real) = (outcome(Signatures::StandIn), outcome(Signatures::Real));
     assert_eq!((cheap.0, cheap.1, cheap.2, cheap.3), (real.0, real.1, real.2, real.3));
@@ -74,7 +82,7 @@ fn the_survivors_of_a_crash_notice_and_a_restart_is_found_again() {
     world.run_for(Duration::from_secs(60)).unwrap();
     world.send(witness, again).unwrap();
     world.run_for(Duration::from_secs(5)).unwrap();
-    assert!(world.post().parcels()[0].arrival.is_some());
+    assert!(world.probes().tracked()[0].arrival.is_some());
 }
 
 /// All that a restarted node has are the peers it exported; whoever let it in the first time is
@@ -110,15 +118,15 @@ fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
     assert_eq!(world.id(again), world.id(victim));
     assert_eq!(
         world.joined_at(hosts[0]),
-        Some(world.born_at(hosts[0])),
+        Some(world.started_at(hosts[0])),
         "the first is the network"
     );
-    assert!(world.joined_at(again) > Some(world.born_at(again)), "{:?}", world.joined_at(again));
+    assert!(world.joined_at(again) > Some(world.started_at(again)), "{:?}", world.joined_at(again));
     for (from, to) in [(witness, again), (again, witness)] {
         world.send(from, to).unwrap();
     }
     world.run_for(Duration::from_secs(5)).unwrap();
-    assert!(world.post().parcels().iter().all(|parcel| parcel.arrival.is_some()));
+    assert!(world.probes().tracked().iter().all(|message| message.arrival.is_some()));
 }
 
 #[test]
@@ -134,7 +142,7 @@ fn light_nodes_alone_are_a_network() {
     }
     world.run_for(Duration::from_secs(600)).unwrap();
     send_all_pairs(&mut world, &hosts);
-    let lost = world.post().parcels().iter().filter(|parcel| parcel.arrival.is_none()).count();
+    let lost = world.probes().tracked().iter().filter(|message| message.arrival.is_none()).count();
     assert_eq!(lost, 0);
 }
 
@@ -154,7 +162,7 @@ fn a_light_node_forwards_where_there_is_no_other_way() {
     assert_eq!(world.edges(from).len(), 1, "the light one is all it has");
     world.send(from, to).unwrap();
     world.run_for(Duration::from_secs(5)).unwrap();
-    assert_eq!(world.post().parcels()[0].arrival.map(|arrival| arrival.hops), Some(2));
+    assert_eq!(world.probes().tracked()[0].arrival.map(|arrival| arrival.hops), Some(2));
 }
 
 /// A contact that everybody is told of serves those who come by shedding those who came, however
@@ -181,7 +189,7 @@ fn a_contact_whose_places_are_taken_lets_newcomers_in() {
         world.send(pair[1], hosts[0]).unwrap();
     }
     world.run_for(Duration::from_secs(10)).unwrap();
-    let lost = world.post().parcels().iter().filter(|parcel| parcel.arrival.is_none()).count();
+    let lost = world.probes().tracked().iter().filter(|message| message.arrival.is_none()).count();
     assert_eq!(lost, 0);
 }
 

@@ -23,9 +23,9 @@ use nodenet_proto::transport::{Command, DialError, DialId};
 
 use super::conn::{EndRef, EndState};
 use super::host::{Host, Nat};
-use super::net::{Happening, Net, lost_in_a_row};
+use super::net::{Net, Scheduled, lost_in_a_row};
 use crate::hash;
-use crate::space;
+use crate::latency;
 use crate::time::{Moment, nanos};
 
 /// Without a packet for so long a handshake is given up (PROTOCOL.md#handshake-bounds).
@@ -50,7 +50,7 @@ pub(crate) struct Dial {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DialStep {
     /// The first flight arrives.
-    Knock,
+    FirstFlight,
     /// Both ends are up.
     Up,
     /// It comes to nothing.
@@ -79,7 +79,7 @@ impl Net {
         let dial = Dial { serial, host, id, expected, target, started, answered: false };
         let dial = self.dials.insert(dial) as u32;
         self.dial_names.insert((host, id), dial);
-        let mut schedule = |at, step| self.queue.push(at, Happening::Dial { dial, serial, step });
+        let mut schedule = |at, step| self.queue.push(at, Scheduled::Dial { dial, serial, step });
         if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
             schedule(started, DialStep::Fail(DialError::BadAddress));
             return;
@@ -92,9 +92,9 @@ impl Net {
         }
         self.meters.count_initial(host, started);
         if let Some(target) = target {
-            self.site_mut(host).observe_dial(target, started);
+            self.host_state_mut(host).observe_dial(target, started);
             let at = started + self.flight(host, target, id, 0);
-            self.queue.push(at, Happening::Dial { dial, serial, step: DialStep::Knock });
+            self.queue.push(at, Scheduled::Dial { dial, serial, step: DialStep::FirstFlight });
         }
     }
 
@@ -103,7 +103,7 @@ impl Net {
         if let Some(&dial) = self.dial_names.get(&(host, id)) {
             let serial = self.dials[dial as usize].serial;
             let step = DialStep::Fail(DialError::Cancelled);
-            self.queue.push(self.now, Happening::Dial { dial, serial, step });
+            self.queue.push(self.now, Scheduled::Dial { dial, serial, step });
         }
     }
 
@@ -113,7 +113,7 @@ impl Net {
             return DialOutcome::Nothing;
         };
         let (host, id, target) = (dial.host, dial.id, dial.target);
-        if !self.site(host).up {
+        if !self.host_state(host).up {
             self.forget_dial(key);
             return DialOutcome::Nothing;
         }
@@ -123,8 +123,8 @@ impl Net {
                 self.forget_dial(key);
                 DialOutcome::Failed(host, id, error)
             }
-            (DialStep::Knock, Some(target)) => {
-                self.on_knock(key, target);
+            (DialStep::FirstFlight, Some(target)) => {
+                self.on_first_flight(key, target);
                 DialOutcome::Nothing
             }
             (DialStep::Up, Some(target)) if self.accepts(host, target) => {
@@ -142,33 +142,33 @@ impl Net {
     }
 
     /// The first flight is at the target's door.
-    fn on_knock(&mut self, key: u32, target: Host) {
+    fn on_first_flight(&mut self, key: u32, target: Host) {
         let &Dial { serial, host, id, expected, .. } = &self.dials[key as usize];
-        if !self.site(target).up || self.apart(host, target) || !self.permits(host, target) {
+        if !self.host_state(target).up || self.apart(host, target) || !self.permits(host, target) {
             return;
         }
         let answer = self.flight(target, host, id, 1);
         self.meters.count_initial(target, self.now);
         self.dials[key as usize].answered = self.accepts(host, target);
-        let (at, step) = if self.site(target).id != expected {
+        let (at, step) = if self.host_state(target).id != expected {
             (answer, DialStep::Fail(DialError::IdentityMismatch))
         } else if !self.accepts(host, target) {
             (answer, DialStep::Fail(DialError::NoRoute))
         } else {
             (answer + self.flight(host, target, id, 2), DialStep::Up)
         };
-        self.queue.push(self.now + at, Happening::Dial { dial: key, serial, step });
+        self.queue.push(self.now + at, Scheduled::Dial { dial: key, serial, step });
     }
 
     /// Whether the target can take the conn now.
     fn accepts(&self, host: Host, target: Host) -> bool {
-        let site = self.site(target);
-        site.up && !self.apart(host, target) && site.accepted < self.config.accepted_conns_max
+        let state = self.host_state(target);
+        state.up && !self.apart(host, target) && state.accepted < self.config.accepted_conns_max
     }
 
     /// Whether the target's NAT lets the dialer in.
     fn permits(&self, host: Host, target: Host) -> bool {
-        let (from, to) = (self.site(host), self.site(target));
+        let (from, to) = (self.host_state(host), self.host_state(target));
         if to.nat == Nat::Public {
             return true;
         }
@@ -187,18 +187,19 @@ impl Net {
             let states = [end, end.peer()].map(|end| self.conns.end(end).state);
             (states == [EndState::Open; 2]).then(|| self.conns.end(end.peer()).host)
         };
-        let mut peers: Vec<Host> = self.site(host).ends.iter().filter_map(open).collect();
+        let mut peers: Vec<Host> = self.host_state(host).ends.iter().filter_map(open).collect();
         peers.sort_unstable();
         peers
     }
 
     /// How long a flight of a handshake takes, repetitions included.
     fn flight(&self, from: Host, to: Host, id: DialId, flight: u64) -> Duration {
-        let latency = nanos(self.site(from).attachment.latency(&self.site(to).attachment));
+        let latency =
+            nanos(self.host_state(from).attachment.latency(&self.host_state(to).attachment));
         let link = self.link(from, to) ^ id.0.rotate_left(40);
         let fate = hash::fate(self.config.salt, link, flight);
         let lost = lost_in_a_row(self.config, link, flight);
-        Duration::from_nanos(space::jitter(latency, fate)) + PROBE_TIMEOUT * ((1 << lost) - 1)
+        Duration::from_nanos(latency::jitter(latency, fate)) + PROBE_TIMEOUT * ((1 << lost) - 1)
     }
 
     /// Counts what a dial that came to nothing has cost since its first flight. A target that

@@ -8,7 +8,7 @@ use nodenet_proto::env::{Random, Seed};
 
 use super::conn::EndRef;
 use crate::hash;
-use crate::space::{Attachment, Place};
+use crate::latency::{Attachment, Position};
 use crate::time::Moment;
 
 /// One running process of a world. A restart of the same node is another host at the same address.
@@ -66,7 +66,7 @@ const MAPPINGS_MAX: usize = 256;
 
 /// Everything the network knows of a host.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub(crate) struct HostState {
     pub(crate) id: NodeId,
     pub(crate) key: [u8; 32],
     pub(crate) addr: SocketAddrV4,
@@ -89,13 +89,13 @@ pub(crate) struct Site {
     mappings: Vec<(Host, Moment)>,
 }
 
-impl Site {
-    pub(crate) fn new(id: NodeId, key: [u8; 32], seat: Seat, nat: Nat) -> Self {
+impl HostState {
+    pub(crate) fn new(id: NodeId, key: [u8; 32], slot: HostSlot, nat: Nat) -> Self {
         Self {
             id,
             key,
-            addr: seat.addr,
-            attachment: seat.attachment,
+            addr: slot.addr,
+            attachment: slot.attachment,
             nat,
             side: 0,
             up: true,
@@ -126,9 +126,9 @@ impl Site {
     }
 }
 
-/// An address and a place.
+/// The address of a host and its attachment to the network.
 #[derive(Debug, Clone, Copy)]
-pub struct Seat {
+pub struct HostSlot {
     /// The address at which the network knows the host. Others see it there, unless its NAT is
     /// hard.
     pub addr: SocketAddrV4,
@@ -139,66 +139,66 @@ pub struct Seat {
 /// UDP port of every host.
 const PORT: u16 = 4242;
 /// Hosts that share one /24, when they share one. A guess.
-const HOSTED_PER_SUBNET: u32 = 8;
+const HOSTS_PER_SHARED_SUBNET: u32 = 8;
 /// One host in so many stands in such a /24. A guess.
-const HOSTED_ONE_IN: u64 = 4;
+const SHARED_ONE_IN: u64 = 4;
 /// First octets of subnets with a single host: globally routable, nothing reserved among them.
-const HOME_OCTETS: core::ops::Range<u32> = 11..100;
+const UNSHARED_OCTETS: core::ops::Range<u32> = 11..100;
 /// First octets of subnets that hosts share.
-const HOSTED_OCTETS: core::ops::Range<u32> = 130..169;
+const SHARED_OCTETS: core::ops::Range<u32> = 130..169;
 
-/// Three in four live in a home, give or take the luck of a draw: far less than a percent of so
-/// many.
+/// Three in four hosts have a subnet of their own. The draw varies that by far less than a percent
+/// for so many hosts.
 const _: () = {
-    let homes = (HOME_OCTETS.end - HOME_OCTETS.start) << 16;
-    let needed = AddressPlan::SEATS_MAX as u64 * (HOSTED_ONE_IN - 1) / HOSTED_ONE_IN;
-    assert!(needed + needed / 100 < homes as u64);
+    let unshared = (UNSHARED_OCTETS.end - UNSHARED_OCTETS.start) << 16;
+    let needed = AddressPlan::HOSTS_MAX as u64 * (SHARED_ONE_IN - 1) / SHARED_ONE_IN;
+    assert!(needed + needed / 100 < unshared as u64);
 };
 
-/// Hands out addresses that are never used twice, and places.
+/// Synthetic addresses and positions, none of which is handed out twice.
 ///
-/// Three quarters of the hosts have a /24 and a place to themselves, as homes do. A quarter stand
-/// eight to a /24 in the same place, as rented servers do, so that the subnet caps of the node's
-/// tables (2 edges, 8 contacts of one /24) bite, but not everywhere. All are globally routable
-/// IPv4.
+/// Three quarters of the hosts have a /24 and a position to themselves, as home connections do. A
+/// quarter share a /24 and a position with seven others, as rented servers do: the subnet caps of
+/// the node's tables (2 edges, 8 contacts of one /24) apply to these alone. All are globally
+/// routable IPv4.
 #[derive(Debug)]
 pub struct AddressPlan {
     random: Random,
-    homes: u32,
-    hosted: u32,
-    data_center: Place,
+    unshared: u32,
+    shared: u32,
+    shared_position: Position,
 }
 
 impl AddressPlan {
-    /// Seats that there are in any case, be they of nodes that grew or of newcomers of churn.
-    pub const SEATS_MAX: u32 = 7_000_000;
+    /// Slots that there are in any case, for nodes of growth and for newcomers of churn.
+    pub const HOSTS_MAX: u32 = 7_000_000;
 
     /// The plan of a world.
     pub fn new(world: &Seed) -> Self {
         let mut random = world.stream("address plan");
-        let data_center = Place::draw(&mut random);
-        Self { random, homes: 0, hosted: 0, data_center }
+        let shared_position = Position::draw(&mut random);
+        Self { random, unshared: 0, shared: 0, shared_position }
     }
 
-    /// The next seat.
+    /// The next slot.
     ///
     /// # Panics
-    /// When the addresses of homes run out; not before [`Self::SEATS_MAX`].
-    pub fn seat(&mut self) -> Seat {
-        let (addr, place) = if self.random.below(HOSTED_ONE_IN) == 0 {
-            let subnet = self.hosted / HOSTED_PER_SUBNET;
-            let host = self.hosted % HOSTED_PER_SUBNET;
+    /// When the subnets of single hosts run out; not before [`Self::HOSTS_MAX`].
+    pub fn next_slot(&mut self) -> HostSlot {
+        let (addr, position) = if self.random.below(SHARED_ONE_IN) == 0 {
+            let subnet = self.shared / HOSTS_PER_SHARED_SUBNET;
+            let host = self.shared % HOSTS_PER_SHARED_SUBNET;
             if host == 0 {
-                self.data_center = Place::draw(&mut self.random);
+                self.shared_position = Position::draw(&mut self.random);
             }
-            self.hosted += 1;
-            (address(&HOSTED_OCTETS, subnet, 10 + host), self.data_center)
+            self.shared += 1;
+            (address(&SHARED_OCTETS, subnet, 10 + host), self.shared_position)
         } else {
-            self.homes += 1;
+            self.unshared += 1;
             let host = 1 + self.random.below(250) as u32;
-            (address(&HOME_OCTETS, self.homes, host), Place::draw(&mut self.random))
+            (address(&UNSHARED_OCTETS, self.unshared, host), Position::draw(&mut self.random))
         };
-        Seat { addr, attachment: Attachment::draw(place, &mut self.random) }
+        HostSlot { addr, attachment: Attachment::draw(position, &mut self.random) }
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
 
     use nodenet_proto::env::Seed;
 
-    use super::{AddressPlan, HOSTED_PER_SUBNET, Nat};
+    use super::{AddressPlan, HOSTS_PER_SHARED_SUBNET, Nat};
 
     #[test]
     fn addresses_are_unique_and_a_quarter_share_a_subnet() {
@@ -222,14 +222,14 @@ mod tests {
         let mut seen = BTreeSet::new();
         let mut subnets = BTreeMap::new();
         for _ in 0..20_000 {
-            let ip = *plan.seat().addr.ip();
+            let ip = *plan.next_slot().addr.ip();
             assert!(seen.insert(ip), "{ip} twice");
             assert!(!ip.is_private() && !ip.is_loopback() && !ip.is_link_local());
             *subnets.entry(ip.to_bits() >> 8).or_insert(0_u32) += 1;
         }
         let sharing: u32 = subnets.values().filter(|&&hosts| hosts > 1).sum();
         assert!((4_600..5_400).contains(&sharing), "{sharing} of 20,000 share a subnet");
-        assert!(subnets.values().all(|&hosts| hosts <= HOSTED_PER_SUBNET));
+        assert!(subnets.values().all(|&hosts| hosts <= HOSTS_PER_SHARED_SUBNET));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Machine for Engine {
 }
 
 /// All that a new node is made from.
-pub struct Birth {
+pub struct Spawn {
     /// Which host it will be.
     pub host: Host,
     /// Its keys.
@@ -101,12 +101,12 @@ pub struct Birth {
 }
 
 /// Makes the machine of a new host.
-pub type Maker = Box<dyn FnMut(Birth) -> Box<dyn Machine>>;
+pub type Factory = Box<dyn FnMut(Spawn) -> Box<dyn Machine>>;
 
 /// Makes whole engines.
-pub fn engines() -> Maker {
-    Box::new(|birth| {
-        let Birth { identity, config, crypto, seed, now, wall, .. } = birth;
+pub fn engines() -> Factory {
+    Box::new(|spawn| {
+        let Spawn { identity, config, crypto, seed, now, wall, .. } = spawn;
         Box::new(Engine::new(config, identity, crypto, &seed, now, wall))
     })
 }

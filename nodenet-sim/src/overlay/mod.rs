@@ -8,23 +8,23 @@
 //! [`World::trace`].
 
 mod conn;
-mod cut;
 mod dial;
 mod host;
+mod journal;
 mod machine;
 mod meter;
 mod net;
-mod post;
+mod partition;
+mod probes;
 mod step;
-mod trail;
 mod world;
 
 #[cfg(test)]
 mod tests;
 
-pub use host::{AddressPlan, Host, Nat, Seat};
-pub use machine::{Birth, Machine, Maker, engines};
+pub use host::{AddressPlan, Host, HostSlot, Nat};
+pub use journal::{HEADINGS, Journal, Step, StepKind};
+pub use machine::{Factory, Machine, Spawn, engines};
 pub use meter::{Meter, Meters, Traffic, frame_bytes};
-pub use post::{Arrival, PAYLOAD_LEN, Parcel, Post, Settled};
-pub use trail::{HEADINGS, Step, StepKind, Trail};
+pub use probes::{Arrival, PAYLOAD_LEN, Probes, Settled, Tracked};
 pub use world::{Join, Violation, World, WorldConfig};

@@ -20,11 +20,11 @@ use slab::Slab;
 
 use super::conn::{ConnTable, EndRef, EndState, Packet};
 use super::dial::{Dial, DialStep};
-use super::host::{Host, Nat, Site};
+use super::host::{Host, HostState, Nat};
 use super::meter::{Meters, Traffic, frame_bytes, packets};
 use crate::queue::EventQueue;
 use crate::time::{Moment, nanos};
-use crate::{hash, space};
+use crate::{hash, latency};
 
 /// Longest an acknowledgement waits for a frame to ride on: quinn-proto's `max_ack_delay` (RFC 9000
 /// §18.2: 25 ms).
@@ -45,7 +45,7 @@ const RETRANSMISSIONS_MAX: u32 = 7;
 
 /// What is scheduled.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Happening {
+pub(crate) enum Scheduled {
     /// A host's deadline, or one it had.
     Wake(Host),
     /// A frame arrives.
@@ -82,8 +82,8 @@ pub(crate) struct NetConfig {
 pub(crate) struct Net {
     pub(crate) config: NetConfig,
     pub(crate) now: Moment,
-    pub(crate) queue: EventQueue<Happening>,
-    pub(crate) sites: Vec<Site>,
+    pub(crate) queue: EventQueue<Scheduled>,
+    pub(crate) host_states: Vec<HostState>,
     pub(crate) meters: Meters,
     pub(crate) conns: ConnTable,
     pub(crate) dials: Slab<Dial>,
@@ -95,18 +95,18 @@ pub(crate) struct Net {
     by_addr: IndexMap<SocketAddr, Host>,
     /// Frames that a partition holds back, in order of arrival.
     pub(super) held: Vec<u32>,
-    pub(super) cut: bool,
+    pub(super) partitioned: bool,
 }
 
 impl Net {
     pub(crate) fn new(config: NetConfig) -> Self {
         let mut queue = EventQueue::new();
-        queue.push(Moment::START + SWEEP_INTERVAL, Happening::Sweep);
+        queue.push(Moment::START + SWEEP_INTERVAL, Scheduled::Sweep);
         Self {
             config,
             now: Moment::START,
             queue,
-            sites: Vec::new(),
+            host_states: Vec::new(),
             meters: Meters::default(),
             conns: ConnTable::default(),
             dials: Slab::new(),
@@ -115,24 +115,24 @@ impl Net {
             packets: Slab::new(),
             by_addr: IndexMap::new(),
             held: Vec::new(),
-            cut: false,
+            partitioned: false,
         }
     }
 
-    pub(crate) fn add(&mut self, site: Site) -> Host {
-        let host = Host(self.sites.len() as u32);
-        self.by_addr.insert(site.addr.into(), host);
-        self.sites.push(site);
+    pub(crate) fn add(&mut self, state: HostState) -> Host {
+        let host = Host(self.host_states.len() as u32);
+        self.by_addr.insert(state.addr.into(), host);
+        self.host_states.push(state);
         self.meters.add_host(self.now);
         host
     }
 
-    pub(crate) fn site(&self, host: Host) -> &Site {
-        &self.sites[host.index()]
+    pub(crate) fn host_state(&self, host: Host) -> &HostState {
+        &self.host_states[host.index()]
     }
 
-    pub(crate) fn site_mut(&mut self, host: Host) -> &mut Site {
-        &mut self.sites[host.index()]
+    pub(crate) fn host_state_mut(&mut self, host: Host) -> &mut HostState {
+        &mut self.host_states[host.index()]
     }
 
     /// The host that is to be found at an address.
@@ -142,9 +142,9 @@ impl Net {
 
     /// The address of `host` as `other` sees it: a hard NAT shows everyone another port.
     fn seen_from(&self, host: Host, other: Host) -> SocketAddrV4 {
-        let site = self.site(host);
-        let mut addr = site.addr;
-        if site.nat == Nat::Hard {
+        let state = self.host_state(host);
+        let mut addr = state.addr;
+        if state.nat == Nat::Hard {
             let fate = hash::fate(self.config.salt, self.link(host, other), u64::from(host.0));
             addr.set_port(10_000 + hash::below(fate, 50_000) as u16);
         }
@@ -155,7 +155,7 @@ impl Net {
     /// before.
     pub(crate) fn link(&self, a: Host, b: Host) -> u64 {
         let [a, b] = [a, b].map(|host| {
-            let id = self.site(host).id;
+            let id = self.host_state(host).id;
             u64::from_le_bytes(id.as_bytes()[..8].try_into().expect("an identifier is longer"))
         });
         a.rotate_left(1).wrapping_add(b)
@@ -163,11 +163,11 @@ impl Net {
 
     /// The host is gone without a word.
     pub(crate) fn crash(&mut self, host: Host) {
-        let site = self.site_mut(host);
-        site.up = false;
-        let addr = SocketAddr::from(site.addr);
-        (site.wake_at, site.deadline) = (None, None);
-        for end in core::mem::take(&mut self.site_mut(host).ends) {
+        let state = self.host_state_mut(host);
+        state.up = false;
+        let addr = SocketAddr::from(state.addr);
+        (state.wake_at, state.deadline) = (None, None);
+        for end in core::mem::take(&mut self.host_state_mut(host).ends) {
             self.finish(end, EndState::Silent);
         }
         if self.by_addr.get(&addr) == Some(&host) {
@@ -179,20 +179,21 @@ impl Net {
     pub(crate) fn open(&mut self, dialer: Host, acceptor: Host) -> EndRef {
         let ends = [(dialer, acceptor), (acceptor, dialer)].map(|(host, peer)| {
             let seen_at = self.seen_from(host, peer);
-            let site = self.site_mut(host);
-            site.conns_ever += 1;
-            (host, site.conns_ever - 1, seen_at)
+            let state = self.host_state_mut(host);
+            state.conns_ever += 1;
+            (host, state.conns_ever - 1, seen_at)
         });
-        let latency = self.site(dialer).attachment.latency(&self.site(acceptor).attachment);
+        let latency =
+            self.host_state(dialer).attachment.latency(&self.host_state(acceptor).attachment);
         let link = self.link(dialer, acceptor);
         let end = self.conns.open(ends, self.now, nanos(latency), link);
-        self.site_mut(dialer).ends.push(end);
-        let site = self.site_mut(acceptor);
-        site.ends.push(end.peer());
-        site.accepted += 1;
+        self.host_state_mut(dialer).ends.push(end);
+        let state = self.host_state_mut(acceptor);
+        state.ends.push(end.peer());
+        state.accepted += 1;
         self.meters.count_probes([dialer, acceptor], self.now);
         let generation = self.conns.generation(end);
-        let due = Happening::FirstFrame { end: end.peer(), generation };
+        let due = Scheduled::FirstFrame { end: end.peer(), generation };
         self.queue.push(self.now + FIRST_FRAME, due);
         end
     }
@@ -200,11 +201,11 @@ impl Net {
     /// What the host of `end` hears of a new conn.
     pub(crate) fn conn_up(&self, end: EndRef, direction: Direction) -> Event {
         let peer = self.conns.end(end.peer());
-        let site = self.site(peer.host);
+        let state = self.host_state(peer.host);
         Event::ConnUp {
             conn: self.conns.id(end),
-            peer: site.id,
-            key: site.key,
+            peer: state.id,
+            key: state.key,
             direction,
             remote: peer.seen_at.into(),
         }
@@ -213,7 +214,7 @@ impl Net {
     /// Takes a frame that is due off its way; nothing if it does not arrive.
     pub(crate) fn arrive(&mut self, packet: u32) -> Option<(EndRef, Frame)> {
         let sender = self.sender(packet);
-        if sender.is_some_and(|from| self.crosses_cut(from)) {
+        if sender.is_some_and(|from| self.crosses_partition(from)) {
             self.held.push(packet);
             return None;
         }
@@ -245,7 +246,7 @@ impl Net {
         if mode == CloseMode::Drain && pending > self.now {
             self.conns.end_mut(end).state = EndState::Draining;
             let at = pending.min(self.now + DRAIN_MAX);
-            self.queue.push(at, Happening::Drained { end, generation });
+            self.queue.push(at, Scheduled::Drained { end, generation });
         } else {
             self.finish_close(end);
         }
@@ -262,7 +263,7 @@ impl Net {
     /// The end is closed; its host and, if nothing is in the way, its peer will hear of it.
     fn finish_close(&mut self, end: EndRef) {
         let host = self.conns.end(end).host;
-        let closed = Happening::ClosedHere { host, conn: self.conns.id(end) };
+        let closed = Scheduled::ClosedHere { host, conn: self.conns.id(end) };
         self.queue.push(self.now, closed);
         self.tell_peer(end);
         self.detach(end);
@@ -272,11 +273,11 @@ impl Net {
     pub(crate) fn tell_peer(&mut self, end: EndRef) {
         let (host, peer) = (self.conns.end(end).host, self.conns.end(end.peer()));
         self.meters.count_close(host, self.now);
-        if peer.state == EndState::Open && !self.crosses_cut(end) {
+        if peer.state == EndState::Open && !self.crosses_partition(end) {
             let arrival = self.conns.end(end).last_arrival.max(self.delayed(end));
             let generation = self.conns.generation(end);
             let reason = ConnDownReason::ClosedByPeer;
-            let gone = Happening::Gone { end: end.peer(), generation, reason };
+            let gone = Scheduled::Gone { end: end.peer(), generation, reason };
             self.queue.push(arrival, gone);
         }
     }
@@ -294,10 +295,10 @@ impl Net {
     /// The end takes no part any more, and its host knows or will be told.
     pub(crate) fn detach(&mut self, end: EndRef) {
         let host = self.conns.end(end).host;
-        let site = self.site_mut(host);
-        let at = site.ends.iter().position(|&other| other == end);
-        site.ends.swap_remove(at.expect("an end that is not over stands at its host"));
-        site.accepted -= u32::from(!end.is_dialer());
+        let state = self.host_state_mut(host);
+        let at = state.ends.iter().position(|&other| other == end);
+        state.ends.swap_remove(at.expect("an end that is not over stands at its host"));
+        state.accepted -= u32::from(!end.is_dialer());
         self.finish(end, EndState::Closed);
     }
 
@@ -313,7 +314,7 @@ impl Net {
 
     /// Looks for conns on which nothing moved for the idle timeout.
     pub(crate) fn sweep(&mut self) {
-        self.queue.push(self.now + SWEEP_INTERVAL, Happening::Sweep);
+        self.queue.push(self.now + SWEEP_INTERVAL, Scheduled::Sweep);
         for dialer in self.conns.slots() {
             let ends = [dialer, dialer.peer()];
             let states = ends.map(|end| self.conns.end(end).state);
@@ -328,7 +329,7 @@ impl Net {
             let generation = self.conns.generation(dialer);
             for end in ends {
                 let reason = ConnDownReason::TimedOut;
-                self.queue.push(self.now, Happening::Gone { end, generation, reason });
+                self.queue.push(self.now, Scheduled::Gone { end, generation, reason });
             }
         }
     }
@@ -347,7 +348,7 @@ impl Net {
         let conn = self.conns.conn(end);
         let ordinal = u64::from(self.conns.end(end).sent) << 1 | u64::from(end.is_dialer());
         let fate = hash::fate(self.config.salt, conn.link, ordinal);
-        self.now + Duration::from_nanos(space::jitter(conn.delay_nanos, fate))
+        self.now + Duration::from_nanos(latency::jitter(conn.delay_nanos, fate))
     }
 
     fn transmit(&mut self, end: EndRef, frame: Frame) {
@@ -376,7 +377,7 @@ impl Net {
         let sender = self.conns.end_mut(from);
         sender.last_arrival = sender.last_arrival.max(at);
         let at = sender.last_arrival;
-        self.queue.push(at, Happening::Arrival { packet });
+        self.queue.push(at, Scheduled::Arrival { packet });
     }
 
     /// How many packets of a frame are sent again, and how much later the frame is whole.
@@ -408,7 +409,7 @@ impl Net {
             sender.refused = false;
             let generation = self.conns.generation(from);
             let at = now + Duration::from_nanos(delay_nanos);
-            self.queue.push(at, Happening::Writable { end: from, generation });
+            self.queue.push(at, Scheduled::Writable { end: from, generation });
         }
         let end = from.peer();
         self.settle_ack(end);
@@ -446,7 +447,7 @@ impl Net {
             self.meters.count_close(resetting, self.now);
             let reason = ConnDownReason::Reset;
             let at = self.delayed(end.peer());
-            self.queue.push(at, Happening::Gone { end, generation, reason });
+            self.queue.push(at, Scheduled::Gone { end, generation, reason });
         }
     }
 

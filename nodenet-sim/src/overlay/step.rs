@@ -7,8 +7,8 @@ use nodenet_proto::transport::{self, ConnId, Direction};
 use super::conn::EndRef;
 use super::dial::{DialOutcome, DialStep};
 use super::host::Host;
-use super::net::{Happening, Port};
-use super::trail::StepKind;
+use super::journal::StepKind;
+use super::net::{Port, Scheduled};
 use super::world::{Violation, World};
 use crate::time::Moment;
 
@@ -18,11 +18,11 @@ const OUTPUTS_MAX: u32 = 1_000_000;
 const CALLS_MAX: u32 = 10_000;
 
 impl World {
-    pub(super) fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
-        match happening {
-            Happening::Wake(host) => self.on_wake(host),
-            Happening::Arrival { packet } => self.on_arrival(packet),
-            Happening::Writable { end, generation } => {
+    pub(super) fn on_scheduled(&mut self, scheduled: Scheduled) -> Result<(), Violation> {
+        match scheduled {
+            Scheduled::Wake(host) => self.on_wake(host),
+            Scheduled::Arrival { packet } => self.on_arrival(packet),
+            Scheduled::Writable { end, generation } => {
                 if !self.net.current(end, generation) {
                     return Ok(());
                 }
@@ -30,29 +30,29 @@ impl World {
                 let host = self.net.conns.end(end).host;
                 self.report(host, conn, StepKind::Writable, transport::Event::Writable(conn))
             }
-            Happening::Gone { end, generation, reason } => {
+            Scheduled::Gone { end, generation, reason } => {
                 if !self.net.current(end, generation) || !self.net.gone_arrives(end, reason) {
                     return Ok(());
                 }
                 self.on_gone(end, reason)
             }
-            Happening::ClosedHere { host, conn } => {
+            Scheduled::ClosedHere { host, conn } => {
                 let reason = transport::ConnDownReason::ClosedHere;
                 let event = transport::Event::ConnDown { conn, reason };
                 self.report(host, conn, StepKind::ConnDown, event)
             }
-            Happening::Drained { end, generation } => {
+            Scheduled::Drained { end, generation } => {
                 self.net.on_drained(end, generation);
                 Ok(())
             }
-            Happening::FirstFrame { end, generation } => {
+            Scheduled::FirstFrame { end, generation } => {
                 if !self.net.current(end, generation) || self.net.conns.end(end).heard {
                     return Ok(());
                 }
                 self.on_gone(end, transport::ConnDownReason::Silent)
             }
-            Happening::Dial { dial, serial, step } => self.on_dial(dial, serial, step),
-            Happening::Sweep => {
+            Scheduled::Dial { dial, serial, step } => self.on_dial(dial, serial, step),
+            Scheduled::Sweep => {
                 self.net.sweep();
                 Ok(())
             }
@@ -61,13 +61,13 @@ impl World {
 
     fn on_wake(&mut self, host: Host) -> Result<(), Violation> {
         let now = self.net.now;
-        let site = self.net.site_mut(host);
-        if site.wake_at != Some(now) {
+        let state = self.net.host_state_mut(host);
+        if state.wake_at != Some(now) {
             return Ok(());
         }
-        site.wake_at = None;
-        match site.deadline {
-            Some(deadline) if deadline <= now => site.deadline = None,
+        state.wake_at = None;
+        match state.deadline {
+            Some(deadline) if deadline <= now => state.deadline = None,
             Some(deadline) => {
                 self.wake(host, deadline);
                 return Ok(());
@@ -82,7 +82,7 @@ impl World {
         }
         self.net.meters.activity(host, now);
         self.note(host, StepKind::Timeout, 0, 0, None);
-        let Some(machine) = &mut self.residents[host.index()].machine else { return Ok(()) };
+        let Some(machine) = &mut self.processes[host.index()].machine else { return Ok(()) };
         let instant = self.epoch.instant(now);
         machine.handle_timeout(instant, &mut Port { net: &mut self.net, host });
         self.drain(host)
@@ -98,11 +98,11 @@ impl World {
         for chunk in frame.chunks() {
             self.trace.bytes(chunk);
         }
-        let resident = &mut self.residents[host.index()];
-        if resident.joined_at.is_none() && is_sibling_answer(&head[..head_len]) {
-            resident.joined_at = Some(self.net.now);
+        let process = &mut self.processes[host.index()];
+        if process.joined_at.is_none() && is_sibling_answer(&head[..head_len]) {
+            process.joined_at = Some(self.net.now);
         }
-        let Some(machine) = &mut resident.machine else { return Ok(()) };
+        let Some(machine) = &mut process.machine else { return Ok(()) };
         let event = transport::Event::Frame { conn, frame };
         let instant = self.epoch.instant(self.net.now);
         machine.handle_transport(instant, event, &mut Port { net: &mut self.net, host });
@@ -160,7 +160,7 @@ impl World {
 
     fn tell(&mut self, host: Host, event: transport::Event) -> Result<(), Violation> {
         let instant = self.epoch.instant(self.net.now);
-        let Some(machine) = &mut self.residents[host.index()].machine else { return Ok(()) };
+        let Some(machine) = &mut self.processes[host.index()].machine else { return Ok(()) };
         machine.handle_transport(instant, event, &mut Port { net: &mut self.net, host });
         self.drain(host)
     }
@@ -168,7 +168,7 @@ impl World {
     /// Carries out everything the machine of a host wants done.
     pub(super) fn drain(&mut self, host: Host) -> Result<(), Violation> {
         for _ in 0..OUTPUTS_MAX {
-            let Some(machine) = &mut self.residents[host.index()].machine else { return Ok(()) };
+            let Some(machine) = &mut self.processes[host.index()].machine else { return Ok(()) };
             match machine.poll() {
                 Output::Transport(command) => self.execute(host, &command),
                 Output::Event(event) => self.on_event(host, &event)?,
@@ -191,9 +191,9 @@ impl World {
     fn set_deadline(&mut self, host: Host, at: Option<Moment>) {
         // What one call left undone is due at once.
         let at = at.map(|at| at.max(self.net.now));
-        self.net.site_mut(host).deadline = at;
+        self.net.host_state_mut(host).deadline = at;
         match at {
-            Some(at) if self.net.site(host).wake_at.is_none_or(|wake_at| at < wake_at) => {
+            Some(at) if self.net.host_state(host).wake_at.is_none_or(|wake_at| at < wake_at) => {
                 self.wake(host, at);
             }
             _ => {}
@@ -201,8 +201,8 @@ impl World {
     }
 
     fn wake(&mut self, host: Host, at: Moment) {
-        self.net.site_mut(host).wake_at = Some(at);
-        self.net.queue.push(at, Happening::Wake(host));
+        self.net.host_state_mut(host).wake_at = Some(at);
+        self.net.queue.push(at, Scheduled::Wake(host));
     }
 
     fn execute(&mut self, host: Host, command: &transport::Command) {
@@ -222,8 +222,9 @@ impl World {
             return Ok(());
         }
         self.note(host, StepKind::Event, 0, 0, None);
-        let sites = &self.net.sites;
-        let seen = self.post.observe(host, self.net.now, event, |from| sites[from.index()].id);
+        let host_states = &self.net.host_states;
+        let seen =
+            self.probes.observe(host, self.net.now, event, |from| host_states[from.index()].id);
         if let Err(what) = seen {
             return self.violation(host, what);
         }

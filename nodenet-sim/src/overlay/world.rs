@@ -9,12 +9,12 @@ use nodenet_proto::identity::Identity;
 use nodenet_proto::transport::{ConnId, Conns, PathInfo};
 use nodenet_proto::{NodeId, quic};
 
-use super::host::{AddressPlan, Host, Nat, Seat, Site};
-use super::machine::{Birth, Machine, Maker, engines};
+use super::host::{AddressPlan, Host, HostSlot, HostState, Nat};
+use super::journal::{Journal, Step, StepKind};
+use super::machine::{Factory, Machine, Spawn, engines};
 use super::meter::Meters;
 use super::net::{Look, Net, NetConfig, Port};
-use super::post::{Parcel, Post, Settled};
-use super::trail::{Step, StepKind, Trail};
+use super::probes::{Probes, Settled, Tracked};
 use crate::crypto::Signatures;
 use crate::hash::TraceHash;
 use crate::time::{Epoch, Moment};
@@ -74,13 +74,13 @@ pub struct Violation {
     pub what: String,
 }
 
-pub(super) struct Resident {
+pub(super) struct Process {
     pub(super) machine: Option<Box<dyn Machine>>,
     pub(super) master: [u8; 32],
     pub(super) config: api::Config,
-    pub(super) born_at: Moment,
+    pub(super) started_at: Moment,
     pub(super) joined_at: Option<Moment>,
-    pub(super) died_at: Option<Moment>,
+    pub(super) stopped_at: Option<Moment>,
     /// The host that the same node became when it was started again.
     pub(super) successor: Option<Host>,
 }
@@ -91,13 +91,13 @@ pub struct World {
     pub(super) seed: Seed,
     pub(super) epoch: Epoch,
     pub(super) net: Net,
-    pub(super) residents: Vec<Resident>,
+    pub(super) processes: Vec<Process>,
     pub(super) live: IndexMap<Host, ()>,
-    pub(super) maker: Maker,
+    pub(super) factory: Factory,
     pub(super) plan: AddressPlan,
     pub(super) skews: Random,
-    pub(super) post: Post,
-    pub(super) trail: Trail,
+    pub(super) probes: Probes,
+    pub(super) journal: Journal,
     pub(super) trace: TraceHash,
     pub(super) steps: u64,
     /// How often each kind of step was taken, by its discriminant.
@@ -112,8 +112,8 @@ impl World {
         Self::with_machines(config, engines())
     }
 
-    /// An empty world of whatever `maker` makes.
-    pub fn with_machines(config: WorldConfig, maker: Maker) -> Self {
+    /// An empty world of whatever `factory` makes.
+    pub fn with_machines(config: WorldConfig, factory: Factory) -> Self {
         let seed = Seed::from_u64(config.seed);
         let salt = seed.stream("fates").next_u64();
         let accepted_conns_max = quic::Config::default().accepted_conns_max as u32;
@@ -122,11 +122,11 @@ impl World {
             plan: AddressPlan::new(&seed),
             skews: seed.stream("clock skew"),
             epoch: Epoch::capture(),
-            residents: Vec::new(),
+            processes: Vec::new(),
             live: IndexMap::new(),
-            maker,
-            post: Post::default(),
-            trail: Trail::default(),
+            factory,
+            probes: Probes::default(),
+            journal: Journal::default(),
             trace: TraceHash::default(),
             steps: 0,
             tally: [0; StepKind::ALL.len() + 1],
@@ -139,12 +139,12 @@ impl World {
     /// Starts a new node, on the side of a partition where one of those stands whom it is told of:
     /// elsewhere it could not join.
     pub fn join(&mut self, join: Join) -> Result<Host, Violation> {
-        let number = self.residents.len();
+        let number = self.processes.len();
         let master = self.seed.child("identity", number as u64).bytes("master seed");
-        let seat = self.plan.seat();
+        let slot = self.plan.next_slot();
         let way_in = join.bootstrap.get(number % join.bootstrap.len().max(1));
         let side = way_in.map_or(0, |&host| self.side(host));
-        self.start(master, seat, side, join)
+        self.start(master, slot, side, join)
     }
 
     /// Starts a node that crashed or left again: same identity, same address, same side of a
@@ -155,14 +155,14 @@ impl World {
     pub fn restart(&mut self, host: Host, bootstrap: Vec<Host>) -> Result<Host, Violation> {
         let latest = self.latest(host);
         assert!(!self.is_up(latest), "{latest} is still up");
-        let resident = &self.residents[latest.index()];
-        let site = self.net.site(latest);
-        let seat = Seat { addr: site.addr, attachment: site.attachment };
-        let (nat, side) = (site.nat, site.side);
-        let join = Join { nat, bootstrap, config: resident.config.clone() };
-        let master = resident.master;
-        let again = self.start(master, seat, side, join)?;
-        self.residents[latest.index()].successor = Some(again);
+        let process = &self.processes[latest.index()];
+        let state = self.net.host_state(latest);
+        let slot = HostSlot { addr: state.addr, attachment: state.attachment };
+        let (nat, side) = (state.nat, state.side);
+        let join = Join { nat, bootstrap, config: process.config.clone() };
+        let master = process.master;
+        let again = self.start(master, slot, side, join)?;
+        self.processes[latest.index()].successor = Some(again);
         Ok(again)
     }
 
@@ -175,19 +175,19 @@ impl World {
     fn start(
         &mut self,
         master: [u8; 32],
-        seat: Seat,
+        slot: HostSlot,
         side: u8,
         join: Join,
     ) -> Result<Host, Violation> {
         let identity = Identity::from_master_seed(&master);
-        let mut site = Site::new(identity.id(), *identity.public_key(), seat, join.nat);
-        site.side = side;
-        let host = self.net.add(site);
+        let mut state = HostState::new(identity.id(), *identity.public_key(), slot, join.nat);
+        state.side = side;
+        let host = self.net.add(state);
         self.note(host, StepKind::Join, 0, 0, None);
         let span = self.config.clock_skew_max.as_nanos() as u64;
         let skew = self.skews.below(2 * span + 1) as i64 - span as i64;
         let true_wall = WALL_AT_START + self.net.now.as_nanos() as i64;
-        let machine = (self.maker)(Birth {
+        let machine = (self.factory)(Spawn {
             host,
             identity,
             config: join.config.clone(),
@@ -198,24 +198,24 @@ impl World {
         });
         // Whoever starts while nobody is up is the network. Everybody else has to find it.
         let founds = self.live.is_empty();
-        self.residents.push(Resident {
+        self.processes.push(Process {
             machine: Some(machine),
             master,
             config: join.config,
-            born_at: self.net.now,
+            started_at: self.net.now,
             joined_at: founds.then_some(self.net.now),
-            died_at: None,
+            stopped_at: None,
             successor: None,
         });
         self.live.insert(host, ());
         let local = self.local_addr(host);
         let now = self.epoch.instant(self.net.now);
-        if let Some(machine) = &mut self.residents[host.index()].machine {
+        if let Some(machine) = &mut self.processes[host.index()].machine {
             machine.handle_local_addrs(now, &[local]);
         }
         let seeds = join.bootstrap.iter().map(|&seed| {
-            let site = self.net.site(seed);
-            SeedPeer { id: site.id, addrs: vec![site.addr.into()] }
+            let state = self.net.host_state(seed);
+            SeedPeer { id: state.id, addrs: vec![state.addr.into()] }
         });
         let seeds = Command::Bootstrap(seeds.collect());
         self.command(host, seeds)?;
@@ -225,10 +225,10 @@ impl World {
     /// What the host believes to be its address: behind an easy NAT the confirmed outside of the
     /// mapping, behind a hard one, whose outside differs for everyone, only that of its interface.
     fn local_addr(&self, host: Host) -> std::net::SocketAddr {
-        let site = self.net.site(host);
-        match site.nat {
-            Nat::Public | Nat::Easy => site.addr.into(),
-            Nat::Hard => std::net::SocketAddr::from(([192, 168, 1, 2], site.addr.port())),
+        let state = self.net.host_state(host);
+        match state.nat {
+            Nat::Public | Nat::Easy => state.addr.into(),
+            Nat::Hard => std::net::SocketAddr::from(([192, 168, 1, 2], state.addr.port())),
         }
     }
 
@@ -246,8 +246,8 @@ impl World {
     /// Splits the network: hosts for which `side` differs can not reach each other. Those that are
     /// down have a side as well, for they may start again.
     pub fn partition(&mut self, mut side: impl FnMut(Host) -> u8) {
-        for (index, site) in self.net.sites.iter_mut().enumerate() {
-            site.side = side(Host(index as u32));
+        for (index, state) in self.net.host_states.iter_mut().enumerate() {
+            state.side = side(Host(index as u32));
         }
         self.net.partition();
         self.note(Host(0), StepKind::Partition, 0, 0, None);
@@ -259,10 +259,11 @@ impl World {
         self.note(Host(0), StepKind::Heal, 0, 0, None);
     }
 
-    /// Sends a tracked message; its outcome stands in [`Self::post`].
+    /// Sends a tracked message; its outcome stands in [`Self::probes`].
     pub fn send(&mut self, from: Host, to: Host) -> Result<(), Violation> {
-        let direct = self.net.site(from).attachment.latency(&self.net.site(to).attachment);
-        let (request, payload) = self.post.hand_in(Parcel {
+        let direct =
+            self.net.host_state(from).attachment.latency(&self.net.host_state(to).attachment);
+        let (request, payload) = self.probes.hand_in(Tracked {
             from,
             to,
             sent_at: self.net.now,
@@ -271,7 +272,7 @@ impl World {
             arrival: None,
             duplicates: 0,
         });
-        let target = self.net.site(to).id;
+        let target = self.net.host_state(to).id;
         self.command(from, Command::Send { request, target, payload })
     }
 
@@ -279,7 +280,7 @@ impl World {
     pub fn command(&mut self, host: Host, command: Command) -> Result<(), Violation> {
         self.note(host, StepKind::Command, 0, 0, None);
         let now = self.epoch.instant(self.net.now);
-        let Some(machine) = &mut self.residents[host.index()].machine else { return Ok(()) };
+        let Some(machine) = &mut self.processes[host.index()].machine else { return Ok(()) };
         machine.handle_command(now, command, &mut Port { net: &mut self.net, host });
         self.drain(host)
     }
@@ -287,9 +288,9 @@ impl World {
     /// Lets everything happen that is due until `end`, and moves the clock there.
     pub fn run_until(&mut self, end: Moment) -> Result<(), Violation> {
         while self.net.queue.next_at().is_some_and(|at| at <= end) {
-            let Some((at, happening)) = self.net.queue.pop() else { break };
+            let Some((at, scheduled)) = self.net.queue.pop() else { break };
             self.net.now = at;
-            self.happen(happening)?;
+            self.on_scheduled(scheduled)?;
         }
         self.net.now = self.net.now.max(end);
         Ok(())
@@ -307,7 +308,7 @@ impl World {
 
     /// Every host that ever was.
     pub fn hosts(&self) -> impl Iterator<Item = Host> + use<> {
-        (0..self.residents.len() as u32).map(Host)
+        (0..self.processes.len() as u32).map(Host)
     }
 
     /// Hosts that are up, in an order that depends on the run alone.
@@ -325,54 +326,54 @@ impl World {
 
     /// Whether a host is up.
     pub fn is_up(&self, host: Host) -> bool {
-        self.residents[host.index()].machine.is_some()
+        self.processes[host.index()].machine.is_some()
     }
 
     /// When a host started.
-    pub fn born_at(&self, host: Host) -> Moment {
-        self.residents[host.index()].born_at
+    pub fn started_at(&self, host: Host) -> Moment {
+        self.processes[host.index()].started_at
     }
 
     /// When a host learned its first sibling answer, if it did. One that started while nobody was
     /// up has nobody to ask and counts from its start.
     pub fn joined_at(&self, host: Host) -> Option<Moment> {
-        self.residents[host.index()].joined_at
+        self.processes[host.index()].joined_at
     }
 
     /// When a host stopped, if it did.
-    pub fn died_at(&self, host: Host) -> Option<Moment> {
-        self.residents[host.index()].died_at
+    pub fn stopped_at(&self, host: Host) -> Option<Moment> {
+        self.processes[host.index()].stopped_at
     }
 
     /// The host that the same node became when it was started again, if it was. That one may have
     /// stopped and been succeeded, too.
     pub fn successor(&self, host: Host) -> Option<Host> {
-        self.residents[host.index()].successor
+        self.processes[host.index()].successor
     }
 
     /// The identifier of a host.
     pub fn id(&self, host: Host) -> NodeId {
-        self.net.site(host).id
+        self.net.host_state(host).id
     }
 
     /// The address at which the network knows a host. Others see it there, unless its NAT is hard.
     pub fn addr(&self, host: Host) -> std::net::SocketAddr {
-        self.net.site(host).addr.into()
+        self.net.host_state(host).addr.into()
     }
 
     /// What stands in front of a host.
     pub fn nat(&self, host: Host) -> Nat {
-        self.net.site(host).nat
+        self.net.host_state(host).nat
     }
 
     /// The half of the last partition that a host was in.
     pub fn side(&self, host: Host) -> u8 {
-        self.net.site(host).side
+        self.net.host_state(host).side
     }
 
     /// The live edges of a host, nearest to it first; none if it is down.
     pub fn edges(&self, host: Host) -> Vec<EdgeInfo> {
-        let machine = self.residents[host.index()].machine.as_ref();
+        let machine = self.processes[host.index()].machine.as_ref();
         machine.map_or_else(Vec::new, |machine| machine.edges(&Look { net: &self.net, host }))
     }
 
@@ -389,12 +390,12 @@ impl World {
 
     /// The machine of a host, unless it is down.
     pub fn machine(&self, host: Host) -> Option<&dyn Machine> {
-        self.residents[host.index()].machine.as_deref()
+        self.processes[host.index()].machine.as_deref()
     }
 
     /// Tracked messages.
-    pub fn post(&self) -> &Post {
-        &self.post
+    pub fn probes(&self) -> &Probes {
+        &self.probes
     }
 
     /// What everything costs.
@@ -419,8 +420,8 @@ impl World {
     }
 
     /// The last steps.
-    pub fn trail(&self) -> &Trail {
-        &self.trail
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The fingerprint of everything that happened.
@@ -433,17 +434,17 @@ impl World {
     /// # Panics
     /// If an invariant of one does not hold.
     pub fn check_all(&self) {
-        for resident in &self.residents {
-            if let Some(machine) = &resident.machine {
+        for process in &self.processes {
+            if let Some(machine) = &process.machine {
                 machine.check();
             }
         }
     }
 
     pub(super) fn remove(&mut self, host: Host) {
-        let resident = &mut self.residents[host.index()];
-        resident.machine = None;
-        resident.died_at = Some(self.net.now);
+        let process = &mut self.processes[host.index()];
+        process.machine = None;
+        process.stopped_at = Some(self.net.now);
         self.live.swap_remove(&host);
         self.net.crash(host);
     }
@@ -461,7 +462,7 @@ impl World {
         self.tally[kind as usize] += 1;
         self.trace.number((bytes as u64) << 8 | u64::from(tag));
         let conn = conn.map(|conn| (conn.0 >> 32) as u32);
-        self.trail.push(Step { at, host, kind, tag, bytes: bytes as u32, conn });
+        self.journal.push(Step { at, host, kind, tag, bytes: bytes as u32, conn });
     }
 
     pub(super) fn violation(&self, host: Host, what: String) -> Result<(), Violation> {

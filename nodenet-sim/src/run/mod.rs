@@ -1,6 +1,6 @@
 //! Carrying a scenario out.
 
-mod judge;
+mod expect;
 mod victims;
 
 use std::collections::BTreeSet;
@@ -11,12 +11,12 @@ use nodenet_proto::api::{self, Profile};
 use nodenet_proto::env::{Random, Seed};
 
 use crate::failure::Failure;
+use crate::growth::Growth;
 use crate::hash;
-use crate::overlay::{Host, Join, Maker, Nat, Violation, World, WorldConfig, engines};
+use crate::overlay::{Factory, Host, Join, Nat, Violation, World, WorldConfig, engines};
 use crate::report::{Costs, Evidence, Phase, Report, Shape, drops};
 use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
 use crate::time::Moment;
-use crate::watch::Watch;
 
 /// Idle costs are those of the last ten minutes of settling: long enough for every edge to be
 /// asked.
@@ -69,7 +69,7 @@ pub struct Run {
     steps_before: Vec<u64>,
     phases: Vec<Phase>,
     shape: Option<Shape>,
-    watch: Watch,
+    growth: Growth,
     /// Expectations that were met.
     held: Vec<String>,
 }
@@ -80,8 +80,8 @@ impl Run {
         Self::with_machines(scenario, engines())
     }
 
-    /// A run with whatever `maker` makes.
-    pub fn with_machines(scenario: Scenario, maker: Maker) -> Self {
+    /// A run with whatever `factory` makes.
+    pub fn with_machines(scenario: Scenario, factory: Factory) -> Self {
         let config = WorldConfig {
             seed: scenario.seed,
             signatures: scenario.signatures,
@@ -91,8 +91,8 @@ impl Run {
         };
         Self {
             seed: Seed::from_u64(scenario.seed).child("scenario", 0),
-            world: World::with_machines(config, maker),
-            watch: Watch::new(Duration::from_secs(scenario.day_secs)),
+            world: World::with_machines(config, factory),
+            growth: Growth::new(Duration::from_secs(scenario.day_secs)),
             held: Vec::new(),
             scenario,
             progress: Box::new(|_| {}),
@@ -161,7 +161,7 @@ impl Run {
             what,
             at: self.world.now(),
             step: self.world.trace().events(),
-            trail: self.world.trail().clone(),
+            journal: self.world.journal().clone(),
             scenario: self.scenario.clone(),
             file: None,
             report: sane.then(|| self.into_report()),
@@ -174,7 +174,7 @@ impl Run {
         if self.phases.is_empty() && self.world.live().len() > 0 {
             let stage = self.scenario.stages.get(self.stage);
             let churn = matches!(stage, Some(Stage::Churn { .. }));
-            let sent = self.world.post().parcels().len();
+            let sent = self.world.probes().tracked().len();
             self.conclude(churn, sent, Moment::START..self.world.now());
         }
         let shape = self.shape.take().unwrap_or_else(|| Shape::of(&self.world));
@@ -184,7 +184,7 @@ impl Run {
             phases: self.phases,
             shape,
             drops: drops(&self.world),
-            watch: self.watch,
+            growth: self.growth,
             held: self.held,
             simulated: self.world.now().since(Moment::START),
             events: self.world.trace().events(),
@@ -217,13 +217,13 @@ impl Run {
             Stage::Restart => self.restart(),
             Stage::Leave { share } => {
                 for host in self.victims(share)? {
-                    self.world.leave(host).map_err(told)?;
+                    self.world.leave(host).map_err(text_of)?;
                 }
                 self.pass_until(self.world.now() + LEAVE_TIME)
             }
-            Stage::Expect { delivered_share } => self.judge(delivered_share),
+            Stage::Expect { delivered_share } => self.expect_delivered(delivered_share),
             Stage::ExpectBounded { of, earlier_day, later_day, growth_share_max } => {
-                self.judge_growth((earlier_day, later_day), of, growth_share_max)
+                self.expect_bounded((earlier_day, later_day), of, growth_share_max)
             }
         }
     }
@@ -260,7 +260,7 @@ impl Run {
         let profile = if light { Profile::Light } else { Profile::Router };
         let bootstrap = self.ways_in(random)?;
         let config = api::Config { profile, ..api::Config::default() };
-        let host = self.world.join(Join { nat, bootstrap, config }).map_err(told)?;
+        let host = self.world.join(Join { nat, bootstrap, config }).map_err(text_of)?;
         if light {
             self.light.insert(host);
         }
@@ -321,7 +321,7 @@ impl Run {
     }
 
     fn send(&mut self, messages: u32, over_secs: u64, between: Between) -> Result<(), String> {
-        let first = self.world.post().parcels().len();
+        let first = self.world.probes().tracked().len();
         let start = self.world.now();
         let span = Duration::from_secs(over_secs);
         let mut random = self.random("pairs");
@@ -342,8 +342,8 @@ impl Run {
         over_secs: u64,
         messages: u32,
     ) -> Result<(), String> {
-        self.replaces_somebody(percent, every_secs, over_secs)?;
-        let first = self.world.post().parcels().len();
+        self.check_churn(percent, every_secs, over_secs)?;
+        let first = self.world.probes().tracked().len();
         let start = self.world.now();
         // What was measured in a settled network says nothing of this one.
         (self.costs, self.state) = (None, None);
@@ -397,7 +397,7 @@ impl Run {
         let down: Vec<_> = self.world.hosts().filter(is_down).collect();
         for host in down {
             let bootstrap = self.ways_in(&mut random)?;
-            let again = self.world.restart(host, bootstrap).map_err(told)?;
+            let again = self.world.restart(host, bootstrap).map_err(text_of)?;
             if self.light.contains(&host) {
                 self.light.insert(again);
             }
@@ -421,7 +421,7 @@ impl Run {
             let (Some(from), Some(to)) = (draw(), draw()) else { break };
             let apart = world.side(from) != world.side(to);
             if from != to && (apart || between == Between::All) {
-                return self.world.send(from, to).map_err(told);
+                return self.world.send(from, to).map_err(text_of);
             }
         }
         let secs = JOINED_BEFORE.as_secs();
@@ -456,7 +456,7 @@ impl Run {
     fn conclude(&mut self, churn: bool, first: usize, born: core::ops::Range<Moment>) {
         let evidence = Evidence {
             world: &self.world,
-            parcels: &self.world.post().parcels()[first..],
+            tracked: &self.world.probes().tracked()[first..],
             costs: self.costs.as_ref(),
             born,
         };
@@ -497,8 +497,8 @@ impl Run {
     fn pass_until(&mut self, end: Moment) -> Result<(), String> {
         while self.world.now() < end {
             let stop = end.min(self.world.now() + TELL_EVERY);
-            self.world.run_until(stop).map_err(told)?;
-            self.watch.look(&self.world, self.heap.map(|heap| heap()));
+            self.world.run_until(stop).map_err(text_of)?;
+            self.growth.look(&self.world, self.heap.map(|heap| heap()));
             self.tell();
         }
         Ok(())
@@ -520,7 +520,7 @@ impl Run {
     }
 }
 
-fn told(violation: Violation) -> String {
+fn text_of(violation: Violation) -> String {
     violation.to_string()
 }
 

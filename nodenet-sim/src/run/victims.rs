@@ -36,7 +36,7 @@ impl Run {
     }
 
     /// Whether churn comes to a whole node before it ends. Fractions add up from round to round.
-    pub(super) fn replaces_somebody(
+    pub(super) fn check_churn(
         &self,
         percent: f64,
         every_secs: u64,

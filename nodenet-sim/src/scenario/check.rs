@@ -13,7 +13,7 @@ pub const STAGE_SECS_MAX: u64 = 10 * 365 * 86_400;
 /// How long a run may last. Virtual time is counted in nanoseconds and ends after 584 years.
 const SPAN_MAX: Duration = Duration::from_secs(10 * STAGE_SECS_MAX);
 /// Nodes of a run: each has an address of its own for good.
-const NODES_MAX: u64 = AddressPlan::SEATS_MAX as u64;
+const NODES_MAX: u64 = AddressPlan::HOSTS_MAX as u64;
 /// Tables are looked at once a simulated second at most: a minute has enough looks to be a day.
 const DAY_SECS_MIN: u64 = 60;
 /// Wall clocks are off by a day at most; nodes ignore whoever is off by more than seconds.
@@ -128,8 +128,8 @@ mod tests {
     use std::time::Duration;
 
     use super::{STAGE_SECS_MAX, ScenarioError};
+    use crate::growth::Measure;
     use crate::scenario::{Bootstrap, Scenario, Stage};
-    use crate::watch::Measure;
 
     fn refused(scenario: &Scenario) -> String {
         match Scenario::from_toml(&scenario.to_toml()) {

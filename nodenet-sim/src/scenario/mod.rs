@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::Signatures;
 use crate::failure::Failure;
+use crate::growth::Measure;
 use crate::report::Report;
 use crate::run::Run;
-use crate::watch::Measure;
 
 pub use check::{STAGE_SECS_MAX, ScenarioError};
 
@@ -139,7 +139,7 @@ pub enum Stage {
         /// Delivered share, at least.
         delivered_share: f64,
     },
-    /// The run fails if some table grew from one day to another (see [`crate::watch`]). Days count
+    /// The run fails if some table grew from one day to another (see [`crate::growth`]). Days count
     /// from 1, and begin with the run.
     ExpectBounded {
         /// What is compared: the most that any node held of it, or what all held on average.

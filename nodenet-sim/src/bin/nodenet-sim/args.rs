@@ -160,7 +160,7 @@ fn minutes(least: u64) -> clap::builder::RangedU64ValueParser {
 }
 
 fn nodes() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=i64::from(AddressPlan::SEATS_MAX))
+    clap::value_parser!(u32).range(1..=i64::from(AddressPlan::HOSTS_MAX))
 }
 
 fn percent(text: &str) -> Result<f64, String> {

@@ -105,10 +105,10 @@ fn name(nodes: u32, world: &World) -> String {
 fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
     output.check()?;
     let started = machine::now();
-    let mut teller = Teller::new(started);
+    let mut log = ProgressLog::new(started);
     let outcome = Run::new(scenario)
         .measure_heap(machine::heap_in_use)
-        .on_progress(move |progress| teller.tell(progress))
+        .on_progress(move |progress| log.tell(progress))
         .finish();
     let real = started.elapsed().as_secs_f64().max(1e-9);
     let rows = |report: &Report| {
@@ -123,8 +123,10 @@ fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
         Ok(report) => show(&report, &rows(&report), output),
         Err(failure) => {
             let shown = show_failed(&failure, rows, output);
-            let lament = lament(*failure);
-            Err(shown.err().map_or_else(|| lament.clone(), |error| format!("{error}\n{lament}")))
+            let failure_text = failure_text(*failure);
+            Err(shown
+                .err()
+                .map_or_else(|| failure_text.clone(), |error| format!("{error}\n{failure_text}")))
         }
     }
 }
@@ -154,7 +156,7 @@ fn show_failed(
 }
 
 fn show(report: &Report, rows: &Rows, output: &Output) -> Result<(), String> {
-    let table = || table::of(rows) + &table::of_details(report) + &table::of_watch(&report.watch);
+    let table = || table::of(rows) + &table::of_details(report) + &table::of_growth(&report.growth);
     present(output, rows, table, || html::of_run(report, rows))
 }
 
@@ -195,7 +197,7 @@ fn say(text: &str) -> Result<(), String> {
 }
 
 /// Keeps the scenario of a failed run, so that it can be seen again, and says how.
-fn lament(mut failure: Failure) -> String {
+fn failure_text(mut failure: Failure) -> String {
     let mut text = String::new();
     if let Err(error) = failure.save(Path::new("target/sim")) {
         let _ = writeln!(text, "the scenario could not be kept in target/sim: {error}");
@@ -214,13 +216,13 @@ pub(crate) fn is_progress(line: &str) -> bool {
 }
 
 /// Tells how far a run is: a bar on a terminal, else a line now and then.
-struct Teller {
+struct ProgressLog {
     bar: Option<ProgressBar>,
     started: Instant,
     last_line: Instant,
 }
 
-impl Teller {
+impl ProgressLog {
     fn new(started: Instant) -> Self {
         let style = "{msg:>10} {wide_bar} {prefix}  left {eta}";
         let bar = io::stderr().is_terminal().then(|| {

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use nodenet_sim::Report;
+use nodenet_sim::growth::Growth;
 use nodenet_sim::html::{count, decimals, kibibytes, megabytes, or_dash, share};
 use nodenet_sim::report::{Figures, Lost};
 use nodenet_sim::row::{Row, Rows};
-use nodenet_sim::watch::Watch;
 
 /// Every measuring stage in a column, and beside it its light nodes.
 pub(crate) fn of(rows: &Rows) -> String {
@@ -97,24 +97,24 @@ pub(crate) fn of_details(report: &Report) -> String {
 }
 
 /// How full every table was, day by day, for runs of some days.
-pub(crate) fn of_watch(watch: &Watch) -> String {
-    if watch.days() < 2 {
+pub(crate) fn of_growth(growth: &Growth) -> String {
+    if growth.days() < 2 {
         return String::new();
     }
     let mut text = "\n".to_owned();
     let mut line = |name: &str, cell: &dyn Fn(u32) -> String| {
-        let cells: String = (1..=watch.days()).map(|day| format!("{:>24}", cell(day))).collect();
+        let cells: String = (1..=growth.days()).map(|day| format!("{:>24}", cell(day))).collect();
         let _ = writeln!(text, "{name:<30}{cells}");
     };
     line("at most (usually), on average", &|day| format!("day {day}"));
-    for table in watch.tables() {
+    for table in growth.tables() {
         line(table, &|day| {
-            let fill = watch.fill(table, day).unwrap_or_default();
+            let fill = growth.fill(table, day).unwrap_or_default();
             format!("{} ({:.1}), {:.2}", count(fill.most), fill.usual, fill.mean)
         });
     }
-    if watch.heap(1).is_some() {
-        let heap = |day| watch.heap(day).map_or(String::new(), |bytes| megabytes(bytes as f64));
+    if growth.heap(1).is_some() {
+        let heap = |day| growth.heap(day).map_or(String::new(), |bytes| megabytes(bytes as f64));
         line("heap, the world's as well", &heap);
     }
     text

@@ -110,8 +110,8 @@ impl Lab {
         let seen = Rc::clone(&base);
         let mut world = World::with_machines(
             config,
-            Box::new(move |birth| {
-                seen.borrow_mut().get_or_insert(birth.now);
+            Box::new(move |spawn| {
+                seen.borrow_mut().get_or_insert(spawn.now);
                 let shared = Rc::new(RefCell::new(Shared::default()));
                 made.borrow_mut().push(Rc::clone(&shared));
                 Box::new(Scripted { shared, stats: Stats::default() })

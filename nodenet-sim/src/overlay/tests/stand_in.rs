@@ -14,7 +14,7 @@ use nodenet_proto::io::Deadline;
 use nodenet_proto::stats::Stats;
 use nodenet_proto::transport::{self, Class, CloseMode, ConnId, Conns, DialId};
 
-use crate::overlay::{Birth, Machine, Maker};
+use crate::overlay::{Factory, Machine, Spawn};
 
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const DEAD: Duration = Duration::from_secs(25);
@@ -38,18 +38,18 @@ pub(super) struct StandIn {
     stats: Stats,
 }
 
-pub(super) fn stand_ins() -> Maker {
-    Box::new(|birth: Birth| {
-        let seed: &Seed = &birth.seed;
+pub(super) fn stand_ins() -> Factory {
+    Box::new(|spawn: Spawn| {
+        let seed: &Seed = &spawn.seed;
         Box::new(StandIn {
-            id: birth.identity.id(),
+            id: spawn.identity.id(),
             random: seed.stream("stand-in"),
             known: BTreeMap::new(),
             dialing: BTreeMap::new(),
             dials: 0,
             neighbors: BTreeMap::new(),
             outputs: VecDeque::new(),
-            tick: birth.now + KEEPALIVE,
+            tick: spawn.now + KEEPALIVE,
             stats: Stats::default(),
         })
     })

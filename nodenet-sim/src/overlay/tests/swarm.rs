@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::stand_in::stand_ins;
-use crate::overlay::Maker;
+use crate::overlay::Factory;
 use crate::report::Report;
 use crate::run::Run;
 use crate::scenario::{Between, Bootstrap, Scenario, Stage};
@@ -76,18 +76,18 @@ fn those_who_come_and_go_cost_something_too() {
     assert!((joins - 360.0).abs() < 1e-9, "one for each node every 10 s, not {joins} an hour");
 }
 
-/// Seconds from the first birth to every birth of a run.
-fn births(scenario: &Scenario) -> Vec<u64> {
-    let births = Rc::new(RefCell::new(Vec::new()));
-    let seen = Rc::clone(&births);
+/// Seconds from the first start of a node to every start of a run.
+fn spawns(scenario: &Scenario) -> Vec<u64> {
+    let spawns = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&spawns);
     let mut make = stand_ins();
-    let maker: Maker = Box::new(move |birth| {
-        seen.borrow_mut().push(birth.now);
-        make(birth)
+    let factory: Factory = Box::new(move |spawn| {
+        seen.borrow_mut().push(spawn.now);
+        make(spawn)
     });
-    Run::with_machines(scenario.clone(), maker).finish().unwrap_or_else(|fail| panic!("{fail}"));
-    let births = births.take();
-    births.iter().map(|&at| (at - births[0]).as_secs()).collect()
+    Run::with_machines(scenario.clone(), factory).finish().unwrap_or_else(|fail| panic!("{fail}"));
+    let spawns = spawns.take();
+    spawns.iter().map(|&at| (at - spawns[0]).as_secs()).collect()
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn nodes_are_replaced_in_every_round_however_many_messages_there_are() {
             .grow(30, Bootstrap::Ten)
             .settle(Duration::from_secs(60))
             .stage(Stage::Churn { percent: 10.0, every_secs: 30, over_secs: 90, messages });
-        let births = births(&scenario);
+        let spawns = spawns(&scenario);
         // They grow for 15 s and settle for 60 s. There is no round at 165 s, the end.
         let expected = [75, 75, 75, 105, 105, 105, 135, 135, 135];
-        assert_eq!(births[30..], expected, "{messages} messages");
+        assert_eq!(spawns[30..], expected, "{messages} messages");
     }
 }
 

@@ -110,9 +110,9 @@ pub const HEADINGS: &str = "           t   node event         conn   bytes  deta
 
 /// The last steps.
 #[derive(Debug, Clone, Default)]
-pub struct Trail(VecDeque<Step>);
+pub struct Journal(VecDeque<Step>);
 
-impl Trail {
+impl Journal {
     pub(crate) fn push(&mut self, step: Step) {
         if self.0.len() == STEPS_MAX {
             self.0.pop_front();

@@ -55,7 +55,7 @@ impl Measure {
 
 /// A table that grew.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Growth {
+pub struct GrownTable {
     /// Its name.
     pub name: &'static str,
     /// On the day to compare with.
@@ -86,13 +86,13 @@ struct Day {
 
 /// How full tables were on each day of a run.
 #[derive(Debug, Clone)]
-pub struct Watch {
+pub struct Growth {
     day: Duration,
     days: Vec<Day>,
     next_look: Moment,
 }
 
-impl Watch {
+impl Growth {
     /// Nothing seen so far, with days of this length.
     pub fn new(day: Duration) -> Self {
         Self { day, days: Vec::new(), next_look: Moment::START + day / LOOKS_A_DAY }
@@ -172,14 +172,14 @@ impl Watch {
         (earlier, later): (u32, u32),
         of: Measure,
         share: f64,
-    ) -> Option<Vec<Growth>> {
+    ) -> Option<Vec<GrownTable>> {
         let mut grown = Vec::new();
         // There may have been no table at all.
         self.day(earlier).and(self.day(later))?;
         for name in self.tables() {
             let (earlier, later) = (self.fill(name, earlier)?, self.fill(name, later)?);
             if of.of(later) > of.of(earlier) * (1.0 + share) {
-                grown.push(Growth { name, earlier, later });
+                grown.push(GrownTable { name, earlier, later });
             }
         }
         Some(grown)
@@ -195,62 +195,65 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use super::{Fill, Measure, Seen, Watch};
+    use super::{Fill, Growth, Measure, Seen};
     use crate::time::Moment;
 
     const DAY: Duration = Duration::from_secs(1_000);
 
     /// At these seconds the tables of two nodes held this much.
-    fn watch(seen: &[(u64, [u64; 2])]) -> Watch {
-        let mut watch = Watch::new(DAY);
+    fn growth(seen: &[(u64, [u64; 2])]) -> Growth {
+        let mut growth = Growth::new(DAY);
         for &(secs, [a, b]) in seen {
             let seen = Seen { most: a.max(b), all: a + b, ..Seen::default() };
-            watch.note(Moment::from_secs(secs), (2, &BTreeMap::from([("table", seen)])), secs);
+            growth.note(Moment::from_secs(secs), (2, &BTreeMap::from([("table", seen)])), secs);
         }
-        watch
+        growth
     }
 
-    fn grown(watch: &Watch, days: (u32, u32), of: Measure) -> Option<usize> {
-        watch.grown(days, of, 0.02).map(|grown| grown.len())
+    fn grown(growth: &Growth, days: (u32, u32), of: Measure) -> Option<usize> {
+        growth.grown(days, of, 0.02).map(|grown| grown.len())
     }
 
     #[test]
     fn a_day_has_a_largest_a_usual_and_a_mean_value() {
-        let watch = watch(&[(1, [0, 0]), (500, [7, 1]), (1_000, [2, 2]), (1_001, [4, 0])]);
-        assert_eq!(watch.fill("table", 1), Some(Fill { most: 7, usual: 3.0, mean: 2.0 }));
-        assert_eq!(watch.fill("table", 2), Some(Fill { most: 4, usual: 4.0, mean: 2.0 }));
-        assert_eq!(watch.fill("table", 3), None);
-        assert_eq!(watch.fill("other", 1), Some(Fill::default()));
-        assert_eq!([watch.heap(1), watch.heap(2), watch.heap(3)], [Some(1_000), Some(1_001), None]);
+        let growth = growth(&[(1, [0, 0]), (500, [7, 1]), (1_000, [2, 2]), (1_001, [4, 0])]);
+        assert_eq!(growth.fill("table", 1), Some(Fill { most: 7, usual: 3.0, mean: 2.0 }));
+        assert_eq!(growth.fill("table", 2), Some(Fill { most: 4, usual: 4.0, mean: 2.0 }));
+        assert_eq!(growth.fill("table", 3), None);
+        assert_eq!(growth.fill("other", 1), Some(Fill::default()));
+        assert_eq!(
+            [growth.heap(1), growth.heap(2), growth.heap(3)],
+            [Some(1_000), Some(1_001), None]
+        );
     }
 
     #[test]
     fn growth_is_told_between_the_days_that_were_named() {
         let seen = [(1, 1), (1_500, 100), (2_500, 102), (3_500, 103), (4_500, 1)];
-        let watch = watch(&seen.map(|(secs, most)| (secs, [most, 0])));
+        let growth = growth(&seen.map(|(secs, most)| (secs, [most, 0])));
         for of in [Measure::Most, Measure::Mean] {
-            assert_eq!(grown(&watch, (2, 3), of), Some(0));
-            assert_eq!(grown(&watch, (2, 4), of), Some(1));
-            assert_eq!(grown(&watch, (2, 5), of), Some(0));
-            assert_eq!(grown(&watch, (2, 6), of), None, "there was no such day");
-            assert_eq!(grown(&watch, (0, 1), of), None);
+            assert_eq!(grown(&growth, (2, 3), of), Some(0));
+            assert_eq!(grown(&growth, (2, 4), of), Some(1));
+            assert_eq!(grown(&growth, (2, 5), of), Some(0));
+            assert_eq!(grown(&growth, (2, 6), of), None, "there was no such day");
+            assert_eq!(grown(&growth, (0, 1), of), None);
         }
     }
 
     #[test]
     fn the_fullest_and_all_of_them_grow_apart() {
-        let lucky = watch(&[(1, [3, 3]), (1_500, [4, 2])]);
+        let lucky = growth(&[(1, [3, 3]), (1_500, [4, 2])]);
         assert_eq!(grown(&lucky, (1, 2), Measure::Most), Some(1));
         assert_eq!(grown(&lucky, (1, 2), Measure::Mean), Some(0));
-        let leaking = watch(&[(1, [4, 2]), (1_500, [4, 3])]);
+        let leaking = growth(&[(1, [4, 2]), (1_500, [4, 3])]);
         assert_eq!(grown(&leaking, (1, 2), Measure::Most), Some(0));
         assert_eq!(grown(&leaking, (1, 2), Measure::Mean), Some(1));
     }
 
     #[test]
     fn a_table_that_was_empty_before_has_grown() {
-        let watch = watch(&[(1, [0, 0]), (1_500, [1, 0])]);
-        assert_eq!(grown(&watch, (1, 2), Measure::Most), Some(1));
-        assert_eq!(grown(&watch, (1, 2), Measure::Mean), Some(1));
+        let growth = growth(&[(1, [0, 0]), (1_500, [1, 0])]);
+        assert_eq!(grown(&growth, (1, 2), Measure::Most), Some(1));
+        assert_eq!(grown(&growth, (1, 2), Measure::Mean), Some(1));
     }
 }

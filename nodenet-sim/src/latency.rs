@@ -15,15 +15,15 @@ const NANOS_PER_UNIT: u64 = 200_000_000;
 /// Access delay of a host, at most (a guess).
 const ACCESS_NANOS_MAX: u64 = 10_000_000;
 
-/// A place on the torus, in units of 2^-32 of its circumference.
+/// A position on the torus, in units of 2^-32 of its circumference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     x: u32,
     y: u32,
 }
 
-impl Place {
-    /// A place drawn uniformly.
+impl Position {
+    /// A position drawn uniformly.
     pub fn draw(random: &mut Random) -> Self {
         let bits = random.next_u64();
         Self { x: bits as u32, y: (bits >> 32) as u32 }
@@ -45,19 +45,19 @@ fn around(a: u32, b: u32) -> u32 {
 /// Where a host is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attachment {
-    place: Place,
+    position: Position,
     access_nanos: u32,
 }
 
 impl Attachment {
-    /// An attachment at `place` with an access delay drawn uniformly.
-    pub fn draw(place: Place, random: &mut Random) -> Self {
-        Self { place, access_nanos: random.below(ACCESS_NANOS_MAX + 1) as u32 }
+    /// An attachment at `position` with an access delay drawn uniformly.
+    pub fn draw(position: Position, random: &mut Random) -> Self {
+        Self { position, access_nanos: random.below(ACCESS_NANOS_MAX + 1) as u32 }
     }
 
     /// One-way latency to `other` before jitter; at most 162 ms.
     pub fn latency(&self, other: &Self) -> Duration {
-        let path = (NANOS_PER_UNIT * self.place.distance(&other.place)) >> 32;
+        let path = (NANOS_PER_UNIT * self.position.distance(&other.position)) >> 32;
         let access = u64::from(self.access_nanos) + u64::from(other.access_nanos);
         Duration::from_nanos(path + access)
     }
@@ -72,23 +72,23 @@ pub(crate) fn jitter(nanos: u64, fate: u64) -> u64 {
 mod tests {
     use nodenet_proto::env::Seed;
 
-    use super::{Attachment, Place, jitter};
+    use super::{Attachment, Position, jitter};
 
     #[test]
     fn the_plane_has_no_edges() {
-        let place = |x, y| Place { x, y };
-        assert_eq!(place(0, 0).distance(&place(u32::MAX, 0)), 1);
-        assert_eq!(place(0, 5).distance(&place(0, 5)), 0);
-        assert_eq!(place(0, 0).distance(&place(3, 4)), 5);
+        let position = |x, y| Position { x, y };
+        assert_eq!(position(0, 0).distance(&position(u32::MAX, 0)), 1);
+        assert_eq!(position(0, 5).distance(&position(0, 5)), 0);
+        assert_eq!(position(0, 0).distance(&position(3, 4)), 5);
         // Nothing is farther than half the diagonal.
-        assert_eq!(place(0, 0).distance(&place(1 << 31, 1 << 31)), 3_037_000_499);
+        assert_eq!(position(0, 0).distance(&position(1 << 31, 1 << 31)), 3_037_000_499);
     }
 
     #[test]
     fn latency_is_symmetric_and_bounded() {
         let mut random = Seed::from_u64(1).stream("test");
         let all: Vec<_> =
-            (0..100).map(|_| Attachment::draw(Place::draw(&mut random), &mut random)).collect();
+            (0..100).map(|_| Attachment::draw(Position::draw(&mut random), &mut random)).collect();
         for a in &all {
             for b in &all {
                 assert_eq!(a.latency(b), b.latency(a));

@@ -17,7 +17,7 @@ const MAGIC: [u8; 8] = *b"sim post";
 
 /// A tracked message.
 #[derive(Debug, Clone, Copy)]
-pub struct Parcel {
+pub struct Tracked {
     /// Who sent it.
     pub from: Host,
     /// For whom.
@@ -56,20 +56,20 @@ pub struct Arrival {
 
 /// Every tracked message of a world.
 #[derive(Debug, Default)]
-pub struct Post {
-    parcels: Vec<Parcel>,
+pub struct Probes {
+    tracked: Vec<Tracked>,
 }
 
-impl Post {
+impl Probes {
     /// Every message, in the order of sending.
-    pub fn parcels(&self) -> &[Parcel] {
-        &self.parcels
+    pub fn tracked(&self) -> &[Tracked] {
+        &self.tracked
     }
 
     /// Takes in a message that is about to be sent: the name of the request, and the payload.
-    pub(crate) fn hand_in(&mut self, parcel: Parcel) -> (RequestId, Bytes) {
-        let number = self.parcels.len() as u64;
-        self.parcels.push(parcel);
+    pub(crate) fn hand_in(&mut self, message: Tracked) -> (RequestId, Bytes) {
+        let number = self.tracked.len() as u64;
+        self.tracked.push(message);
         (RequestId(number), payload(number))
     }
 
@@ -86,34 +86,34 @@ impl Post {
             Event::SendFailed { request, error } => (request, Settled::Failed(*error)),
             Event::Delivered { originator, payload, path } => {
                 let Some(number) = number(payload) else { return Ok(()) };
-                let Some(parcel) = self.parcels.get_mut(number as usize) else {
+                let Some(message) = self.tracked.get_mut(number as usize) else {
                     return Err(format!("message {number} arrived and was never sent"));
                 };
-                if parcel.to != host || origin(parcel.from) != *originator {
+                if message.to != host || origin(message.from) != *originator {
                     return Err(format!(
                         "message {number} is for {} from {}",
-                        parcel.to, parcel.from
+                        message.to, message.from
                     ));
                 }
-                if parcel.arrival.is_some() {
-                    parcel.duplicates += 1;
+                if message.arrival.is_some() {
+                    message.duplicates += 1;
                 } else {
                     let hops = match path {
                         nodenet_proto::api::DeliveryPath::Direct => 1,
                         nodenet_proto::api::DeliveryPath::Routed { hops } => *hops,
                     };
-                    parcel.arrival = Some(Arrival { at, hops });
+                    message.arrival = Some(Arrival { at, hops });
                 }
                 return Ok(());
             }
             _ => return Ok(()),
         };
-        match self.parcels.get_mut(request.0 as usize) {
-            Some(parcel) if parcel.from == host && parcel.settled == Settled::Pending => {
-                parcel.settled = settled;
+        match self.tracked.get_mut(request.0 as usize) {
+            Some(message) if message.from == host && message.settled == Settled::Pending => {
+                message.settled = settled;
                 Ok(())
             }
-            Some(parcel) if parcel.from == host => {
+            Some(message) if message.from == host => {
                 Err(format!("send {} is settled twice: {settled:?}", request.0))
             }
             _ => Ok(()),

@@ -4,12 +4,12 @@
 //! anything.
 
 use super::Run;
+use crate::growth::{GrownTable, Measure};
 use crate::report::Figures;
-use crate::watch::{Growth, Measure};
 
 impl Run {
     /// Whether the messages sent last did well enough.
-    pub(super) fn judge(&mut self, delivered_share: f64) -> Result<(), String> {
+    pub(super) fn expect_delivered(&mut self, delivered_share: f64) -> Result<(), String> {
         let figures = self.phases.last().map(|phase| &phase.figures);
         let shared = figures.and_then(|figures| Some((figures, figures.delivered_share()?)));
         let Some((figures, share)) = shared else {
@@ -33,13 +33,13 @@ impl Run {
     }
 
     /// Whether tables stayed within their size from one day to another.
-    pub(super) fn judge_growth(
+    pub(super) fn expect_bounded(
         &mut self,
         (earlier, later): (u32, u32),
         of: Measure,
         share: f64,
     ) -> Result<(), String> {
-        let Some(grown) = self.watch.grown((earlier, later), of, share) else {
+        let Some(grown) = self.growth.grown((earlier, later), of, share) else {
             return Err(format!("the run was over before day {}", earlier.max(later)));
         };
         let on_average = match of {
@@ -54,13 +54,13 @@ impl Run {
             self.held.push(expected);
             return Ok(());
         }
-        let told: Vec<String> = grown.iter().map(|growth| self.described(growth)).collect();
+        let told: Vec<String> = grown.iter().map(|table| self.described(table)).collect();
         Err(format!("{}; expected: {expected}", told.join(", ")))
     }
 
-    fn described(&self, Growth { name, earlier, later }: &Growth) -> String {
-        let most = |day| self.watch.fill(name, day).map_or(0, |fill| fill.most);
-        let each: Vec<_> = (1..=self.watch.days()).map(|day| most(day).to_string()).collect();
+    fn described(&self, GrownTable { name, earlier, later }: &GrownTable) -> String {
+        let most = |day| self.growth.fill(name, day).map_or(0, |fill| fill.most);
+        let each: Vec<_> = (1..=self.growth.days()).map(|day| most(day).to_string()).collect();
         format!(
             "{name} grew from {} to {}, usually from {:.1} to {:.1}, on average from {:.3} to {:.3} \
              (at most each day: {})",

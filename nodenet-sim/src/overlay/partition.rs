@@ -11,23 +11,23 @@ use nodenet_proto::transport::ConnDownReason;
 
 use super::conn::EndRef;
 use super::host::Host;
-use super::net::{Happening, Net};
+use super::net::{Net, Scheduled};
 use crate::hash;
 
 impl Net {
     pub(crate) fn apart(&self, a: Host, b: Host) -> bool {
-        self.cut && self.site(a).side != self.site(b).side
+        self.partitioned && self.host_state(a).side != self.host_state(b).side
     }
 
     /// Splits the network: nothing passes between hosts of different sides.
     pub(crate) fn partition(&mut self) {
-        self.cut = true;
+        self.partitioned = true;
     }
 
     /// Joins it again. What was held back goes on its way once the sender's probe timer, which
     /// backed off meanwhile, fires.
     pub(crate) fn heal(&mut self) {
-        self.cut = false;
+        self.partitioned = false;
         let held = core::mem::take(&mut self.held);
         let behind = self.behind(&held);
         for packet in held {
@@ -72,17 +72,17 @@ impl Net {
     }
 
     /// Whether the two ends of a conn can not reach each other.
-    pub(super) fn crosses_cut(&self, end: EndRef) -> bool {
+    pub(super) fn crosses_partition(&self, end: EndRef) -> bool {
         self.apart(self.conns.end(end).host, self.conns.end(end.peer()).host)
     }
 
-    /// Whether `end` hears now that its conn is gone. What its peer says of that is lost in a cut,
+    /// Whether `end` hears now that its conn is gone. What its peer says of that is lost in a partition,
     /// and a close stays behind the frames that were sent before it.
     pub(crate) fn gone_arrives(&mut self, end: EndRef, reason: ConnDownReason) -> bool {
         if !matches!(reason, ConnDownReason::ClosedByPeer | ConnDownReason::Reset) {
             return true;
         }
-        if self.crosses_cut(end) {
+        if self.crosses_partition(end) {
             // The next frame to a host that knows nothing of the conn draws another.
             self.conns.end_mut(end.peer()).reset_sent = false;
             return false;
@@ -90,7 +90,7 @@ impl Net {
         let last_frame = self.conns.end(end.peer()).last_arrival;
         if reason == ConnDownReason::ClosedByPeer && last_frame > self.now {
             let generation = self.conns.generation(end);
-            self.queue.push(last_frame, Happening::Gone { end, generation, reason });
+            self.queue.push(last_frame, Scheduled::Gone { end, generation, reason });
             return false;
         }
         true
