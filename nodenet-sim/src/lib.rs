@@ -30,8 +30,8 @@
 //! The overlay world runs whole [`nodenet_proto::engine::Engine`]s over in-memory conns. The
 //! protocol above the transport boundary is the production code. Simulated are latency, loss, NAT
 //! rules, clocks that differ, crashes and partitions; see [`overlay`] for what conns promise and
-//! [`latency`] for where latency comes from. Congestion and bandwidth are not: conns carry what they
-//! are given.
+//! [`latency`] for where latency comes from. Congestion and bandwidth are not: conns carry what
+//! they are given.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

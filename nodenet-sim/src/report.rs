@@ -7,7 +7,6 @@ use nodenet_proto::stats::DropReason;
 
 use crate::growth::Growth;
 use crate::overlay::{Host, Meter, Tracked, Traffic, World};
-use crate::scenario::GRACE;
 use crate::time::Moment;
 
 /// What a run showed.
@@ -73,6 +72,9 @@ pub struct Lost {
     /// How many live edges the two had.
     pub edges: [usize; 2],
 }
+
+/// How long messages may take before they count as lost; far beyond 17 edges of 180 ms.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// Lost messages that are listed.
 const LOST_MAX: usize = 10;

@@ -66,7 +66,7 @@ impl Epoch {
     pub fn capture() -> Self {
         #[expect(
             clippy::disallowed_methods,
-            reason = "an Instant can not be made from a number; only differences to this one are used"
+            reason = "an Instant has no other source; only differences to this one are used"
         )]
         Self(Instant::now())
     }

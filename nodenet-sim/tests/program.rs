@@ -229,7 +229,8 @@ fn a_stage_that_finds_nobody_says_what_is_missing() {
     let few = grow.replace("'any'", "'ten'");
     let churn = |percent, secs| {
         format!(
-            "[[stage]]\ndo = 'churn'\npercent = {percent}\nevery_secs = 30\nover_secs = {secs}\nmessages = 4\n"
+            "[[stage]]\ndo = 'churn'\npercent = {percent}\nevery_secs = 30\nover_secs = {secs}\n\
+             messages = 4\n"
         )
     };
     let share = |share| crash.replace("1.0", share);

@@ -184,7 +184,8 @@ impl Page {
     fn wide_card(&mut self, title: &str, note: &str, svg: &str) {
         let _ = writeln!(
             self.text,
-            "<figure class=\"card wide\"><h2>{title}</h2>{svg}<figcaption>{note}</figcaption></figure>"
+            "<figure class=\"card wide\"><h2>{title}</h2>{svg}\
+             <figcaption>{note}</figcaption></figure>"
         );
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::ConnId;
 
-use super::host::Host;
+use super::ids::Host;
 use crate::time::Moment;
 
 /// One end of a conn: the slot of the conn, and which end. The dialer has end 0.

@@ -18,11 +18,12 @@
 
 use std::time::Duration;
 
-use nodenet_proto::NodeId;
 use nodenet_proto::transport::{Command, DialError, DialId};
 
 use super::conn::{EndRef, EndState};
-use super::host::{Host, Nat};
+use super::dials::{Dial, DialStep};
+use super::host_plan::Nat;
+use super::ids::Host;
 use super::net::{Net, Scheduled, lost_in_a_row};
 use crate::hash;
 use crate::latency;
@@ -32,30 +33,6 @@ use crate::time::{Moment, nanos};
 const NO_PACKET_MAX: Duration = Duration::from_secs(10);
 /// First probe timeout, while no round trip is known (RFC 9002 §6.2.2: 3 × 333 ms).
 const PROBE_TIMEOUT: Duration = Duration::from_millis(999);
-
-/// A dial under way.
-#[derive(Debug)]
-pub(crate) struct Dial {
-    serial: u32,
-    pub(crate) host: Host,
-    pub(crate) id: DialId,
-    expected: NodeId,
-    target: Option<Host>,
-    started: Moment,
-    /// Whether the target sent its flight of the handshake.
-    answered: bool,
-}
-
-/// What happens to a dial next.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum DialStep {
-    /// The first flight arrives.
-    FirstFlight,
-    /// Both ends are up.
-    Up,
-    /// It comes to nothing.
-    Fail(DialError),
-}
 
 /// What became of a step.
 #[derive(Debug, Clone, Copy)]
@@ -72,13 +49,9 @@ impl Net {
     /// Carries out a dial that `host` asked for.
     pub(crate) fn dial(&mut self, host: Host, command: &Command, deadline: Moment) {
         let &Command::Dial { dial: id, expected, remote, .. } = command else { return };
-        self.dial_serial = self.dial_serial.wrapping_add(1);
-        let serial = self.dial_serial;
         let target = self.at_addr(&remote).filter(|&target| target != host);
         let started = self.now;
-        let dial = Dial { serial, host, id, expected, target, started, answered: false };
-        let dial = self.dials.insert(dial) as u32;
-        self.dial_names.insert((host, id), dial);
+        let (dial, serial) = self.dials.insert(host, id, expected, target, started);
         let mut schedule = |at, step| self.queue.push(at, Scheduled::Dial { dial, serial, step });
         if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
             schedule(started, DialStep::Fail(DialError::BadAddress));
@@ -100,8 +73,7 @@ impl Net {
 
     /// Forgets a dial; the dialer hears of it at once.
     pub(crate) fn cancel_dial(&mut self, host: Host, id: DialId) {
-        if let Some(&dial) = self.dial_names.get(&(host, id)) {
-            let serial = self.dials[dial as usize].serial;
+        if let Some((dial, serial)) = self.dials.named(host, id) {
             let step = DialStep::Fail(DialError::Cancelled);
             self.queue.push(self.now, Scheduled::Dial { dial, serial, step });
         }
@@ -109,18 +81,16 @@ impl Net {
 
     /// Lets a dial go on.
     pub(crate) fn on_dial(&mut self, key: u32, serial: u32, step: DialStep) -> DialOutcome {
-        let Some(dial) = self.dials.get(key as usize).filter(|dial| dial.serial == serial) else {
-            return DialOutcome::Nothing;
-        };
+        let Some(dial) = self.dials.current(key, serial) else { return DialOutcome::Nothing };
         let (host, id, target) = (dial.host, dial.id, dial.target);
         if !self.host_state(host).up {
-            self.forget_dial(key);
+            self.dials.remove(key);
             return DialOutcome::Nothing;
         }
         match (step, target) {
             (DialStep::Fail(error), _) => {
                 self.count_traffic_of_failed(key);
-                self.forget_dial(key);
+                self.dials.remove(key);
                 DialOutcome::Failed(host, id, error)
             }
             (DialStep::FirstFlight, Some(target)) => {
@@ -128,7 +98,7 @@ impl Net {
                 DialOutcome::Nothing
             }
             (DialStep::Up, Some(target)) if self.accepts(host, target) => {
-                self.forget_dial(key);
+                self.dials.remove(key);
                 self.meters.count_rest_of_handshake([host, target], self.now);
                 DialOutcome::Up(id, self.open(host, target))
             }
@@ -136,20 +106,15 @@ impl Net {
         }
     }
 
-    fn forget_dial(&mut self, key: u32) {
-        let dial = self.dials.remove(key as usize);
-        self.dial_names.swap_remove(&(dial.host, dial.id));
-    }
-
     /// The first flight is at the target's door.
     fn on_first_flight(&mut self, key: u32, target: Host) {
-        let &Dial { serial, host, id, expected, .. } = &self.dials[key as usize];
+        let &Dial { serial, host, id, expected, .. } = self.dials.get(key);
         if !self.host_state(target).up || self.apart(host, target) || !self.permits(host, target) {
             return;
         }
         let answer = self.flight(target, host, id, 1);
         self.meters.count_initial(target, self.now);
-        self.dials[key as usize].answered = self.accepts(host, target);
+        self.dials.get_mut(key).answered = self.accepts(host, target);
         let (at, step) = if self.host_state(target).id != expected {
             (answer, DialStep::Fail(DialError::IdentityMismatch))
         } else if !self.accepts(host, target) {
@@ -206,7 +171,7 @@ impl Net {
     /// answered takes part in all of a handshake. A dialer that hears nothing repeats itself after
     /// 1, 3 and 7 seconds.
     fn count_traffic_of_failed(&mut self, key: u32) {
-        let Dial { host, started, target, answered, .. } = self.dials[key as usize];
+        let &Dial { host, started, target, answered, .. } = self.dials.get(key);
         if let (true, Some(target)) = (answered, target) {
             self.meters.count_rest_of_handshake([host, target], self.now);
             return;

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::collections::VecDeque;
 
-use super::host::Host;
+use super::ids::Host;
 use crate::time::Moment;
 
 /// Steps that are kept (SIMULATOR.md#when-a-run-fails).

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nodenet_proto::buf::Frame;
 
-use super::host::Host;
+use super::ids::Host;
 use crate::time::Moment;
 
 /// Payload of a packet that carries frames.

@@ -9,7 +9,10 @@
 
 mod conn;
 mod dial;
+mod dials;
 mod host;
+mod host_plan;
+mod ids;
 mod journal;
 mod machine;
 mod meter;
@@ -22,7 +25,8 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use host::{AddressPlan, Host, HostSlot, Nat};
+pub use host_plan::{AddressPlan, HostSlot, Nat};
+pub use ids::Host;
 pub use journal::{HEADINGS, Journal, Step, StepKind};
 pub use machine::{Factory, Machine, Spawn, engines};
 pub use meter::{Meter, Meters, Traffic, frame_bytes};

@@ -14,13 +14,15 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, Conns, DialId, Direction, Event, PathInfo, SendError,
+    Class, CloseMode, ConnDownReason, ConnId, Conns, Direction, Event, PathInfo, SendError,
 };
 use slab::Slab;
 
 use super::conn::{ConnTable, EndRef, EndState, Packet};
-use super::dial::{Dial, DialStep};
-use super::host::{Host, HostState, Nat};
+use super::dials::{DialStep, DialTable};
+use super::host::HostState;
+use super::host_plan::Nat;
+use super::ids::Host;
 use super::meter::{Meters, Traffic, frame_bytes, packets};
 use crate::queue::EventQueue;
 use crate::time::{Moment, nanos};
@@ -86,9 +88,7 @@ pub(crate) struct Net {
     pub(crate) host_states: Vec<HostState>,
     pub(crate) meters: Meters,
     pub(crate) conns: ConnTable,
-    pub(crate) dials: Slab<Dial>,
-    pub(crate) dial_names: IndexMap<(Host, DialId), u32>,
-    pub(crate) dial_serial: u32,
+    pub(crate) dials: DialTable,
     /// What is under way, each with one arrival in the queue unless it is held back. Nothing where
     /// a packet was put behind others and goes under another key: its first arrival is then void.
     pub(super) packets: Slab<Option<Packet>>,
@@ -109,9 +109,7 @@ impl Net {
             host_states: Vec::new(),
             meters: Meters::default(),
             conns: ConnTable::default(),
-            dials: Slab::new(),
-            dial_names: IndexMap::new(),
-            dial_serial: 0,
+            dials: DialTable::default(),
             packets: Slab::new(),
             by_addr: IndexMap::new(),
             held: Vec::new(),

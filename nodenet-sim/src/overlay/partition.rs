@@ -10,7 +10,7 @@ use std::time::Duration;
 use nodenet_proto::transport::ConnDownReason;
 
 use super::conn::EndRef;
-use super::host::Host;
+use super::ids::Host;
 use super::net::{Net, Scheduled};
 use crate::hash;
 
@@ -76,8 +76,8 @@ impl Net {
         self.apart(self.conns.end(end).host, self.conns.end(end.peer()).host)
     }
 
-    /// Whether `end` hears now that its conn is gone. What its peer says of that is lost in a partition,
-    /// and a close stays behind the frames that were sent before it.
+    /// Whether `end` learns now that its conn is gone. A close or reset of its peer is lost in a
+    /// partition, and a close stays behind the frames that were sent before it.
     pub(crate) fn gone_arrives(&mut self, end: EndRef, reason: ConnDownReason) -> bool {
         if !matches!(reason, ConnDownReason::ClosedByPeer | ConnDownReason::Reset) {
             return true;

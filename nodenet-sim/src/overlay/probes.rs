@@ -6,7 +6,7 @@ use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{Event, RequestId, SendFailure};
 
-use super::host::Host;
+use super::ids::Host;
 use crate::hash;
 use crate::time::Moment;
 

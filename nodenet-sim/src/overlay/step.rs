@@ -5,8 +5,9 @@ use nodenet_proto::engine::Output;
 use nodenet_proto::transport::{self, ConnId, Direction};
 
 use super::conn::EndRef;
-use super::dial::{DialOutcome, DialStep};
-use super::host::Host;
+use super::dial::DialOutcome;
+use super::dials::DialStep;
+use super::ids::Host;
 use super::journal::StepKind;
 use super::net::{Port, Scheduled};
 use super::world::{Violation, World};

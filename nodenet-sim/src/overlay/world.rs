@@ -9,7 +9,9 @@ use nodenet_proto::identity::Identity;
 use nodenet_proto::transport::{ConnId, Conns, PathInfo};
 use nodenet_proto::{NodeId, quic};
 
-use super::host::{AddressPlan, Host, HostSlot, HostState, Nat};
+use super::host::HostState;
+use super::host_plan::{AddressPlan, HostSlot, Nat};
+use super::ids::Host;
 use super::journal::{Journal, Step, StepKind};
 use super::machine::{Factory, Machine, Spawn, engines};
 use super::meter::Meters;

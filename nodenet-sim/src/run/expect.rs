@@ -62,8 +62,8 @@ impl Run {
         let most = |day| self.growth.fill(name, day).map_or(0, |fill| fill.most);
         let each: Vec<_> = (1..=self.growth.days()).map(|day| most(day).to_string()).collect();
         format!(
-            "{name} grew from {} to {}, usually from {:.1} to {:.1}, on average from {:.3} to {:.3} \
-             (at most each day: {})",
+            "{name} grew from {} to {}, usually from {:.1} to {:.1}, on average from {:.3} to \
+             {:.3} (at most each day: {})",
             earlier.most,
             later.most,
             earlier.usual,

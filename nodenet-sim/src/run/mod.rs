@@ -14,8 +14,8 @@ use crate::failure::Failure;
 use crate::growth::Growth;
 use crate::hash;
 use crate::overlay::{Factory, Host, Join, Nat, Violation, World, WorldConfig, engines};
-use crate::report::{Costs, Evidence, Phase, Report, Shape, drops};
-use crate::scenario::{Between, Bootstrap, GRACE, LEAVE_TIME, Scenario, Stage};
+use crate::report::{Costs, Evidence, GRACE, Phase, Report, Shape, drops};
+use crate::scenario::{Between, Bootstrap, LEAVE_TIME, Scenario, Stage};
 use crate::time::Moment;
 
 /// Idle costs are those of the last ten minutes of settling: long enough for every edge to be
@@ -72,6 +72,17 @@ pub struct Run {
     growth: Growth,
     /// Expectations that were met.
     held: Vec<String>,
+}
+
+impl Scenario {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// If a number makes no sense, or an expectation or an invariant does not hold; the failure
+    /// tells all that is needed to see it again.
+    pub fn run(&self) -> Result<Report, Box<Failure>> {
+        Run::new(self.clone()).finish()
+    }
 }
 
 impl Run {
@@ -293,10 +304,12 @@ impl Run {
         let live = self.world.live().len();
         let none = match self.bootstrap {
             Bootstrap::Ten => {
-                "one of the ten well-known ones: restart these first, or let newcomers join through any"
+                "one of the ten well-known ones: restart these first, or let newcomers join \
+                 through any"
             }
             Bootstrap::Any => {
-                "public and in the network itself: put fewer nodes behind NATs, or let time pass first"
+                "public and in the network itself: put fewer nodes behind NATs, or let time pass \
+                 first"
             }
         };
         format!("no way in for a newcomer: none of {live} live nodes is {none}")
@@ -430,8 +443,8 @@ impl Run {
                 format!("no two nodes joined {secs} s ago, to send a message between them")
             }
             Between::Sides => format!(
-                "no two nodes that joined {secs} s ago stand on different sides of a partition, to send \
-                 a message between them"
+                "no two nodes that joined {secs} s ago stand on different sides of a partition, to \
+                 send a message between them"
             ),
         })
     }

@@ -54,8 +54,8 @@ impl Run {
         }
         Err(format!(
             "{percent} % of {live} live nodes every {every_secs} s for {over_secs} s comes to \
-             {owed:.2} nodes, so churn would replace nobody: give a larger percentage or more time, or \
-             grow more nodes"
+             {owed:.2} nodes, so churn would replace nobody: give a larger percentage or more \
+             time, or grow more nodes"
         ))
     }
 
@@ -67,8 +67,8 @@ impl Run {
 
     fn too_few(&self, count: usize) -> String {
         format!(
-            "{count} of {} live nodes would have to go, but {} of these are well-known contacts, which \
-             are spared: take fewer, grow more nodes, or let them join through any node",
+            "{count} of {} live nodes would have to go, but {} of these are well-known contacts, \
+             which are spared: take fewer, grow more nodes, or let them join through any node",
             self.world.live().len(),
             self.spared()
         )

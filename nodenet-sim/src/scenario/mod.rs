@@ -10,10 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::Signatures;
-use crate::failure::Failure;
 use crate::growth::Measure;
-use crate::report::Report;
-use crate::run::Run;
+use crate::report::GRACE;
 
 pub use check::{STAGE_SECS_MAX, ScenarioError};
 
@@ -242,15 +240,6 @@ impl Scenario {
         self.stage(Stage::Expect { delivered_share })
     }
 
-    /// Carries it out.
-    ///
-    /// # Errors
-    /// If a number makes no sense, or an expectation or an invariant does not hold; the failure
-    /// tells all that is needed to see it again.
-    pub fn run(&self) -> Result<Report, Box<Failure>> {
-        Run::new(self.clone()).finish()
-    }
-
     /// How much virtual time it takes.
     pub fn span(&self) -> Duration {
         self.stages.iter().map(Stage::span).sum()
@@ -277,9 +266,6 @@ impl Scenario {
 fn spread_ms(nodes: u32) -> u64 {
     500 * u64::from(nodes.min(1_000))
 }
-
-/// How long messages may take before they count as lost; far beyond 17 edges of 180 ms.
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 impl Stage {
     /// How much virtual time it takes.

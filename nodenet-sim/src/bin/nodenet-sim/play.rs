@@ -36,8 +36,8 @@ pub(crate) fn replay(args: &Replay) -> Result<(), String> {
     if let Some(nodes) = args.nodes {
         if !scenario.grows() {
             return Err(format!(
-                "{file} has no stage that grows the network, so there is nothing that --nodes {nodes} \
-                 could change: leave it out, or add such a stage"
+                "{file} has no stage that grows the network, so there is nothing that --nodes \
+                 {nodes} could change: leave it out, or add such a stage"
             ));
         }
         scenario = scenario.resize(nodes);
