@@ -2,7 +2,7 @@
 //!
 //! Neither resists an adversary; both only have to scatter.
 
-use crate::time::Moment;
+use crate::clock::Moment;
 
 /// Odd constants with no pattern: the first 64 bits of the fractional parts of √2, √3 and √5.
 const K: [u64; 3] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b];
@@ -102,7 +102,7 @@ fn fold(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{TraceHash, below, fate, hit};
-    use crate::time::Moment;
+    use crate::clock::Moment;
 
     #[test]
     fn fates_are_uniform_enough_and_depend_on_every_part() {

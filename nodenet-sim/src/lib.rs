@@ -23,32 +23,29 @@
 //! println!("{:?}", report.phases[0].figures.hops);
 //! ```
 //!
-//! Whoever needs more than a scenario can say drives an [`overlay::World`] directly, host by host,
-//! and may put machines of their own into it: applications, adversaries.
+//! What no scenario expresses is done with a [`world::overlay::OverlayWorld`], host by host. It
+//! takes machines of its user as well: applications, adversaries.
 //!
 //! # What is simulated
 //! The overlay world runs whole [`nodenet_proto::engine::Engine`]s over in-memory conns. The
 //! protocol above the transport boundary is the production code. Simulated are latency, loss, NAT
-//! rules, clocks that differ, crashes and partitions; see [`overlay`] for what conns promise and
-//! [`latency`] for where latency comes from. Congestion and bandwidth are not: conns carry what
-//! they are given.
+//! rules, clocks that differ, crashes and partitions; see [`world::overlay`] for what conns promise
+//! and [`net::latency`] for the model of latency. Congestion and bandwidth are not: a conn carries
+//! all that it is given.
+//!
+//! # Features
+//! `cli` (usual): the program `nodenet-sim`, and all dependencies that only it needs.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod clock;
 pub mod crypto;
-pub mod failure;
-pub mod growth;
 pub mod hash;
-pub mod html;
-pub mod latency;
-pub mod overlay;
-pub mod queue;
+pub mod net;
 pub mod report;
-pub mod row;
 pub mod run;
 pub mod scenario;
-pub mod time;
+pub mod world;
 
-pub use failure::Failure;
-pub use report::Report;
+pub use report::{Failure, Report};
 pub use scenario::{Bootstrap, Scenario, Stage};

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use nodenet_proto::api::{self, Command};
 use nodenet_sim::crypto::Signatures;
-use nodenet_sim::overlay::{Host, Join, Nat, Settled, World, WorldConfig};
+use nodenet_sim::net::Nat;
+use nodenet_sim::world::overlay::{Join, OverlayWorld, WorldConfig};
+use nodenet_sim::world::{Host, Settled};
 
 /// A dozen nodes, each told of all before it, half a second apart.
-fn dozen(signatures: Signatures) -> (World, Vec<Host>) {
-    let mut world = World::new(WorldConfig { signatures, ..WorldConfig::default() });
+fn dozen(signatures: Signatures) -> (OverlayWorld, Vec<Host>) {
+    let mut world = OverlayWorld::new(WorldConfig { signatures, ..WorldConfig::default() });
     let mut hosts = Vec::new();
     for _ in 0..12 {
         let (nat, bootstrap) = (Nat::Public, hosts.clone());
@@ -22,7 +24,7 @@ fn dozen(signatures: Signatures) -> (World, Vec<Host>) {
     (world, hosts)
 }
 
-fn send_all_pairs(world: &mut World, hosts: &[Host]) {
+fn send_all_pairs(world: &mut OverlayWorld, hosts: &[Host]) {
     for &from in hosts {
         for &to in hosts {
             world.send(from, to).unwrap();
@@ -73,7 +75,7 @@ fn the_survivors_of_a_crash_notice_and_a_restart_is_found_again() {
     let (mut world, hosts) = dozen(Signatures::StandIn);
     let (victim, witness) = (hosts[5], hosts[8]);
     let id = world.id(victim);
-    let sees = |world: &World| world.edges(witness).iter().any(|edge| edge.peer == id);
+    let sees = |world: &OverlayWorld| world.edges(witness).iter().any(|edge| edge.peer == id);
     assert!(sees(&world));
     world.crash(victim);
     world.run_for(Duration::from_secs(47)).unwrap();
@@ -89,7 +91,7 @@ fn the_survivors_of_a_crash_notice_and_a_restart_is_found_again() {
 /// gone.
 #[test]
 fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
-    let mut world = World::new(WorldConfig::default());
+    let mut world = OverlayWorld::new(WorldConfig::default());
     let mut hosts: Vec<Host> = Vec::new();
     for _ in 0..60 {
         let bootstrap = hosts.iter().copied().take(3).collect();
@@ -131,7 +133,7 @@ fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
 
 #[test]
 fn light_nodes_alone_are_a_network() {
-    let mut world = World::new(WorldConfig::default());
+    let mut world = OverlayWorld::new(WorldConfig::default());
     let config = api::Config { profile: api::Profile::Light, ..api::Config::default() };
     let mut hosts: Vec<Host> = Vec::new();
     for _ in 0..24 {
@@ -149,7 +151,7 @@ fn light_nodes_alone_are_a_network() {
 /// Two nodes that can not connect, and one that both can.
 #[test]
 fn a_light_node_forwards_where_there_is_no_other_way() {
-    let mut world = World::new(WorldConfig::default());
+    let mut world = OverlayWorld::new(WorldConfig::default());
     let mut join = |nat, bootstrap, profile| {
         let config = api::Config { profile, ..api::Config::default() };
         let host = world.join(Join { nat, bootstrap, config }).unwrap();
@@ -169,7 +171,7 @@ fn a_light_node_forwards_where_there_is_no_other_way() {
 /// few places it has.
 #[test]
 fn a_contact_whose_places_are_taken_lets_newcomers_in() {
-    let mut world = World::new(WorldConfig::default());
+    let mut world = OverlayWorld::new(WorldConfig::default());
     let config = api::Config { inbound_edges_max: 6, ..api::Config::default() };
     let contact = Join { nat: Nat::Public, bootstrap: Vec::new(), config };
     let mut hosts = vec![world.join(contact).unwrap()];
@@ -196,7 +198,7 @@ fn a_contact_whose_places_are_taken_lets_newcomers_in() {
 /// Nobody can dial a node behind a hard NAT, so newcomers do not announce themselves to it.
 #[test]
 fn nodes_behind_hard_nats_find_those_who_join_near_them_later() {
-    let mut world = World::new(WorldConfig::default());
+    let mut world = OverlayWorld::new(WorldConfig::default());
     let mut join = |nat, contact: Option<Host>| {
         let (bootstrap, config) = (contact.into_iter().collect(), api::Config::default());
         let host = world.join(Join { nat, bootstrap, config }).unwrap();

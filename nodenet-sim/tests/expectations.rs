@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nodenet_sim::growth::Measure;
+use nodenet_sim::report::growth::Measure;
 use nodenet_sim::{Bootstrap, Scenario, Stage};
 
 /// Three days of a minute; on the second one the network is three times as large.

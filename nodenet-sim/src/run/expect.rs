@@ -4,8 +4,8 @@
 //! anything.
 
 use super::Run;
-use crate::growth::{GrownTable, Measure};
 use crate::report::Figures;
+use crate::report::growth::{GrownTable, Measure};
 
 impl Run {
     /// Whether the messages sent last did well enough.

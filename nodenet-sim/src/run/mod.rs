@@ -1,30 +1,23 @@
 //! Carrying a scenario out.
 
 mod expect;
-mod victims;
+mod select;
+mod stages;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use nodenet_proto::api::{self, Profile};
 use nodenet_proto::env::{Random, Seed};
 
-use crate::failure::Failure;
-use crate::growth::Growth;
-use crate::hash;
-use crate::overlay::{Factory, Host, Join, Nat, Violation, World, WorldConfig, engines};
-use crate::report::{Costs, Evidence, GRACE, Phase, Report, Shape, drops};
-use crate::scenario::{Between, Bootstrap, LEAVE_TIME, Scenario, Stage};
-use crate::time::Moment;
+use crate::clock::Moment;
+use crate::report::Failure;
+use crate::report::growth::Growth;
+use crate::report::{Costs, Evidence, Phase, Report, Shape, drops};
+use crate::scenario::{Bootstrap, LEAVE_TIME, Scenario, Stage};
+use crate::world::Host;
+use crate::world::overlay::{Factory, OverlayWorld, Violation, WorldConfig, engines};
 
-/// Idle costs are those of the last ten minutes of settling: long enough for every edge to be
-/// asked.
-const IDLE_WINDOW: Duration = Duration::from_secs(600);
-/// Ends of messages joined at least so long ago: whoever is on the way in is not promised anything.
-const JOINED_BEFORE: Duration = Duration::from_secs(30);
-/// Well-known contacts: as many as the figures of the reference were measured with.
-const CONTACTS: usize = 10;
 /// Of so many steps one is followed by a check: a run has millions, and with 256 checks were 3 % of
 /// it.
 const CHECK_EVERY: u64 = 1024;
@@ -51,7 +44,7 @@ pub struct Progress {
 /// A scenario being carried out.
 pub struct Run {
     scenario: Scenario,
-    world: World,
+    world: OverlayWorld,
     seed: Seed,
     progress: Box<dyn FnMut(Progress)>,
     heap: Option<fn() -> u64>,
@@ -102,7 +95,7 @@ impl Run {
         };
         Self {
             seed: Seed::from_u64(scenario.seed).child("scenario", 0),
-            world: World::with_machines(config, factory),
+            world: OverlayWorld::with_machines(config, factory),
             growth: Growth::new(Duration::from_secs(scenario.day_secs)),
             held: Vec::new(),
             scenario,
@@ -136,7 +129,7 @@ impl Run {
     }
 
     /// The world as it is.
-    pub fn world(&self) -> &World {
+    pub fn world(&self) -> &OverlayWorld {
         &self.world
     }
 
@@ -239,233 +232,6 @@ impl Run {
         }
     }
 
-    fn split(&mut self) {
-        let half = self.drawn("sides", 0.5, |_| true);
-        // Whoever is down may start again before the network heals, on either side.
-        let mut coin = self.random("sides of those who are down");
-        let side = |host| match self.world.is_up(host) {
-            true => u8::from(half.contains(&host)),
-            false => coin.below(2) as u8,
-        };
-        let sides: Vec<u8> = self.world.hosts().map(side).collect();
-        self.world.partition(|host| sides[host.index()]);
-    }
-
-    fn grow(&mut self, nodes: u32, over_ms: u64, bootstrap: Bootstrap) -> Result<(), String> {
-        self.bootstrap = bootstrap;
-        let start = self.world.now();
-        let mut random = self.random("joins");
-        for number in 0..u64::from(nodes) {
-            let offset = u128::from(over_ms) * 1_000_000 * u128::from(number) / u128::from(nodes);
-            self.pass_until(start + Duration::from_nanos(offset as u64))?;
-            self.join(&mut random)?;
-        }
-        self.pass_until(start + Duration::from_millis(over_ms))
-    }
-
-    fn join(&mut self, random: &mut Random) -> Result<(), String> {
-        let is_contact = self.contacts.len() < CONTACTS;
-        let drawn = Nat::draw(self.scenario.nat_share, random);
-        let nat = if is_contact { Nat::Public } else { drawn };
-        let light = hash::hit(random.next_u64(), self.scenario.light_share) && !is_contact;
-        let profile = if light { Profile::Light } else { Profile::Router };
-        let bootstrap = self.ways_in(random)?;
-        let config = api::Config { profile, ..api::Config::default() };
-        let host = self.world.join(Join { nat, bootstrap, config }).map_err(text_of)?;
-        if light {
-            self.light.insert(host);
-        }
-        if is_contact {
-            self.contacts.push(host);
-        }
-        Ok(())
-    }
-
-    /// Whom a newcomer is told of: nobody if it is to be the first.
-    fn ways_in(&self, random: &mut Random) -> Result<Vec<Host>, String> {
-        let live = self.world.live().len() as u64;
-        let draws = if live == 0 { 0 } else { DRAWS_MAX };
-        let told: Vec<Host> = match self.bootstrap {
-            Bootstrap::Ten => self.contacts.clone(),
-            Bootstrap::Any => (0..draws)
-                .map(|_| self.world.live_at(random.below(live) as usize))
-                .find(|&host| self.is_way_in(host))
-                .into_iter()
-                .collect(),
-        };
-        let is_up = |&host: &Host| self.world.is_up(self.world.latest(host));
-        if live > 0 && !told.iter().any(is_up) {
-            return Err(self.no_way_in());
-        }
-        Ok(told)
-    }
-
-    fn no_way_in(&self) -> String {
-        let live = self.world.live().len();
-        let none = match self.bootstrap {
-            Bootstrap::Ten => {
-                "one of the ten well-known ones: restart these first, or let newcomers join \
-                 through any"
-            }
-            Bootstrap::Any => {
-                "public and in the network itself: put fewer nodes behind NATs, or let time pass \
-                 first"
-            }
-        };
-        format!("no way in for a newcomer: none of {live} live nodes is {none}")
-    }
-
-    /// Whether a host can be dialed by a stranger and is itself in the network: whoever is told
-    /// only of a node that is on its way in, and dies there, is told of nobody.
-    fn is_way_in(&self, host: Host) -> bool {
-        self.world.nat(host) == Nat::Public && self.world.joined_at(host).is_some()
-    }
-
-    fn settle(&mut self, span: Duration) -> Result<(), String> {
-        let end = self.world.now() + span;
-        let window_start = self.world.now().max(end.before(IDLE_WINDOW));
-        self.pass_until(window_start)?;
-        self.begin_costs();
-        self.pass_until(end)?;
-        self.read_costs(window_start);
-        self.state = self.state_per_node();
-        self.world.check_all();
-        Ok(())
-    }
-
-    fn send(&mut self, messages: u32, over_secs: u64, between: Between) -> Result<(), String> {
-        let first = self.world.probes().tracked().len();
-        let start = self.world.now();
-        let span = Duration::from_secs(over_secs);
-        let mut random = self.random("pairs");
-        for number in 0..messages {
-            self.pass_until(start + nth(span, number, messages))?;
-            self.send_one(&mut random, between)?;
-        }
-        self.pass_until(start + span + GRACE)?;
-        self.world.check_all();
-        self.conclude(false, first, Moment::START..start);
-        Ok(())
-    }
-
-    fn churn(
-        &mut self,
-        percent: f64,
-        every_secs: u64,
-        over_secs: u64,
-        messages: u32,
-    ) -> Result<(), String> {
-        self.check_churn(percent, every_secs, over_secs)?;
-        let first = self.world.probes().tracked().len();
-        let start = self.world.now();
-        // What was measured in a settled network says nothing of this one.
-        (self.costs, self.state) = (None, None);
-        self.begin_costs();
-        let span = Duration::from_secs(over_secs);
-        let every = Duration::from_secs(every_secs.max(1));
-        let (mut pairs, mut joins) = (self.random("pairs"), self.random("joins"));
-        let mut round = start;
-        for number in 0..messages {
-            let at = start + nth(span, number, messages);
-            while round <= at {
-                self.replace_at(round, percent, &mut joins)?;
-                round = round + every;
-            }
-            self.pass_until(at)?;
-            self.send_one(&mut pairs, Between::All)?;
-        }
-        // Rounds do not end with the messages. One at the very end would have no time to matter.
-        while round < start + span {
-            self.replace_at(round, percent, &mut joins)?;
-            round = round + every;
-        }
-        self.pass_until(start + span)?;
-        self.read_costs(start);
-        self.pass_until(start + span + GRACE)?;
-        self.world.check_all();
-        self.conclude(true, first, start..start + span);
-        self.costs = None;
-        Ok(())
-    }
-
-    /// At this time some nodes crash and as many new ones join.
-    fn replace_at(&mut self, at: Moment, percent: f64, random: &mut Random) -> Result<(), String> {
-        self.pass_until(at)?;
-        self.owed += self.world.live().len() as f64 * percent / 100.0;
-        self.can_lose(self.owed as usize)?;
-        while self.owed >= 1.0 {
-            self.owed -= 1.0;
-            let victim = self.draw_victim(random)?;
-            self.world.crash(victim);
-            self.join(random)?;
-        }
-        Ok(())
-    }
-
-    fn restart(&mut self) -> Result<(), String> {
-        let mut random = self.random("restarts");
-        // Whoever was started again lives on as another host, or died as that one.
-        let is_last = |host| self.world.successor(host).is_none();
-        let is_down = |&host: &Host| !self.world.is_up(host) && is_last(host);
-        let down: Vec<_> = self.world.hosts().filter(is_down).collect();
-        for host in down {
-            let bootstrap = self.ways_in(&mut random)?;
-            let again = self.world.restart(host, bootstrap).map_err(text_of)?;
-            if self.light.contains(&host) {
-                self.light.insert(again);
-            }
-        }
-        Ok(())
-    }
-
-    fn send_one(&mut self, random: &mut Random, between: Between) -> Result<(), String> {
-        let live = self.world.live().len() as u64;
-        if live == 0 {
-            return Err("no node is up that could send a message".to_owned());
-        }
-        let joined_by = self.world.now().before(JOINED_BEFORE);
-        let world = &self.world;
-        let mut draw = || {
-            (0..DRAWS_MAX)
-                .map(|_| world.live_at(random.below(live) as usize))
-                .find(|&host| world.joined_at(host).is_some_and(|at| at <= joined_by))
-        };
-        for _ in 0..DRAWS_MAX {
-            let (Some(from), Some(to)) = (draw(), draw()) else { break };
-            let apart = world.side(from) != world.side(to);
-            if from != to && (apart || between == Between::All) {
-                return self.world.send(from, to).map_err(text_of);
-            }
-        }
-        let secs = JOINED_BEFORE.as_secs();
-        Err(match between {
-            Between::All => {
-                format!("no two nodes joined {secs} s ago, to send a message between them")
-            }
-            Between::Sides => format!(
-                "no two nodes that joined {secs} s ago stand on different sides of a partition, to \
-                 send a message between them"
-            ),
-        })
-    }
-
-    /// As many hosts as are a share of the live ones, drawn among those that `may`.
-    fn drawn(
-        &self,
-        purpose: &'static str,
-        share: f64,
-        may: impl Fn(Host) -> bool,
-    ) -> BTreeSet<Host> {
-        let mut random = self.random(purpose);
-        let mut urn: Vec<_> = self.world.live().filter(|&host| may(host)).collect();
-        let count = (self.world.live().len() as f64 * share) as usize;
-        for place in 0..count.min(urn.len()) {
-            let other = place + random.below((urn.len() - place) as u64) as usize;
-            urn.swap(place, other);
-        }
-        urn.into_iter().take(count).collect()
-    }
-
     fn conclude(&mut self, churn: bool, first: usize, born: core::ops::Range<Moment>) {
         let evidence = Evidence {
             world: &self.world,
@@ -535,10 +301,6 @@ impl Run {
 
 fn text_of(violation: Violation) -> String {
     violation.to_string()
-}
-
-fn nth(span: Duration, number: u32, of: u32) -> Duration {
-    Duration::from_nanos((span.as_nanos() * u128::from(number) / u128::from(of)) as u64)
 }
 
 fn panic_message(panic: &(dyn core::any::Any + Send)) -> String {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{Scenario, Stage};
-use crate::overlay::AddressPlan;
+use crate::net::AddressPlan;
 
 /// How many seconds a stage may last: ten years.
 pub const STAGE_SECS_MAX: u64 = 10 * 365 * 86_400;
@@ -128,7 +128,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{STAGE_SECS_MAX, ScenarioError};
-    use crate::growth::Measure;
+    use crate::report::growth::Measure;
     use crate::scenario::{Bootstrap, Scenario, Stage};
 
     fn refused(scenario: &Scenario) -> String {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::Signatures;
-use crate::growth::Measure;
 use crate::report::GRACE;
+use crate::report::growth::Measure;
 
 pub use check::{STAGE_SECS_MAX, ScenarioError};
 
@@ -137,8 +137,8 @@ pub enum Stage {
         /// Delivered share, at least.
         delivered_share: f64,
     },
-    /// The run fails if some table grew from one day to another (see [`crate::growth`]). Days count
-    /// from 1, and begin with the run.
+    /// The run fails if some table grew from one day to another (see [`crate::report::growth`]).
+    /// Days count from 1, and begin with the run.
     ExpectBounded {
         /// What is compared: the most that any node held of it, or what all held on average.
         #[serde(default)]

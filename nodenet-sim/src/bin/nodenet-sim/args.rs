@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use nodenet_sim::overlay::AddressPlan;
+use nodenet_sim::net::AddressPlan;
 use nodenet_sim::scenario::STAGE_SECS_MAX;
 
 /// Networks of thousands of whole nodes in one process, reproducible from a seed.
@@ -36,7 +36,7 @@ pub(crate) struct Scale {
     #[arg(long)]
     pub(crate) seed: u64,
     #[command(flatten)]
-    pub(crate) world: World,
+    pub(crate) world: WorldArgs,
     #[command(flatten)]
     pub(crate) output: Output,
     /// Also write the scenario to this file, for `replay`.
@@ -54,7 +54,7 @@ const SEEDS_MAX: u64 = 100_000;
 
 /// What `scale` and `sweep` have in common.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct World {
+pub(crate) struct WorldArgs {
     /// Minutes of virtual time between the last join and the first message.
     #[arg(long, default_value_t = MINUTES, value_parser = minutes(0))]
     pub(crate) minutes: u64,
@@ -130,7 +130,7 @@ pub(crate) struct Sweep {
     #[arg(long)]
     pub(crate) jobs: Option<usize>,
     #[command(flatten)]
-    pub(crate) world: World,
+    pub(crate) world: WorldArgs,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use nodenet_sim::crypto::Signatures;
-use nodenet_sim::row::{Cost, Rows};
+use nodenet_sim::report::html;
+use nodenet_sim::report::row::{Cost, Rows};
 use nodenet_sim::run::{Progress, Run};
-use nodenet_sim::{Bootstrap, Failure, Report, Scenario, Stage, html};
+use nodenet_sim::{Bootstrap, Failure, Report, Scenario, Stage};
 
-use crate::args::{self, Output, Replay, Scale, World};
+use crate::args::{self, Output, Replay, Scale, WorldArgs};
 use crate::{machine, table};
 
 /// Without a terminal, how often a line tells of the progress.
@@ -49,7 +50,7 @@ pub(crate) fn replay(args: &Replay) -> Result<(), String> {
 }
 
 /// The scenario of `scale`.
-pub(crate) fn scenario(nodes: u32, seed: u64, world: &World) -> Scenario {
+pub(crate) fn scenario(nodes: u32, seed: u64, world: &WorldArgs) -> Scenario {
     let bootstrap = match world.bootstrap {
         args::Bootstrap::Ten => Bootstrap::Ten,
         args::Bootstrap::Any => Bootstrap::Any,
@@ -76,7 +77,7 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &World) -> Scenario {
 
 /// Names a scenario of `scale` by its size and by everything that is not as usual: failed runs that
 /// differ must not overwrite each other's files.
-fn name(nodes: u32, world: &World) -> String {
+fn name(nodes: u32, world: &WorldArgs) -> String {
     let mut parts = vec![format!("scale-{nodes}")];
     if let args::Bootstrap::Any = world.bootstrap {
         parts.push("any".to_owned());

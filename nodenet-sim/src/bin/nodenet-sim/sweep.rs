@@ -6,11 +6,11 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use nodenet_sim::failure::PROGRAM;
-use nodenet_sim::html::{self, count, decimals, megabytes, or_dash, share};
-use nodenet_sim::row::{Row, Rows};
+use nodenet_sim::report::PROGRAM;
+use nodenet_sim::report::html::{self, count, decimals, megabytes, or_dash, share};
+use nodenet_sim::report::row::{Row, Rows};
 
-use crate::args::{self, Sweep, World};
+use crate::args::{self, Sweep, WorldArgs};
 use crate::play::{is_progress, present};
 
 pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
@@ -105,7 +105,7 @@ fn run(program: &Path, line: &[String]) -> Result<Rows, String> {
 }
 
 /// The command line of one run, without how it shows its figures.
-fn arguments(nodes: u32, seed: u64, world: &World) -> Vec<String> {
+fn arguments(nodes: u32, seed: u64, world: &WorldArgs) -> Vec<String> {
     let bootstrap = match world.bootstrap {
         args::Bootstrap::Ten => "ten",
         args::Bootstrap::Any => "any",

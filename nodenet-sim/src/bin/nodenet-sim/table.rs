@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use nodenet_sim::Report;
-use nodenet_sim::growth::Growth;
-use nodenet_sim::html::{count, decimals, kibibytes, megabytes, or_dash, share};
+use nodenet_sim::report::growth::Growth;
+use nodenet_sim::report::html::{count, decimals, kibibytes, megabytes, or_dash, share};
+use nodenet_sim::report::row::{Row, Rows};
 use nodenet_sim::report::{Figures, Lost};
-use nodenet_sim::row::{Row, Rows};
 
 /// Every measuring stage in a column, and beside it its light nodes.
 pub(crate) fn of(rows: &Rows) -> String {

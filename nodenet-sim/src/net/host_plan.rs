@@ -1,0 +1,160 @@
+//! Host plan: addresses, positions and NAT types of simulated hosts (RFC 4787 §4.1).
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use nodenet_proto::env::{Random, Seed};
+
+use crate::hash;
+use crate::net::latency::{Attachment, Position};
+
+/// What stands between a host and the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nat {
+    /// Nothing: anyone can dial it.
+    Public,
+    /// A NAT with endpoint-independent mapping (RFC 4787 §4.1), which can be punched.
+    Easy,
+    /// A NAT whose mapping depends on the destination.
+    Hard,
+}
+
+impl Nat {
+    /// Draws one: `share` of all hosts are behind a NAT, three tenths of these behind a hard one (a
+    /// guess).
+    pub fn draw(share: f64, random: &mut Random) -> Self {
+        if !hash::hit(random.next_u64(), share) {
+            Self::Public
+        } else if random.below(10) < 3 {
+            Self::Hard
+        } else {
+            Self::Easy
+        }
+    }
+
+    /// Whether hosts behind `self` and `other` can have a conn at all.
+    pub fn connects(self, other: Self) -> bool {
+        self == Self::Public || other == Self::Public || (self == Self::Easy && other == Self::Easy)
+    }
+}
+
+/// The address of a host and its attachment to the network.
+#[derive(Debug, Clone, Copy)]
+pub struct HostSlot {
+    /// The address at which the network knows the host. Others see it there, unless its NAT is
+    /// hard.
+    pub addr: SocketAddrV4,
+    /// Where it is attached.
+    pub attachment: Attachment,
+}
+
+/// UDP port of every host.
+const PORT: u16 = 4242;
+/// Hosts that share one /24, when they share one. A guess.
+const HOSTS_PER_SHARED_SUBNET: u32 = 8;
+/// One host in so many stands in such a /24. A guess.
+const SHARED_ONE_IN: u64 = 4;
+/// First octets of subnets with a single host: globally routable, nothing reserved among them.
+const UNSHARED_OCTETS: core::ops::Range<u32> = 11..100;
+/// First octets of subnets that hosts share.
+const SHARED_OCTETS: core::ops::Range<u32> = 130..169;
+
+/// Three in four hosts have a subnet of their own. The draw varies that by far less than a percent
+/// for so many hosts.
+const _: () = {
+    let unshared = (UNSHARED_OCTETS.end - UNSHARED_OCTETS.start) << 16;
+    let needed = AddressPlan::HOSTS_MAX as u64 * (SHARED_ONE_IN - 1) / SHARED_ONE_IN;
+    assert!(needed + needed / 100 < unshared as u64);
+};
+
+/// Synthetic addresses and positions, none of which is handed out twice.
+///
+/// Three quarters of the hosts have a /24 and a position to themselves, as home connections do. A
+/// quarter share a /24 and a position with seven others, as rented servers do: the subnet caps of
+/// the node's tables (2 edges, 8 contacts of one /24) apply to these alone. All are globally
+/// routable IPv4.
+#[derive(Debug)]
+pub struct AddressPlan {
+    random: Random,
+    unshared: u32,
+    shared: u32,
+    shared_position: Position,
+}
+
+impl AddressPlan {
+    /// Slots that there are in any case, for nodes of growth and for newcomers of churn.
+    pub const HOSTS_MAX: u32 = 7_000_000;
+
+    /// The plan of a world.
+    pub fn new(world: &Seed) -> Self {
+        let mut random = world.stream("address plan");
+        let shared_position = Position::draw(&mut random);
+        Self { random, unshared: 0, shared: 0, shared_position }
+    }
+
+    /// The next slot.
+    ///
+    /// # Panics
+    /// When the subnets of single hosts run out; not before [`Self::HOSTS_MAX`].
+    pub fn next_slot(&mut self) -> HostSlot {
+        let (addr, position) = if self.random.below(SHARED_ONE_IN) == 0 {
+            let subnet = self.shared / HOSTS_PER_SHARED_SUBNET;
+            let host = self.shared % HOSTS_PER_SHARED_SUBNET;
+            if host == 0 {
+                self.shared_position = Position::draw(&mut self.random);
+            }
+            self.shared += 1;
+            (address(&SHARED_OCTETS, subnet, 10 + host), self.shared_position)
+        } else {
+            self.unshared += 1;
+            let host = 1 + self.random.below(250) as u32;
+            (address(&UNSHARED_OCTETS, self.unshared, host), Position::draw(&mut self.random))
+        };
+        HostSlot { addr, attachment: Attachment::draw(position, &mut self.random) }
+    }
+}
+
+fn address(octets: &core::ops::Range<u32>, subnet: u32, host: u32) -> SocketAddrV4 {
+    let number = (octets.start << 24) + (subnet << 8) + host;
+    assert!(number >> 24 < octets.end, "the synthetic address space is used up");
+    SocketAddrV4::new(Ipv4Addr::from_bits(number), PORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use nodenet_proto::env::Seed;
+
+    use super::{AddressPlan, HOSTS_PER_SHARED_SUBNET, Nat};
+
+    #[test]
+    fn addresses_are_unique_and_a_quarter_share_a_subnet() {
+        let mut plan = AddressPlan::new(&Seed::from_u64(1));
+        let mut seen = BTreeSet::new();
+        let mut subnets = BTreeMap::new();
+        for _ in 0..20_000 {
+            let ip = *plan.next_slot().addr.ip();
+            assert!(seen.insert(ip), "{ip} twice");
+            assert!(!ip.is_private() && !ip.is_loopback() && !ip.is_link_local());
+            *subnets.entry(ip.to_bits() >> 8).or_insert(0_u32) += 1;
+        }
+        let sharing: u32 = subnets.values().filter(|&&hosts| hosts > 1).sum();
+        assert!((4_600..5_400).contains(&sharing), "{sharing} of 20,000 share a subnet");
+        assert!(subnets.values().all(|&hosts| hosts <= HOSTS_PER_SHARED_SUBNET));
+    }
+
+    #[test]
+    fn nats_connect_by_the_rule() {
+        use Nat::{Easy, Hard, Public};
+        let connects = |a: Nat, b| {
+            assert_eq!(a.connects(b), b.connects(a));
+            a.connects(b)
+        };
+        assert!(connects(Public, Public) && connects(Public, Easy) && connects(Public, Hard));
+        assert!(connects(Easy, Easy) && !connects(Easy, Hard) && !connects(Hard, Hard));
+        let mut random = Seed::from_u64(1).stream("test");
+        let drawn: Vec<_> = (0..10_000).map(|_| Nat::draw(0.6, &mut random)).collect();
+        let count = |nat| drawn.iter().filter(|&&drawn| drawn == nat).count();
+        assert!(count(Public).abs_diff(4_000) < 200 && count(Hard).abs_diff(1_800) < 150);
+    }
+}

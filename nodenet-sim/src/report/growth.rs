@@ -1,0 +1,259 @@
+//! Keeping an eye on growth: how full every table was, day by day.
+//!
+//! A table that a peer can fill has a cap; a table that nobody empties grows below it for days
+//! before anyone notices. This is where it shows.
+//!
+//! Three values of a day tell of a table. The most that any node held of it, at any time: what
+//! memory must be there for, and as much luck as the largest of some hundred thousand throws of a
+//! dice. The usual value, the mean over the day of what the fullest held. And the mean over all
+//! nodes: hardly any luck, so that growth of a hundredth shows in it. Who came lately weighs in it
+//! as much as who has been there for days, and in churn most came lately: what leaks slowly shows
+//! in the fullest first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Moment;
+use crate::world::overlay::OverlayWorld;
+
+/// A day is divided into so many looks: one a minute. What stands in a table for seconds only, such
+/// as whom a node dials, is seen at its fullest on some days and not on others if they are rare.
+const LOOKS_A_DAY: u32 = 1_440;
+
+/// How full the tables of one name were on one day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fill {
+    /// The fullest of them, at most.
+    pub most: u64,
+    /// The fullest of them, on average over the day.
+    pub usual: f64,
+    /// All of them, on average over the day.
+    pub mean: f64,
+}
+
+/// Which value of a day growth is judged by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// [`Fill::most`].
+    #[default]
+    Most,
+    /// [`Fill::mean`].
+    Mean,
+}
+
+impl Measure {
+    fn of(self, fill: Fill) -> f64 {
+        match self {
+            Self::Most => fill.most as f64,
+            Self::Mean => fill.mean,
+        }
+    }
+}
+
+/// A table that grew.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GrownTable {
+    /// Its name.
+    pub name: &'static str,
+    /// On the day to compare with.
+    pub earlier: Fill,
+    /// On the day that is compared.
+    pub later: Fill,
+}
+
+/// The tables of one name, as seen at one look, or added up over a day.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// What the fullest held at most.
+    most: u64,
+    /// The sum of what the fullest held, over all looks.
+    fullest: u64,
+    /// The sum of what all held, over all looks.
+    all: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Day {
+    looks: u32,
+    /// Nodes that were looked at, each as often as it was.
+    nodes: u64,
+    tables: BTreeMap<&'static str, Seen>,
+    heap: u64,
+}
+
+/// How full tables were on each day of a run.
+#[derive(Debug, Clone)]
+pub struct Growth {
+    day: Duration,
+    days: Vec<Day>,
+    next_look: Moment,
+}
+
+impl Growth {
+    /// Nothing seen so far, with days of this length.
+    pub fn new(day: Duration) -> Self {
+        Self { day, days: Vec::new(), next_look: Moment::START + day / LOOKS_A_DAY }
+    }
+
+    /// Looks at every node, if it is time.
+    pub(crate) fn look(&mut self, world: &OverlayWorld, heap: Option<u64>) {
+        if world.now() < self.next_look {
+            return;
+        }
+        self.next_look = world.now() + self.day / LOOKS_A_DAY;
+        let mut nodes = 0;
+        let mut tables: BTreeMap<&'static str, Seen> = BTreeMap::new();
+        for machine in world.live().filter_map(|host| world.machine(host)) {
+            nodes += 1;
+            for (name, value) in machine.gauges() {
+                let seen = tables.entry(name).or_default();
+                seen.most = value.max(seen.most);
+                seen.all += value;
+            }
+        }
+        self.note(world.now(), (nodes, &tables), heap.unwrap_or(0));
+    }
+
+    fn note(
+        &mut self,
+        at: Moment,
+        (nodes, tables): (u64, &BTreeMap<&'static str, Seen>),
+        heap: u64,
+    ) {
+        // What is seen at the very end of a day belongs to it.
+        let elapsed = at.since(Moment::START).as_nanos().saturating_sub(1);
+        let number = (elapsed / self.day.as_nanos().max(1)) as usize;
+        self.days.resize_with(self.days.len().max(number + 1), Day::default);
+        let day = &mut self.days[number];
+        day.looks += 1;
+        day.nodes += nodes;
+        day.heap = day.heap.max(heap);
+        for (name, now) in tables.iter().filter(|(_, now)| now.most > 0) {
+            let seen = day.tables.entry(name).or_default();
+            seen.most = seen.most.max(now.most);
+            seen.fullest += now.most;
+            seen.all += now.all;
+        }
+    }
+
+    /// How many days the run had; the last one may be short.
+    pub fn days(&self) -> u32 {
+        self.days.len() as u32
+    }
+
+    /// Every table that was ever seen with something in it.
+    pub fn tables(&self) -> impl Iterator<Item = &'static str> {
+        let names: BTreeSet<_> =
+            self.days.iter().flat_map(|day| day.tables.keys().copied()).collect();
+        names.into_iter()
+    }
+
+    /// How full these tables were on this day, counted from 1; nothing if there was no such day.
+    pub fn fill(&self, table: &str, day: u32) -> Option<Fill> {
+        let day = self.day(day)?;
+        let Seen { most, fullest, all } = day.tables.get(table).copied().unwrap_or_default();
+        let usual = fullest as f64 / f64::from(day.looks.max(1));
+        Some(Fill { most, usual, mean: all as f64 / day.nodes.max(1) as f64 })
+    }
+
+    /// Bytes of heap in use at most on this day, if they were counted: those of the world as well,
+    /// which remembers everybody who ever lived in it.
+    pub fn heap(&self, day: u32) -> Option<u64> {
+        self.day(day).map(|day| day.heap).filter(|bytes| *bytes > 0)
+    }
+
+    /// Tables of which the value of day `later` exceeds that of day `earlier` by more than this
+    /// share. Nothing if the run had no such days.
+    pub fn grown(
+        &self,
+        (earlier, later): (u32, u32),
+        of: Measure,
+        share: f64,
+    ) -> Option<Vec<GrownTable>> {
+        let mut grown = Vec::new();
+        // There may have been no table at all.
+        self.day(earlier).and(self.day(later))?;
+        for name in self.tables() {
+            let (earlier, later) = (self.fill(name, earlier)?, self.fill(name, later)?);
+            if of.of(later) > of.of(earlier) * (1.0 + share) {
+                grown.push(GrownTable { name, earlier, later });
+            }
+        }
+        Some(grown)
+    }
+
+    fn day(&self, number: u32) -> Option<&Day> {
+        self.days.get((number as usize).checked_sub(1)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::{Fill, Growth, Measure, Seen};
+    use crate::clock::Moment;
+
+    const DAY: Duration = Duration::from_secs(1_000);
+
+    /// At these seconds the tables of two nodes held this much.
+    fn growth(seen: &[(u64, [u64; 2])]) -> Growth {
+        let mut growth = Growth::new(DAY);
+        for &(secs, [a, b]) in seen {
+            let seen = Seen { most: a.max(b), all: a + b, ..Seen::default() };
+            growth.note(Moment::from_secs(secs), (2, &BTreeMap::from([("table", seen)])), secs);
+        }
+        growth
+    }
+
+    fn grown(growth: &Growth, days: (u32, u32), of: Measure) -> Option<usize> {
+        growth.grown(days, of, 0.02).map(|grown| grown.len())
+    }
+
+    #[test]
+    fn a_day_has_a_largest_a_usual_and_a_mean_value() {
+        let growth = growth(&[(1, [0, 0]), (500, [7, 1]), (1_000, [2, 2]), (1_001, [4, 0])]);
+        assert_eq!(growth.fill("table", 1), Some(Fill { most: 7, usual: 3.0, mean: 2.0 }));
+        assert_eq!(growth.fill("table", 2), Some(Fill { most: 4, usual: 4.0, mean: 2.0 }));
+        assert_eq!(growth.fill("table", 3), None);
+        assert_eq!(growth.fill("other", 1), Some(Fill::default()));
+        assert_eq!(
+            [growth.heap(1), growth.heap(2), growth.heap(3)],
+            [Some(1_000), Some(1_001), None]
+        );
+    }
+
+    #[test]
+    fn growth_is_told_between_the_days_that_were_named() {
+        let seen = [(1, 1), (1_500, 100), (2_500, 102), (3_500, 103), (4_500, 1)];
+        let growth = growth(&seen.map(|(secs, most)| (secs, [most, 0])));
+        for of in [Measure::Most, Measure::Mean] {
+            assert_eq!(grown(&growth, (2, 3), of), Some(0));
+            assert_eq!(grown(&growth, (2, 4), of), Some(1));
+            assert_eq!(grown(&growth, (2, 5), of), Some(0));
+            assert_eq!(grown(&growth, (2, 6), of), None, "there was no such day");
+            assert_eq!(grown(&growth, (0, 1), of), None);
+        }
+    }
+
+    #[test]
+    fn the_fullest_and_all_of_them_grow_apart() {
+        let lucky = growth(&[(1, [3, 3]), (1_500, [4, 2])]);
+        assert_eq!(grown(&lucky, (1, 2), Measure::Most), Some(1));
+        assert_eq!(grown(&lucky, (1, 2), Measure::Mean), Some(0));
+        let leaking = growth(&[(1, [4, 2]), (1_500, [4, 3])]);
+        assert_eq!(grown(&leaking, (1, 2), Measure::Most), Some(0));
+        assert_eq!(grown(&leaking, (1, 2), Measure::Mean), Some(1));
+    }
+
+    #[test]
+    fn a_table_that_was_empty_before_has_grown() {
+        let growth = growth(&[(1, [0, 0]), (1_500, [1, 0])]);
+        assert_eq!(grown(&growth, (1, 2), Measure::Most), Some(1));
+        assert_eq!(grown(&growth, (1, 2), Measure::Mean), Some(1));
+    }
+}

@@ -1,0 +1,86 @@
+//! Report of a run: figures of each phase, growth of tables, shape of the network, failure.
+//!
+//! Responsible for: what a run showed, as values, rows for programs and pages for people. Never:
+//! carries out a stage.
+
+mod failure;
+mod figures;
+pub mod growth;
+pub mod html;
+pub mod row;
+mod shape;
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::report::growth::Growth;
+use crate::world::Host;
+
+pub use failure::{Failure, PROGRAM};
+pub(crate) use figures::{Costs, Evidence, GRACE, drops};
+pub use figures::{Distribution, Figures};
+pub use shape::Shape;
+
+/// What a run showed.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Name of the scenario.
+    pub name: String,
+    /// Its seed.
+    pub seed: u64,
+    /// What each measuring stage showed, in order.
+    pub phases: Vec<Phase>,
+    /// The network as it was at the end of the first measuring stage, or at the end.
+    pub shape: Shape,
+    /// What live nodes discarded since they started, by reason, most first.
+    pub drops: Vec<(&'static str, u64)>,
+    /// How full tables were.
+    pub growth: Growth,
+    /// Expectations that were met, in words.
+    pub held: Vec<String>,
+    /// How much virtual time passed.
+    pub simulated: Duration,
+    /// Steps taken.
+    pub events: u64,
+    /// The fingerprint of everything that happened.
+    pub trace_hash: u64,
+}
+
+impl Report {
+    /// The first phase without churn.
+    pub fn steady(&self) -> Option<&Phase> {
+        self.phases.iter().find(|phase| !phase.churn)
+    }
+
+    /// The first phase with churn.
+    pub fn churn(&self) -> Option<&Phase> {
+        self.phases.iter().find(|phase| phase.churn)
+    }
+}
+
+/// What a measuring stage showed.
+#[derive(Debug, Clone)]
+pub struct Phase {
+    /// Whether nodes came and went.
+    pub churn: bool,
+    /// Figures of all nodes; costs are those of routers if there are others.
+    pub figures: Figures,
+    /// Figures of light nodes, if there are any.
+    pub light: Option<Figures>,
+    /// The first messages that were lost.
+    pub lost: Vec<Lost>,
+}
+
+/// A message that did not arrive though its target lived, and what its ends looked like at the end
+/// of the phase.
+#[derive(Debug, Clone)]
+pub struct Lost {
+    /// Who sent it.
+    pub from: Host,
+    /// For whom.
+    pub to: Host,
+    /// When.
+    pub sent_at: Moment,
+    /// How many live edges the two had.
+    pub edges: [usize; 2],
+}

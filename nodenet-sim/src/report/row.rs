@@ -1,0 +1,182 @@
+//! A report as flat rows with stable names, for machines to read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::growth::{Fill, Growth};
+use crate::report::{Figures, Phase, Report};
+
+/// What only the program that ran the world can know: how fast it was and how much memory it took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// Steps for each second of real time.
+    pub events_per_s: f64,
+    /// Virtual over real time.
+    pub sim_over_real: f64,
+    /// Largest resident set of the process, if the system tells.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+/// The figures of a phase; none where nothing was measured. Names stay as they are; new ones may be
+/// added.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is documented at its origin, Figures or Cost")]
+pub struct Row {
+    pub nodes: u64,
+    pub sent: u64,
+    pub delivered: u64,
+    pub delivered_share: Option<f64>,
+    pub duplicates: u64,
+    pub targets_lost: u64,
+    pub refused: u64,
+    pub hops_mean: Option<f64>,
+    pub hops_p50: Option<f64>,
+    pub hops_p99: Option<f64>,
+    pub hops_max: Option<f64>,
+    pub stretch_p50: Option<f64>,
+    pub stretch_p99: Option<f64>,
+    pub edges_mean: Option<f64>,
+    pub edges_max: Option<f64>,
+    pub state_bytes_per_node: Option<f64>,
+    pub idle_bytes_per_node_day: Option<f64>,
+    pub idle_wakeups_per_node_hour: Option<f64>,
+    /// The idle bytes by kind of traffic.
+    pub idle_traffic: BTreeMap<String, f64>,
+    pub join_ms_p50: Option<f64>,
+    pub join_ms_p99: Option<f64>,
+    pub not_joined: u64,
+    pub events_per_s: f64,
+    pub sim_over_real: f64,
+    pub peak_rss_bytes: Option<u64>,
+    pub trace_hash: String,
+}
+
+/// One measuring stage.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRow {
+    /// Whether nodes came and went.
+    pub under_churn: bool,
+    /// All nodes.
+    #[serde(flatten)]
+    pub all: Row,
+    /// Light nodes, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub light: Option<Row>,
+}
+
+/// The rows of a run: steady state, and under their names churn and light nodes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Name of the scenario.
+    pub name: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Steady state.
+    #[serde(flatten)]
+    pub steady: Row,
+    /// Under churn, if there was any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub churn: Option<Row>,
+    /// Light nodes in steady state, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub light: Option<Row>,
+    /// Every measuring stage, in order: these two and all others.
+    pub phases: Vec<PhaseRow>,
+    /// Expectations that were met, in words.
+    pub held: Vec<String>,
+    /// What did not hold, if the run failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// For each table how full it was, day by day; nothing if the run was over within a day.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub days: BTreeMap<String, Vec<Fill>>,
+}
+
+impl Rows {
+    /// The rows of a report. A run without a steady phase shows its first phase in that place, one
+    /// in which nobody was up only what it cost.
+    pub fn of(report: &Report, cost: Cost) -> Self {
+        let steady = report.steady().or(report.phases.first());
+        let row = |figures: &Figures| Row::of(figures, cost, report.trace_hash);
+        let phase = |phase: &Phase| PhaseRow {
+            under_churn: phase.churn,
+            all: row(&phase.figures),
+            light: phase.light.as_ref().map(row),
+        };
+        Self {
+            name: report.name.clone(),
+            seed: report.seed,
+            steady: row(steady.map_or(&Figures::default(), |phase| &phase.figures)),
+            churn: report.churn().map(|phase| row(&phase.figures)),
+            light: steady.and_then(|phase| phase.light.as_ref()).map(row),
+            phases: report.phases.iter().map(phase).collect(),
+            held: report.held.clone(),
+            failure: None,
+            days: days(&report.growth),
+        }
+    }
+
+    /// The first phase without churn, if there was one.
+    pub fn steady_phase(&self) -> Option<&Row> {
+        self.phases.iter().find(|phase| !phase.under_churn).map(|phase| &phase.all)
+    }
+
+    /// Every measuring stage by its name, and after each its light nodes.
+    pub fn named_phases(&self) -> Vec<(String, &Row)> {
+        let mut named = Vec::new();
+        for (number, phase) in self.phases.iter().enumerate() {
+            let name = if phase.under_churn { "churn" } else { "steady" };
+            let alike = |other: &&PhaseRow| other.under_churn == phase.under_churn;
+            let name = match self.phases[..number].iter().filter(alike).count() {
+                0 => name.to_owned(),
+                before => format!("{name} {}", before + 1),
+            };
+            let light = phase.light.as_ref().map(|row| (format!("{name}, light"), row));
+            named.push((name, &phase.all));
+            named.extend(light);
+        }
+        named
+    }
+}
+
+fn days(growth: &Growth) -> BTreeMap<String, Vec<Fill>> {
+    if growth.days() < 2 {
+        return BTreeMap::new();
+    }
+    let of = |table| (1..=growth.days()).filter_map(move |day| growth.fill(table, day)).collect();
+    growth.tables().map(|table| (table.to_owned(), of(table))).collect()
+}
+
+impl Row {
+    fn of(figures: &Figures, cost: Cost, trace_hash: u64) -> Self {
+        Self {
+            nodes: figures.nodes,
+            sent: figures.sent,
+            delivered: figures.delivered,
+            delivered_share: figures.delivered_share(),
+            duplicates: figures.duplicates,
+            targets_lost: figures.targets_lost,
+            refused: figures.refused,
+            hops_mean: figures.hops.map(|hops| hops.mean),
+            hops_p50: figures.hops.map(|hops| hops.p50),
+            hops_p99: figures.hops.map(|hops| hops.p99),
+            hops_max: figures.hops.map(|hops| hops.max),
+            stretch_p50: figures.stretch.map(|stretch| stretch.p50),
+            stretch_p99: figures.stretch.map(|stretch| stretch.p99),
+            edges_mean: figures.edges.map(|edges| edges.mean),
+            edges_max: figures.edges.map(|edges| edges.max),
+            state_bytes_per_node: figures.state_bytes_per_node,
+            idle_bytes_per_node_day: figures.idle_bytes_per_node_day,
+            idle_wakeups_per_node_hour: figures.idle_wakeups_per_node_hour,
+            idle_traffic: figures.traffic.iter().map(|&(k, b)| (k.to_owned(), b)).collect(),
+            join_ms_p50: figures.join_ms.map(|join| join.p50),
+            join_ms_p99: figures.join_ms.map(|join| join.p99),
+            not_joined: figures.not_joined,
+            events_per_s: cost.events_per_s,
+            sim_over_real: cost.sim_over_real,
+            peak_rss_bytes: cost.peak_rss_bytes,
+            trace_hash: format!("{trace_hash:016x}"),
+        }
+    }
+}

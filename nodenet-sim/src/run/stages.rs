@@ -1,0 +1,212 @@
+//! Stages of a scenario: grow, settle, send, churn, partition, restart.
+//!
+//! Responsible for: what happens in the world during a stage, and when. Never: which hosts are
+//! drawn; see [`super::select`].
+
+use std::time::Duration;
+
+use nodenet_proto::api::{self, Profile};
+use nodenet_proto::env::Random;
+
+use super::{DRAWS_MAX, Run, text_of};
+use crate::clock::Moment;
+use crate::hash;
+use crate::net::Nat;
+use crate::report::GRACE;
+use crate::scenario::{Between, Bootstrap};
+use crate::world::Host;
+use crate::world::overlay::Join;
+
+/// Idle costs are those of the last ten minutes of settling: long enough for every edge to be
+/// asked.
+const IDLE_WINDOW: Duration = Duration::from_secs(600);
+/// Ends of messages joined at least so long ago: whoever is on the way in is not promised anything.
+const JOINED_BEFORE: Duration = Duration::from_secs(30);
+/// Well-known contacts: as many as the figures of the reference were measured with.
+const CONTACTS: usize = 10;
+
+impl Run {
+    pub(super) fn split(&mut self) {
+        let half = self.drawn("sides", 0.5, |_| true);
+        // Whoever is down may start again before the network heals, on either side.
+        let mut coin = self.random("sides of those who are down");
+        let side = |host| match self.world.is_up(host) {
+            true => u8::from(half.contains(&host)),
+            false => coin.below(2) as u8,
+        };
+        let sides: Vec<u8> = self.world.hosts().map(side).collect();
+        self.world.partition(|host| sides[host.index()]);
+    }
+
+    pub(super) fn grow(
+        &mut self,
+        nodes: u32,
+        over_ms: u64,
+        bootstrap: Bootstrap,
+    ) -> Result<(), String> {
+        self.bootstrap = bootstrap;
+        let start = self.world.now();
+        let mut random = self.random("joins");
+        for number in 0..u64::from(nodes) {
+            let offset = u128::from(over_ms) * 1_000_000 * u128::from(number) / u128::from(nodes);
+            self.pass_until(start + Duration::from_nanos(offset as u64))?;
+            self.join(&mut random)?;
+        }
+        self.pass_until(start + Duration::from_millis(over_ms))
+    }
+
+    fn join(&mut self, random: &mut Random) -> Result<(), String> {
+        let is_contact = self.contacts.len() < CONTACTS;
+        let drawn = Nat::draw(self.scenario.nat_share, random);
+        let nat = if is_contact { Nat::Public } else { drawn };
+        let light = hash::hit(random.next_u64(), self.scenario.light_share) && !is_contact;
+        let profile = if light { Profile::Light } else { Profile::Router };
+        let bootstrap = self.ways_in(random)?;
+        let config = api::Config { profile, ..api::Config::default() };
+        let host = self.world.join(Join { nat, bootstrap, config }).map_err(text_of)?;
+        if light {
+            self.light.insert(host);
+        }
+        if is_contact {
+            self.contacts.push(host);
+        }
+        Ok(())
+    }
+
+    pub(super) fn settle(&mut self, span: Duration) -> Result<(), String> {
+        let end = self.world.now() + span;
+        let window_start = self.world.now().max(end.before(IDLE_WINDOW));
+        self.pass_until(window_start)?;
+        self.begin_costs();
+        self.pass_until(end)?;
+        self.read_costs(window_start);
+        self.state = self.state_per_node();
+        self.world.check_all();
+        Ok(())
+    }
+
+    pub(super) fn send(
+        &mut self,
+        messages: u32,
+        over_secs: u64,
+        between: Between,
+    ) -> Result<(), String> {
+        let first = self.world.probes().tracked().len();
+        let start = self.world.now();
+        let span = Duration::from_secs(over_secs);
+        let mut random = self.random("pairs");
+        for number in 0..messages {
+            self.pass_until(start + nth(span, number, messages))?;
+            self.send_one(&mut random, between)?;
+        }
+        self.pass_until(start + span + GRACE)?;
+        self.world.check_all();
+        self.conclude(false, first, Moment::START..start);
+        Ok(())
+    }
+
+    pub(super) fn churn(
+        &mut self,
+        percent: f64,
+        every_secs: u64,
+        over_secs: u64,
+        messages: u32,
+    ) -> Result<(), String> {
+        self.check_churn(percent, every_secs, over_secs)?;
+        let first = self.world.probes().tracked().len();
+        let start = self.world.now();
+        // What was measured in a settled network says nothing of this one.
+        (self.costs, self.state) = (None, None);
+        self.begin_costs();
+        let span = Duration::from_secs(over_secs);
+        let every = Duration::from_secs(every_secs.max(1));
+        let (mut pairs, mut joins) = (self.random("pairs"), self.random("joins"));
+        let mut round = start;
+        for number in 0..messages {
+            let at = start + nth(span, number, messages);
+            while round <= at {
+                self.replace_at(round, percent, &mut joins)?;
+                round = round + every;
+            }
+            self.pass_until(at)?;
+            self.send_one(&mut pairs, Between::All)?;
+        }
+        // Rounds do not end with the messages. One at the very end would have no time to matter.
+        while round < start + span {
+            self.replace_at(round, percent, &mut joins)?;
+            round = round + every;
+        }
+        self.pass_until(start + span)?;
+        self.read_costs(start);
+        self.pass_until(start + span + GRACE)?;
+        self.world.check_all();
+        self.conclude(true, first, start..start + span);
+        self.costs = None;
+        Ok(())
+    }
+
+    /// At this time some nodes crash and as many new ones join.
+    fn replace_at(&mut self, at: Moment, percent: f64, random: &mut Random) -> Result<(), String> {
+        self.pass_until(at)?;
+        self.owed += self.world.live().len() as f64 * percent / 100.0;
+        self.can_lose(self.owed as usize)?;
+        while self.owed >= 1.0 {
+            self.owed -= 1.0;
+            let victim = self.draw_victim(random)?;
+            self.world.crash(victim);
+            self.join(random)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn restart(&mut self) -> Result<(), String> {
+        let mut random = self.random("restarts");
+        // Whoever was started again lives on as another host, or died as that one.
+        let is_last = |host| self.world.successor(host).is_none();
+        let is_down = |&host: &Host| !self.world.is_up(host) && is_last(host);
+        let down: Vec<_> = self.world.hosts().filter(is_down).collect();
+        for host in down {
+            let bootstrap = self.ways_in(&mut random)?;
+            let again = self.world.restart(host, bootstrap).map_err(text_of)?;
+            if self.light.contains(&host) {
+                self.light.insert(again);
+            }
+        }
+        Ok(())
+    }
+
+    fn send_one(&mut self, random: &mut Random, between: Between) -> Result<(), String> {
+        let live = self.world.live().len() as u64;
+        if live == 0 {
+            return Err("no node is up that could send a message".to_owned());
+        }
+        let joined_by = self.world.now().before(JOINED_BEFORE);
+        let world = &self.world;
+        let mut draw = || {
+            (0..DRAWS_MAX)
+                .map(|_| world.live_at(random.below(live) as usize))
+                .find(|&host| world.joined_at(host).is_some_and(|at| at <= joined_by))
+        };
+        for _ in 0..DRAWS_MAX {
+            let (Some(from), Some(to)) = (draw(), draw()) else { break };
+            let apart = world.side(from) != world.side(to);
+            if from != to && (apart || between == Between::All) {
+                return self.world.send(from, to).map_err(text_of);
+            }
+        }
+        let secs = JOINED_BEFORE.as_secs();
+        Err(match between {
+            Between::All => {
+                format!("no two nodes joined {secs} s ago, to send a message between them")
+            }
+            Between::Sides => format!(
+                "no two nodes that joined {secs} s ago stand on different sides of a partition, to \
+                 send a message between them"
+            ),
+        })
+    }
+}
+
+fn nth(span: Duration, number: u32, of: u32) -> Duration {
+    Duration::from_nanos((span.as_nanos() * u128::from(number) / u128::from(of)) as u64)
+}

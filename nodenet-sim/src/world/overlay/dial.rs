@@ -1,0 +1,185 @@
+//! Dialing: who can reach whom, how long it takes, what the dialer is told.
+//!
+//! A handshake takes three flights; after one and a half round trips both ends are up. A dial that
+//! reaches nobody fails when the handshake bound or its own deadline passes, whichever is first.
+//!
+//! # Who can be dialed
+//! Two hosts can have a conn at all if one of them is public or both NATs are easy. A public host
+//! can be dialed by anyone. A host behind a NAT is never dialed cold: a dial to its address
+//! succeeds only
+//! - back to it, within two minutes after it dialed the dialer, or while the two share a conn (its
+//!   NAT lets that peer in), or
+//! - punched, if the two have a conn to a common third host that is up, which would pass the punch
+//!   request on.
+//!
+//! Behind a hard NAT it is never dialed at all, because nobody learns its address: peers see it at
+//! a port of their own, where the network knows nobody, and the host itself knows only its
+//! interface. It has the conns that it dialed, and these go to public hosts.
+
+use std::time::Duration;
+
+use nodenet_proto::transport::{Command, DialError, DialId};
+
+use super::conns::{EndRef, EndState};
+use super::dials::{Dial, DialStep};
+use super::net::{Net, Scheduled, lost_in_a_row};
+use crate::clock::{Moment, nanos};
+use crate::hash;
+use crate::net::Nat;
+use crate::net::latency;
+use crate::world::Host;
+
+/// Without a packet for so long a handshake is given up (PROTOCOL.md#handshake-bounds).
+const NO_PACKET_MAX: Duration = Duration::from_secs(10);
+/// First probe timeout, while no round trip is known (RFC 9002 §6.2.2: 3 × 333 ms).
+const PROBE_TIMEOUT: Duration = Duration::from_millis(999);
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DialOutcome {
+    /// Nothing that anyone hears of.
+    Nothing,
+    /// A conn is up; this is the dialer's end.
+    Up(DialId, EndRef),
+    /// The dialer is to hear of the failure.
+    Failed(Host, DialId, DialError),
+}
+
+impl Net {
+    /// Carries out a dial that `host` asked for.
+    pub(crate) fn dial(&mut self, host: Host, command: &Command, deadline: Moment) {
+        let &Command::Dial { dial: id, expected, remote, .. } = command else { return };
+        let target = self.at_addr(&remote).filter(|&target| target != host);
+        let started = self.now;
+        let (dial, serial) = self.dials.insert(host, id, expected, target, started);
+        let mut schedule = |at, step| self.queue.push(at, Scheduled::Dial { dial, serial, step });
+        if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
+            schedule(started, DialStep::Fail(DialError::BadAddress));
+            return;
+        }
+        let given_up = started + NO_PACKET_MAX;
+        if deadline < given_up {
+            schedule(deadline.max(started), DialStep::Fail(DialError::TimedOut));
+        } else {
+            schedule(given_up, DialStep::Fail(DialError::NoRoute));
+        }
+        self.meters.count_initial(host, started);
+        if let Some(target) = target {
+            self.host_state_mut(host).observe_dial(target, started);
+            let at = started + self.flight(host, target, id, 0);
+            self.queue.push(at, Scheduled::Dial { dial, serial, step: DialStep::FirstFlight });
+        }
+    }
+
+    /// Forgets a dial; the dialer hears of it at once.
+    pub(crate) fn cancel_dial(&mut self, host: Host, id: DialId) {
+        if let Some((dial, serial)) = self.dials.named(host, id) {
+            let step = DialStep::Fail(DialError::Cancelled);
+            self.queue.push(self.now, Scheduled::Dial { dial, serial, step });
+        }
+    }
+
+    /// Lets a dial go on.
+    pub(crate) fn on_dial(&mut self, key: u32, serial: u32, step: DialStep) -> DialOutcome {
+        let Some(dial) = self.dials.current(key, serial) else { return DialOutcome::Nothing };
+        let (host, id, target) = (dial.host, dial.id, dial.target);
+        if !self.host_state(host).up {
+            self.dials.remove(key);
+            return DialOutcome::Nothing;
+        }
+        match (step, target) {
+            (DialStep::Fail(error), _) => {
+                self.count_traffic_of_failed(key);
+                self.dials.remove(key);
+                DialOutcome::Failed(host, id, error)
+            }
+            (DialStep::FirstFlight, Some(target)) => {
+                self.on_first_flight(key, target);
+                DialOutcome::Nothing
+            }
+            (DialStep::Up, Some(target)) if self.accepts(host, target) => {
+                self.dials.remove(key);
+                self.meters.count_rest_of_handshake([host, target], self.now);
+                DialOutcome::Up(id, self.open(host, target))
+            }
+            _ => DialOutcome::Nothing,
+        }
+    }
+
+    /// The first flight is at the target's door.
+    fn on_first_flight(&mut self, key: u32, target: Host) {
+        let &Dial { serial, host, id, expected, .. } = self.dials.get(key);
+        if !self.host_state(target).up || self.apart(host, target) || !self.permits(host, target) {
+            return;
+        }
+        let answer = self.flight(target, host, id, 1);
+        self.meters.count_initial(target, self.now);
+        self.dials.get_mut(key).answered = self.accepts(host, target);
+        let (at, step) = if self.host_state(target).id != expected {
+            (answer, DialStep::Fail(DialError::IdentityMismatch))
+        } else if !self.accepts(host, target) {
+            (answer, DialStep::Fail(DialError::NoRoute))
+        } else {
+            (answer + self.flight(host, target, id, 2), DialStep::Up)
+        };
+        self.queue.push(self.now + at, Scheduled::Dial { dial: key, serial, step });
+    }
+
+    /// Whether the target can take the conn now.
+    fn accepts(&self, host: Host, target: Host) -> bool {
+        let state = self.host_state(target);
+        state.up && !self.apart(host, target) && state.accepted < self.config.accepted_conns_max
+    }
+
+    /// Whether the target's NAT lets the dialer in.
+    fn permits(&self, host: Host, target: Host) -> bool {
+        let (from, to) = (self.host_state(host), self.host_state(target));
+        if to.nat == Nat::Public {
+            return true;
+        }
+        if !from.nat.connects(to.nat) {
+            return false;
+        }
+        let peers = self.live_peers(target);
+        to.dialed(host, self.now)
+            || peers.binary_search(&host).is_ok()
+            || self.live_peers(host).iter().any(|peer| peers.binary_search(peer).is_ok())
+    }
+
+    /// The hosts that are up and have an open conn with this one, in order.
+    fn live_peers(&self, host: Host) -> Vec<Host> {
+        let open = |&end: &EndRef| {
+            let states = [end, end.peer()].map(|end| self.conns.end(end).state);
+            (states == [EndState::Open; 2]).then(|| self.conns.end(end.peer()).host)
+        };
+        let mut peers: Vec<Host> = self.host_state(host).ends.iter().filter_map(open).collect();
+        peers.sort_unstable();
+        peers
+    }
+
+    /// How long a flight of a handshake takes, repetitions included.
+    fn flight(&self, from: Host, to: Host, id: DialId, flight: u64) -> Duration {
+        let latency =
+            nanos(self.host_state(from).attachment.latency(&self.host_state(to).attachment));
+        let link = self.link(from, to) ^ id.0.rotate_left(40);
+        let fate = hash::fate(self.config.salt, link, flight);
+        let lost = lost_in_a_row(self.config, link, flight);
+        Duration::from_nanos(latency::jitter(latency, fate)) + PROBE_TIMEOUT * ((1 << lost) - 1)
+    }
+
+    /// Counts what a dial that came to nothing has cost since its first flight. A target that
+    /// answered takes part in all of a handshake. A dialer that hears nothing repeats itself after
+    /// 1, 3 and 7 seconds.
+    fn count_traffic_of_failed(&mut self, key: u32) {
+        let &Dial { host, started, target, answered, .. } = self.dials.get(key);
+        if let (true, Some(target)) = (answered, target) {
+            self.meters.count_rest_of_handshake([host, target], self.now);
+            return;
+        }
+        let waited = self.now.since(started);
+        let sent = (1..4).filter(|&again| waited >= PROBE_TIMEOUT * ((1 << again) - 1)).count();
+        for _ in 0..sent {
+            self.meters.count_initial(host, self.now);
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! The network: carries frames between hosts, late but in order, and never tells of a crash.
+//!
+//! Responsible for: conns and what the transport boundary promises of them, delays, loss,
+//! partitions, reachability, what everything costs on the wire. Never: what a frame means, and
+//! never a call into a machine; whatever a machine must hear waits in the event queue.
+//!
+//! A conn is reliable. Loss makes a frame, and every later one of that direction, late by a
+//! retransmission (RFC 9002 §6.2); a partition holds frames back until it heals. When a host
+//! crashes, its conns go silent: what is written into them vanishes, uncounted by anyone.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use nodenet_proto::buf::Frame;
+use nodenet_proto::transport::{
+    Class, CloseMode, ConnDownReason, ConnId, Conns, Direction, Event, PathInfo, SendError,
+};
+use slab::Slab;
+
+use super::conns::{ConnTable, EndRef, EndState, Packet};
+use super::dials::{DialStep, DialTable};
+use super::host::HostState;
+use crate::clock::EventQueue;
+use crate::clock::{Moment, nanos};
+use crate::hash;
+use crate::net::Nat;
+use crate::net::latency;
+use crate::world::Host;
+use crate::world::meters::{Meters, Traffic, frame_bytes, packets};
+
+/// Longest an acknowledgement waits for a frame to ride on: quinn-proto's `max_ack_delay` (RFC 9000
+/// §18.2: 25 ms).
+const ACK_DELAY: Duration = Duration::from_millis(25);
+/// Bytes in flight from which the queue of a class is full. A guess; control outlasts the others.
+const IN_FLIGHT_MAX: [u32; Class::ALL.len()] = [384 << 10, 256 << 10, 128 << 10, 384 << 10];
+/// A complete first frame on an accepted conn is due by then (PROTOCOL.md#first-frame).
+const FIRST_FRAME: Duration = Duration::from_secs(30);
+/// A conn on which nothing moves is given up (PROTOCOL.md#idle-time-out).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often idle conns are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// A draining close waits at most so long for acknowledgement (PROTOCOL.md#drain).
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// Retransmissions of one packet after which it is taken to get through. A guess: 10 % loss leaves
+/// one packet in ten million.
+const RETRANSMISSIONS_MAX: u32 = 7;
+
+/// What is scheduled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scheduled {
+    /// A host's deadline, or one it had.
+    Wake(Host),
+    /// A frame arrives.
+    Arrival { packet: u32 },
+    /// An end is to hear that it may send again.
+    Writable { end: EndRef, generation: u32 },
+    /// An end is to hear that its conn is gone.
+    Gone { end: EndRef, generation: u32, reason: ConnDownReason },
+    /// A host's own close is complete.
+    ClosedHere { host: Host, conn: ConnId },
+    /// A draining end was acknowledged, or waited long enough.
+    Drained { end: EndRef, generation: u32 },
+    /// The bound for the first frame on an accepted conn.
+    FirstFrame { end: EndRef, generation: u32 },
+    /// A dial goes on.
+    Dial { dial: u32, serial: u32, step: DialStep },
+    /// Idle conns are looked for.
+    Sweep,
+}
+
+/// Settings of the network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NetConfig {
+    /// Scatters fates.
+    pub(crate) salt: u64,
+    /// Share of packets that are lost.
+    pub(crate) loss: f64,
+    /// Conns a host accepts, at most.
+    pub(crate) accepted_conns_max: u32,
+}
+
+/// The network.
+#[derive(Debug)]
+pub(crate) struct Net {
+    pub(crate) config: NetConfig,
+    pub(crate) now: Moment,
+    pub(crate) queue: EventQueue<Scheduled>,
+    pub(crate) host_states: Vec<HostState>,
+    pub(crate) meters: Meters,
+    pub(crate) conns: ConnTable,
+    pub(crate) dials: DialTable,
+    /// What is under way, each with one arrival in the queue unless it is held back. Nothing where
+    /// a packet was put behind others and goes under another key: its first arrival is then void.
+    pub(super) packets: Slab<Option<Packet>>,
+    by_addr: IndexMap<SocketAddr, Host>,
+    /// Frames that a partition holds back, in order of arrival.
+    pub(super) held: Vec<u32>,
+    pub(super) partitioned: bool,
+}
+
+impl Net {
+    pub(crate) fn new(config: NetConfig) -> Self {
+        let mut queue = EventQueue::new();
+        queue.push(Moment::START + SWEEP_INTERVAL, Scheduled::Sweep);
+        Self {
+            config,
+            now: Moment::START,
+            queue,
+            host_states: Vec::new(),
+            meters: Meters::default(),
+            conns: ConnTable::default(),
+            dials: DialTable::default(),
+            packets: Slab::new(),
+            by_addr: IndexMap::new(),
+            held: Vec::new(),
+            partitioned: false,
+        }
+    }
+
+    pub(crate) fn add(&mut self, state: HostState) -> Host {
+        let host = Host(self.host_states.len() as u32);
+        self.by_addr.insert(state.addr.into(), host);
+        self.host_states.push(state);
+        self.meters.add_host(self.now);
+        host
+    }
+
+    pub(crate) fn host_state(&self, host: Host) -> &HostState {
+        &self.host_states[host.index()]
+    }
+
+    pub(crate) fn host_state_mut(&mut self, host: Host) -> &mut HostState {
+        &mut self.host_states[host.index()]
+    }
+
+    /// The host that is to be found at an address.
+    pub(crate) fn at_addr(&self, addr: &SocketAddr) -> Option<Host> {
+        self.by_addr.get(addr).copied()
+    }
+
+    /// The address of `host` as `other` sees it: a hard NAT shows everyone another port.
+    fn seen_from(&self, host: Host, other: Host) -> SocketAddrV4 {
+        let state = self.host_state(host);
+        let mut addr = state.addr;
+        if state.nat == Nat::Hard {
+            let fate = hash::fate(self.config.salt, self.link(host, other), u64::from(host.0));
+            addr.set_port(10_000 + hash::below(fate, 50_000) as u16);
+        }
+        addr
+    }
+
+    /// Names a pair of hosts by their identifiers, so that fates do not depend on who joined
+    /// before.
+    pub(crate) fn link(&self, a: Host, b: Host) -> u64 {
+        let [a, b] = [a, b].map(|host| {
+            let id = self.host_state(host).id;
+            u64::from_le_bytes(id.as_bytes()[..8].try_into().expect("an identifier is longer"))
+        });
+        a.rotate_left(1).wrapping_add(b)
+    }
+
+    /// The host is gone without a word.
+    pub(crate) fn crash(&mut self, host: Host) {
+        let state = self.host_state_mut(host);
+        state.up = false;
+        let addr = SocketAddr::from(state.addr);
+        (state.wake_at, state.deadline) = (None, None);
+        for end in core::mem::take(&mut self.host_state_mut(host).ends) {
+            self.finish(end, EndState::Silent);
+        }
+        if self.by_addr.get(&addr) == Some(&host) {
+            self.by_addr.swap_remove(&addr);
+        }
+    }
+
+    /// Opens a conn between two hosts and says what each is to hear.
+    pub(crate) fn open(&mut self, dialer: Host, acceptor: Host) -> EndRef {
+        let ends = [(dialer, acceptor), (acceptor, dialer)].map(|(host, peer)| {
+            let seen_at = self.seen_from(host, peer);
+            let state = self.host_state_mut(host);
+            state.conns_ever += 1;
+            (host, state.conns_ever - 1, seen_at)
+        });
+        let latency =
+            self.host_state(dialer).attachment.latency(&self.host_state(acceptor).attachment);
+        let link = self.link(dialer, acceptor);
+        let end = self.conns.open(ends, self.now, nanos(latency), link);
+        self.host_state_mut(dialer).ends.push(end);
+        let state = self.host_state_mut(acceptor);
+        state.ends.push(end.peer());
+        state.accepted += 1;
+        self.meters.count_probes([dialer, acceptor], self.now);
+        let generation = self.conns.generation(end);
+        let due = Scheduled::FirstFrame { end: end.peer(), generation };
+        self.queue.push(self.now + FIRST_FRAME, due);
+        end
+    }
+
+    /// What the host of `end` hears of a new conn.
+    pub(crate) fn conn_up(&self, end: EndRef, direction: Direction) -> Event {
+        let peer = self.conns.end(end.peer());
+        let state = self.host_state(peer.host);
+        Event::ConnUp {
+            conn: self.conns.id(end),
+            peer: state.id,
+            key: state.key,
+            direction,
+            remote: peer.seen_at.into(),
+        }
+    }
+
+    /// Takes a frame that is due off its way; nothing if it does not arrive.
+    pub(crate) fn arrive(&mut self, packet: u32) -> Option<(EndRef, Frame)> {
+        let sender = self.sender(packet);
+        if sender.is_some_and(|from| self.crosses_partition(from)) {
+            self.held.push(packet);
+            return None;
+        }
+        let Packet { frame, .. } = self.packets.remove(packet as usize)?;
+        let from = sender?;
+        match self.conns.end(from.peer()).state {
+            EndState::Open => {}
+            EndState::Draining | EndState::Silent => return None,
+            EndState::Closed => {
+                self.reset(from);
+                return None;
+            }
+        }
+        self.on_arrival(from, frame.len(), Traffic::of(&frame));
+        Some((from.peer(), frame))
+    }
+
+    /// Whether `end` still concerns anyone.
+    pub(crate) fn current(&self, end: EndRef, generation: u32) -> bool {
+        self.conns.is_current(end, generation) && self.conns.end(end).state == EndState::Open
+    }
+
+    /// Carries out a close that a host asked for.
+    pub(crate) fn close(&mut self, host: Host, conn: ConnId, mode: CloseMode) {
+        let Some(end) = self.conns.resolve(host, conn) else { return };
+        let generation = self.conns.generation(end);
+        let pending = self.conns.end(end).last_arrival
+            + Duration::from_nanos(self.conns.conn(end).delay_nanos);
+        if mode == CloseMode::Drain && pending > self.now {
+            self.conns.end_mut(end).state = EndState::Draining;
+            let at = pending.min(self.now + DRAIN_MAX);
+            self.queue.push(at, Scheduled::Drained { end, generation });
+        } else {
+            self.finish_close(end);
+        }
+    }
+
+    /// What a draining end sent is acknowledged, or it waited long enough.
+    pub(crate) fn on_drained(&mut self, end: EndRef, generation: u32) {
+        let draining = self.conns.end(end).state == EndState::Draining;
+        if self.conns.is_current(end, generation) && draining {
+            self.finish_close(end);
+        }
+    }
+
+    /// The end is closed; its host and, if nothing is in the way, its peer will hear of it.
+    fn finish_close(&mut self, end: EndRef) {
+        let host = self.conns.end(end).host;
+        let closed = Scheduled::ClosedHere { host, conn: self.conns.id(end) };
+        self.queue.push(self.now, closed);
+        self.tell_peer(end);
+        self.detach(end);
+    }
+
+    /// A close goes to the peer, behind every frame, unless something is in the way.
+    pub(crate) fn tell_peer(&mut self, end: EndRef) {
+        let (host, peer) = (self.conns.end(end).host, self.conns.end(end.peer()));
+        self.meters.count_close(host, self.now);
+        if peer.state == EndState::Open && !self.crosses_partition(end) {
+            let arrival = self.conns.end(end).last_arrival.max(self.delayed(end));
+            let generation = self.conns.generation(end);
+            let reason = ConnDownReason::ClosedByPeer;
+            let gone = Scheduled::Gone { end: end.peer(), generation, reason };
+            self.queue.push(arrival, gone);
+        }
+    }
+
+    /// Counts the close or reset that a host hears of.
+    pub(crate) fn count_gone(&mut self, end: EndRef, reason: ConnDownReason) {
+        let [host, peer] = [end, end.peer()].map(|end| self.conns.end(end).host);
+        match reason {
+            ConnDownReason::ClosedByPeer => self.meters.count_answered_close(peer, host, self.now),
+            ConnDownReason::Reset => self.meters.count_close(host, self.now),
+            _ => {}
+        }
+    }
+
+    /// The end takes no part any more, and its host knows or will be told.
+    pub(crate) fn detach(&mut self, end: EndRef) {
+        let host = self.conns.end(end).host;
+        let state = self.host_state_mut(host);
+        let at = state.ends.iter().position(|&other| other == end);
+        state.ends.swap_remove(at.expect("an end that is not over stands at its host"));
+        state.accepted -= u32::from(!end.is_dialer());
+        self.finish(end, EndState::Closed);
+    }
+
+    /// The end is over. An acknowledgement that is not due yet rides on the close, or dies with its
+    /// host.
+    fn finish(&mut self, end: EndRef, state: EndState) {
+        self.settle_ack(end);
+        let mine = self.conns.end_mut(end);
+        mine.set_ack_due(None);
+        mine.state = state;
+        self.release_if_over(end);
+    }
+
+    /// Looks for conns on which nothing moved for the idle timeout.
+    pub(crate) fn sweep(&mut self) {
+        self.queue.push(self.now + SWEEP_INTERVAL, Scheduled::Sweep);
+        for dialer in self.conns.slots() {
+            let ends = [dialer, dialer.peer()];
+            let states = ends.map(|end| self.conns.end(end).state);
+            let moved = ends.map(|end| self.conns.end(end).last_arrival).into_iter().max();
+            // Nobody hears of a conn that is over, and nobody of one whose other host crashed.
+            if !states.contains(&EndState::Open)
+                || states.contains(&EndState::Silent)
+                || self.now.since(moved.unwrap_or(self.now)) <= IDLE_TIMEOUT
+            {
+                continue;
+            }
+            let generation = self.conns.generation(dialer);
+            for end in ends {
+                let reason = ConnDownReason::TimedOut;
+                self.queue.push(self.now, Scheduled::Gone { end, generation, reason });
+            }
+        }
+    }
+
+    /// Counts acknowledgements that nothing carried and that are overdue.
+    pub(crate) fn settle_acks(&mut self) {
+        for dialer in self.conns.slots() {
+            for end in [dialer, dialer.peer()] {
+                self.settle_ack(end);
+            }
+        }
+    }
+
+    /// When something sent from `end` now arrives, if no loss delays it and nothing goes before it.
+    fn delayed(&self, end: EndRef) -> Moment {
+        let conn = self.conns.conn(end);
+        let ordinal = u64::from(self.conns.end(end).sent) << 1 | u64::from(end.is_dialer());
+        let fate = hash::fate(self.config.salt, conn.link, ordinal);
+        self.now + Duration::from_nanos(latency::jitter(conn.delay_nanos, fate))
+    }
+
+    fn transmit(&mut self, end: EndRef, frame: Frame) {
+        let len = frame.len();
+        let kind = Traffic::of(&frame);
+        self.settle_ack(end);
+        let arrival = self.delayed(end);
+        let lost = self.retransmissions(end, packets(len));
+        let mine = self.conns.end_mut(end);
+        let (host, number) = (mine.host, mine.sent);
+        mine.set_ack_due(None);
+        mine.sent += 1;
+        mine.in_flight = mine.in_flight.saturating_add(len as u32);
+        let bytes = frame_bytes(len) + frame_bytes(len.min(1_200)) * u64::from(lost.0);
+        self.meters.count(host, self.now, kind, bytes);
+        if self.conns.end(end.peer()).state == EndState::Silent {
+            return;
+        }
+        let generation = self.conns.generation(end);
+        let packet = Packet { from: end, generation, number, frame };
+        let packet = self.packets.insert(Some(packet)) as u32;
+        self.schedule_arrival(end, packet, arrival + lost.1);
+    }
+
+    pub(super) fn schedule_arrival(&mut self, from: EndRef, packet: u32, at: Moment) {
+        let sender = self.conns.end_mut(from);
+        sender.last_arrival = sender.last_arrival.max(at);
+        let at = sender.last_arrival;
+        self.queue.push(at, Scheduled::Arrival { packet });
+    }
+
+    /// How many packets of a frame are sent again, and how much later the frame is whole.
+    fn retransmissions(&self, end: EndRef, packets: u64) -> (u32, Duration) {
+        if self.config.loss == 0.0 {
+            return (0, Duration::ZERO);
+        }
+        let conn = self.conns.conn(end);
+        let ordinal = u64::from(self.conns.end(end).sent) << 1 | u64::from(end.is_dialer());
+        let mut repeats = 0;
+        let mut worst = 0;
+        for packet in 0..packets {
+            let again = lost_in_a_row(self.config, conn.link, ordinal << 8 | packet);
+            repeats += again;
+            worst = worst.max(again);
+        }
+        // The probe timeout of a path whose round trips vary by an eighth (RFC 9002 §6.2.1).
+        let timeout = Duration::from_nanos(conn.delay_nanos * 3) + ACK_DELAY;
+        (repeats, timeout * ((1 << worst) - 1))
+    }
+
+    fn on_arrival(&mut self, from: EndRef, len: usize, kind: Traffic) {
+        let now = self.now;
+        let delay_nanos = self.conns.conn(from).delay_nanos;
+        let sender = self.conns.end_mut(from);
+        let sending = sender.host;
+        sender.in_flight = sender.in_flight.saturating_sub(len as u32);
+        if sender.refused && sender.in_flight < IN_FLIGHT_MAX[Class::Transit as usize] / 2 {
+            sender.refused = false;
+            let generation = self.conns.generation(from);
+            let at = now + Duration::from_nanos(delay_nanos);
+            self.queue.push(at, Scheduled::Writable { end: from, generation });
+        }
+        let end = from.peer();
+        self.settle_ack(end);
+        let packets = packets(len);
+        let receiver = self.conns.end_mut(end);
+        let receiving = receiver.host;
+        receiver.heard = true;
+        // Every second packet is acknowledged at once, a single one waits for company.
+        let pending = packets + u64::from(receiver.ack_due().is_some());
+        let due = if pending.is_multiple_of(2) { now } else { now + ACK_DELAY };
+        receiver.set_ack_due(Some(due));
+        for _ in 0..(pending - 1) / 2 {
+            self.meters.count_ack(receiving, sending);
+        }
+        self.meters.count(receiving, now, kind, frame_bytes(len));
+        self.meters.busy_until(receiving, now + ACK_DELAY);
+        self.meters.busy_until(sending, now + ACK_DELAY + Duration::from_nanos(delay_nanos));
+    }
+
+    /// Counts the acknowledgement that left by itself because nothing carried it in time.
+    fn settle_ack(&mut self, end: EndRef) {
+        let mine = self.conns.end_mut(end);
+        if mine.ack_due().is_some_and(|due| due < self.now) {
+            mine.set_ack_due(None);
+            let host = mine.host;
+            self.meters.count_ack(host, self.conns.end(end.peer()).host);
+        }
+    }
+
+    /// The host at the other end of `end` is up but knows nothing of the conn (RFC 9000 §10.3).
+    fn reset(&mut self, end: EndRef) {
+        let knows_nothing = self.conns.end_mut(end.peer());
+        if !core::mem::replace(&mut knows_nothing.reset_sent, true) {
+            let (resetting, generation) = (knows_nothing.host, self.conns.generation(end));
+            self.meters.count_close(resetting, self.now);
+            let reason = ConnDownReason::Reset;
+            let at = self.delayed(end.peer());
+            self.queue.push(at, Scheduled::Gone { end, generation, reason });
+        }
+    }
+
+    fn release_if_over(&mut self, end: EndRef) {
+        let over = |end| matches!(self.conns.end(end).state, EndState::Closed | EndState::Silent);
+        if over(end) && over(end.peer()) {
+            self.conns.release(end);
+        }
+    }
+}
+
+/// How often a packet is lost before it gets through.
+pub(crate) fn lost_in_a_row(config: NetConfig, link: u64, ordinal: u64) -> u32 {
+    let lost = |attempt: &u32| {
+        let fate = hash::fate(!config.salt, link, ordinal << 4 | u64::from(*attempt));
+        hash::hit(fate, config.loss)
+    };
+    (0..RETRANSMISSIONS_MAX).take_while(lost).count() as u32
+}
+
+/// The boundary as one host's machine sees it during a call.
+pub(crate) struct Port<'a> {
+    pub(crate) net: &'a mut Net,
+    pub(crate) host: Host,
+}
+
+impl Conns for Port<'_> {
+    fn try_send(&mut self, conn: ConnId, class: Class, frame: Frame) -> Result<(), SendError> {
+        let Some(end) = self.net.conns.resolve(self.host, conn) else {
+            return Err(SendError::Gone(frame));
+        };
+        let mine = self.net.conns.end_mut(end);
+        let after = mine.in_flight.saturating_add(frame.len() as u32);
+        if mine.in_flight > 0 && after > IN_FLIGHT_MAX[class as usize] {
+            mine.refused = true;
+            return Err(SendError::Full(frame));
+        }
+        self.net.transmit(end, frame);
+        Ok(())
+    }
+
+    fn path(&self, conn: ConnId) -> Option<PathInfo> {
+        path(self.net, self.host, conn)
+    }
+}
+
+/// The boundary while nothing is to be sent.
+pub(crate) struct Look<'a> {
+    pub(crate) net: &'a Net,
+    pub(crate) host: Host,
+}
+
+impl Conns for Look<'_> {
+    fn try_send(&mut self, _: ConnId, _: Class, frame: Frame) -> Result<(), SendError> {
+        Err(SendError::Gone(frame))
+    }
+
+    fn path(&self, conn: ConnId) -> Option<PathInfo> {
+        path(self.net, self.host, conn)
+    }
+}
+
+fn path(net: &Net, host: Host, conn: ConnId) -> Option<PathInfo> {
+    let end = net.conns.resolve(host, conn)?;
+    let remote = net.conns.end(end.peer()).seen_at.into();
+    let rtt = Duration::from_nanos(net.conns.conn(end).delay_nanos * 2);
+    Some(PathInfo { remote, rtt, relayed: false })
+}

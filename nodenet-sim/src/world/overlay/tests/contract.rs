@@ -1,0 +1,83 @@
+//! The contract suite of the transport boundary, against in-memory conns.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use nodenet_proto::NodeId;
+use nodenet_proto::buf::Frame;
+use nodenet_proto::transport::contract::{CASES, Side, World};
+use nodenet_proto::transport::{Class, Command, ConnId, Event, PathInfo, SendError};
+
+use super::scripted::Lab;
+use crate::net::Nat;
+use crate::world::Host;
+use crate::world::overlay::WorldConfig;
+
+/// Two hosts of a lab.
+struct Bench {
+    lab: Lab,
+    hosts: [Host; 2],
+}
+
+impl Bench {
+    fn host(&self, side: Side) -> Host {
+        self.hosts[side as usize]
+    }
+}
+
+impl World for Bench {
+    fn now(&self) -> Instant {
+        self.lab.instant()
+    }
+
+    fn id(&self, side: Side) -> NodeId {
+        self.lab.world.id(self.host(side))
+    }
+
+    fn addr(&self, side: Side) -> SocketAddr {
+        self.lab.world.addr(self.host(side))
+    }
+
+    fn dead_addr(&self) -> SocketAddr {
+        "12.34.56.78:4242".parse().expect("a literal of this test")
+    }
+
+    fn command(&mut self, side: Side, command: Command) {
+        let host = self.host(side);
+        self.lab.execute(host, command);
+    }
+
+    fn try_send(
+        &mut self,
+        side: Side,
+        conn: ConnId,
+        class: Class,
+        frame: Frame,
+    ) -> Result<(), SendError> {
+        let host = self.host(side);
+        self.lab.try_send(host, conn, class, frame)
+    }
+
+    fn path(&self, side: Side, conn: ConnId) -> Option<PathInfo> {
+        self.lab.world.path(self.host(side), conn)
+    }
+
+    fn poll_event(&mut self, side: Side) -> Option<Event> {
+        let host = self.host(side);
+        self.lab.next_event(host)
+    }
+
+    fn run(&mut self, span: Duration) {
+        self.lab.pass(span);
+    }
+}
+
+#[test]
+fn in_memory_conns_keep_the_contract_of_the_boundary() {
+    for (name, case) in CASES {
+        eprintln!("{name}");
+        let mut lab = Lab::new(WorldConfig::default());
+        let hosts = [lab.host(Nat::Public), lab.host(Nat::Public)];
+        case(&mut Bench { lab, hosts });
+    }
+}

@@ -1,0 +1,138 @@
+//! Messages with a name each: what was sent, what arrived, how often, how late, how far.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use nodenet_proto::NodeId;
+use nodenet_proto::api::{Event, RequestId, SendFailure};
+
+use crate::clock::Moment;
+use crate::hash;
+use crate::world::Host;
+
+/// Bytes of a tracked message; room for its name and its check.
+pub const PAYLOAD_LEN: usize = 64;
+/// What a tracked payload begins with.
+const MAGIC: [u8; 8] = *b"sim post";
+
+/// A tracked message.
+#[derive(Debug, Clone, Copy)]
+pub struct Tracked {
+    /// Who sent it.
+    pub from: Host,
+    /// For whom.
+    pub to: Host,
+    /// When it was handed to the node.
+    pub sent_at: Moment,
+    /// One-way latency from one end to the other, without jitter.
+    pub direct: Duration,
+    /// What the sending node said of it.
+    pub settled: Settled,
+    /// How the first copy arrived.
+    pub arrival: Option<Arrival>,
+    /// Further copies that the application saw.
+    pub duplicates: u32,
+}
+
+/// What the sending node said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Nothing yet.
+    Pending,
+    /// So many copies left.
+    Sent(u8),
+    /// None left.
+    Failed(SendFailure),
+}
+
+/// How a message arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// When.
+    pub at: Moment,
+    /// Edges crossed.
+    pub hops: u8,
+}
+
+/// Every tracked message of a world.
+#[derive(Debug, Default)]
+pub struct Probes {
+    tracked: Vec<Tracked>,
+}
+
+impl Probes {
+    /// Every message, in the order of sending.
+    pub fn tracked(&self) -> &[Tracked] {
+        &self.tracked
+    }
+
+    /// Takes in a message that is about to be sent: the name of the request, and the payload.
+    pub(crate) fn hand_in(&mut self, message: Tracked) -> (RequestId, Bytes) {
+        let number = self.tracked.len() as u64;
+        self.tracked.push(message);
+        (RequestId(number), payload(number))
+    }
+
+    /// Reads what a node told its application. Gives what is wrong with it, if something is.
+    pub(crate) fn observe(
+        &mut self,
+        host: Host,
+        at: Moment,
+        event: &Event,
+        origin: impl Fn(Host) -> NodeId,
+    ) -> Result<(), String> {
+        let (&request, settled) = match event {
+            Event::Sent { request, copies } => (request, Settled::Sent(*copies)),
+            Event::SendFailed { request, error } => (request, Settled::Failed(*error)),
+            Event::Delivered { originator, payload, path } => {
+                let Some(number) = number(payload) else { return Ok(()) };
+                let Some(message) = self.tracked.get_mut(number as usize) else {
+                    return Err(format!("message {number} arrived and was never sent"));
+                };
+                if message.to != host || origin(message.from) != *originator {
+                    return Err(format!(
+                        "message {number} is for {} from {}",
+                        message.to, message.from
+                    ));
+                }
+                if message.arrival.is_some() {
+                    message.duplicates += 1;
+                } else {
+                    let hops = match path {
+                        nodenet_proto::api::DeliveryPath::Direct => 1,
+                        nodenet_proto::api::DeliveryPath::Routed { hops } => *hops,
+                    };
+                    message.arrival = Some(Arrival { at, hops });
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        match self.tracked.get_mut(request.0 as usize) {
+            Some(message) if message.from == host && message.settled == Settled::Pending => {
+                message.settled = settled;
+                Ok(())
+            }
+            Some(message) if message.from == host => {
+                Err(format!("send {} is settled twice: {settled:?}", request.0))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn payload(number: u64) -> Bytes {
+    let mut bytes = [0; PAYLOAD_LEN];
+    bytes[..8].copy_from_slice(&MAGIC);
+    for (i, word) in bytes[8..].chunks_exact_mut(8).enumerate() {
+        let word_of = if i == 0 { number } else { hash::fate(number, i as u64, 0) };
+        word.copy_from_slice(&word_of.to_le_bytes());
+    }
+    Bytes::copy_from_slice(&bytes)
+}
+
+/// The number of a tracked payload that arrived unchanged.
+fn number(bytes: &Bytes) -> Option<u64> {
+    let number = u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?);
+    (*bytes == payload(number)).then_some(number)
+}
