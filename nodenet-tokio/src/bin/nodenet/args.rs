@@ -2,8 +2,10 @@
 //! used to, and `nodenet --addr …` means `nodenet run --addr …`.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -16,7 +18,7 @@ use crate::CommandError;
 pub(crate) const EXIT_STATUS: &str = "\
 Exit status:
   0      done, or stopped by a signal as a node is meant to be
-  1      it failed, or minting was interrupted
+  1      it failed, or nodenet id was interrupted, or minting
   2      the command line can not be read
   128+n  signal n ended it: the demo at the first, anything at the second (SIGINT 130, SIGTERM 143)";
 
@@ -254,10 +256,27 @@ fn parse_advertised(text: &str) -> Result<SocketAddr, String> {
     Ok(addr)
 }
 
-/// Reads the command line; on one that can not be read, says why and exits with 2.
-pub(crate) fn parse() -> Command {
+/// Reads the command line. Where there is nothing to carry out, prints what is to be said instead, and
+/// returns the exit status: 2 if the command line can not be read. Signals have their usual effect until
+/// here, so this may wait for the output.
+pub(crate) fn parse() -> Result<Command, ExitCode> {
+    read_command().map_err(|problem| {
+        let wants_stdout = !problem.use_stderr();
+        match problem.print() {
+            Err(error) if wants_stdout => {
+                let error = CommandError::Output(error);
+                let _ = writeln!(std::io::stderr(), "nodenet: {error}");
+                ExitCode::FAILURE
+            }
+            // Nothing is left to say it with.
+            Ok(()) | Err(_) => ExitCode::from(u8::try_from(problem.exit_code()).unwrap_or(2)),
+        }
+    })
+}
+
+fn read_command() -> Result<Command, clap::Error> {
     let normalised = normalise(std::env::args_os(), &Cli::command());
-    let command = Cli::parse_from(normalised).command;
+    let command = Cli::try_parse_from(normalised)?.command;
     let relay = match &command {
         Command::Run(args) => args.node.relay,
         Command::Chat(args) => args.node.relay,
@@ -265,9 +284,9 @@ pub(crate) fn parse() -> Command {
     };
     if relay {
         let text = "--relay: relaying for others is not part of this version; leave the flag out";
-        Cli::command().error(ErrorKind::InvalidValue, text).exit();
+        return Err(Cli::command().error(ErrorKind::InvalidValue, text));
     }
-    command
+    Ok(command)
 }
 
 /// Gives long flags with one dash their second, and puts `run` where no command stands.

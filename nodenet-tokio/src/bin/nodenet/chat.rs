@@ -4,7 +4,6 @@
 //! lines after it over the edge to that node, and `/routed` goes back.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -15,6 +14,7 @@ use tokio::io::BufReader;
 use crate::CommandError;
 use crate::args::ChatArgs;
 use crate::log::RateLimit;
+use crate::output::{Output, Outputs};
 use crate::run::{Running, TICK_INTERVAL, describe_path, now};
 use crate::signals::Signals;
 use crate::typed::{Lines, Typed};
@@ -32,10 +32,10 @@ const HELP: &str = "\
   /help         show this
   /quit         leave";
 
-/// Prints a line; that nobody reads any more is no reason to leave.
+/// Prints a line on an output.
 macro_rules! say {
-    ($($text:tt)*) => {
-        let _ = writeln!(std::io::stdout(), $($text)*);
+    ($out:expr, $($text:tt)*) => {
+        $out.say(format_args!($($text)*))
     };
 }
 
@@ -79,6 +79,7 @@ fn read_line(line: &str) -> Line<'_> {
 struct Chat {
     running: Running,
     node: Node,
+    out: Output,
     target: Option<NodeId>,
     direct: bool,
     /// Everyone seen so far, for prefixes.
@@ -89,11 +90,15 @@ struct Chat {
 const SEEN_MAX: usize = 1_000;
 
 /// `nodenet chat`.
-pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCode, CommandError> {
-    let running = Running::start(&args.node, &mut signals).await?;
-    let node = running.node.clone();
-    let mut chat =
-        Chat { running, node: node.clone(), target: None, direct: false, seen: BTreeSet::new() };
+pub(crate) async fn chat(
+    args: ChatArgs,
+    mut signals: Signals,
+    outputs: &Outputs,
+) -> Result<ExitCode, CommandError> {
+    let running = Running::start(&args.node, &mut signals, &outputs.err).await?;
+    let out = &outputs.out;
+    let mut chat = Chat::new(running, out.clone());
+    let node = chat.node.clone();
     let deliveries = node.deliveries();
     let mut events = node.events();
     let mut lines = Lines::new(BufReader::new(tokio::io::stdin()));
@@ -101,9 +106,9 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
     let mut watch = Watch::new(now());
     let mut limit = RateLimit::new(now());
 
-    say!("you are {}", node.id());
+    say!(out, "you are {}", node.id());
     chat.show_bootstrap_line();
-    say!("/to <id> and then type; /help shows the rest");
+    say!(out, "/to <id> and then type; /help shows the rest");
     let ended = loop {
         tokio::select! {
             _ = signals.stop() => break Ok(()),
@@ -113,9 +118,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
             }
             typed = lines.next() => match typed {
                 Ok(Typed::Line(line)) => if !chat.on_line(read_line(&line)).await? { break Ok(()) },
-                Ok(Typed::TooLong(len)) => {
-                    say!("not sent: the line has {len} bytes or more; send it in parts");
-                }
+                Ok(Typed::TooLong(len)) => say!(out, "not sent: the line has {len} bytes or more; send it in parts"),
                 Ok(Typed::End) => break Ok(()),
                 Err(error) => break Err(CommandError::Input(error)),
             },
@@ -125,67 +128,68 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals) -> Result<ExitCod
                 // terminal.
                 if let Some(suppressed) = limit.allow(now()) {
                     if suppressed > 0 {
-                        say!("({suppressed} more messages, not shown)");
+                        say!(out, "({suppressed} more messages, not shown)");
                     }
                     let text = String::from_utf8_lossy(&delivery.payload);
                     let path = describe_path(delivery.path);
-                    say!("{:?} ({path}): {}", delivery.originator, harmless(&text));
+                    say!(out, "{:?} ({path}): {}", delivery.originator, harmless(&text));
                 }
             }
             Some(event) = events.recv() => {
                 if let NodeEvent::EdgeUp { peer, .. } = event {
                     chat.remember(peer);
                 }
-                tell(chat.running.observe(&mut watch, &event).await);
+                tell(out, chat.running.observe(&mut watch, &event).await);
             }
-            _ = ticks.tick() => tell(watch.handle_tick(now())),
+            _ = ticks.tick() => tell(out, watch.handle_tick(now())),
         }
     };
-    say!("leaving");
+    say!(out, "leaving");
     chat.running.leave().await?;
     ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// Says what happened to the node, in between.
-fn tell(remarks: impl IntoIterator<Item = Remark>) {
+fn tell(out: &Output, remarks: impl IntoIterator<Item = Remark>) {
     for remark in remarks {
         match remark {
-            Remark::Info(text) | Remark::Warning(_, text) => {
-                say!("({text})");
-            }
+            Remark::Info(text) | Remark::Warning(_, text) => say!(out, "({text})"),
             Remark::Debug(_) => remark.log(),
         }
     }
 }
 
 impl Chat {
+    fn new(running: Running, out: Output) -> Self {
+        let node = running.node.clone();
+        Self { running, node, out, target: None, direct: false, seen: BTreeSet::new() }
+    }
+
     /// Carries out one line. False when it is time to go.
     async fn on_line(&mut self, line: Line<'_>) -> Result<bool, CommandError> {
         match line {
             Line::Quit => return Ok(false),
             Line::Empty => {}
-            Line::Help => {
-                say!("{HELP}");
-            }
+            Line::Help => say!(self.out, "{HELP}"),
             Line::Id => self.show_bootstrap_line(),
             Line::Peers => self.show_peers().await?,
             Line::To(text) => match find(text, &self.seen) {
                 Ok(id) => {
                     (self.target, self.direct) = (Some(id), false);
-                    say!("lines go to {id} by routing");
+                    say!(self.out, "lines go to {id} by routing");
                 }
-                Err(problem) => {
-                    say!("{problem}");
-                }
+                Err(problem) => say!(self.out, "{problem}"),
             },
             Line::Direct | Line::Routed => {
                 self.direct = line == Line::Direct;
-                say!("lines go {}", if self.direct { "over the edge" } else { "by routing" });
+                say!(
+                    self.out,
+                    "lines go {}",
+                    if self.direct { "over the edge" } else { "by routing" }
+                );
             }
             Line::Connect(addr) => self.connect(addr),
-            Line::Unknown(word) => {
-                say!("there is no {word}; /help shows what there is");
-            }
+            Line::Unknown(word) => say!(self.out, "there is no {word}; /help shows what there is"),
             Line::Text(text) => self.send(text).await,
         }
         Ok(true)
@@ -193,7 +197,7 @@ impl Chat {
 
     async fn send(&self, text: &str) {
         let Some(target) = self.target else {
-            say!("nobody to send to yet; name a node with /to <id>");
+            say!(self.out, "nobody to send to yet; name a node with /to <id>");
             return;
         };
         let payload = text.to_owned().into_bytes();
@@ -202,25 +206,24 @@ impl Chat {
             false => self.node.send(target, payload).await.map(|_copies| ()),
         };
         if let Err(error) = sent {
-            say!("not sent: {error}");
+            say!(self.out, "not sent: {error}");
         }
     }
 
     /// Dials in the background: the prompt does not wait for somebody who may not answer.
     fn connect(&self, addr: &str) {
         let (Some(target), Ok(addr)) = (self.target, addr.parse::<SocketAddr>()) else {
-            say!("name a node with /to <id> first, and then its address: /connect <ip:port>");
+            say!(
+                self.out,
+                "name a node with /to <id> first, and then its address: /connect <ip:port>"
+            );
             return;
         };
-        let node = self.node.clone();
+        let (node, out) = (self.node.clone(), self.out.clone());
         tokio::spawn(async move {
             match node.connect(target, [addr]).await {
-                Ok(()) => {
-                    say!("there is an edge to {target}");
-                }
-                Err(error) => {
-                    say!("no edge to {target}: {error}");
-                }
+                Ok(()) => say!(out, "there is an edge to {target}"),
+                Err(error) => say!(out, "no edge to {target}: {error}"),
             }
         });
     }
@@ -230,15 +233,15 @@ impl Chat {
         for edge in &edges {
             let direction = if edge.outgoing { "dialed" } else { "accepted" };
             let rtt_ms = edge.rtt.as_secs_f64() * 1e3;
-            say!("  {}  {direction}, {}, {rtt_ms:.1} ms", edge.peer, edge.remote);
+            say!(self.out, "  {}  {direction}, {}, {rtt_ms:.1} ms", edge.peer, edge.remote);
         }
-        say!("{} edge(s)", edges.len());
+        say!(self.out, "{} edge(s)", edges.len());
         Ok(())
     }
 
     fn show_bootstrap_line(&self) {
         if let Some(line) = self.running.bootstrap_line() {
-            say!("others join through you with: --bootstrap {line}");
+            say!(self.out, "others join through you with: --bootstrap {line}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The identity of this machine's node: loaded, minted, shown.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use nodenet_tokio::seed_file::{self, MasterSeed, SeedFile};
 
 use crate::CommandError;
 use crate::args::{IdArgs, IdentityArgs};
+use crate::output::{Output, Outputs, draw_target};
 use crate::signals::Signals;
 
 /// Time between two progress reports where there is no terminal to draw on.
@@ -34,13 +35,14 @@ pub(crate) async fn load_or_mint(
     path: &Path,
     difficulty: u16,
     signals: &mut Signals,
+    err: &Output,
 ) -> Result<SeedFile, CommandError> {
     let file = match SeedFile::open(path)? {
         Some(file) => file,
         None => {
             // The search may take hours, and what it finds is gone if it can not be saved.
             SeedFile::check_writable(path)?;
-            let seed = mint(difficulty, signals).await?;
+            let seed = mint(difficulty, signals, err).await?;
             let file = SeedFile::create(path, seed)?;
             tracing::info!("minted new identity, seed saved to {}", path.display());
             file
@@ -54,18 +56,21 @@ pub(crate) async fn load_or_mint(
 pub(crate) async fn show_or_mint(
     args: IdArgs,
     mut signals: Signals,
+    outputs: &Outputs,
 ) -> Result<ExitCode, CommandError> {
     let difficulty = args.identity.difficulty();
     let path = seed_path(&args.identity)?;
     // A running node's identity can be shown, too: nothing is locked for that.
     let (identity, minted) = match seed_file::peek(&path)? {
         Some(identity) => (identity, false),
-        None => (load_or_mint(&path, difficulty, &mut signals).await?.identity(), true),
+        None => {
+            let file = load_or_mint(&path, difficulty, &mut signals, &outputs.err).await?;
+            (file.identity(), true)
+        }
     };
     check_work(&identity, &path, difficulty)?;
     let id = identity.id();
-    let mut out = std::io::stdout().lock();
-    if args.json {
+    let result = if args.json {
         let shown = serde_json::json!({
             "id": id.to_string(),
             "leading_zero_bits": id.leading_zeros(),
@@ -73,11 +78,19 @@ pub(crate) async fn show_or_mint(
             "seed_file": path.to_string_lossy(),
             "minted": minted,
         });
-        writeln!(out, "{shown}")?;
+        format!("{shown}\n")
     } else {
         let what = if minted { "new identity, its seed is saved in" } else { "the seed is in" };
-        eprintln!("{} leading zero bits; {what} {}", id.leading_zeros(), path.display());
-        writeln!(out, "{id}")?;
+        let (bits, path) = (id.leading_zeros(), path.display());
+        outputs.err.say(format_args!("{bits} leading zero bits; {what} {path}"));
+        format!("{id}\n")
+    };
+    tokio::select! {
+        written = outputs.write_result(result) => written?,
+        _ = signals.stop() => {
+            let text = "interrupted before the identifier was read from standard output";
+            return Err(CommandError::Said(text.to_owned()));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -96,13 +109,17 @@ fn check_work(identity: &Identity, path: &Path, difficulty: u16) -> Result<(), C
     )))
 }
 
-async fn mint(difficulty: u16, signals: &mut Signals) -> Result<MasterSeed, CommandError> {
+async fn mint(
+    difficulty: u16,
+    signals: &mut Signals,
+    err: &Output,
+) -> Result<MasterSeed, CommandError> {
     let mut minting = Minting::start(difficulty)?;
     if difficulty > 0 {
         tracing::info!("minting identity clearing pow={difficulty} (this may take a while)...");
     }
     let on_terminal = std::io::stderr().is_terminal();
-    let bar = if on_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar = ProgressBar::with_draw_target(None, draw_target(err));
     bar.set_style(ProgressStyle::with_template("{spinner} minting: {msg}").expect("it is valid"));
     let mut reports =
         tokio::time::interval(if on_terminal { DRAW_INTERVAL } else { REPORT_INTERVAL });
@@ -120,7 +137,7 @@ async fn mint(difficulty: u16, signals: &mut Signals) -> Result<MasterSeed, Comm
                     bar.set_message(progress);
                     bar.tick();
                 } else {
-                    eprintln!("minting: {progress}");
+                    err.say(format_args!("minting: {progress}"));
                 }
             }
         }

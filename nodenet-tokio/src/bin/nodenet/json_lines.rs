@@ -4,7 +4,6 @@
 //! one.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use nodenet_tokio::proto::api::DeliveryPath;
 use nodenet_tokio::proto::stats::{DropReason, Stats};
@@ -12,23 +11,39 @@ use nodenet_tokio::{Delivery, Node, NodeEvent, NodeStats};
 use serde_json::{Value, json};
 
 use crate::CommandError;
+use crate::output::Output;
 use crate::watch::Warning;
 
-/// JSON on standard output, one object to a line, for as long as somebody reads it.
-pub(crate) struct JsonLines {
-    wanted: bool,
-}
+/// JSON on standard output, one object to a line, if it is wanted.
+pub(crate) struct JsonLines(Option<Output>);
 
 impl JsonLines {
-    pub(crate) fn new(wanted: bool) -> Self {
-        Self { wanted }
+    pub(crate) fn new(wanted: bool, out: &Output) -> Self {
+        Self(wanted.then(|| out.clone()))
     }
 
-    /// Prints what `make` returns, which is asked only if somebody wants it.
-    pub(crate) fn print_with(&mut self, make: impl FnOnce() -> Value) {
-        if self.wanted {
-            self.wanted = writeln!(std::io::stdout(), "{}", make()).is_ok();
+    /// Prints what `make` returns, which is asked only if it is wanted and there is room for it.
+    pub(crate) fn print_with(&self, make: impl FnOnce() -> Value) {
+        if let Some(out) = &self.0 {
+            out.say_with(make);
         }
+    }
+
+    /// Prints the last line, whether there is room or not.
+    pub(crate) fn print_last(&self, line: &Value) {
+        if let Some(out) = &self.0 {
+            out.say_last(line);
+        }
+    }
+
+    /// Lines that were missed, since the start.
+    pub(crate) fn missed(&self) -> u64 {
+        self.0.as_ref().map_or(0, Output::missed)
+    }
+
+    /// Why nothing can be written, if that is so.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.0.as_ref().and_then(Output::problem)
     }
 }
 
@@ -79,10 +94,16 @@ pub(crate) fn event(event: &NodeEvent) -> Value {
         NodeEvent::ClockSkewSuspected { offset_s } => {
             json!({ "event": "clock_skew_suspected", "offset_s": offset_s })
         }
-        NodeEvent::Missed(count) => json!({ "event": "missed", "count": count }),
+        NodeEvent::Missed(count) => missed(*count),
         // The library may know more than this program; a name must not change with its inner words.
         other => json!({ "event": "other", "text": format!("{other:?}") }),
     }
+}
+
+/// Events that this program did not take in time, or lines that did not fit: either way a reader does
+/// not know what it has not read.
+pub(crate) fn missed(count: u64) -> Value {
+    json!({ "event": "missed", "count": count })
 }
 
 pub(crate) fn warning(warning: Warning, text: &str) -> Value {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::LogLevel;
+use crate::output::Output;
 
 /// Bytes of a message that are shown (PROTOCOL.md#message-preview).
 const PREVIEW_LEN: usize = 64;
@@ -14,9 +15,9 @@ const PREVIEW_LEN: usize = 64;
 const SHOWN_BURST: f64 = 10.0;
 const SHOWN_PER_S: f64 = 2.0;
 
-/// Starts logging: at the level that was asked for; if none was, as `RUST_LOG` has it; without that
-/// at the usual level.
-pub(crate) fn start(asked: Option<LogLevel>, usual: LogLevel) {
+/// Starts logging: at the level that was asked for; if none was, as `RUST_LOG` has it; without that at
+/// the usual level. The log goes to `err`.
+pub(crate) fn start(asked: Option<LogLevel>, usual: LogLevel, err: Output) {
     let filter = match (asked, EnvFilter::try_from_default_env()) {
         (None, Ok(filter)) => filter,
         (None, Err(_)) => at_level(usual),
@@ -24,7 +25,9 @@ pub(crate) fn start(asked: Option<LogLevel>, usual: LogLevel) {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || err.clone())
+        // That goes to standard error past the queue.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();

@@ -9,11 +9,13 @@ mod demo;
 mod identity;
 mod json_lines;
 mod log;
+mod output;
 mod run;
 mod signals;
 mod typed;
 mod watch;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use nodenet_tokio::mint::MintError;
@@ -21,6 +23,7 @@ use nodenet_tokio::seed_file::SeedFileError;
 use nodenet_tokio::{Closed, Failure, ParseBootstrapError, StartError};
 
 use args::Command;
+use output::Outputs;
 use signals::Signals;
 
 /// Why a command failed.
@@ -50,28 +53,49 @@ enum CommandError {
 }
 
 fn main() -> ExitCode {
-    let command = args::parse();
-    log::start(command.log_level(), command.usual_log_level());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&CommandError::Said(format!("can not start: {error}"))),
+    let command = match args::parse() {
+        Ok(command) => command,
+        Err(status) => return status,
     };
+    let outputs = match Outputs::start(missed_line(&command)) {
+        Ok(outputs) => outputs,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "nodenet: can not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    output::report_panics(outputs.err.clone());
+    log::start(command.log_level(), command.usual_log_level(), outputs.err.clone());
+    execute(command, &outputs).unwrap_or_else(|error| {
+        outputs.err.say(format_args!("nodenet: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// What makes the line on standard output that tells of missed ones.
+fn missed_line(command: &Command) -> fn(u64) -> String {
+    match command {
+        Command::Run(args) if args.json => |count| json_lines::missed(count).to_string(),
+        _ => output::missed_by_people,
+    }
+}
+
+fn execute(command: Command, outputs: &Outputs) -> Result<ExitCode, CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::Said(format!("can not start: {error}")))?;
     let ended = runtime.block_on(async {
         let signals = Signals::listen()
             .map_err(|error| CommandError::Said(format!("can not listen for signals: {error}")))?;
         match command {
-            Command::Run(args) => run::run(args, signals).await,
-            Command::Id(args) => identity::show_or_mint(args, signals).await,
-            Command::Chat(args) => chat::chat(args, signals).await,
-            Command::Demo(args) => demo::demo(args, signals).await,
+            Command::Run(args) => run::run(args, signals, outputs).await,
+            Command::Id(args) => identity::show_or_mint(args, signals, outputs).await,
+            Command::Chat(args) => chat::chat(args, signals, outputs).await,
+            Command::Demo(args) => demo::demo(args, signals, outputs).await,
         }
     });
-    // A thread that reads the terminal can not be stopped; nobody waits for it.
+    // A thread that reads the terminal, or writes a result, can not be stopped; nobody waits for it.
     runtime.shutdown_background();
-    ended.unwrap_or_else(|error| fail(&error))
-}
-
-fn fail(error: &CommandError) -> ExitCode {
-    eprintln!("nodenet: {error}");
-    ExitCode::FAILURE
+    ended
 }

@@ -1,6 +1,5 @@
 //! `nodenet run`: a node that routes until it is stopped.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,6 +15,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use crate::args::{NodeArgs, RunArgs, cap};
 use crate::json_lines::JsonLines;
 use crate::log::{RateLimit, preview};
+use crate::output::{Output, Outputs};
 use crate::signals::Signals;
 use crate::watch::{Remark, Watch};
 use crate::{CommandError, identity, json_lines};
@@ -43,6 +43,7 @@ impl Running {
     pub(crate) async fn start(
         args: &NodeArgs,
         signals: &mut Signals,
+        err: &Output,
     ) -> Result<Self, CommandError> {
         let peers = BootstrapPeer::parse_list(&args.bootstrap)?;
         let addr = args.listen_addr()?;
@@ -51,7 +52,7 @@ impl Running {
         let peer_file = open_peer_file(&path);
         args.check_presence(!peer_file.peers().is_empty())?;
         let socket = nodenet_tokio::bind(addr)?;
-        let seed_file = identity::load_or_mint(&path, difficulty, signals).await?;
+        let seed_file = identity::load_or_mint(&path, difficulty, signals, err).await?;
         let node = Node::builder(seed_file.identity())
             .socket(socket)
             .bootstrap(peers.clone())
@@ -129,11 +130,15 @@ fn is_global(addr: &SocketAddr) -> bool {
 }
 
 /// `nodenet run`.
-pub(crate) async fn run(args: RunArgs, signals: Signals) -> Result<ExitCode, CommandError> {
-    let mut lines = JsonLines::new(args.json);
-    let ended = route(&args, signals, &mut lines).await;
+pub(crate) async fn run(
+    args: RunArgs,
+    signals: Signals,
+    outputs: &Outputs,
+) -> Result<ExitCode, CommandError> {
+    let lines = JsonLines::new(args.json, &outputs.out);
+    let ended = route(&args, signals, &lines, outputs).await;
     // However it ends, the last line tells.
-    lines.print_with(|| match &ended {
+    lines.print_last(&match &ended {
         Ok(()) => json_lines::stopped(),
         Err(error) => json_lines::failed(error),
     });
@@ -143,9 +148,10 @@ pub(crate) async fn run(args: RunArgs, signals: Signals) -> Result<ExitCode, Com
 async fn route(
     args: &RunArgs,
     mut signals: Signals,
-    lines: &mut JsonLines,
+    lines: &JsonLines,
+    outputs: &Outputs,
 ) -> Result<(), CommandError> {
-    let running = Running::start(&args.node, &mut signals).await?;
+    let running = Running::start(&args.node, &mut signals, &outputs.err).await?;
     let node = running.node.clone();
     let deliveries = node.deliveries();
     let mut events = node.events();
@@ -158,7 +164,7 @@ async fn route(
     running.announce();
     let line = running.bootstrap_line();
     lines.print_with(|| json_lines::started(&node, line.as_deref()));
-    announce_bootstrap_line(line, args.json);
+    announce_bootstrap_line(line, args.json, &outputs.out);
     // A node that is closed answers nothing. The next round says why it is.
     loop {
         tokio::select! {
@@ -178,6 +184,7 @@ async fn route(
             _ = ticks.tick() => {
                 tell(lines, watch.handle_tick(now()));
                 tell(lines, watch.handle_reachability(now(), running.is_globally_reachable()));
+                tell(lines, watch.handle_missed_lines(now(), lines.missed(), lines.problem()));
                 tick_count += 1;
                 if tick_count % TICKS_PER_SUMMARY == 0 && let Ok(stats) = node.stats().await {
                     tell(lines, watch.handle_stats(&stats.protocol));
@@ -207,20 +214,19 @@ async fn next_tick(ticks: &mut Option<Interval>) {
     }
 }
 
-fn announce_bootstrap_line(line: Option<String>, json: bool) {
+fn announce_bootstrap_line(line: Option<String>, json: bool, out: &Output) {
     match line {
         Some(_) if json => {}
         Some(line) => {
             tracing::info!("others join through this node with --bootstrap and this line:");
-            // A closed standard output is no reason to stop routing.
-            let _ = writeln!(std::io::stdout(), "{line}");
+            out.say(line);
         }
         None => tracing::warn!("this machine has no address that others could join through"),
     }
 }
 
 /// Says it to people, and what is a warning to programs as well.
-fn tell(lines: &mut JsonLines, remarks: impl IntoIterator<Item = Remark>) {
+fn tell(lines: &JsonLines, remarks: impl IntoIterator<Item = Remark>) {
     for remark in remarks {
         remark.log();
         if let Remark::Warning(warning, text) = remark {

@@ -24,6 +24,8 @@ const WANTED_AFTER: Duration = Duration::from_secs(1);
 const UNWANTED_MANY: u32 = 3;
 /// Time between two reminders of that: peers may bring it about as often as they like.
 const CLOSED_AT_ONCE_INTERVAL: Duration = Duration::from_secs(600);
+/// Time between two reminders that lines are missed: a slow reader may miss some all the time.
+const MISSED_LINES_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Something that may need a hand. Programs know it by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub(crate) enum Warning {
     Unreachable,
     /// The clock is off.
     ClockSkew,
-    /// Events came faster than they were taken.
+    /// Events came faster than they were taken, or lines did not fit.
     Missed,
     /// Input was discarded.
     Drops,
@@ -119,6 +121,9 @@ pub(crate) struct Watch {
     unwanted: u32,
     said_unwanted_at: Option<Instant>,
     said_unreachable_at: Option<Instant>,
+    said_missed_lines_at: Option<Instant>,
+    /// Lines that were missed when that was said.
+    said_missed_lines: u64,
     drops: Stats,
 }
 
@@ -132,6 +137,8 @@ impl Watch {
             unwanted: 0,
             said_unwanted_at: None,
             said_unreachable_at: None,
+            said_missed_lines_at: None,
+            said_missed_lines: 0,
             drops: Stats::default(),
         }
     }
@@ -176,8 +183,8 @@ impl Watch {
             NodeEvent::Missed(count) => remarks.push(Remark::Warning(
                 Warning::Missed,
                 format!(
-                    "{count} events were missed, because what this program prints is not read fast \
-                     enough; the edges were looked up again"
+                    "{count} events were missed, because this process does not get time to take them \
+                     as they come; the edges were looked up again"
                 ),
             )),
             _ => {}
@@ -232,6 +239,27 @@ impl Watch {
         let text = "no address of this node is known to work from outside its own network; if a \
                     port is forwarded to it, say so with --advertise IP:PORT";
         Some(Remark::Warning(Warning::Unreachable, text.to_owned()))
+    }
+
+    /// Reminds of it now and then that lines for programs are missed, of which there were `missed` since
+    /// the start; `problem` says why none can be written, if none can.
+    pub(crate) fn handle_missed_lines(
+        &mut self,
+        now: Instant,
+        missed: u64,
+        problem: Option<String>,
+    ) -> Option<Remark> {
+        let count = missed - self.said_missed_lines;
+        if count == 0 || !is_due(self.said_missed_lines_at, now, MISSED_LINES_INTERVAL) {
+            return None;
+        }
+        (self.said_missed_lines_at, self.said_missed_lines) = (Some(now), missed);
+        let why = match problem {
+            Some(problem) => format!("can not be written: {problem}; they come again once it can"),
+            None => "is not read fast enough; what reads it has to read on".to_owned(),
+        };
+        let text = format!("{count} lines were missed, because standard output {why}");
+        Some(Remark::Warning(Warning::Missed, text))
     }
 
     /// Sums up what was dropped since the last time.
@@ -481,6 +509,28 @@ mod tests {
         assert_eq!(told(watch.handle_reachability(start, false)), unreachable);
         assert_eq!(watch.handle_reachability(start + 599 * SECOND, false), None);
         assert_eq!(told(watch.handle_reachability(start + 600 * SECOND, false)), unreachable);
+    }
+
+    #[test]
+    fn missed_lines_are_told_every_ten_minutes_with_the_reason() {
+        let (mut watch, start) = (Watch::new(start()), start());
+        let mut said = |second: u32, missed, problem: Option<&str>| {
+            let problem = problem.map(str::to_owned);
+            match watch.handle_missed_lines(start + second * SECOND, missed, problem)? {
+                Remark::Warning(Warning::Missed, text) => Some(text),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(said(0, 0, None), None);
+        let first = said(5, 3, None).expect("lines were missed");
+        assert!(first.starts_with("3 lines") && first.contains("not read fast enough"), "{first}");
+        assert_eq!(said(10, 4, None), None, "told once in a while");
+        let again = said(605, 9, Some("No space left")).expect("it is time");
+        assert!(
+            again.starts_with("6 lines") && again.contains("written: No space left"),
+            "{again}"
+        );
+        assert_eq!(said(2_000, 9, None), None, "nothing new");
     }
 
     #[test]

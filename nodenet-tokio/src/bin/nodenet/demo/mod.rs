@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::proto::stats::Stats;
@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::CommandError;
 use crate::args::DemoArgs;
+use crate::output::{Output, Outputs, draw_target};
 use crate::run::now;
 use crate::signals::Signals;
 use exchange::{Exchange, Outcome};
@@ -39,8 +40,12 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const LEAVE_BOUND: Duration = Duration::from_secs(5);
 
 /// `nodenet demo`.
-pub(crate) async fn demo(args: DemoArgs, mut signals: Signals) -> Result<ExitCode, CommandError> {
-    let progress = Progress::new();
+pub(crate) async fn demo(
+    args: DemoArgs,
+    mut signals: Signals,
+    outputs: &Outputs,
+) -> Result<ExitCode, CommandError> {
+    let progress = Progress::new(&outputs.err);
     let network = tokio::select! {
         network = Network::start(args.nodes, &progress) => network?,
         signal = signals.stop() => return Ok(signal.exit_status().into()),
@@ -56,7 +61,11 @@ pub(crate) async fn demo(args: DemoArgs, mut signals: Signals) -> Result<ExitCod
     let report = network.report(joined, outcome).await;
     progress.finish();
     network.leave().await;
-    report.print(args.json)?;
+    tokio::select! {
+        written = outputs.write_result(report.result(args.json)) => written?,
+        signal = signals.stop() => return Ok(signal.exit_status().into()),
+    }
+    report.explain_loss(&outputs.err);
     Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -77,9 +86,9 @@ impl Network {
         // The first node binds the first address, so the second tells whether there are more.
         let own_addresses = has_address(address_of(1))?;
         if !own_addresses {
-            eprintln!(
+            progress.err.say(
                 "this system has no loopback address but 127.0.0.1: all nodes share it, so the \
-                 demo lifts the caps on conns from one address"
+                 demo lifts the caps on conns from one address",
             );
         }
         progress.phase("starting", u64::from(count));
@@ -208,29 +217,32 @@ fn has_address(ip: Ipv4Addr) -> Result<bool, CommandError> {
 }
 
 /// What is going on, on a terminal as a bar, elsewhere as a line for each phase.
-struct Progress(ProgressBar);
+struct Progress {
+    bar: ProgressBar,
+    err: Output,
+}
 
 impl Progress {
-    fn new() -> Self {
-        Self(ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()))
+    fn new(err: &Output) -> Self {
+        Self { bar: ProgressBar::with_draw_target(Some(0), draw_target(err)), err: err.clone() }
     }
 
     fn phase(&self, name: &'static str, steps: u64) {
         let style = ProgressStyle::with_template("{msg:9} {wide_bar} {pos} of {len}, {elapsed}");
-        self.0.set_style(style.expect("the template is valid"));
-        self.0.set_message(name);
-        self.0.set_length(steps);
-        self.0.set_position(0);
-        if self.0.is_hidden() {
-            eprintln!("{name} ({steps})");
+        self.bar.set_style(style.expect("the template is valid"));
+        self.bar.set_message(name);
+        self.bar.set_length(steps);
+        self.bar.set_position(0);
+        if self.bar.is_hidden() {
+            self.err.say(format_args!("{name} ({steps})"));
         }
     }
 
     fn step(&self) {
-        self.0.inc(1);
+        self.bar.inc(1);
     }
 
     fn finish(&self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }

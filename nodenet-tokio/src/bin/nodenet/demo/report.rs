@@ -1,7 +1,7 @@
 //! The table at the end of the demo, for people and for programs.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::exchange::Outcome;
 use crate::json_lines::drops;
+use crate::output::Output;
 
 /// Lost messages that are named to people.
 const MISSING_SHOWN: usize = 10;
@@ -65,18 +66,21 @@ impl Report {
             && outcome.foreign == 0
     }
 
-    pub(crate) fn print(&self, json: bool) -> io::Result<()> {
+    /// The table, or one JSON object.
+    pub(crate) fn result(&self, json: bool) -> String {
         let figures = self.figures();
-        let mut out = io::stdout().lock();
-        if json {
-            writeln!(out, "{}", serde_json::to_string(&figures)?)?;
+        let mut result = String::new();
+        let made = if json {
+            let object = serde_json::to_string(&figures);
+            object.map_err(|_| fmt::Error).and_then(|object| writeln!(result, "{object}"))
         } else {
-            self.write_table(&figures, &mut out)?;
-        }
-        self.explain_loss()
+            self.write_table(&figures, &mut result)
+        };
+        made.expect("figures are numbers and text, and a string takes what is written to it");
+        result
     }
 
-    fn write_table(&self, figures: &Figures, out: &mut impl Write) -> io::Result<()> {
+    fn write_table(&self, figures: &Figures, out: &mut impl Write) -> fmt::Result {
         let Figures { expected, delivered, duplicates, .. } = figures;
         writeln!(out, "{} nodes from {} to {}", self.nodes, self.first, self.last)?;
         writeln!(out, "  joined in       {:.0} ms", figures.joined_ms)?;
@@ -97,27 +101,26 @@ impl Report {
     }
 
     /// Says on standard error what is known about messages that did not arrive.
-    fn explain_loss(&self) -> io::Result<()> {
+    pub(crate) fn explain_loss(&self, err: &Output) {
         if self.is_success() {
-            return Ok(());
+            return;
         }
-        let mut out = io::stderr().lock();
         if self.joined < self.nodes {
-            writeln!(out, "{} of {} nodes did not join", self.nodes - self.joined, self.nodes)?;
+            let missing = self.nodes - self.joined;
+            err.say(format_args!("{missing} of {} nodes did not join", self.nodes));
         }
         if let Some(error) = self.outcome.send_error {
-            writeln!(out, "some messages did not leave: {error}")?;
+            err.say(format_args!("some messages did not leave: {error}"));
         }
         for (from, to) in self.outcome.missing().take(MISSING_SHOWN) {
-            writeln!(out, "lost: node {} to node {}", from + 1, to + 1)?;
+            err.say(format_args!("lost: node {} to node {}", from + 1, to + 1));
         }
         for reason in DropReason::ALL {
             match self.drops.drops(*reason) {
                 0 => {}
-                count => writeln!(out, "dropped: {} {count}", reason.name())?,
+                count => err.say(format_args!("dropped: {} {count}", reason.name())),
             }
         }
-        Ok(())
     }
 
     fn figures(&self) -> Figures {

@@ -1,0 +1,109 @@
+//! Progress bars on a terminal, drawn through the queue of standard error.
+
+use indicatif::ProgressDrawTarget;
+
+use super::Output;
+
+/// Where progress is drawn: nowhere, unless standard error is a terminal.
+#[cfg(unix)]
+pub(crate) fn draw_target(err: &Output) -> ProgressDrawTarget {
+    unix::draw_target(err)
+}
+
+/// The same. A console that is not read stalls what it is drawn by.
+#[cfg(not(unix))]
+pub(crate) fn draw_target(_err: &Output) -> ProgressDrawTarget {
+    ProgressDrawTarget::stderr()
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::fmt::{self, Write};
+    use std::io::{self, IsTerminal};
+    use std::sync::{Mutex, PoisonError};
+
+    use indicatif::{ProgressDrawTarget, TermLike};
+
+    use super::Output;
+
+    /// Drawings a second (as indicatif has it for its own terminals).
+    const DRAWINGS_PER_S: u8 = 20;
+
+    pub(super) fn draw_target(err: &Output) -> ProgressDrawTarget {
+        if !io::stderr().is_terminal() {
+            return ProgressDrawTarget::hidden();
+        }
+        let terminal = Terminal { err: err.clone(), drawing: Mutex::default() };
+        ProgressDrawTarget::term_like_with_hz(Box::new(terminal), DRAWINGS_PER_S)
+    }
+
+    /// A terminal that takes a whole drawing at a time, and misses one if it is too slow.
+    struct Terminal {
+        err: Output,
+        drawing: Mutex<String>,
+    }
+
+    impl Terminal {
+        fn draw(&self, what: fmt::Arguments<'_>) -> io::Result<()> {
+            let mut drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
+            drawing.write_fmt(what).map_err(io::Error::other)
+        }
+
+        /// Moves the cursor (ECMA-48, CUU and its kin: no count would mean one).
+        fn move_cursor(&self, count: usize, direction: char) -> io::Result<()> {
+            if count == 0 { Ok(()) } else { self.draw(format_args!("\x1b[{count}{direction}")) }
+        }
+    }
+
+    impl fmt::Debug for Terminal {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Terminal").finish_non_exhaustive()
+        }
+    }
+
+    impl TermLike for Terminal {
+        fn width(&self) -> u16 {
+            console::Term::stderr().size().1
+        }
+
+        fn height(&self) -> u16 {
+            console::Term::stderr().size().0
+        }
+
+        fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+            self.move_cursor(n, 'A')
+        }
+
+        fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+            self.move_cursor(n, 'B')
+        }
+
+        fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+            self.move_cursor(n, 'C')
+        }
+
+        fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+            self.move_cursor(n, 'D')
+        }
+
+        fn write_line(&self, s: &str) -> io::Result<()> {
+            self.draw(format_args!("{s}\n"))
+        }
+
+        fn write_str(&self, s: &str) -> io::Result<()> {
+            self.draw(format_args!("{s}"))
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            self.draw(format_args!("\r\x1b[2K"))
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            let mut drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
+            if !drawing.is_empty() {
+                self.err.0.push_transient(std::mem::take(&mut *drawing).into_bytes());
+            }
+            Ok(())
+        }
+    }
+}
