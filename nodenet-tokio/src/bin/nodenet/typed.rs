@@ -4,6 +4,7 @@
 //! more of them than a message may have. Never: what a line means.
 
 use std::io;
+use std::time::Duration;
 
 use nodenet_tokio::proto::wire::{DIRECT_PAYLOAD_MAX, SEND_PAYLOAD_MAX};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
@@ -11,6 +12,9 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 /// Bytes of a line, at most: one more than any message may have, so that whoever sends it says so.
 const LINE_LEN_MAX: usize =
     if DIRECT_PAYLOAD_MAX > SEND_PAYLOAD_MAX { DIRECT_PAYLOAD_MAX } else { SEND_PAYLOAD_MAX } + 1;
+
+/// How often a source is looked at that does not wait for what is typed (guess: too short to notice).
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What came next.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +43,16 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     /// The next line. Cancel safe: what was read is kept.
     pub(crate) async fn next(&mut self) -> io::Result<Typed> {
         loop {
-            let bytes = self.source.fill_buf().await?;
+            let bytes = match self.source.fill_buf().await {
+                Ok(bytes) => bytes,
+                // Another process that shares the terminal may have made it non-blocking, which holds
+                // for reading as well as for writing.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(LOOK_INTERVAL).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if bytes.is_empty() {
                 // The last line may have no end.
                 return Ok(if self.line.is_empty() { Typed::End } else { self.take() });
