@@ -81,7 +81,7 @@ fn an_interrupt_ends_minting_and_nothing_is_saved() {
 #[cfg(unix)]
 #[test]
 fn a_signal_stops_a_node_with_status_zero() {
-    for signal in ["INT", "TERM"] {
+    for signal in ["INT", "TERM", "HUP"] {
         let scratch = Scratch::new();
         let args = ["run", "--addr", "127.0.0.1:0", "--seed", &scratch.arg("seed"), "--json"];
         let mut node = Running::start(&args);
@@ -140,7 +140,7 @@ fn a_second_signal_ends_the_process_at_once() {
 #[cfg(unix)]
 #[test]
 fn a_demo_that_a_signal_ended_tells_which() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+    for (signal, status) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
         let mut demo = Running::start(&["demo", "--nodes", "3"]);
         // It settles for two seconds after that, at least.
         demo.log_line("joining");
@@ -148,7 +148,7 @@ fn a_demo_that_a_signal_ended_tells_which() {
         assert_eq!(demo.end().code(), Some(status), "{signal}");
     }
     let help = String::from_utf8(run_to_end(&["--help"]).stdout).expect("text");
-    for part in ["Exit status:", "SIGINT 130, SIGTERM 143"] {
+    for part in ["Exit status:", "SIGHUP 129", "SIGINT 130", "SIGTERM 143"] {
         assert!(help.contains(part), "{part:?} is missing in: {help}");
     }
 }

@@ -20,7 +20,8 @@ Exit status:
   0      done, or stopped by a signal as a node is meant to be
   1      it failed, or nodenet id was interrupted, or minting
   2      the command line can not be read
-  128+n  signal n ended it: the demo at the first, anything at the second (SIGINT 130, SIGTERM 143)";
+  128+n  signal n ended it: the demo at the first, anything at the second (SIGHUP 129, SIGINT 130,
+         SIGTERM 143)";
 
 /// Finds a route to any node by its identifier, without servers.
 #[derive(Debug, Parser)]

@@ -1,14 +1,23 @@
-//! SIGINT and SIGTERM: the first asks for a stop, the second ends the process at once.
+//! SIGINT, SIGTERM and SIGHUP: the first asks for a stop, the second ends the process at once.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::sync::watch;
+
+use crate::run::now;
+
+/// Two signals of which one is SIGHUP ask once if they come within this time: a terminal that is closed
+/// sends several, some of them through its shell, and a service manager may send one right after SIGTERM,
+/// and either may be noticed first (guess: they come within milliseconds).
+const HANGUP_BOUND: Duration = Duration::from_secs(1);
 
 /// A signal, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Signal(u8);
 
 impl Signal {
+    const HUP: Self = Self(1);
     const INT: Self = Self(2);
     #[cfg(unix)]
     const TERM: Self = Self(15);
@@ -16,6 +25,11 @@ impl Signal {
     /// Exit status of a process that this signal ended: 128 plus its number, as shells have it.
     pub(crate) fn exit_status(self) -> u8 {
         128 + self.0
+    }
+
+    /// Whether this signal, so long after the first, is a second request.
+    fn asks_again(self, first: Self, after: Duration) -> bool {
+        ![self, first].contains(&Self::HUP) || after >= HANGUP_BOUND
     }
 }
 
@@ -29,8 +43,15 @@ impl Signals {
         let mut source = Source::new()?;
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(async move {
-            sender.send_replace(Some(source.next().await));
-            let second = source.next().await;
+            let first = source.next().await;
+            sender.send_replace(Some(first));
+            let asked_at = now();
+            let second = loop {
+                let signal = source.next().await;
+                if signal.asks_again(first, now() - asked_at) {
+                    break signal;
+                }
+            };
             std::process::exit(second.exit_status().into());
         });
         Ok(Self(receiver))
@@ -47,23 +68,99 @@ impl Signals {
 }
 
 #[cfg(unix)]
-struct Source {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
+use unix::Source;
 
 #[cfg(unix)]
-impl Source {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+mod unix {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+    use std::{fs, io};
+
+    use tokio::signal::unix::{SignalKind, signal};
+
+    use super::Signal;
+
+    /// Sent to a process whose file would grow beyond what it may (signal(7); MIPS numbers differently,
+    /// and has SIGCONT there, for which a handler does no harm).
+    const XFSZ: i32 = 25;
+
+    pub(super) struct Source {
+        interrupt: tokio::signal::unix::Signal,
+        terminate: tokio::signal::unix::Signal,
+        /// None where it was ignored when the program started, as nohup has it.
+        hangup: Option<tokio::signal::unix::Signal>,
     }
 
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::INT,
-            _ = self.terminate.recv() => Signal::TERM,
+    impl Source {
+        pub(super) fn new() -> io::Result<Self> {
+            let hangup = match ignores_hangup() {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            };
+            // It would end the process. With a handler, which stays, the write fails instead.
+            drop(signal(SignalKind::from_raw(XFSZ))?);
+            let interrupt = signal(SignalKind::interrupt())?;
+            Ok(Self { interrupt, terminate: signal(SignalKind::terminate())?, hangup })
+        }
+
+        pub(super) async fn next(&mut self) -> Signal {
+            let hangup = async {
+                match &mut self.hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.interrupt.recv() => Signal::INT,
+                _ = self.terminate.recv() => Signal::TERM,
+                _ = hangup => Signal::HUP,
+            }
+        }
+    }
+
+    /// Whether SIGHUP is ignored. To be asked before it is listened for.
+    fn ignores_hangup() -> bool {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        is_hangup_ignored_in(&status).unwrap_or_else(does_a_child_ignore_hangup)
+    }
+
+    /// The same from what Linux says about a process (proc_pid_status(5)): a set of signals in
+    /// hexadecimal, of which the first is the lowest bit.
+    fn is_hangup_ignored_in(status: &str) -> Option<bool> {
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
+        Some(ignored & 1 != 0)
+    }
+
+    /// The same anywhere: a child inherits what is ignored (POSIX, execve), so a shell that sends itself a
+    /// SIGHUP tells.
+    fn does_a_child_ignore_hangup() -> bool {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "kill -HUP $$"]);
+        shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        shell.status().is_ok_and(|status| status.signal().is_none() && status.success())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::{does_a_child_ignore_hangup, is_hangup_ignored_in};
+
+        #[test]
+        fn linux_and_a_shell_say_the_same_about_hangups() {
+            assert_eq!(
+                is_hangup_ignored_in("Name:\tnodenet\nSigIgn:\t0000000000001001\n"),
+                Some(true)
+            );
+            assert_eq!(
+                is_hangup_ignored_in("SigBlk:\t1\nSigIgn:\t0000000000001000\n"),
+                Some(false)
+            );
+            assert_eq!(is_hangup_ignored_in("SigIgn:\tsomething\n"), None);
+            assert_eq!(is_hangup_ignored_in(""), None);
+            if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+                let said = is_hangup_ignored_in(&status).expect("Linux says it");
+                assert_eq!(does_a_child_ignore_hangup(), said);
+            }
         }
     }
 }
@@ -82,5 +179,28 @@ impl Source {
             std::future::pending::<()>().await;
         }
         Signal::INT
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::Duration;
+
+    use super::Signal;
+
+    #[test]
+    fn a_hangup_and_a_signal_that_comes_with_it_are_one_request() {
+        let (soon, late) = (Duration::from_millis(999), Duration::from_secs(1));
+        for (first, second, asks_soon) in [
+            (Signal::INT, Signal::INT, true),
+            (Signal::TERM, Signal::INT, true),
+            (Signal::HUP, Signal::HUP, false),
+            (Signal::TERM, Signal::HUP, false),
+            (Signal::HUP, Signal::TERM, false),
+        ] {
+            assert_eq!(second.asks_again(first, soon), asks_soon, "{first:?} {second:?}");
+            assert!(second.asks_again(first, late), "{first:?} {second:?}");
+        }
+        assert_eq!(Signal::HUP.exit_status(), 129);
     }
 }
