@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+#[cfg(target_os = "linux")]
+pub(crate) mod plug;
 
 /// Nothing in these tests takes longer, unless it says so.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -90,6 +94,37 @@ pub(crate) fn failure<S: AsRef<str>>(status: i32, args: &[S]) -> String {
     said
 }
 
+/// A child process; killed when dropped.
+pub(crate) struct Killed(Child);
+
+impl Killed {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.spawn().expect("the program starts"))
+    }
+}
+
+impl Deref for Killed {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Killed {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for a program to end by itself.
 pub(crate) fn wait(child: &mut Child, patience: Duration) -> ExitStatus {
     let give_up_at = now() + patience;
     loop {
@@ -104,21 +139,18 @@ pub(crate) fn wait(child: &mut Child, patience: Duration) -> ExitStatus {
     }
 }
 
-/// A running program; killed when dropped.
+/// A running program, and what it says.
 pub(crate) struct Running {
-    child: Child,
+    child: Killed,
     stdout: mpsc::Receiver<String>,
     stderr: mpsc::Receiver<String>,
 }
 
 impl Running {
     pub(crate) fn start<S: AsRef<str>>(args: &[S]) -> Self {
-        let mut child = nodenet(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        let mut command = nodenet(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Killed::start(&mut command);
         let stdout = lines(child.stdout.take().expect("it is piped"));
         let stderr = lines(child.stderr.take().expect("it is piped"));
         Self { child, stdout, stderr }
@@ -174,9 +206,7 @@ impl Running {
 
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
-        assert!(status.success(), "{kill}");
+        signal(&self.child, name);
     }
 
     /// Waits for the end.
@@ -190,20 +220,19 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Sends a signal by name.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id());
+    let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+    assert!(status.success(), "{kill}");
 }
 
-fn lines(source: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+/// The lines of a source, as they come. It is read to its end, whatever becomes of them.
+pub(crate) fn lines(source: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(source).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
+            let _ = sender.send(line);
         }
     });
     receiver
