@@ -96,8 +96,8 @@ async fn is_held_up_by_nothing<F: Future<Output = Vec<Duration>>>(try_once: impl
     panic!("signals are held up by {delays:?}");
 }
 
-/// Starts a node with these outputs, lets another join through it and sends it messages, and then asks it
-/// to stop; returns how long that took.
+/// Starts a node with these outputs, lets another join through it and sends it messages, and then
+/// asks it to stop; returns how long that took.
 async fn goes_on_and_leaves(
     command: &'static str,
     make: fn() -> Plug,
@@ -136,8 +136,8 @@ async fn goes_on_and_leaves(
     span
 }
 
-/// The same with every signal that asks for a stop, beside a node whose outputs are read: these are to end
-/// as soon as that one.
+/// The same with every signal that asks for a stop, beside a node whose outputs are read: these are
+/// to end as soon as that one.
 async fn survives(command: &'static str, make: fn() -> Plug) {
     is_held_up_by_nothing(|| async {
         let together = Arc::new(Barrier::new(4));
@@ -291,7 +291,7 @@ async fn hangups_that_come_together_ask_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_in_a_terminal_that_is_closed_says_goodbye() {
+async fn a_node_in_a_terminal_that_is_closed_leaves() {
     if !has_terminals() {
         return;
     }
@@ -385,8 +385,8 @@ async fn a_signal_ends_a_command_whose_output_is_not_read() {
             (&["demo", "--nodes", "2"], "INT", 130),
             (&["demo", "--nodes", "2"], "TERM", 143),
         ] {
-            // Nothing shows from outside how far it is: the demo takes four seconds, and is at work after
-            // one of these times and at its result after the other.
+            // Nothing shows from outside how far it is: the demo takes four seconds, and is at work
+            // after one of these times and at its result after the other.
             for millis in [1_500, 6_500] {
                 let (reader, writer) = full_pipe();
                 let program = start(&mut nodenet(args), Plug::both(writer, Some(reader)));

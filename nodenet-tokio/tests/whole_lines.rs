@@ -1,4 +1,5 @@
-//! Lines of a program whose outputs are slow, full or taken over by others: each is whole or counted.
+//! Lines of a program whose outputs are slow, full or taken over by others: each is whole or
+//! counted.
 #![cfg(target_os = "linux")]
 
 mod kit;

@@ -1,4 +1,5 @@
-//! Outputs that are gone, full or non-blocking, and nodes to see what becomes of a program that has them.
+//! Outputs that are gone, full or non-blocking, and nodes to see what becomes of a program that has
+//! them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write, pipe};
@@ -8,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nodenet_tokio::proto::NodeId;
-use nodenet_tokio::proto::engine::EdgeDownReason;
+use nodenet_tokio::proto::api::EdgeDownReason;
 use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::{BootstrapPeer, Node, NodeEvent, NodeEvents, mint};
 use tokio::time::timeout;
@@ -103,7 +104,8 @@ pub(crate) async fn node(bootstrap: Option<BootstrapPeer>) -> Node {
         .expect("loopback has free ports")
 }
 
-/// A node that a program is to join through, so that it is seen from outside, whatever its outputs say.
+/// A node that a program is to join through, so that it is seen from outside, whatever its outputs
+/// say.
 pub(crate) struct Neighbour {
     pub(crate) node: Node,
     events: NodeEvents,

@@ -257,9 +257,9 @@ fn parse_advertised(text: &str) -> Result<SocketAddr, String> {
     Ok(addr)
 }
 
-/// Reads the command line. Where there is nothing to carry out, prints what is to be said instead, and
-/// returns the exit status: 2 if the command line can not be read. Signals have their usual effect until
-/// here, so this may wait for the output.
+/// Reads the command line. Where there is nothing to carry out, prints what is to be said instead,
+/// and returns the exit status: 2 if the command line can not be read. Signals have their usual
+/// effect until here, so this may wait for the output.
 pub(crate) fn parse() -> Result<Command, ExitCode> {
     read_command().map_err(|problem| {
         let wants_stdout = !problem.use_stderr();

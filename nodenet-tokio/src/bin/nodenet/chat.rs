@@ -13,9 +13,10 @@ use tokio::io::BufReader;
 
 use crate::CommandError;
 use crate::args::ChatArgs;
+use crate::clock::now;
 use crate::log::RateLimit;
 use crate::output::{Output, Outputs};
-use crate::run::{Running, TICK_INTERVAL, describe_path, now};
+use crate::run::{Running, TICK_INTERVAL, describe_path};
 use crate::signals::Signals;
 use crate::typed::{Lines, Typed};
 use crate::watch::{Remark, Watch};

@@ -100,8 +100,8 @@ pub(crate) fn event(event: &NodeEvent) -> Value {
     }
 }
 
-/// Events that this program did not take in time, or lines that did not fit: either way a reader does
-/// not know what it has not read.
+/// Events that this program did not take in time, or lines that did not fit: either way a reader
+/// does not know what it has not read.
 pub(crate) fn missed(count: u64) -> Value {
     json!({ "event": "missed", "count": count })
 }

@@ -15,8 +15,8 @@ const PREVIEW_LEN: usize = 64;
 const SHOWN_BURST: f64 = 10.0;
 const SHOWN_PER_S: f64 = 2.0;
 
-/// Starts logging: at the level that was asked for; if none was, as `RUST_LOG` has it; without that at
-/// the usual level. The log goes to `err`.
+/// Starts logging: at the level that was asked for; if none was, as `RUST_LOG` has it; without that
+/// at the usual level. The log goes to `err`.
 pub(crate) fn start(asked: Option<LogLevel>, usual: LogLevel, err: Output) {
     let filter = match (asked, EnvFilter::try_from_default_env()) {
         (None, Ok(filter)) => filter,

@@ -5,6 +5,7 @@
 
 mod args;
 mod chat;
+mod clock;
 mod demo;
 mod identity;
 mod json_lines;
@@ -95,7 +96,8 @@ fn execute(command: Command, outputs: &Outputs) -> Result<ExitCode, CommandError
             Command::Demo(args) => demo::demo(args, signals, outputs).await,
         }
     });
-    // A thread that reads the terminal, or writes a result, can not be stopped; nobody waits for it.
+    // A thread that reads the terminal, or writes a result, can not be stopped; nobody waits for
+    // it.
     runtime.shutdown_background();
     ended
 }

@@ -13,6 +13,7 @@ use nodenet_tokio::{BootstrapPeer, Delivery, Node, NodeEvent};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::args::{NodeArgs, RunArgs, cap};
+use crate::clock::now;
 use crate::json_lines::JsonLines;
 use crate::log::{RateLimit, preview};
 use crate::output::{Output, Outputs};
@@ -256,11 +257,6 @@ pub(crate) fn describe_path(path: DeliveryPath) -> String {
         DeliveryPath::Routed { hops: 1 } => "routed, 1 hop".to_owned(),
         DeliveryPath::Routed { hops } => format!("routed, {hops} hops"),
     }
-}
-
-/// Monotonic time.
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

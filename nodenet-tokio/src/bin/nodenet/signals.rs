@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::run::now;
+use crate::clock::now;
 
-/// Two signals of which one is SIGHUP ask once if they come within this time: a terminal that is closed
-/// sends several, some of them through its shell, and a service manager may send one right after SIGTERM,
-/// and either may be noticed first (guess: they come within milliseconds).
+/// Two signals of which one is SIGHUP ask once if they come within this time: a terminal that is
+/// closed sends several, some of them through its shell, and a service manager may send one right
+/// after SIGTERM, and either may be noticed first (guess: they come within milliseconds).
 const HANGUP_BOUND: Duration = Duration::from_secs(1);
 
 /// A signal, by its number.
@@ -80,8 +80,8 @@ mod unix {
 
     use super::Signal;
 
-    /// Sent to a process whose file would grow beyond what it may (signal(7); MIPS numbers differently,
-    /// and has SIGCONT there, for which a handler does no harm).
+    /// Sent to a process whose file would grow beyond what it may (signal(7); MIPS numbers
+    /// differently, and has SIGCONT there, for which a handler does no harm).
     const XFSZ: i32 = 25;
 
     pub(super) struct Source {
@@ -132,8 +132,8 @@ mod unix {
         Some(ignored & 1 != 0)
     }
 
-    /// The same anywhere: a child inherits what is ignored (POSIX, execve), so a shell that sends itself a
-    /// SIGHUP tells.
+    /// The same anywhere: a child inherits what is ignored (POSIX, execve), so a shell that sends
+    /// itself a SIGHUP tells.
     fn does_a_child_ignore_hangup() -> bool {
         let mut shell = Command::new("sh");
         shell.args(["-c", "kill -HUP $$"]);

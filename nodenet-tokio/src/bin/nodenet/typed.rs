@@ -13,7 +13,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 const LINE_LEN_MAX: usize =
     if DIRECT_PAYLOAD_MAX > SEND_PAYLOAD_MAX { DIRECT_PAYLOAD_MAX } else { SEND_PAYLOAD_MAX } + 1;
 
-/// How often a source is looked at that does not wait for what is typed (guess: too short to notice).
+/// How often a source is looked at that does not wait for what is typed (guess: too short to
+/// notice).
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What came next.
@@ -45,8 +46,8 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         loop {
             let bytes = match self.source.fill_buf().await {
                 Ok(bytes) => bytes,
-                // Another process that shares the terminal may have made it non-blocking, which holds
-                // for reading as well as for writing.
+                // Another process that shares the terminal may have made it non-blocking, which
+                // holds for reading as well as for writing.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     tokio::time::sleep(LOOK_INTERVAL).await;
                     continue;

@@ -241,8 +241,8 @@ impl Watch {
         Some(Remark::Warning(Warning::Unreachable, text.to_owned()))
     }
 
-    /// Reminds of it now and then that lines for programs are missed, of which there were `missed` since
-    /// the start; `problem` says why none can be written, if none can.
+    /// Reminds of it now and then that lines for programs are missed, of which there were `missed`
+    /// since the start; `problem` says why none can be written, if none can.
     pub(crate) fn handle_missed_lines(
         &mut self,
         now: Instant,

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::run::now;
+use crate::clock::now;
 
 /// Messages under way at once, in the whole network.
 const UNDER_WAY_MAX: usize = 256;
@@ -230,7 +230,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Arrival, Outcome, message, read_message};
-    use crate::run::now;
+    use crate::clock::now;
 
     fn arrival(from: usize, to: usize) -> Arrival {
         Arrival { from, to, hops: 2, latency: Duration::from_millis(3) }

@@ -22,8 +22,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::CommandError;
 use crate::args::DemoArgs;
+use crate::clock::now;
 use crate::output::{Output, Outputs, draw_target};
-use crate::run::now;
 use crate::signals::Signals;
 use exchange::{Exchange, Outcome};
 use report::Report;

@@ -19,7 +19,8 @@ mod unix {
 
     use super::{Sink, io};
 
-    /// A descriptor of its own: the lock of `std::io::stdout` would be held as long as a write blocks.
+    /// A descriptor of its own: the lock of `std::io::stdout` would be held as long as a write
+    /// blocks.
     pub(in super::super) struct Descriptor {
         file: File,
         /// What it leads to, by device and inode.

@@ -1,7 +1,9 @@
-//! Standard output and standard error, each with a bounded queue of lines and a thread that writes it.
+//! Standard output and standard error, each with a bounded queue of lines and a thread that writes
+//! it.
 //!
-//! Responsible for: that no output, whatever becomes of it, ends the program, keeps a task waiting or gets
-//! half a line; lines that do not fit are counted, and told as missed. Never: what a line says.
+//! Responsible for: that no output, whatever becomes of it, ends the program, keeps a task waiting
+//! or gets half a line; lines that do not fit are counted, and told as missed. Never: what a line
+//! says.
 
 mod descriptor;
 mod progress;
@@ -15,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::run::now;
+use crate::clock::now;
 use descriptor::Descriptor;
 use queue::Queue;
 use writer::{Patience, is_full, write_whole};
@@ -53,9 +55,9 @@ impl Outputs {
         Ok(Self { out, err })
     }
 
-    /// Writes the result of a command to standard output, after what was said on standard error. Waits
-    /// for a reader, if there is one. A future that is dropped leaves a thread behind, which ends with the
-    /// process.
+    /// Writes the result of a command to standard output, after what was said on standard error.
+    /// Waits for a reader, if there is one. A future that is dropped leaves a thread behind, which
+    /// ends with the process.
     ///
     /// # Errors
     /// If standard output does not take it: this is not tried twice.

@@ -1,6 +1,7 @@
 //! Bounded line queue between tasks, which must not wait, and the thread that writes.
 //!
-//! Responsible for: the order of lines, and the count of those that did not fit. Never: a descriptor.
+//! Responsible for: the order of lines, and the count of those that did not fit. Never: a
+//! descriptor.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -61,8 +62,8 @@ impl Queue {
         self.append(&mut self.lock(), line);
     }
 
-    /// Appends bytes of which only the newest are of interest; without room they are left out, and not
-    /// counted.
+    /// Appends bytes of which only the newest are of interest; without room they are left out, and
+    /// not counted.
     #[cfg(unix)]
     pub(super) fn push_transient(&self, bytes: Vec<u8>) {
         let mut state = self.lock();
@@ -71,7 +72,8 @@ impl Queue {
         }
     }
 
-    /// The next line to write, as soon as there is one; nothing at the end. [`Queue::wrote`] follows.
+    /// The next line to write, as soon as there is one; nothing at the end. [`Queue::wrote`]
+    /// follows.
     pub(super) fn next(&self) -> Option<Vec<u8>> {
         let mut state = self.lock();
         loop {
@@ -151,8 +153,9 @@ impl Queue {
         drop(waited);
     }
 
-    /// Whether a line of this length fits. Any fits where nothing waits. After a miss half of the room
-    /// must be free first: otherwise a slow reader would get a line about missed ones with every other.
+    /// Whether a line of this length fits. Any fits where nothing waits. After a miss half of the
+    /// room must be free first: otherwise a slow reader would get a line about missed ones with
+    /// every other.
     fn has_room(&self, state: &State, len: usize) -> bool {
         let bytes_max = if state.untold == 0 { self.bytes_max } else { self.bytes_max / 2 };
         state.bytes == 0 || state.bytes + len < bytes_max

@@ -1,7 +1,7 @@
 //! Writer of whole lines to descriptors that may be full, slow, non-blocking or gone.
 //!
-//! Responsible for: that a line, once begun, is continued where it stopped, however long that takes.
-//! Never: what waits behind it.
+//! Responsible for: that a line, once begun, is continued where it stopped, however long that
+//! takes. Never: what waits behind it.
 
 use std::io;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use std::time::Duration;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// Longest one while a non-blocking output is full: its reader is there, and may be slow (guess).
 const FULL_PAUSE_MAX: Duration = Duration::from_millis(100);
-/// Longest one after an error. A full disk may have room again, and a FIFO another reader. One that never
-/// works again costs one call a second (guess).
+/// Longest one after an error. A full disk may have room again, and a FIFO another reader. One that
+/// never works again costs one call a second (guess).
 const BROKEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Where lines go.
 pub(super) trait Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Whether the file was truncated below the place that the last write came to, so that the beginning
-    /// of a line is gone. The next write goes to its end.
+    /// Whether the file was truncated below the place that the last write came to, so that the
+    /// beginning of a line is gone. The next write goes to its end.
     fn was_truncated(&mut self) -> bool;
 }
 
