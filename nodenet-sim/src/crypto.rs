@@ -1,7 +1,7 @@
-//! Cheap stand-in for signatures and the digests that they cover, keyed by the world.
+//! Stand-in for signatures and digests: a keyed hash, cheap enough for runs of 100,000 nodes.
 //!
-//! Responsible for: signatures that nobody outside the world's own nodes can make, at the price of
-//! a few multiplications. Never: security against anyone who can read the world's key; that is why
+//! Responsible for: signatures that only nodes of the world can make, at the price of a few
+//! multiplications. Never: security against code that can read the world's key; that is why
 //! it lives here.
 //!
 //! Identifiers stay real, because everything orders by them, so a run with real signatures takes

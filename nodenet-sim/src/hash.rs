@@ -1,4 +1,6 @@
-//! Fates and fingerprints: two small hashes that are the same on every platform.
+//! Non-cryptographic hashes: fates (random numbers by key) and the trace hash of a run.
+//!
+//! Both are the same on every platform.
 //!
 //! Neither resists an adversary; both only have to scatter.
 
@@ -7,8 +9,8 @@ use crate::clock::Moment;
 /// Odd constants with no pattern: the first 64 bits of the fractional parts of √2, √3 and √5.
 const K: [u64; 3] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b];
 
-/// The fate of one thing: sixty-four bits that depend on nothing but these three numbers. Removing
-/// one event from a run does not roll the dice of another anew.
+/// The fate of one thing: sixty-four bits that depend on these three numbers alone. Removing one
+/// event from a run does not change the fate of another.
 pub fn fate(seed: u64, link: u64, ordinal: u64) -> u64 {
     let mixed = fold(seed ^ K[0], link ^ K[1]);
     fold(mixed ^ ordinal, K[2] ^ link.rotate_left(32))
@@ -25,7 +27,7 @@ pub fn below(fate: u64, bound: u64) -> u64 {
     ((u128::from(fate) * u128::from(bound)) >> 64) as u64
 }
 
-/// A fingerprint of everything that happened in a run: equal runs, equal fingerprints.
+/// Hash of all steps of a run: equal runs have equal hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceHash {
     state: u64,
@@ -86,7 +88,7 @@ impl TraceHash {
         self.events
     }
 
-    /// The fingerprint so far.
+    /// The hash so far.
     pub fn value(&self) -> u64 {
         fold(self.state ^ self.events, K[1])
     }

@@ -1,5 +1,5 @@
-//! Deterministic worlds for nodenet: thousands of whole nodes in one process, virtual time, faults
-//! on demand, and figures that can be compared.
+//! Deterministic simulator of nodenet networks: thousands of whole nodes in one process, virtual
+//! time, injected faults, comparable figures.
 //!
 //! A run is a function of its [`Scenario`], which is a value: it can be written in ten lines of
 //! Rust or kept in a file. Same scenario, same events, same [`Report::trace_hash`], on every

@@ -1,4 +1,4 @@
-//! Whole engines in small worlds, host by host.
+//! Tests of whole engines in small worlds, host by host.
 
 #![allow(clippy::unwrap_used, reason = "functions that tests share fail as the tests do")]
 
@@ -10,7 +10,7 @@ use nodenet_sim::net::Nat;
 use nodenet_sim::world::overlay::{Join, OverlayWorld, WorldConfig};
 use nodenet_sim::world::{Host, Settled};
 
-/// A dozen nodes, each told of all before it, half a second apart.
+/// A dozen nodes, each with all before it as bootstrap peers, half a second apart.
 fn dozen(signatures: Signatures) -> (OverlayWorld, Vec<Host>) {
     let mut world = OverlayWorld::new(WorldConfig { signatures, ..WorldConfig::default() });
     let mut hosts = Vec::new();
@@ -87,8 +87,8 @@ fn the_survivors_of_a_crash_notice_and_a_restart_is_found_again() {
     assert!(world.probes().tracked()[0].arrival.is_some());
 }
 
-/// All that a restarted node has are the peers it exported; whoever let it in the first time is
-/// gone.
+/// All that a restarted node has are the peers that it exported. The nodes through which it joined
+/// the first time are gone.
 #[test]
 fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
     let mut world = OverlayWorld::new(WorldConfig::default());
@@ -106,7 +106,7 @@ fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
     for &host in hosts[..3].iter().chain([&victim]) {
         world.crash(host);
     }
-    // By then nobody looks for it any more where it was.
+    // By then no peer dials its old address any more.
     world.run_for(Duration::from_secs(3_600)).unwrap();
 
     let lost = world.restart(victim, Vec::new()).unwrap();
@@ -167,8 +167,8 @@ fn a_light_node_forwards_where_there_is_no_other_way() {
     assert_eq!(world.probes().tracked()[0].arrival.map(|arrival| arrival.hops), Some(2));
 }
 
-/// A contact that everybody is told of serves those who come by shedding those who came, however
-/// few places it has.
+/// A contact through which all nodes join accepts new ones by closing edges of earlier ones,
+/// however few inbound edges it may have.
 #[test]
 fn a_contact_whose_places_are_taken_lets_newcomers_in() {
     let mut world = OverlayWorld::new(WorldConfig::default());
@@ -195,7 +195,7 @@ fn a_contact_whose_places_are_taken_lets_newcomers_in() {
     assert_eq!(lost, 0);
 }
 
-/// Nobody can dial a node behind a hard NAT, so newcomers do not announce themselves to it.
+/// No peer can dial a node behind a hard NAT, so newcomers do not announce themselves to it.
 #[test]
 fn nodes_behind_hard_nats_find_those_who_join_near_them_later() {
     let mut world = OverlayWorld::new(WorldConfig::default());

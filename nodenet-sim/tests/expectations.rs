@@ -1,4 +1,4 @@
-//! What a scenario expects, and what it says when that does not hold.
+//! Tests of expectations: what holds is listed, what does not fails the run with a reason.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn a_table_that_grows_on_average_fails_the_run() {
 }
 
 #[test]
-fn expectations_that_hold_are_told() {
+fn expectations_that_hold_are_listed() {
     let report = growing()
         .stage(bounded(1, 2, 99.0))
         .send(50)

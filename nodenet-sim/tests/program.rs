@@ -1,4 +1,4 @@
-//! The program from outside.
+//! Tests of the program: options, output, exit status, files.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -99,7 +99,7 @@ fn figures_have_their_names_and_a_saved_scenario_replays_to_the_same_trace() {
 
 /// Hours may have gone into a run by the time it is shown.
 #[test]
-fn a_page_is_written_though_nobody_reads_the_table() {
+fn a_page_is_written_though_the_table_is_not_read() {
     let line = "scale --nodes 3 --minutes 1 --messages 5 --seed 3 --report unread.html";
     let mut child = Command::new(env!("CARGO_BIN_EXE_nodenet-sim"))
         .args(line.split_whitespace())
@@ -128,7 +128,7 @@ fn a_sweep_runs_every_size_with_every_seed() {
     );
 }
 
-/// A single node has nobody to send to, and no network has no nodes at all.
+/// A single node has no target, and a network has one node at least.
 #[test]
 fn a_sweep_shows_what_finished_and_names_what_failed() {
     let output = nodenet_sim(
@@ -218,7 +218,7 @@ fn wrong_input_is_answered_with_what_to_do() {
 
 /// Stages that can not do what they are for say so, and an expectation about nothing does not hold.
 #[test]
-fn a_stage_that_finds_nobody_says_what_is_missing() {
+fn a_stage_that_finds_no_node_says_what_is_missing() {
     let grow = "[[stage]]\ndo = 'grow'\nnodes = 6\nover_ms = 3000\nbootstrap = 'any'\n\
                 [[stage]]\ndo = 'settle'\nsecs = 60\n";
     let crash = "[[stage]]\ndo = 'crash'\nshare = 1.0\n";
@@ -251,7 +251,7 @@ fn a_stage_that_finds_nobody_says_what_is_missing() {
             format!("{grow}{}", churn("5.0", 60)),
             "comes to 0.60 nodes, so churn would replace",
         ),
-        ("nobody", send.to_owned(), "FAIL no node is up that could send"),
+        ("empty", send.to_owned(), "FAIL no node is up that could send"),
         ("crashed", format!("{grow}{crash}{send}"), "FAIL no node is up that could send"),
         ("whole", format!("{grow}{sides}"), "different sides of a partition"),
         ("nothing", format!("{grow}{nothing}{expect}"), "FAIL nothing was sent"),

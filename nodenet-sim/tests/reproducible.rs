@@ -1,4 +1,4 @@
-//! A run is a function of its scenario.
+//! Reproducibility: a run is a function of its scenario.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn run(scenario: &Scenario) -> Report {
     scenario.run().unwrap_or_else(|failure| panic!("{failure}"))
 }
 
-/// All that a report says about what happened, but not the bytes it happened with.
+/// All outcomes of a report, without traffic in bytes.
 fn outcome(report: &Report) -> String {
     let Report { phases, shape, drops, simulated, events, .. } = report;
     format!("{phases:?} {shape:?} {drops:?} {simulated:?} {events}")
@@ -43,8 +43,8 @@ fn the_same_seed_gives_the_same_trace_twice_in_one_process() {
     assert!(one.phases.iter().all(|phase| phase.figures.delivered > 0));
 }
 
-/// Whatever the cheap signatures of big simulations leave out, it is not behaviour: every message
-/// is delivered, lost or refused as with real ones, over as many hops, as fast.
+/// The stand-in signatures of large runs change no behaviour: every message is delivered, lost or
+/// refused as with real ones, over as many hops, as fast.
 #[test]
 fn real_signatures_give_the_same_outcome() {
     let cheap = run(&eventful(3));

@@ -1,4 +1,4 @@
-//! Three hundred nodes, some of them behind NATs, live through churn and a partition.
+//! Churn and a partition among three hundred nodes, some of them behind NATs.
 
 use std::time::Duration;
 

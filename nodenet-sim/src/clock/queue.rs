@@ -1,8 +1,8 @@
-//! The event queue: what happens when, in one total and reproducible order.
+//! Event queue: a calendar queue with one total and reproducible order of events.
 //!
 //! Responsible for: ordering by time, then by the order of scheduling. Never: what an event means.
 //!
-//! A calendar queue (R. Brown, CACM 31(10), 1988) with a heap behind it. The next four seconds lie
+//! The calendar queue (R. Brown, CACM 31(10), 1988) has a heap behind it. The next four seconds lie
 //! in a ring of buckets about a millisecond wide; a bucket is put in order only when its time
 //! comes, so that scheduling costs a push however many events wait. What lies farther off waits in
 //! a heap and moves into the ring as that turns.
@@ -50,7 +50,7 @@ impl<E> Ord for Entry<E> {
 pub struct EventQueue<E> {
     /// The bucket whose turn it is.
     cursor: u64,
-    /// Its events, and whatever is scheduled for its time or before.
+    /// Its events, and all that are scheduled for its time or before.
     due: BinaryHeap<Reverse<Entry<E>>>,
     ring: Vec<Vec<Entry<E>>>,
     in_ring: usize,
@@ -164,8 +164,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is scheduled, near or far, also while events are taken, comes out sorted by
-        /// (time, order of scheduling).
+        /// Events near and far, scheduled also while others are taken, come out sorted by (time,
+        /// order of scheduling).
         #[test]
         fn the_order_is_that_of_a_stable_sort(
             steps in prop::collection::vec((0_u64..20_000_000_000, any::<bool>()), 1..300),

@@ -1,4 +1,4 @@
-//! Virtual time.
+//! Virtual time: moments of a run and their translation to instants.
 //!
 //! Responsible for: moments of a world and their translation into the [`Instant`]s that the
 //! protocol takes. Never: a real clock, except once, for the base that an [`Instant`] needs.

@@ -7,20 +7,20 @@ use nodenet_proto::env::{Random, Seed};
 use crate::hash;
 use crate::net::latency::{Attachment, Position};
 
-/// What stands between a host and the others.
+/// NAT in front of a host (RFC 4787 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nat {
-    /// Nothing: anyone can dial it.
+    /// None: every host can dial it.
     Public,
     /// A NAT with endpoint-independent mapping (RFC 4787 §4.1), which can be punched.
     Easy,
-    /// A NAT whose mapping depends on the destination.
+    /// A NAT with address-dependent mapping: its outside port differs for every destination.
     Hard,
 }
 
 impl Nat {
-    /// Draws one: `share` of all hosts are behind a NAT, three tenths of these behind a hard one (a
-    /// guess).
+    /// A drawn type: `share` of all hosts are behind a NAT, three tenths of these behind a hard one
+    /// (guess).
     pub fn draw(share: f64, random: &mut Random) -> Self {
         if !hash::hit(random.next_u64(), share) {
             Self::Public
@@ -49,9 +49,9 @@ pub struct HostSlot {
 
 /// UDP port of every host.
 const PORT: u16 = 4242;
-/// Hosts that share one /24, when they share one. A guess.
+/// Hosts of a shared /24 (guess).
 const HOSTS_PER_SHARED_SUBNET: u32 = 8;
-/// One host in so many stands in such a /24. A guess.
+/// One host in four is in a shared /24 (guess).
 const SHARED_ONE_IN: u64 = 4;
 /// First octets of subnets with a single host: globally routable, nothing reserved among them.
 const UNSHARED_OCTETS: core::ops::Range<u32> = 11..100;

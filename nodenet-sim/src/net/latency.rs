@@ -1,7 +1,7 @@
-//! Where hosts are: a plane without edges, on which distance is latency.
+//! Latency model: hosts on a unit torus, where distance is one-way delay, and an access delay.
 //!
-//! A synthetic coordinate space in the manner of Vivaldi (Dabek et al., SIGCOMM 2004): a unit torus
-//! and an access delay at each end. Integer arithmetic only, so that it is the same everywhere.
+//! Synthetic network coordinates as in Vivaldi (Dabek et al., SIGCOMM 2004). Integer arithmetic
+//! only, so that results are equal on every platform.
 
 use core::time::Duration;
 
@@ -9,10 +9,10 @@ use nodenet_proto::env::Random;
 
 use crate::hash;
 
-/// One-way latency of a distance of one (a guess: 0.71 is the farthest, 140 ms, as half around the
-/// world).
+/// One-way latency of a distance of one. The farthest is 0.71, which is 140 ms, as half around the
+/// world (guess).
 const NANOS_PER_UNIT: u64 = 200_000_000;
-/// Access delay of a host, at most (a guess).
+/// Largest access delay of a host (guess).
 const ACCESS_NANOS_MAX: u64 = 10_000_000;
 
 /// A position on the torus, in units of 2^-32 of its circumference.
@@ -42,7 +42,7 @@ fn around(a: u32, b: u32) -> u32 {
     a.wrapping_sub(b).min(b.wrapping_sub(a))
 }
 
-/// Where a host is attached.
+/// Attachment of a host to the network: its position and its access delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attachment {
     position: Position,
@@ -63,7 +63,7 @@ impl Attachment {
     }
 }
 
-/// `nanos` shortened or lengthened by up to a tenth, as `fate` says.
+/// `nanos` with a jitter of up to a tenth either way, determined by `fate`.
 pub(crate) fn jitter(nanos: u64, fate: u64) -> u64 {
     nanos - nanos / 10 + hash::below(fate, nanos / 5 + 1)
 }
@@ -75,7 +75,7 @@ mod tests {
     use super::{Attachment, Position, jitter};
 
     #[test]
-    fn the_plane_has_no_edges() {
+    fn distance_wraps_around_the_torus() {
         let position = |x, y| Position { x, y };
         assert_eq!(position(0, 0).distance(&position(u32::MAX, 0)), 1);
         assert_eq!(position(0, 5).distance(&position(0, 5)), 0);

@@ -1,4 +1,4 @@
-//! A run that failed: what, where, and how to see it again.
+//! Failure of a run: what does not hold, the last steps, and the command that replays it.
 
 use core::fmt;
 use std::io;
@@ -9,13 +9,13 @@ use crate::clock::Moment;
 use crate::scenario::Scenario;
 use crate::world::{HEADINGS, Journal};
 
-/// What runs the program, in a checkout of this repository. Its arguments come behind.
+/// Command that runs the program in a checkout of this repository, without arguments.
 pub const PROGRAM: &str = "cargo run --release -p nodenet-sim --";
 
 /// A run that failed.
 ///
-/// Its text has all that is needed to see it again: the command, and the scenario unless that was
-/// written to a file.
+/// Its text has all that a replay needs: the command, and the scenario unless that was written to
+/// a file.
 #[derive(Debug, Clone)]
 pub struct Failure {
     /// What does not hold.

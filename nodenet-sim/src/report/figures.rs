@@ -11,14 +11,13 @@ use crate::clock::Moment;
 use crate::world::overlay::OverlayWorld;
 use crate::world::{Host, Meter, Settled, Tracked, Traffic};
 
-/// How long messages may take before they count as lost; far beyond 17 edges of 180 ms.
+/// Time after which a message counts as lost (guess): far beyond 17 edges of 180 ms.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// Lost messages that are listed.
 const LOST_MAX: usize = 10;
 
-/// The figures of one phase; none where nothing was measured. docs/SIMULATOR.md says under "What is
-/// counted" how.
+/// Figures of one phase; none where nothing was measured (SIMULATOR.md#what-is-counted).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
     /// Live nodes at the end of the phase.
@@ -29,20 +28,20 @@ pub struct Figures {
     pub delivered: u64,
     /// Copies beyond the first that applications saw.
     pub duplicates: u64,
-    /// Messages that do not count, because their target died under way.
+    /// Messages that do not count, because their target stopped meanwhile.
     pub targets_lost: u64,
     /// Messages that did not even leave.
     pub refused: u64,
     /// Edges crossed by first copies.
     pub hops: Option<Distribution>,
-    /// How many first copies crossed so many edges.
+    /// First copies by the number of edges that they crossed.
     pub hop_histogram: Vec<u64>,
     /// Path latency over direct latency of first copies.
     pub stretch: Option<Distribution>,
     /// Live edges of a node.
     pub edges: Option<Distribution>,
-    /// Counted heap for each node, if the program counts and the network settled before anybody
-    /// died: a world remembers the dead.
+    /// Counted heap for each node, if the program counts and the network settled before a node
+    /// stopped: a world keeps some state of nodes that stopped.
     pub state_bytes_per_node: Option<f64>,
     /// Bytes on the wire for each day that a node was up, if the network settled before or was in
     /// churn.
@@ -51,7 +50,7 @@ pub struct Figures {
     pub idle_wakeups_per_node_hour: Option<f64>,
     /// Milliseconds from start to first sibling answer.
     pub join_ms: Option<Distribution>,
-    /// Nodes that never got one.
+    /// Nodes without a sibling answer.
     pub not_joined: u64,
     /// Bytes for each day that a node was up by kind of traffic.
     pub traffic: Vec<(&'static str, f64)>,
@@ -66,7 +65,7 @@ impl Figures {
     }
 }
 
-/// Some marks of a distribution.
+/// Mean, median, 99th percentile and maximum of a distribution.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Distribution {
     /// Arithmetic mean.
@@ -90,7 +89,7 @@ impl Distribution {
     }
 }
 
-/// What nodes cost during some time.
+/// Costs of nodes during some time.
 #[derive(Debug, Clone)]
 pub(crate) struct Costs {
     /// Hosts that were up, if not all the time.
@@ -101,8 +100,8 @@ pub(crate) struct Costs {
 }
 
 impl Costs {
-    /// What was counted since `since`, when the meters were cleared and so many steps of each kind
-    /// had been taken.
+    /// Costs since `since`, when the meters were cleared and the steps of each kind were
+    /// `steps_before`.
     pub(crate) fn read(world: &OverlayWorld, since: Moment, steps_before: &[u64]) -> Self {
         let was_up =
             |host: &Host| world.stopped_at(*host).is_none_or(|stopped_at| stopped_at > since);
@@ -124,7 +123,7 @@ impl Costs {
     }
 }
 
-/// What a phase is judged by.
+/// Evidence from which the figures of a phase are computed.
 pub(crate) struct Evidence<'a> {
     pub(crate) world: &'a OverlayWorld,
     pub(crate) tracked: &'a [Tracked],
@@ -198,7 +197,7 @@ impl Evidence<'_> {
         for host in self.world.hosts().filter(|&host| counts(host)) {
             let started_at = self.world.started_at(host);
             let joined_at = self.world.joined_at(host);
-            // Whoever started while nobody was up had nobody to ask.
+            // A host that started while no other was up had no peer to join through.
             if !self.born.contains(&started_at) || joined_at == Some(started_at) {
                 continue;
             }
@@ -212,7 +211,7 @@ impl Evidence<'_> {
 
     fn count_costs(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
         let Some(costs) = self.costs else { return };
-        // Those who came or went meanwhile count for as long as they were up.
+        // Hosts that started or stopped meanwhile count for the time that they were up.
         let days = |counts: &dyn Fn(Host) -> bool| {
             let counted = costs.hosts.iter().filter(|(host, _)| counts(*host));
             let uptimes = counted.map(|(host, _)| costs.uptime(self.world, *host));

@@ -1,14 +1,15 @@
-//! Keeping an eye on growth: how full every table was, day by day.
+//! Growth of tables: number of entries of every table, day by day, to find leaks.
 //!
-//! A table that a peer can fill has a cap; a table that nobody empties grows below it for days
-//! before anyone notices. This is where it shows.
+//! A table that a peer can fill has a cap. A table whose entries are never removed grows below the
+//! cap for days before it is noticed; here the growth shows.
 //!
-//! Three values of a day tell of a table. The most that any node held of it, at any time: what
-//! memory must be there for, and as much luck as the largest of some hundred thousand throws of a
-//! dice. The usual value, the mean over the day of what the fullest held. And the mean over all
-//! nodes: hardly any luck, so that growth of a hundredth shows in it. Who came lately weighs in it
-//! as much as who has been there for days, and in churn most came lately: what leaks slowly shows
-//! in the fullest first.
+//! A table has three values for each day:
+//! - the maximum over all nodes and samples: memory must be there for it, and it varies at random
+//!   like the largest of some hundred thousand draws;
+//! - the usual value, which is the mean over the samples of a day of what the fullest table held;
+//! - the mean over all nodes, which varies so little that growth of a hundredth shows. New nodes
+//!   weigh in it as much as old ones, and in churn most are new: a slow leak shows in the fullest
+//!   table first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,11 +19,11 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Moment;
 use crate::world::overlay::OverlayWorld;
 
-/// A day is divided into so many looks: one a minute. What stands in a table for seconds only, such
-/// as whom a node dials, is seen at its fullest on some days and not on others if they are rare.
-const LOOKS_A_DAY: u32 = 1_440;
+/// Samples of a day: one a minute. Entries that live for seconds, such as dials under way, are seen
+/// on some days and not on others if samples are rarer.
+const SAMPLES_A_DAY: u32 = 1_440;
 
-/// How full the tables of one name were on one day.
+/// Entries of the tables of one name on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fill {
     /// The fullest of them, at most.
@@ -33,7 +34,7 @@ pub struct Fill {
     pub mean: f64,
 }
 
-/// Which value of a day growth is judged by.
+/// Value of a day by which growth is measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
@@ -64,46 +65,46 @@ pub struct GrownTable {
     pub later: Fill,
 }
 
-/// The tables of one name, as seen at one look, or added up over a day.
+/// The tables of one name in one sample, or the sum of a day.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     /// What the fullest held at most.
     most: u64,
-    /// The sum of what the fullest held, over all looks.
+    /// The sum of what the fullest held, over all samples.
     fullest: u64,
-    /// The sum of what all held, over all looks.
+    /// The sum of what all held, over all samples.
     all: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Day {
-    looks: u32,
-    /// Nodes that were looked at, each as often as it was.
+    samples: u32,
+    /// Nodes in all samples, each counted once for every sample.
     nodes: u64,
     tables: BTreeMap<&'static str, Seen>,
     heap: u64,
 }
 
-/// How full tables were on each day of a run.
+/// Entries of all tables on each day of a run.
 #[derive(Debug, Clone)]
 pub struct Growth {
     day: Duration,
     days: Vec<Day>,
-    next_look: Moment,
+    next_sample: Moment,
 }
 
 impl Growth {
     /// Nothing seen so far, with days of this length.
     pub fn new(day: Duration) -> Self {
-        Self { day, days: Vec::new(), next_look: Moment::START + day / LOOKS_A_DAY }
+        Self { day, days: Vec::new(), next_sample: Moment::START + day / SAMPLES_A_DAY }
     }
 
-    /// Looks at every node, if it is time.
-    pub(crate) fn look(&mut self, world: &OverlayWorld, heap: Option<u64>) {
-        if world.now() < self.next_look {
+    /// Takes a sample of every node, if one is due.
+    pub(crate) fn sample(&mut self, world: &OverlayWorld, heap: Option<u64>) {
+        if world.now() < self.next_sample {
             return;
         }
-        self.next_look = world.now() + self.day / LOOKS_A_DAY;
+        self.next_sample = world.now() + self.day / SAMPLES_A_DAY;
         let mut nodes = 0;
         let mut tables: BTreeMap<&'static str, Seen> = BTreeMap::new();
         for machine in world.live().filter_map(|host| world.machine(host)) {
@@ -128,7 +129,7 @@ impl Growth {
         let number = (elapsed / self.day.as_nanos().max(1)) as usize;
         self.days.resize_with(self.days.len().max(number + 1), Day::default);
         let day = &mut self.days[number];
-        day.looks += 1;
+        day.samples += 1;
         day.nodes += nodes;
         day.heap = day.heap.max(heap);
         for (name, now) in tables.iter().filter(|(_, now)| now.most > 0) {
@@ -155,12 +156,12 @@ impl Growth {
     pub fn fill(&self, table: &str, day: u32) -> Option<Fill> {
         let day = self.day(day)?;
         let Seen { most, fullest, all } = day.tables.get(table).copied().unwrap_or_default();
-        let usual = fullest as f64 / f64::from(day.looks.max(1));
+        let usual = fullest as f64 / f64::from(day.samples.max(1));
         Some(Fill { most, usual, mean: all as f64 / day.nodes.max(1) as f64 })
     }
 
-    /// Bytes of heap in use at most on this day, if they were counted: those of the world as well,
-    /// which remembers everybody who ever lived in it.
+    /// Bytes of heap in use at most on this day, if they were counted. They include those of the
+    /// world, which keeps some state of every host that ever was.
     pub fn heap(&self, day: u32) -> Option<u64> {
         self.day(day).map(|day| day.heap).filter(|bytes| *bytes > 0)
     }
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_told_between_the_days_that_were_named() {
+    fn growth_is_found_between_the_days_that_were_named() {
         let seen = [(1, 1), (1_500, 100), (2_500, 102), (3_500, 103), (4_500, 1)];
         let growth = growth(&seen.map(|(secs, most)| (secs, [most, 0])));
         for of in [Measure::Most, Measure::Mean] {

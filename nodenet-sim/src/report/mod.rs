@@ -21,7 +21,7 @@ pub(crate) use figures::{Costs, Evidence, GRACE, drops};
 pub use figures::{Distribution, Figures};
 pub use shape::Shape;
 
-/// What a run showed.
+/// Results of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Name of the scenario.
@@ -34,15 +34,15 @@ pub struct Report {
     pub shape: Shape,
     /// What live nodes discarded since they started, by reason, most first.
     pub drops: Vec<(&'static str, u64)>,
-    /// How full tables were.
+    /// Entries of all tables, day by day.
     pub growth: Growth,
-    /// Expectations that were met, in words.
+    /// Text of each expectation that was met.
     pub held: Vec<String>,
     /// How much virtual time passed.
     pub simulated: Duration,
     /// Steps taken.
     pub events: u64,
-    /// The fingerprint of everything that happened.
+    /// Hash of all steps ([`crate::hash::TraceHash`]).
     pub trace_hash: u64,
 }
 
@@ -58,7 +58,7 @@ impl Report {
     }
 }
 
-/// What a measuring stage showed.
+/// Results of a measuring stage.
 #[derive(Debug, Clone)]
 pub struct Phase {
     /// Whether nodes came and went.
@@ -71,13 +71,13 @@ pub struct Phase {
     pub lost: Vec<Lost>,
 }
 
-/// A message that did not arrive though its target lived, and what its ends looked like at the end
-/// of the phase.
+/// A message that did not arrive though its target was up, and the edges of both at the end of the
+/// phase.
 #[derive(Debug, Clone)]
 pub struct Lost {
-    /// Who sent it.
+    /// The host that sent it.
     pub from: Host,
-    /// For whom.
+    /// The host that it was for.
     pub to: Host,
     /// When.
     pub sent_at: Moment,

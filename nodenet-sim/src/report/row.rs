@@ -1,4 +1,5 @@
-//! A report as flat rows with stable names, for machines to read.
+//! Rows of a report: flat figures with stable names, for programs
+//! (SIMULATOR.md#figures-for-programs).
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::growth::{Fill, Growth};
 use crate::report::{Figures, Phase, Report};
 
-/// What only the program that ran the world can know: how fast it was and how much memory it took.
+/// Speed and memory of a run, which only the program that ran it can measure.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Cost {
     /// Steps for each second of real time.
@@ -83,7 +84,7 @@ pub struct Rows {
     pub light: Option<Row>,
     /// Every measuring stage, in order: these two and all others.
     pub phases: Vec<PhaseRow>,
-    /// Expectations that were met, in words.
+    /// Text of each expectation that was met.
     pub held: Vec<String>,
     /// What did not hold, if the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +96,7 @@ pub struct Rows {
 
 impl Rows {
     /// The rows of a report. A run without a steady phase shows its first phase in that place, one
-    /// in which nobody was up only what it cost.
+    /// in which no node was up only its cost.
     pub fn of(report: &Report, cost: Cost) -> Self {
         let steady = report.steady().or(report.phases.first());
         let row = |figures: &Figures| Row::of(figures, cost, report.trace_hash);

@@ -5,10 +5,10 @@ use nodenet_proto::NodeId;
 use crate::world::Host;
 use crate::world::overlay::OverlayWorld;
 
-/// What the network looks like.
+/// Shape of a network: edges by bucket, and a sample of nodes and edges.
 #[derive(Debug, Clone, Default)]
 pub struct Shape {
-    /// Edges of a node to peers that share exactly so many leading bits with it, on average.
+    /// Mean number of edges of a node to peers that share exactly this many leading bits with it.
     pub edges_per_bucket: Vec<f64>,
     /// Some nodes: the first 32 bits of their identifiers.
     pub ring: Vec<u32>,

@@ -1,7 +1,6 @@
-//! What a scenario expects.
+//! Expectations of a scenario: delivered share, and growth of tables.
 //!
-//! Responsible for: whether it holds, and telling by how much it does not. Never: measures
-//! anything.
+//! Responsible for: whether each holds, and by how much it does not. Never: measures.
 
 use super::Run;
 use crate::report::Figures;
@@ -54,8 +53,8 @@ impl Run {
             self.held.push(expected);
             return Ok(());
         }
-        let told: Vec<String> = grown.iter().map(|table| self.described(table)).collect();
-        Err(format!("{}; expected: {expected}", told.join(", ")))
+        let tables: Vec<String> = grown.iter().map(|table| self.described(table)).collect();
+        Err(format!("{}; expected: {expected}", tables.join(", ")))
     }
 
     fn described(&self, GrownTable { name, earlier, later }: &GrownTable) -> String {

@@ -1,4 +1,6 @@
-//! Carrying a scenario out.
+//! Runner of scenarios: carries out the stages in a world and makes the report.
+//!
+//! Responsible for: progress, panics of machines, phases. Never: what a stage does; see [`stages`].
 
 mod expect;
 mod select;
@@ -18,22 +20,21 @@ use crate::scenario::{Bootstrap, LEAVE_TIME, Scenario, Stage};
 use crate::world::Host;
 use crate::world::overlay::{Factory, OverlayWorld, Violation, WorldConfig, engines};
 
-/// Of so many steps one is followed by a check: a run has millions, and with 256 checks were 3 % of
-/// it.
+/// Steps from one check of a machine to the next. With 256 checks took 3 % of a run (measured).
 const CHECK_EVERY: u64 = 1024;
-/// How often progress is told.
+/// Interval of progress, in virtual time.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Draws of a pair before giving up on finding one.
 const DRAWS_MAX: u32 = 100_000;
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
     /// Virtual time that passed.
     pub simulated: Duration,
     /// Virtual time in all.
     pub total: Duration,
-    /// What is going on.
+    /// Label of the stage.
     pub label: &'static str,
     /// Nodes that are up.
     pub nodes: usize,
@@ -84,7 +85,7 @@ impl Run {
         Self::with_machines(scenario, engines())
     }
 
-    /// A run with whatever `factory` makes.
+    /// A run whose machines `factory` makes.
     pub fn with_machines(scenario: Scenario, factory: Factory) -> Self {
         let config = WorldConfig {
             seed: scenario.seed,
@@ -115,7 +116,7 @@ impl Run {
         }
     }
 
-    /// Is told about once a simulated second how far the run is.
+    /// Calls `progress` about once a simulated second.
     pub fn on_progress(mut self, progress: impl FnMut(Progress) + 'static) -> Self {
         self.progress = Box::new(progress);
         self
@@ -265,8 +266,7 @@ impl Run {
         self.costs = Some(Costs::read(&self.world, since, &self.steps_before));
     }
 
-    /// Heap for each node. Once somebody died it holds remains as well, and says nothing of the
-    /// living.
+    /// Heap for each node, as long as no node stopped: the world keeps some state of those.
     fn state_per_node(&self) -> Option<f64> {
         let live = self.world.live().len();
         let growth = self.heap?().saturating_sub(self.heap_before);
@@ -277,7 +277,7 @@ impl Run {
         while self.world.now() < end {
             let stop = end.min(self.world.now() + TELL_EVERY);
             self.world.run_until(stop).map_err(text_of)?;
-            self.growth.look(&self.world, self.heap.map(|heap| heap()));
+            self.growth.sample(&self.world, self.heap.map(|heap| heap()));
             self.tell();
         }
         Ok(())

@@ -1,7 +1,8 @@
-//! Who crashes, leaves or is replaced.
+//! Selection of hosts: those that crash, leave or are replaced, and those that newcomers join
+//! through.
 //!
-//! Responsible for: drawing them, and refusing a stage that would take nobody, or fewer than it
-//! says: a run that goes on all the same shows something else than was asked for.
+//! Responsible for: drawing them, and refusing a stage that would take none or fewer than it says.
+//! A run that goes on all the same shows something else than was asked for.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ impl Run {
         if due < 1.0 {
             return Err(format!(
                 "a share of {share} of {live} live nodes comes to {due:.2} nodes, so it would take \
-                 nobody: give a larger share, or grow more nodes"
+                 none: give a larger share, or grow more nodes"
             ));
         }
         self.can_lose(due as usize)?;
@@ -55,12 +56,12 @@ impl Run {
         }
         Err(format!(
             "{percent} % of {live} live nodes every {every_secs} s for {over_secs} s comes to \
-             {owed:.2} nodes, so churn would replace nobody: give a larger percentage or more \
+             {owed:.2} nodes, so churn would replace none: give a larger percentage or more \
              time, or grow more nodes"
         ))
     }
 
-    /// Whether so many live nodes are not spared.
+    /// Whether at least this number of live nodes is not spared.
     pub(super) fn can_lose(&self, count: usize) -> Result<(), String> {
         let live = self.world.live().len();
         if count <= live - self.spared() { Ok(()) } else { Err(self.too_few(count)) }
@@ -84,11 +85,11 @@ impl Run {
         self.bootstrap == Bootstrap::Ten && self.contacts.contains(&host)
     }
 
-    /// Whom a newcomer is told of: nobody if it is to be the first.
+    /// Hosts through which a newcomer joins; none for the first.
     pub(super) fn ways_in(&self, random: &mut Random) -> Result<Vec<Host>, String> {
         let live = self.world.live().len() as u64;
         let draws = if live == 0 { 0 } else { DRAWS_MAX };
-        let told: Vec<Host> = match self.bootstrap {
+        let contacts: Vec<Host> = match self.bootstrap {
             Bootstrap::Ten => self.contacts.clone(),
             Bootstrap::Any => (0..draws)
                 .map(|_| self.world.live_at(random.below(live) as usize))
@@ -97,10 +98,10 @@ impl Run {
                 .collect(),
         };
         let is_up = |&host: &Host| self.world.is_up(self.world.latest(host));
-        if live > 0 && !told.iter().any(is_up) {
+        if live > 0 && !contacts.iter().any(is_up) {
             return Err(self.no_way_in());
         }
-        Ok(told)
+        Ok(contacts)
     }
 
     fn no_way_in(&self) -> String {
@@ -118,8 +119,8 @@ impl Run {
         format!("no way in for a newcomer: none of {live} live nodes is {none}")
     }
 
-    /// Whether a host can be dialed by a stranger and is itself in the network: whoever is told
-    /// only of a node that is on its way in, and dies there, is told of nobody.
+    /// Whether every host can dial this one, and it has joined itself. A node that joins through
+    /// one that has not, and then crashes, would be left without any.
     fn is_way_in(&self, host: Host) -> bool {
         self.world.nat(host) == Nat::Public && self.world.joined_at(host).is_some()
     }

@@ -20,15 +20,16 @@ use crate::world::overlay::Join;
 /// Idle costs are those of the last ten minutes of settling: long enough for every edge to be
 /// asked.
 const IDLE_WINDOW: Duration = Duration::from_secs(600);
-/// Ends of messages joined at least so long ago: whoever is on the way in is not promised anything.
+/// Time since the join of both ends of a message: a node that is still joining is promised no
+/// delivery (guess).
 const JOINED_BEFORE: Duration = Duration::from_secs(30);
-/// Well-known contacts: as many as the figures of the reference were measured with.
+/// Number of well-known contacts (reference).
 const CONTACTS: usize = 10;
 
 impl Run {
     pub(super) fn split(&mut self) {
         let half = self.drawn("sides", 0.5, |_| true);
-        // Whoever is down may start again before the network heals, on either side.
+        // A host that is down may start again before the network heals, on either side.
         let mut coin = self.random("sides of those who are down");
         let side = |host| match self.world.is_up(host) {
             true => u8::from(half.contains(&host)),
@@ -161,7 +162,7 @@ impl Run {
 
     pub(super) fn restart(&mut self) -> Result<(), String> {
         let mut random = self.random("restarts");
-        // Whoever was started again lives on as another host, or died as that one.
+        // A node that was started again is another host now, be that one up or not.
         let is_last = |host| self.world.successor(host).is_none();
         let is_down = |&host: &Host| !self.world.is_up(host) && is_last(host);
         let down: Vec<_> = self.world.hosts().filter(is_down).collect();

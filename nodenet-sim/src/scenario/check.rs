@@ -1,7 +1,7 @@
-//! Whether the numbers of a scenario make sense.
+//! Validation of a scenario: ranges of its numbers, and sums over its stages.
 //!
-//! Responsible for: refusing what a run could not carry out, or would carry out as something else
-//! than was meant, before hours go into it.
+//! Responsible for: refusing what a run could not carry out, or would carry out otherwise than was
+//! meant, before hours go into it.
 
 use std::time::Duration;
 
@@ -14,9 +14,10 @@ pub const STAGE_SECS_MAX: u64 = 10 * 365 * 86_400;
 const SPAN_MAX: Duration = Duration::from_secs(10 * STAGE_SECS_MAX);
 /// Nodes of a run: each has an address of its own for good.
 const NODES_MAX: u64 = AddressPlan::HOSTS_MAX as u64;
-/// Tables are looked at once a simulated second at most: a minute has enough looks to be a day.
+/// Tables are sampled once a simulated second at most. A minute has enough samples to be a day.
 const DAY_SECS_MIN: u64 = 60;
-/// Wall clocks are off by a day at most; nodes ignore whoever is off by more than seconds.
+/// Wall clocks are off by a day at most. Nodes ignore a peer whose clock is off by more than
+/// seconds (PROTOCOL.md#clock-skew).
 const CLOCK_SKEW_MS_MAX: u64 = 86_400_000;
 
 /// A text that is no scenario.
@@ -90,7 +91,7 @@ impl Stage {
                 number("over_secs", over_secs, 0, STAGE_SECS_MAX)
             }
             Self::Crash { share: 0.0 } | Self::Leave { share: 0.0 } => {
-                Err("share is 0, which is nobody; it can be more than 0, up to 1".to_owned())
+                Err("share is 0, which is no node; it can be more than 0, up to 1".to_owned())
             }
             Self::Crash { share: value } | Self::Leave { share: value } => share("share", value),
             Self::Expect { delivered_share } => share("delivered_share", delivered_share),
@@ -166,7 +167,7 @@ mod tests {
             (churn(2.0, 0), "stage 2: every_secs is 0"),
             (churn(0.0, 30), "stage 2: percent is 0; it can be more than 0"),
             (new().grow(7_000_001, Bootstrap::Ten), "stage 1: nodes is 7000001; it can be 1 to"),
-            (new().stage(Stage::Leave { share: 0.0 }), "stage 1: share is 0, which is nobody"),
+            (new().stage(Stage::Leave { share: 0.0 }), "stage 1: share is 0, which is no node"),
             (new().stage(Stage::Crash { share: 50.0 }), "stage 1: share is 50"),
             (new().expect_delivered(99.9), "stage 1: delivered_share is 99.9"),
             (bounded(2, 7, f64::NAN), "stage 1: growth_share_max is NaN"),
@@ -176,7 +177,7 @@ mod tests {
         for (scenario, what) in wrong {
             let refused = refused(&scenario);
             assert!(refused.starts_with(what), "{refused}, not {what}");
-            // Whoever writes it in Rust is told as well.
+            // A scenario that is written in Rust is refused as well.
             assert!(scenario.run().unwrap_err().what.starts_with(what));
         }
         let long = Stage::Settle { secs: STAGE_SECS_MAX };

@@ -1,7 +1,7 @@
-//! What happens in a run, as a value that can be kept in a file.
+//! Scenario: settings of a world, its stages and what is expected, as a value and as a TOML file.
 //!
-//! Responsible for: the settings of a world, the stages it goes through, and what is expected of
-//! it. Never: carrying them out; see [`crate::run`].
+//! Responsible for: the data, and whether its numbers are valid. Never: carries it out; see
+//! [`crate::run`].
 
 mod check;
 
@@ -15,13 +15,13 @@ use crate::report::growth::Measure;
 
 pub use check::{STAGE_SECS_MAX, ScenarioError};
 
-/// A run, wholly determined.
+/// A scenario. With its seed it determines a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// What to call it.
     pub name: String,
-    /// The root of everything random.
+    /// The seed of all random streams.
     pub seed: u64,
     /// Which signatures the nodes use.
     #[serde(default)]
@@ -35,7 +35,7 @@ pub struct Scenario {
     /// Share of nodes that run the light profile, 0 to 1. Well-known contacts never do.
     #[serde(default)]
     pub light_share: f64,
-    /// Wall clocks are off by so much at most.
+    /// Largest difference of a wall clock from the true time.
     #[serde(default = "default_clock_skew_ms")]
     pub clock_skew_ms_max: u64,
     /// How many seconds count as a day where tables are compared from day to day. Shorter ones try
@@ -55,7 +55,7 @@ fn default_day_secs() -> u64 {
     86_400
 }
 
-/// Through whom a newcomer joins.
+/// Nodes through which a newcomer joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bootstrap {
@@ -65,7 +65,7 @@ pub enum Bootstrap {
     Any,
 }
 
-/// Between whom messages are sent.
+/// Nodes between which messages are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Between {
@@ -84,9 +84,9 @@ pub enum Stage {
     Grow {
         /// How many.
         nodes: u32,
-        /// Over so many milliseconds.
+        /// Duration in milliseconds.
         over_ms: u64,
-        /// Through whom.
+        /// Nodes through which they join.
         bootstrap: Bootstrap,
     },
     /// Time passes. What nodes cost in the last ten minutes of it is their idle cost.
@@ -98,19 +98,19 @@ pub enum Stage {
     Send {
         /// How many.
         messages: u32,
-        /// Over so many seconds.
+        /// Duration in seconds.
         over_secs: u64,
-        /// Between whom.
+        /// Nodes between which they are sent.
         #[serde(default)]
         between: Between,
     },
-    /// Nodes crash without a word and as many new ones join, while messages are sent.
+    /// Nodes crash and as many new ones join, while messages are sent.
     Churn {
         /// Percent of the live nodes that are replaced each time; fractions of a node add up.
         percent: f64,
         /// How often, in seconds: at once and then until the end, however little is sent.
         every_secs: u64,
-        /// For so many seconds.
+        /// Duration in seconds.
         over_secs: u64,
         /// Messages sent meanwhile, evenly spread.
         messages: u32,
@@ -127,7 +127,7 @@ pub enum Stage {
     /// Every node that crashed or left and is still down starts again, with the same identity and
     /// no memory.
     Restart,
-    /// Some nodes leave, saying goodbye.
+    /// Some nodes leave and tell their peers.
     Leave {
         /// Share of the live nodes, up to 1, rounded down to whole nodes; at least one.
         share: f64,
@@ -198,8 +198,8 @@ impl Scenario {
         self
     }
 
-    /// Grows the network: one join every half second up to 1,000 nodes, beyond that all joins
-    /// spread over 500 seconds, which is how the figures of the reference were measured.
+    /// Grows the network: one join every half second up to 1,000 nodes. Beyond that all joins
+    /// spread over 500 seconds, as those of the reference do.
     pub fn grow(self, nodes: u32, bootstrap: Bootstrap) -> Self {
         let over_ms = spread_ms(nodes);
         self.stage(Stage::Grow { nodes, over_ms, bootstrap })
@@ -262,7 +262,7 @@ impl Scenario {
     }
 }
 
-/// How long it takes so many nodes to join; see [`Scenario::grow`].
+/// Milliseconds in which this number of nodes joins; see [`Scenario::grow`].
 fn spread_ms(nodes: u32) -> u64 {
     500 * u64::from(nodes.min(1_000))
 }
@@ -281,7 +281,7 @@ impl Stage {
         }
     }
 
-    /// A few words on what is going on.
+    /// Label of the stage, for progress.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Grow { .. } => "growing",
@@ -298,7 +298,7 @@ impl Stage {
     }
 }
 
-/// How long leaving nodes have to say goodbye: 1 s and a round trip (PROTOCOL.md#shutdown).
+/// Time of leaving nodes to tell their peers: 1 s and a round trip (PROTOCOL.md#shutdown).
 pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The last steps of a run, for whoever has to find out why it failed.
+//! Journal of the last steps of a run, printed on failure.
 
 use core::fmt;
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use crate::world::Host;
 /// Steps that are kept (SIMULATOR.md#when-a-run-fails).
 const STEPS_MAX: usize = 20;
 
-/// What kind of thing happened. The discriminant enters the trace hash.
+/// Kind of a step. The discriminant enters the trace hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepKind {
     /// A host started.
@@ -36,7 +36,7 @@ pub enum StepKind {
     Partition = 11,
     /// The network was joined again.
     Heal = 12,
-    /// The application was told something.
+    /// The application got an event.
     Event = 13,
 }
 

@@ -1,5 +1,5 @@
-//! What a host costs: bytes on the wire and wake-ups, as docs/SIMULATOR.md says under "What is
-//! counted".
+//! Meters of hosts: bytes on the wire by kind of traffic, and wake-ups
+//! (SIMULATOR.md#what-is-counted).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::world::Host;
 
 /// Payload of a packet that carries frames.
 const PACKET_PAYLOAD: usize = 1_200;
-/// What QUIC, UDP and IPv4 add to it (measured on quinn-proto).
+/// Bytes that QUIC, UDP and IPv4 add to it (measured on quinn-proto).
 const PACKET_OVERHEAD: u64 = 60;
 /// UDP and IPv4.
 const UDP_OVERHEAD: u64 = 28;
@@ -26,7 +26,7 @@ const INITIAL_BYTES: u64 = 1_200 + UDP_OVERHEAD;
 const MTU_PROBE_BYTES: u64 = 1_452 + UDP_OVERHEAD + 34 + UDP_OVERHEAD;
 /// A packet that closes, or answers one that does (measured on quinn-proto: 37 to 41 B).
 const CLOSE_BYTES: u64 = 39 + UDP_OVERHEAD;
-/// Whoever was silent for so long sleeps.
+/// A host without traffic and timers for this time sleeps (guess).
 const SLEEPS_AFTER: Duration = Duration::from_secs(5);
 
 /// What bytes were spent on.
@@ -141,7 +141,7 @@ impl Meters {
         &self.hosts[host.index()]
     }
 
-    /// Clears every counter. Who sleeps and who does not stays as it is.
+    /// Clears every counter. Which hosts sleep does not change.
     pub fn clear(&mut self) {
         for meter in &mut self.hosts {
             (meter.kinds, meter.wakeups) = Default::default();
@@ -167,8 +167,8 @@ impl Meters {
         meter.active_until = meter.active_until.max(at);
     }
 
-    /// The host will exchange an acknowledgement by `at`; that wakes nobody, as it follows
-    /// something else closely.
+    /// The host will exchange an acknowledgement by `at`. That is no wake-up: it closely follows
+    /// other traffic.
     pub(crate) fn busy_until(&mut self, host: Host, at: Moment) {
         let meter = &mut self.hosts[host.index()];
         meter.active_until = meter.active_until.max(at);
@@ -181,7 +181,7 @@ impl Meters {
         }
     }
 
-    /// A host sent a first flight, whoever gets it, or one arrived.
+    /// A host sent a first flight, be it lost or not, or one arrived.
     pub(crate) fn count_initial(&mut self, host: Host, at: Moment) {
         self.count(host, at, Traffic::Handshake, INITIAL_BYTES);
     }
@@ -200,7 +200,7 @@ impl Meters {
         }
     }
 
-    /// A host sent a close, whoever gets it.
+    /// A host sent a close, be it lost or not.
     pub(crate) fn count_close(&mut self, host: Host, at: Moment) {
         self.count(host, at, Traffic::Handshake, CLOSE_BYTES);
     }

@@ -1,4 +1,7 @@
-//! Messages with a name each: what was sent, what arrived, how often, how late, how far.
+//! Tracked messages: sending, outcome, arrival, hops and duplicates of each.
+//!
+//! Responsible for: telling a tracked payload from others, and violations of delivery: a message
+//! at the wrong host, or settled twice. Never: sends.
 
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use crate::clock::Moment;
 use crate::hash;
 use crate::world::Host;
 
-/// Bytes of a tracked message; room for its name and its check.
+/// Bytes of a tracked payload: a mark, the number of the message, and a check.
 pub const PAYLOAD_LEN: usize = 64;
 /// What a tracked payload begins with.
 const MAGIC: [u8; 8] = *b"sim post";
@@ -18,15 +21,15 @@ const MAGIC: [u8; 8] = *b"sim post";
 /// A tracked message.
 #[derive(Debug, Clone, Copy)]
 pub struct Tracked {
-    /// Who sent it.
+    /// The host that sent it.
     pub from: Host,
-    /// For whom.
+    /// The host that it is for.
     pub to: Host,
-    /// When it was handed to the node.
+    /// When the node got the command to send it.
     pub sent_at: Moment,
     /// One-way latency from one end to the other, without jitter.
     pub direct: Duration,
-    /// What the sending node said of it.
+    /// What the sending node reported.
     pub settled: Settled,
     /// How the first copy arrived.
     pub arrival: Option<Arrival>,
@@ -34,12 +37,12 @@ pub struct Tracked {
     pub duplicates: u32,
 }
 
-/// What the sending node said.
+/// Outcome of a send, as the sending node reported it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// Nothing yet.
     Pending,
-    /// So many copies left.
+    /// Number of copies that left.
     Sent(u8),
     /// None left.
     Failed(SendFailure),
@@ -66,14 +69,17 @@ impl Probes {
         &self.tracked
     }
 
-    /// Takes in a message that is about to be sent: the name of the request, and the payload.
-    pub(crate) fn hand_in(&mut self, message: Tracked) -> (RequestId, Bytes) {
+    /// Takes in a message that is about to be sent; gives the request and the payload.
+    pub(crate) fn register(&mut self, message: Tracked) -> (RequestId, Bytes) {
         let number = self.tracked.len() as u64;
         self.tracked.push(message);
         (RequestId(number), payload(number))
     }
 
-    /// Reads what a node told its application. Gives what is wrong with it, if something is.
+    /// Takes in an event of a node.
+    ///
+    /// # Errors
+    /// The violation, if the event is one.
     pub(crate) fn observe(
         &mut self,
         host: Host,

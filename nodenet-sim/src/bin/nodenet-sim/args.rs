@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line: options, their ranges and their help texts.
 
 use std::path::PathBuf;
 
@@ -58,10 +58,10 @@ pub(crate) struct WorldArgs {
     /// Minutes of virtual time between the last join and the first message.
     #[arg(long, default_value_t = MINUTES, value_parser = minutes(0))]
     pub(crate) minutes: u64,
-    /// Afterwards replace so many percent of the nodes by new ones every so many seconds.
+    /// Afterwards replace P percent of the nodes by new ones every SECONDS seconds.
     #[arg(long, value_name = "P%/SECONDSs", value_parser = churn)]
     pub(crate) churn: Option<Churn>,
-    /// For so many minutes.
+    /// Minutes of churn.
     #[arg(long, default_value_t = CHURN_MINUTES, requires = "churn", value_parser = minutes(1))]
     pub(crate) churn_minutes: u64,
     /// Percent of nodes behind a NAT.
@@ -73,7 +73,7 @@ pub(crate) struct WorldArgs {
     /// Percent of packets lost.
     #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
     pub(crate) loss: f64,
-    /// Through whom newcomers join.
+    /// Nodes through which newcomers join.
     #[arg(long, value_enum, default_value = "ten")]
     pub(crate) bootstrap: Bootstrap,
     /// Messages sent in each phase.

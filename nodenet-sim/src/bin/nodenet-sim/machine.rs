@@ -1,4 +1,4 @@
-//! What the program reads from the machine it runs on. None of it enters a simulation.
+//! Measurements of the real machine: time, heap, resident set. None of it enters a simulation.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! `nodenet-sim`: networks of thousands of nodes in one process, reproducible from a seed.
+//! Simulator program `nodenet-sim`: networks of thousands of nodes, reproducible from a seed.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -1,4 +1,4 @@
-//! Running one scenario: `scale` makes it from its arguments, `replay` reads it from a file.
+//! `scale` and `replay`: one run, of a scenario made from arguments or read from a file.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -132,8 +132,8 @@ fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
     }
 }
 
-/// Shows what a run showed until it failed: hours may have gone into it. There is a page in any
-/// case, for one that an earlier run left there would be taken for that of this run.
+/// Shows what a run showed until it failed: hours may have gone into it. A page is written in any
+/// case: one of an earlier run in that file would be taken for that of this run.
 fn show_failed(
     failure: &Failure,
     rows: impl FnOnce(&Report) -> Rows,
@@ -186,7 +186,7 @@ fn write_page(output: &Output, page: impl FnOnce() -> String) -> Result<(), Stri
     Ok(())
 }
 
-/// Writes to standard output. That nobody reads on is no error: `head` does that.
+/// Writes to standard output. A closed pipe is no error: `head` closes it early.
 fn say(text: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

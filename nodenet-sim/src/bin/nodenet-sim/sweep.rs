@@ -1,4 +1,4 @@
-//! Running many sizes and seeds: a process for each, so that each counts its own memory.
+//! `sweep`: many sizes and seeds, a process for each, so that each counts its own memory.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
             Err(error) => failed.push(error),
         }
     }
-    // What took hours is worth seeing, whatever became of the others.
+    // Hours may have gone into the runs that finished: they are shown though others failed.
     let shown = show(&finished, &failed, args);
     if failed.is_empty() {
         return shown;
@@ -96,7 +96,7 @@ fn run(program: &Path, line: &[String]) -> Result<Rows, String> {
         .map_err(|error| format!("could not be started: {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        // Whoever was killed, for want of memory for example, said nothing of it.
+        // A process that was killed, for want of memory for example, printed no reason.
         let mut lines = vec![output.status.to_string()];
         lines.extend(said.lines().filter(|line| !is_progress(line)).map(str::to_owned));
         return Err(lines.join("\n"));

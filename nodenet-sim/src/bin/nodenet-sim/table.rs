@@ -1,4 +1,4 @@
-//! The figures of a run as a table for people.
+//! Table of the figures of a run, for people.
 
 use std::fmt::Write;
 

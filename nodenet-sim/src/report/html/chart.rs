@@ -1,4 +1,4 @@
-//! The charts of a report.
+//! Charts of a report.
 
 use super::svg::{Plot, Tick, log2, round_ticks, rows};
 use super::{count, megabytes, reference, share};
@@ -56,7 +56,7 @@ pub(super) fn delivery(all: &[Rows]) -> String {
     plot.finish()
 }
 
-/// How many first copies crossed so many edges.
+/// First copies by the number of edges that they crossed.
 pub(super) fn hops(histogram: &[u64]) -> String {
     let total = histogram.iter().sum::<u64>().max(1) as f64;
     let bars: Vec<_> = histogram.iter().map(|&bar| bar as f64 / total * 100.0).collect();

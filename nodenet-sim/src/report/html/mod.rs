@@ -1,4 +1,4 @@
-//! A report as one self-contained page: inline style, inline SVG, nothing fetched.
+//! HTML page of a report: self-contained, with inline style and inline SVG.
 //!
 //! Responsible for: the page. Never: figures; see [`crate::report`].
 
@@ -97,7 +97,7 @@ impl Page {
         }
     }
 
-    /// A page that begins with what became of the run: nobody must take a failed one for a success.
+    /// A page that begins with the outcome of the run: a failed one must not look like a success.
     fn of_one(rows: &Rows) -> Self {
         let mut page = Self::new(&format!("{} · seed {}", rows.name, rows.seed));
         if let Some(failure) = &rows.failure {
@@ -265,7 +265,8 @@ pub fn share(share: f64) -> String {
     }
     // One of a million that was lost is still one.
     let mut texts = (3..15).map(|digits| format!("{percent:.digits$}"));
-    let close = |text: &String| text.parse().is_ok_and(|told: f64| told > 0.0 && told < 100.0);
+    let close =
+        |text: &String| text.parse().is_ok_and(|percent: f64| percent > 0.0 && percent < 100.0);
     texts.find(close).unwrap_or_else(|| percent.to_string()) + " %"
 }
 
@@ -301,7 +302,7 @@ pub fn or_dash(figure: Option<f64>, tell: impl FnOnce(f64) -> String) -> String 
     figure.map_or_else(|| "–".to_owned(), tell)
 }
 
-/// A figure with so many decimals; a dash if it was not measured.
+/// A figure with this number of decimals; a dash if it was not measured.
 pub fn decimals(figure: Option<f64>, decimals: usize) -> String {
     or_dash(figure, |figure| format!("{figure:.decimals$}"))
 }

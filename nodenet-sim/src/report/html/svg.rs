@@ -1,4 +1,4 @@
-//! Drawing: plots with axes, bars and lines, and the ring, as SVG text.
+//! SVG drawing: plots with axes, bars and lines, and the ring of nodes.
 
 use core::fmt::Write;
 

@@ -1,4 +1,7 @@
-//! The conns of a world: a table of pairs of ends.
+//! Table of conns: pairs of ends, with a generation for each slot.
+//!
+//! Responsible for: ids of conns, and telling events of an earlier conn in a slot from current
+//! ones. Never: time, delays, frames.
 
 use core::num::NonZeroU64;
 use std::net::SocketAddrV4;
@@ -31,7 +34,7 @@ impl EndRef {
     }
 }
 
-/// Whether an end takes part.
+/// State of an end of a conn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndState {
     /// Its host may send and receives.
@@ -55,7 +58,7 @@ pub(crate) struct End {
     pub(crate) refused: bool,
     /// A frame arrived here.
     pub(crate) heard: bool,
-    /// The peer was told that this end knows nothing of the conn (any more).
+    /// A reset was sent: this end has no state of the conn (RFC 9000 §10.3).
     pub(crate) reset_sent: bool,
     /// Frames sent from here.
     pub(crate) sent: u32,
@@ -87,7 +90,7 @@ pub(crate) struct Conn {
     generation: u32,
     /// One-way latency before jitter.
     pub(crate) delay_nanos: u64,
-    /// Names the pair of hosts in fates.
+    /// Key of the pair of hosts in [`crate::hash::fate`].
     pub(crate) link: u64,
 }
 

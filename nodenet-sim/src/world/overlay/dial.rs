@@ -1,20 +1,20 @@
-//! Dialing: who can reach whom, how long it takes, what the dialer is told.
+//! Dialing: reachability across NATs, duration of a handshake, outcome of a dial.
 //!
 //! A handshake takes three flights; after one and a half round trips both ends are up. A dial that
-//! reaches nobody fails when the handshake bound or its own deadline passes, whichever is first.
+//! reaches no host fails when the handshake bound or its own deadline passes, whichever is first.
 //!
-//! # Who can be dialed
-//! Two hosts can have a conn at all if one of them is public or both NATs are easy. A public host
-//! can be dialed by anyone. A host behind a NAT is never dialed cold: a dial to its address
+//! # Reachability
+//! Two hosts can have a conn at all if one of them is public or both NATs are easy. Every host can
+//! dial a public one. A host behind a NAT accepts no dial without a mapping: a dial to its address
 //! succeeds only
 //! - back to it, within two minutes after it dialed the dialer, or while the two share a conn (its
 //!   NAT lets that peer in), or
 //! - punched, if the two have a conn to a common third host that is up, which would pass the punch
 //!   request on.
 //!
-//! Behind a hard NAT it is never dialed at all, because nobody learns its address: peers see it at
-//! a port of their own, where the network knows nobody, and the host itself knows only its
-//! interface. It has the conns that it dialed, and these go to public hosts.
+//! A host behind a hard NAT is never dialed at all, because its address is not known. Every peer
+//! sees it at another port, to which no dial leads, and the host itself knows only its interface.
+//! It has the conns that it dialed, and these go to public hosts.
 
 use std::time::Duration;
 
@@ -29,19 +29,19 @@ use crate::net::Nat;
 use crate::net::latency;
 use crate::world::Host;
 
-/// Without a packet for so long a handshake is given up (PROTOCOL.md#handshake-bounds).
+/// A handshake without a packet for this time fails (PROTOCOL.md#handshake-bounds).
 const NO_PACKET_MAX: Duration = Duration::from_secs(10);
 /// First probe timeout, while no round trip is known (RFC 9002 §6.2.2: 3 × 333 ms).
 const PROBE_TIMEOUT: Duration = Duration::from_millis(999);
 
-/// What became of a step.
+/// Outcome of a step of a dial.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DialOutcome {
-    /// Nothing that anyone hears of.
+    /// No event for a machine.
     Nothing,
     /// A conn is up; this is the dialer's end.
     Up(DialId, EndRef),
-    /// The dialer is to hear of the failure.
+    /// The dial failed, and the dialer gets an event.
     Failed(Host, DialId, DialError),
 }
 
@@ -71,7 +71,7 @@ impl Net {
         }
     }
 
-    /// Forgets a dial; the dialer hears of it at once.
+    /// Cancels a dial; the dialer gets an event at once.
     pub(crate) fn cancel_dial(&mut self, host: Host, id: DialId) {
         if let Some((dial, serial)) = self.dials.named(host, id) {
             let step = DialStep::Fail(DialError::Cancelled);
@@ -79,7 +79,7 @@ impl Net {
         }
     }
 
-    /// Lets a dial go on.
+    /// Carries out the next step of a dial.
     pub(crate) fn on_dial(&mut self, key: u32, serial: u32, step: DialStep) -> DialOutcome {
         let Some(dial) = self.dials.current(key, serial) else { return DialOutcome::Nothing };
         let (host, id, target) = (dial.host, dial.id, dial.target);
@@ -106,7 +106,7 @@ impl Net {
         }
     }
 
-    /// The first flight is at the target's door.
+    /// The first flight arrives at the target (RFC 9000 §7).
     fn on_first_flight(&mut self, key: u32, target: Host) {
         let &Dial { serial, host, id, expected, .. } = self.dials.get(key);
         if !self.host_state(target).up || self.apart(host, target) || !self.permits(host, target) {
@@ -167,7 +167,7 @@ impl Net {
         Duration::from_nanos(latency::jitter(latency, fate)) + PROBE_TIMEOUT * ((1 << lost) - 1)
     }
 
-    /// Counts what a dial that came to nothing has cost since its first flight. A target that
+    /// Counts the traffic of a dial that failed, its first flight excepted. A target that
     /// answered takes part in all of a handshake. A dialer that hears nothing repeats itself after
     /// 1, 3 and 7 seconds.
     fn count_traffic_of_failed(&mut self, key: u32) {

@@ -22,14 +22,14 @@ pub(crate) struct Dial {
     pub(crate) answered: bool,
 }
 
-/// What happens to a dial next.
+/// Next step of a dial.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DialStep {
     /// The first flight arrives.
     FirstFlight,
     /// Both ends are up.
     Up,
-    /// It comes to nothing.
+    /// The dial fails.
     Fail(DialError),
 }
 

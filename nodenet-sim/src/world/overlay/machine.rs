@@ -1,4 +1,6 @@
-//! What a world drives: anything that speaks the transport boundary.
+//! Machine of a host: the contract that a world drives, fulfilled by an engine or an adversary.
+//!
+//! Responsible for: the calls of the transport boundary. Never: the network.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -12,7 +14,7 @@ use nodenet_proto::transport::{Conns, Event};
 
 use crate::world::Host;
 
-/// A node above the transport boundary: an [`Engine`], or something that behaves worse.
+/// A node above the transport boundary: an [`Engine`], an application, an adversary.
 pub trait Machine {
     /// Takes a command of the application.
     fn handle_command(&mut self, now: Instant, command: Command, conns: &mut dyn Conns);
@@ -32,7 +34,7 @@ pub trait Machine {
     }
     /// Counters since start.
     fn stats(&self) -> &Stats;
-    /// How full its tables are, by name.
+    /// Number of entries of its tables, by name.
     fn gauges(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
@@ -82,7 +84,7 @@ impl Machine for Engine {
     }
 }
 
-/// All that a new node is made from.
+/// Arguments of a [`Factory`]: all that a new node is made from.
 pub struct Spawn {
     /// Which host it will be.
     pub host: Host,

@@ -1,12 +1,13 @@
-//! The network: carries frames between hosts, late but in order, and never tells of a crash.
+//! Simulated transport: reliable, ordered conns between hosts, with delay, loss and bytes on the
+//! wire.
 //!
 //! Responsible for: conns and what the transport boundary promises of them, delays, loss,
-//! partitions, reachability, what everything costs on the wire. Never: what a frame means, and
-//! never a call into a machine; whatever a machine must hear waits in the event queue.
+//! partitions, traffic. Never: the meaning of a frame, nor a call into a machine. Events for a
+//! machine wait in the event queue.
 //!
 //! A conn is reliable. Loss makes a frame, and every later one of that direction, late by a
-//! retransmission (RFC 9002 §6.2); a partition holds frames back until it heals. When a host
-//! crashes, its conns go silent: what is written into them vanishes, uncounted by anyone.
+//! retransmission (RFC 9002 §6.2). A partition holds frames back until it heals. When a host
+//! crashes, its conns go silent: frames into them are dropped and not counted as received.
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -32,30 +33,31 @@ use crate::world::meters::{Meters, Traffic, frame_bytes, packets};
 /// Longest an acknowledgement waits for a frame to ride on: quinn-proto's `max_ack_delay` (RFC 9000
 /// §18.2: 25 ms).
 const ACK_DELAY: Duration = Duration::from_millis(25);
-/// Bytes in flight from which the queue of a class is full. A guess; control outlasts the others.
+/// Bytes in flight from which the queue of a class is full (guess). Control has the largest, so
+/// that it is refused last.
 const IN_FLIGHT_MAX: [u32; Class::ALL.len()] = [384 << 10, 256 << 10, 128 << 10, 384 << 10];
 /// A complete first frame on an accepted conn is due by then (PROTOCOL.md#first-frame).
 const FIRST_FRAME: Duration = Duration::from_secs(30);
-/// A conn on which nothing moves is given up (PROTOCOL.md#idle-time-out).
+/// A conn without traffic is closed (PROTOCOL.md#idle-time-out).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// How often idle conns are looked for.
+/// Interval of the search for idle conns.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// A draining close waits at most so long for acknowledgement (PROTOCOL.md#drain).
 const DRAIN_MAX: Duration = Duration::from_secs(1);
-/// Retransmissions of one packet after which it is taken to get through. A guess: 10 % loss leaves
-/// one packet in ten million.
+/// Retransmissions of one packet after which it arrives in any case (guess). With 10 % loss that
+/// concerns one packet in ten million.
 const RETRANSMISSIONS_MAX: u32 = 7;
 
-/// What is scheduled.
+/// An event in the queue of the network.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Scheduled {
-    /// A host's deadline, or one it had.
+    /// The deadline of a host, or an earlier one that was replaced.
     Wake(Host),
     /// A frame arrives.
     Arrival { packet: u32 },
-    /// An end is to hear that it may send again.
+    /// An end gets `Writable`.
     Writable { end: EndRef, generation: u32 },
-    /// An end is to hear that its conn is gone.
+    /// An end gets `ConnDown`.
     Gone { end: EndRef, generation: u32, reason: ConnDownReason },
     /// A host's own close is complete.
     ClosedHere { host: Host, conn: ConnId },
@@ -65,14 +67,14 @@ pub(crate) enum Scheduled {
     FirstFrame { end: EndRef, generation: u32 },
     /// A dial goes on.
     Dial { dial: u32, serial: u32, step: DialStep },
-    /// Idle conns are looked for.
+    /// The search for idle conns.
     Sweep,
 }
 
 /// Settings of the network.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NetConfig {
-    /// Scatters fates.
+    /// Seed of all fates of the network.
     pub(crate) salt: u64,
     /// Share of packets that are lost.
     pub(crate) loss: f64,
@@ -139,7 +141,7 @@ impl Net {
         self.by_addr.get(addr).copied()
     }
 
-    /// The address of `host` as `other` sees it: a hard NAT shows everyone another port.
+    /// The address of `host` as `other` sees it. A hard NAT maps another port for every peer.
     fn seen_from(&self, host: Host, other: Host) -> SocketAddrV4 {
         let state = self.host_state(host);
         let mut addr = state.addr;
@@ -150,8 +152,8 @@ impl Net {
         addr
     }
 
-    /// Names a pair of hosts by their identifiers, so that fates do not depend on who joined
-    /// before.
+    /// Key of a pair of hosts, made from their identifiers, so that fates do not depend on the
+    /// order of joins.
     pub(crate) fn link(&self, a: Host, b: Host) -> u64 {
         let [a, b] = [a, b].map(|host| {
             let id = self.host_state(host).id;
@@ -160,7 +162,7 @@ impl Net {
         a.rotate_left(1).wrapping_add(b)
     }
 
-    /// The host is gone without a word.
+    /// The host crashes: its conns go silent.
     pub(crate) fn crash(&mut self, host: Host) {
         let state = self.host_state_mut(host);
         state.up = false;
@@ -174,7 +176,7 @@ impl Net {
         }
     }
 
-    /// Opens a conn between two hosts and says what each is to hear.
+    /// Opens a conn between two hosts; gives the dialer's end.
     pub(crate) fn open(&mut self, dialer: Host, acceptor: Host) -> EndRef {
         let ends = [(dialer, acceptor), (acceptor, dialer)].map(|(host, peer)| {
             let seen_at = self.seen_from(host, peer);
@@ -197,7 +199,7 @@ impl Net {
         end
     }
 
-    /// What the host of `end` hears of a new conn.
+    /// The event of a new conn for the host of `end`.
     pub(crate) fn conn_up(&self, end: EndRef, direction: Direction) -> Event {
         let peer = self.conns.end(end.peer());
         let state = self.host_state(peer.host);
@@ -210,7 +212,7 @@ impl Net {
         }
     }
 
-    /// Takes a frame that is due off its way; nothing if it does not arrive.
+    /// Takes a frame that is due; nothing if it does not arrive.
     pub(crate) fn arrive(&mut self, packet: u32) -> Option<(EndRef, Frame)> {
         let sender = self.sender(packet);
         if sender.is_some_and(|from| self.crosses_partition(from)) {
@@ -231,7 +233,7 @@ impl Net {
         Some((from.peer(), frame))
     }
 
-    /// Whether `end` still concerns anyone.
+    /// Whether the conn of `end` is the same and the end is open.
     pub(crate) fn current(&self, end: EndRef, generation: u32) -> bool {
         self.conns.is_current(end, generation) && self.conns.end(end).state == EndState::Open
     }
@@ -291,7 +293,7 @@ impl Net {
         }
     }
 
-    /// The end takes no part any more, and its host knows or will be told.
+    /// The end is closed, and its host knows or will get an event.
     pub(crate) fn detach(&mut self, end: EndRef) {
         let host = self.conns.end(end).host;
         let state = self.host_state_mut(host);
@@ -311,14 +313,15 @@ impl Net {
         self.release_if_over(end);
     }
 
-    /// Looks for conns on which nothing moved for the idle timeout.
+    /// Ends conns without traffic for the idle time-out.
     pub(crate) fn sweep(&mut self) {
         self.queue.push(self.now + SWEEP_INTERVAL, Scheduled::Sweep);
         for dialer in self.conns.slots() {
             let ends = [dialer, dialer.peer()];
             let states = ends.map(|end| self.conns.end(end).state);
             let moved = ends.map(|end| self.conns.end(end).last_arrival).into_iter().max();
-            // Nobody hears of a conn that is over, and nobody of one whose other host crashed.
+            // A conn that is over needs no event. One whose other host crashed gets none: the
+            // engine has to notice.
             if !states.contains(&EndState::Open)
                 || states.contains(&EndState::Silent)
                 || self.now.since(moved.unwrap_or(self.now)) <= IDLE_TIMEOUT
@@ -416,7 +419,8 @@ impl Net {
         let receiver = self.conns.end_mut(end);
         let receiving = receiver.host;
         receiver.heard = true;
-        // Every second packet is acknowledged at once, a single one waits for company.
+        // Every second packet is acknowledged at once, a single one after the delay (RFC 9000
+        // §13.2).
         let pending = packets + u64::from(receiver.ack_due().is_some());
         let due = if pending.is_multiple_of(2) { now } else { now + ACK_DELAY };
         receiver.set_ack_due(Some(due));
@@ -428,7 +432,8 @@ impl Net {
         self.meters.busy_until(sending, now + ACK_DELAY + Duration::from_nanos(delay_nanos));
     }
 
-    /// Counts the acknowledgement that left by itself because nothing carried it in time.
+    /// Counts the acknowledgement that left as a packet of its own because no frame carried it in
+    /// time.
     fn settle_ack(&mut self, end: EndRef) {
         let mine = self.conns.end_mut(end);
         if mine.ack_due().is_some_and(|due| due < self.now) {
@@ -458,7 +463,7 @@ impl Net {
     }
 }
 
-/// How often a packet is lost before it gets through.
+/// Losses of a packet, one after the other, until it arrives.
 pub(crate) fn lost_in_a_row(config: NetConfig, link: u64, ordinal: u64) -> u32 {
     let lost = |attempt: &u32| {
         let fate = hash::fate(!config.salt, link, ordinal << 4 | u64::from(*attempt));
@@ -467,7 +472,7 @@ pub(crate) fn lost_in_a_row(config: NetConfig, link: u64, ordinal: u64) -> u32 {
     (0..RETRANSMISSIONS_MAX).take_while(lost).count() as u32
 }
 
-/// The boundary as one host's machine sees it during a call.
+/// Conns of one host, lent to its machine for a call.
 pub(crate) struct Port<'a> {
     pub(crate) net: &'a mut Net,
     pub(crate) host: Host,
@@ -493,7 +498,7 @@ impl Conns for Port<'_> {
     }
 }
 
-/// The boundary while nothing is to be sent.
+/// Conns of one host, for reading alone.
 pub(crate) struct Look<'a> {
     pub(crate) net: &'a Net,
     pub(crate) host: Host,

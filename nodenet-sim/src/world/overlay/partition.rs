@@ -1,7 +1,7 @@
-//! Partitions: what is held back, and in which order it goes on once the network is joined again.
+//! Network partition: frames that are held back, and their order once the partition heals.
 //!
-//! Responsible for: what passes between hosts that can not reach each other, which is nothing, and
-//! for conns that stay in order all the same. Never: who stands on which side; see
+//! Responsible for: that no frame, close or reset passes between the sides, and that conns stay in
+//! order all the same. Never: which host is on which side; see
 //! [`super::OverlayWorld::partition`].
 
 use std::collections::BTreeSet;
@@ -19,13 +19,13 @@ impl Net {
         self.partitioned && self.host_state(a).side != self.host_state(b).side
     }
 
-    /// Splits the network: nothing passes between hosts of different sides.
+    /// Splits the network: no packet passes between hosts of different sides.
     pub(crate) fn partition(&mut self) {
         self.partitioned = true;
     }
 
-    /// Joins it again. What was held back goes on its way once the sender's probe timer, which
-    /// backed off meanwhile, fires.
+    /// Heals the partition. Frames that were held back go on when the probe timer of the sender
+    /// fires, which backed off meanwhile.
     pub(crate) fn heal(&mut self) {
         self.partitioned = false;
         let held = core::mem::take(&mut self.held);
@@ -41,7 +41,7 @@ impl Net {
             let at = self.now + Duration::from_nanos(backoff + conn.delay_nanos);
             self.schedule_arrival(from, packet, at);
         }
-        // The arrivals they have in the queue would come before what was held back.
+        // Their arrivals in the queue would come before the frames that were held back.
         for (from, _, packet) in behind {
             let moved = self.packets[packet as usize].take();
             let packet = self.packets.insert(moved) as u32;
@@ -49,8 +49,7 @@ impl Net {
         }
     }
 
-    /// What is still under way from those ends of which something is held back, in the order of
-    /// sending.
+    /// Packets under way from ends of which another packet is held back, in the order of sending.
     fn behind(&self, held: &[u32]) -> Vec<(EndRef, u32, u32)> {
         let waiting: BTreeSet<u32> = held.iter().copied().collect();
         let ends: BTreeSet<EndRef> =
@@ -65,7 +64,7 @@ impl Net {
         behind
     }
 
-    /// Who sent a packet, if its conn is not over.
+    /// The end that sent a packet, if its conn is not over.
     pub(super) fn sender(&self, packet: u32) -> Option<EndRef> {
         let packet = self.packets[packet as usize].as_ref()?;
         self.conns.is_current(packet.from, packet.generation).then_some(packet.from)
@@ -83,7 +82,7 @@ impl Net {
             return true;
         }
         if self.crosses_partition(end) {
-            // The next frame to a host that knows nothing of the conn draws another.
+            // The next frame to a host without the conn draws another reset (RFC 9000 §10.3).
             self.conns.end_mut(end.peer()).reset_sent = false;
             return false;
         }

@@ -1,4 +1,4 @@
-//! How a world moves: one event of the queue at a time, each carried to its machine and answered.
+//! Event loop of the overlay world: each event goes to its machine, whose outputs are carried out.
 
 use nodenet_proto::api::Event;
 use nodenet_proto::engine::Output;
@@ -13,9 +13,9 @@ use crate::clock::Moment;
 use crate::world::Host;
 use crate::world::StepKind;
 
-/// Outputs of one machine without an input after which it is taken to spin.
+/// Outputs of one machine without an input from which on it is taken to loop (guess).
 const OUTPUTS_MAX: u32 = 1_000_000;
-/// Calls of one machine at one moment, one after the other, after which it is taken to spin.
+/// Time-outs of one machine at one moment from which on it is taken to loop (guess).
 const CALLS_MAX: u32 = 10_000;
 
 impl OverlayWorld {
@@ -110,7 +110,7 @@ impl OverlayWorld {
         self.drain(host)
     }
 
-    /// An end loses its conn without its host having closed it.
+    /// The conn of an end is gone, and its host did not close it.
     fn on_gone(&mut self, end: EndRef, reason: transport::ConnDownReason) -> Result<(), Violation> {
         let (host, conn) = (self.net.conns.end(end).host, self.net.conns.id(end));
         self.net.count_gone(end, reason);
@@ -166,7 +166,7 @@ impl OverlayWorld {
         self.drain(host)
     }
 
-    /// Carries out everything the machine of a host wants done.
+    /// Carries out all outputs of the machine of a host.
     pub(super) fn drain(&mut self, host: Host) -> Result<(), Violation> {
         for _ in 0..OUTPUTS_MAX {
             let Some(machine) = &mut self.processes[host.index()].machine else { return Ok(()) };
@@ -190,7 +190,7 @@ impl OverlayWorld {
     }
 
     fn set_deadline(&mut self, host: Host, at: Option<Moment>) {
-        // What one call left undone is due at once.
+        // A deadline in the past is due at once.
         let at = at.map(|at| at.max(self.net.now));
         self.net.host_state_mut(host).deadline = at;
         match at {
@@ -218,7 +218,7 @@ impl OverlayWorld {
     }
 
     fn on_event(&mut self, host: Host, event: &Event) -> Result<(), Violation> {
-        // What became of its dials and of full conns is in the trace already.
+        // The outcome of dials and the room on conns are in the trace already.
         if matches!(event, Event::SeedFailed { .. } | Event::SendReady) {
             return Ok(());
         }
@@ -237,7 +237,7 @@ impl OverlayWorld {
     }
 }
 
-/// Whether a frame with this head is a list of contacts that a neighbour sent straight to us: a
+/// Whether a frame with this head is a list of contacts of the neighbour itself: a
 /// Neighbors message (type 5) whose hop limit is 1 (PROTOCOL.md#control-messages).
 fn is_sibling_answer(head: &[u8]) -> bool {
     let Some(&[_, 5]) = head.get(..2).and_then(|head| head.first_chunk()) else { return false };

@@ -1,4 +1,4 @@
-//! The world: hosts with machines, the network between them, and the clock that moves both.
+//! State of the overlay world: hosts with their machines, the network between them, virtual time.
 
 use std::time::Duration;
 
@@ -23,21 +23,21 @@ use crate::world::{Probes, Settled, Tracked};
 
 /// Wall time at the start of every world: 2026-01-01T00:00:00Z.
 const WALL_AT_START: i64 = 1_767_225_600_000_000_000;
-/// The name of requests whose outcome nobody tracks.
+/// Request id of commands whose outcome is not tracked.
 const UNTRACKED: RequestId = RequestId(u64::MAX);
 
 /// Settings of a world.
 #[derive(Debug, Clone)]
 pub struct WorldConfig {
-    /// The root of everything random.
+    /// The seed of all random streams.
     pub seed: u64,
     /// Which signatures the nodes use.
     pub signatures: Signatures,
     /// Share of packets that are lost.
     pub loss: f64,
-    /// Wall clocks differ from the true time by so much at most.
+    /// Largest difference of a wall clock from the true time.
     pub clock_skew_max: Duration,
-    /// After every so many steps the machine that took the last one is checked.
+    /// Steps from one check of a machine to the next; the machine that took the step is checked.
     pub check_every: u64,
 }
 
@@ -53,18 +53,18 @@ impl Default for WorldConfig {
     }
 }
 
-/// How a host comes into the world.
+/// Settings of a new host.
 #[derive(Debug, Clone)]
 pub struct Join {
-    /// What stands in front of it.
+    /// Its NAT.
     pub nat: Nat,
-    /// Whom it is told of.
+    /// The hosts through which it joins.
     pub bootstrap: Vec<Host>,
     /// Its settings.
     pub config: api::Config,
 }
 
-/// What must never happen, and did.
+/// Violation of an invariant: the run ends with it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{host} at t={at}: {what}")]
 pub struct Violation {
@@ -104,7 +104,7 @@ pub struct OverlayWorld {
     pub(super) steps: u64,
     /// How often each kind of step was taken, by its discriminant.
     pub(super) tally: [u64; StepKind::ALL.len() + 1],
-    /// Whose timer fired last, when, and how often at that moment.
+    /// Host and time of the last timer that fired, and its count at that time.
     pub(super) spin: ((Host, Moment), u32),
 }
 
@@ -114,7 +114,7 @@ impl OverlayWorld {
         Self::with_machines(config, engines())
     }
 
-    /// An empty world of whatever `factory` makes.
+    /// An empty world whose machines `factory` makes.
     pub fn with_machines(config: WorldConfig, factory: Factory) -> Self {
         let seed = Seed::from_u64(config.seed);
         let salt = seed.stream("fates").next_u64();
@@ -138,8 +138,8 @@ impl OverlayWorld {
         }
     }
 
-    /// Starts a new node, on the side of a partition where one of those stands whom it is told of:
-    /// elsewhere it could not join.
+    /// Starts a new node on that side of a partition where one of its bootstrap hosts is. On the
+    /// other side it could not join.
     pub fn join(&mut self, join: Join) -> Result<Host, Violation> {
         let number = self.processes.len();
         let master = self.seed.child("identity", number as u64).bytes("master seed");
@@ -153,7 +153,7 @@ impl OverlayWorld {
     /// partition, empty memory. Every host that the node ever was names it.
     ///
     /// # Panics
-    /// If the node is still up, be it as another host: nobody lives twice.
+    /// If the node is still up, be it as another host. A node is never up twice.
     pub fn restart(&mut self, host: Host, bootstrap: Vec<Host>) -> Result<Host, Violation> {
         let latest = self.latest(host);
         assert!(!self.is_up(latest), "{latest} is still up");
@@ -198,7 +198,7 @@ impl OverlayWorld {
             now: self.epoch.instant(self.net.now),
             wall: UnixNanos(true_wall + skew),
         });
-        // Whoever starts while nobody is up is the network. Everybody else has to find it.
+        // A host that starts while no other is up is the network. Every other host has to join it.
         let founds = self.live.is_empty();
         self.processes.push(Process {
             machine: Some(machine),
@@ -225,7 +225,7 @@ impl OverlayWorld {
     }
 
     /// What the host believes to be its address: behind an easy NAT the confirmed outside of the
-    /// mapping, behind a hard one, whose outside differs for everyone, only that of its interface.
+    /// mapping, behind a hard one only that of its interface: the outside differs for every peer.
     fn local_addr(&self, host: Host) -> std::net::SocketAddr {
         let state = self.net.host_state(host);
         match state.nat {
@@ -234,7 +234,7 @@ impl OverlayWorld {
         }
     }
 
-    /// Stops a node without a word.
+    /// Stops a node at once: its peers are not told.
     pub fn crash(&mut self, host: Host) {
         self.note(host, StepKind::Crash, 0, 0, None);
         self.remove(host);
@@ -265,7 +265,7 @@ impl OverlayWorld {
     pub fn send(&mut self, from: Host, to: Host) -> Result<(), Violation> {
         let direct =
             self.net.host_state(from).attachment.latency(&self.net.host_state(to).attachment);
-        let (request, payload) = self.probes.hand_in(Tracked {
+        let (request, payload) = self.probes.register(Tracked {
             from,
             to,
             sent_at: self.net.now,
@@ -287,7 +287,7 @@ impl OverlayWorld {
         self.drain(host)
     }
 
-    /// Lets everything happen that is due until `end`, and moves the clock there.
+    /// Carries out all events that are due until `end`, and moves the clock there.
     pub fn run_until(&mut self, end: Moment) -> Result<(), Violation> {
         while self.net.queue.next_at().is_some_and(|at| at <= end) {
             let Some((at, scheduled)) = self.net.queue.pop() else { break };
@@ -308,7 +308,7 @@ impl OverlayWorld {
         self.net.now
     }
 
-    /// Every host that ever was.
+    /// Every host of the run, up or not.
     pub fn hosts(&self) -> impl Iterator<Item = Host> + use<> {
         (0..self.processes.len() as u32).map(Host)
     }
@@ -321,7 +321,7 @@ impl OverlayWorld {
     /// The host that is up and stands at this place among [`Self::live`].
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If fewer hosts are up.
     pub fn live_at(&self, place: usize) -> Host {
         *self.live.get_index(place).expect("the caller counted them").0
     }
@@ -336,8 +336,8 @@ impl OverlayWorld {
         self.processes[host.index()].started_at
     }
 
-    /// When a host learned its first sibling answer, if it did. One that started while nobody was
-    /// up has nobody to ask and counts from its start.
+    /// When the first sibling answer reached a host, if one did. A host that started while no other
+    /// was up counts as joined from its start.
     pub fn joined_at(&self, host: Host) -> Option<Moment> {
         self.processes[host.index()].joined_at
     }
@@ -363,7 +363,7 @@ impl OverlayWorld {
         self.net.host_state(host).addr.into()
     }
 
-    /// What stands in front of a host.
+    /// The NAT of a host.
     pub fn nat(&self, host: Host) -> Nat {
         self.net.host_state(host).nat
     }
@@ -379,7 +379,7 @@ impl OverlayWorld {
         machine.map_or_else(Vec::new, |machine| machine.edges(&Look { net: &self.net, host }))
     }
 
-    /// What the network knows of a conn, by the name that `host` has for it.
+    /// Path of a conn, by the id that `host` has for it.
     pub fn path(&self, host: Host, conn: ConnId) -> Option<PathInfo> {
         Look { net: &self.net, host }.path(conn)
     }
@@ -400,18 +400,18 @@ impl OverlayWorld {
         &self.probes
     }
 
-    /// What everything costs.
+    /// Traffic and wake-ups of every host.
     pub fn meters(&self) -> &Meters {
         &self.net.meters
     }
 
-    /// Begins to count costs afresh.
+    /// Sets all meters to zero.
     pub fn clear_meters(&mut self) {
         self.net.settle_acks();
         self.net.meters.clear();
     }
 
-    /// Counts what is overdue, so that [`Self::meters`] is complete.
+    /// Counts acknowledgements that are overdue, so that [`Self::meters`] is complete.
     pub fn settle_meters(&mut self) {
         self.net.settle_acks();
     }
@@ -426,7 +426,7 @@ impl OverlayWorld {
         &self.journal
     }
 
-    /// The fingerprint of everything that happened.
+    /// Hash of all steps so far.
     pub fn trace(&self) -> &TraceHash {
         &self.trace
     }

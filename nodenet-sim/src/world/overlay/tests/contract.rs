@@ -1,4 +1,4 @@
-//! The contract suite of the transport boundary, against in-memory conns.
+//! Contract suite of the transport boundary, against in-memory conns.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

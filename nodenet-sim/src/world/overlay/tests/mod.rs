@@ -1,4 +1,4 @@
-//! The world below the engine: what its conns promise, with machines that do as they are told.
+//! Tests of the overlay world below the engine, with scripted machines and stand-in nodes.
 
 mod contract;
 mod net;

@@ -1,4 +1,4 @@
-//! What conns promise.
+//! Tests of simulated conns: order, delay, loss, NAT rules, partition, crash, traffic.
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ fn a_close_reaches_the_peer_behind_what_was_sent_before() {
 }
 
 #[test]
-fn nobody_is_told_of_a_crash() {
+fn a_crash_causes_no_event() {
     let mut lab = lab();
     let Pair { a, b, conn_a, .. } = lab.pair();
     lab.world.crash(b);
@@ -217,7 +217,7 @@ fn a_partition_holds_frames_back_until_it_heals() {
     assert_eq!(lab.heard(b), expected);
 }
 
-/// A frame that the host sends as its so many-th.
+/// A frame with its number among those that the host sends.
 fn numbered(number: u8) -> Vec<u8> {
     vec![1, 64, number]
 }
@@ -287,7 +287,7 @@ fn what_ends_a_conn_does_not_cross_a_cut() {
 }
 
 #[test]
-fn whoever_starts_during_a_partition_is_on_the_side_it_belongs_to() {
+fn a_host_that_starts_during_a_partition_is_on_the_side_of_its_bootstrap_host() {
     let mut lab = lab();
     let hosts = [(); 2].map(|()| lab.host(Nat::Public));
     lab.world.partition(|host| u8::from(host == hosts[1]));
@@ -385,21 +385,22 @@ fn hosts_behind_nats_are_reached_by_the_rule_only() {
     };
     // Never cold, from whomever.
     assert_eq!(reaches(&mut lab, public, easy), None);
-    // Back, for two minutes after it dialed us; the conn itself is given up as nobody speaks.
-    let conn = reaches(&mut lab, easy, public).expect("anyone reaches a public host");
+    // Back, for two minutes after it dialed. The conn itself ends for want of a first frame.
+    let conn = reaches(&mut lab, easy, public).expect("every host reaches a public one");
     lab.close(easy, conn, CloseMode::Abort);
     assert!(reaches(&mut lab, public, easy).is_some());
     lab.pass(SECOND * 125);
     assert_eq!(reaches(&mut lab, public, easy), None);
     // Through a common neighbour.
     for host in [easy, easy2, hard, public] {
-        let conn = reaches(&mut lab, host, third).expect("anyone reaches a public host");
+        let conn = reaches(&mut lab, host, third).expect("every host reaches a public one");
         lab.send(host, conn, Class::Control, vec![1, 2, 0]);
         lab.pass(SECOND);
     }
     assert!(reaches(&mut lab, easy, easy2).is_some());
     assert!(reaches(&mut lab, public, easy).is_some());
-    // A hard NAT shows everyone another port, and no dial leads there: not even that of a peer.
+    // A hard NAT maps another port for every peer, and no dial leads there: not even that of a
+    // peer.
     let hard_id = lab.world.id(hard);
     let seen = lab.heard(third).into_iter().find_map(|heard| match heard {
         Heard::Up { peer, remote, .. } if peer == hard_id => Some(remote),
@@ -464,7 +465,7 @@ fn a_dial_that_was_answered_costs_a_handshake_whatever_comes_of_it() {
     lab.world.crash(b);
     lab.dial(a, b, b);
     lab.pass(SECOND * 20);
-    assert_eq!(spent(&mut lab, [a, b]), [4 * 1_228, 0], "four flights that nobody answers");
+    assert_eq!(spent(&mut lab, [a, b]), [4 * 1_228, 0], "four flights without an answer");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A machine that does nothing but what a test writes into its script, and remembers what it heard.
+//! Scripted machine for tests: it carries out what a test asks for and records its events.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -193,7 +193,7 @@ impl Lab {
         self.of(host).borrow_mut().heard.pop_front().map(|(_, event)| event)
     }
 
-    /// Now, as machines are told.
+    /// Now, as machines get it.
     pub(super) fn instant(&self) -> Instant {
         self.base + Duration::from_nanos(self.world.now().as_nanos())
     }

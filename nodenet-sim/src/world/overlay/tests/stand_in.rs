@@ -1,5 +1,7 @@
-//! A small node for proving worlds: it asks its contacts for theirs, dials everyone it hears of,
-//! and sends messages straight to their target or over a random neighbour.
+//! Stand-in node for tests of worlds: a full mesh without an engine.
+//!
+//! It asks its contacts for theirs, dials all of them, and sends messages straight to their target
+//! or over a random neighbour.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Whole runs of stand-in nodes.
+//! Runs of whole scenarios with stand-in nodes.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -62,10 +62,10 @@ fn crashes_are_survived_and_messages_to_the_dead_do_not_count() {
     assert!(figures.delivered_share() > Some(0.95), "{figures:?}");
 }
 
-/// Every ten seconds as many are replaced as there are: hardly anybody is there from beginning to
+/// Every ten seconds as many nodes are replaced as there are: hardly any is up from beginning to
 /// end.
 #[test]
-fn those_who_come_and_go_cost_something_too() {
+fn nodes_that_start_and_stop_meanwhile_are_in_the_costs() {
     let churn = Stage::Churn { percent: 100.0, every_secs: 10, over_secs: 30, messages: 0 };
     let scenario = Scenario::new("costs", 3).grow(20, Bootstrap::Any);
     let report = run(&scenario.settle(Duration::from_secs(60)).stage(churn));
@@ -142,7 +142,7 @@ fn a_leave_tells_the_peers_and_a_restart_comes_back() {
 }
 
 #[test]
-fn a_second_restart_starts_nobody_who_lives_already() {
+fn a_second_restart_starts_no_node_that_is_up_already() {
     let minute = Duration::from_secs(60);
     let mut scenario = Scenario::new("again", 9).grow(20, Bootstrap::Ten).settle(minute);
     for _ in 0..2 {
@@ -150,12 +150,12 @@ fn a_second_restart_starts_nobody_who_lives_already() {
         scenario = scenario.stage(Stage::Crash { share: 0.3 }).settle(minute);
         scenario = scenario.stage(Stage::Restart).settle(minute);
     }
-    // The ring of a small network shows everybody who is up in the end.
+    // The ring of a small network shows every node that is up in the end.
     let mut ring = run(&scenario).shape.ring;
     assert_eq!(ring.len(), 20);
     ring.sort_unstable();
     ring.dedup();
-    assert_eq!(ring.len(), 20, "nobody lives twice");
+    assert_eq!(ring.len(), 20, "no node is up twice");
 }
 
 #[test]
