@@ -7,8 +7,8 @@ use std::time::Duration;
 use nodenet_proto::api::{self, Command};
 use nodenet_sim::crypto::Signatures;
 use nodenet_sim::net::Nat;
-use nodenet_sim::world::overlay::{Join, OverlayWorld, WorldConfig};
-use nodenet_sim::world::{Host, Settled};
+use nodenet_sim::world::overlay::{OverlayWorld, WorldConfig};
+use nodenet_sim::world::{Host, Join, Settled, World};
 
 /// A dozen nodes, each with all before it as bootstrap peers, half a second apart.
 fn dozen(signatures: Signatures) -> (OverlayWorld, Vec<Host>) {

@@ -8,8 +8,7 @@ use nodenet_proto::stats::DropReason;
 
 use super::Lost;
 use crate::clock::Moment;
-use crate::world::overlay::OverlayWorld;
-use crate::world::{Host, Meter, Settled, Tracked, Traffic};
+use crate::world::{Host, Meter, Settled, StepKind, Tracked, Traffic, World};
 
 /// Time after which a message counts as lost (guess): far beyond 17 edges of 180 ms.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
@@ -102,22 +101,22 @@ pub(crate) struct Costs {
 impl Costs {
     /// Costs since `since`, when the meters were cleared and the steps of each kind were
     /// `steps_before`.
-    pub(crate) fn read(world: &OverlayWorld, since: Moment, steps_before: &[u64]) -> Self {
+    pub(crate) fn read(world: &dyn World, since: Moment, steps_before: &[u64]) -> Self {
         let was_up =
             |host: &Host| world.stopped_at(*host).is_none_or(|stopped_at| stopped_at > since);
         let hosts: Vec<Host> = world.hosts().filter(was_up).collect();
         let cost = |host| (host, *world.meters().host(host));
         Self {
             hosts: hosts.into_iter().map(cost).collect(),
-            steps: (world.tally().zip(steps_before))
-                .map(|((kind, count), before)| (kind.name(), count - before))
+            steps: (StepKind::ALL.into_iter().zip(steps_before))
+                .map(|(kind, before)| (kind.name(), world.tally(kind) - before))
                 .collect(),
             during: since..world.now(),
         }
     }
 
     /// How long a host was up meanwhile.
-    fn uptime(&self, world: &OverlayWorld, host: Host) -> Duration {
+    fn uptime(&self, world: &dyn World, host: Host) -> Duration {
         let end = world.stopped_at(host).map_or(self.during.end, |at| at.min(self.during.end));
         end.since(world.started_at(host).max(self.during.start))
     }
@@ -125,11 +124,11 @@ impl Costs {
 
 /// Evidence from which the figures of a phase are computed.
 pub(crate) struct Evidence<'a> {
-    pub(crate) world: &'a OverlayWorld,
+    pub(crate) world: &'a dyn World,
     pub(crate) tracked: &'a [Tracked],
     pub(crate) costs: Option<&'a Costs>,
-    /// Nodes born in this time show how long joining takes.
-    pub(crate) born: core::ops::Range<Moment>,
+    /// Nodes that started in this time show how long joining takes.
+    pub(crate) started: core::ops::Range<Moment>,
 }
 
 impl Evidence<'_> {
@@ -198,7 +197,7 @@ impl Evidence<'_> {
             let started_at = self.world.started_at(host);
             let joined_at = self.world.joined_at(host);
             // A host that started while no other was up had no peer to join through.
-            if !self.born.contains(&started_at) || joined_at == Some(started_at) {
+            if !self.started.contains(&started_at) || joined_at == Some(started_at) {
                 continue;
             }
             match joined_at {
@@ -241,9 +240,8 @@ impl Evidence<'_> {
 }
 
 /// What live nodes discarded, by reason, most first; reasons that never came up are left out.
-pub(crate) fn drops(world: &OverlayWorld) -> Vec<(&'static str, u64)> {
-    let stats: Vec<_> =
-        world.live().filter_map(|host| Some(world.machine(host)?.stats())).collect();
+pub(crate) fn drops(world: &dyn World) -> Vec<(&'static str, u64)> {
+    let stats: Vec<_> = world.live().filter_map(|host| world.stats(host)).collect();
     let sum = |reason| stats.iter().map(|stats| stats.drops(reason)).sum();
     let mut drops: Vec<(_, u64)> =
         DropReason::ALL.iter().map(|&reason| (reason.name(), sum(reason))).collect();

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
-use crate::world::overlay::OverlayWorld;
+use crate::world::World;
 
 /// Samples of a day: one a minute. Entries that live for seconds, such as dials under way, are seen
 /// on some days and not on others if samples are rarer.
@@ -100,16 +100,16 @@ impl Growth {
     }
 
     /// Takes a sample of every node, if one is due.
-    pub(crate) fn sample(&mut self, world: &OverlayWorld, heap: Option<u64>) {
+    pub(crate) fn sample(&mut self, world: &dyn World, heap: Option<u64>) {
         if world.now() < self.next_sample {
             return;
         }
         self.next_sample = world.now() + self.day / SAMPLES_A_DAY;
         let mut nodes = 0;
         let mut tables: BTreeMap<&'static str, Seen> = BTreeMap::new();
-        for machine in world.live().filter_map(|host| world.machine(host)) {
+        for host in world.live() {
             nodes += 1;
-            for (name, value) in machine.gauges() {
+            for (name, value) in world.gauges(host) {
                 let seen = tables.entry(name).or_default();
                 seen.most = value.max(seen.most);
                 seen.all += value;

@@ -2,8 +2,7 @@
 
 use nodenet_proto::NodeId;
 
-use crate::world::Host;
-use crate::world::overlay::OverlayWorld;
+use crate::world::{Host, World};
 
 /// Shape of a network: edges by bucket, and a sample of nodes and edges.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +20,7 @@ const RING_NODES: usize = 360;
 const RING_STARS: usize = 6;
 
 impl Shape {
-    pub(crate) fn of(world: &OverlayWorld) -> Self {
+    pub(crate) fn of(world: &dyn World) -> Self {
         let mut shape = Self::default();
         let live = world.live().len();
         let mut sums: Vec<u64> = Vec::new();

@@ -17,8 +17,8 @@ use crate::report::Failure;
 use crate::report::growth::Growth;
 use crate::report::{Costs, Evidence, Phase, Report, Shape, drops};
 use crate::scenario::{Bootstrap, LEAVE_TIME, Scenario, Stage};
-use crate::world::Host;
-use crate::world::overlay::{Factory, OverlayWorld, Violation, WorldConfig, engines};
+use crate::world::overlay::{Factory, OverlayWorld, WorldConfig, engines};
+use crate::world::{Host, StepKind, Violation, World};
 
 /// Steps from one check of a machine to the next. With 256 checks took 3 % of a run (measured).
 const CHECK_EVERY: u64 = 1024;
@@ -45,7 +45,7 @@ pub struct Progress {
 /// A scenario being carried out.
 pub struct Run {
     scenario: Scenario,
-    world: OverlayWorld,
+    world: Box<dyn World>,
     seed: Seed,
     progress: Box<dyn FnMut(Progress)>,
     heap: Option<fn() -> u64>,
@@ -94,9 +94,14 @@ impl Run {
             clock_skew_max: Duration::from_millis(scenario.clock_skew_ms_max),
             check_every: CHECK_EVERY,
         };
+        Self::in_world(scenario, Box::new(OverlayWorld::with_machines(config, factory)))
+    }
+
+    /// A run in this world, which is empty and has the seed and the settings of the scenario.
+    pub fn in_world(scenario: Scenario, world: Box<dyn World>) -> Self {
         Self {
             seed: Seed::from_u64(scenario.seed).child("scenario", 0),
-            world: OverlayWorld::with_machines(config, factory),
+            world,
             growth: Growth::new(Duration::from_secs(scenario.day_secs)),
             held: Vec::new(),
             scenario,
@@ -130,8 +135,8 @@ impl Run {
     }
 
     /// The world as it is.
-    pub fn world(&self) -> &OverlayWorld {
-        &self.world
+    pub fn world(&self) -> &dyn World {
+        &*self.world
     }
 
     /// Carries out all stages that are left.
@@ -182,13 +187,13 @@ impl Run {
             let sent = self.world.probes().tracked().len();
             self.conclude(churn, sent, Moment::START..self.world.now());
         }
-        let shape = self.shape.take().unwrap_or_else(|| Shape::of(&self.world));
+        let shape = self.shape.take().unwrap_or_else(|| Shape::of(&*self.world));
         Report {
             name: self.scenario.name,
             seed: self.scenario.seed,
             phases: self.phases,
             shape,
-            drops: drops(&self.world),
+            drops: drops(&*self.world),
             growth: self.growth,
             held: self.held,
             simulated: self.world.now().since(Moment::START),
@@ -233,12 +238,12 @@ impl Run {
         }
     }
 
-    fn conclude(&mut self, churn: bool, first: usize, born: core::ops::Range<Moment>) {
+    fn conclude(&mut self, churn: bool, first: usize, started: core::ops::Range<Moment>) {
         let evidence = Evidence {
-            world: &self.world,
+            world: &*self.world,
             tracked: &self.world.probes().tracked()[first..],
             costs: self.costs.as_ref(),
-            born,
+            started,
         };
         let mut figures = evidence.figures(|_| true);
         // The heap is counted as a whole: of light nodes alone nothing is known.
@@ -253,17 +258,17 @@ impl Run {
             evidence.figures(|host| self.light.contains(&host))
         });
         self.phases.push(Phase { churn, figures, light, lost });
-        self.shape.get_or_insert_with(|| Shape::of(&self.world));
+        self.shape.get_or_insert_with(|| Shape::of(&*self.world));
     }
 
     fn begin_costs(&mut self) {
         self.world.clear_meters();
-        self.steps_before = self.world.tally().map(|(_, count)| count).collect();
+        self.steps_before = StepKind::ALL.map(|kind| self.world.tally(kind)).to_vec();
     }
 
     fn read_costs(&mut self, since: Moment) {
         self.world.settle_meters();
-        self.costs = Some(Costs::read(&self.world, since, &self.steps_before));
+        self.costs = Some(Costs::read(&*self.world, since, &self.steps_before));
     }
 
     /// Heap for each node, as long as no node stopped: the world keeps some state of those.
@@ -277,7 +282,7 @@ impl Run {
         while self.world.now() < end {
             let stop = end.min(self.world.now() + TELL_EVERY);
             self.world.run_until(stop).map_err(text_of)?;
-            self.growth.sample(&self.world, self.heap.map(|heap| heap()));
+            self.growth.sample(&*self.world, self.heap.map(|heap| heap()));
             self.tell();
         }
         Ok(())

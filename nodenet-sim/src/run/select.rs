@@ -133,12 +133,12 @@ impl Run {
         may: impl Fn(Host) -> bool,
     ) -> BTreeSet<Host> {
         let mut random = self.random(purpose);
-        let mut urn: Vec<_> = self.world.live().filter(|&host| may(host)).collect();
+        let mut pool: Vec<_> = self.world.live().filter(|&host| may(host)).collect();
         let count = (self.world.live().len() as f64 * share) as usize;
-        for place in 0..count.min(urn.len()) {
-            let other = place + random.below((urn.len() - place) as u64) as usize;
-            urn.swap(place, other);
+        for place in 0..count.min(pool.len()) {
+            let other = place + random.below((pool.len() - place) as u64) as usize;
+            pool.swap(place, other);
         }
-        urn.into_iter().take(count).collect()
+        pool.into_iter().take(count).collect()
     }
 }

@@ -14,8 +14,7 @@ use crate::hash;
 use crate::net::Nat;
 use crate::report::GRACE;
 use crate::scenario::{Between, Bootstrap};
-use crate::world::Host;
-use crate::world::overlay::Join;
+use crate::world::{Host, Join};
 
 /// Idle costs are those of the last ten minutes of settling: long enough for every edge to be
 /// asked.
@@ -30,13 +29,13 @@ impl Run {
     pub(super) fn split(&mut self) {
         let half = self.drawn("sides", 0.5, |_| true);
         // A host that is down may start again before the network heals, on either side.
-        let mut coin = self.random("sides of those who are down");
+        let mut random = self.random("sides of those who are down");
         let side = |host| match self.world.is_up(host) {
             true => u8::from(half.contains(&host)),
-            false => coin.below(2) as u8,
+            false => random.below(2) as u8,
         };
         let sides: Vec<u8> = self.world.hosts().map(side).collect();
-        self.world.partition(|host| sides[host.index()]);
+        self.world.partition(&mut |host| sides[host.index()]);
     }
 
     pub(super) fn grow(

@@ -21,4 +21,4 @@ mod world;
 mod tests;
 
 pub use machine::{Factory, Machine, Spawn, engines};
-pub use world::{Join, OverlayWorld, Violation, WorldConfig};
+pub use world::{OverlayWorld, WorldConfig};

@@ -473,12 +473,12 @@ pub(crate) fn lost_in_a_row(config: NetConfig, link: u64, ordinal: u64) -> u32 {
 }
 
 /// Conns of one host, lent to its machine for a call.
-pub(crate) struct Port<'a> {
+pub(crate) struct HostConns<'a> {
     pub(crate) net: &'a mut Net,
     pub(crate) host: Host,
 }
 
-impl Conns for Port<'_> {
+impl Conns for HostConns<'_> {
     fn try_send(&mut self, conn: ConnId, class: Class, frame: Frame) -> Result<(), SendError> {
         let Some(end) = self.net.conns.resolve(self.host, conn) else {
             return Err(SendError::Gone(frame));
@@ -499,12 +499,12 @@ impl Conns for Port<'_> {
 }
 
 /// Conns of one host, for reading alone.
-pub(crate) struct Look<'a> {
+pub(crate) struct ReadOnlyConns<'a> {
     pub(crate) net: &'a Net,
     pub(crate) host: Host,
 }
 
-impl Conns for Look<'_> {
+impl Conns for ReadOnlyConns<'_> {
     fn try_send(&mut self, _: ConnId, _: Class, frame: Frame) -> Result<(), SendError> {
         Err(SendError::Gone(frame))
     }

@@ -7,11 +7,10 @@ use nodenet_proto::transport::{self, ConnId, Direction};
 use super::conns::EndRef;
 use super::dial::DialOutcome;
 use super::dials::DialStep;
-use super::net::{Port, Scheduled};
-use super::world::{OverlayWorld, Violation};
+use super::net::{HostConns, Scheduled};
+use super::world::OverlayWorld;
 use crate::clock::Moment;
-use crate::world::Host;
-use crate::world::StepKind;
+use crate::world::{Host, StepKind, Violation, World};
 
 /// Outputs of one machine without an input from which on it is taken to loop (guess).
 const OUTPUTS_MAX: u32 = 1_000_000;
@@ -85,7 +84,7 @@ impl OverlayWorld {
         self.note(host, StepKind::Timeout, 0, 0, None);
         let Some(machine) = &mut self.processes[host.index()].machine else { return Ok(()) };
         let instant = self.epoch.instant(now);
-        machine.handle_timeout(instant, &mut Port { net: &mut self.net, host });
+        machine.handle_timeout(instant, &mut HostConns { net: &mut self.net, host });
         self.drain(host)
     }
 
@@ -106,7 +105,7 @@ impl OverlayWorld {
         let Some(machine) = &mut process.machine else { return Ok(()) };
         let event = transport::Event::Frame { conn, frame };
         let instant = self.epoch.instant(self.net.now);
-        machine.handle_transport(instant, event, &mut Port { net: &mut self.net, host });
+        machine.handle_transport(instant, event, &mut HostConns { net: &mut self.net, host });
         self.drain(host)
     }
 
@@ -162,7 +161,7 @@ impl OverlayWorld {
     fn tell(&mut self, host: Host, event: transport::Event) -> Result<(), Violation> {
         let instant = self.epoch.instant(self.net.now);
         let Some(machine) = &mut self.processes[host.index()].machine else { return Ok(()) };
-        machine.handle_transport(instant, event, &mut Port { net: &mut self.net, host });
+        machine.handle_transport(instant, event, &mut HostConns { net: &mut self.net, host });
         self.drain(host)
     }
 

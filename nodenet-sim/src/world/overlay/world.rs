@@ -6,20 +6,20 @@ use indexmap::IndexMap;
 use nodenet_proto::api::{self, Command, EdgeInfo, KnownPeer, RequestId, SeedPeer};
 use nodenet_proto::env::{Random, Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
+use nodenet_proto::stats::Stats;
 use nodenet_proto::transport::{ConnId, Conns, PathInfo};
 use nodenet_proto::{NodeId, quic};
 
 use super::host::HostState;
 use super::machine::{Factory, Machine, Spawn, engines};
-use super::net::{Look, Net, NetConfig, Port};
+use super::net::{HostConns, Net, NetConfig, ReadOnlyConns};
 use crate::clock::{Epoch, Moment};
 use crate::crypto::Signatures;
 use crate::hash::TraceHash;
 use crate::net::{AddressPlan, HostSlot, Nat};
-use crate::world::Host;
-use crate::world::meters::Meters;
-use crate::world::{Journal, Step, StepKind};
-use crate::world::{Probes, Settled, Tracked};
+use crate::world::{
+    Host, Join, Journal, Meters, Probes, Settled, Step, StepKind, Tracked, Violation, World,
+};
 
 /// Wall time at the start of every world: 2026-01-01T00:00:00Z.
 const WALL_AT_START: i64 = 1_767_225_600_000_000_000;
@@ -51,29 +51,6 @@ impl Default for WorldConfig {
             check_every: 256,
         }
     }
-}
-
-/// Settings of a new host.
-#[derive(Debug, Clone)]
-pub struct Join {
-    /// Its NAT.
-    pub nat: Nat,
-    /// The hosts through which it joins.
-    pub bootstrap: Vec<Host>,
-    /// Its settings.
-    pub config: api::Config,
-}
-
-/// Violation of an invariant: the run ends with it.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{host} at t={at}: {what}")]
-pub struct Violation {
-    /// When.
-    pub at: Moment,
-    /// Where.
-    pub host: Host,
-    /// What is wrong.
-    pub what: String,
 }
 
 pub(super) struct Process {
@@ -138,42 +115,6 @@ impl OverlayWorld {
         }
     }
 
-    /// Starts a new node on that side of a partition where one of its bootstrap hosts is. On the
-    /// other side it could not join.
-    pub fn join(&mut self, join: Join) -> Result<Host, Violation> {
-        let number = self.processes.len();
-        let master = self.seed.child("identity", number as u64).bytes("master seed");
-        let slot = self.plan.next_slot();
-        let way_in = join.bootstrap.get(number % join.bootstrap.len().max(1));
-        let side = way_in.map_or(0, |&host| self.side(host));
-        self.start(master, slot, side, join)
-    }
-
-    /// Starts a node that crashed or left again: same identity, same address, same side of a
-    /// partition, empty memory. Every host that the node ever was names it.
-    ///
-    /// # Panics
-    /// If the node is still up, be it as another host. A node is never up twice.
-    pub fn restart(&mut self, host: Host, bootstrap: Vec<Host>) -> Result<Host, Violation> {
-        let latest = self.latest(host);
-        assert!(!self.is_up(latest), "{latest} is still up");
-        let process = &self.processes[latest.index()];
-        let state = self.net.host_state(latest);
-        let slot = HostSlot { addr: state.addr, attachment: state.attachment };
-        let (nat, side) = (state.nat, state.side);
-        let join = Join { nat, bootstrap, config: process.config.clone() };
-        let master = process.master;
-        let again = self.start(master, slot, side, join)?;
-        self.processes[latest.index()].successor = Some(again);
-        Ok(again)
-    }
-
-    /// The last host that this node was.
-    pub(crate) fn latest(&self, host: Host) -> Host {
-        let all = core::iter::successors(Some(host), |&host| self.successor(host));
-        all.last().unwrap_or(host)
-    }
-
     fn start(
         &mut self,
         master: [u8; 32],
@@ -234,68 +175,13 @@ impl OverlayWorld {
         }
     }
 
-    /// Stops a node at once: its peers are not told.
-    pub fn crash(&mut self, host: Host) {
-        self.note(host, StepKind::Crash, 0, 0, None);
-        self.remove(host);
-    }
-
-    /// Asks a node to leave. It stops once it has.
-    pub fn leave(&mut self, host: Host) -> Result<(), Violation> {
-        self.command(host, Command::Leave { request: UNTRACKED })
-    }
-
-    /// Splits the network: hosts for which `side` differs can not reach each other. Those that are
-    /// down have a side as well, for they may start again.
-    pub fn partition(&mut self, mut side: impl FnMut(Host) -> u8) {
-        for (index, state) in self.net.host_states.iter_mut().enumerate() {
-            state.side = side(Host(index as u32));
-        }
-        self.net.partition();
-        self.note(Host(0), StepKind::Partition, 0, 0, None);
-    }
-
-    /// Joins the network again.
-    pub fn heal(&mut self) {
-        self.net.heal();
-        self.note(Host(0), StepKind::Heal, 0, 0, None);
-    }
-
-    /// Sends a tracked message; its outcome stands in [`Self::probes`].
-    pub fn send(&mut self, from: Host, to: Host) -> Result<(), Violation> {
-        let direct =
-            self.net.host_state(from).attachment.latency(&self.net.host_state(to).attachment);
-        let (request, payload) = self.probes.register(Tracked {
-            from,
-            to,
-            sent_at: self.net.now,
-            direct,
-            settled: Settled::Pending,
-            arrival: None,
-            duplicates: 0,
-        });
-        let target = self.net.host_state(to).id;
-        self.command(from, Command::Send { request, target, payload })
-    }
-
     /// Gives a node a command. Nothing happens if it is down.
     pub fn command(&mut self, host: Host, command: Command) -> Result<(), Violation> {
         self.note(host, StepKind::Command, 0, 0, None);
         let now = self.epoch.instant(self.net.now);
         let Some(machine) = &mut self.processes[host.index()].machine else { return Ok(()) };
-        machine.handle_command(now, command, &mut Port { net: &mut self.net, host });
+        machine.handle_command(now, command, &mut HostConns { net: &mut self.net, host });
         self.drain(host)
-    }
-
-    /// Carries out all events that are due until `end`, and moves the clock there.
-    pub fn run_until(&mut self, end: Moment) -> Result<(), Violation> {
-        while self.net.queue.next_at().is_some_and(|at| at <= end) {
-            let Some((at, scheduled)) = self.net.queue.pop() else { break };
-            self.net.now = at;
-            self.on_scheduled(scheduled)?;
-        }
-        self.net.now = self.net.now.max(end);
-        Ok(())
     }
 
     /// Lets time pass.
@@ -303,85 +189,14 @@ impl OverlayWorld {
         self.run_until(self.net.now + span)
     }
 
-    /// Now.
-    pub fn now(&self) -> Moment {
-        self.net.now
-    }
-
-    /// Every host of the run, up or not.
-    pub fn hosts(&self) -> impl Iterator<Item = Host> + use<> {
-        (0..self.processes.len() as u32).map(Host)
-    }
-
-    /// Hosts that are up, in an order that depends on the run alone.
-    pub fn live(&self) -> impl ExactSizeIterator<Item = Host> {
-        self.live.keys().copied()
-    }
-
-    /// The host that is up and stands at this place among [`Self::live`].
-    ///
-    /// # Panics
-    /// If fewer hosts are up.
-    pub fn live_at(&self, place: usize) -> Host {
-        *self.live.get_index(place).expect("the caller counted them").0
-    }
-
-    /// Whether a host is up.
-    pub fn is_up(&self, host: Host) -> bool {
-        self.processes[host.index()].machine.is_some()
-    }
-
-    /// When a host started.
-    pub fn started_at(&self, host: Host) -> Moment {
-        self.processes[host.index()].started_at
-    }
-
-    /// When the first sibling answer reached a host, if one did. A host that started while no other
-    /// was up counts as joined from its start.
-    pub fn joined_at(&self, host: Host) -> Option<Moment> {
-        self.processes[host.index()].joined_at
-    }
-
-    /// When a host stopped, if it did.
-    pub fn stopped_at(&self, host: Host) -> Option<Moment> {
-        self.processes[host.index()].stopped_at
-    }
-
-    /// The host that the same node became when it was started again, if it was. That one may have
-    /// stopped and been succeeded, too.
-    pub fn successor(&self, host: Host) -> Option<Host> {
-        self.processes[host.index()].successor
-    }
-
-    /// The identifier of a host.
-    pub fn id(&self, host: Host) -> NodeId {
-        self.net.host_state(host).id
-    }
-
     /// The address at which the network knows a host. Others see it there, unless its NAT is hard.
     pub fn addr(&self, host: Host) -> std::net::SocketAddr {
         self.net.host_state(host).addr.into()
     }
 
-    /// The NAT of a host.
-    pub fn nat(&self, host: Host) -> Nat {
-        self.net.host_state(host).nat
-    }
-
-    /// The half of the last partition that a host was in.
-    pub fn side(&self, host: Host) -> u8 {
-        self.net.host_state(host).side
-    }
-
-    /// The live edges of a host, nearest to it first; none if it is down.
-    pub fn edges(&self, host: Host) -> Vec<EdgeInfo> {
-        let machine = self.processes[host.index()].machine.as_ref();
-        machine.map_or_else(Vec::new, |machine| machine.edges(&Look { net: &self.net, host }))
-    }
-
     /// Path of a conn, by the id that `host` has for it.
     pub fn path(&self, host: Host, conn: ConnId) -> Option<PathInfo> {
-        Look { net: &self.net, host }.path(conn)
+        ReadOnlyConns { net: &self.net, host }.path(conn)
     }
 
     /// The peers that a host would remember across a restart; none if it is down.
@@ -393,54 +208,6 @@ impl OverlayWorld {
     /// The machine of a host, unless it is down.
     pub fn machine(&self, host: Host) -> Option<&dyn Machine> {
         self.processes[host.index()].machine.as_deref()
-    }
-
-    /// Tracked messages.
-    pub fn probes(&self) -> &Probes {
-        &self.probes
-    }
-
-    /// Traffic and wake-ups of every host.
-    pub fn meters(&self) -> &Meters {
-        &self.net.meters
-    }
-
-    /// Sets all meters to zero.
-    pub fn clear_meters(&mut self) {
-        self.net.settle_acks();
-        self.net.meters.clear();
-    }
-
-    /// Counts acknowledgements that are overdue, so that [`Self::meters`] is complete.
-    pub fn settle_meters(&mut self) {
-        self.net.settle_acks();
-    }
-
-    /// How often each kind of step was taken so far.
-    pub fn tally(&self) -> impl Iterator<Item = (StepKind, u64)> {
-        StepKind::ALL.into_iter().map(|kind| (kind, self.tally[kind as usize]))
-    }
-
-    /// The last steps.
-    pub fn journal(&self) -> &Journal {
-        &self.journal
-    }
-
-    /// Hash of all steps so far.
-    pub fn trace(&self) -> &TraceHash {
-        &self.trace
-    }
-
-    /// Checks every machine.
-    ///
-    /// # Panics
-    /// If an invariant of one does not hold.
-    pub fn check_all(&self) {
-        for process in &self.processes {
-            if let Some(machine) = &process.machine {
-                machine.check();
-            }
-        }
     }
 
     pub(super) fn remove(&mut self, host: Host) {
@@ -469,5 +236,177 @@ impl OverlayWorld {
 
     pub(super) fn violation(&self, host: Host, what: String) -> Result<(), Violation> {
         Err(Violation { at: self.net.now, host, what })
+    }
+}
+
+impl World for OverlayWorld {
+    fn join(&mut self, join: Join) -> Result<Host, Violation> {
+        let number = self.processes.len();
+        let master = self.seed.child("identity", number as u64).bytes("master seed");
+        let slot = self.plan.next_slot();
+        let way_in = join.bootstrap.get(number % join.bootstrap.len().max(1));
+        let side = way_in.map_or(0, |&host| self.side(host));
+        self.start(master, slot, side, join)
+    }
+
+    fn restart(&mut self, host: Host, bootstrap: Vec<Host>) -> Result<Host, Violation> {
+        let latest = self.latest(host);
+        assert!(!self.is_up(latest), "{latest} is still up");
+        let process = &self.processes[latest.index()];
+        let state = self.net.host_state(latest);
+        let slot = HostSlot { addr: state.addr, attachment: state.attachment };
+        let (nat, side) = (state.nat, state.side);
+        let join = Join { nat, bootstrap, config: process.config.clone() };
+        let master = process.master;
+        let again = self.start(master, slot, side, join)?;
+        self.processes[latest.index()].successor = Some(again);
+        Ok(again)
+    }
+
+    fn crash(&mut self, host: Host) {
+        self.note(host, StepKind::Crash, 0, 0, None);
+        self.remove(host);
+    }
+
+    fn leave(&mut self, host: Host) -> Result<(), Violation> {
+        self.command(host, Command::Leave { request: UNTRACKED })
+    }
+
+    fn send(&mut self, from: Host, to: Host) -> Result<(), Violation> {
+        let direct =
+            self.net.host_state(from).attachment.latency(&self.net.host_state(to).attachment);
+        let (request, payload) = self.probes.register(Tracked {
+            from,
+            to,
+            sent_at: self.net.now,
+            direct,
+            settled: Settled::Pending,
+            arrival: None,
+            duplicates: 0,
+        });
+        let target = self.net.host_state(to).id;
+        self.command(from, Command::Send { request, target, payload })
+    }
+
+    fn partition(&mut self, side: &mut dyn FnMut(Host) -> u8) {
+        for (index, state) in self.net.host_states.iter_mut().enumerate() {
+            state.side = side(Host(index as u32));
+        }
+        self.net.partition();
+        self.note(Host(0), StepKind::Partition, 0, 0, None);
+    }
+
+    fn heal(&mut self) {
+        self.net.heal();
+        self.note(Host(0), StepKind::Heal, 0, 0, None);
+    }
+
+    fn run_until(&mut self, end: Moment) -> Result<(), Violation> {
+        while self.net.queue.next_at().is_some_and(|at| at <= end) {
+            let Some((at, scheduled)) = self.net.queue.pop() else { break };
+            self.net.now = at;
+            self.on_scheduled(scheduled)?;
+        }
+        self.net.now = self.net.now.max(end);
+        Ok(())
+    }
+
+    fn now(&self) -> Moment {
+        self.net.now
+    }
+
+    fn hosts_len(&self) -> u32 {
+        self.processes.len() as u32
+    }
+
+    fn live_len(&self) -> usize {
+        self.live.len()
+    }
+
+    fn live_at(&self, index: usize) -> Host {
+        *self.live.get_index(index).expect("the caller counted them").0
+    }
+
+    fn is_up(&self, host: Host) -> bool {
+        self.processes[host.index()].machine.is_some()
+    }
+
+    fn started_at(&self, host: Host) -> Moment {
+        self.processes[host.index()].started_at
+    }
+
+    fn joined_at(&self, host: Host) -> Option<Moment> {
+        self.processes[host.index()].joined_at
+    }
+
+    fn stopped_at(&self, host: Host) -> Option<Moment> {
+        self.processes[host.index()].stopped_at
+    }
+
+    fn successor(&self, host: Host) -> Option<Host> {
+        self.processes[host.index()].successor
+    }
+
+    fn id(&self, host: Host) -> NodeId {
+        self.net.host_state(host).id
+    }
+
+    fn nat(&self, host: Host) -> Nat {
+        self.net.host_state(host).nat
+    }
+
+    fn side(&self, host: Host) -> u8 {
+        self.net.host_state(host).side
+    }
+
+    fn edges(&self, host: Host) -> Vec<EdgeInfo> {
+        let machine = self.processes[host.index()].machine.as_ref();
+        machine
+            .map_or_else(Vec::new, |machine| machine.edges(&ReadOnlyConns { net: &self.net, host }))
+    }
+
+    fn stats(&self, host: Host) -> Option<&Stats> {
+        self.machine(host).map(Machine::stats)
+    }
+
+    fn gauges(&self, host: Host) -> Vec<(&'static str, u64)> {
+        self.machine(host).map_or_else(Vec::new, Machine::gauges)
+    }
+
+    fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    fn meters(&self) -> &Meters {
+        &self.net.meters
+    }
+
+    fn clear_meters(&mut self) {
+        self.net.settle_acks();
+        self.net.meters.clear();
+    }
+
+    fn settle_meters(&mut self) {
+        self.net.settle_acks();
+    }
+
+    fn tally(&self, kind: StepKind) -> u64 {
+        self.tally[kind as usize]
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    fn trace(&self) -> &TraceHash {
+        &self.trace
+    }
+
+    fn check_all(&self) {
+        for process in &self.processes {
+            if let Some(machine) = &process.machine {
+                machine.check();
+            }
+        }
     }
 }

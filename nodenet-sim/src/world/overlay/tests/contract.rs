@@ -10,8 +10,8 @@ use nodenet_proto::transport::{Class, Command, ConnId, Event, PathInfo, SendErro
 
 use super::scripted::Lab;
 use crate::net::Nat;
-use crate::world::Host;
 use crate::world::overlay::WorldConfig;
+use crate::world::{Host, World as _};
 
 /// Two hosts of a lab.
 struct Bench {

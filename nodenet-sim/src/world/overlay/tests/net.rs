@@ -6,8 +6,8 @@ use nodenet_proto::transport::{Class, CloseMode, Command, ConnDownReason, DialEr
 
 use super::scripted::{Heard, Lab, Pair};
 use crate::net::Nat;
-use crate::world::overlay::{Join, WorldConfig};
-use crate::world::{Host, Traffic};
+use crate::world::overlay::WorldConfig;
+use crate::world::{Host, Join, Traffic, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -206,7 +206,7 @@ fn a_partition_holds_frames_back_until_it_heals() {
     lab.pass(SECOND);
     lab.heard(b);
     lab.send(a, conn_a, Class::Control, vec![1, 64, 0]);
-    lab.world.partition(|host| u8::from(host == a));
+    lab.world.partition(&mut |host| u8::from(host == a));
     lab.send(a, conn_a, Class::Control, vec![1, 64, 1]);
     let dial = lab.dial(b, a, a);
     lab.pass(SECOND * 60);
@@ -228,7 +228,7 @@ fn what_is_sent_around_the_healing_arrives_in_order() {
     let mut lab = lab();
     let Pair { a, b, conn_a, conn_b } = lab.pair();
     let latency = lab.path(a, conn_a).unwrap().rtt / 2;
-    lab.world.partition(|host| u8::from(host == a));
+    lab.world.partition(&mut |host| u8::from(host == a));
     for number in 0..2 {
         lab.send(a, conn_a, Class::Own, numbered(number));
     }
@@ -256,7 +256,7 @@ fn a_close_does_not_overtake_what_a_short_partition_held_back() {
     lab.send(a, conn_a, Class::Own, numbered(0));
     lab.pass(latency / 2);
     lab.close(a, conn_a, CloseMode::Abort);
-    lab.world.partition(|host| u8::from(host == a));
+    lab.world.partition(&mut |host| u8::from(host == a));
     lab.pass(latency * 3 / 5 + Duration::from_millis(1));
     lab.world.heal();
     lab.pass(SECOND * 20);
@@ -269,7 +269,7 @@ fn what_ends_a_conn_does_not_cross_a_cut() {
     let mut lab = lab();
     let Pair { a, b, conn_a, conn_b } = lab.pair();
     let cut = |lab: &mut Lab| {
-        lab.world.partition(|host| u8::from(host == a));
+        lab.world.partition(&mut |host| u8::from(host == a));
         lab.pass(SECOND);
         lab.world.heal();
         lab.pass(SECOND);
@@ -290,7 +290,7 @@ fn what_ends_a_conn_does_not_cross_a_cut() {
 fn a_host_that_starts_during_a_partition_is_on_the_side_of_its_bootstrap_host() {
     let mut lab = lab();
     let hosts = [(); 2].map(|()| lab.host(Nat::Public));
-    lab.world.partition(|host| u8::from(host == hosts[1]));
+    lab.world.partition(&mut |host| u8::from(host == hosts[1]));
     for (side, way_in) in (0..).zip(hosts) {
         let (nat, bootstrap) = (Nat::Public, vec![way_in]);
         let config = nodenet_proto::api::Config::default();
@@ -314,7 +314,7 @@ fn a_host_that_starts_during_a_partition_is_on_the_side_of_its_bootstrap_host() 
 fn a_close_that_a_partition_swallowed_shows_as_a_reset() {
     let mut lab = lab();
     let Pair { a, b, conn_a, conn_b } = lab.pair();
-    lab.world.partition(|host| u8::from(host == a));
+    lab.world.partition(&mut |host| u8::from(host == a));
     lab.close(a, conn_a, CloseMode::Abort);
     lab.pass(SECOND);
     lab.world.heal();
@@ -474,7 +474,7 @@ fn a_reset_costs_a_packet_each() {
     let Pair { a, b, conn_a, conn_b } = lab.pair();
     lab.send(a, conn_a, Class::Own, vec![1, 64]);
     lab.pass(SECOND);
-    lab.world.partition(|host| u8::from(host == b));
+    lab.world.partition(&mut |host| u8::from(host == b));
     spent(&mut lab, [a, b]);
     lab.close(b, conn_b, CloseMode::Abort);
     lab.pass(SECOND);

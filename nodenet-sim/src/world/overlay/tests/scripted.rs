@@ -18,8 +18,8 @@ use nodenet_proto::transport::{
 };
 
 use crate::net::Nat;
-use crate::world::Host;
-use crate::world::overlay::{Join, Machine, OverlayWorld, WorldConfig};
+use crate::world::overlay::{Machine, OverlayWorld, WorldConfig};
+use crate::world::{Host, Join, World};
 
 /// What a machine heard, without its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
