@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nodenet_tokio::peer_file::{Keeper, PeerFile};
 use nodenet_tokio::proto::addr::{Scope, scope};
