@@ -9,11 +9,11 @@
 #   endpoint drops each further packet of an unknown connection, from whichever address it comes.
 #   Peers that send at the same instant have equal probe timeouts, which double alike. So they also
 #   retransmit at the same instants. At each instant one of them gets its reset and the others get
-#   none. An interval of 5 ms or 1 ms changes nothing, because no time lies between the packets. With
-#   an interval of zero all peers have their reset after one round trip.
+#   none. An interval of 5 ms or 1 ms changes nothing, because no time lies between the packets.
+#   With an interval of zero all peers have their reset after one round trip.
 #
-#   The documentation says that larger values may delay the detection of some errors. It does not say
-#   that the peers share the interval, or that smaller values do not help.
+#   The documentation says that larger values may delay the detection of some errors. It does not
+#   say that all peers share the interval, or that smaller values do not help.
 #
 # Why it matters
 #   With stateless resets (RFC 9000 §10.3) a process that was started again ends the connections of
@@ -27,9 +27,9 @@
 # What the script does
 #   Fifty client endpoints connect to a server endpoint over a link in memory, in virtual time. One
 #   way takes 10 ms. Then an endpoint without connections takes the place of the server. It has the
-#   same reset key and `HashedConnectionIdGenerator::from_key` with the same key. Every client writes
-#   one byte to a new stream at the same instant. The input is valid: the script makes, changes and
-#   loses no packet. It needs bash, cargo and access to crates.io.
+#   same reset key and `HashedConnectionIdGenerator::from_key` with the same key. Every client
+#   writes one byte to a new stream at the same instant. The input is valid: the script makes,
+#   changes and loses no packet. It needs bash, cargo and access to crates.io.
 #
 # Output
 #   cargo 1.95.0 (f2d3ce0bd 2026-03-21)

@@ -1,40 +1,44 @@
-//! Deterministic simulator of nodenet networks: thousands of whole nodes in one process, virtual
-//! time, injected faults, comparable figures.
+//! Discrete-event simulator of nodenet networks: whole nodes in one process, in virtual time, with
+//! faults on demand and figures that can be compared.
 //!
-//! A run is a function of its [`Scenario`], which is a value: it can be written in ten lines of
-//! Rust or kept in a file. Same scenario, same events, same [`Report::trace_hash`], on every
-//! machine.
-//!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //! use nodenet_sim::{Bootstrap, Scenario};
 //!
-//! let minutes = |count: u64| Duration::from_secs(60 * count);
-//! let report = Scenario::new("mends-after-a-split", 7)
-//!     .nat_share(0.6)
-//!     .grow(300, Bootstrap::Ten)
-//!     .settle(minutes(10))
-//!     .partition(minutes(10))
-//!     .settle(minutes(5))
-//!     .send(1_000)
+//! let report = Scenario::new("heals-after-a-split", 7)
+//!     .nat_share(0.3)
+//!     .grow(30, Bootstrap::Ten)
+//!     .settle(Duration::from_secs(120))
+//!     .partition(Duration::from_secs(60))
+//!     .settle(Duration::from_secs(120))
+//!     .send(100)
 //!     .expect_delivered(1.0)
 //!     .run()
 //!     .unwrap_or_else(|failure| panic!("{failure}"));
-//! println!("{:?}", report.phases[0].figures.hops);
+//!
+//! let figures = &report.phases[0].figures;
+//! assert_eq!(figures.delivered_share(), Some(1.0));
+//! println!("{} nodes, hops: {:?}", figures.nodes, figures.hops);
 //! ```
 //!
-//! What no scenario expresses is done with a [`world::overlay::OverlayWorld`], host by host. It
-//! takes machines of its user as well: applications, adversaries.
+//! A run is a function of its [`Scenario`], which is a value: some lines of Rust, or a file. The
+//! same scenario has the same events and the same [`Report::trace_hash`] on every machine.
 //!
 //! # What is simulated
 //! The overlay world runs whole [`nodenet_proto::engine::Engine`]s over in-memory conns. The
 //! protocol above the transport boundary is the production code. Simulated are latency, loss, NAT
-//! rules, clocks that differ, crashes and partitions; see [`world::overlay`] for what conns promise
-//! and [`net::latency`] for the model of latency. Congestion and bandwidth are not: a conn carries
-//! all that it is given.
+//! rules, clocks that differ, crashes and partitions. [`world::overlay`] says what conns promise,
+//! and [`net::latency`] where latency is from. Congestion and bandwidth are not simulated.
+//!
+//! # Where to read next
+//! - [`scenario`]: the stages of a run. [`report`]: its figures. [`report::Failure`]: how a failed
+//!   run is repeated.
+//! - [`world::overlay::OverlayWorld`]: a world that a test drives host by host, with machines of
+//!   its own such as applications and adversaries.
+//! - `docs/SIMULATOR.md`: the program `nodenet-sim`, and the figures of large networks.
 //!
 //! # Features
-//! `cli` (usual): the program `nodenet-sim`, and all dependencies that only it needs.
+//! `cli` (default): the program `nodenet-sim`, and the dependencies that only it needs.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

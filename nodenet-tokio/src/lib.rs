@@ -1,17 +1,43 @@
-//! Sockets, timers and an async API around one [`nodenet_proto::node::Node`].
+//! Async API on tokio around one [`nodenet_proto::node::Node`]: its sockets, timers and queues.
 //!
-//! One task drives one node. [`Node`] is the handle an application holds: it asks the task and
-//! awaits the answer. All queues between the two are bounded, and all futures can be dropped at any
-//! time.
+//! ```
+//! use nodenet_tokio::proto::identity::Identity;
+//! use nodenet_tokio::{BootstrapPeer, Node, mint};
 //!
-//! [`testing`] puts whole nodes on an in-memory network, so that an application can test a cluster
-//! of itself.
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let alice = Node::builder(Identity::from_master_seed(&*mint::random_seed()?))
+//!     .bind("127.0.0.1:0".parse()?)
+//!     .start()
+//!     .await?;
+//! let bob = Node::builder(Identity::from_master_seed(&*mint::random_seed()?))
+//!     .bind("127.0.0.1:0".parse()?)
+//!     .bootstrap([BootstrapPeer::new(alice.id(), alice.local_addr())])
+//!     .start()
+//!     .await?;
+//! bob.joined().await?;
+//! bob.send(alice.id(), "hello").await?;
 //!
-//! [`mint`] finds an identity with proof of work on all cores, [`seed_file`] keeps it between runs,
-//! and [`peer_file`] keeps the peers, so that a restart does not hang on the bootstrap list.
+//! let message = alice.deliveries().recv().await.ok_or("the node is closed")?;
+//! assert_eq!((message.originator, &message.payload[..]), (bob.id(), &b"hello"[..]));
 //!
-//! This crate reads clocks, opens sockets and resolves names, so that the protocol does not have
-//! to.
+//! bob.shutdown().await?;
+//! alice.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! One task drives one node. [`Node`] is the handle of the application: it asks the task and awaits
+//! the answer. All queues between the two are bounded, and all futures can be dropped at any time.
+//! This crate reads clocks, opens sockets and resolves names. The protocol does none of this.
+//!
+//! # Where to read next
+//! - [`Builder`] has the settings of a node, [`Node`] what it can do, [`NodeEvents`] what it tells.
+//! - [`mint`] finds an identity with proof of work on all cores, and [`seed_file`] keeps it between
+//!   runs. [`peer_file`] keeps the peers, so that a restart does not depend on the bootstrap list.
+//! - [`testing`] puts whole nodes on an in-memory network, to test a cluster of an application in
+//!   virtual time.
+//! - [`proto`] is the protocol without I/O, for drivers of another kind.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
