@@ -30,7 +30,8 @@ pub struct Transmit {
     pub segment_len: Option<usize>,
 }
 
-/// Where the node writes what is to be sent. Cleared by every [`Node::poll_output`].
+/// Where the node writes what is to be sent. Cleared by every
+/// [`crate::node::Node::poll_output`].
 #[derive(Debug)]
 pub struct TransmitBuf {
     /// The bytes of the datagram or datagrams.

@@ -34,7 +34,8 @@ pub struct KnownPeer {
 /// What an application may ask.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Send `payload` to `target` by routing. Settled by [`Event::Sent`] or [`Event::SendFailed`].
+    /// Send `payload` to `target` by routing. Settled by [`super::Event::Sent`] or
+    /// [`super::Event::SendFailed`].
     Send {
         /// Names the outcome.
         request: RequestId,
@@ -43,8 +44,8 @@ pub enum Command {
         /// At most [`crate::wire::SEND_PAYLOAD_MAX`] bytes.
         payload: Bytes,
     },
-    /// Send `payload` over the edge to `target`. Settled by [`Event::Sent`] or
-    /// [`Event::SendFailed`].
+    /// Send `payload` over the edge to `target`. Settled by [`super::Event::Sent`] or
+    /// [`super::Event::SendFailed`].
     SendDirect {
         /// Names the outcome.
         request: RequestId,
@@ -54,8 +55,8 @@ pub enum Command {
         payload: Bytes,
     },
     /// Get an edge to `target`, dialing these addresses if there is none, and after them those that
-    /// this node knows. Settled by [`Event::Connected`] or [`Event::ConnectFailed`], after fifteen
-    /// seconds at the latest: ten for the dials, five for the peer's first word.
+    /// this node knows. Settled by [`super::Event::Connected`] or [`super::Event::ConnectFailed`],
+    /// after fifteen seconds at the latest: ten for the dials, five for the peer's first frame.
     Connect {
         /// Names the outcome.
         request: RequestId,
@@ -66,17 +67,18 @@ pub enum Command {
     },
     /// Adds operator seeds, or replaces the addresses of known ones. They are tried for ever.
     Bootstrap(Vec<SeedPeer>),
-    /// Adds peers that this node knew earlier ([`super::Engine::export_peers`]). They are dialed
-    /// like any other contact, and forgotten like any other if they do not answer while others do.
+    /// Adds peers that this node knew earlier ([`crate::engine::Engine::export_peers`]). They are
+    /// dialed like any other contact, and forgotten like any other if they do not answer while
+    /// others do.
     ImportPeers(Vec<KnownPeer>),
-    /// Close the edge to `peer`. Settled by [`Event::EdgeClosed`].
+    /// Close the edge to `peer`. Settled by [`super::Event::EdgeClosed`].
     CloseEdge {
         /// Names the outcome.
         request: RequestId,
         /// Which edge.
         peer: NodeId,
     },
-    /// Tell every neighbour, drain, close. Settled by [`Event::Left`].
+    /// Tell every neighbour, drain, close. Settled by [`super::Event::Left`].
     Leave {
         /// Names the outcome.
         request: RequestId,

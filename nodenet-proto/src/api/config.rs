@@ -44,7 +44,7 @@ pub const OWN_ADDRS_MAX: usize = 4;
 /// with 16 bits; half of those are left for the edges that the node opens itself.
 pub const INBOUND_EDGES_CAP: usize = 1 << 15;
 
-/// Settings of an [`super::Engine`].
+/// Settings of an [`crate::engine::Engine`].
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Leading zero bits required of every identifier; the same in the whole network

@@ -10,8 +10,8 @@ pub enum SendFailure {
     Unroutable,
     /// No candidate edge has room: its peer's budget for this node is spent (480 messages a second
     /// and 32 at once, those in transit included), 32 messages are not acknowledged, or its queue
-    /// is full. [`Event::SendReady`] tells when to try again. For a message to this node itself its
-    /// own queue is full, and nothing is told.
+    /// is full. [`super::Event::SendReady`] tells when to try again. For a message to this node
+    /// itself its own queue is full, and nothing is told.
     #[error("no edge has room for another message now; try again in a moment")]
     Backpressure,
     /// The payload does not fit a frame.

@@ -92,7 +92,7 @@ pub enum Event {
         /// Why.
         reason: EdgeDownReason,
     },
-    /// The edge named by [`Command::CloseEdge`] is closed; false if there was none.
+    /// The edge named by [`super::Command::CloseEdge`] is closed; false if there was none.
     EdgeClosed {
         /// Which command.
         request: RequestId,
@@ -105,7 +105,7 @@ pub enum Event {
         /// Seconds by which the others seem ahead.
         offset_s: i64,
     },
-    /// Every edge is closed after [`Command::Leave`].
+    /// Every edge is closed after [`super::Command::Leave`].
     Left {
         /// Which command.
         request: RequestId,
