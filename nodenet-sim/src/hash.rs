@@ -97,7 +97,7 @@ impl TraceHash {
 /// Multiplies to 128 bits and folds the halves together.
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
-    // Without the sum a zero factor would swallow the other one.
+    // Without the sum a zero factor would cancel the other one.
     (product as u64 ^ (product >> 64) as u64).wrapping_add(a ^ b.rotate_left(17))
 }
 

@@ -79,7 +79,7 @@ fn the_survivors_of_a_crash_notice_and_a_restart_is_found_again() {
     assert!(sees(&world));
     world.crash(victim);
     world.run_for(Duration::from_secs(47)).unwrap();
-    assert!(!sees(&world), "a dead edge is noticed");
+    assert!(!sees(&world), "the loss of the edge is noticed");
     let again = world.restart(victim, hosts[..5].to_vec()).unwrap();
     world.run_for(Duration::from_secs(60)).unwrap();
     world.send(witness, again).unwrap();

@@ -56,7 +56,7 @@ fn figures_have_their_names_and_a_saved_scenario_replays_to_the_same_trace() {
     for figures in [&one, &one["churn"], &one["light"]] {
         for key in KEYS {
             let settled = std::ptr::eq(figures, &one);
-            // Of the dead and of light nodes alone the heap is not known.
+            // The heap is not known for light nodes alone, nor once nodes stopped.
             let unknown = key == "state_bytes_per_node" && !settled;
             let figure = figures.get(key).unwrap_or_else(|| panic!("no {key} in {figures}"));
             assert_eq!(figure.is_null(), unknown, "{key} in {figures}");

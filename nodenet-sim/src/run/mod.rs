@@ -1,6 +1,7 @@
 //! Runner of scenarios: carries out the stages in a world and makes the report.
 //!
-//! Responsible for: progress, panics of machines, phases. Never: what a stage does; see [`stages`].
+//! Responsible for: progress, panics of machines, phases. Never: what a stage does; that is in
+//! `stages`.
 
 mod expect;
 mod select;
@@ -250,7 +251,7 @@ impl Run {
         figures.state_bytes_per_node = self.state;
         let lost = evidence.lost();
         let light = (!self.light.is_empty()).then(|| {
-            // What the others spend stands on its own; everything else is about all.
+            // Traffic and wake-ups are those of routers alone, other figures those of all nodes.
             let routers = evidence.figures(|host| !self.light.contains(&host));
             figures.idle_bytes_per_node_day = routers.idle_bytes_per_node_day;
             figures.idle_wakeups_per_node_hour = routers.idle_wakeups_per_node_hour;

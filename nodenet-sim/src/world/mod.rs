@@ -53,7 +53,7 @@ pub trait World {
     /// other side it could not join.
     fn join(&mut self, join: Join) -> Result<Host, Violation>;
     /// Starts a node that crashed or left again: same identity, same address, same side of a
-    /// partition, empty memory. Any host that the node was before stands for it.
+    /// partition, empty memory. Any host that the node was before may be given.
     ///
     /// # Panics
     /// If the node is still up, be it as another host. A node is never up twice.
@@ -62,7 +62,7 @@ pub trait World {
     fn crash(&mut self, host: Host);
     /// Asks a node to leave. It stops once it has.
     fn leave(&mut self, host: Host) -> Result<(), Violation>;
-    /// Sends a tracked message; its outcome stands in [`Self::probes`].
+    /// Sends a tracked message; [`Self::probes`] has its outcome.
     fn send(&mut self, from: Host, to: Host) -> Result<(), Violation>;
     /// Splits the network: hosts for which `side` differs can not reach each other. Those that are
     /// down have a side as well, for they may start again.
@@ -71,7 +71,7 @@ pub trait World {
     fn heal(&mut self);
     /// Carries out all events that are due until `end`, and moves the clock there.
     fn run_until(&mut self, end: Moment) -> Result<(), Violation>;
-    /// Now.
+    /// The time of the world.
     fn now(&self) -> Moment;
     /// Number of hosts of the run, up or not.
     fn hosts_len(&self) -> u32;

@@ -155,7 +155,7 @@ impl Scale {
         Self { least: log2(least), most: log2(most).max(log2(least) + 1.0) }
     }
 
-    /// An axis that begins at `least`, or farther left if one of the sizes would not stand on it.
+    /// An axis that begins at `least`, or farther left if a size is smaller.
     fn from_below(sizes: &[u64], least: u64, most: u64) -> Self {
         let smallest = sizes.iter().copied().min().unwrap_or(least);
         Self::new(least.min(smallest / 2), most)
@@ -193,7 +193,7 @@ mod tests {
         assert!(places[0] > 0.0 && places.is_sorted_by(|a, b| a < b), "{places:?}");
         let labels: Vec<_> = scale.ticks().into_iter().map(|tick| tick.label).collect();
         assert_eq!(labels, ["2", "10", "50", "200", "1,000", "5,000", "10,000"]);
-        // Larger ones stand where they always stood.
+        // Larger ones keep their position.
         assert_eq!(Scale::from_below(&[50], 20, 20_000).at(20), 0.0);
     }
 }

@@ -167,9 +167,9 @@ impl Net {
         Duration::from_nanos(latency::jitter(latency, fate)) + PROBE_TIMEOUT * ((1 << lost) - 1)
     }
 
-    /// Counts the traffic of a dial that failed, its first flight excepted. A target that
-    /// answered takes part in all of a handshake. A dialer that hears nothing repeats itself after
-    /// 1, 3 and 7 seconds.
+    /// Counts the traffic of a dial that failed, its first flight excepted. A target that answered
+    /// takes part in all of a handshake. A dialer without an answer repeats its first flight after
+    /// 1, 3 and 7 seconds (RFC 9002 §6.2.1).
     fn count_traffic_of_failed(&mut self, key: u32) {
         let &Dial { host, started, target, answered, .. } = self.dials.get(key);
         if let (true, Some(target)) = (answered, target) {

@@ -18,7 +18,7 @@ pub(crate) const MAPPING_LIFETIME: Duration = Duration::from_secs(120);
 /// Peers whose mapping is remembered for one host; the oldest goes first.
 const MAPPINGS_MAX: usize = 256;
 
-/// Everything the network knows of a host.
+/// State of a host in the network.
 #[derive(Debug)]
 pub(crate) struct HostState {
     pub(crate) id: NodeId,
@@ -29,15 +29,15 @@ pub(crate) struct HostState {
     /// Half of a partition it is in.
     pub(crate) side: u8,
     pub(crate) up: bool,
-    /// Ends of conns that stand here.
+    /// Ends of its conns.
     pub(crate) ends: Vec<EndRef>,
     /// Conns that had an end here so far.
     pub(crate) conns_ever: u32,
     /// Accepted conns.
     pub(crate) accepted: u32,
-    /// When the queue will call on it, if it will.
+    /// Time of its wake event in the queue, if there is one.
     pub(crate) wake_at: Option<Moment>,
-    /// When it wants to be called on, if it does.
+    /// Deadline of its machine, if there is one.
     pub(crate) deadline: Option<Moment>,
     /// Peers it dialed of late, if it is behind a NAT.
     mappings: Vec<(Host, Moment)>,

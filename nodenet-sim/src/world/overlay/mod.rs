@@ -3,9 +3,13 @@
 //! Responsible for: a network of many thousand nodes in one process and one order of events. Never:
 //! QUIC, sockets, real time; that is the packet world's.
 //!
-//! An [`OverlayWorld`] is made, [`OverlayWorld::join`]ed by hosts, and moved on by
-//! [`OverlayWorld::run_until`]. Everything that happens is a function of the seed and the calls
-//! made: same calls, same [`OverlayWorld::trace`].
+//! An [`OverlayWorld`] is made, hosts [`World::join`] it, and [`World::run_until`] moves it on.
+//! Everything that happens is a function of the seed and the calls made: same calls, same
+//! [`World::trace`].
+//!
+//! [`World::join`]: crate::world::World::join
+//! [`World::run_until`]: crate::world::World::run_until
+//! [`World::trace`]: crate::world::World::trace
 
 mod conns;
 mod dial;

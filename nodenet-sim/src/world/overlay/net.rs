@@ -30,8 +30,8 @@ use crate::net::latency;
 use crate::world::Host;
 use crate::world::meters::{Meters, Traffic, frame_bytes, packets};
 
-/// Longest an acknowledgement waits for a frame to ride on: quinn-proto's `max_ack_delay` (RFC 9000
-/// §18.2: 25 ms).
+/// Longest that an acknowledgement waits for a frame that carries it: quinn-proto's `max_ack_delay`
+/// (RFC 9000 §18.2: 25 ms).
 const ACK_DELAY: Duration = Duration::from_millis(25);
 /// Bytes in flight from which the queue of a class is full (guess). Control has the largest, so
 /// that it is refused last.
@@ -261,7 +261,7 @@ impl Net {
         }
     }
 
-    /// The end is closed; its host and, if nothing is in the way, its peer will hear of it.
+    /// The end is closed. Its host gets an event, and so does its peer if the close can reach it.
     fn finish_close(&mut self, end: EndRef) {
         let host = self.conns.end(end).host;
         let closed = Scheduled::ClosedHere { host, conn: self.conns.id(end) };
@@ -283,7 +283,7 @@ impl Net {
         }
     }
 
-    /// Counts the close or reset that a host hears of.
+    /// Counts the close or reset that arrives at a host.
     pub(crate) fn count_gone(&mut self, end: EndRef, reason: ConnDownReason) {
         let [host, peer] = [end, end.peer()].map(|end| self.conns.end(end).host);
         match reason {
@@ -298,13 +298,13 @@ impl Net {
         let host = self.conns.end(end).host;
         let state = self.host_state_mut(host);
         let at = state.ends.iter().position(|&other| other == end);
-        state.ends.swap_remove(at.expect("an end that is not over stands at its host"));
+        state.ends.swap_remove(at.expect("an end that is not over is listed at its host"));
         state.accepted -= u32::from(!end.is_dialer());
         self.finish(end, EndState::Closed);
     }
 
-    /// The end is over. An acknowledgement that is not due yet rides on the close, or dies with its
-    /// host.
+    /// The end is over. An acknowledgement that is not due yet is in the packet of the close, or is
+    /// never sent if the host crashed.
     fn finish(&mut self, end: EndRef, state: EndState) {
         self.settle_ack(end);
         let mine = self.conns.end_mut(end);

@@ -478,7 +478,7 @@ fn a_reset_costs_a_packet_each() {
     spent(&mut lab, [a, b]);
     lab.close(b, conn_b, CloseMode::Abort);
     lab.pass(SECOND);
-    assert_eq!(spent(&mut lab, [a, b]), [0, 67], "the close is swallowed");
+    assert_eq!(spent(&mut lab, [a, b]), [0, 67], "the close is dropped");
     lab.world.heal();
     lab.send(a, conn_a, Class::Own, vec![1, 64]);
     lab.pass(SECOND);
