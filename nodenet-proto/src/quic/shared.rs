@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, VecDeque};
 use quinn_proto::Endpoint;
 
 use super::admission::Admission;
-use super::conn::Conn;
 use super::send::Pool;
 use crate::stats::{DropReason, Stats};
 use crate::transport::{ConnId, DialId, Event};
@@ -46,22 +45,6 @@ impl Shared {
             stats: Stats::default(),
             by_handle: Vec::new(),
             dials: BTreeMap::new(),
-        }
-    }
-
-    /// The conn may have something to send.
-    pub(super) fn mark_dirty(&mut self, conn: &mut Conn) {
-        if !conn.is_dirty {
-            conn.is_dirty = true;
-            self.dirty.push_back(conn.id);
-        }
-    }
-
-    /// The conn may have something to read.
-    pub(super) fn mark_readable(&mut self, conn: &mut Conn) {
-        if !conn.is_readable {
-            conn.is_readable = true;
-            self.readable.push_back(conn.id);
         }
     }
 

@@ -32,7 +32,7 @@ impl Conn {
         match event {
             StreamEvent::Opened { dir } => self.accept_streams(now, dir, shared),
             StreamEvent::Available { dir: Dir::Bi } => self.open_stream(now, shared),
-            StreamEvent::Readable { id } if Some(id) == ours => shared.mark_readable(self),
+            StreamEvent::Readable { id } if Some(id) == ours => self.mark_readable(shared),
             StreamEvent::Writable { id } if Some(id) == ours => {
                 self.sender.unblock();
                 self.flush(now, shared);
@@ -116,7 +116,7 @@ impl Conn {
             if dir == Dir::Bi && self.stream.is_none() && self.phase == Phase::Up {
                 self.stream = Some(id);
                 self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
-                shared.mark_readable(self);
+                self.mark_readable(shared);
                 self.flush(now, shared);
                 continue;
             }

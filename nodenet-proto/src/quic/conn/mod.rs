@@ -164,7 +164,7 @@ impl Conn {
                 None => break,
             }
         }
-        shared.mark_dirty(self);
+        self.mark_dirty(shared);
     }
 
     /// A timer of this conn fired.
@@ -259,7 +259,7 @@ impl Conn {
             self.receiver = Some(receiver);
         }
         match (turn, self.phase) {
-            (Turn::Share, _) => shared.mark_readable(self),
+            (Turn::Share, _) => self.mark_readable(shared),
             (Turn::Misframed, _) => {
                 shared.stats.count_drop(DropReason::BadLengthPrefix);
                 self.move_to_over(now, ConnDownReason::PeerMisbehaved, shared);
@@ -268,7 +268,7 @@ impl Conn {
             (Turn::Finished, _) => self.move_to_over(now, ConnDownReason::ClosedByPeer, shared),
             (Turn::Dry, _) => {}
         }
-        shared.mark_dirty(self);
+        self.mark_dirty(shared);
     }
 
     /// Nothing is left to send: brings the timers up to date.
@@ -345,6 +345,22 @@ impl Conn {
         assert!(!(self.slot.is_some() && self.half_open.is_some()), "one or the other counts");
     }
 
+    /// The conn may have something to send.
+    fn mark_dirty(&mut self, shared: &mut Shared) {
+        if !self.is_dirty {
+            self.is_dirty = true;
+            shared.dirty.push_back(self.id);
+        }
+    }
+
+    /// The conn may have something to read.
+    fn mark_readable(&mut self, shared: &mut Shared) {
+        if !self.is_readable {
+            self.is_readable = true;
+            shared.readable.push_back(self.id);
+        }
+    }
+
     fn forward_endpoint_events(&mut self, shared: &mut Shared) {
         while let Some(event) = self.quic.poll_endpoint_events() {
             if self.is_drained {
@@ -393,7 +409,7 @@ impl Conn {
             // Fails if the peer stopped the stream, which has its own event.
             let _ = self.quic.send_stream(stream).finish();
         }
-        shared.mark_dirty(self);
+        self.mark_dirty(shared);
     }
 
     fn report_writable(&mut self, shared: &mut Shared) {

@@ -71,7 +71,7 @@ impl Conn {
             Phase::Up => {
                 self.phase = Phase::Ending(reason);
                 self.timers.stop_all();
-                shared.mark_readable(self);
+                self.mark_readable(shared);
             }
             Phase::Draining => self.move_to_over(now, ConnDownReason::ClosedHere, shared),
             _ => {}
