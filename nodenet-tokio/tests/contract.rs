@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{self, Command, Event, SendFailure};
-use nodenet_proto::drive::contract::{CASES, LONG_CASES, Side, World};
+use nodenet_proto::drive::contract::{CASES, LONG_CASES, NodeNet, Side};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::Counters;
 use nodenet_tokio::testing::Hub;
@@ -121,7 +121,7 @@ impl TokioWorld {
     }
 }
 
-impl World for TokioWorld {
+impl NodeNet for TokioWorld {
     fn now(&self) -> Instant {
         self.runtime.block_on(async { tokio::time::Instant::now().into_std() })
     }
@@ -247,7 +247,7 @@ impl StdWorld {
     }
 }
 
-impl World for StdWorld {
+impl NodeNet for StdWorld {
     fn now(&self) -> Instant {
         tokio::time::Instant::now().into_std()
     }

@@ -69,7 +69,7 @@ pub enum Event {
     },
     /// There is no edge to an operator seed. Told once for each reason until there is one; the seed
     /// is tried on.
-    SeedFailed {
+    BootstrapFailed {
         /// Which seed.
         peer: NodeId,
         /// Why.

@@ -354,7 +354,7 @@ impl Engine {
             Action::Offer { class, frame, hops, request } => {
                 self.offer(conns, class, (frame, &hops), request);
             }
-            Action::MultiPathSend(launch) => self.launch(conns, *launch),
+            Action::MultiPathSend(send_copies) => self.send_copies(conns, *send_copies),
             Action::Deliver { originator, payload, path, request } => {
                 self.deliver(Event::Delivered { originator, payload, path }, request);
             }
@@ -451,8 +451,8 @@ impl Engine {
     }
 
     /// Sends the copies of a message. A first hop that refuses its copy is replaced by a spare.
-    fn launch(&mut self, conns: &mut dyn Conns, launch: MultiPathSend) {
-        let MultiPathSend { request, envelope, copies, spares } = launch;
+    fn send_copies(&mut self, conns: &mut dyn Conns, send_copies: MultiPathSend) {
+        let MultiPathSend { request, envelope, copies, spares } = send_copies;
         let mut spares = spares.into_iter();
         let (mut sent, mut failure) = (0, SendFailure::Unroutable);
         for copy in copies {

@@ -2,7 +2,7 @@
 //! (PROTOCOL.md#transport-contract).
 //!
 //! A test suite, public so that the simulator's conns are held to the same contract as QUIC:
-//! implement [`World`] over two transports and run every one of [`CASES`] in a world of its own.
+//! implement [`ConnNet`] over two transports and run every one of [`CASES`] in a world of its own.
 //! The engine may rely on whatever is asserted here, and on nothing else.
 
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub enum Side {
 }
 
 /// Two transports that can reach each other, and the time.
-pub trait World {
+pub trait ConnNet {
     /// The time.
     fn now(&self) -> Instant;
     /// Who a transport proves to be.
@@ -56,7 +56,7 @@ pub trait World {
 }
 
 /// A case by its name.
-pub type Case = (&'static str, fn(&mut dyn World));
+pub type Case = (&'static str, fn(&mut dyn ConnNet));
 
 /// Every case. Each wants a fresh world.
 pub const CASES: &[Case] = &[
@@ -79,7 +79,7 @@ const LONG: Duration = Duration::from_secs(25);
 /// Long enough for a frame to arrive.
 const SHORT: Duration = Duration::from_secs(2);
 
-fn frames_arrive_from_an_authenticated_peer(world: &mut dyn World) {
+fn frames_arrive_from_an_authenticated_peer(world: &mut dyn ConnNet) {
     let there = (world.id(Side::B), world.addr(Side::B));
     let dial = dial(world, DialId(7), there, LONG);
     world.run(SHORT);
@@ -110,7 +110,7 @@ fn frames_arrive_from_an_authenticated_peer(world: &mut dyn World) {
     assert!(world.poll_event(Side::A).is_none(), "a dial is settled once");
 }
 
-fn frames_arrive_whole_and_in_order(world: &mut dyn World) {
+fn frames_arrive_whole_and_in_order(world: &mut dyn ConnNet) {
     let (at_a, _) = connect(world, DialId(1));
     let sent: Vec<Vec<u8>> = [0, 1, 127, 128, 16_384, FRAME_MAX, 3]
         .into_iter()
@@ -125,7 +125,7 @@ fn frames_arrive_whole_and_in_order(world: &mut dyn World) {
     assert_eq!(arrived, sent);
 }
 
-fn the_acceptor_answers_on_the_same_conn(world: &mut dyn World) {
+fn the_acceptor_answers_on_the_same_conn(world: &mut dyn ConnNet) {
     let (at_a, at_b) = connect(world, DialId(1));
     send(world, Side::B, at_b, b"answer");
     send(world, Side::B, at_b, b"and more");
@@ -134,7 +134,7 @@ fn the_acceptor_answers_on_the_same_conn(world: &mut dyn World) {
     assert_eq!(frames(world, Side::A), expected);
 }
 
-fn a_close_reaches_the_other_end(world: &mut dyn World) {
+fn a_close_reaches_the_other_end(world: &mut dyn ConnNet) {
     let (at_a, at_b) = connect(world, DialId(1));
     world.command(Side::A, Command::Close { conn: at_a, mode: CloseMode::Abort });
     is_gone(world, Side::A, at_a);
@@ -148,7 +148,7 @@ fn a_close_reaches_the_other_end(world: &mut dyn World) {
     assert!(world.poll_event(Side::A).is_none(), "closing again does nothing");
 }
 
-fn a_drain_delivers_what_was_queued(world: &mut dyn World) {
+fn a_drain_delivers_what_was_queued(world: &mut dyn ConnNet) {
     let (at_a, at_b) = connect(world, DialId(1));
     send(world, Side::A, at_a, b"farewell");
     world.command(Side::A, Command::Close { conn: at_a, mode: CloseMode::Drain });
@@ -164,7 +164,7 @@ fn a_drain_delivers_what_was_queued(world: &mut dyn World) {
     assert_eq!(down(world, Side::B), (at_b, ConnDownReason::ClosedByPeer));
 }
 
-fn another_identity_fails_the_dial(world: &mut dyn World) {
+fn another_identity_fails_the_dial(world: &mut dyn ConnNet) {
     let nobody = NodeId::from_bytes([0x55; 32]);
     let there = (nobody, world.addr(Side::B));
     let dial = dial(world, DialId(1), there, LONG);
@@ -177,14 +177,14 @@ fn another_identity_fails_the_dial(world: &mut dyn World) {
     }
 }
 
-fn a_dead_address_fails_the_dial(world: &mut dyn World) {
+fn a_dead_address_fails_the_dial(world: &mut dyn ConnNet) {
     let there = (world.id(Side::B), world.dead_addr());
     let dial = dial(world, DialId(1), there, 2 * LONG);
     world.run(LONG);
     assert_eq!(failed(world), (dial, DialError::NoRoute));
 }
 
-fn an_undialable_address_fails_the_dial(world: &mut dyn World) {
+fn an_undialable_address_fails_the_dial(world: &mut dyn ConnNet) {
     for (number, addr) in ["0.0.0.0:1", "192.0.2.1:0", "[::]:1", "224.0.0.1:1"].iter().enumerate() {
         let addr = addr.parse().expect("a literal of this test");
         let there = (world.id(Side::B), addr);
@@ -194,14 +194,14 @@ fn an_undialable_address_fails_the_dial(world: &mut dyn World) {
     }
 }
 
-fn a_deadline_fails_the_dial(world: &mut dyn World) {
+fn a_deadline_fails_the_dial(world: &mut dyn ConnNet) {
     let there = (world.id(Side::B), world.dead_addr());
     let dial = dial(world, DialId(1), there, SHORT / 2);
     world.run(SHORT);
     assert_eq!(failed(world), (dial, DialError::TimedOut));
 }
 
-fn a_cancelled_dial_is_settled_once(world: &mut dyn World) {
+fn a_cancelled_dial_is_settled_once(world: &mut dyn ConnNet) {
     let there = (world.id(Side::B), world.dead_addr());
     let dial = dial(world, DialId(1), there, LONG);
     world.command(Side::A, Command::CancelDial(dial));
@@ -211,7 +211,7 @@ fn a_cancelled_dial_is_settled_once(world: &mut dyn World) {
     assert!(world.poll_event(Side::A).is_none(), "a dial is settled once");
 }
 
-fn a_full_queue_gives_the_frame_back(world: &mut dyn World) {
+fn a_full_queue_gives_the_frame_back(world: &mut dyn ConnNet) {
     let (at_a, _) = connect(world, DialId(1));
     let frame = || Frame::from(Bytes::from(vec![7; FRAME_MAX]));
     let mut taken = 0;
@@ -235,7 +235,7 @@ fn a_full_queue_gives_the_frame_back(world: &mut dyn World) {
     assert_eq!(frames(world, Side::B).len(), taken + 2);
 }
 
-fn two_conns_of_one_pair_are_independent(world: &mut dyn World) {
+fn two_conns_of_one_pair_are_independent(world: &mut dyn ConnNet) {
     let (first_a, first_b) = connect(world, DialId(1));
     let (second_a, second_b) = connect(world, DialId(2));
     assert!(second_a > first_a && second_b > first_b, "identifiers count up");
@@ -264,7 +264,7 @@ fn two_conns_of_one_pair_are_independent(world: &mut dyn World) {
 }
 
 /// Dials from A to B, and has the first frame sent, so that both can send.
-fn connect(world: &mut dyn World, dial_id: DialId) -> (ConnId, ConnId) {
+fn connect(world: &mut dyn ConnNet, dial_id: DialId) -> (ConnId, ConnId) {
     let there = (world.id(Side::B), world.addr(Side::B));
     dial(world, dial_id, there, LONG);
     world.run(SHORT);
@@ -281,7 +281,7 @@ fn connect(world: &mut dyn World, dial_id: DialId) -> (ConnId, ConnId) {
 }
 
 fn dial(
-    world: &mut dyn World,
+    world: &mut dyn ConnNet,
     dial: DialId,
     (expected, remote): (NodeId, SocketAddr),
     patience: Duration,
@@ -291,12 +291,12 @@ fn dial(
     dial
 }
 
-fn send(world: &mut dyn World, side: Side, conn: ConnId, frame: &[u8]) {
+fn send(world: &mut dyn ConnNet, side: Side, conn: ConnId, frame: &[u8]) {
     let frame = Frame::from(Bytes::copy_from_slice(frame));
     assert!(world.try_send(side, conn, Class::Own, frame).is_ok(), "{side:?} can send on {conn}");
 }
 
-fn frames(world: &mut dyn World, side: Side) -> Vec<(ConnId, Bytes)> {
+fn frames(world: &mut dyn ConnNet, side: Side) -> Vec<(ConnId, Bytes)> {
     std::iter::from_fn(|| world.poll_event(side))
         .map(|event| match event {
             Event::Frame { conn, frame } => (conn, frame.to_bytes()),
@@ -305,21 +305,21 @@ fn frames(world: &mut dyn World, side: Side) -> Vec<(ConnId, Bytes)> {
         .collect()
 }
 
-fn down(world: &mut dyn World, side: Side) -> (ConnId, ConnDownReason) {
+fn down(world: &mut dyn ConnNet, side: Side) -> (ConnId, ConnDownReason) {
     match world.poll_event(side) {
         Some(Event::ConnDown { conn, reason }) => (conn, reason),
         other => panic!("the end of a conn is due, not {other:?}"),
     }
 }
 
-fn failed(world: &mut dyn World) -> (DialId, DialError) {
+fn failed(world: &mut dyn ConnNet) -> (DialId, DialError) {
     match world.poll_event(Side::A) {
         Some(Event::DialFailed { dial, error }) => (dial, error),
         other => panic!("the failure of a dial is due, not {other:?}"),
     }
 }
 
-fn is_gone(world: &mut dyn World, side: Side, conn: ConnId) {
+fn is_gone(world: &mut dyn ConnNet, side: Side, conn: ConnId) {
     let sent = world.try_send(side, conn, Class::Own, Frame::from(Bytes::from("late")));
     assert!(matches!(sent, Err(SendError::Gone(frame)) if frame.len() == 4));
     assert!(world.path(side, conn).is_none());

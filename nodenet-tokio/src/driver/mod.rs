@@ -7,9 +7,9 @@
 //! socket fails for good. It sleeps unless there is something to do. When the socket is full it
 //! keeps the one send that did not fit and drains no further until there is room.
 
-mod lost;
-mod waiters;
-mod world;
+mod dropped;
+mod outlet;
+mod pending;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -34,8 +34,8 @@ use crate::events::{Delivery, NodeEvent, NodeStats};
 use crate::host::Host;
 use crate::interfaces::reachable_addrs;
 use crate::socket::{ReadBuf, Received, Socket};
-use waiters::Waiter;
-use world::World;
+use outlet::DriverOutlet;
+use pending::Reply;
 
 /// Requests taken before the node is drained.
 const REQUEST_BATCH: usize = 64;
@@ -44,7 +44,7 @@ const REQUEST_BATCH: usize = 64;
 const READ_ROUNDS: usize = 2;
 /// Time between two readings of the interface addresses, and two exact ones of the wall clock
 /// (guess).
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// The node hears of the wall clock when it is off by this much at upkeep. Two readings of two
 /// clocks differ by less, and freshness is counted in seconds.
 const WALL_STEP_MIN_NANOS: u64 = 1_000_000;
@@ -109,7 +109,7 @@ enum Wake {
     Leave,
     /// New seeds, or nothing when there will be no more.
     Seeds(Option<Vec<SeedPeer>>),
-    Upkeep,
+    Refresh,
     Request(Request),
     Readable(io::Result<()>),
     /// A deadline, or room in a full socket: what is due is done after every wait.
@@ -121,7 +121,7 @@ pub(crate) struct Driver {
     node: node::Node,
     buf: TransmitBuf,
     read_buf: ReadBuf,
-    world: World,
+    outlet: DriverOutlet,
     inlets: Inlets,
     seeds_open: bool,
     allow_local: bool,
@@ -143,12 +143,12 @@ impl Driver {
         allow_local: bool,
     ) -> Self {
         let wall_clock = WallClock::new(clock::now(), host.wall());
-        let world = World::new(host, socket, outlets);
+        let outlet = DriverOutlet::new(host, socket, outlets);
         let mut driver = Self {
             node,
             buf: TransmitBuf::new(1),
             read_buf: ReadBuf::new(),
-            world,
+            outlet,
             inlets,
             seeds_open: true,
             allow_local,
@@ -158,33 +158,33 @@ impl Driver {
             leave_by: None,
         };
         // Before the first handle can ask for them.
-        driver.keep_up();
+        driver.refresh();
         driver
     }
 
     /// Drives the node until it has left.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let ended = self.drive().await;
-        let lost = self.world.lost.take();
-        self.world.tell_lost(lost);
+        let lost = self.outlet.lost.take();
+        self.outlet.tell_lost(lost);
         ended
     }
 
     async fn drive(&mut self) -> Result<(), Failure> {
-        let first_upkeep = tokio::time::Instant::now() + UPKEEP_INTERVAL;
-        let mut upkeep = interval_at(first_upkeep, UPKEEP_INTERVAL);
+        let first_upkeep = tokio::time::Instant::now() + REFRESH_INTERVAL;
+        let mut upkeep = interval_at(first_upkeep, REFRESH_INTERVAL);
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.drain();
-            let lost = self.world.lost.take_due(clock::now());
-            self.world.tell_lost(lost);
-            if self.world.left && self.world.blocked.is_none() {
+            let lost = self.outlet.lost.take_due(clock::now());
+            self.outlet.tell_lost(lost);
+            if self.outlet.left && self.outlet.blocked.is_none() {
                 return Ok(());
             }
             if self.leave_by.is_some_and(|by| clock::now() >= by) {
                 return Ok(());
             }
-            let dues = [due, self.read_after, self.leave_by, self.world.lost.due()];
+            let dues = [due, self.read_after, self.leave_by, self.outlet.lost.due()];
             let wake_at = dues.into_iter().flatten().min();
             let wake = self.wait(&mut upkeep, wake_at).await;
             // First of all: a machine that slept has messages to stamp and to judge.
@@ -203,17 +203,17 @@ impl Driver {
     /// Waits until there is something to do, and takes it.
     async fn wait(&mut self, upkeep: &mut Interval, wake_at: Option<Instant>) -> Wake {
         let may_read = self.read_after.is_none();
-        let blocked_on = self.world.blocked.as_ref().map(|blocked| blocked.how.socket);
+        let blocked_on = self.outlet.blocked.as_ref().map(|blocked| blocked.transmit.socket);
         // In a fixed order, so that a run on a hub can be repeated.
         tokio::select! {
             biased;
             _ = self.inlets.leave.changed(), if self.leave_by.is_none() => Wake::Leave,
             seeds = self.inlets.seeds.recv(), if self.seeds_open => Wake::Seeds(seeds),
-            _ = upkeep.tick() => Wake::Upkeep,
-            () = writable(&self.world.sockets, blocked_on), if blocked_on.is_some() => Wake::Due,
+            _ = upkeep.tick() => Wake::Refresh,
+            () = writable(&self.outlet.sockets, blocked_on), if blocked_on.is_some() => Wake::Due,
             Some(request) = self.inlets.requests.recv(),
-                if !self.world.waiters.is_full() => Wake::Request(request),
-            read = readable(&self.world.sockets), if may_read => Wake::Readable(read),
+                if !self.outlet.pending.is_full() => Wake::Request(request),
+            read = readable(&self.outlet.sockets), if may_read => Wake::Readable(read),
             () = wait_until(wake_at), if wake_at.is_some() => Wake::Due,
         }
     }
@@ -223,7 +223,7 @@ impl Driver {
             Wake::Leave => self.on_leave(),
             Wake::Seeds(Some(seeds)) => self.on_seeds(seeds),
             Wake::Seeds(None) => self.seeds_open = false,
-            Wake::Upkeep => self.keep_up(),
+            Wake::Refresh => self.refresh(),
             Wake::Request(request) => self.on_requests(request),
             Wake::Readable(Err(error)) => self.on_read_failure(&error)?,
             Wake::Readable(Ok(())) | Wake::Due => {}
@@ -235,12 +235,12 @@ impl Driver {
     /// again at the latest.
     fn drain(&mut self) -> Option<Instant> {
         loop {
-            if !self.world.resume() {
+            if !self.outlet.resume() {
                 return None;
             }
-            self.buf.segments_max = self.world.segments_max();
-            let drained = drive::drain(&mut self.node, &mut self.buf, &mut self.world);
-            let opened = std::mem::take(&mut self.world.opened);
+            self.buf.segments_max = self.outlet.segments_max();
+            let drained = drive::drain(&mut self.node, &mut self.buf, &mut self.outlet);
+            let opened = std::mem::take(&mut self.outlet.opened);
             if opened.is_empty() {
                 return match drained {
                     Drained::Idle(deadline) => deadline.map(|deadline| deadline.at),
@@ -258,9 +258,9 @@ impl Driver {
 
     fn receive(&mut self) -> Result<(), Failure> {
         let now = clock::now();
-        let Self { node, world, read_buf, .. } = self;
+        let Self { node, outlet, read_buf, .. } = self;
         let mut failed = None;
-        for (id, socket) in &world.sockets {
+        for (id, socket) in &outlet.sockets {
             let mut input = |one: Received| {
                 let Received { remote, local_ip, ecn, data } = one;
                 let socket = *id;
@@ -280,7 +280,7 @@ impl Driver {
             // The node can do without the others.
             Some((socket, error)) => {
                 tracing::debug!(%error, "an extra socket failed");
-                self.world.sockets.remove(&socket);
+                self.outlet.sockets.remove(&socket);
                 self.input(Input::SocketFailed { socket });
                 Ok(())
             }
@@ -291,7 +291,7 @@ impl Driver {
     /// after a pause, unless it fails again and again.
     fn on_read_failure(&mut self, error: &io::Error) -> Result<(), Failure> {
         tracing::debug!(%error, failures = self.read_failures, "can not read the socket");
-        self.world.socket_stats.receive_errors += 1;
+        self.outlet.socket_stats.receive_errors += 1;
         self.read_failures += 1;
         if self.read_failures >= READ_FAILURES_MAX {
             return Err(Failure::Socket(error.to_string()));
@@ -311,7 +311,7 @@ impl Driver {
     fn on_requests(&mut self, first: Request) {
         self.on_request(first);
         for _ in 1..REQUEST_BATCH {
-            if self.world.waiters.is_full() {
+            if self.outlet.pending.is_full() {
                 return;
             }
             let Ok(request) = self.inlets.requests.try_recv() else { return };
@@ -320,26 +320,26 @@ impl Driver {
     }
 
     fn on_request(&mut self, request: Request) {
-        let waiters = &mut self.world.waiters;
+        let pending = &mut self.outlet.pending;
         let command = match request {
             Request::Send { target, payload, reply } => {
-                Command::Send { request: waiters.insert(Waiter::Send(reply)), target, payload }
+                Command::Send { request: pending.insert(Reply::Send(reply)), target, payload }
             }
             Request::SendDirect { target, payload, reply } => {
-                let request = waiters.insert(Waiter::SendDirect(target, reply));
+                let request = pending.insert(Reply::SendDirect(target, reply));
                 Command::SendDirect { request, target, payload }
             }
             // A dial takes seconds, and nothing else is to wait for it.
-            Request::Connect { reply, .. } if waiters.has_all_connects() => {
+            Request::Connect { reply, .. } if pending.has_all_connects() => {
                 let _ = reply.send(Err(ConnectError::Busy));
                 return;
             }
             Request::Connect { target, mut addrs, reply } => {
-                addrs.retain(|addr| self.world.sockets[&SocketId::MAIN].speaks(addr));
-                Command::Connect { request: waiters.insert(Waiter::Connect(reply)), target, addrs }
+                addrs.retain(|addr| self.outlet.sockets[&SocketId::MAIN].speaks(addr));
+                Command::Connect { request: pending.insert(Reply::Connect(reply)), target, addrs }
             }
             Request::CloseEdge { peer, reply } => {
-                Command::CloseEdge { request: waiters.insert(Waiter::CloseEdge(reply)), peer }
+                Command::CloseEdge { request: pending.insert(Reply::CloseEdge(reply)), peer }
             }
             // Whoever asked may be gone by now.
             Request::Edges(reply) => return drop(reply.send(self.node.edges())),
@@ -351,24 +351,24 @@ impl Driver {
 
     fn on_leave(&mut self) {
         self.leave_by = Some(clock::now() + LEAVE_BOUND);
-        let request = self.world.waiters.insert(Waiter::Leave);
+        let request = self.outlet.pending.insert(Reply::Leave);
         self.input(Input::Command(Command::Leave { request }));
     }
 
     fn on_seeds(&mut self, mut seeds: Vec<SeedPeer>) {
         for seed in &mut seeds {
-            seed.addrs.retain(|addr| self.world.sockets[&SocketId::MAIN].speaks(addr));
+            seed.addrs.retain(|addr| self.outlet.sockets[&SocketId::MAIN].speaks(addr));
         }
         self.input(Input::Command(Command::Bootstrap(seeds)));
     }
 
     /// Passes on what changed: how the wall clock was set, the addresses of this machine.
-    fn keep_up(&mut self) {
+    fn refresh(&mut self) {
         self.correct_wall(WALL_STEP_MIN_NANOS);
-        let socket = &self.world.sockets[&SocketId::MAIN];
+        let socket = &self.outlet.sockets[&SocketId::MAIN];
         let (bound, speaks_ipv4) = (socket.local_addr(), socket.speaks_ipv4());
         let addrs = reachable_addrs(bound, speaks_ipv4, self.allow_local);
-        let changed = self.world.outlets.reachable.send_if_modified(|known| {
+        let changed = self.outlet.outlets.reachable.send_if_modified(|known| {
             let changed = *known != addrs;
             known.clone_from(&addrs);
             changed
@@ -381,7 +381,7 @@ impl Driver {
     /// Tells the node what the wall clock shows, if that is off by this much from what it is taken
     /// to show.
     fn correct_wall(&mut self, off_min_nanos: u64) {
-        let (now, wall) = (clock::now(), self.world.host.wall());
+        let (now, wall) = (clock::now(), self.outlet.host.wall());
         if self.wall_clock.at(now).0.abs_diff(wall.0) >= off_min_nanos {
             self.wall_clock = WallClock::new(now, wall);
             self.input(Input::WallClock(wall));
@@ -390,8 +390,8 @@ impl Driver {
 
     fn stats(&self) -> NodeStats {
         let mut protocol = self.node.stats();
-        protocol.merge(&self.world.stats);
-        NodeStats { protocol, sockets: self.world.socket_stats }
+        protocol.merge(&self.outlet.stats);
+        NodeStats { protocol, sockets: self.outlet.socket_stats }
     }
 
     fn input(&mut self, input: Input) {

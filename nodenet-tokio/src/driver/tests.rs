@@ -63,7 +63,7 @@ impl Rig {
     }
 
     fn local_addr(&self) -> SocketAddr {
-        self.driver.world.sockets[&SocketId::MAIN].local_addr()
+        self.driver.outlet.sockets[&SocketId::MAIN].local_addr()
     }
 }
 
@@ -82,14 +82,14 @@ async fn a_full_socket_keeps_one_send_until_there_is_room() {
     };
     rig.driver.drain();
     hub.set_send_buffer_full(hub.addr(1), true);
-    assert!(!rig.driver.world.transmit(&how, b"onetwo"));
+    assert!(!rig.driver.outlet.transmit(&how, b"onetwo"));
     // While a send waits the node is not asked for more, and no deadline wakes the task.
     assert_eq!(rig.driver.drain(), None);
-    assert!(rig.driver.world.blocked.is_some());
+    assert!(rig.driver.outlet.blocked.is_some());
 
     hub.set_send_buffer_full(hub.addr(1), false);
     rig.driver.drain();
-    assert!(rig.driver.world.blocked.is_none());
+    assert!(rig.driver.outlet.blocked.is_none());
     let mut got = Vec::new();
     poll_fn(|cx| peer.poll_readable(cx)).await.expect("a hub never fails");
     let receive = peer.try_receive(&mut ReadBuf::new(), |one| got.push(one.data));
@@ -111,7 +111,7 @@ async fn reads_that_fail_pause_and_in_the_end_give_up() {
     }
     let given_up = rig.driver.on_read_failure(&error());
     assert_eq!(given_up, Err(Failure::Socket("the interface is gone".to_owned())));
-    assert_eq!(rig.driver.world.socket_stats.receive_errors, u64::from(READ_FAILURES_MAX));
+    assert_eq!(rig.driver.outlet.socket_stats.receive_errors, u64::from(READ_FAILURES_MAX));
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_read_that_succeeds_forgives_those_that_failed() {
     peer.send_to(b"hello", rig.local_addr()).unwrap();
     let arrived = async {
         while rig.driver.stats().protocol.counters.datagrams_received == 0 {
-            super::readable(&rig.driver.world.sockets).await.expect("the socket is fine");
+            super::readable(&rig.driver.outlet.sockets).await.expect("the socket is fine");
             rig.driver.receive().expect("the socket is fine");
         }
     };
@@ -150,16 +150,16 @@ fn a_port_that_nobody_listens_at_is_no_failure_of_the_socket() {
 #[tokio::test]
 async fn sockets_are_opened_and_closed_on_demand() {
     let mut rig = Rig::on_loopback();
-    let world = &mut rig.driver.world;
-    world.open_socket(SocketId(1), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let outlet = &mut rig.driver.outlet;
+    outlet.open_socket(SocketId(1), IpAddr::V4(Ipv4Addr::LOCALHOST));
     // No interface has an address that is reserved for documentation.
-    world.open_socket(SocketId(2), IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)));
-    let opened = std::mem::take(&mut world.opened);
+    outlet.open_socket(SocketId(2), IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)));
+    let opened = std::mem::take(&mut outlet.opened);
     assert!(matches!(opened[0], (SocketId(1), Some(addr)) if addr.ip().is_loopback()));
     assert_eq!(opened[1], (SocketId(2), None));
-    assert_eq!(world.sockets.keys().copied().collect::<Vec<_>>(), [SocketId::MAIN, SocketId(1)]);
-    world.close_socket(SocketId(1));
-    assert_eq!(world.sockets.len(), 1);
+    assert_eq!(outlet.sockets.keys().copied().collect::<Vec<_>>(), [SocketId::MAIN, SocketId(1)]);
+    outlet.close_socket(SocketId(1));
+    assert_eq!(outlet.sockets.len(), 1);
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn events_find_their_listeners_and_a_full_queue_is_counted() {
         path: DeliveryPath::Direct,
     };
     for byte in 0..5 {
-        rig.driver.world.event(delivered(byte));
+        rig.driver.outlet.event(delivered(byte));
     }
     assert_eq!(rig.driver.stats().protocol.drops(DropReason::DeliveryQueueFull), 3);
     assert_eq!(rig.deliveries.try_recv().unwrap().payload.as_ref(), [0]);
@@ -180,7 +180,7 @@ async fn events_find_their_listeners_and_a_full_queue_is_counted() {
     assert!(rig.deliveries.try_recv().is_err());
 
     let reason = EdgeDownReason::Left;
-    rig.driver.world.event(Event::EdgeDown { peer, reason });
+    rig.driver.outlet.event(Event::EdgeDown { peer, reason });
     assert_eq!(rig.events.try_recv(), Ok(NodeEvent::EdgeDown { peer, reason }));
 }
 

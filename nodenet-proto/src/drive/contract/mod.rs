@@ -1,7 +1,7 @@
 //! What every driver of a [`crate::node::Node`] must do, as cases that run against any of them.
 //!
 //! A test suite, public so that whoever embeds a node can hold the loop around it to the contract
-//! of [`crate::node`]: implement [`World`] over two nodes that the driver under test drives, and
+//! of [`crate::node`]: implement [`NodeNet`] over two nodes that the driver under test drives, and
 //! run every one of [`CASES`] in a world of its own. A case panics if the driver fails it.
 //!
 //! The network between the two nodes must lose nothing, carry datagrams of 1,452 bytes and take
@@ -24,7 +24,7 @@ pub use crate::transport::contract::Side;
 use crate::wire::{DIRECT_PAYLOAD_MAX, SEND_PAYLOAD_MAX};
 
 /// Two nodes that the driver under test drives.
-pub trait World {
+pub trait NodeNet {
     /// The driver's monotonic time.
     fn now(&self) -> Instant;
     /// Who a node is.
@@ -48,7 +48,7 @@ pub trait World {
 }
 
 /// A case by its name.
-pub type Case = (&'static str, fn(&mut dyn World));
+pub type Case = (&'static str, fn(&mut dyn NodeNet));
 
 /// Every case that takes seconds: ten or so for one, hardly any for the others. Each wants a fresh
 /// world.
@@ -74,7 +74,7 @@ const STEP: Duration = Duration::from_millis(10);
 /// Long enough for what is under way to arrive and be acknowledged.
 const PAUSE: Duration = Duration::from_secs(1);
 
-fn an_edge_comes_up_at_both_ends(world: &mut dyn World) {
+fn an_edge_comes_up_at_both_ends(world: &mut dyn NodeNet) {
     let mut trial = Trial::new(world);
     let target = trial.world.id(Side::B);
     let addrs = vec![trial.world.addr(Side::B)];
@@ -92,7 +92,7 @@ fn an_edge_comes_up_at_both_ends(world: &mut dyn World) {
     trial.expect_nothing(Side::B);
 }
 
-fn messages_of_every_length_arrive_whole(world: &mut dyn World) {
+fn messages_of_every_length_arrive_whole(world: &mut dyn NodeNet) {
     let mut trial = Trial::joined(world);
     for (from, to) in [(Side::A, Side::B), (Side::B, Side::A)] {
         for len in [0, 1, 1_200, 16_384, SEND_PAYLOAD_MAX] {
@@ -105,7 +105,7 @@ fn messages_of_every_length_arrive_whole(world: &mut dyn World) {
     }
 }
 
-fn a_burst_arrives_in_order_and_is_settled_once(world: &mut dyn World) {
+fn a_burst_arrives_in_order_and_is_settled_once(world: &mut dyn NodeNet) {
     let mut trial = Trial::joined(world);
     let mut requests = [trial.burst(Side::A, Side::B), trial.burst(Side::B, Side::A)];
     trial.expect_burst(Side::B);
@@ -125,7 +125,7 @@ fn a_burst_arrives_in_order_and_is_settled_once(world: &mut dyn World) {
     }
 }
 
-fn no_datagram_is_lost_or_repeated(world: &mut dyn World) {
+fn no_datagram_is_lost_or_repeated(world: &mut dyn NodeNet) {
     let mut trial = Trial::joined(world);
     trial.burst(Side::A, Side::B);
     trial.expect_burst(Side::B);
@@ -137,7 +137,7 @@ fn no_datagram_is_lost_or_repeated(world: &mut dyn World) {
     }
 }
 
-fn a_deadline_fires_although_nothing_arrives(world: &mut dyn World) {
+fn a_deadline_fires_although_nothing_arrives(world: &mut dyn NodeNet) {
     let mut trial = Trial::new(world);
     let (target, addrs) = (trial.world.id(Side::B), vec![trial.world.dead_addr()]);
     let (begin, request) = (trial.world.now(), trial.request());
@@ -152,7 +152,7 @@ fn a_deadline_fires_although_nothing_arrives(world: &mut dyn World) {
     assert!(took > PAUSE, "an answer may take its time, so {took:?} is too early");
 }
 
-fn a_full_socket_loses_nothing(world: &mut dyn World) {
+fn a_full_socket_loses_nothing(world: &mut dyn NodeNet) {
     let mut trial = Trial::joined(world);
     trial.expect_balance();
     if !trial.world.set_socket_full(Side::A, true) {
@@ -168,7 +168,7 @@ fn a_full_socket_loses_nothing(world: &mut dyn World) {
     trial.expect_balance();
 }
 
-fn a_closed_edge_is_noticed_at_both_ends(world: &mut dyn World) {
+fn a_closed_edge_is_noticed_at_both_ends(world: &mut dyn NodeNet) {
     let mut trial = Trial::joined(world);
     let (a, b) = (trial.world.id(Side::A), trial.world.id(Side::B));
     for existed in [true, false] {
@@ -187,7 +187,7 @@ fn a_closed_edge_is_noticed_at_both_ends(world: &mut dyn World) {
     );
 }
 
-fn leaving_delivers_what_was_sent(world: &mut dyn World) {
+fn leaving_delivers_what_was_sent(world: &mut dyn NodeNet) {
     let mut trial = Trial::joined(world);
     let (a, request) = (trial.world.id(Side::A), RequestId(u64::MAX));
     trial.burst(Side::A, Side::B);
@@ -198,7 +198,7 @@ fn leaving_delivers_what_was_sent(world: &mut dyn World) {
     trial.wait(Side::A, "the end is told", |event| *event == Event::Left { request });
 }
 
-fn an_idle_day_breaks_nothing(world: &mut dyn World) {
+fn an_idle_day_breaks_nothing(world: &mut dyn NodeNet) {
     let mut trial = Trial::joined(world);
     for _ in 0..24 {
         trial.run(Duration::from_secs(3600));
@@ -221,18 +221,18 @@ const BURST_LEN: usize = 3_000;
 
 /// A case under way: what the nodes told and the case has not asked for yet.
 struct Trial<'a> {
-    world: &'a mut dyn World,
+    world: &'a mut dyn NodeNet,
     events: [Vec<Event>; 2],
     requests: u64,
 }
 
 impl<'a> Trial<'a> {
-    fn new(world: &'a mut dyn World) -> Self {
+    fn new(world: &'a mut dyn NodeNet) -> Self {
         Self { world, events: [Vec::new(), Vec::new()], requests: 0 }
     }
 
     /// B has dialed A, and there is an edge.
-    fn joined(world: &'a mut dyn World) -> Self {
+    fn joined(world: &'a mut dyn NodeNet) -> Self {
         let mut trial = Self::new(world);
         let (target, addrs) = (trial.world.id(Side::A), vec![trial.world.addr(Side::A)]);
         let request = trial.request();

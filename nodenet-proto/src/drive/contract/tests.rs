@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::{CASES, LONG_CASES, Side, World};
+use super::{CASES, LONG_CASES, NodeNet, Side};
 use crate::NodeId;
 use crate::api::{Command, Event};
 use crate::drive::{self, Drained, Outlet};
@@ -36,7 +36,7 @@ fn every_defect_fails_some_case() {
         Defect::StopsOnLeave,
     ];
     for defect in defects {
-        let fails = |case: fn(&mut dyn World)| {
+        let fails = |case: fn(&mut dyn NodeNet)| {
             let mut pair = Pair::new(Some(defect));
             catch_unwind(AssertUnwindSafe(|| case(&mut pair))).is_err()
         };
@@ -77,7 +77,7 @@ impl Pair {
     }
 }
 
-impl World for Pair {
+impl NodeNet for Pair {
     fn now(&self) -> Instant {
         self.net.now
     }

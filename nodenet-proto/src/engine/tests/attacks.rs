@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::kit::{LATENCY, WALL, Who, World, identity};
+use super::kit::{EngineNet, LATENCY, WALL, Who, identity};
 use crate::NodeId;
 use crate::api::{Config, EdgeDownReason, Event};
 use crate::buf::Frame;
@@ -21,8 +21,8 @@ use crate::wire::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// An engine and a puppet with an edge to it; the puppet's end of the conn.
-pub(super) fn victim() -> (World, Who, ConnId) {
-    let mut world = World::of(1);
+pub(super) fn victim() -> (EngineNet, Who, ConnId) {
+    let mut world = EngineNet::of(1);
     let puppet = world.add_puppet(identity(50));
     let conn = world.open(puppet, 0);
     world.say(conn, wire::Ping.to_frame());
@@ -51,17 +51,17 @@ pub(super) fn lookup(who: u64, target: NodeId, sent: UnixNanos, nonce: u64) -> F
     sign(who, FrameType::Lookup, target, sent, &lookup).to_frame(FrameType::Lookup)
 }
 
-pub(super) fn drops(world: &World, reason: DropReason) -> u64 {
+pub(super) fn drops(world: &EngineNet, reason: DropReason) -> u64 {
     world.engine(0).stats().drops(reason)
 }
 
-pub(super) fn deliveries(world: &mut World) -> usize {
+pub(super) fn deliveries(world: &mut EngineNet) -> usize {
     let events = world.events(0);
     events.iter().filter(|event| matches!(event, Event::Delivered { .. })).count()
 }
 
 /// Says it without letting time pass, so that no budget refills.
-pub(super) fn flood(world: &mut World, conn: ConnId, frame: impl Into<Frame>) {
+pub(super) fn flood(world: &mut EngineNet, conn: ConnId, frame: impl Into<Frame>) {
     let (conn, frame) = (ConnId(conn.0 ^ 1), frame.into());
     world.give(0, crate::transport::Event::Frame { conn, frame });
 }
@@ -171,7 +171,7 @@ fn trailing_bytes_make_a_frame_malformed() {
 
 #[test]
 fn a_first_frame_that_is_none_ends_the_conn() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     let puppet = world.add_puppet(identity(50));
     let conn = world.open(puppet, 0);
     world.say(conn, Bytes::from_static(b"\x02\x01\x00"));
@@ -252,7 +252,7 @@ fn avoid_sets_above_three_are_refused_and_hop_limits_above_sixteen_are_lowered()
     // The count of the avoid-set stands behind header, target, hop limit, key and time.
     crowded[2 + 2 + 73] = 4;
     world.say(conn, Bytes::from(crowded));
-    let stats = |world: &World, reason| world.engine(order[1]).stats().drops(reason);
+    let stats = |world: &EngineNet, reason| world.engine(order[1]).stats().drops(reason);
     assert_eq!(stats(&world, DropReason::MalformedMessage), 1);
 
     let far = Envelope { hop_limit: 255, ..sign(60, FrameType::Route, target, wall, b"far") };
@@ -266,8 +266,8 @@ fn avoid_sets_above_three_are_refused_and_hop_limits_above_sixteen_are_lowered()
 }
 
 /// A puppet, an engine and a puppet, ever closer to the last.
-fn forwarder() -> (World, [Who; 3]) {
-    let mut world = World::of(1);
+fn forwarder() -> (EngineNet, [Who; 3]) {
+    let mut world = EngineNet::of(1);
     let engine = world.id(0);
     let mut numbers = (50..).filter(|&number| {
         let last = identity(99).id();
@@ -330,7 +330,7 @@ fn a_budget_survives_a_reconnect() {
 
 #[test]
 fn cheap_originators_are_dropped_at_the_first_hop() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     let mut dear = (0..).filter(|&n| identity(n).id().leading_zeros() >= 1);
     let mut cheap = (0..).filter(|&n| identity(n).id().leading_zeros() == 0);
     let strict = Config { difficulty: 1, ..Config::default() };
@@ -379,7 +379,7 @@ fn nobody_gets_back_what_it_sent_and_a_lookup_that_ends_here_is_answered() {
 }
 
 /// What the victim tells of `who` when the puppet asks for the nodes near it.
-fn told_of(world: &mut World, (puppet, conn): (Who, ConnId), who: Who) -> Capabilities {
+fn told_of(world: &mut EngineNet, (puppet, conn): (Who, ConnId), who: Who) -> Capabilities {
     world.say(conn, Siblings { nonce: [9; 8] }.to_frame());
     world.run_for(SECOND);
     let answer = world.heard(puppet, FrameType::Neighbors).pop().unwrap();
@@ -396,7 +396,7 @@ pub(super) fn routed(frame: Bytes) -> RoutedFrame {
 }
 
 /// The nonce of what the victim last asked this puppet.
-fn asked(world: &mut World, puppet: Who) -> wire::Nonce {
+fn asked(world: &mut EngineNet, puppet: Who) -> wire::Nonce {
     let question = world.heard(puppet, FrameType::Lookup).pop().expect("it asks who is near");
     Lookup::decode_exact(&routed(question).into_payload()).unwrap().nonce
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kit::{LATENCY, Who, World, identity};
+use super::kit::{EngineNet, LATENCY, Who, identity};
 use crate::NodeId;
 use crate::api::{Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event};
 use crate::stats::DropReason;
@@ -13,23 +13,23 @@ use crate::wire::{self, Message};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// An engine, and one that admits nobody.
-fn beside_one_that_refuses() -> World {
-    let mut world = World::of(1);
+fn beside_one_that_refuses() -> EngineNet {
+    let mut world = EngineNet::of(1);
     let edge_policy = EdgePolicy::Ask(Arc::new(|_: &NodeId| false));
     world.add(Config { edge_policy, ..Config::default() });
     world
 }
 
 /// An engine, and a peer that says nothing by itself.
-fn beside_a_mute() -> (World, Who) {
-    let mut world = World::of(1);
+fn beside_a_mute() -> (EngineNet, Who) {
+    let mut world = EngineNet::of(1);
     let mute = world.add_puppet(identity(77));
     (world, mute)
 }
 
 #[test]
 fn connecting_to_a_neighbour_succeeds_at_once() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     world.bootstrap(0, 1);
     world.run_for(SECOND);
     world.events(0);
@@ -88,7 +88,7 @@ fn leaving_settles_a_connect_that_waits_for_a_word() {
 
 #[test]
 fn a_peer_that_this_node_knows_is_dialed_without_naming_an_address() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     let (target, known) = (world.id(1), world.known(1));
     world.command(0, |_| Command::ImportPeers(vec![known]));
     let request = world.command(0, |request| Command::Connect { request, target, addrs: vec![] });
@@ -98,12 +98,12 @@ fn a_peer_that_this_node_knows_is_dialed_without_naming_an_address() {
 
 #[test]
 fn why_a_seed_has_no_edge_is_told_once_until_it_had_one() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     world.crash(1);
     world.bootstrap(0, 1);
     world.run_for(120 * SECOND);
     assert!(world.wire.dials.len() > 3);
-    let failed = |error| Event::SeedFailed { peer: world.id(1), error };
+    let failed = |error| Event::BootstrapFailed { peer: world.id(1), error };
     let timed_out = failed(ConnectError::Dial(DialError::TimedOut));
     assert_eq!(world.events(0), std::slice::from_ref(&timed_out));
     world.restart(1);
@@ -122,14 +122,15 @@ fn a_seed_that_takes_no_edge_is_told() {
     world.bootstrap(0, 1);
     world.run_for(60 * SECOND);
     let reason = EdgeDownReason::Conn(ConnDownReason::ClosedByPeer);
-    let failed = Event::SeedFailed { peer: world.id(1), error: ConnectError::NotTaken(reason) };
+    let failed =
+        Event::BootstrapFailed { peer: world.id(1), error: ConnectError::NotTaken(reason) };
     let told = world.events(0).into_iter().filter(|event| *event == failed).count();
     assert_eq!(told, 1);
 }
 
 #[test]
 fn requests_for_one_peer_share_one_attempt() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     let peer = world.id(1);
     let (first, second) = (world.connect(0, 1), world.connect(0, 1));
     world.run_for(SECOND);
@@ -141,7 +142,7 @@ fn requests_for_one_peer_share_one_attempt() {
 
 #[test]
 fn a_failed_connect_says_why() {
-    let mut world = World::of(3);
+    let mut world = EngineNet::of(3);
     let (target, elsewhere) = (world.id(1), world.addr(2));
     let connect = |addrs| move |request| Command::Connect { request, target, addrs };
     let nowhere = world.command(0, connect(vec![]));
@@ -171,7 +172,7 @@ fn a_failed_connect_says_why() {
 
 #[test]
 fn the_second_address_is_tried_before_the_first_has_timed_out() {
-    let mut world = World::of(3);
+    let mut world = EngineNet::of(3);
     world.crash(2);
     let (target, addrs) = (world.id(1), vec![world.addr(2), world.addr(1)]);
     let request = world.command(0, |request| Command::Connect { request, target, addrs });

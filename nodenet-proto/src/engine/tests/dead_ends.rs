@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::attacks::{drops, flood, route, routed, sign};
-use super::kit::{LATENCY, Who, World, identity};
+use super::kit::{EngineNet, LATENCY, Who, identity};
 use crate::NodeId;
 use crate::stats::DropReason;
 use crate::transport::ConnId;
@@ -16,7 +16,7 @@ const NEIGHBOURS: u64 = 18;
 
 /// An engine that is a dead end for `target`, whom nobody knows, and puppets with an edge to it.
 struct DeadEnd {
-    world: World,
+    world: EngineNet,
     puppets: Vec<Who>,
     conns: Vec<ConnId>,
     target: NodeId,
@@ -24,7 +24,7 @@ struct DeadEnd {
 
 impl DeadEnd {
     fn new() -> Self {
-        let mut world = World::still(1);
+        let mut world = EngineNet::still(1);
         let puppets: Vec<Who> =
             (0..NEIGHBOURS).map(|number| world.add_puppet(identity(50 + number))).collect();
         let conns: Vec<ConnId> = puppets.iter().map(|&puppet| world.open(puppet, 0)).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::kit::{LATENCY, Who, World, identity};
+use super::kit::{EngineNet, LATENCY, Who, identity};
 use crate::NodeId;
 use crate::api::{
     Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event, INBOUND_EDGES_CAP,
@@ -16,8 +16,8 @@ use crate::wire::{self, FrameType, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn pair() -> World {
-    let mut world = World::of(2);
+fn pair() -> EngineNet {
+    let mut world = EngineNet::of(2);
     world.bootstrap(0, 1);
     world.run_for(SECOND);
     world.events(0);
@@ -25,14 +25,14 @@ fn pair() -> World {
     world
 }
 
-fn frames(world: &World, from: Who, frame_type: FrameType) -> usize {
+fn frames(world: &EngineNet, from: Who, frame_type: FrameType) -> usize {
     let wanted = (from, frame_type.to_byte());
     world.wire.sent.iter().filter(|(who, _, _, kind)| (*who, *kind) == wanted).count()
 }
 
 #[test]
 fn a_node_joins_through_its_seed_within_a_second() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     world.bootstrap(0, 1);
     world.run_for(SECOND);
     let (seed, joined) = (world.id(1), world.id(0));
@@ -52,7 +52,7 @@ fn the_acceptor_hears_of_an_edge_at_once_by_a_ping() {
 
 #[test]
 fn a_silent_edge_lives_for_an_hour() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     for last in 0..2 {
         // Whoever can be dialed need not ask for newcomers, so that nothing but pings is left.
         let public_addrs = vec![SocketAddr::from(([10, 0, 0, last], 4242))];
@@ -81,7 +81,7 @@ fn a_node_that_nobody_dials_asks_for_newcomers_every_minute() {
 /// start hears nothing of an edge.
 #[test]
 fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config::default());
     let others: Vec<Who> =
         (1..160).map(|_| world.add(Config { maintenance: false, ..Config::default() })).collect();
@@ -98,7 +98,7 @@ fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
     let tried: Vec<Who> =
         others.iter().copied().filter(|who| dialed.contains(&world.id(*who))).collect();
     // The first bit names the bucket, the next two the slot in it.
-    let slot_of = |world: &World, who: Who| world.id(who).as_bytes()[0] >> 5;
+    let slot_of = |world: &EngineNet, who: Who| world.id(who).as_bytes()[0] >> 5;
     let own = slot_of(&world, 0);
     for slot in (0..8).filter(|slot| slot >> 2 != own >> 2) {
         let there = |who: &Who| slot_of(&world, *who) == slot;
@@ -124,7 +124,7 @@ fn a_dead_peer_is_noticed_within_the_dead_threshold() {
 /// One by one they would be missed within 110 seconds. The first deaths bring all looks forward.
 #[test]
 fn when_many_die_at_once_all_of_them_are_missed_soon() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     for _ in 0..80 {
         let other = world.add(Config { maintenance: false, ..Config::default() });
         world.connect(other, 0);
@@ -152,7 +152,7 @@ fn a_lost_seed_is_dialed_for_ever_and_found_again() {
 
 #[test]
 fn a_lost_peer_is_dialed_ever_more_rarely_and_then_given_up() {
-    let mut world = World::of(3);
+    let mut world = EngineNet::of(3);
     world.connect(0, 1);
     world.connect(0, 2);
     world.run_for(SECOND);
@@ -188,7 +188,7 @@ fn a_node_that_leaves_is_missed_at_once() {
 #[test]
 fn a_peer_that_closed_the_edge_is_left_alone_for_ten_minutes() {
     for (others, still_alone, again) in [(2, 470, 740), (1, 45, 80)] {
-        let mut world = World::of(1);
+        let mut world = EngineNet::of(1);
         let peers =
             (1..=others).map(|_| world.add(Config { maintenance: false, ..Config::default() }));
         let peers: Vec<Who> = peers.collect();
@@ -208,7 +208,7 @@ fn a_peer_that_closed_the_edge_is_left_alone_for_ten_minutes() {
 /// Whoever is left without an edge of its own no longer waits for those that sent it away.
 #[test]
 fn a_node_that_loses_its_last_edge_asks_those_again_that_closed_theirs() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     for _ in 0..2 {
         world.add(Config { maintenance: false, ..Config::default() });
     }
@@ -226,7 +226,7 @@ fn a_node_that_loses_its_last_edge_asks_those_again_that_closed_theirs() {
 
 #[test]
 fn if_nobody_is_left_for_a_slot_one_is_asked_for() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     // Whoever can be dialed need not ask for newcomers.
     let public_addrs = vec![SocketAddr::from(([10, 0, 0, 1], 4242))];
     world.add(Config { public_addrs, ..Config::default() });
@@ -250,7 +250,7 @@ fn if_nobody_is_left_for_a_slot_one_is_asked_for() {
 
 #[test]
 fn a_seed_that_left_is_not_dialed_for_a_minute() {
-    let mut world = World::of(3);
+    let mut world = EngineNet::of(3);
     world.bootstrap(0, 1);
     world.bootstrap(0, 2);
     world.run_for(10 * SECOND);
@@ -340,7 +340,7 @@ fn a_node_that_lost_everybody_sleeps() {
 
 #[test]
 fn peers_without_work_become_no_edges_in_either_direction() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     let has_work = |number: u64| identity(number).id().leading_zeros() >= 1;
     let dear = (0..).find(|&n| has_work(n)).unwrap();
     let cheap = (0..).find(|&n| !has_work(n)).unwrap();
@@ -360,7 +360,7 @@ fn peers_without_work_become_no_edges_in_either_direction() {
 
 #[test]
 fn a_network_with_work_is_joined_through_a_seed_without_a_key() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     let strict = Config { difficulty: 3, ..Config::default() };
     let mut dear = (0..).filter(|&n| identity(n).id().leading_zeros() >= 3);
     for _ in 0..2 {
@@ -373,7 +373,7 @@ fn a_network_with_work_is_joined_through_a_seed_without_a_key() {
 
 #[test]
 fn the_policy_refuses_in_both_directions() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     let nobody = EdgePolicy::Ask(std::sync::Arc::new(|_| false));
     world.add(Config { edge_policy: nobody, ..Config::default() });
     world.add(Config { maintenance: false, ..Config::default() });
@@ -387,7 +387,7 @@ fn the_policy_refuses_in_both_directions() {
 
 #[test]
 fn the_cap_on_inbound_edges_holds() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: 2, ..Config::default() });
     for _ in 0..4 {
         let newcomer = world.add(Config::default());
@@ -400,14 +400,14 @@ fn the_cap_on_inbound_edges_holds() {
 
 #[test]
 fn nobody_configures_more_edges_than_can_be_counted() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: usize::MAX, ..Config::default() });
     assert_eq!(world.engine(0).config.inbound_edges_max, INBOUND_EDGES_CAP);
 }
 
 #[test]
 fn without_maintenance_a_node_dials_nobody_by_itself() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config { maintenance: false, ..Config::default() });
     world.add(Config { maintenance: false, ..Config::default() });
     world.bootstrap(0, 1);
@@ -423,7 +423,7 @@ fn without_maintenance_a_node_dials_nobody_by_itself() {
 
 #[test]
 fn dialing_each_other_at_once_makes_one_edge_of_two_conns() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     world.connect(0, 1);
     world.connect(1, 0);
     world.run_for(SECOND);
@@ -451,7 +451,7 @@ fn a_restarted_peer_is_reached_over_its_new_conn_at_once() {
 
 #[test]
 fn a_leave_spares_the_conn_of_a_peer_that_was_started_again() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     let puppet = world.add_puppet(identity(50));
     let old = world.open(puppet, 0);
     world.say(old, wire::Ping.to_frame());
@@ -468,7 +468,7 @@ fn a_leave_spares_the_conn_of_a_peer_that_was_started_again() {
 
 #[test]
 fn a_fourth_conn_ends_the_one_silent_longest() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     let puppet = world.add_puppet(identity(50));
     for _ in 0..4 {
         let conn = world.open(puppet, 0);
@@ -481,7 +481,7 @@ fn a_fourth_conn_ends_the_one_silent_longest() {
 
 #[test]
 fn pushing_our_conn_out_of_an_edge_does_not_get_around_the_inbound_cap() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: 1, ..Config::default() });
     let [honest, pushy] = [50, 51].map(|number| world.add_puppet(identity(number)));
     let conn = world.open(honest, 0);

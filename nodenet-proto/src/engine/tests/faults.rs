@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::kit::{Who, World, identity};
+use super::kit::{EngineNet, Who, identity};
 use crate::api::{
     Command, Config, ConnectError, EdgeDownReason, Event, RequestId, SeedPeer, SendFailure,
 };
@@ -25,12 +25,12 @@ fn nowhere() -> SocketAddr {
     NOWHERE.parse().expect("a literal of this test")
 }
 
-fn seed_at(world: &mut World, who: Who, seed: Who, addr: SocketAddr) {
+fn seed_at(world: &mut EngineNet, who: Who, seed: Who, addr: SocketAddr) {
     let seeds = vec![SeedPeer { id: world.id(seed), addrs: vec![addr] }];
     world.command(who, |_| Command::Bootstrap(seeds));
 }
 
-fn connect_at(world: &mut World, from: Who, to: Who, addr: SocketAddr) -> RequestId {
+fn connect_at(world: &mut EngineNet, from: Who, to: Who, addr: SocketAddr) -> RequestId {
     let (target, addrs) = (world.id(to), vec![addr]);
     world.command(from, |request| Command::Connect { request, target, addrs })
 }
@@ -52,7 +52,7 @@ fn settles(event: &Event) -> Option<RequestId> {
 
 #[test]
 fn a_new_address_of_a_seed_is_dialed_while_the_old_one_does_not_answer() {
-    let mut world = World::of(3);
+    let mut world = EngineNet::of(3);
     seed_at(&mut world, 0, 1, nowhere());
     world.run_for(2 * SECOND);
     assert_eq!(world.wire.dials.len(), 1);
@@ -66,7 +66,7 @@ fn a_new_address_of_a_seed_is_dialed_while_the_old_one_does_not_answer() {
 
 #[test]
 fn a_new_address_of_a_seed_does_not_wait_for_the_back_off_of_the_old_one() {
-    let mut world = World::of(3);
+    let mut world = EngineNet::of(3);
     world.connect(0, 2);
     seed_at(&mut world, 0, 1, nowhere());
     world.run_for(2000 * SECOND);
@@ -78,7 +78,7 @@ fn a_new_address_of_a_seed_does_not_wait_for_the_back_off_of_the_old_one() {
 
 #[test]
 fn a_connect_adds_its_addresses_to_the_attempt_that_is_under_way() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     let first = connect_at(&mut world, 0, 1, nowhere());
     world.run_for(2 * SECOND);
     let second = world.connect(0, 1);
@@ -91,7 +91,7 @@ fn a_connect_adds_its_addresses_to_the_attempt_that_is_under_way() {
 
 #[test]
 fn a_peer_that_is_being_dialed_is_not_forgotten_for_others_that_were_lost() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     let wanted = world.add_puppet(identity(100));
     world.connect(0, wanted);
     world.run_for(SECOND);
@@ -112,7 +112,7 @@ fn a_peer_that_is_being_dialed_is_not_forgotten_for_others_that_were_lost() {
 
 #[test]
 fn an_inbound_edge_does_not_keep_a_node_away_from_its_seeds() {
-    let mut world = World::of(3);
+    let mut world = EngineNet::of(3);
     world.bootstrap(0, 1);
     world.crash(1);
     world.connect(2, 0);
@@ -130,7 +130,7 @@ fn an_inbound_edge_does_not_keep_a_node_away_from_its_seeds() {
 
 #[test]
 fn the_cap_on_inbound_edges_holds_when_a_peer_replaces_the_conn_that_we_opened() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: 1, ..Config::default() });
     let (dialed, inbound) = (world.add_puppet(identity(50)), world.add_puppet(identity(51)));
     let request = world.connect(0, dialed);
@@ -153,7 +153,7 @@ fn the_cap_on_inbound_edges_holds_when_a_peer_replaces_the_conn_that_we_opened()
 
 #[test]
 fn a_peer_beyond_the_cap_that_speaks_on_gets_nothing() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: 1, ..Config::default() });
     let (first, second) = (world.add_puppet(identity(50)), world.add_puppet(identity(51)));
     let conn = world.open(first, 0);
@@ -173,7 +173,7 @@ fn a_peer_beyond_the_cap_that_speaks_on_gets_nothing() {
 
 #[test]
 fn a_goodbye_is_said_on_every_conn_because_one_would_spare_the_newer() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     let puppet = world.add_puppet(identity(50));
     let old = world.open(puppet, 0);
     let new = world.open(puppet, 0);
@@ -188,7 +188,7 @@ fn a_goodbye_is_said_on_every_conn_because_one_would_spare_the_newer() {
 
 #[test]
 fn a_goodbye_does_not_overtake_what_is_queued() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     world.connect(0, 1);
     world.run_for(SECOND);
     world.wire.sent.clear();
@@ -207,7 +207,7 @@ fn a_goodbye_does_not_overtake_what_is_queued() {
 #[test]
 fn the_largest_payload_fits_whatever_the_number_of_first_hops() {
     for neighbours in 1..=4 {
-        let mut world = World::of(neighbours + 1);
+        let mut world = EngineNet::of(neighbours + 1);
         for peer in 1..=neighbours {
             world.connect(0, peer);
         }
@@ -239,7 +239,7 @@ impl Conns for OneFull {
 
 #[test]
 fn a_full_queue_is_backpressure_even_if_the_other_first_hops_are_gone() {
-    let mut world = World::of(4);
+    let mut world = EngineNet::of(4);
     for peer in 1..4 {
         world.connect(0, peer);
     }
@@ -261,7 +261,7 @@ fn a_full_queue_is_backpressure_even_if_the_other_first_hops_are_gone() {
 
 #[test]
 fn leaving_settles_what_is_under_way_and_nothing_twice() {
-    let mut world = World::of(3);
+    let mut world = EngineNet::of(3);
     world.connect(0, 1);
     world.run_for(SECOND);
     world.events(0);
@@ -284,7 +284,7 @@ fn leaving_settles_what_is_under_way_and_nothing_twice() {
 
 #[test]
 fn closing_the_edge_to_a_stranger_or_to_ourselves_is_settled_and_does_nothing() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     for who in [0, 1] {
         let peer = world.id(who);
         let request = world.command(0, |request| Command::CloseEdge { request, peer });
@@ -294,7 +294,7 @@ fn closing_the_edge_to_a_stranger_or_to_ourselves_is_settled_and_does_nothing() 
 
 #[test]
 fn a_connect_is_settled_by_an_edge_that_the_peer_opened_meanwhile() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     let request = connect_at(&mut world, 0, 1, nowhere());
     world.run_for(SECOND);
     world.connect(1, 0);
@@ -309,7 +309,7 @@ fn a_connect_is_settled_by_an_edge_that_the_peer_opened_meanwhile() {
 
 #[test]
 fn too_many_connects_are_refused_and_all_are_settled() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     let puppets: Vec<Who> = (0..80).map(|i| world.add_puppet(identity(100 + i))).collect();
     for &puppet in &puppets {
         connect_at(&mut world, 0, puppet, nowhere());
@@ -330,7 +330,7 @@ fn too_many_connects_are_refused_and_all_are_settled() {
 fn whatever_is_asked_in_whatever_order_every_command_is_settled_once() {
     for run in 0..60 {
         let mut random = Seed::from_u64(run).stream("commands");
-        let mut world = World::of(5);
+        let mut world = EngineNet::of(5);
         let mut asked = Vec::new();
         let mut settled = BTreeMap::new();
         for _ in 0..60 {
@@ -376,7 +376,7 @@ fn whatever_is_asked_in_whatever_order_every_command_is_settled_once() {
 
 #[test]
 fn a_clock_that_runs_backwards_stands_still() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     world.bootstrap(0, 1);
     world.run_for(SECOND);
     let (target, peer) = (world.id(1), world.id(1));
@@ -396,7 +396,7 @@ fn a_clock_that_runs_backwards_stands_still() {
 
 #[test]
 fn a_node_that_slept_for_a_day_finds_its_seed_again() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     world.bootstrap(0, 1);
     world.run_for(SECOND);
     world.with_engine(0, |engine, now, wire| {

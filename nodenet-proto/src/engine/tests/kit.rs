@@ -29,7 +29,7 @@ pub(super) const LATENCY: Duration = Duration::from_millis(10);
 /// Names a participant: its place in the world.
 pub(super) type Who = usize;
 
-pub(super) struct World {
+pub(super) struct EngineNet {
     pub(super) now: Instant,
     participants: Vec<Participant>,
     pub(super) wire: Wire,
@@ -74,7 +74,7 @@ struct End {
     closing: bool,
 }
 
-impl World {
+impl EngineNet {
     pub(super) fn new() -> Self {
         let now = test_base();
         let wire = Wire {

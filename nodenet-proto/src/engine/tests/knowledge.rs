@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::kit::{LATENCY, Who, World, identity};
+use super::kit::{EngineNet, LATENCY, Who, identity};
 use crate::api::{Command, Config, KnownPeer};
 use crate::buf::Frame;
 use crate::transport::ConnId;
@@ -16,14 +16,14 @@ const SECOND: Duration = Duration::from_secs(1);
 /// two, which closed theirs, are none of the nearest and have a neighbour in their slot, so that
 /// nobody wants them. They were heard 31 minutes ago, before all others; the first of them first.
 struct FullBucket {
-    world: World,
+    world: EngineNet,
     incumbents: [Who; 2],
     newcomers: [Who; 2],
 }
 
 impl FullBucket {
     fn new() -> Self {
-        let mut world = World::of(1);
+        let mut world = EngineNet::of(1);
         let own = world.id(0).as_bytes()[0];
         // The first bit names the bucket, the next two the slot in it, of which the last is the
         // farthest.
@@ -105,8 +105,8 @@ fn an_incumbent_that_answers_a_probe_stays_and_is_not_probed_again_soon() {
 }
 
 /// A node with a neighbour that asks for its siblings.
-fn asked() -> (World, Who, ConnId) {
-    let mut world = World::still(3);
+fn asked() -> (EngineNet, Who, ConnId) {
+    let mut world = EngineNet::still(3);
     let puppet = world.add_puppet(identity(50));
     let conn = world.open(puppet, 0);
     world.say(conn, wire::Ping.to_frame());
@@ -114,7 +114,7 @@ fn asked() -> (World, Who, ConnId) {
 }
 
 /// Where it says that `who` is; nothing if it does not name it.
-fn told_of(world: &mut World, (puppet, conn): (Who, ConnId), who: Who) -> Option<Vec<Addr>> {
+fn told_of(world: &mut EngineNet, (puppet, conn): (Who, ConnId), who: Who) -> Option<Vec<Addr>> {
     world.say(conn, Siblings { nonce: [9; 8] }.to_frame());
     world.run_for(LATENCY);
     let frame = Frame::from(world.heard(puppet, FrameType::Neighbors).pop().unwrap());
@@ -162,7 +162,7 @@ fn hearsay_is_not_passed_on_neither_peers_nor_addresses() {
 
 #[test]
 fn a_peer_that_dialed_in_is_exported_at_the_address_from_which_it_speaks() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     world.connect(0, 1);
     let puppets: Vec<Who> = (50..53).map(|number| world.add_puppet(identity(number))).collect();
     world.run_for(SECOND);

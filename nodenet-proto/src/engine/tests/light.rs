@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::kit::{LATENCY, World, identity};
+use super::kit::{EngineNet, LATENCY, identity};
 use crate::api::{Config, EdgeDownReason, Event, Profile};
 use crate::transport::ConnId;
 use crate::wire::{self, Capabilities, FrameType, Message};
@@ -10,14 +10,14 @@ use crate::wire::{self, Capabilities, FrameType, Message};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Pings that left so far on this end of a conn.
-fn pings(world: &World, conn: ConnId) -> usize {
+fn pings(world: &EngineNet, conn: ConnId) -> usize {
     let is_ping = (conn, FrameType::Ping.to_byte());
     world.wire.sent.iter().filter(|(_, on, _, kind)| (*on, *kind) == is_ping).count()
 }
 
 #[test]
 fn a_light_node_says_so_at_once_on_an_edge_that_another_opens() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config::default());
     world.add(Config { profile: Profile::Light, ..Config::default() });
     world.connect(0, 1);
@@ -29,12 +29,12 @@ fn a_light_node_says_so_at_once_on_an_edge_that_another_opens() {
 /// the next: no NAT waits so long.
 #[test]
 fn a_light_node_asks_every_edge_in_every_batch() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config { profile: Profile::Light, ..Config::default() });
     world.add(Config::default());
     world.add(Config::default());
     world.connect(0, 1);
-    let seconds_to_next_ping = |world: &mut World, peer| {
+    let seconds_to_next_ping = |world: &mut EngineNet, peer| {
         let conn = world.conns_between(0, peer)[0];
         let before = pings(world, conn);
         let is_due = |_: &u32| {
@@ -59,14 +59,14 @@ fn a_light_node_asks_every_edge_in_every_batch() {
 /// One of its own batches may be missed. Then it could be dead, and here it is.
 #[test]
 fn a_light_peer_is_left_to_ping_by_itself_for_four_minutes_and_then_asked() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     let [light, awake] = [50, 51].map(|number| world.add_puppet(identity(number)));
     let ends = [light, awake].map(|puppet| world.open(puppet, 0));
     let capabilities = Capabilities::LIGHT;
     world.say(ends[0], wire::CapablePing { capabilities }.to_frame());
     world.say(ends[1], wire::Ping.to_frame());
     let conns = ends.map(|end| ConnId(end.0 ^ 1));
-    let asked = |world: &World| conns.map(|conn| pings(world, conn));
+    let asked = |world: &EngineNet| conns.map(|conn| pings(world, conn));
     // Half a minute, a tenth of it for jitter, and the next look eight seconds later.
     world.run_for(41 * SECOND);
     assert_eq!(asked(&world), [0, 1]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::attacks::{drops, flood, route};
-use super::kit::{Who, World, identity};
+use super::kit::{EngineNet, Who, identity};
 use crate::api::{Command, Event, RequestId, SendFailure};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, ConnDownReason, ConnId};
@@ -15,8 +15,8 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Two engines with an edge that has a conn for each of them that dialed.
-fn pair(dialers: &[Who]) -> World {
-    let mut world = World::still(2);
+fn pair(dialers: &[Who]) -> EngineNet {
+    let mut world = EngineNet::still(2);
     for &dialer in dialers {
         world.connect(dialer, 1 - dialer);
     }
@@ -26,13 +26,13 @@ fn pair(dialers: &[Who]) -> World {
 }
 
 /// Offers one message to the edge of 0 to 1.
-fn offer(world: &mut World) -> RequestId {
+fn offer(world: &mut EngineNet) -> RequestId {
     let (target, payload) = (world.id(1), Bytes::from_static(b"direct"));
     world.command(0, |request| Command::SendDirect { request, target, payload })
 }
 
 /// Offers messages until one is refused; how many were taken.
-fn offer_until_refused(world: &mut World) -> usize {
+fn offer_until_refused(world: &mut EngineNet) -> usize {
     for taken in 0.. {
         let request = offer(world);
         let refused = Event::SendFailed { request, error: SendFailure::Backpressure };
@@ -103,7 +103,7 @@ fn transit_is_paid_from_the_same_budget_and_leaves_a_quarter_to_the_application(
 }
 
 /// Two conns of one edge, the one on which frames leave last.
-fn two_conns(world: &World) -> [ConnId; 2] {
+fn two_conns(world: &EngineNet) -> [ConnId; 2] {
     let sends_on =
         world.wire.sent.iter().rev().find(|(who, _, class, _)| (*who, *class) == (0, Class::Own));
     let sends_on = sends_on.expect("something was sent").1;

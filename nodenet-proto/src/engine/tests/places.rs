@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::attacks::drops;
-use super::kit::{Who, World, identity};
+use super::kit::{EngineNet, Who, identity};
 use crate::api::{Command, Config, KnownPeer};
 use crate::stats::DropReason;
 use crate::transport::ConnId;
@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Conns on which nobody says a word are closed for those who do, the oldest first.
 #[test]
 fn silence_does_not_keep_a_newcomer_out() {
-    let mut world = World::of(1);
+    let mut world = EngineNet::of(1);
     let mute = world.add_puppet(identity(50));
     let conns: Vec<ConnId> = (0..300).map(|_| world.open(mute, 0)).collect();
     world.run_for(SECOND);
@@ -33,7 +33,7 @@ fn silence_does_not_keep_a_newcomer_out() {
 /// Sixty-four peers at one host, and one elsewhere that waits for none of them.
 #[test]
 fn a_host_that_others_name_again_and_again_is_dialed_at_eight_ports_at_once() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     let host = [192, 0, 2, 1];
     let named = (0..64).map(|number| {
         let identity = identity(100 + number);
@@ -58,7 +58,7 @@ fn a_host_that_others_name_again_and_again_is_dialed_at_eight_ports_at_once() {
 /// The transport has as many places for conns as there are for edges.
 #[test]
 fn three_conns_a_peer_do_not_keep_newcomers_out() {
-    let mut world = World::new();
+    let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: 16, ..Config::default() });
     let greedy: Vec<Who> = (50..55).map(|number| world.add_puppet(identity(number))).collect();
     for _ in 0..3 {
@@ -67,8 +67,8 @@ fn three_conns_a_peer_do_not_keep_newcomers_out() {
             world.say(conn, wire::Ping.to_frame());
         }
     }
-    let conns = |world: &World, who: &Who| world.conns_between(*who, 0).len();
-    let held = |world: &World| greedy.iter().map(|puppet| conns(world, puppet)).sum::<usize>();
+    let conns = |world: &EngineNet, who: &Who| world.conns_between(*who, 0).len();
+    let held = |world: &EngineNet| greedy.iter().map(|puppet| conns(world, puppet)).sum::<usize>();
     assert_eq!((held(&world), world.peers(0).len()), (14, 5), "two places are kept free");
     for number in 60..69 {
         let newcomer = world.add_puppet(identity(number));
@@ -83,7 +83,7 @@ fn three_conns_a_peer_do_not_keep_newcomers_out() {
 /// up.
 #[test]
 fn a_contact_is_not_given_up_for_an_address_that_it_was_not_dialed_at() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     let host = world.addr(1).ip();
     let fakes = (0..64).map(|number| {
         let identity = identity(100 + number);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::kit::{LATENCY, Who, World, identity};
+use super::kit::{EngineNet, LATENCY, Who, identity};
 use crate::api::{Command, DeliveryPath, Event, SendFailure};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, ConnDownReason};
@@ -13,8 +13,8 @@ use crate::wire::{self, DIRECT_PAYLOAD_MAX, Message, SEND_PAYLOAD_MAX};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A world in which these pairs have edges, and nobody else.
-fn world(count: usize, edges: &[(Who, Who)]) -> World {
-    let mut world = World::still(count);
+fn world(count: usize, edges: &[(Who, Who)]) -> EngineNet {
+    let mut world = EngineNet::still(count);
     for &(from, to) in edges {
         world.connect(from, to);
     }
@@ -26,8 +26,8 @@ fn world(count: usize, edges: &[(Who, Who)]) -> World {
 }
 
 /// A world of `count` engines in a line along which identifiers come closer to that of the last.
-fn line(count: usize) -> (World, Vec<Who>) {
-    let mut world = World::still(count);
+fn line(count: usize) -> (EngineNet, Vec<Who>) {
+    let mut world = EngineNet::still(count);
     let target = world.id(count - 1);
     let mut order: Vec<Who> = (0..count).collect();
     order.sort_by(|&a, &b| target.compare_distance(&world.id(b), &world.id(a)));
@@ -41,7 +41,7 @@ fn line(count: usize) -> (World, Vec<Who>) {
     (world, order)
 }
 
-fn delivered(world: &mut World, who: Who) -> Vec<(Who, Bytes, DeliveryPath)> {
+fn delivered(world: &mut EngineNet, who: Who) -> Vec<(Who, Bytes, DeliveryPath)> {
     let events = world.events(who);
     let delivered = events.into_iter().filter_map(|event| match event {
         Event::Delivered { originator, payload, path } => Some((originator, payload, path)),
@@ -130,7 +130,7 @@ fn every_size_up_to_the_limit_arrives_intact() {
 
 #[test]
 fn what_does_not_fit_is_refused_before_anything_else() {
-    let mut world = World::of(2);
+    let mut world = EngineNet::of(2);
     let target = world.id(1);
     let payload = |len| Bytes::from(vec![0; len]);
     let too_large = |len, max| SendFailure::TooLarge { len, max };
@@ -225,7 +225,7 @@ fn a_first_hop_that_refuses_is_replaced() {
 }
 
 /// A forwarder with two ways to the target, best first.
-fn fork(mut world: World) -> (World, Who, [Who; 2], Who) {
+fn fork(mut world: EngineNet) -> (EngineNet, Who, [Who; 2], Who) {
     let target = world.id(4);
     let mut order: Vec<Who> = (0..4).collect();
     order.sort_by(|&a, &b| target.compare_distance(&world.id(b), &world.id(a)));
@@ -241,7 +241,7 @@ fn fork(mut world: World) -> (World, Who, [Who; 2], Who) {
 
 #[test]
 fn a_forwarder_repairs_around_a_full_edge() {
-    let (mut world, origin, [best, second], forwarder) = fork(World::still(5));
+    let (mut world, origin, [best, second], forwarder) = fork(EngineNet::still(5));
     world.events(4);
     let conn = world.conns_between(forwarder, best)[0];
     world.set_full(conn, true);
@@ -258,7 +258,7 @@ fn a_forwarder_repairs_around_a_full_edge() {
 
 #[test]
 fn a_forwarder_goes_around_a_dead_neighbour_once_it_noticed() {
-    let (mut world, origin, [best, _], _) = fork(World::of(5));
+    let (mut world, origin, [best, _], _) = fork(EngineNet::of(5));
     world.events(4);
     world.crash(best);
     world.run_for(47 * SECOND);
@@ -298,7 +298,7 @@ fn transit_frames_wait_behind_own_and_control_frames() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let run = || {
-        let mut world = World::of(8);
+        let mut world = EngineNet::of(8);
         for who in 1..8 {
             world.bootstrap(who, 0);
         }
@@ -312,8 +312,8 @@ fn the_same_seed_gives_the_same_run() {
 
 /// Four nodes by distance from the target, the last: the node nearest to it has no
 /// edge to it, as NATs have it, and the next one may have.
-fn around_a_dead_end(bridged: bool) -> (World, Vec<Who>) {
-    let mut world = World::still(4);
+fn around_a_dead_end(bridged: bool) -> (EngineNet, Vec<Who>) {
+    let mut world = EngineNet::still(4);
     let target = world.id(3);
     let mut order: Vec<Who> = (0..4).collect();
     order.sort_by(|&a, &b| target.compare_distance(&world.id(b), &world.id(a)));

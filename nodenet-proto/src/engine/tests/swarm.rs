@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::kit::{Who, World};
+use super::kit::{EngineNet, Who};
 use crate::api::{Command, Event, RequestId};
 use crate::buf::Frame;
 use crate::env::{Random, Seed};
@@ -16,7 +16,7 @@ const NODES: u64 = 10;
 const STEPS: usize = 400;
 
 struct History {
-    world: World,
+    world: EngineNet,
     random: Random,
     /// Commands whose outcome is open, and who gave them.
     open: BTreeMap<RequestId, Who>,
@@ -25,7 +25,7 @@ struct History {
 
 impl History {
     fn new(seed: u64) -> Self {
-        let world = World::of(NODES as usize);
+        let world = EngineNet::of(NODES as usize);
         let random = Seed::from_u64(seed).stream("history");
         Self { world, random, open: BTreeMap::new(), delivered: 0 }
     }

@@ -37,7 +37,7 @@ const WALL: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 
 /// Runs the scenario that `input` spells.
 pub fn node_bytes(input: &[u8]) {
-    let mut world = World::new();
+    let mut world = NodeNet::new();
     let mut script = Script(input);
     world.run(Duration::from_secs(1));
     let edges = world.parties.each_ref().map(|party| party.node.edges().len());
@@ -115,14 +115,14 @@ impl Log {
             Event::Delivered { payload, .. } => *self.delivered.entry(payload).or_default() += 1,
             Event::EdgeUp { .. }
             | Event::EdgeDown { .. }
-            | Event::SeedFailed { .. }
+            | Event::BootstrapFailed { .. }
             | Event::SendReady
             | Event::ClockSkewSuspected { .. } => {}
         }
     }
 }
 
-struct World {
+struct NodeNet {
     parties: [Party; 2],
     hostile: Hostile,
     net: Net,
@@ -131,7 +131,7 @@ struct World {
     requests: u64,
 }
 
-impl World {
+impl NodeNet {
     fn new() -> Self {
         let net = Net::new();
         let identities = [1, 2, 3].map(|seed| Identity::from_master_seed(&[seed; 32]));

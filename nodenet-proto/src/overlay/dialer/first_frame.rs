@@ -11,7 +11,7 @@ use crate::overlay::Action;
 
 impl Dialer {
     /// The application wants an edge to `peer`, and there is one.
-    pub(crate) fn await_word(
+    pub(crate) fn await_first_frame(
         &mut self,
         request: RequestId,
         (peer, is_taken): (NodeId, bool),

@@ -103,7 +103,7 @@ mod tests {
             HostLimit::new(hosts.into_iter().cycle().take(2 * PER_HOST))
         };
         assert!(!busy().admit(&contact(&host, Provenance::Signed)));
-        assert!(busy().admit(&contact(&host, Provenance::Proven)), "it is at home there");
+        assert!(busy().admit(&contact(&host, Provenance::Verified)), "it is at home there");
         assert!(busy().admit(&contact(&loopback, Provenance::Gossiped)));
         assert!(busy().admit(&contact(&at([192, 0, 2, 2], 1..2), Provenance::Gossiped)));
     }

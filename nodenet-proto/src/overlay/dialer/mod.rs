@@ -43,7 +43,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// PROTOCOL.md#dial-attempts.)
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
 /// An edge that lived this long shows that its failures are over (PROTOCOL.md#proven-edges).
-const PROVEN_AFTER: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// A reset of an edge that lived this long is no failure, so that a seed that was started again is
 /// dialed at once. Edges that are reset sooner count as any that are lost (guess).
 const RESET_AFTER: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ const RESET_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// Either side said goodbye.
-    Goodbye,
+    Left,
     /// It was lost after living this long.
     Lost(Duration),
     /// The peer is there and knows nothing of a conn that lived this long: most likely it was
@@ -88,7 +88,7 @@ pub(crate) struct Dialer {
     /// Whether this node has no edge that it opened, which makes seeds urgent
     /// (PROTOCOL.md#dial-backoff). One that others opened does not count: anybody could keep it
     /// away from its seeds with that.
-    isolated: bool,
+    no_outgoing: bool,
 }
 
 impl Dialer {
@@ -101,7 +101,7 @@ impl Dialer {
             next_dial: DialId(0),
             by_itself,
             below_target: true,
-            isolated: true,
+            no_outgoing: true,
         }
     }
 
@@ -256,7 +256,7 @@ impl Dialer {
         dialed: bool,
         out: &mut Vec<Action>,
     ) {
-        self.isolated &= !dialed;
+        self.no_outgoing &= !dialed;
         self.cancel(peer, out);
         for target in self.targets.values_mut().filter(|target| dialed && target.failures == 0) {
             if let State::Waiting(until) = &mut target.state {
@@ -307,10 +307,10 @@ impl Dialer {
         if let Some(target) = self.targets.get_mut(&peer) {
             match ended {
                 _ if !target.seed || !self.by_itself || !self.below_target => {}
-                Ended::Goodbye => target.wait(cx, HOLD_OFF),
+                Ended::Left => target.wait(cx, HOLD_OFF),
                 Ended::Reset(lived) if lived >= RESET_AFTER => target.dial_soon(cx),
                 Ended::Lost(lived) | Ended::Reset(lived) => {
-                    if lived >= PROVEN_AFTER {
+                    if lived >= STABLE_AFTER {
                         target.failures = 0;
                     }
                     self.wait(cx, peer);

@@ -111,8 +111,8 @@ impl Dialer {
     }
 
     /// This node has no edge left that it opened: seeds become urgent.
-    pub(crate) fn on_isolated(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
-        self.isolated = true;
+    pub(crate) fn on_no_outgoing(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+        self.no_outgoing = true;
         for target in self.targets.values_mut().filter(|target| target.seed) {
             if let State::Waiting(until) = &mut target.state {
                 let sooner = cx.rng.jitter(backoff::ISOLATED_WAIT_MAX, backoff::JITTER_PERCENT);
@@ -129,7 +129,7 @@ impl Dialer {
             target.state = State::Resting;
             return;
         }
-        let wait = backoff::wait(target.failures, target.seed && self.isolated);
+        let wait = backoff::wait(target.failures, target.seed && self.no_outgoing);
         target.failures = target.failures.saturating_add(1);
         target.wait(cx, wait);
     }

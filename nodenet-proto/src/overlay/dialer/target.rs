@@ -97,7 +97,7 @@ impl Target {
     /// Tells the application why there is no edge to this seed, unless it heard that already.
     pub(super) fn tell(&mut self, peer: NodeId, error: ConnectError, out: &mut Vec<Action>) {
         if self.told.replace(error) != Some(error) {
-            out.push(Action::Event(Event::SeedFailed { peer, error }));
+            out.push(Action::Event(Event::BootstrapFailed { peer, error }));
         }
     }
 

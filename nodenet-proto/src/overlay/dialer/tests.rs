@@ -240,8 +240,8 @@ fn a_seed_is_tried_for_ever_at_growing_intervals() {
             dials.push(bench.now);
             let told = bench.fail(dial, DialError::NoRoute);
             let error = ConnectError::Dial(DialError::NoRoute);
-            let news =
-                (dials.len() == 1).then_some(Did::Tell(Event::SeedFailed { peer: PEER, error }));
+            let news = (dials.len() == 1)
+                .then_some(Did::Tell(Event::BootstrapFailed { peer: PEER, error }));
             assert_eq!(told, Vec::from_iter(news), "the same failure is told once");
         }
     }

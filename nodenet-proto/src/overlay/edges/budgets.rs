@@ -16,7 +16,7 @@ use crate::env::token_bucket::{Rate, TokenBucket};
 const ORIGINATORS_MAX: usize = 4096;
 /// Former neighbours with budgets that are not full: as many as can be edges at once, so that
 /// replacing every edge in the two seconds a budget takes to fill loses none.
-const DEPARTED_MAX: usize = 512;
+const RETAINED_MAX: usize = 512;
 
 impl Rate {
     /// Control frames of one edge (PROTOCOL.md#edge-budgets).
@@ -115,7 +115,7 @@ pub struct RetainedBudgets(RefillTable<EdgeBudgets>);
 
 impl Default for RetainedBudgets {
     fn default() -> Self {
-        Self(RefillTable::new(DEPARTED_MAX))
+        Self(RefillTable::new(RETAINED_MAX))
     }
 }
 

@@ -44,7 +44,7 @@ const INTERVAL_MIN: Duration = Duration::from_secs(15);
 const LOOKS_APART: Duration = Duration::from_secs(8);
 /// The same for everything else that it does by itself: half as much, so that every other time it
 /// is awake anyway.
-const UPKEEP_APART: Duration = Duration::from_secs(4);
+const SCHEDULE_APART: Duration = Duration::from_secs(4);
 /// How often a light node asks all of its edges at once: as rarely as a NAT that keeps RFC 4787
 /// §4.3 (two minutes) lets it, with the jitter of the network to spare.
 const BATCH_INTERVAL: Duration = Duration::from_secs(110);
@@ -131,7 +131,7 @@ impl Keepalive {
     }
 
     /// Whether looks are due much sooner than they were planned. If so, they are planned anew.
-    pub(crate) fn must_hurry(&mut self, silence: Silence) -> bool {
+    pub(crate) fn is_urgent(&mut self, silence: Silence) -> bool {
         let must = silence.look_after < self.longest_look / 4 * 3;
         if must {
             self.longest_look = silence.look_after;
@@ -143,7 +143,7 @@ impl Keepalive {
     /// seconds, a light node everything.
     pub(crate) fn align(&self, at: Instant, now: Instant) -> Instant {
         match self.profile {
-            Profile::Router => self.align_to(UPKEEP_APART, at, now),
+            Profile::Router => self.align_to(SCHEDULE_APART, at, now),
             Profile::Light => self.align_to(BATCH_INTERVAL, at, now),
         }
     }

@@ -137,7 +137,7 @@ impl Overlay {
             Timer::Conn(conn) => self.check_liveness(cx, conn, out),
             Timer::Schedule => {
                 self.schedule_at = None;
-                self.tend(cx, out);
+                self.maintain(cx, out);
             }
         }
     }
@@ -158,7 +158,7 @@ impl Overlay {
             let has_edge = self.edges.get(&seed.id).is_some();
             self.dialer.add_seed(cx, (seed.id, &seed.addrs), turn as u32, has_edge, out);
         }
-        self.arm_upkeep(cx.now, out);
+        self.arm_schedule(cx.now, out);
     }
 
     /// The application wants an edge to `peer`.
@@ -170,7 +170,7 @@ impl Overlay {
         out: &mut Vec<Action>,
     ) {
         if let Some(edge) = self.edges.get(&peer) {
-            return self.dialer.await_word(request, (peer, edge.is_taken()), out);
+            return self.dialer.await_first_frame(request, (peer, edge.is_taken()), out);
         }
         match admit(&self.config, &self.edges, &peer, true) {
             Ok(()) => {
@@ -367,7 +367,7 @@ impl Overlay {
     /// at the same time.
     pub(crate) fn expedite_lookups(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         let silence = self.keepalive.silence(cx.now, self.edges.len());
-        if !self.config.maintenance || !self.keepalive.must_hurry(silence) {
+        if !self.config.maintenance || !self.keepalive.is_urgent(silence) {
             return;
         }
         for edge in self.edges.iter().filter(|edge| !edge.light) {
@@ -455,7 +455,7 @@ impl Overlay {
     /// Without an edge of our own seeds are urgent, and so is everybody else.
     fn notice_isolation(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         if self.edges.outgoing() == 0 {
-            self.dialer.on_isolated(cx, out);
+            self.dialer.on_no_outgoing(cx, out);
             self.peers.shorten_hold_offs(cx.now, cx.rng);
         }
     }
@@ -480,7 +480,7 @@ impl Overlay {
         out.push(Action::Event(Event::EdgeDown { peer: edge.peer, reason }));
         let lived = cx.now.saturating_duration_since(edge.since);
         let ended = match reason {
-            EdgeDownReason::Left | EdgeDownReason::ClosedHere => Ended::Goodbye,
+            EdgeDownReason::Left | EdgeDownReason::ClosedHere => Ended::Left,
             EdgeDownReason::Conn(ConnDownReason::Reset) => Ended::Reset(lived),
             EdgeDownReason::Dead | EdgeDownReason::Conn(_) => Ended::Lost(lived),
         };

@@ -23,7 +23,7 @@ pub(crate) enum Provenance {
     /// The peer itself signed it.
     Signed,
     /// The peer proved its identifier at the other end of it.
-    Proven,
+    Verified,
 }
 
 /// Tenths of a second since the table was made, from 1 on; [`Tick::NEVER`] is before all of them.
@@ -189,7 +189,7 @@ impl Contact {
 
     /// Whether the peer proved itself at this address.
     pub(crate) fn is_proven_at(&self, addr: SocketAddr) -> bool {
-        self.addrs.as_slice().contains(&Packed::new(addr, Provenance::Proven))
+        self.addrs.as_slice().contains(&Packed::new(addr, Provenance::Verified))
     }
 
     /// Whether there is any address to dial.
@@ -213,7 +213,7 @@ impl Contact {
         self.addrs
             .as_slice()
             .first()
-            .filter(|addr| addr.provenance == Provenance::Proven)
+            .filter(|addr| addr.provenance == Provenance::Verified)
             .and_then(|addr| Subnet::counted(addr.addr().ip()))
     }
 
@@ -222,7 +222,7 @@ impl Contact {
         self.addrs.insert(Packed::new(addr, provenance))
     }
 
-    /// Takes the peer's own list: what it signed earlier and does not repeat is forgotten. Proven
+    /// Takes the peer's own list: what it signed earlier and does not repeat is forgotten. Verified
     /// addresses stay, and hearsay fills what room is left.
     pub(crate) fn set_signed_addrs(&mut self, addrs: &[SocketAddr]) {
         if addrs.is_empty() {
@@ -278,19 +278,19 @@ mod tests {
         let mut c = contact();
         c.add_addr(addr(1), Provenance::Gossiped);
         c.add_addr(addr(2), Provenance::Gossiped);
-        c.add_addr(addr(3), Provenance::Proven);
+        c.add_addr(addr(3), Provenance::Verified);
         c.add_addr(addr(4), Provenance::Signed);
         c.add_addr(addr(1), Provenance::Signed);
         assert_eq!(c.addrs().collect::<Vec<_>>(), [addr(3), addr(1), addr(4), addr(2)]);
-        assert_eq!(c.provenance(), Some(Provenance::Proven));
+        assert_eq!(c.provenance(), Some(Provenance::Verified));
     }
 
     #[test]
     fn hearsay_never_lowers_a_provenance() {
         let mut c = contact();
-        c.add_addr(addr(1), Provenance::Proven);
+        c.add_addr(addr(1), Provenance::Verified);
         c.add_addr(addr(1), Provenance::Gossiped);
-        assert_eq!(c.provenance(), Some(Provenance::Proven));
+        assert_eq!(c.provenance(), Some(Provenance::Verified));
     }
 
     #[test]
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn the_owner_s_list_replaces_what_it_signed_before() {
         let mut c = contact();
-        c.add_addr(addr(9), Provenance::Proven);
+        c.add_addr(addr(9), Provenance::Verified);
         c.set_signed_addrs(&[addr(1), addr(2)]);
         c.set_signed_addrs(&[addr(3)]);
         assert_eq!(c.addrs().collect::<Vec<_>>(), [addr(9), addr(3)]);
@@ -325,7 +325,7 @@ mod tests {
         c.add_addr(addr(1), Provenance::Signed);
         assert_eq!(c.counted_subnet(), None);
         assert!(c.dial_subnet().is_some());
-        c.add_addr(addr(1), Provenance::Proven);
+        c.add_addr(addr(1), Provenance::Verified);
         assert_eq!(c.counted_subnet(), c.dial_subnet());
     }
 }

@@ -1,7 +1,7 @@
 //! A short memory of contacts that were given up, so that hearsay does not bring them back.
 //!
-//! Bounded to [`PURGED_MAX`]; the oldest is forgotten first. Never consulted for what a peer itself
-//! signs or proves.
+//! Bounded to [`EVICTED_MAX`]; the oldest is forgotten first. Never consulted for what a peer
+//! itself signs or proves.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::contact::Tick;
 use crate::NodeId;
 
 /// Evicted identifiers remembered, at most (a guess: several buckets' worth).
-const PURGED_MAX: usize = 256;
+const EVICTED_MAX: usize = 256;
 /// How long hearsay about a purged contact is ignored (PROTOCOL.md#evicted-contacts).
 const MEMORY: Duration = Duration::from_secs(30 * 60);
 
@@ -25,7 +25,7 @@ impl Evicted {
     pub(crate) fn insert(&mut self, id: NodeId, now: Tick) {
         let tag = tag(&id);
         self.recent.retain(|(other, at)| *other != tag && now.since(*at) < MEMORY);
-        if self.recent.len() == PURGED_MAX {
+        if self.recent.len() == EVICTED_MAX {
             self.recent.pop_front();
         }
         self.recent.push_back((tag, now));
@@ -41,7 +41,7 @@ impl Evicted {
     }
 
     pub(crate) fn check(&self) {
-        assert!(self.recent.len() <= PURGED_MAX);
+        assert!(self.recent.len() <= EVICTED_MAX);
     }
 }
 

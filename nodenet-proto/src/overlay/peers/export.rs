@@ -139,10 +139,10 @@ mod tests {
         add(&mut table, n[0], 0, 0, Provenance::Gossiped);
         add(&mut table, n[1], 1, anchor, Provenance::Signed);
         add(&mut table, n[2], 2, 0, Provenance::Signed);
-        add(&mut table, n[3], 3, 0, Provenance::Proven);
-        add(&mut table, n[4], 4, anchor, Provenance::Proven);
-        add(&mut table, n[5], 5, 0, Provenance::Proven);
-        add(&mut table, n[6], 6, anchor, Provenance::Proven);
+        add(&mut table, n[3], 3, 0, Provenance::Verified);
+        add(&mut table, n[4], 4, anchor, Provenance::Verified);
+        add(&mut table, n[5], 5, 0, Provenance::Verified);
+        add(&mut table, n[6], 6, anchor, Provenance::Verified);
         let expected = [n[6], n[5], n[4], n[3], n[2], n[1]].map(id);
         assert_eq!(export(&table, &[n[2], n[5], n[6]]), expected);
     }
@@ -151,7 +151,7 @@ mod tests {
     fn every_bucket_gives_its_best_before_any_gives_its_second() {
         let mut table = table();
         for number in 0..200 {
-            add(&mut table, number, number, 0, Provenance::Proven);
+            add(&mut table, number, number, 0, Provenance::Verified);
         }
         let buckets: Vec<u16> = export(&table, &[]).iter().map(NodeId::leading_zeros).collect();
         let count = table.buckets().iter().filter(|bucket| !bucket.entries().is_empty()).count();
@@ -166,7 +166,7 @@ mod tests {
             add(&mut table, number, number / 4, 0, Provenance::Signed);
         }
         for number in 40..1_000 {
-            add(&mut table, number, number, 0, Provenance::Proven);
+            add(&mut table, number, number, 0, Provenance::Verified);
         }
         let chosen = choose(&table, |_| true);
         assert!(chosen.len() <= EXPORT_MAX);

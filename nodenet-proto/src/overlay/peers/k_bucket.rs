@@ -107,7 +107,7 @@ impl Bucket {
         };
         let undialable =
             newcomer.is_dialable().then(|| oldest(|contact| !contact.is_dialable())).flatten();
-        let is_proven = provenance == Provenance::Proven;
+        let is_proven = provenance == Provenance::Verified;
         undialable.or_else(|| is_proven.then(|| oldest(|contact| !contact.is_verified())).flatten())
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! A contact enters because somebody mentioned it ([`Provenance::Gossiped`]), because it signed
 //! something ([`Provenance::Signed`]), or because it proved itself at the end of a connection
-//! ([`Provenance::Proven`]). Only the last two count as having heard of it: they refresh it, set
+//! ([`Provenance::Verified`]). Only the last two count as having heard of it: they refresh it, set
 //! its capabilities and its own addresses. Hearsay adds candidates and nothing else
 //! (PROTOCOL.md#provenance). It leaves when dialing it failed for long enough, and is then not
 //! believed to be back on hearsay.
@@ -43,20 +43,20 @@ const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Longest wait between dials to one that did answer before. Shorter than the reference's, so that
 /// two halves of a healed network find one another within a minute or two (our choice).
-const BACKOFF_PROVEN_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_VERIFIED_MAX: Duration = Duration::from_secs(60);
 /// Failures in a row after which a contact that never answered is purged: the third, about three
 /// seconds of waiting. The reference takes eleven; mentions by others bring an honest one back, and
 /// the dead must not fill answers (PROTOCOL.md#failed-dials).
 const FAILURES_MAX: u8 = 3;
 /// Failures in a row after which a contact that did answer before is purged: at the ceiling of
-/// [`BACKOFF_PROVEN_MAX`] that is a little over a quarter of an hour, the reference's 14 minutes.
-const FAILURES_PROVEN_MAX: u8 = 20;
+/// [`BACKOFF_VERIFIED_MAX`] that is a little over a quarter of an hour, the reference's 14 minutes.
+const FAILURES_VERIFIED_MAX: u8 = 20;
 
 /// A peer to which an edge was closed is not dialed for this long (PROTOCOL.md#hold-off).
 pub(crate) const HOLD_OFF: Duration = Duration::from_secs(60);
 
 /// For how long a peer counts as one that did answer before.
-const PROVEN_FOR: Duration = Duration::from_secs(30 * 60);
+const VERIFIED_FOR: Duration = Duration::from_secs(30 * 60);
 
 /// How many confirmed contacts may share a failure domain, by [`Tier`].
 #[derive(Debug, Clone, Copy)]
@@ -233,8 +233,8 @@ impl Peers {
     ) -> bool {
         let tick = self.tick(now);
         let Some(contact) = self.contact_mut(id) else { return false };
-        let (patience, ceiling) = if tick.since(contact.last_seen) <= PROVEN_FOR {
-            (FAILURES_PROVEN_MAX, BACKOFF_PROVEN_MAX)
+        let (patience, ceiling) = if tick.since(contact.last_seen) <= VERIFIED_FOR {
+            (FAILURES_VERIFIED_MAX, BACKOFF_VERIFIED_MAX)
         } else {
             (FAILURES_MAX, BACKOFF_MAX)
         };
@@ -466,7 +466,7 @@ impl Peers {
     /// Whether the subnet of a sighting's proven address has room. HostLimit always fit: they do
     /// not count.
     fn subnet_fits(&self, seen: &Observation<'_>, index: usize) -> bool {
-        if seen.provenance != Provenance::Proven {
+        if seen.provenance != Provenance::Verified {
             return true;
         }
         let subnet = seen.addrs.first().and_then(|addr| Subnet::counted(addr.ip()));
@@ -519,8 +519,8 @@ fn learn(contact: &mut Contact, seen: &Observation<'_>, tick: Tick, proven_fits:
             }
         }
         Provenance::Signed => contact.set_signed_addrs(seen.addrs),
-        Provenance::Proven => {
-            let vouched = if proven_fits { Provenance::Proven } else { Provenance::Signed };
+        Provenance::Verified => {
+            let vouched = if proven_fits { Provenance::Verified } else { Provenance::Signed };
             for addr in seen.addrs.iter().take(1) {
                 contact.add_addr(*addr, vouched);
             }

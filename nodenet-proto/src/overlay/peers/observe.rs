@@ -33,11 +33,11 @@ const NO_PLACE_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
 /// three attempts at whoever is in its way).
 const PARTIAL_HOLD_OFF: Duration = Duration::from_secs(10);
 /// An edge that lived this long shows that the peer's failures are over (PROTOCOL.md#proven-edges).
-const PROVEN_AFTER: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// An incumbent that was heard within this time is not probed.
 const DOUBT_AFTER: Duration = Duration::from_secs(30 * 60);
 /// Strangers that got through to this node before it calls itself reachable (a guess).
-const STRANGERS: u8 = 2;
+const UNSOLICITED_MIN: u8 = 2;
 /// Live edges among which a newcomer counts as near, and is asked for its vicinity.
 const NEAR: usize = 4;
 
@@ -55,7 +55,7 @@ impl Overlay {
             self.unsolicited_inbound = self.unsolicited_inbound.saturating_add(1);
         }
         // A conn that the peer opened comes from where it can be dialed, unless a NAT is between.
-        let provenance = if outgoing { Provenance::Proven } else { Provenance::Signed };
+        let provenance = if outgoing { Provenance::Verified } else { Provenance::Signed };
         let remote = canonical(peer.remote);
         let own_words = !outgoing && known.is_some_and(|contact| contact.is_dialable());
         let addrs: &[SocketAddr] = if own_words { &[] } else { &[remote] };
@@ -83,11 +83,11 @@ impl Overlay {
             self.ask(cx, Question::Own, peer.id, out);
         }
         if self.is_crowded() {
-            self.schedule.hurry_fill(cx.now);
+            self.schedule.expedite_fill(cx.now);
         } else if is_wanted {
             self.schedule.wake_fill_if_wanting(cx.now);
         }
-        self.arm_upkeep(cx.now, out);
+        self.arm_schedule(cx.now, out);
     }
 
     /// A peer answered that does not become an edge.
@@ -98,7 +98,7 @@ impl Overlay {
         rtt_ms: u16,
         out: &mut Vec<Action>,
     ) {
-        let (addrs, provenance) = (&[canonical(peer.remote)], Provenance::Proven);
+        let (addrs, provenance) = (&[canonical(peer.remote)], Provenance::Verified);
         self.observe(
             cx,
             &Observation { id: peer.id, key: peer.key, caps: None, addrs, provenance },
@@ -106,7 +106,7 @@ impl Overlay {
         self.peers.confirm(&peer.id, cx.now);
         self.peers.measure_rtt(&peer.id, rtt_ms);
         self.schedule.wake_fill_if_wanting(cx.now);
-        self.arm_upkeep(cx.now, out);
+        self.arm_schedule(cx.now, out);
     }
 
     /// An edge is gone, and out of the table already.
@@ -118,7 +118,7 @@ impl Overlay {
         out: &mut Vec<Action>,
     ) {
         let lived = cx.now.saturating_duration_since(edge.since);
-        if lived >= PROVEN_AFTER {
+        if lived >= STABLE_AFTER {
             self.peers.confirm(&edge.peer, edge.heard());
         }
         match reason {
@@ -147,7 +147,7 @@ impl Overlay {
         if edge.is_sibling() || (edge.is_outgoing() && reason != EdgeDownReason::ClosedHere) {
             self.schedule.wake_fill(cx.now);
         }
-        self.arm_upkeep(cx.now, out);
+        self.arm_schedule(cx.now, out);
     }
 
     /// The peer will not be dialed for a while: if there is nobody else for its slot, one is asked
@@ -179,7 +179,7 @@ impl Overlay {
         let bucket = self.edges.own().common_prefix_len(&peer);
         self.schedule.on_bucket_lacks(cx.now, bucket);
         self.schedule.wake_fill_if_wanting(cx.now);
-        self.arm_upkeep(cx.now, out);
+        self.arm_schedule(cx.now, out);
     }
 
     /// Somebody proved that it lives by signing a message for us. It is stored if there is a place
@@ -240,7 +240,7 @@ impl Overlay {
         if news > 0 {
             self.schedule.wake_fill(cx.now);
         }
-        self.arm_upkeep(cx.now, out);
+        self.arm_schedule(cx.now, out);
     }
 
     /// Takes one contact of an answer. Returns whether it was not known before.
@@ -307,12 +307,12 @@ impl Overlay {
             );
         }
         self.schedule.wake_fill(cx.now);
-        self.arm_upkeep(cx.now, out);
+        self.arm_schedule(cx.now, out);
     }
 
     /// Whether this node was dialed by peers that it had never dialed, so that anybody can.
     pub(crate) fn is_reachable(&self) -> bool {
-        self.unsolicited_inbound >= STRANGERS || !self.config.public_addrs.is_empty()
+        self.unsolicited_inbound >= UNSOLICITED_MIN || !self.config.public_addrs.is_empty()
     }
 
     /// Seeds are left alone as long as there are enough edges of our own.

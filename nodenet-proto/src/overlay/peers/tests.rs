@@ -52,7 +52,7 @@ fn addrs(table: &Peers, number: u32) -> Vec<SocketAddr> {
 #[test]
 fn hearsay_never_displaces_a_proven_address_nor_refreshes() {
     let mut table = table();
-    observe(&mut table, 1, &[addr(1)], Provenance::Proven, 0);
+    observe(&mut table, 1, &[addr(1)], Provenance::Verified, 0);
     let heard = table.get(&id(1)).unwrap().last_seen;
     for second in 1..100 {
         observe(&mut table, 1, &[addr(666 + second)], Provenance::Gossiped, u64::from(second));
@@ -116,7 +116,7 @@ fn a_fact_takes_the_place_of_a_claim_in_a_full_bucket() {
     }
     let probe = observe(&mut table, numbers[20], &[addr(500)], Provenance::Signed, 1);
     assert!(matches!(probe, Outcome::NeedProbe { known: false, .. }));
-    let proven = observe(&mut table, numbers[21], &[addr(501)], Provenance::Proven, 2);
+    let proven = observe(&mut table, numbers[21], &[addr(501)], Provenance::Verified, 2);
     assert_eq!(proven, Outcome::Inserted);
     assert_eq!(table.len(), 20);
 }
@@ -147,7 +147,7 @@ fn claims_do_not_use_up_a_subnet() {
     for number in 0..40 {
         observe(&mut table, number, &[addr(number)], Provenance::Signed, 0);
     }
-    assert_ne!(observe(&mut table, 99, &[addr(99)], Provenance::Proven, 1), Outcome::Rejected);
+    assert_ne!(observe(&mut table, 99, &[addr(99)], Provenance::Verified, 1), Outcome::Rejected);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn one_bucket_takes_fewer_of_a_subnet_than_the_table() {
     let numbers: Vec<u32> = (0..).filter(|n| table.index(&id(*n)) == 0).take(5).collect();
     let outcomes: Vec<Outcome> = numbers
         .iter()
-        .map(|number| observe(&mut table, *number, &[addr(number % 200)], Provenance::Proven, 0))
+        .map(|number| observe(&mut table, *number, &[addr(number % 200)], Provenance::Verified, 0))
         .collect();
     assert_eq!(outcomes[..4], [Outcome::Inserted; 4]);
     assert_eq!(outcomes[4], Outcome::Rejected);
@@ -192,7 +192,7 @@ fn an_isolated_node_gives_nobody_up() {
 #[test]
 fn its_own_word_brings_a_purged_peer_back_at_once() {
     let mut table = table();
-    observe(&mut table, 1, &[addr(1)], Provenance::Proven, 0);
+    observe(&mut table, 1, &[addr(1)], Provenance::Verified, 0);
     table.purge(&id(1), at(1));
     assert_eq!(observe(&mut table, 1, &[], Provenance::Signed, 2), Outcome::Inserted);
 }
@@ -201,7 +201,7 @@ fn its_own_word_brings_a_purged_peer_back_at_once() {
 fn a_peer_that_once_answered_is_tried_every_minute_for_a_quarter_of_an_hour() {
     let mut table = table();
     let mut rng = Seed::from_u64(1).stream("test");
-    observe(&mut table, 1, &[addr(1)], Provenance::Proven, 0);
+    observe(&mut table, 1, &[addr(1)], Provenance::Verified, 0);
     let (mut second, mut dials) = (0, 0);
     loop {
         if table.candidates(at(second), |_| true).count() == 1 {
@@ -212,7 +212,7 @@ fn a_peer_that_once_answered_is_tried_every_minute_for_a_quarter_of_an_hour() {
         }
         second += 1;
     }
-    assert_eq!(dials, usize::from(FAILURES_PROVEN_MAX));
+    assert_eq!(dials, usize::from(FAILURES_VERIFIED_MAX));
     assert!((13 * 60..18 * 60).contains(&second), "{second}");
 }
 
@@ -274,7 +274,7 @@ proptest! {
         let mut rng = Seed::from_u64(3).stream("test");
         for (second, (number, host, provenance, kind)) in steps.into_iter().enumerate() {
             let provenance =
-                [Provenance::Gossiped, Provenance::Signed, Provenance::Proven][usize::from(provenance)];
+                [Provenance::Gossiped, Provenance::Signed, Provenance::Verified][usize::from(provenance)];
             let now = second as u64;
             match kind {
                 0 => { table.dial_failed(&id(number), at(now), false, &mut rng); }

@@ -81,7 +81,7 @@ impl Script {
 
     fn observe_with_caps(&mut self, id: NodeId, caps: u32, addrs: &[&str], second: u64) -> Outcome {
         let addrs: Vec<SocketAddr> = addrs.iter().map(|text| text.parse().unwrap()).collect();
-        let provenance = if addrs.is_empty() { Provenance::Signed } else { Provenance::Proven };
+        let provenance = if addrs.is_empty() { Provenance::Signed } else { Provenance::Verified };
         let caps = Some(caps).filter(|caps| *caps != 0);
         let seen = Observation { id, key: *id.as_bytes(), caps, addrs: &addrs, provenance };
         let outcome = self.table.observe(&seen, Self::at(second), &OwnKey);

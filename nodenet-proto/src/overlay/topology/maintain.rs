@@ -56,7 +56,7 @@ struct Snapshot {
 
 impl Overlay {
     /// It is time to look after the edges and the tables.
-    pub(crate) fn tend(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn maintain(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
         self.check_seeds(cx, out);
         if self.schedule.fill <= cx.now {
             let snapshot = self.snapshot(cx.now);
@@ -65,11 +65,11 @@ impl Overlay {
         }
         self.ask_around(cx, out);
         self.probe(cx, out);
-        self.arm_upkeep(cx.now, out);
+        self.arm_schedule(cx.now, out);
     }
 
     /// Sets the timer of the upkeep to what is due first.
-    pub(crate) fn arm_upkeep(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(crate) fn arm_schedule(&mut self, now: Instant, out: &mut Vec<Action>) {
         if !self.config.maintenance || self.leaving {
             return;
         }
@@ -228,7 +228,7 @@ impl Overlay {
         let is_newcomer = |edge: &LiveEdge| !edge.outgoing && !edge.settled;
         if self.is_crowded() && snapshot.live.iter().any(is_newcomer) {
             // They will have been served soon.
-            self.schedule.hurry_fill(cx.now);
+            self.schedule.expedite_fill(cx.now);
         }
     }
 
@@ -408,6 +408,6 @@ fn lightness(contact: &Contact) -> Light {
 
 /// Whether a contact is known to accept connections from strangers.
 fn is_reachable(contact: &Contact) -> bool {
-    contact.provenance() == Some(Provenance::Proven)
+    contact.provenance() == Some(Provenance::Verified)
         || Capabilities(contact.caps).has(Capabilities::PUBLIC_ANCHOR)
 }

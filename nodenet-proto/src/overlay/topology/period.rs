@@ -34,7 +34,7 @@ impl Period {
     }
 
     /// There is news: it is done again after `wait` at the latest.
-    pub(crate) fn hurry(&mut self, now: Instant, wait: Duration) {
+    pub(crate) fn reset(&mut self, now: Instant, wait: Duration) {
         self.wait = self.wait.min(wait);
         self.due = self.due.min(now + wait);
     }
@@ -71,9 +71,9 @@ mod tests {
             assert!(s(expected) * 9 / 10 <= wait && wait <= s(expected) * 11 / 10, "{wait:?}");
         }
         let now = test_base() + s(20);
-        pace.hurry(now, s(5));
+        pace.reset(now, s(5));
         assert_eq!(pace.due, now + s(5));
-        pace.hurry(now, s(30));
+        pace.reset(now, s(30));
         assert_eq!(pace.due, now + s(5), "never later");
         pace.repeat(now, s(1));
         assert_eq!(pace.due, now + s(1));

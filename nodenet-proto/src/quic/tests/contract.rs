@@ -7,7 +7,7 @@ use super::peer::Peer;
 use crate::NodeId;
 use crate::buf::Frame;
 use crate::testkit::{self, Net};
-use crate::transport::contract::{CASES, Side, World};
+use crate::transport::contract::{CASES, ConnNet, Side};
 use crate::transport::{Class, Command, ConnId, Conns, Event, PathInfo, SendError};
 
 struct QuicWorld {
@@ -32,7 +32,7 @@ impl QuicWorld {
     }
 }
 
-impl World for QuicWorld {
+impl ConnNet for QuicWorld {
     fn now(&self) -> Instant {
         self.net.now
     }

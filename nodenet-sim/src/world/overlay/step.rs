@@ -218,7 +218,7 @@ impl OverlayWorld {
 
     fn on_event(&mut self, host: Host, event: &Event) -> Result<(), Violation> {
         // The outcome of dials and the room on conns are in the trace already.
-        if matches!(event, Event::SeedFailed { .. } | Event::SendReady) {
+        if matches!(event, Event::BootstrapFailed { .. } | Event::SendReady) {
             return Ok(());
         }
         self.note(host, StepKind::Event, 0, 0, None);

@@ -201,7 +201,7 @@ impl OverlayWorld {
 
     /// The peers that a host would remember across a restart; none if it is down.
     pub fn export_peers(&self, host: Host) -> Vec<KnownPeer> {
-        let look = Look { net: &self.net, host };
+        let look = ReadOnlyConns { net: &self.net, host };
         self.machine(host).map_or_else(Vec::new, |machine| machine.export_peers(&look))
     }
 

@@ -19,7 +19,7 @@ use crate::output::{Output, Outputs};
 use crate::run::{Running, TICK_INTERVAL, describe_path};
 use crate::signals::Signals;
 use crate::typed::{Lines, Typed};
-use crate::watch::{Remark, Watch};
+use crate::watch::{Notice, Watch};
 
 const HELP: &str = "\
   /to <id>      send the lines after this to that node, by routing; a prefix of an id that was
@@ -151,11 +151,11 @@ pub(crate) async fn chat(
 }
 
 /// Says what happened to the node, in between.
-fn tell(out: &Output, remarks: impl IntoIterator<Item = Remark>) {
+fn tell(out: &Output, remarks: impl IntoIterator<Item = Notice>) {
     for remark in remarks {
         match remark {
-            Remark::Info(text) | Remark::Warning(_, text) => say!(out, "({text})"),
-            Remark::Debug(_) => remark.log(),
+            Notice::Info(text) | Notice::Warning(_, text) => say!(out, "({text})"),
+            Notice::Debug(_) => remark.log(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::json_lines::JsonLines;
 use crate::log::{RateLimit, preview};
 use crate::output::{Output, Outputs};
 use crate::signals::Signals;
-use crate::watch::{Remark, Watch};
+use crate::watch::{Notice, Watch};
 use crate::{CommandError, identity, json_lines};
 
 /// Time between two looks at whether something is to be said.
@@ -77,7 +77,7 @@ impl Running {
     }
 
     /// Takes what happened to the node, and returns what is to be said about it.
-    pub(crate) async fn observe(&self, watch: &mut Watch, event: &NodeEvent) -> Vec<Remark> {
+    pub(crate) async fn observe(&self, watch: &mut Watch, event: &NodeEvent) -> Vec<Notice> {
         if matches!(event, NodeEvent::Missed(_)) {
             // A node that is closed has no edges.
             watch.handle_edges(now(), &self.node.edges().await.unwrap_or_default());
@@ -227,10 +227,10 @@ fn announce_bootstrap_line(line: Option<String>, json: bool, out: &Output) {
 }
 
 /// Says it to people, and what is a warning to programs as well.
-fn tell(lines: &JsonLines, remarks: impl IntoIterator<Item = Remark>) {
+fn tell(lines: &JsonLines, remarks: impl IntoIterator<Item = Notice>) {
     for remark in remarks {
         remark.log();
-        if let Remark::Warning(warning, text) = remark {
+        if let Notice::Warning(warning, text) = remark {
             lines.print_with(|| json_lines::warning(warning, &text));
         }
     }

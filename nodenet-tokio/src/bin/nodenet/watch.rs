@@ -78,13 +78,13 @@ impl Warning {
 
 /// Something to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Remark {
+pub(crate) enum Notice {
     Debug(String),
     Info(String),
     Warning(Warning, String),
 }
 
-impl Remark {
+impl Notice {
     pub(crate) fn log(&self) {
         match self {
             Self::Debug(text) => tracing::debug!("{text}"),
@@ -144,25 +144,25 @@ impl Watch {
     }
 
     /// Takes what happened and says what is to be said about it.
-    pub(crate) fn handle_event(&mut self, now: Instant, event: &NodeEvent) -> Vec<Remark> {
+    pub(crate) fn handle_event(&mut self, now: Instant, event: &NodeEvent) -> Vec<Notice> {
         let mut remarks = Vec::new();
         match event {
             NodeEvent::EdgeUp { peer, outgoing, remote } => {
                 self.edges.insert(*peer, Edge { up_since: now, dialed: *outgoing });
                 remarks.push(match outgoing {
-                    true => Remark::Info(format!("edge to {peer} at {remote}")),
-                    false => Remark::Debug(format!("edge from {peer} at {remote}")),
+                    true => Notice::Info(format!("edge to {peer} at {remote}")),
+                    false => Notice::Debug(format!("edge from {peer} at {remote}")),
                 });
                 if !self.was_connected {
                     self.was_connected = true;
-                    remarks.push(Remark::Info("connected: the first edge is up".to_owned()));
+                    remarks.push(Notice::Info("connected: the first edge is up".to_owned()));
                 }
             }
             NodeEvent::EdgeDown { peer, reason } => {
                 let edge = self.edges.remove(peer);
                 let text = format!("edge to {peer} is gone: {reason}");
                 let dialed = edge.is_some_and(|edge| edge.dialed);
-                remarks.push(if dialed { Remark::Info(text) } else { Remark::Debug(text) });
+                remarks.push(if dialed { Notice::Info(text) } else { Notice::Debug(text) });
                 match edge {
                     Some(edge) if is_by_peer(*reason) && !edge.is_wanted(now) => {
                         // Somebody who dials and leaves at once may just have been quick.
@@ -171,16 +171,16 @@ impl Watch {
                     _ => self.on_gone(now),
                 }
             }
-            NodeEvent::BootstrapFailed { peer, error } => remarks.push(Remark::Warning(
+            NodeEvent::BootstrapFailed { peer, error } => remarks.push(Notice::Warning(
                 Warning::BootstrapFailed,
                 format!("no edge to the bootstrap peer {peer}: {error}; it is tried on"),
             )),
-            NodeEvent::DeliveriesDropped(count) => remarks.push(Remark::Warning(
+            NodeEvent::DeliveriesDropped(count) => remarks.push(Notice::Warning(
                 Warning::DeliveriesDropped,
                 format!("{count} messages were lost, because they came faster than they are taken"),
             )),
             NodeEvent::ClockSkewSuspected { offset_s } => remarks.push(clock_skew(*offset_s)),
-            NodeEvent::Missed(count) => remarks.push(Remark::Warning(
+            NodeEvent::Missed(count) => remarks.push(Notice::Warning(
                 Warning::Missed,
                 format!(
                     "{count} events were missed, because this process does not get time to take them \
@@ -206,11 +206,11 @@ impl Watch {
     }
 
     /// Says what time alone makes worth saying of the edges.
-    pub(crate) fn handle_tick(&mut self, now: Instant) -> Option<Remark> {
+    pub(crate) fn handle_tick(&mut self, now: Instant) -> Option<Notice> {
         if self.has_wanted_edge(now) {
             self.unwanted = 0;
             let was_lonely = std::mem::take(&mut self.said_lonely);
-            return was_lonely.then(|| Remark::Info("connected again".to_owned()));
+            return was_lonely.then(|| Notice::Info("connected again".to_owned()));
         }
         let lonely = now.saturating_duration_since(self.lonely_since) >= LONELY_AFTER;
         if !self.edges.is_empty() || !lonely || self.said_lonely {
@@ -222,7 +222,7 @@ impl Watch {
              which are tried for ever",
             LONELY_AFTER.as_secs()
         );
-        Some(Remark::Warning(Warning::Lonely, text))
+        Some(Notice::Warning(Warning::Lonely, text))
     }
 
     /// Reminds of it now and then that no address which this node advertises can be dialed from
@@ -231,14 +231,14 @@ impl Watch {
         &mut self,
         now: Instant,
         globally_reachable: bool,
-    ) -> Option<Remark> {
+    ) -> Option<Notice> {
         if globally_reachable || !is_due(self.said_unreachable_at, now, UNREACHABLE_INTERVAL) {
             return None;
         }
         self.said_unreachable_at = Some(now);
         let text = "no address of this node is known to work from outside its own network; if a \
                     port is forwarded to it, say so with --advertise IP:PORT";
-        Some(Remark::Warning(Warning::Unreachable, text.to_owned()))
+        Some(Notice::Warning(Warning::Unreachable, text.to_owned()))
     }
 
     /// Reminds of it now and then that lines for programs are missed, of which there were `missed`
@@ -248,7 +248,7 @@ impl Watch {
         now: Instant,
         missed: u64,
         problem: Option<String>,
-    ) -> Option<Remark> {
+    ) -> Option<Notice> {
         let count = missed - self.said_missed_lines;
         if count == 0 || !is_due(self.said_missed_lines_at, now, MISSED_LINES_INTERVAL) {
             return None;
@@ -259,11 +259,11 @@ impl Watch {
             None => "is not read fast enough; what reads it has to read on".to_owned(),
         };
         let text = format!("{count} lines were missed, because standard output {why}");
-        Some(Remark::Warning(Warning::Missed, text))
+        Some(Notice::Warning(Warning::Missed, text))
     }
 
     /// Sums up what was dropped since the last time.
-    pub(crate) fn handle_stats(&mut self, stats: &Stats) -> Option<Remark> {
+    pub(crate) fn handle_stats(&mut self, stats: &Stats) -> Option<Notice> {
         let grown: Vec<String> = DropReason::ALL
             .iter()
             // Two of three copies of a message are expected to come too late.
@@ -274,7 +274,7 @@ impl Watch {
             .collect();
         self.drops = stats.clone();
         let text = format!("dropped in the last minute: {}", grown.join(", "));
-        (!grown.is_empty()).then_some(Remark::Warning(Warning::Drops, text))
+        (!grown.is_empty()).then_some(Notice::Warning(Warning::Drops, text))
     }
 
     fn has_wanted_edge(&self, now: Instant) -> bool {
@@ -288,7 +288,7 @@ impl Watch {
     }
 
     /// An edge that this node dialed was closed by its peer as soon as it was up.
-    fn on_unwanted(&mut self, now: Instant) -> Option<Remark> {
+    fn on_unwanted(&mut self, now: Instant) -> Option<Notice> {
         if !self.edges.is_empty() {
             // With others up, it is nothing to worry about.
             return None;
@@ -305,7 +305,7 @@ impl Watch {
              other --bootstrap peers",
             self.unwanted
         );
-        Some(Remark::Warning(Warning::ClosedAtOnce, text))
+        Some(Notice::Warning(Warning::ClosedAtOnce, text))
     }
 }
 
@@ -320,14 +320,14 @@ fn is_due(said_at: Option<Instant>, now: Instant, interval: Duration) -> bool {
     said_at.is_none_or(|at| now.saturating_duration_since(at) >= interval)
 }
 
-fn clock_skew(offset_s: i64) -> Remark {
+fn clock_skew(offset_s: i64) -> Notice {
     let text = format!(
         "this machine's clock seems {} s {}, or everyone else's is: messages more than 30 s off are \
          dropped everywhere, so set the clock",
         offset_s.unsigned_abs(),
         if offset_s > 0 { "behind" } else { "ahead" },
     );
-    Remark::Warning(Warning::ClockSkew, text)
+    Notice::Warning(Warning::ClockSkew, text)
 }
 
 #[cfg(test)]
@@ -340,7 +340,7 @@ mod tests {
     use nodenet_tokio::proto::transport::{ConnDownReason, DialError};
     use nodenet_tokio::{ConnectError, NodeEvent};
 
-    use super::{Remark, Warning, Watch};
+    use super::{Notice, Warning, Watch};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -361,18 +361,18 @@ mod tests {
         NodeEvent::EdgeDown { peer: NodeId::from_bytes([byte; 32]), reason }
     }
 
-    fn told(remark: Option<Remark>) -> Option<Warning> {
+    fn told(remark: Option<Notice>) -> Option<Warning> {
         match remark? {
-            Remark::Warning(warning, _) => Some(warning),
-            Remark::Debug(_) | Remark::Info(_) => None,
+            Notice::Warning(warning, _) => Some(warning),
+            Notice::Debug(_) | Notice::Info(_) => None,
         }
     }
 
-    fn kinds(remarks: &[Remark]) -> String {
-        let kind = |remark: &Remark| match remark {
-            Remark::Debug(_) => 'd',
-            Remark::Info(_) => 'i',
-            Remark::Warning(..) => 'w',
+    fn kinds(remarks: &[Notice]) -> String {
+        let kind = |remark: &Notice| match remark {
+            Notice::Debug(_) => 'd',
+            Notice::Info(_) => 'i',
+            Notice::Warning(..) => 'w',
         };
         remarks.iter().map(kind).collect()
     }
@@ -381,7 +381,7 @@ mod tests {
     fn the_first_edge_is_told_once_and_what_strangers_do_is_for_debugging() {
         let (mut watch, now) = (Watch::new(start()), start());
         let first = watch.handle_event(now, &up(1, true));
-        assert_eq!(first[1], Remark::Info("connected: the first edge is up".to_owned()));
+        assert_eq!(first[1], Notice::Info("connected: the first edge is up".to_owned()));
         assert_eq!(kinds(&first), "ii");
         assert_eq!(kinds(&watch.handle_event(now, &up(2, true))), "i");
         assert_eq!(kinds(&watch.handle_event(now, &up(3, false))), "d");
@@ -396,7 +396,7 @@ mod tests {
         assert_eq!(told(watch.handle_tick(start + 60 * SECOND)), Some(Warning::Lonely));
         assert_eq!(watch.handle_tick(start + 200 * SECOND), None);
         assert_eq!(kinds(&watch.handle_event(start + 201 * SECOND, &up(1, false))), "di");
-        let again = Some(Remark::Info("connected again".to_owned()));
+        let again = Some(Notice::Info("connected again".to_owned()));
         assert_eq!(watch.handle_tick(start + 202 * SECOND), again);
         assert_eq!(watch.handle_tick(start + 203 * SECOND), None);
         watch.handle_event(start + 300 * SECOND, &down(1));
@@ -456,7 +456,7 @@ mod tests {
         let error = ConnectError::Dial(DialError::TimedOut);
         let peer = NodeId::from_bytes([1; 32]);
         let remarks = watch.handle_event(start(), &NodeEvent::BootstrapFailed { peer, error });
-        let [Remark::Warning(Warning::BootstrapFailed, text)] = &remarks[..] else {
+        let [Notice::Warning(Warning::BootstrapFailed, text)] = &remarks[..] else {
             panic!("{remarks:?}");
         };
         assert!(text.contains("01010101") && text.contains(&error.to_string()), "{text}");
@@ -481,7 +481,7 @@ mod tests {
         watch.handle_edges(start + 10 * SECOND, &[]);
         let remarks = watch.handle_event(start + 10 * SECOND, &NodeEvent::Missed(7));
         assert!(
-            matches!(&remarks[..], [Remark::Warning(Warning::Missed, text)] if text.starts_with("7 ")),
+            matches!(&remarks[..], [Notice::Warning(Warning::Missed, text)] if text.starts_with("7 ")),
             "{remarks:?}"
         );
         assert_eq!(watch.handle_tick(start + 69 * SECOND), None);
@@ -497,7 +497,7 @@ mod tests {
             idle: SECOND,
         };
         watch.handle_edges(start + 80 * SECOND, &[edge]);
-        let again = Some(Remark::Info("connected again".to_owned()));
+        let again = Some(Notice::Info("connected again".to_owned()));
         assert_eq!(watch.handle_tick(start + 80 * SECOND), again);
     }
 
@@ -517,7 +517,7 @@ mod tests {
         let mut said = |second: u32, missed, problem: Option<&str>| {
             let problem = problem.map(str::to_owned);
             match watch.handle_missed_lines(start + second * SECOND, missed, problem)? {
-                Remark::Warning(Warning::Missed, text) => Some(text),
+                Notice::Warning(Warning::Missed, text) => Some(text),
                 other => panic!("{other:?}"),
             }
         };
@@ -544,7 +544,7 @@ mod tests {
         stats.count_drop(DropReason::Stale);
         stats.count_drop(DropReason::DeadEnd);
         let text = "dropped in the last minute: stale 2, dead_end 1".to_owned();
-        assert_eq!(watch.handle_stats(&stats), Some(Remark::Warning(Warning::Drops, text)));
+        assert_eq!(watch.handle_stats(&stats), Some(Notice::Warning(Warning::Drops, text)));
         assert_eq!(watch.handle_stats(&stats), None);
     }
 }

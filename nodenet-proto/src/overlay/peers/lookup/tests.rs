@@ -5,7 +5,7 @@ use crate::env::{Ed25519Crypto, Random, Seed, UnixNanos, test_base};
 use crate::identity::Identity;
 use crate::stats::Stats;
 
-struct World {
+struct LookupNet {
     lookups: Lookups,
     rng: Random,
     stats: Stats,
@@ -19,7 +19,7 @@ fn id(first: u8) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
-impl World {
+impl LookupNet {
     fn new() -> Self {
         let rng = Seed::from_u64(1).stream("test");
         let identity = Identity::from_master_seed(&[1; 32]);
@@ -62,7 +62,7 @@ impl World {
 /// Nobody but the neighbour that was asked is believed, and it only once (THREATS.md#e30).
 #[test]
 fn an_answer_is_taken_once_and_from_whom_it_was_asked() {
-    let mut world = World::new();
+    let mut world = LookupNet::new();
     let nonce = world.ask(Question::Own, id(5));
     assert_eq!(world.settle(nonce, id(6)), None);
     assert_eq!(world.settle(nonce, id(5)), Some(Question::Own));
@@ -72,7 +72,7 @@ fn an_answer_is_taken_once_and_from_whom_it_was_asked() {
 
 #[test]
 fn each_answer_settles_its_own_question() {
-    let mut world = World::new();
+    let mut world = LookupNet::new();
     let vicinity = world.ask(Question::Vicinity, id(5));
     let near = Question::Near { target: id(9), lacking: true };
     let nonce = world.ask(near, id(5));
@@ -82,7 +82,7 @@ fn each_answer_settles_its_own_question() {
 
 #[test]
 fn an_answer_after_thirty_seconds_is_too_late() {
-    let mut world = World::new();
+    let mut world = LookupNet::new();
     let nonce = world.ask(Question::Own, id(1));
     assert!(world.lookups.expects(&nonce, &id(1), world.now));
     assert!(!world.lookups.expects(&nonce, &id(2), world.now), "it was not asked");
@@ -93,7 +93,7 @@ fn an_answer_after_thirty_seconds_is_too_late() {
 
 #[test]
 fn the_oldest_question_makes_room() {
-    let mut world = World::new();
+    let mut world = LookupNet::new();
     let first = world.ask(Question::Own, id(1));
     for _ in 0..OPEN_MAX {
         world.ask(Question::Own, id(2));

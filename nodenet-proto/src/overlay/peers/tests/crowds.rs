@@ -20,7 +20,7 @@ fn host(shared: u8, number: u8) -> SocketAddr {
 fn let_in(shared: u8, newcomers: &[u32]) -> usize {
     let mut table = table();
     let mut enter = |(number, at): (&u32, u8)| {
-        observe(&mut table, *number, &[host(shared, at)], Provenance::Proven, 0)
+        observe(&mut table, *number, &[host(shared, at)], Provenance::Verified, 0)
     };
     newcomers.iter().zip(0..).filter(|one| enter(*one) == Outcome::Inserted).count()
 }

@@ -173,7 +173,7 @@ impl<'a> Picks<'a> {
         }
         let mut crowd = SubnetCounts::of(self.inputs, self.chosen.iter().filter_map(|c| c.subnet));
         for contacts in open.values() {
-            let best = contacts.iter().min_by_key(|contact| reluctance(own, contact, &crowd));
+            let best = contacts.iter().min_by_key(|contact| preference_key(own, contact, &crowd));
             if let Some(best) = best.filter(|_| !self.is_enough()) {
                 self.push(best);
                 crowd.add(best.subnet);
@@ -187,7 +187,7 @@ impl<'a> Picks<'a> {
 /// every node, so that nobody is everybody's choice.
 type PreferenceKey = (bool, bool, bool, bool, bool, bool, u16, u64);
 
-fn reluctance(own: &NodeId, contact: &Candidate, crowd: &SubnetCounts) -> PreferenceKey {
+fn preference_key(own: &NodeId, contact: &Candidate, crowd: &SubnetCounts) -> PreferenceKey {
     let rtt_ms = if contact.rtt_ms == 0 { RTT_UNKNOWN_MS } else { contact.rtt_ms };
     (
         contact.light == Light::Itself,

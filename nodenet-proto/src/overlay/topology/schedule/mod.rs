@@ -1,7 +1,7 @@
 //! The schedule of what a node does by itself: fill, ask around, try faster edges, probe.
 //!
 //! Responsible for: when. Never: whom or what; that is decided from the tables when it is time, in
-//! `tend`.
+//! `maintain`.
 //!
 //! Everything shares one timer, set to whichever is due first. While nothing changes every period
 //! lengthens; an edge lost or a contact learned shortens the ones it concerns. A light node does
@@ -143,7 +143,7 @@ impl Schedule {
     }
 
     /// There are too many edges: look very soon which to close.
-    pub(crate) fn hurry_fill(&mut self, now: Instant) {
+    pub(crate) fn expedite_fill(&mut self, now: Instant) {
         self.fill_after(FILL_SPACING, now);
     }
 
@@ -177,8 +177,8 @@ impl Schedule {
 
     /// A neighbour is gone, or a nearer one came.
     pub(crate) fn on_vicinity_changed(&mut self, now: Instant) {
-        self.own.hurry(now, OWN_WAIT_CHANGED);
-        self.vicinity.hurry(now, VICINITY_WAIT_CHANGED);
+        self.own.reset(now, OWN_WAIT_CHANGED);
+        self.vicinity.reset(now, VICINITY_WAIT_CHANGED);
     }
 
     /// The own identifier was looked up. Whether strangers get through to this node decides how
@@ -222,7 +222,7 @@ impl Schedule {
     /// A bucket lost an edge and has nobody to take its place.
     pub(crate) fn on_bucket_lacks(&mut self, now: Instant, bucket: u16) {
         if let Some(pace) = self.buckets.get_mut(usize::from(bucket)) {
-            pace.hurry(now, BUCKET_WAIT);
+            pace.reset(now, BUCKET_WAIT);
         }
     }
 

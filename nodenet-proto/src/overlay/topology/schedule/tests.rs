@@ -191,7 +191,7 @@ fn what_is_learned_together_is_chosen_from_together() {
         [false, true].map(|content| filled(content, Schedule::wake_fill)),
         [ms(200), 2 * SECOND]
     );
-    assert_eq!(filled(true, Schedule::hurry_fill), ms(200));
+    assert_eq!(filled(true, Schedule::expedite_fill), ms(200));
     assert_eq!(filled(false, Schedule::wake_fill_if_wanting), ms(200));
     assert!(is_about(filled(true, Schedule::wake_fill_if_wanting), 60 * SECOND));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nodenet_proto::NodeId;
 use nodenet_proto::buf::Frame;
-use nodenet_proto::transport::contract::{CASES, Side, World};
+use nodenet_proto::transport::contract::{CASES, ConnNet, Side};
 use nodenet_proto::transport::{Class, Command, ConnId, Event, PathInfo, SendError};
 
 use super::scripted::Lab;
@@ -25,7 +25,7 @@ impl Bench {
     }
 }
 
-impl World for Bench {
+impl ConnNet for Bench {
     fn now(&self) -> Instant {
         self.lab.instant()
     }

@@ -21,7 +21,7 @@ const CONNECTS_MAX: usize = 1_024;
 const COMMANDS_MAX: usize = 1_024;
 
 /// Where an answer goes.
-pub(crate) enum Waiter {
+pub(crate) enum Reply {
     /// A routed message.
     Send(oneshot::Sender<Result<u8, SendError>>),
     /// A direct message to this node.
@@ -36,19 +36,19 @@ pub(crate) enum Waiter {
 
 /// Everyone who waits.
 #[derive(Default)]
-pub(crate) struct Waiters {
-    by_request: BTreeMap<RequestId, Waiter>,
+pub(crate) struct Pending {
+    by_request: BTreeMap<RequestId, Reply>,
     /// How many of them wait for a connect.
     connects: usize,
     next: u64,
 }
 
-impl Waiters {
+impl Pending {
     /// Files a waiter under a number that was never used before.
-    pub(crate) fn insert(&mut self, waiter: Waiter) -> RequestId {
+    pub(crate) fn insert(&mut self, waiter: Reply) -> RequestId {
         let request = RequestId(self.next);
         self.next += 1;
-        self.connects += usize::from(matches!(waiter, Waiter::Connect(_)));
+        self.connects += usize::from(matches!(waiter, Reply::Connect(_)));
         self.by_request.insert(request, waiter);
         request
     }
@@ -67,29 +67,29 @@ impl Waiters {
     pub(crate) fn settle(&mut self, event: Event) -> bool {
         let Some(request) = request_of(&event) else { return false };
         let waiter = self.by_request.remove(&request);
-        self.connects -= usize::from(matches!(waiter, Some(Waiter::Connect(_))));
+        self.connects -= usize::from(matches!(waiter, Some(Reply::Connect(_))));
         debug_assert!(waiter.is_some(), "{event:?} settles a command that was settled before");
         // A failed answer means that the caller gave up; the outcome stands all the same.
         match (waiter, event) {
             (
-                Some(Waiter::Send(reply) | Waiter::SendDirect(_, reply)),
+                Some(Reply::Send(reply) | Reply::SendDirect(_, reply)),
                 Event::Sent { copies, .. },
             ) => {
                 let _ = reply.send(Ok(copies));
             }
-            (Some(Waiter::Send(reply)), Event::SendFailed { error, .. }) => {
+            (Some(Reply::Send(reply)), Event::SendFailed { error, .. }) => {
                 let _ = reply.send(Err(SendError::routed(error)));
             }
-            (Some(Waiter::SendDirect(target, reply)), Event::SendFailed { error, .. }) => {
+            (Some(Reply::SendDirect(target, reply)), Event::SendFailed { error, .. }) => {
                 let _ = reply.send(Err(SendError::direct(error, target)));
             }
-            (Some(Waiter::Connect(reply)), Event::Connected { .. }) => {
+            (Some(Reply::Connect(reply)), Event::Connected { .. }) => {
                 let _ = reply.send(Ok(()));
             }
-            (Some(Waiter::Connect(reply)), Event::ConnectFailed { error, .. }) => {
+            (Some(Reply::Connect(reply)), Event::ConnectFailed { error, .. }) => {
                 let _ = reply.send(Err(error.into()));
             }
-            (Some(Waiter::CloseEdge(reply)), Event::EdgeClosed { existed, .. }) => {
+            (Some(Reply::CloseEdge(reply)), Event::EdgeClosed { existed, .. }) => {
                 let _ = reply.send(existed);
             }
             (_, Event::Left { .. }) => return true,
@@ -118,61 +118,61 @@ mod tests {
     use nodenet_proto::api::{Event, SendFailure};
     use tokio::sync::oneshot;
 
-    use super::{COMMANDS_MAX, CONNECTS_MAX, Waiter, Waiters};
+    use super::{COMMANDS_MAX, CONNECTS_MAX, Pending, Reply};
     use crate::error::{ConnectError, SendError};
 
     #[test]
     fn each_event_answers_the_caller_with_its_number() {
-        let mut waiters = Waiters::default();
+        let mut pending = Pending::default();
         let target = NodeId::from_bytes([7; 32]);
         let (reply, mut routed) = oneshot::channel();
-        let first = waiters.insert(Waiter::Send(reply));
+        let first = pending.insert(Reply::Send(reply));
         let (reply, mut direct) = oneshot::channel();
-        let second = waiters.insert(Waiter::SendDirect(target, reply));
+        let second = pending.insert(Reply::SendDirect(target, reply));
         let (reply, mut connect) = oneshot::channel();
-        let third = waiters.insert(Waiter::Connect(reply));
+        let third = pending.insert(Reply::Connect(reply));
 
         let error = SendFailure::Unroutable;
-        assert!(!waiters.settle(Event::SendFailed { request: second, error }));
+        assert!(!pending.settle(Event::SendFailed { request: second, error }));
         assert_eq!(direct.try_recv().unwrap(), Err(SendError::NoEdge(target)));
-        assert!(!waiters.settle(Event::Sent { request: first, copies: 3 }));
+        assert!(!pending.settle(Event::Sent { request: first, copies: 3 }));
         assert_eq!(routed.try_recv().unwrap(), Ok(3));
         let error = api::ConnectError::Refused;
-        assert!(!waiters.settle(Event::ConnectFailed { request: third, error }));
+        assert!(!pending.settle(Event::ConnectFailed { request: third, error }));
         assert_eq!(connect.try_recv().unwrap(), Err(ConnectError::EdgeRefused));
-        assert_eq!(waiters.by_request.len(), 0);
+        assert_eq!(pending.by_request.len(), 0);
     }
 
     #[test]
     fn a_caller_that_gave_up_leaves_no_entry_behind() {
-        let mut waiters = Waiters::default();
+        let mut pending = Pending::default();
         let (reply, gone) = oneshot::channel();
         drop(gone);
-        let request = waiters.insert(Waiter::CloseEdge(reply));
-        assert!(!waiters.settle(Event::EdgeClosed { request, existed: true }));
-        assert_eq!(waiters.by_request.len(), 0);
+        let request = pending.insert(Reply::CloseEdge(reply));
+        assert!(!pending.settle(Event::EdgeClosed { request, existed: true }));
+        assert_eq!(pending.by_request.len(), 0);
     }
 
     #[test]
     fn connects_and_other_commands_fill_a_place_of_their_own() {
-        let mut waiters = Waiters::default();
-        let connect = |_| Waiter::Connect(oneshot::channel().0);
-        let dials: Vec<_> = (0..CONNECTS_MAX).map(|n| waiters.insert(connect(n))).collect();
-        assert!(waiters.has_all_connects() && !waiters.is_full());
-        let send = |_| Waiter::Send(oneshot::channel().0);
-        let sends: Vec<_> = (0..COMMANDS_MAX).map(|n| waiters.insert(send(n))).collect();
-        assert!(waiters.has_all_connects() && waiters.is_full());
-        waiters.settle(Event::Sent { request: sends[7], copies: 1 });
-        assert!(waiters.has_all_connects() && !waiters.is_full());
+        let mut pending = Pending::default();
+        let connect = |_| Reply::Connect(oneshot::channel().0);
+        let dials: Vec<_> = (0..CONNECTS_MAX).map(|n| pending.insert(connect(n))).collect();
+        assert!(pending.has_all_connects() && !pending.is_full());
+        let send = |_| Reply::Send(oneshot::channel().0);
+        let sends: Vec<_> = (0..COMMANDS_MAX).map(|n| pending.insert(send(n))).collect();
+        assert!(pending.has_all_connects() && pending.is_full());
+        pending.settle(Event::Sent { request: sends[7], copies: 1 });
+        assert!(pending.has_all_connects() && !pending.is_full());
         let peer = NodeId::from_bytes([7; 32]);
-        waiters.settle(Event::Connected { request: dials[7], peer });
-        assert!(!waiters.has_all_connects());
+        pending.settle(Event::Connected { request: dials[7], peer });
+        assert!(!pending.has_all_connects());
     }
 
     #[test]
     fn leaving_ends_the_node() {
-        let mut waiters = Waiters::default();
-        let request = waiters.insert(Waiter::Leave);
-        assert!(waiters.settle(Event::Left { request }));
+        let mut pending = Pending::default();
+        let request = pending.insert(Reply::Leave);
+        assert!(pending.settle(Event::Left { request }));
     }
 }

@@ -9,31 +9,31 @@ use nodenet_proto::io::{SocketId, Transmit};
 use nodenet_proto::stats::{DropReason, Stats};
 
 use super::Outlets;
-use super::lost::Lost;
-use super::waiters::Waiters;
+use super::dropped::DroppedDeliveries;
+use super::pending::Pending;
 use crate::events::{Delivery, NodeEvent};
 use crate::host::Host;
 use crate::socket::{Socket, SocketStats};
 
 /// A send that did not fit, from `done` on.
 pub(super) struct Blocked {
-    pub(super) how: Transmit,
+    pub(super) transmit: Transmit,
     pub(super) bytes: Vec<u8>,
     pub(super) done: usize,
 }
 
 /// Everything that carries out what the node wants done.
-pub(super) struct World {
+pub(super) struct DriverOutlet {
     pub(super) host: Host,
     pub(super) sockets: BTreeMap<SocketId, Socket>,
     pub(super) blocked: Option<Blocked>,
     pub(super) socket_stats: SocketStats,
-    pub(super) waiters: Waiters,
+    pub(super) pending: Pending,
     pub(super) outlets: Outlets,
     /// Whether there was room for the last message to the application.
     had_room: bool,
     /// Those for which there was none.
-    pub(super) lost: Lost,
+    pub(super) lost: DroppedDeliveries,
     /// What was dropped here rather than in the node.
     pub(super) stats: Stats,
     /// Sockets that were asked for during a drain, with what became of them.
@@ -41,17 +41,17 @@ pub(super) struct World {
     pub(super) left: bool,
 }
 
-impl World {
+impl DriverOutlet {
     pub(super) fn new(host: Host, socket: Socket, outlets: Outlets) -> Self {
         Self {
             host,
             sockets: BTreeMap::from([(SocketId::MAIN, socket)]),
             blocked: None,
             socket_stats: SocketStats::default(),
-            waiters: Waiters::default(),
+            pending: Pending::default(),
             outlets,
             had_room: true,
-            lost: Lost::default(),
+            lost: DroppedDeliveries::default(),
             stats: Stats::default(),
             opened: Vec::new(),
             left: false,
@@ -61,9 +61,9 @@ impl World {
     /// Sends what did not fit before. False if it still does not.
     pub(super) fn resume(&mut self) -> bool {
         let Some(mut blocked) = self.blocked.take() else { return true };
-        let Some(socket) = self.sockets.get(&blocked.how.socket) else { return true };
-        let Blocked { how, bytes, done } = &mut blocked;
-        let sent = socket.try_send(how, bytes, done, &mut self.socket_stats);
+        let Some(socket) = self.sockets.get(&blocked.transmit.socket) else { return true };
+        let Blocked { transmit, bytes, done } = &mut blocked;
+        let sent = socket.try_send(transmit, bytes, done, &mut self.socket_stats);
         if !sent {
             self.blocked = Some(blocked);
         }
@@ -83,16 +83,16 @@ impl World {
     }
 }
 
-impl Outlet for World {
-    fn transmit(&mut self, how: &Transmit, bytes: &[u8]) -> bool {
-        let Some(socket) = self.sockets.get(&how.socket) else {
+impl Outlet for DriverOutlet {
+    fn transmit(&mut self, transmit: &Transmit, bytes: &[u8]) -> bool {
+        let Some(socket) = self.sockets.get(&transmit.socket) else {
             self.socket_stats.send_errors += 1;
             return true;
         };
         let mut done = 0;
-        let sent = socket.try_send(how, bytes, &mut done, &mut self.socket_stats);
+        let sent = socket.try_send(transmit, bytes, &mut done, &mut self.socket_stats);
         if !sent {
-            self.blocked = Some(Blocked { how: *how, bytes: bytes.to_vec(), done });
+            self.blocked = Some(Blocked { transmit: *transmit, bytes: bytes.to_vec(), done });
         }
         sent
     }
@@ -112,7 +112,7 @@ impl Outlet for World {
                 NodeEvent::EdgeUp { peer, outgoing, remote }
             }
             Event::EdgeDown { peer, reason } => NodeEvent::EdgeDown { peer, reason },
-            Event::SeedFailed { peer, error } => {
+            Event::BootstrapFailed { peer, error } => {
                 NodeEvent::BootstrapFailed { peer, error: error.into() }
             }
             Event::ClockSkewSuspected { offset_s } => NodeEvent::ClockSkewSuspected { offset_s },
@@ -123,11 +123,11 @@ impl Outlet for World {
             // A message to this node itself, which the core handed out right before this.
             Event::Sent { request, copies: 0 } if !self.had_room => {
                 let error = SendFailure::Backpressure;
-                self.waiters.settle(Event::SendFailed { request, error });
+                self.pending.settle(Event::SendFailed { request, error });
                 return;
             }
             settling => {
-                self.left |= self.waiters.settle(settling);
+                self.left |= self.pending.settle(settling);
                 return;
             }
         };

@@ -10,12 +10,12 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What was lost since the application was told last.
 #[derive(Debug, Default)]
-pub(super) struct Lost {
+pub(super) struct DroppedDeliveries {
     count: u64,
     told_at: Option<Instant>,
 }
 
-impl Lost {
+impl DroppedDeliveries {
     /// Notes one more.
     pub(super) fn note(&mut self) {
         self.count += 1;
@@ -46,12 +46,12 @@ impl Lost {
 mod tests {
     use std::time::Duration;
 
-    use super::Lost;
+    use super::DroppedDeliveries;
     use crate::clock;
 
     #[test]
     fn the_first_are_told_at_once_and_the_others_a_second_later() {
-        let (mut lost, start) = (Lost::default(), clock::now());
+        let (mut lost, start) = (DroppedDeliveries::default(), clock::now());
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!((lost.take_due(at(0)), lost.due()), (None, None), "there is nothing to tell");
         lost.note();
