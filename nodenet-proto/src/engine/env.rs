@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
-use crate::env::{Context, Crypto, Random, Seed, UnixNanos, WallClock};
+use crate::context::Context;
+use crate::env::{Crypto, Random, Seed, UnixNanos, WallClock};
 use crate::identity::Identity;
+use crate::overlay::Action;
 use crate::stats::Stats;
 
 /// Clocks, keys, randomness and counters of one node. A field of its own in the engine, so that
@@ -48,8 +50,12 @@ impl Env {
     }
 
     /// What the overlay may use in one call.
-    pub(super) fn overlay_context(&mut self) -> Context<'_> {
+    pub(super) fn overlay_context<'a>(
+        &'a mut self,
+        out: &'a mut Vec<Action>,
+    ) -> Context<'a, Action> {
         Context {
+            out,
             now: self.now,
             wall: self.wall.at(self.now),
             rng: &mut self.overlay,

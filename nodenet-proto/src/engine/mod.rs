@@ -29,8 +29,9 @@ use crate::api::{
     SendFailure,
 };
 use crate::buf::Frame;
+use crate::context::Context;
 use crate::env::Rate;
-use crate::env::{Context, Crypto, Seed, TimerQueue, UnixNanos};
+use crate::env::{Crypto, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
 use crate::io::Deadline;
 use crate::overlay::{self, Action, MultiPathSend, Overlay, Peer};
@@ -141,33 +142,31 @@ impl Engine {
             return self.settle_after_leave(command);
         }
         match command {
-            Command::Send { request, target, payload } => self.run(conns, |overlay, cx, _, out| {
-                overlay.send(cx, request, (target, payload), out);
+            Command::Send { request, target, payload } => self.run(conns, |overlay, cx, _| {
+                overlay.send(cx, request, (target, payload));
             }),
             Command::SendDirect { request, target, payload } => {
-                self.run(conns, |overlay, _, _, out| {
-                    overlay.send_direct(request, (target, payload), out);
+                self.run(conns, |overlay, cx, _| {
+                    overlay.send_direct(cx, request, (target, payload));
                 });
             }
-            Command::Connect { request, target, addrs } => {
-                self.run(conns, |overlay, cx, _, out| {
-                    overlay.connect(cx, request, (target, &addrs), out);
-                })
-            }
+            Command::Connect { request, target, addrs } => self.run(conns, |overlay, cx, _| {
+                overlay.connect(cx, request, (target, &addrs));
+            }),
             Command::Bootstrap(seeds) => {
-                self.run(conns, |overlay, cx, _, out| overlay.bootstrap(cx, &seeds, out));
+                self.run(conns, |overlay, cx, _| overlay.bootstrap(cx, &seeds));
             }
             Command::ImportPeers(peers) => {
-                self.run(conns, |overlay, cx, _, out| overlay.import(cx, &peers, out));
+                self.run(conns, |overlay, cx, _| overlay.import(cx, &peers));
             }
             Command::CloseEdge { request, peer } => {
                 let mut existed = false;
-                self.run(conns, |overlay, cx, _, out| existed = overlay.close_edge(cx, &peer, out));
+                self.run(conns, |overlay, cx, _| existed = overlay.close_edge(cx, &peer));
                 self.events.push_back(Event::EdgeClosed { request, existed });
             }
             Command::Leave { request } => {
                 self.life = Life::Leaving(vec![request]);
-                self.run(conns, |overlay, cx, _, out| overlay.leave(cx, out));
+                self.run(conns, |overlay, cx, _| overlay.leave(cx));
                 self.timers.set(Timer::Leave, self.env.now() + LEAVE_TIMEOUT);
                 self.finish_leave();
             }
@@ -186,23 +185,23 @@ impl Engine {
         let edges = self.overlay.edges().len();
         let makes_room = matches!(event, ConnDown { .. } | Writable(_));
         match event {
-            Frame { conn, frame } => self.run(conns, |overlay, cx, conns, out| {
-                overlay.handle_frame(cx, conns, conn, frame, out);
+            Frame { conn, frame } => self.run(conns, |overlay, cx, conns| {
+                overlay.handle_frame(cx, conns, conn, frame);
             }),
             ConnUp { conn, peer, key, direction, remote } => {
                 let peer = Peer { id: peer, key, remote };
-                self.run(conns, |overlay, cx, conns, out| {
-                    overlay.handle_conn_up(cx, conns, (conn, peer, direction), out);
+                self.run(conns, |overlay, cx, conns| {
+                    overlay.handle_conn_up(cx, conns, (conn, peer, direction));
                 });
             }
             ConnDown { conn, reason } => {
-                self.run(conns, |overlay, cx, _, out| {
-                    overlay.handle_conn_down(cx, conn, reason, out);
+                self.run(conns, |overlay, cx, _| {
+                    overlay.handle_conn_down(cx, conn, reason);
                 });
                 self.finish_leave();
             }
-            DialFailed { dial, error } => self.run(conns, |overlay, cx, _, out| {
-                overlay.handle_dial_failed(cx, dial, error, out);
+            DialFailed { dial, error } => self.run(conns, |overlay, cx, _| {
+                overlay.handle_dial_failed(cx, dial, error);
             }),
             // Nothing waits here for room: what did not fit went elsewhere, or was refused.
             Writable(_) => {}
@@ -219,7 +218,7 @@ impl Engine {
         for _ in 0..EXPIRIES_PER_CALL {
             match self.timers.pop_due(self.env.now()) {
                 Some(Timer::Overlay(timer)) => {
-                    self.run(conns, |overlay, cx, _, out| overlay.handle_timer(cx, timer, out));
+                    self.run(conns, |overlay, cx, _| overlay.handle_timer(cx, timer));
                 }
                 Some(Timer::Leave) => self.settle_leave(),
                 Some(Timer::SendReady) => self.report_send_ready(),
@@ -324,10 +323,10 @@ impl Engine {
     fn run(
         &mut self,
         conns: &mut dyn Conns,
-        act: impl FnOnce(&mut Overlay, &mut Context<'_>, &dyn Conns, &mut Vec<Action>),
+        act: impl FnOnce(&mut Overlay, &mut Context<'_, Action>, &dyn Conns),
     ) {
         let mut actions = core::mem::take(&mut self.actions);
-        act(&mut self.overlay, &mut self.env.overlay_context(), conns, &mut actions);
+        act(&mut self.overlay, &mut self.env.overlay_context(&mut actions), conns);
         for action in actions.drain(..) {
             self.carry_out(action, conns);
         }

@@ -18,9 +18,6 @@ pub use random::{Random, Seed};
 pub use timer::TimerQueue;
 pub use token_bucket::{Rate, TokenBucket};
 
-use crate::identity::Identity;
-use crate::stats::{DropReason, Stats};
-
 /// Wall time in nanoseconds since the Unix epoch. Routed messages are stamped with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixNanos(pub i64);
@@ -50,29 +47,6 @@ impl WallClock {
         let backwards = wall < self.at(now);
         *self = Self::new(now, wall);
         backwards
-    }
-}
-
-/// What one handler call may use.
-pub struct Context<'a> {
-    /// Monotonic time of this call.
-    pub now: Instant,
-    /// Wall time of this call.
-    pub wall: UnixNanos,
-    /// This machine's random stream.
-    pub rng: &'a mut Random,
-    /// Counters; the only way to discard input is [`Context::drop`].
-    pub stats: &'a mut Stats,
-    /// Hash, sign, verify.
-    pub crypto: &'a dyn Crypto,
-    /// The keys of this node.
-    pub identity: &'a Identity,
-}
-
-impl Context<'_> {
-    /// Discards input for `reason`, which is counted.
-    pub fn drop(&mut self, reason: DropReason) {
-        self.stats.count_drop(reason);
     }
 }
 

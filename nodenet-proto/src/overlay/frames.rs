@@ -7,7 +7,7 @@ use super::{Action, Overlay, Owner};
 use crate::NodeId;
 use crate::api::DeliveryPath;
 use crate::buf::Frame;
-use crate::env::Context;
+use crate::context::Context;
 use crate::stats::DropReason;
 use crate::transport::{ConnId, Conns};
 use crate::wire::{self, Addr, Capabilities, Decode, FrameHeader, FrameType, Message, RoutedFrame};
@@ -23,11 +23,10 @@ impl Overlay {
     /// A whole frame arrived. On the transit path this allocates nothing and touches no timer.
     pub(crate) fn handle_frame(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         conn: ConnId,
         frame: Frame,
-        out: &mut Vec<Action>,
     ) {
         let header = FrameHeader::of(&frame);
         let from = match self.conns.get(&conn) {
@@ -35,40 +34,40 @@ impl Overlay {
             Some(Owner::Unproven(peer)) => {
                 let peer = **peer;
                 if header.is_err() {
-                    cx.drop(DropReason::MalformedFrame);
-                    return self.reject_unproven(conn, out);
+                    cx.discard(DropReason::MalformedFrame);
+                    return self.reject_unproven(cx, conn);
                 }
-                if !self.prove(cx, conn, peer, out) {
+                if !self.prove(cx, conn, peer) {
                     return;
                 }
                 peer.id
             }
-            Some(Owner::Closing) | None => return cx.drop(DropReason::UnknownConn),
+            Some(Owner::Closing) | None => return cx.discard(DropReason::UnknownConn),
         };
         // Survives on a live edge: it may be of a version to come.
         let Ok((header, payload_at)) = header else {
-            return cx.drop(DropReason::MalformedFrame);
+            return cx.discard(DropReason::MalformedFrame);
         };
         let arrival = Arrival { conn, from };
         let frame_type = header.frame_type();
         if frame_type.is_some_and(|frame_type| frame_type != FrameType::Leave) {
-            self.dialer.on_heard(&from, out);
+            self.dialer.on_heard(cx, &from);
         }
         if !self.charge(cx, arrival, frame_type) {
             return;
         }
         match frame_type {
-            Some(FrameType::App) => self.on_app(from, frame, payload_at, out),
+            Some(FrameType::App) => self.on_app(cx, from, frame, payload_at),
             Some(frame_type) if frame_type.is_routed() => {
                 match RoutedFrame::parse(frame, frame_type, payload_at) {
-                    Ok(message) => self.on_routed(cx, conns, from, message, out),
-                    Err(_) => cx.drop(DropReason::MalformedMessage),
+                    Ok(message) => self.on_routed(cx, conns, from, message),
+                    Err(_) => cx.discard(DropReason::MalformedMessage),
                 }
             }
             Some(frame_type) => {
-                self.on_control(cx, conns, arrival, (frame_type, frame, payload_at), out);
+                self.on_control(cx, conns, arrival, (frame_type, frame, payload_at));
             }
-            None => cx.drop(DropReason::UnknownType),
+            None => cx.discard(DropReason::UnknownType),
         }
     }
 
@@ -76,7 +75,12 @@ impl Overlay {
     /// (PROTOCOL.md#charge-before-decoding). A frame of no known type proves nothing
     /// (THREATS.md#e34). Free are a Leave, which comes once, and the Pong that is due.
     #[inline]
-    fn charge(&mut self, cx: &mut Context<'_>, at: Arrival, frame_type: Option<FrameType>) -> bool {
+    fn charge(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        at: Arrival,
+        frame_type: Option<FrameType>,
+    ) -> bool {
         let Some(edge) = self.edges.get_mut(&at.from) else { return false };
         if frame_type.is_some() {
             edge.observe_frame(at.conn, cx.now);
@@ -86,7 +90,7 @@ impl Overlay {
         if frame_type.is_some_and(is_forward) {
             let allowed = edge.budgets.charge_forward(cx.now, 1);
             if !allowed {
-                cx.drop(DropReason::ForwardRateLimited);
+                cx.discard(DropReason::ForwardRateLimited);
             }
             return allowed;
         }
@@ -97,25 +101,24 @@ impl Overlay {
         };
         let allowed = is_free || edge.budgets.charge_control(cx.now);
         if !allowed {
-            cx.drop(DropReason::ControlRateLimited);
+            cx.discard(DropReason::ControlRateLimited);
         }
         allowed
     }
 
     fn on_control(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         at: Arrival,
         (frame_type, mut frame, payload_at): (FrameType, Frame, usize),
-        out: &mut Vec<Action>,
     ) {
         match frame_type {
             FrameType::Ping => {
                 // Where the peer is now, not where its conn began (PROTOCOL.md#pong-address).
                 if let Some(path) = conns.path(at.conn) {
                     let pong = wire::Pong { observed: Addr::from_socket_addr(path.remote) };
-                    out.push(send(at.conn, pong.to_frame()));
+                    cx.act(send(at.conn, pong.to_frame()));
                 }
                 frame.advance(payload_at);
                 self.on_ping(at, &frame);
@@ -124,18 +127,18 @@ impl Overlay {
                 frame.advance(payload_at);
                 self.on_pong(cx, conns, at, &frame);
                 if self.config.maintenance {
-                    self.check_liveness(cx, at.conn, out);
+                    self.check_liveness(cx, at.conn);
                 }
             }
             FrameType::Siblings => {
                 frame.advance(payload_at);
                 match wire::Siblings::decode_exact(&frame.to_bytes()) {
-                    Ok(siblings) => self.answer_siblings(cx, conns, at, siblings, out),
-                    Err(_) => cx.drop(DropReason::MalformedMessage),
+                    Ok(siblings) => self.answer_siblings(cx, conns, at, siblings),
+                    Err(_) => cx.discard(DropReason::MalformedMessage),
                 }
             }
-            FrameType::Leave => self.on_leave(cx, at.conn, at.from, out),
-            _ => cx.drop(DropReason::NotServed),
+            FrameType::Leave => self.on_leave(cx, at.conn, at.from),
+            _ => cx.discard(DropReason::NotServed),
         }
     }
 
@@ -152,7 +155,13 @@ impl Overlay {
     }
 
     /// That anything came is noted already; what is left is whether it was asked for.
-    fn on_pong(&mut self, cx: &mut Context<'_>, conns: &dyn Conns, at: Arrival, payload: &Frame) {
+    fn on_pong(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        conns: &dyn Conns,
+        at: Arrival,
+        payload: &Frame,
+    ) {
         let edge = self.edges.get_mut(&at.from);
         let was_due = edge.is_some_and(|edge| {
             let rtt_ms = whole_ms(conns.path(at.conn).map_or(Duration::ZERO, |path| path.rtt));
@@ -163,22 +172,22 @@ impl Overlay {
             edge.conn_mut(at.conn).is_some_and(|conn| core::mem::take(&mut conn.pong_due))
         });
         if !was_due {
-            cx.drop(DropReason::Unsolicited);
+            cx.discard(DropReason::Unsolicited);
         } else if wire::Pong::decode_exact(&payload.to_bytes()).is_err() {
-            cx.drop(DropReason::MalformedMessage);
+            cx.discard(DropReason::MalformedMessage);
         }
     }
 
     /// The edge vouches for the sender; there is no signature.
     fn on_app(
         &mut self,
+        cx: &mut Context<'_, Action>,
         originator: NodeId,
         mut frame: Frame,
         payload_at: usize,
-        out: &mut Vec<Action>,
     ) {
         frame.advance(payload_at);
         let (payload, path) = (frame.to_bytes(), DeliveryPath::Direct);
-        out.push(Action::Deliver { originator, payload, path, request: None });
+        cx.act(Action::Deliver { originator, payload, path, request: None });
     }
 }

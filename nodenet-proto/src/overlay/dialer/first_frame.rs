@@ -7,36 +7,37 @@
 use super::{Dialer, WANTED_MAX};
 use crate::NodeId;
 use crate::api::{ConnectError, EdgeDownReason, Event, RequestId};
+use crate::context::Context;
 use crate::overlay::Action;
 
 impl Dialer {
     /// The application wants an edge to `peer`, and there is one.
     pub(crate) fn await_first_frame(
         &mut self,
+        cx: &mut Context<'_, Action>,
         request: RequestId,
         (peer, is_taken): (NodeId, bool),
-        out: &mut Vec<Action>,
     ) {
         if is_taken {
-            return out.push(Action::Event(Event::Connected { request, peer }));
+            return cx.act(Action::Event(Event::Connected { request, peer }));
         }
         let requests = self.awaiting_first_frame.entry(peer).or_default();
         if requests.len() < WANTED_MAX {
             requests.push(request);
         } else {
             let error = ConnectError::Busy;
-            out.push(Action::Event(Event::ConnectFailed { request, error }));
+            cx.act(Action::Event(Event::ConnectFailed { request, error }));
         }
     }
 
     /// `peer` said something, or opened the edge itself: it has taken it.
     #[inline]
-    pub(crate) fn on_heard(&mut self, peer: &NodeId, out: &mut Vec<Action>) {
+    pub(crate) fn on_heard(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
         if self.awaiting_first_frame.is_empty() {
             return;
         }
         for request in self.awaiting_first_frame.remove(peer).unwrap_or_default() {
-            out.push(Action::Event(Event::Connected { request, peer: *peer }));
+            cx.act(Action::Event(Event::Connected { request, peer: *peer }));
         }
     }
 
@@ -50,17 +51,17 @@ impl Dialer {
     /// The edge to `peer` ended before the peer said anything.
     pub(crate) fn on_not_taken(
         &mut self,
+        cx: &mut Context<'_, Action>,
         peer: NodeId,
         reason: EdgeDownReason,
-        out: &mut Vec<Action>,
     ) {
         let error = ConnectError::NotTaken(reason);
         for request in self.awaiting_first_frame.remove(&peer).unwrap_or_default() {
-            out.push(Action::Event(Event::ConnectFailed { request, error }));
+            cx.act(Action::Event(Event::ConnectFailed { request, error }));
         }
         let target = self.targets.get_mut(&peer).filter(|target| target.seed);
         if let Some(target) = target.filter(|_| reason != EdgeDownReason::ClosedHere) {
-            target.tell(peer, error, out);
+            target.tell(cx, peer, error);
         }
     }
 }

@@ -29,7 +29,7 @@ use super::{Action, Timer};
 use crate::NodeId;
 use crate::addr::{canonical, scope};
 use crate::api::{ConnectError, Event, RequestId};
-use crate::env::Context;
+use crate::context::Context;
 use crate::env::backoff;
 use crate::stats::DropReason;
 use crate::transport::{DialError, DialId};
@@ -108,11 +108,10 @@ impl Dialer {
     /// The application wants an edge to `peer`, to which there is none.
     pub(crate) fn connect(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         request: RequestId,
         peer: NodeId,
         addrs: &[SocketAddr],
-        out: &mut Vec<Action>,
     ) {
         let addrs = dialable(cx, addrs);
         let wanted = self.targets.values().filter(|target| !target.seed).count();
@@ -129,7 +128,7 @@ impl Dialer {
             if !is_known {
                 self.targets.remove(&peer);
             }
-            return out.push(Action::Event(Event::ConnectFailed { request, error }));
+            return cx.act(Action::Event(Event::ConnectFailed { request, error }));
         }
         target.requests.push(request);
         if let State::Dialing(attempt) = &mut target.state {
@@ -140,18 +139,17 @@ impl Dialer {
             target.prefer(known.into_iter().chain(addrs));
         } else {
             target.prefer(addrs);
-            self.begin(cx.now, peer, (Purpose::Edge, ATTEMPT_TIMEOUT), out);
+            self.begin(cx, cx.now, peer, (Purpose::Edge, ATTEMPT_TIMEOUT));
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// One attempt at a contact. Does nothing while it is dialed already or too many others are.
     pub(crate) fn try_contact(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         (peer, aim): (NodeId, Purpose),
         addrs: &[SocketAddr],
-        out: &mut Vec<Action>,
     ) {
         let addrs = dialable(cx, addrs);
         let wanted = self.targets.values().filter(|target| !target.seed).count();
@@ -161,9 +159,9 @@ impl Dialer {
         let target = self.targets.entry(peer).or_insert_with(|| Target::new(false));
         if !target.is_dialing() {
             target.prefer(addrs);
-            self.begin(cx.now, peer, (aim, CONTACT_TIMEOUT), out);
+            self.begin(cx, cx.now, peer, (aim, CONTACT_TIMEOUT));
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// The attempt at `peer` that just began leaves out addresses that could not be dialed now.
@@ -186,20 +184,18 @@ impl Dialer {
     }
 
     /// The timer fired: begins the attempts that are due and dials the next addresses.
-    pub(crate) fn on_timer(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn on_timer(&mut self, cx: &mut Context<'_, Action>) {
         let is_due = |target: &Target| target.due().is_some_and(|due| due <= cx.now);
         let due: Vec<NodeId> =
             self.targets.iter().filter(|(_, t)| is_due(t)).map(|(peer, _)| *peer).collect();
         for peer in due {
             match self.targets[&peer].state {
-                State::Waiting(_) => {
-                    self.begin(cx.now, peer, (Purpose::Edge, ATTEMPT_TIMEOUT), out)
-                }
-                State::Dialing(_) => self.dial_next(cx.now, peer, out),
+                State::Waiting(_) => self.begin(cx, cx.now, peer, (Purpose::Edge, ATTEMPT_TIMEOUT)),
+                State::Dialing(_) => self.dial_next(cx, cx.now, peer),
                 State::Resting => {}
             }
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// A dial brought a conn up. What it was for; nothing if it was given up meanwhile.
@@ -215,10 +211,9 @@ impl Dialer {
     /// A dial came to nothing. One that was given up meanwhile is not news: nothing is returned.
     pub(crate) fn on_dial_failed(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         dial: DialId,
         error: DialError,
-        out: &mut Vec<Action>,
     ) -> Option<Failed> {
         let (peer, addr) = self.dials.remove(&dial)?;
         let target = self.targets.get_mut(&peer)?;
@@ -238,26 +233,20 @@ impl Dialer {
         let has_more = attempt.dialed < target.addrs.len() && attempt.deadline > cx.now;
         let is_over = attempt.pending == 0 && !has_more;
         if is_over {
-            self.fail(cx, peer, ConnectError::Dial(error), out);
+            self.fail(cx, peer, ConnectError::Dial(error));
         } else if attempt.pending == 0 {
-            self.dial_next(cx.now, peer, out);
+            self.dial_next(cx, cx.now, peer);
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
         let elsewhere = (error == DialError::IdentityMismatch).then_some(addr);
         Some(Failed { peer, elsewhere, is_over, is_partial })
     }
 
     /// There is an edge to `peer`, whoever opened it: dials are given up, requests wait for its
     /// first word.
-    pub(crate) fn on_edge_up(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: NodeId,
-        dialed: bool,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn on_edge_up(&mut self, cx: &mut Context<'_, Action>, peer: NodeId, dialed: bool) {
         self.no_outgoing &= !dialed;
-        self.cancel(peer, out);
+        self.cancel(cx, peer);
         for target in self.targets.values_mut().filter(|target| dialed && target.failures == 0) {
             if let State::Waiting(until) = &mut target.state {
                 *until = (*until).max(cx.now + FURTHER_SEEDS_WAIT);
@@ -273,18 +262,13 @@ impl Dialer {
                 self.targets.remove(&peer);
             }
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// `peer` answered and does not become an edge: that was all there was to learn. A seed is
     /// dialed again like any other that has no edge.
-    pub(crate) fn on_trial_over(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: NodeId,
-        out: &mut Vec<Action>,
-    ) {
-        self.cancel(peer, out);
+    pub(crate) fn on_trial_over(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        self.cancel(cx, peer);
         let is_due = self.by_itself && self.below_target;
         if let Some(target) = self.targets.get_mut(&peer) {
             if !target.seed {
@@ -293,16 +277,15 @@ impl Dialer {
                 target.wait(cx, FURTHER_SEEDS_WAIT);
             }
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// The edge to `peer` is gone.
     pub(crate) fn on_edge_down(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         peer: NodeId,
         ended: Ended,
-        out: &mut Vec<Action>,
     ) {
         if let Some(target) = self.targets.get_mut(&peer) {
             match ended {
@@ -317,39 +300,38 @@ impl Dialer {
                 }
             }
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// `peer` proved who it is and may not become an edge.
     pub(crate) fn on_refused(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         peer: NodeId,
         error: ConnectError,
-        out: &mut Vec<Action>,
     ) {
-        self.cancel(peer, out);
+        self.cancel(cx, peer);
         if let Some(target) = self.targets.get_mut(&peer) {
             // Nothing about it will have changed soon.
             target.failures = backoff::FAILURES_MAX;
-            self.fail(cx, peer, error, out);
+            self.fail(cx, peer, error);
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// Gives everything up, for good.
-    pub(crate) fn stop(&mut self, out: &mut Vec<Action>) {
+    pub(crate) fn stop(&mut self, cx: &mut Context<'_, Action>) {
         let peers: Vec<NodeId> = self.targets.keys().copied().collect();
         for peer in peers {
-            self.cancel(peer, out);
+            self.cancel(cx, peer);
         }
         let targets = core::mem::take(&mut self.targets).into_values();
         let awaiting_first_frame = core::mem::take(&mut self.awaiting_first_frame).into_values();
         for request in targets.map(|target| target.requests).chain(awaiting_first_frame).flatten() {
             let error = ConnectError::Closed;
-            out.push(Action::Event(Event::ConnectFailed { request, error }));
+            cx.act(Action::Event(Event::ConnectFailed { request, error }));
         }
-        out.push(Action::Stop(Timer::Dial));
+        cx.act(Action::Stop(Timer::Dial));
     }
 
     /// Number of peers that are dialed, or wait to be.
@@ -378,10 +360,10 @@ impl Dialer {
 
     fn begin(
         &mut self,
+        cx: &mut Context<'_, Action>,
         now: Instant,
         peer: NodeId,
         (aim, timeout): (Purpose, Duration),
-        out: &mut Vec<Action>,
     ) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         target.state = State::Dialing(Attempt {
@@ -393,10 +375,10 @@ impl Dialer {
             error: DialError::NoRoute,
             is_partial: false,
         });
-        self.dial_next(now, peer, out);
+        self.dial_next(cx, now, peer);
     }
 
-    fn dial_next(&mut self, now: Instant, peer: NodeId, out: &mut Vec<Action>) {
+    fn dial_next(&mut self, cx: &mut Context<'_, Action>, now: Instant, peer: NodeId) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         let State::Dialing(attempt) = &mut target.state else { return };
         let Some(&remote) = target.addrs.get(attempt.dialed) else {
@@ -411,23 +393,17 @@ impl Dialer {
         self.next_dial.0 += 1;
         self.dials.insert(dial, (peer, remote));
         let deadline = attempt.deadline;
-        out.push(Action::Dial { dial, expected: peer, remote, deadline });
+        cx.act(Action::Dial { dial, expected: peer, remote, deadline });
     }
 
     /// The attempt at `peer` failed.
-    fn fail(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: NodeId,
-        error: ConnectError,
-        out: &mut Vec<Action>,
-    ) {
+    fn fail(&mut self, cx: &mut Context<'_, Action>, peer: NodeId, error: ConnectError) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         for request in target.requests.drain(..) {
-            out.push(Action::Event(Event::ConnectFailed { request, error }));
+            cx.act(Action::Event(Event::ConnectFailed { request, error }));
         }
         if target.seed {
-            target.tell(peer, error, out);
+            target.tell(cx, peer, error);
             self.wait(cx, peer);
         } else {
             self.targets.remove(&peer);
@@ -435,13 +411,13 @@ impl Dialer {
     }
 
     /// Gives the dials of `peer` up.
-    fn cancel(&mut self, peer: NodeId, out: &mut Vec<Action>) {
+    fn cancel(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
         if !self.targets.get(&peer).is_some_and(Target::is_dialing) {
             return;
         }
         self.dials.retain(|&dial, &mut (of, _)| {
             if of == peer {
-                out.push(Action::CancelDial(dial));
+                cx.act(Action::CancelDial(dial));
             }
             of != peer
         });
@@ -450,23 +426,23 @@ impl Dialer {
         }
     }
 
-    fn arm(&self, now: Instant, out: &mut Vec<Action>) {
+    fn arm(&self, cx: &mut Context<'_, Action>, now: Instant) {
         match self.targets.values().filter_map(Target::due).min() {
-            Some(due) if due > now => out.push(Action::Set(Timer::Dial, due)),
+            Some(due) if due > now => cx.act(Action::Set(Timer::Dial, due)),
             // It is set to then and has not fired yet.
             Some(_) => {}
-            None => out.push(Action::Stop(Timer::Dial)),
+            None => cx.act(Action::Stop(Timer::Dial)),
         }
     }
 }
 
 /// The first eight of `addrs` that one host could answer at. An operator, unlike a peer, may well
 /// mean this machine.
-fn dialable(cx: &mut Context<'_>, addrs: &[SocketAddr]) -> Vec<SocketAddr> {
+fn dialable(cx: &mut Context<'_, Action>, addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut dialable = Vec::new();
     for addr in addrs.iter().map(|addr| canonical(*addr)) {
         if addr.port() == 0 || scope(addr.ip()).is_none() {
-            cx.drop(DropReason::ImplausibleAddress);
+            cx.discard(DropReason::ImplausibleAddress);
         } else if dialable.len() < ADDRS_MAX && !dialable.contains(&addr) {
             dialable.push(addr);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::target::{State, Target};
 use super::{ATTEMPT_TIMEOUT, Dialer, Purpose, dialable};
 use crate::NodeId;
-use crate::env::Context;
+use crate::context::Context;
 use crate::env::backoff;
 use crate::overlay::Action;
 
@@ -19,13 +19,13 @@ const FIRST_DIAL_MAX: Duration = Duration::from_millis(500);
 /// Once there is an edge, the other seeds wait: it may lead to better ones (a guess).
 pub(super) const FURTHER_SEEDS_WAIT: Duration = Duration::from_secs(5);
 
-fn first_dial(cx: &mut Context<'_>) -> Duration {
+fn first_dial(cx: &mut Context<'_, Action>) -> Duration {
     Duration::from_nanos(cx.rng.below(FIRST_DIAL_MAX.as_nanos() as u64) + 1)
 }
 
 impl Target {
     /// The next attempt begins as soon as the first one did. Many may have lost this peer at once.
-    pub(super) fn dial_soon(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn dial_soon(&mut self, cx: &mut Context<'_, Action>) {
         self.state = State::Waiting(cx.now + first_dial(cx));
     }
 }
@@ -35,11 +35,10 @@ impl Dialer {
     /// is later are dialed later.
     pub(crate) fn add_seed(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         (peer, addrs): (NodeId, &[SocketAddr]),
         turn: u32,
         has_edge: bool,
-        out: &mut Vec<Action>,
     ) {
         let addrs = dialable(cx, addrs);
         let target = self.targets.entry(peer).or_insert_with(|| Target::new(true));
@@ -60,17 +59,16 @@ impl Dialer {
         if self.by_itself && self.below_target && !has_edge && target.state == State::Resting {
             target.state = State::Waiting(cx.now + FIRST_DIAL_MAX * turn + first_dial);
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// Whether this node has too few edges of its own. Then its seeds are dialed; otherwise they
     /// are left alone.
     pub(crate) fn set_below_target(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         below_target: bool,
         has_edge: impl Fn(&NodeId) -> bool,
-        out: &mut Vec<Action>,
     ) {
         if core::mem::replace(&mut self.below_target, below_target) == below_target {
             return;
@@ -84,16 +82,15 @@ impl Dialer {
                 _ => {}
             }
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// A node that does well looks now and then whether there is a network it knows nothing of: if
     /// it has no edge to any seed it dials one.
     pub(crate) fn check_seeds(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         has_edge: impl Fn(&NodeId) -> bool,
-        out: &mut Vec<Action>,
     ) {
         let seeds = || self.targets.iter().filter(|(_, target)| target.seed);
         if !self.by_itself || self.below_target || seeds().any(|(peer, _)| has_edge(peer)) {
@@ -105,13 +102,13 @@ impl Dialer {
             .collect();
         if let Some(last) = (resting.len() as u64).checked_sub(1) {
             let seed = resting[cx.rng.below(last + 1) as usize];
-            self.begin(cx.now, seed, (Purpose::Edge, ATTEMPT_TIMEOUT), out);
-            self.arm(cx.now, out);
+            self.begin(cx, cx.now, seed, (Purpose::Edge, ATTEMPT_TIMEOUT));
+            self.arm(cx, cx.now);
         }
     }
 
     /// This node has no edge left that it opened: seeds become urgent.
-    pub(crate) fn on_no_outgoing(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn on_no_outgoing(&mut self, cx: &mut Context<'_, Action>) {
         self.no_outgoing = true;
         for target in self.targets.values_mut().filter(|target| target.seed) {
             if let State::Waiting(until) = &mut target.state {
@@ -119,11 +116,11 @@ impl Dialer {
                 *until = (*until).min(cx.now + sooner);
             }
         }
-        self.arm(cx.now, out);
+        self.arm(cx, cx.now);
     }
 
     /// Waits for as long as the failures so far demand.
-    pub(super) fn wait(&mut self, cx: &mut Context<'_>, peer: NodeId) {
+    pub(super) fn wait(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         if !self.by_itself || !self.below_target {
             target.state = State::Resting;

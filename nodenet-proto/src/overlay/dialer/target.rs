@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::NodeId;
 use crate::api::{ConnectError, Event, RequestId};
-use crate::env::Context;
+use crate::context::Context;
 use crate::env::backoff;
 use crate::overlay::Action;
 use crate::transport::DialError;
@@ -95,9 +95,9 @@ impl Target {
     }
 
     /// Tells the application why there is no edge to this seed, unless it heard that already.
-    pub(super) fn tell(&mut self, peer: NodeId, error: ConnectError, out: &mut Vec<Action>) {
+    pub(super) fn tell(&mut self, cx: &mut Context<'_, Action>, peer: NodeId, error: ConnectError) {
         if self.told.replace(error) != Some(error) {
-            out.push(Action::Event(Event::BootstrapFailed { peer, error }));
+            cx.act(Action::Event(Event::BootstrapFailed { peer, error }));
         }
     }
 
@@ -118,7 +118,7 @@ impl Target {
     }
 
     /// The next attempt begins after about this long.
-    pub(super) fn wait(&mut self, cx: &mut Context<'_>, span: Duration) {
+    pub(super) fn wait(&mut self, cx: &mut Context<'_, Action>, span: Duration) {
         self.state = State::Waiting(cx.now + cx.rng.jitter(span, backoff::JITTER_PERCENT));
     }
 }

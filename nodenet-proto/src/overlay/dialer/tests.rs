@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 use super::{Dialer, Ended, Failed, Purpose};
 use crate::NodeId;
 use crate::api::{ConnectError, Event, RequestId};
-use crate::env::{Context, Ed25519Crypto, Random, Seed, UnixNanos, test_base};
+use crate::context::Context;
+use crate::env::{Ed25519Crypto, Random, Seed, UnixNanos, test_base};
 use crate::identity::Identity;
 use crate::overlay::{Action, Timer};
 use crate::stats::{DropReason, Stats};
@@ -45,12 +46,10 @@ impl Bench {
         }
     }
 
-    fn act(
-        &mut self,
-        act: impl FnOnce(&mut Dialer, &mut Context<'_>, &mut Vec<Action>),
-    ) -> Vec<Did> {
+    fn act(&mut self, act: impl FnOnce(&mut Dialer, &mut Context<'_, Action>)) -> Vec<Did> {
         let mut out = Vec::new();
         let mut cx = Context {
+            out: &mut out,
             now: self.now,
             wall: UnixNanos(0),
             rng: &mut self.rng,
@@ -58,7 +57,7 @@ impl Bench {
             crypto: &Ed25519Crypto,
             identity: &self.identity,
         };
-        act(&mut self.dialer, &mut cx, &mut out);
+        act(&mut self.dialer, &mut cx);
         self.dialer.check();
         out.into_iter().filter_map(|action| self.note(action)).collect()
     }
@@ -90,7 +89,7 @@ impl Bench {
         while let Some(due) = self.due.filter(|due| *due <= end) {
             self.now = due;
             self.due = None;
-            did.extend(self.act(|dialer, cx, out| dialer.on_timer(cx, out)));
+            did.extend(self.act(|dialer, cx| dialer.on_timer(cx)));
         }
         self.now = end;
         did
@@ -98,32 +97,32 @@ impl Bench {
 
     fn seed(&mut self, addrs: &[SocketAddr]) -> Vec<Did> {
         let has_edge = self.has_edge;
-        self.act(|dialer, cx, out| dialer.add_seed(cx, (PEER, addrs), 0, has_edge, out))
+        self.act(|dialer, cx| dialer.add_seed(cx, (PEER, addrs), 0, has_edge))
     }
 
     fn connect(&mut self, request: u64, addrs: &[SocketAddr]) -> Vec<Did> {
         let request = RequestId(request);
-        self.act(|dialer, cx, out| dialer.connect(cx, request, PEER, addrs, out))
+        self.act(|dialer, cx| dialer.connect(cx, request, PEER, addrs))
     }
 
     fn fail(&mut self, dial: u64, error: DialError) -> Vec<Did> {
-        self.act(|dialer, cx, out| {
-            dialer.on_dial_failed(cx, DialId(dial), error, out);
+        self.act(|dialer, cx| {
+            dialer.on_dial_failed(cx, DialId(dial), error);
         })
     }
 
     fn edge_up(&mut self, dialed: bool) -> Vec<Did> {
         self.has_edge = true;
-        self.act(|dialer, cx, out| dialer.on_edge_up(cx, PEER, dialed, out))
+        self.act(|dialer, cx| dialer.on_edge_up(cx, PEER, dialed))
     }
 
     fn heard(&mut self) -> Vec<Did> {
-        self.act(|dialer, _, out| dialer.on_heard(&PEER, out))
+        self.act(|dialer, cx| dialer.on_heard(cx, &PEER))
     }
 
     fn edge_down(&mut self, ended: Ended) -> Vec<Did> {
         self.has_edge = false;
-        self.act(|dialer, cx, out| dialer.on_edge_down(cx, PEER, ended, out))
+        self.act(|dialer, cx| dialer.on_edge_down(cx, PEER, ended))
     }
 }
 
@@ -232,7 +231,7 @@ fn the_address_that_worked_leads_the_next_time() {
 fn a_seed_is_tried_for_ever_at_growing_intervals() {
     let mut bench = Bench::new();
     bench.seed(&[addr(1)]);
-    bench.act(|dialer, cx, out| dialer.on_edge_up(cx, NodeId::from_bytes([9; 32]), true, out));
+    bench.act(|dialer, cx| dialer.on_edge_up(cx, NodeId::from_bytes([9; 32]), true));
     let mut dials = Vec::new();
     while dials.len() < 40 {
         for did in bench.pass(SECOND) {
@@ -313,9 +312,9 @@ fn a_seed_that_resets_what_has_just_come_up_is_dialed_ever_less() {
 #[test]
 fn seeds_take_turns_and_wait_once_there_is_an_edge() {
     let mut bench = Bench::new();
-    bench.act(|dialer, cx, out| dialer.add_seed(cx, (PEER, &[addr(1)]), 3, false, out));
+    bench.act(|dialer, cx| dialer.add_seed(cx, (PEER, &[addr(1)]), 3, false));
     assert_eq!(bench.pass(SECOND * 3 / 2), []);
-    bench.act(|dialer, cx, out| dialer.on_edge_up(cx, NodeId::from_bytes([9; 32]), true, out));
+    bench.act(|dialer, cx| dialer.on_edge_up(cx, NodeId::from_bytes([9; 32]), true));
     assert_eq!(bench.pass(SECOND * 4), []);
     assert_eq!(bench.pass(SECOND), [Did::Dial(0, addr(1))]);
 }
@@ -324,30 +323,30 @@ fn seeds_take_turns_and_wait_once_there_is_an_edge() {
 fn a_node_that_does_well_leaves_its_seeds_alone_but_for_a_look_now_and_then() {
     let mut bench = Bench::new();
     bench.seed(&[addr(1)]);
-    bench.act(|dialer, cx, out| dialer.set_below_target(cx, false, |_| false, out));
+    bench.act(|dialer, cx| dialer.set_below_target(cx, false, |_| false));
     assert_eq!(bench.pass(3600 * SECOND), []);
-    assert_eq!(bench.act(|dialer, cx, out| dialer.check_seeds(cx, |_| true, out)), []);
-    let look = bench.act(|dialer, cx, out| dialer.check_seeds(cx, |_| false, out));
+    assert_eq!(bench.act(|dialer, cx| dialer.check_seeds(cx, |_| true)), []);
+    let look = bench.act(|dialer, cx| dialer.check_seeds(cx, |_| false));
     assert_eq!(look, [Did::Dial(0, addr(1))]);
     bench.fail(0, DialError::NoRoute);
     assert_eq!(bench.pass(3600 * SECOND), []);
-    bench.act(|dialer, cx, out| dialer.set_below_target(cx, true, |_| false, out));
+    bench.act(|dialer, cx| dialer.set_below_target(cx, true, |_| false));
     assert_eq!(bench.pass(10 * SECOND), [Did::Dial(1, addr(1))]);
 }
 
 #[test]
 fn an_attempt_at_a_contact_is_one_attempt_and_says_how_it_went() {
     let mut bench = Bench::new();
-    let attempt = |dialer: &mut Dialer, cx: &mut Context<'_>, out: &mut Vec<Action>| {
-        dialer.try_contact(cx, (PEER, Purpose::Edge), &[addr(1), addr(2)], out);
+    let attempt = |dialer: &mut Dialer, cx: &mut Context<'_, Action>| {
+        dialer.try_contact(cx, (PEER, Purpose::Edge), &[addr(1), addr(2)]);
     };
     assert_eq!(bench.act(attempt), [Did::Dial(0, addr(1))]);
     assert_eq!(bench.act(attempt), [], "it is being dialed");
     assert_eq!(bench.dialer.dialing().map(|(peer, _)| peer).collect::<Vec<_>>(), [PEER]);
     let mut failures = Vec::new();
     for (dial, error) in [(0, DialError::IdentityMismatch), (1, DialError::TimedOut)] {
-        bench.act(|dialer, cx, out| {
-            failures.push(dialer.on_dial_failed(cx, DialId(dial), error, out));
+        bench.act(|dialer, cx| {
+            failures.push(dialer.on_dial_failed(cx, DialId(dial), error));
         });
     }
     let failed =
@@ -364,13 +363,13 @@ fn contacts_beyond_sixty_four_are_not_dialed_but_seeds_are() {
     // How many of these peers are dialed when they are tried.
     let dialed = |bench: &mut Bench, peers: core::ops::Range<u8>| {
         let mut dialed = 0;
-        bench.act(|dialer, cx, out| {
+        bench.act(|dialer, cx| {
             for peer in peers {
                 let peer = NodeId::from_bytes([peer; 32]);
-                dialer.try_contact(cx, (peer, Purpose::Probe), &[addr(1)], out);
+                dialer.try_contact(cx, (peer, Purpose::Probe), &[addr(1)]);
             }
-            dialed = out.iter().filter(|action| matches!(action, Action::Dial { .. })).count();
-            out.clear();
+            dialed = cx.out.iter().filter(|action| matches!(action, Action::Dial { .. })).count();
+            cx.out.clear();
         });
         dialed
     };
@@ -385,13 +384,13 @@ fn contacts_beyond_sixty_four_are_not_dialed_but_seeds_are() {
 #[test]
 fn a_trial_ends_with_the_first_conn_that_comes_up() {
     let mut bench = Bench::new();
-    let attempt = |dialer: &mut Dialer, cx: &mut Context<'_>, out: &mut Vec<Action>| {
-        dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1), addr(2)], out);
+    let attempt = |dialer: &mut Dialer, cx: &mut Context<'_, Action>| {
+        dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1), addr(2)]);
     };
     assert_eq!(bench.act(attempt), [Did::Dial(0, addr(1))]);
     assert_eq!(bench.pass(SECOND), [Did::Dial(1, addr(2))]);
     assert_eq!(bench.dialer.on_dial_up(DialId(1)), Some(Purpose::Probe));
-    let did = bench.act(|dialer, cx, out| dialer.on_trial_over(cx, PEER, out));
+    let did = bench.act(|dialer, cx| dialer.on_trial_over(cx, PEER));
     assert_eq!((did, bench.dialer.targets()), (vec![Did::Cancel(0)], 0));
     assert_eq!(bench.pass(3600 * SECOND), []);
 }
@@ -400,24 +399,24 @@ fn a_trial_ends_with_the_first_conn_that_comes_up() {
 fn a_trial_of_a_seed_leaves_it_a_seed() {
     let mut bench = Bench::new();
     bench.seed(&[addr(1)]);
-    bench.act(|dialer, cx, out| dialer.set_below_target(cx, false, |_| false, out));
-    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1)], out));
+    bench.act(|dialer, cx| dialer.set_below_target(cx, false, |_| false));
+    bench.act(|dialer, cx| dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1)]));
     assert_eq!(bench.dialer.on_dial_up(DialId(0)), Some(Purpose::Probe));
-    bench.act(|dialer, cx, out| dialer.on_trial_over(cx, PEER, out));
+    bench.act(|dialer, cx| dialer.on_trial_over(cx, PEER));
     assert_eq!(bench.pass(3600 * SECOND), []);
-    bench.act(|dialer, cx, out| dialer.set_below_target(cx, true, |_| false, out));
+    bench.act(|dialer, cx| dialer.set_below_target(cx, true, |_| false));
     assert_eq!(bench.pass(10 * SECOND), [Did::Dial(1, addr(1))]);
     bench.fail(1, DialError::NoRoute);
-    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1)], out));
+    bench.act(|dialer, cx| dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1)]));
     assert_eq!(bench.dialer.on_dial_up(DialId(2)), Some(Purpose::Probe));
-    bench.act(|dialer, cx, out| dialer.on_trial_over(cx, PEER, out));
+    bench.act(|dialer, cx| dialer.on_trial_over(cx, PEER));
     assert_eq!(bench.pass(10 * SECOND), [Did::Dial(3, addr(1))], "the node needs it");
 }
 
 #[test]
 fn a_trial_of_a_peer_that_the_application_wants_meanwhile_is_one_no_more() {
     let mut bench = Bench::new();
-    bench.act(|dialer, cx, out| dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1)], out));
+    bench.act(|dialer, cx| dialer.try_contact(cx, (PEER, Purpose::Probe), &[addr(1)]));
     assert_eq!(bench.connect(7, &[]), []);
     assert_eq!(bench.dialer.on_dial_up(DialId(0)), Some(Purpose::Edge));
 }
@@ -426,7 +425,7 @@ fn a_trial_of_a_peer_that_the_application_wants_meanwhile_is_one_no_more() {
 fn giving_up_settles_every_request() {
     let mut bench = Bench::new();
     bench.connect(7, &[addr(1)]);
-    let did = bench.act(|dialer, _, out| dialer.stop(out));
+    let did = bench.act(|dialer, cx| dialer.stop(cx));
     assert_eq!(did, [Did::Cancel(0), failed(7, ConnectError::Closed)]);
     assert_eq!(bench.due, None);
 }

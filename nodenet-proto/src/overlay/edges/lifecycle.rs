@@ -10,7 +10,7 @@ use super::{Attached, Detached, Edge};
 use crate::NodeId;
 use crate::api::{EdgeDownReason, Event, Profile, RequestId, SeedPeer};
 use crate::buf::Frame;
-use crate::env::Context;
+use crate::context::Context;
 use crate::overlay::dialer::{Ended, Failed, Purpose};
 use crate::overlay::{Action, Overlay, Owner, Timer};
 use crate::stats::DropReason;
@@ -39,29 +39,28 @@ impl Overlay {
     /// has to say something first.
     pub(crate) fn handle_conn_up(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         (conn, peer, direction): (ConnId, Peer, Direction),
-        out: &mut Vec<Action>,
     ) {
         match direction {
-            _ if self.leaving => self.refuse(conn, out),
+            _ if self.leaving => self.refuse(cx, conn),
             Direction::Outgoing(dial) => match self.dialer.on_dial_up(dial) {
-                Some(aim) => self.take_dialed(cx, conns, (conn, peer, aim), out),
+                Some(aim) => self.take_dialed(cx, conns, (conn, peer, aim)),
                 // Given up while it came up. Nothing was sent on it, so nobody misses it.
-                None => self.refuse(conn, out),
+                None => self.refuse(cx, conn),
             },
             Direction::Inbound if self.config.inbound_edges_max == 0 => {
-                cx.drop(DropReason::InboundFull);
-                self.refuse(conn, out);
+                cx.discard(DropReason::InboundFull);
+                self.refuse(cx, conn);
             }
             Direction::Inbound => {
                 if self.unproven >= unproven_max(self.config.inbound_edges_max) {
-                    self.close_oldest_unproven(cx, out);
+                    self.close_oldest_unproven(cx);
                 }
                 self.conns.insert(conn, Owner::Unproven(Box::new(peer)));
                 self.unproven += 1;
-                self.close_spare_conn(cx, out);
+                self.close_spare_conn(cx);
             }
         }
     }
@@ -69,86 +68,73 @@ impl Overlay {
     /// A conn that we dialed is up.
     fn take_dialed(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         (conn, peer, aim): (ConnId, Peer, Purpose),
-        out: &mut Vec<Action>,
     ) {
         if let Err(refusal) = admit(&self.config, &self.edges, &peer.id, true) {
-            cx.drop(refusal.drop_reason());
-            self.refuse(conn, out);
-            return self.dialer.on_refused(cx, peer.id, refusal.connect_error(), out);
+            cx.discard(refusal.drop_reason());
+            self.refuse(cx, conn);
+            return self.dialer.on_refused(cx, peer.id, refusal.connect_error());
         }
         let rtt_ms = conns.path(conn).map_or(0, |path| whole_ms(path.rtt));
         if aim == Purpose::Probe && !self.is_worth_an_edge(cx.now, &peer.id, rtt_ms) {
             // The peer heard nothing on it yet, so to it there was no edge either.
-            self.refuse(conn, out);
-            self.dialer.on_trial_over(cx, peer.id, out);
-            return self.learn_tried(cx, peer, rtt_ms, out);
+            self.refuse(cx, conn);
+            self.dialer.on_trial_over(cx, peer.id);
+            return self.learn_tried(cx, peer, rtt_ms);
         }
-        self.attach(cx, conn, peer, true, out);
+        self.attach(cx, conn, peer, true);
     }
 
     /// A dial came to nothing.
     pub(crate) fn handle_dial_failed(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         dial: DialId,
         error: DialError,
-        out: &mut Vec<Action>,
     ) {
-        let failed = self.dialer.on_dial_failed(cx, dial, error, out);
+        let failed = self.dialer.on_dial_failed(cx, dial, error);
         let Some(Failed { peer, elsewhere, is_over, is_partial }) = failed else { return };
         if let Some(addr) = elsewhere {
             self.peers.forget_addr(&peer, addr);
         }
         if is_over {
-            self.learn_failed_attempt(cx, (peer, is_partial), out);
+            self.learn_failed_attempt(cx, (peer, is_partial));
         }
     }
 
     /// A conn is gone.
     pub(crate) fn handle_conn_down(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conn: ConnId,
         reason: ConnDownReason,
-        out: &mut Vec<Action>,
     ) {
         match self.conns.swap_remove(&conn) {
             Some(Owner::Edge(peer)) => {
-                self.detach(cx, peer, conn, EdgeDownReason::Conn(reason), out);
+                self.detach(cx, peer, conn, EdgeDownReason::Conn(reason));
             }
             Some(Owner::Unproven(_)) => self.unproven -= 1,
             Some(Owner::Closing) => {}
-            None => cx.drop(DropReason::UnknownConn),
+            None => cx.discard(DropReason::UnknownConn),
         }
     }
 
     /// A timer fired.
-    pub(crate) fn handle_timer(
-        &mut self,
-        cx: &mut Context<'_>,
-        timer: Timer,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn handle_timer(&mut self, cx: &mut Context<'_, Action>, timer: Timer) {
         match timer {
-            Timer::Dial => self.dialer.on_timer(cx, out),
-            Timer::Conn(conn) => self.check_liveness(cx, conn, out),
+            Timer::Dial => self.dialer.on_timer(cx),
+            Timer::Conn(conn) => self.check_liveness(cx, conn),
             Timer::Schedule => {
                 self.schedule_at = None;
-                self.maintain(cx, out);
+                self.maintain(cx);
             }
         }
     }
 
     /// Adds operator seeds, or replaces the addresses of known ones.
-    pub(crate) fn bootstrap(
-        &mut self,
-        cx: &mut Context<'_>,
-        seeds: &[SeedPeer],
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn bootstrap(&mut self, cx: &mut Context<'_, Action>, seeds: &[SeedPeer]) {
         let others = seeds.iter().filter(|seed| seed.id != *self.edges.own());
         // In an order of our own, so that the first of a list that all nodes share is not swamped.
         let mut turns: Vec<(u64, &SeedPeer)> =
@@ -156,81 +142,69 @@ impl Overlay {
         turns.sort_by_key(|(order, _)| *order);
         for (turn, (_, seed)) in turns.into_iter().enumerate() {
             let has_edge = self.edges.get(&seed.id).is_some();
-            self.dialer.add_seed(cx, (seed.id, &seed.addrs), turn as u32, has_edge, out);
+            self.dialer.add_seed(cx, (seed.id, &seed.addrs), turn as u32, has_edge);
         }
-        self.arm_schedule(cx.now, out);
+        self.arm_schedule(cx, cx.now);
     }
 
     /// The application wants an edge to `peer`.
     pub(crate) fn connect(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         request: RequestId,
         (peer, addrs): (NodeId, &[SocketAddr]),
-        out: &mut Vec<Action>,
     ) {
         if let Some(edge) = self.edges.get(&peer) {
-            return self.dialer.await_first_frame(request, (peer, edge.is_taken()), out);
+            return self.dialer.await_first_frame(cx, request, (peer, edge.is_taken()));
         }
         match admit(&self.config, &self.edges, &peer, true) {
             Ok(()) => {
                 let known = self.peers.find(&peer).into_iter().flat_map(|known| known.addrs());
                 let addrs: Vec<SocketAddr> = addrs.iter().copied().chain(known).collect();
-                self.dialer.connect(cx, request, peer, &addrs, out);
+                self.dialer.connect(cx, request, peer, &addrs);
             }
             Err(refusal) => {
                 let error = refusal.connect_error();
-                out.push(Action::Event(Event::ConnectFailed { request, error }));
+                cx.act(Action::Event(Event::ConnectFailed { request, error }));
             }
         }
     }
 
     /// Says goodbye to `peer`. Returns whether there was an edge.
-    pub(crate) fn close_edge(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: &NodeId,
-        out: &mut Vec<Action>,
-    ) -> bool {
+    pub(crate) fn close_edge(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) -> bool {
         let Some(edge) = self.edges.remove(peer) else { return false };
-        self.send_leave(&edge, out);
-        self.end_edge(cx, edge, EdgeDownReason::ClosedHere, out);
+        self.send_leave(cx, &edge);
+        self.end_edge(cx, edge, EdgeDownReason::ClosedHere);
         true
     }
 
     /// Says goodbye to everybody and takes no more edges.
-    pub(crate) fn leave(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn leave(&mut self, cx: &mut Context<'_, Action>) {
         self.leaving = true;
-        self.dialer.stop(out);
-        out.push(Action::Stop(Timer::Schedule));
+        self.dialer.stop(cx);
+        cx.act(Action::Stop(Timer::Schedule));
         let peers: Vec<NodeId> = self.edges.iter().map(|edge| edge.peer).collect();
         for peer in peers {
-            self.close_edge(cx, &peer, out);
+            self.close_edge(cx, &peer);
         }
         for conn in self.unproven_conns().collect::<Vec<_>>() {
-            self.reject_unproven(conn, out);
+            self.reject_unproven(cx, conn);
         }
     }
 
     /// The first whole frame arrived on a conn that the peer opened. Returns the peer if it may
     /// speak; otherwise the conn is closed and the frame lost with it.
-    pub(crate) fn prove(
-        &mut self,
-        cx: &mut Context<'_>,
-        conn: ConnId,
-        peer: Peer,
-        out: &mut Vec<Action>,
-    ) -> bool {
+    pub(crate) fn prove(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: Peer) -> bool {
         self.unproven -= 1;
         match admit(&self.config, &self.edges, &peer.id, false) {
             Ok(()) => {
-                self.attach(cx, conn, peer, false, out);
-                self.close_spare_conn(cx, out);
+                self.attach(cx, conn, peer, false);
+                self.close_spare_conn(cx);
                 true
             }
             Err(refusal) => {
-                cx.drop(refusal.drop_reason());
-                self.refuse(conn, out);
+                cx.discard(refusal.drop_reason());
+                self.refuse(cx, conn);
                 false
             }
         }
@@ -242,101 +216,83 @@ impl Overlay {
 
     /// Makes room for a newcomer. Who takes the edge says so within a round trip, so the one that
     /// was silent longest is most likely to have nothing to say.
-    fn close_oldest_unproven(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    fn close_oldest_unproven(&mut self, cx: &mut Context<'_, Action>) {
         let oldest = self.unproven_conns().min();
         if let Some(oldest) = oldest {
-            cx.drop(DropReason::InboundFull);
-            self.reject_unproven(oldest, out);
+            cx.discard(DropReason::InboundFull);
+            self.reject_unproven(cx, oldest);
         }
     }
 
     /// The transport has a place for every conn, and counts no edges. When places are short, nobody
     /// has two of them.
-    fn close_spare_conn(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    fn close_spare_conn(&mut self, cx: &mut Context<'_, Action>) {
         let accepted = self.edges.accepted_conns() + self.unproven;
         if accepted > self.inbound_settled()
             && let Some((peer, conn)) = self.edges.spare_conn()
         {
-            self.close(cx, peer, conn, EdgeDownReason::ClosedHere, out);
+            self.close(cx, peer, conn, EdgeDownReason::ClosedHere);
         }
     }
 
     /// A whole frame that is none arrived on a conn that the peer opened: whoever speaks another
     /// language has no use for it.
-    pub(crate) fn reject_unproven(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+    pub(crate) fn reject_unproven(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
         self.unproven -= 1;
-        self.refuse(conn, out);
+        self.refuse(cx, conn);
     }
 
     /// The peer says goodbye. Ends the conn it says so on and every older one; a newer one belongs
     /// to a peer that was started again meanwhile, and lives.
-    pub(crate) fn on_leave(
-        &mut self,
-        cx: &mut Context<'_>,
-        conn: ConnId,
-        peer: NodeId,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn on_leave(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: NodeId) {
         let Some(edge) = self.edges.get(&peer) else { return };
         let mut older: heapless::Vec<ConnId, { crate::overlay::edges::CONNS_PER_EDGE }> =
             edge.conns().map(|other| other.id).filter(|&id| id <= conn).collect();
         older.sort_unstable();
         for id in older {
-            self.close(cx, peer, id, EdgeDownReason::Left, out);
+            self.close(cx, peer, id, EdgeDownReason::Left);
         }
     }
 
-    fn attach(
-        &mut self,
-        cx: &mut Context<'_>,
-        conn: ConnId,
-        peer: Peer,
-        outgoing: bool,
-        out: &mut Vec<Action>,
-    ) {
+    fn attach(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: Peer, outgoing: bool) {
         let now = cx.now;
         let is_taken = !outgoing || self.edges.get(&peer.id).is_some_and(Edge::is_taken);
         let budgets = || self.retained_budgets.resume(now, &peer.id);
         let attached = self.edges.attach(now, peer.id, peer.key, (conn, outgoing), budgets);
         self.conns.insert(conn, Owner::Edge(peer.id));
         match attached {
-            Attached::NewEdge => out.push(Action::Event(Event::EdgeUp {
+            Attached::NewEdge => cx.act(Action::Event(Event::EdgeUp {
                 peer: peer.id,
                 outgoing,
                 remote: peer.remote,
             })),
             Attached::AnotherConn => {}
             Attached::Instead(silent) => {
-                out.push(Action::Stop(Timer::Conn(silent)));
-                self.refuse(silent, out);
-                if !self.settle_edge(cx, peer.id, out) {
+                cx.act(Action::Stop(Timer::Conn(silent)));
+                self.refuse(cx, silent);
+                if !self.settle_edge(cx, peer.id) {
                     return;
                 }
             }
         }
-        self.dialer.on_edge_up(cx, peer.id, outgoing, out);
+        self.dialer.on_edge_up(cx, peer.id, outgoing);
         if is_taken {
-            self.dialer.on_heard(&peer.id, out);
+            self.dialer.on_heard(cx, &peer.id);
         }
         if attached == Attached::NewEdge || outgoing {
-            self.learn_edge(cx, peer, outgoing, out);
+            self.learn_edge(cx, peer, outgoing);
         }
         if outgoing || self.config.profile == Profile::Light {
             // The acceptor hears of the conn by its first byte only (PROTOCOL.md#first-ping), and a
             // light node says that it is one while it is awake.
-            self.ping(cx, conn, peer.id, out);
+            self.ping(cx, conn, peer.id);
         } else if self.config.maintenance {
-            self.check_liveness(cx, conn, out);
+            self.check_liveness(cx, conn);
         }
     }
 
     /// Looks whether the conn is alive, pings or closes it, and sets its timer.
-    pub(crate) fn check_liveness(
-        &mut self,
-        cx: &mut Context<'_>,
-        conn: ConnId,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn check_liveness(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
         let Some(&Owner::Edge(peer)) = self.conns.get(&conn) else { return };
         let silence = self.keepalive.silence(cx.now, self.edges.len());
         let Some(edge) = self.edges.get_mut(&peer) else { return };
@@ -350,22 +306,22 @@ impl Overlay {
                     self.keepalive.on_planned(silence);
                 }
                 let until = self.keepalive.align_look(until, cx.now);
-                out.push(Action::Set(Timer::Conn(conn.id), until));
+                cx.act(Action::Set(Timer::Conn(conn.id), until));
             }
             Verdict::Ping => {
                 let conn = conn.id;
-                self.ping(cx, conn, peer, out);
+                self.ping(cx, conn, peer);
             }
             Verdict::Dead => {
                 let conn = conn.id;
-                self.close(cx, peer, conn, EdgeDownReason::Dead, out);
+                self.close(cx, peer, conn, EdgeDownReason::Dead);
             }
         }
     }
 
     /// Edges died so often of late that the others are looked at sooner than was planned; not all
     /// at the same time.
-    pub(crate) fn expedite_lookups(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn expedite_lookups(&mut self, cx: &mut Context<'_, Action>) {
         let silence = self.keepalive.silence(cx.now, self.edges.len());
         if !self.config.maintenance || !self.keepalive.is_urgent(silence) {
             return;
@@ -377,7 +333,7 @@ impl Overlay {
                 let soon = cx.rng.jitter(ANSWER_WAIT, 100).max(Duration::from_nanos(1));
                 let soonest = cx.now + soon;
                 let look = (conn.heard + silence.look_after).max(soonest);
-                out.push(Action::Set(Timer::Conn(conn.id), look));
+                cx.act(Action::Set(Timer::Conn(conn.id), look));
             }
         }
     }
@@ -393,15 +349,15 @@ impl Overlay {
         }
     }
 
-    fn ping(&mut self, cx: &mut Context<'_>, conn: ConnId, peer: NodeId, out: &mut Vec<Action>) {
+    fn ping(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: NodeId) {
         let ping = self.ping_frame();
         if let Some(conn) = self.edges.get_mut(&peer).and_then(|edge| edge.conn_mut(conn)) {
             conn.pinged = cx.now;
             conn.unanswered = true;
             conn.pong_due = true;
-            out.push(send(conn.id, ping));
+            cx.act(send(conn.id, ping));
             if self.config.maintenance {
-                out.push(Action::Set(Timer::Conn(conn.id), cx.now + ANSWER_WAIT));
+                cx.act(Action::Set(Timer::Conn(conn.id), cx.now + ANSWER_WAIT));
             }
         }
     }
@@ -409,30 +365,28 @@ impl Overlay {
     /// Closes one conn of an edge at once.
     fn close(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         peer: NodeId,
         conn: ConnId,
         why: EdgeDownReason,
-        out: &mut Vec<Action>,
     ) {
-        self.refuse(conn, out);
-        self.detach(cx, peer, conn, why, out);
+        self.refuse(cx, conn);
+        self.detach(cx, peer, conn, why);
     }
 
     /// Takes a conn that is gone or closing out of its edge, which may end with it.
     fn detach(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         peer: NodeId,
         conn: ConnId,
         why: EdgeDownReason,
-        out: &mut Vec<Action>,
     ) {
         match self.edges.detach(&peer, conn) {
-            Detached::EdgeGone(edge) => self.end_edge(cx, *edge, why, out),
+            Detached::EdgeGone(edge) => self.end_edge(cx, *edge, why),
             Detached::LivesOn => {
-                out.push(Action::Stop(Timer::Conn(conn)));
-                self.settle_edge(cx, peer, out);
+                cx.act(Action::Stop(Timer::Conn(conn)));
+                self.settle_edge(cx, peer);
             }
             Detached::Unknown => {}
         }
@@ -440,69 +394,63 @@ impl Overlay {
 
     /// An edge lost a conn and lives on. If we had opened that one it counts as inbound from now
     /// on: it may be one too many, and there may be too few of our own. Returns whether it stays.
-    fn settle_edge(&mut self, cx: &mut Context<'_>, peer: NodeId, out: &mut Vec<Action>) -> bool {
+    fn settle_edge(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) -> bool {
         let stays = self.edges.inbound() <= self.config.inbound_edges_max;
         if stays {
-            self.notice_isolation(cx, out);
-            self.update_needs(cx, out);
+            self.notice_isolation(cx);
+            self.update_needs(cx);
         } else {
-            cx.drop(DropReason::InboundFull);
-            self.close_edge(cx, &peer, out);
+            cx.discard(DropReason::InboundFull);
+            self.close_edge(cx, &peer);
         }
         stays
     }
 
     /// Without an edge of our own seeds are urgent, and so is everybody else.
-    fn notice_isolation(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    fn notice_isolation(&mut self, cx: &mut Context<'_, Action>) {
         if self.edges.outgoing() == 0 {
-            self.dialer.on_no_outgoing(cx, out);
+            self.dialer.on_no_outgoing(cx);
             self.peers.shorten_hold_offs(cx.now, cx.rng);
         }
     }
 
     /// What follows from the end of an edge, which is out of the table already.
-    fn end_edge(
-        &mut self,
-        cx: &mut Context<'_>,
-        edge: Edge,
-        reason: EdgeDownReason,
-        out: &mut Vec<Action>,
-    ) {
+    fn end_edge(&mut self, cx: &mut Context<'_, Action>, edge: Edge, reason: EdgeDownReason) {
         for conn in edge.conns() {
-            out.push(Action::Stop(Timer::Conn(conn.id)));
+            cx.act(Action::Stop(Timer::Conn(conn.id)));
         }
         self.retained_budgets.keep(cx.now, edge.peer, edge.budgets);
         if edge.is_taken() {
             self.dialer.on_taken_edge_down(&edge.peer);
         } else {
-            self.dialer.on_not_taken(edge.peer, reason, out);
+            self.dialer.on_not_taken(cx, edge.peer, reason);
         }
-        out.push(Action::Event(Event::EdgeDown { peer: edge.peer, reason }));
+        cx.act(Action::Event(Event::EdgeDown { peer: edge.peer, reason }));
         let lived = cx.now.saturating_duration_since(edge.since);
         let ended = match reason {
             EdgeDownReason::Left | EdgeDownReason::ClosedHere => Ended::Left,
             EdgeDownReason::Conn(ConnDownReason::Reset) => Ended::Reset(lived),
             EdgeDownReason::Dead | EdgeDownReason::Conn(_) => Ended::Lost(lived),
         };
-        self.dialer.on_edge_down(cx, edge.peer, ended, out);
-        self.notice_isolation(cx, out);
-        self.learn_loss(cx, &edge, reason, out);
+        self.dialer.on_edge_down(cx, edge.peer, ended);
+        self.notice_isolation(cx);
+        self.learn_loss(cx, &edge, reason);
     }
 
     /// A Leave spares the conns that are newer than the one it comes on, so each says it. The peer
     /// takes nothing that follows it, so it waits behind whatever is queued.
-    fn send_leave(&mut self, edge: &Edge, out: &mut Vec<Action>) {
+    fn send_leave(&mut self, cx: &mut Context<'_, Action>, edge: &Edge) {
         for conn in edge.conns() {
             let (frame, hops) = (wire::Leave.to_frame(), heapless::Vec::from_iter([conn.id]));
-            out.push(Action::Offer { class: Class::Leave, frame, hops, request: None });
+            cx.act(Action::Offer { class: Class::Leave, frame, hops, request: None });
             self.conns.insert(conn.id, Owner::Closing);
-            out.push(Action::Close { conn: conn.id, mode: CloseMode::Drain });
+            cx.act(Action::Close { conn: conn.id, mode: CloseMode::Drain });
         }
     }
 
-    fn refuse(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+    fn refuse(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
         self.conns.insert(conn, Owner::Closing);
-        out.push(Action::Close { conn, mode: CloseMode::Abort });
+        cx.act(Action::Close { conn, mode: CloseMode::Abort });
     }
 }
 

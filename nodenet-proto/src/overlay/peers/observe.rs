@@ -13,7 +13,7 @@ use crate::NodeId;
 use crate::addr::Subnet;
 use crate::addr::canonical;
 use crate::api::{EdgeDownReason, KnownPeer, Profile};
-use crate::env::Context;
+use crate::context::Context;
 use crate::overlay::edges::lifecycle::Peer;
 use crate::overlay::edges::{Edge, Phase};
 use crate::overlay::topology::choose::Slot;
@@ -43,13 +43,7 @@ const NEAR: usize = 4;
 
 impl Overlay {
     /// An edge is up.
-    pub(crate) fn learn_edge(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: Peer,
-        outgoing: bool,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn learn_edge(&mut self, cx: &mut Context<'_, Action>, peer: Peer, outgoing: bool) {
         let known = self.peers.find(&peer.id);
         if !outgoing && known.is_none_or(|contact| !contact.is_verified()) {
             self.unsolicited_inbound = self.unsolicited_inbound.saturating_add(1);
@@ -70,7 +64,7 @@ impl Overlay {
             edge.light |= Capabilities(caps).has(Capabilities::LIGHT);
             edge.subnet = Subnet::counted(remote.ip());
         }
-        self.update_needs(cx, out);
+        self.update_needs(cx);
         // What others open fills no slot.
         let is_wanted = outgoing || self.is_near(&peer.id);
         if self.edges.len() == 1 {
@@ -80,24 +74,18 @@ impl Overlay {
             && !self.edges.get(&peer.id).is_some_and(|edge| edge.light)
         {
             // It is nearer than those asked before, so it knows the vicinity better.
-            self.ask(cx, Question::Own, peer.id, out);
+            self.ask(cx, Question::Own, peer.id);
         }
         if self.is_crowded() {
             self.schedule.expedite_fill(cx.now);
         } else if is_wanted {
             self.schedule.wake_fill_if_wanting(cx.now);
         }
-        self.arm_schedule(cx.now, out);
+        self.arm_schedule(cx, cx.now);
     }
 
     /// A peer answered that does not become an edge.
-    pub(crate) fn learn_tried(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: Peer,
-        rtt_ms: u16,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn learn_tried(&mut self, cx: &mut Context<'_, Action>, peer: Peer, rtt_ms: u16) {
         let (addrs, provenance) = (&[canonical(peer.remote)], Provenance::Verified);
         self.observe(
             cx,
@@ -106,16 +94,15 @@ impl Overlay {
         self.peers.confirm(&peer.id, cx.now);
         self.peers.measure_rtt(&peer.id, rtt_ms);
         self.schedule.wake_fill_if_wanting(cx.now);
-        self.arm_schedule(cx.now, out);
+        self.arm_schedule(cx, cx.now);
     }
 
     /// An edge is gone, and out of the table already.
     pub(crate) fn learn_loss(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         edge: &Edge,
         reason: EdgeDownReason,
-        out: &mut Vec<Action>,
     ) {
         let lived = cx.now.saturating_duration_since(edge.since);
         if lived >= STABLE_AFTER {
@@ -131,13 +118,13 @@ impl Overlay {
             EdgeDownReason::Dead | EdgeDownReason::Conn(_) => {
                 if is_silent(reason) {
                     self.keepalive.on_death(cx.now);
-                    self.expedite_lookups(cx, out);
+                    self.expedite_lookups(cx);
                 }
                 let isolated = self.edges.is_empty();
                 self.peers.dial_failed(&edge.peer, cx.now, isolated, cx.rng);
             }
         }
-        self.update_needs(cx, out);
+        self.update_needs(cx);
         if reason == EdgeDownReason::Left && edge.is_outgoing() {
             self.seek_substitute(cx.now, &edge.peer);
         }
@@ -147,7 +134,7 @@ impl Overlay {
         if edge.is_sibling() || (edge.is_outgoing() && reason != EdgeDownReason::ClosedHere) {
             self.schedule.wake_fill(cx.now);
         }
-        self.arm_schedule(cx.now, out);
+        self.arm_schedule(cx, cx.now);
     }
 
     /// The peer will not be dialed for a while: if there is nobody else for its slot, one is asked
@@ -166,9 +153,8 @@ impl Overlay {
     /// contact may well be where it was not dialed.
     pub(crate) fn learn_failed_attempt(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         (peer, is_partial): (NodeId, bool),
-        out: &mut Vec<Action>,
     ) {
         let isolated = self.edges.is_empty();
         if is_partial {
@@ -179,12 +165,17 @@ impl Overlay {
         let bucket = self.edges.own().common_prefix_len(&peer);
         self.schedule.on_bucket_lacks(cx.now, bucket);
         self.schedule.wake_fill_if_wanting(cx.now);
-        self.arm_schedule(cx.now, out);
+        self.arm_schedule(cx, cx.now);
     }
 
     /// Somebody proved that it lives by signing a message for us. It is stored if there is a place
     /// for a contact without an address (THREATS.md#e29).
-    pub(crate) fn learn_originator(&mut self, cx: &mut Context<'_>, id: NodeId, key: [u8; 32]) {
+    pub(crate) fn learn_originator(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        id: NodeId,
+        key: [u8; 32],
+    ) {
         if self.peers.find(&id).is_some() || self.peers.has_place(&id) {
             let provenance = Provenance::Signed;
             self.observe(cx, &Observation { id, key, caps: None, addrs: &[], provenance });
@@ -194,30 +185,29 @@ impl Overlay {
     /// An answer arrived, over the edge to `from`.
     pub(crate) fn on_neighbors(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
-        out: &mut Vec<Action>,
     ) {
         let mut nonce = [0; 8];
         if message.peek_payload(&mut nonce) < nonce.len() {
-            return cx.drop(DropReason::MalformedMessage);
+            return cx.discard(DropReason::MalformedMessage);
         }
         let responder = cx.crypto.node_id(message.key());
         // Whether it was asked for costs less to know than whether the responder signed it.
         if !self.lookups.expects(&nonce, &responder, cx.now) {
-            return cx.drop(DropReason::Unsolicited);
+            return cx.discard(DropReason::Unsolicited);
         }
         if !message.is_signed(&message.signing_digest(cx.crypto), cx.crypto) {
-            return cx.drop(DropReason::BadSignature);
+            return cx.discard(DropReason::BadSignature);
         }
         // A question takes one answer, and how many we ask is up to us: the responder is not
         // charged, or what else comes in its name would make us deaf to it, and no copy needs to be
         // remembered.
         let Some(question) = self.lookups.settle(cx, &nonce, &responder) else { return };
         let Ok(answer) = Neighbors::decode_exact(&message.into_payload()) else {
-            return cx.drop(DropReason::MalformedMessage);
+            return cx.discard(DropReason::MalformedMessage);
         };
         let direct = (responder == from).then(|| self.remote_of(conns, &from)).flatten();
         let own = *self.edges.own();
@@ -240,26 +230,26 @@ impl Overlay {
         if news > 0 {
             self.schedule.wake_fill(cx.now);
         }
-        self.arm_schedule(cx.now, out);
+        self.arm_schedule(cx, cx.now);
     }
 
     /// Takes one contact of an answer. Returns whether it was not known before.
     fn learn_contact(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         contact: &Contact,
         is_self_reported: bool,
         observed: Option<SocketAddr>,
     ) -> bool {
         // Whoever names no key names nobody (PROTOCOL.md#keyless-contacts).
         let Some(key) = contact.key else {
-            cx.drop(DropReason::ContactRejected);
+            cx.discard(DropReason::ContactRejected);
             return false;
         };
         let mut addrs: heapless::Vec<SocketAddr, ADDRS_MAX> = heapless::Vec::new();
         for addr in &contact.addrs {
             let Some(addr) = addr.to_socket_addr() else {
-                cx.drop(DropReason::ImplausibleAddress);
+                cx.discard(DropReason::ImplausibleAddress);
                 continue;
             };
             let mut addr = canonical(addr);
@@ -269,7 +259,7 @@ impl Overlay {
                 addr.set_ip(canonical(observed).ip());
             }
             if !self.may_dial(addr) {
-                cx.drop(DropReason::ImplausibleAddress);
+                cx.discard(DropReason::ImplausibleAddress);
             } else if !addrs.contains(&addr) {
                 // The first eight count.
                 let _ = addrs.push(addr);
@@ -286,12 +276,7 @@ impl Overlay {
     }
 
     /// Takes peers that this node, or another, knew earlier. They are claims until they answer.
-    pub(crate) fn import(
-        &mut self,
-        cx: &mut Context<'_>,
-        peers: &[KnownPeer],
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn import(&mut self, cx: &mut Context<'_, Action>, peers: &[KnownPeer]) {
         for peer in peers {
             let addrs: Vec<SocketAddr> = peer
                 .addrs
@@ -307,7 +292,7 @@ impl Overlay {
             );
         }
         self.schedule.wake_fill(cx.now);
-        self.arm_schedule(cx.now, out);
+        self.arm_schedule(cx, cx.now);
     }
 
     /// Whether this node was dialed by peers that it had never dialed, so that anybody can.
@@ -316,18 +301,18 @@ impl Overlay {
     }
 
     /// Seeds are left alone as long as there are enough edges of our own.
-    pub(crate) fn update_needs(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    pub(crate) fn update_needs(&mut self, cx: &mut Context<'_, Action>) {
         // A light node is content with few edges of its own, and would close those to seeds again.
         let floor = match self.config.profile {
             Profile::Router => Phase::Urgent,
             Profile::Light => Phase::Critical,
         };
         let (edges, below_target) = (&self.edges, self.edges.phase() <= floor);
-        self.dialer.set_below_target(cx, below_target, |peer| edges.get(peer).is_some(), out);
+        self.dialer.set_below_target(cx, below_target, |peer| edges.get(peer).is_some());
     }
 
     /// Hands a sighting to the table. Returns whether it was about somebody new.
-    fn observe(&mut self, cx: &mut Context<'_>, seen: &Observation<'_>) -> bool {
+    fn observe(&mut self, cx: &mut Context<'_, Action>, seen: &Observation<'_>) -> bool {
         match self.peers.observe(seen, cx.now, cx.crypto) {
             Outcome::Inserted => true,
             Outcome::NeedProbe { incumbent, known } => {
@@ -343,7 +328,7 @@ impl Overlay {
                 !known
             }
             Outcome::Rejected => {
-                cx.drop(DropReason::ContactRejected);
+                cx.discard(DropReason::ContactRejected);
                 false
             }
             Outcome::Ignored | Outcome::Refreshed => false,

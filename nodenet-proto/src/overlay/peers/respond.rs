@@ -7,7 +7,7 @@ use crate::NodeId;
 use crate::addr::{Scope, scope};
 use crate::api::{OWN_ADDRS_MAX, Profile};
 use crate::buf::Frame;
-use crate::env::Context;
+use crate::context::Context;
 use crate::overlay::edges::lifecycle::send;
 use crate::overlay::edges::{Edge, SIBLINGS};
 use crate::overlay::frames::Arrival;
@@ -29,27 +29,25 @@ impl Overlay {
     /// A neighbour asks for the nodes near this one. The answer stays on the edge.
     pub(crate) fn answer_siblings(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         at: Arrival,
         siblings: Siblings,
-        out: &mut Vec<Action>,
     ) {
         let own = *self.edges.own();
         let answer = self.answer(cx, conns, (at.from, own), siblings.nonce);
         let to_neighbour = Envelope { hop_limit: 1, ..answer };
-        out.push(send(at.conn, to_neighbour.to_frame(FrameType::Neighbors)));
+        cx.act(send(at.conn, to_neighbour.to_frame(FrameType::Neighbors)));
     }
 
     /// An originator asks for the nodes near `target`. The answer is routed to it, over the first
     /// of the nearest edges that takes it.
     pub(crate) fn answer_lookup(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         (originator, target): (NodeId, NodeId),
         lookup: Lookup,
-        out: &mut Vec<Action>,
     ) {
         let answer = self.answer(cx, conns, (originator, target), lookup.nonce);
         let nearest = self.edges.closest::<ANSWER_HOPS>(&originator);
@@ -57,12 +55,12 @@ impl Overlay {
         let frame: Frame = answer.to_frame(FrameType::Neighbors);
         // Strangers decide whose queue it fills: there it waits behind everything that matters
         // more.
-        out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
+        cx.act(Action::Offer { class: Class::Transit, frame, hops, request: None });
     }
 
     fn answer(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         (asker, target): (NodeId, NodeId),
         nonce: Nonce,
@@ -81,7 +79,7 @@ impl Overlay {
     /// dead would live in it for ever.
     fn contacts_near(
         &self,
-        cx: &Context<'_>,
+        cx: &Context<'_, Action>,
         conns: &dyn Conns,
         target: &NodeId,
         asker: &NodeId,
@@ -167,7 +165,7 @@ impl Overlay {
 
     /// This node as it describes itself: what the operator says goes first, because reference nodes
     /// dial the first address only.
-    fn own_contact(&self, cx: &Context<'_>) -> Contact {
+    fn own_contact(&self, cx: &Context<'_, Action>) -> Contact {
         let mut addrs: Vec<Addr> = Vec::new();
         for addr in self.config.public_addrs.iter().chain(&self.local_addrs) {
             let as_addr = Addr::from_socket_addr(*addr);

@@ -5,8 +5,9 @@ use heapless::Vec as FixedVec;
 use super::decide::{CANDIDATES, Decision, Routing, decide, detours, is_second_best};
 use crate::NodeId;
 use crate::api::{DeliveryPath, Event};
+use crate::context::Context;
 use crate::env::Rate;
-use crate::env::{Context, UnixNanos};
+use crate::env::UnixNanos;
 use crate::overlay::{Action, Overlay, Owner};
 use crate::stats::DropReason;
 use crate::transport::{Class, ConnId, Conns};
@@ -23,18 +24,17 @@ impl Overlay {
     #[inline]
     pub(crate) fn on_routed(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
-        out: &mut Vec<Action>,
     ) {
         let difficulty = self.config.difficulty;
         if difficulty > 0 && cx.crypto.node_id(message.key()).leading_zeros() < difficulty {
-            return cx.drop(DropReason::OriginatorWorkUnmet);
+            return cx.discard(DropReason::OriginatorWorkUnmet);
         }
-        if !self.is_fresh(cx, from, message.sent(), out) {
-            return cx.drop(DropReason::Stale);
+        if !self.is_fresh(cx, from, message.sent()) {
+            return cx.discard(DropReason::Stale);
         }
         let routing = Routing {
             target: message.target(),
@@ -50,27 +50,27 @@ impl Overlay {
             Decision::Forward { hops, .. }
                 if message.frame_type() == FrameType::Lookup && self.is_light(hops[0]) =>
             {
-                self.on_lookup(cx, conns, from, message, out);
+                self.on_lookup(cx, conns, from, message);
             }
             Decision::Forward { hop_limit, hops } => {
-                self.forward(message, hop_limit, hops, out);
+                self.forward(cx, message, hop_limit, hops);
             }
-            Decision::Deliver => self.deliver(cx, conns, from, message, out),
+            Decision::Deliver => self.deliver(cx, conns, from, message),
             // Where greedy progress stops is where a Lookup is answered.
             Decision::DeadEnd | Decision::HopLimitSpent
                 if message.frame_type() == FrameType::Lookup =>
             {
-                self.on_lookup(cx, conns, from, message, out);
+                self.on_lookup(cx, conns, from, message);
             }
             Decision::DeadEnd if routing.on_detour || !may_take_detour(&message) => {
-                cx.drop(DropReason::DeadEnd);
+                cx.discard(DropReason::DeadEnd);
             }
             Decision::DeadEnd => {
                 let known = &self.peers;
                 let hops = detours(&self.edges, routing, |peer| known.is_anchor(peer));
-                self.detour(cx, from, message, &hops, out);
+                self.detour(cx, from, message, &hops);
             }
-            Decision::HopLimitSpent => cx.drop(DropReason::HopLimitSpent),
+            Decision::HopLimitSpent => cx.discard(DropReason::HopLimitSpent),
         }
     }
 
@@ -88,24 +88,23 @@ impl Overlay {
     /// comes to nothing, which any forwarder can bring about, the others know nothing.
     fn detour(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         from: NodeId,
         message: RoutedFrame,
         hops: &[ConnId],
-        out: &mut Vec<Action>,
     ) {
         let hop_limit = message.hop_limit().min(HOP_LIMIT_MAX) - 1;
         if hop_limit == 0 {
             // Whoever gets it next could pass it on to nobody.
-            return cx.drop(DropReason::HopLimitSpent);
+            return cx.discard(DropReason::HopLimitSpent);
         }
         if hops.is_empty() {
-            return cx.drop(DropReason::DeadEnd);
+            return cx.discard(DropReason::DeadEnd);
         }
         let pieces = message.payload_len().div_ceil(DETOUR_PIECE).max(1) as u64;
         // Asked first: a flood costs no public-key operation then, and no originator a token.
         if !self.may_detour(cx, &from, pieces) {
-            return cx.drop(DropReason::DetourRateLimited);
+            return cx.discard(DropReason::DetourRateLimited);
         }
         if self.take_charged(cx, from, &message).is_none() {
             return;
@@ -116,11 +115,11 @@ impl Overlay {
             let mut hops = FixedVec::new();
             let _ = hops.push(*hop);
             let frame = frame.clone();
-            out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
+            cx.act(Action::Offer { class: Class::Transit, frame, hops, request: None });
         }
     }
 
-    fn may_detour(&self, cx: &Context<'_>, from: &NodeId, pieces: u64) -> bool {
+    fn may_detour(&self, cx: &Context<'_, Action>, from: &NodeId, pieces: u64) -> bool {
         let edge = self.edges.get(from);
         edge.is_some_and(|edge| edge.budgets.may_detour(cx.now, pieces))
             || self.detours.holds(cx.now, Rate::DETOUR_SHARED, pieces)
@@ -128,7 +127,7 @@ impl Overlay {
 
     /// Charges a detour to what the neighbour is sure of, or else to what all share. Not to what it
     /// may forward: it can not know where a message will end.
-    fn charge_detour(&mut self, cx: &Context<'_>, from: &NodeId, pieces: u64) {
+    fn charge_detour(&mut self, cx: &Context<'_, Action>, from: &NodeId, pieces: u64) {
         let edge = self.edges.get_mut(from);
         if !edge.is_some_and(|edge| edge.budgets.charge_detour(cx.now, pieces)) {
             self.detours.take(cx.now, Rate::DETOUR_SHARED, pieces);
@@ -143,60 +142,52 @@ impl Overlay {
     #[inline]
     fn forward(
         &mut self,
+        cx: &mut Context<'_, Action>,
         message: RoutedFrame,
         hop_limit: u8,
         hops: FixedVec<ConnId, CANDIDATES>,
-        out: &mut Vec<Action>,
     ) {
         let frame = message.into_forward(hop_limit, &mut self.heads);
-        out.push(Action::Offer { class: Class::Transit, frame, hops, request: None });
+        cx.act(Action::Offer { class: Class::Transit, frame, hops, request: None });
     }
 
     /// The message is for this node.
     fn deliver(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
-        out: &mut Vec<Action>,
     ) {
         match message.frame_type() {
-            FrameType::Route => self.on_route(cx, from, message, out),
-            FrameType::Lookup => self.on_lookup(cx, conns, from, message, out),
-            FrameType::Neighbors => self.on_neighbors(cx, conns, from, message, out),
-            _ => cx.drop(DropReason::NotServed),
+            FrameType::Route => self.on_route(cx, from, message),
+            FrameType::Lookup => self.on_lookup(cx, conns, from, message),
+            FrameType::Neighbors => self.on_neighbors(cx, conns, from, message),
+            _ => cx.discard(DropReason::NotServed),
         }
     }
 
-    fn on_route(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: NodeId,
-        message: RoutedFrame,
-        out: &mut Vec<Action>,
-    ) {
+    fn on_route(&mut self, cx: &mut Context<'_, Action>, from: NodeId, message: RoutedFrame) {
         if let Some(originator) = self.take(cx, from, &message) {
             self.learn_originator(cx, originator, *message.key());
             let hops = 1 + HOP_LIMIT_MAX.saturating_sub(message.hop_limit());
             let (path, payload) = (DeliveryPath::Routed { hops }, message.into_payload());
-            out.push(Action::Deliver { originator, payload, path, request: None });
+            cx.act(Action::Deliver { originator, payload, path, request: None });
         }
     }
 
     fn on_lookup(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
-        out: &mut Vec<Action>,
     ) {
         let Some(originator) = self.take_charged(cx, from, &message) else { return };
         let target = *message.target();
         match Lookup::decode_exact(&message.into_payload()) {
-            Ok(lookup) => self.answer_lookup(cx, conns, (originator, target), lookup, out),
-            Err(_) => cx.drop(DropReason::MalformedMessage),
+            Ok(lookup) => self.answer_lookup(cx, conns, (originator, target), lookup),
+            Err(_) => cx.discard(DropReason::MalformedMessage),
         }
     }
 
@@ -204,7 +195,7 @@ impl Overlay {
     /// its originator signed. Returns the originator.
     fn take(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         from: NodeId,
         message: &RoutedFrame,
     ) -> Option<NodeId> {
@@ -217,13 +208,13 @@ impl Overlay {
     /// that is refused for that is not remembered: the next copy may find a token.
     fn take_charged(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         from: NodeId,
         message: &RoutedFrame,
     ) -> Option<NodeId> {
         let (originator, digest) = self.verify(cx, &from, message)?;
         if !self.originators.charge(cx.now, originator) {
-            cx.drop(DropReason::OriginatorRateLimited);
+            cx.discard(DropReason::OriginatorRateLimited);
             return None;
         }
         self.duplicates.insert(&digest, from, message.sent());
@@ -234,7 +225,7 @@ impl Overlay {
     /// remembered, or is forged.
     fn verify(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         from: &NodeId,
         message: &RoutedFrame,
     ) -> Option<(NodeId, [u8; 32])> {
@@ -248,20 +239,14 @@ impl Overlay {
         } else {
             return Some((cx.crypto.node_id(message.key()), digest));
         };
-        cx.drop(refused);
+        cx.discard(refused);
         None
     }
 
-    fn is_fresh(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: NodeId,
-        sent: UnixNanos,
-        out: &mut Vec<Action>,
-    ) -> bool {
+    fn is_fresh(&mut self, cx: &mut Context<'_, Action>, from: NodeId, sent: UnixNanos) -> bool {
         let fresh = is_fresh(sent, cx.wall);
         if let Some(offset_s) = self.skew.observe(cx.wall, from, (sent, fresh), self.edges.len()) {
-            out.push(Action::Event(Event::ClockSkewSuspected { offset_s }));
+            cx.act(Action::Event(Event::ClockSkewSuspected { offset_s }));
         }
         fresh
     }

@@ -7,7 +7,8 @@ use super::decide::CANDIDATES;
 use crate::NodeId;
 use crate::api::{DeliveryPath, Event, RequestId, SendFailure};
 use crate::buf::Frame;
-use crate::env::{Context, UnixNanos};
+use crate::context::Context;
+use crate::env::UnixNanos;
 use crate::overlay::edges::Edges;
 use crate::overlay::{Action, Overlay};
 use crate::transport::{Class, ConnId};
@@ -72,28 +73,27 @@ impl Overlay {
     /// Sends `payload` to `target` by routing.
     pub(crate) fn send(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, Action>,
         request: RequestId,
         (target, payload): (NodeId, Bytes),
-        out: &mut Vec<Action>,
     ) {
         let (len, max) = (payload.len(), SEND_PAYLOAD_MAX);
         if len > max {
-            return out.push(failed(request, SendFailure::TooLarge { len, max }));
+            return cx.act(failed(request, SendFailure::TooLarge { len, max }));
         }
         let signer = Signer { identity: cx.identity, crypto: cx.crypto };
         let (copies, spares) = first_hops(&self.edges, &target);
         if target == *self.edges.own() {
             let path = DeliveryPath::Routed { hops: 0 };
-            return out.push(deliver_to_ourselves(target, payload, path, request));
+            return cx.act(deliver_to_ourselves(target, payload, path, request));
         }
         if copies.is_empty() {
-            return out.push(failed(request, SendFailure::Unroutable));
+            return cx.act(failed(request, SendFailure::Unroutable));
         }
         let sent = self.origination_clock.next(cx.wall);
         let envelope = Envelope::sign(signer, FrameType::Route, target, sent, payload)
             .expect("the length was just compared with the limit");
-        out.push(Action::MultiPathSend(Box::new(MultiPathSend {
+        cx.act(Action::MultiPathSend(Box::new(MultiPathSend {
             request,
             envelope,
             copies,
@@ -104,30 +104,30 @@ impl Overlay {
     /// Sends `payload` over the edge to `target`.
     pub(crate) fn send_direct(
         &mut self,
+        cx: &mut Context<'_, Action>,
         request: RequestId,
         (target, payload): (NodeId, Bytes),
-        out: &mut Vec<Action>,
     ) {
         let (len, max) = (payload.len(), DIRECT_PAYLOAD_MAX);
         if len > max {
-            return out.push(failed(request, SendFailure::TooLarge { len, max }));
+            return cx.act(failed(request, SendFailure::TooLarge { len, max }));
         }
         if target == *self.edges.own() {
-            return out.push(deliver_to_ourselves(target, payload, DeliveryPath::Direct, request));
+            return cx.act(deliver_to_ourselves(target, payload, DeliveryPath::Direct, request));
         }
         let Some(edge) = self.edges.get(&target) else {
-            return out.push(failed(request, SendFailure::Unroutable));
+            return cx.act(failed(request, SendFailure::Unroutable));
         };
         let frame = app_frame(payload).expect("the length was just compared with the limit");
         let hops = edge.conns().rev().map(|conn| conn.id).collect();
-        out.push(Action::Offer { class: Class::Own, frame, hops, request: Some(request) });
+        cx.act(Action::Offer { class: Class::Own, frame, hops, request: Some(request) });
     }
 }
 
 /// A question about who is near `target`, for whoever gets it: its hops are spent already. It
 /// avoids this node as every Lookup does (PROTOCOL.md#control-messages).
 pub(crate) fn lookup_here(
-    cx: &Context<'_>,
+    cx: &Context<'_, Action>,
     own: NodeId,
     target: NodeId,
     nonce: Nonce,

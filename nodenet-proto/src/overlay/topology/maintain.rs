@@ -16,7 +16,7 @@ use super::schedule::dials_max;
 use crate::NodeId;
 use crate::addr::Subnet;
 use crate::api::Profile;
-use crate::env::Context;
+use crate::context::Context;
 use crate::overlay::dialer::Purpose;
 use crate::overlay::dialer::host_limit::HostLimit;
 use crate::overlay::edges::Edge;
@@ -56,20 +56,20 @@ struct Snapshot {
 
 impl Overlay {
     /// It is time to look after the edges and the tables.
-    pub(crate) fn maintain(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
-        self.check_seeds(cx, out);
+    pub(crate) fn maintain(&mut self, cx: &mut Context<'_, Action>) {
+        self.check_seeds(cx);
         if self.schedule.fill <= cx.now {
             let snapshot = self.snapshot(cx.now);
-            self.fill(cx, &snapshot, out);
-            self.shed(cx, snapshot, out);
+            self.fill(cx, &snapshot);
+            self.shed(cx, snapshot);
         }
-        self.ask_around(cx, out);
-        self.probe(cx, out);
-        self.arm_schedule(cx.now, out);
+        self.ask_around(cx);
+        self.probe(cx);
+        self.arm_schedule(cx, cx.now);
     }
 
     /// Sets the timer of the upkeep to what is due first.
-    pub(crate) fn arm_schedule(&mut self, now: Instant, out: &mut Vec<Action>) {
+    pub(crate) fn arm_schedule(&mut self, cx: &mut Context<'_, Action>, now: Instant) {
         if !self.config.maintenance || self.leaving {
             return;
         }
@@ -77,7 +77,7 @@ impl Overlay {
         let at = self.keepalive.align(due.max(now + Duration::from_millis(1)), now);
         if self.schedule_at != Some(at) {
             self.schedule_at = Some(at);
-            out.push(Action::Set(Timer::Schedule, at));
+            cx.act(Action::Set(Timer::Schedule, at));
         }
     }
 
@@ -157,7 +157,7 @@ impl Overlay {
     }
 
     /// Dials the contacts that are wanted most, or else some that may be faster than an edge.
-    fn fill(&mut self, cx: &mut Context<'_>, snapshot: &Snapshot, out: &mut Vec<Action>) {
+    fn fill(&mut self, cx: &mut Context<'_, Action>, snapshot: &Snapshot) {
         let room = dials_max(self.edges.phase()).saturating_sub(snapshot.in_flight.len());
         let vacancies = Vacancies::of(&self.inputs(snapshot, &[]));
         self.schedule.vacancies = vacancies;
@@ -174,7 +174,7 @@ impl Overlay {
             self.schedule.on_tried(cx.now, tries, chosen.len());
         }
         for peer in chosen {
-            self.dial_contact(cx, (peer, aim), out);
+            self.dial_contact(cx, (peer, aim));
         }
         let may_be_chosen = |contact: &Contact| vacancies.welcomes(&own, &contact.id);
         let in_opening = |bucket| vacancies.contains(bucket);
@@ -212,17 +212,17 @@ impl Overlay {
 
     /// Closes outgoing edges whose slot has a better one, and inbound edges if there are so many
     /// that newcomers would not find a place.
-    fn shed(&mut self, cx: &mut Context<'_>, mut snapshot: Snapshot, out: &mut Vec<Action>) {
+    fn shed(&mut self, cx: &mut Context<'_, Action>, mut snapshot: Snapshot) {
         let own = *self.edges.own();
         while let Some(peer) = surplus_outgoing(&own, self.edge_targets(), &snapshot.live) {
-            self.close_edge(cx, &peer, out);
+            self.close_edge(cx, &peer);
             snapshot.live.remove(&peer);
         }
         let spared = (2 * self.edge_targets().siblings).min(self.inbound_places() / INBOUND_SPARED);
         while self.is_crowded()
             && let Some(peer) = least_useful_inbound(&own, spared, &snapshot.live)
         {
-            self.close_edge(cx, &peer, out);
+            self.close_edge(cx, &peer);
             snapshot.live.remove(&peer);
         }
         let is_newcomer = |edge: &LiveEdge| !edge.outgoing && !edge.settled;
@@ -251,7 +251,7 @@ impl Overlay {
     }
 
     /// Asks who is near, what a neighbour's vicinity is, and into a bucket, as far as it is time.
-    fn ask_around(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    fn ask_around(&mut self, cx: &mut Context<'_, Action>) {
         if self.edges.is_empty() {
             return;
         }
@@ -264,7 +264,7 @@ impl Overlay {
                 _ => (NodeId::from_bytes(cx.rng.array()), 1),
             };
             if let Some(peer) = self.edge_near(cx, &place, among) {
-                self.ask(cx, Question::Own, peer, out);
+                self.ask(cx, Question::Own, peer);
             }
             let is_reachable = self.is_reachable();
             self.schedule.on_own_asked(cx.now, cx.rng, is_reachable);
@@ -272,15 +272,15 @@ impl Overlay {
         if self.schedule.vicinity.is_due(cx.now) {
             let own = *self.edges.own();
             if let Some(peer) = self.edge_near(cx, &own, crate::overlay::edges::SIBLINGS) {
-                self.ask(cx, Question::Vicinity, peer, out);
+                self.ask(cx, Question::Vicinity, peer);
             }
             self.schedule.on_vicinity_asked(cx.now, cx.rng);
         }
-        self.ask_into_bucket(cx, out);
+        self.ask_into_bucket(cx);
     }
 
     /// Asks for an identifier in a far bucket, in a slot that lacks an edge if there is one.
-    fn ask_into_bucket(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    fn ask_into_bucket(&mut self, cx: &mut Context<'_, Action>) {
         let far = self.far_buckets();
         let Some(bucket) = self.schedule.bucket_due(cx.now, far) else { return };
         let bits = self.edge_targets().slot_bits;
@@ -292,7 +292,7 @@ impl Overlay {
             target = lacking[cx.rng.below(last + 1) as usize].place(target, bits);
         }
         if let Some(peer) = self.edge_near(cx, &target, ASK_AMONG) {
-            self.ask(cx, question(target), peer, out);
+            self.ask(cx, question(target), peer);
         }
         self.schedule.on_bucket_asked(cx.now, cx.rng, bucket);
     }
@@ -318,18 +318,12 @@ impl Overlay {
     }
 
     /// Puts a question to a neighbour.
-    pub(crate) fn ask(
-        &mut self,
-        cx: &mut Context<'_>,
-        question: Question,
-        peer: NodeId,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn ask(&mut self, cx: &mut Context<'_, Action>, question: Question, peer: NodeId) {
         let Some(conn) = self.edges.get(&peer).map(|edge| edge.send_conn().id) else { return };
         let nonce = self.lookups.ask(cx, question, peer);
         let own = *self.edges.own();
         let sent = self.origination_clock.next(cx.wall);
-        out.push(send(
+        cx.act(send(
             conn,
             match question {
                 Question::Vicinity => wire::Siblings { nonce }.to_frame(),
@@ -350,7 +344,12 @@ impl Overlay {
 
     /// One of the `among` edges nearest to `target` whose peers do not mind being asked, at random.
     /// Light ones are asked if there is nobody else.
-    fn edge_near(&self, cx: &mut Context<'_>, target: &NodeId, among: usize) -> Option<NodeId> {
+    fn edge_near(
+        &self,
+        cx: &mut Context<'_, Action>,
+        target: &NodeId,
+        among: usize,
+    ) -> Option<NodeId> {
         let nearest = self.edges.closest::<{ crate::overlay::edges::SIBLINGS }>(target);
         let mut willing: Vec<_> = nearest.iter().filter(|edge| !edge.light).take(among).collect();
         if willing.is_empty() {
@@ -361,27 +360,22 @@ impl Overlay {
     }
 
     /// Dials an incumbent that nobody has heard of for long, because others wait for its place.
-    fn probe(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    fn probe(&mut self, cx: &mut Context<'_, Action>) {
         let Some(incumbent) = self.schedule.next_probe(cx.now) else { return };
         if self.edges.get(&incumbent).is_some() {
             return self.peers.confirm(&incumbent, cx.now);
         }
         if self.peers.get(&incumbent).is_some() {
-            self.dial_contact(cx, (incumbent, Purpose::Probe), out);
+            self.dial_contact(cx, (incumbent, Purpose::Probe));
         }
     }
 
     /// Dials a contact where it may be dialed now.
-    fn dial_contact(
-        &mut self,
-        cx: &mut Context<'_>,
-        whom: (NodeId, Purpose),
-        out: &mut Vec<Action>,
-    ) {
+    fn dial_contact(&mut self, cx: &mut Context<'_, Action>, whom: (NodeId, Purpose)) {
         if let Some(contact) = self.peers.find(&whom.0) {
             let addrs = self.claims().open_addrs(contact);
             let is_partial = addrs.len() < contact.addrs().len();
-            self.dialer.try_contact(cx, whom, &addrs, out);
+            self.dialer.try_contact(cx, whom, &addrs);
             if is_partial {
                 self.dialer.on_left_out(&whom.0);
             }
@@ -389,11 +383,11 @@ impl Overlay {
     }
 
     /// Seeds are dialed while the floor is not reached, and otherwise now and then.
-    fn check_seeds(&mut self, cx: &mut Context<'_>, out: &mut Vec<Action>) {
+    fn check_seeds(&mut self, cx: &mut Context<'_, Action>) {
         if self.schedule.seed_check <= cx.now {
             self.schedule.on_seed_checked(cx.now, cx.rng);
             let edges = &self.edges;
-            self.dialer.check_seeds(cx, |peer| edges.get(peer).is_some(), out);
+            self.dialer.check_seeds(cx, |peer| edges.get(peer).is_some());
         }
     }
 }

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::NodeId;
-use crate::env::Context;
+use crate::context::Context;
 use crate::stats::DropReason;
 use crate::wire::Nonce;
 
@@ -63,7 +63,12 @@ pub(crate) struct Lookups {
 
 impl Lookups {
     /// Notes that `peer` is asked. Returns what ties its answer to the question.
-    pub(crate) fn ask(&mut self, cx: &mut Context<'_>, question: Question, peer: NodeId) -> Nonce {
+    pub(crate) fn ask<A>(
+        &mut self,
+        cx: &mut Context<'_, A>,
+        question: Question,
+        peer: NodeId,
+    ) -> Nonce {
         self.expire(cx.now);
         if self.open.len() == OPEN_MAX {
             self.open.pop_front();
@@ -80,15 +85,15 @@ impl Lookups {
 
     /// Takes the question that `responder` answers. An answer that nobody asked for, that comes too
     /// late or twice, or from another than the neighbour that was asked is discarded and counted.
-    pub(crate) fn settle(
+    pub(crate) fn settle<A>(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Context<'_, A>,
         nonce: &Nonce,
         responder: &NodeId,
     ) -> Option<Question> {
         self.expire(cx.now);
         let Some(at) = self.open.iter().position(|open| open.is_for(nonce, responder)) else {
-            cx.drop(DropReason::Unsolicited);
+            cx.discard(DropReason::Unsolicited);
             return None;
         };
         self.open.remove(at).map(|open| open.question)

@@ -32,8 +32,10 @@ impl LookupNet {
         }
     }
 
-    fn run<T>(&mut self, step: impl FnOnce(&mut Lookups, &mut Context<'_>) -> T) -> T {
+    fn run<T>(&mut self, step: impl FnOnce(&mut Lookups, &mut Context<'_, ()>) -> T) -> T {
+        let mut out = Vec::new();
         let mut cx = Context {
+            out: &mut out,
             now: self.now,
             wall: UnixNanos(0),
             rng: &mut self.rng,
