@@ -1,7 +1,6 @@
-//! What a machine may know of the world: time, randomness, cryptography, counters.
+//! Time, randomness, timers, token buckets and cryptography for machines without I/O.
 //!
-//! Every handler borrows a [`Context`] for the length of one call. Nothing here reads a clock or
-//! the operating system's entropy; both enter through the driver.
+//! Nothing here reads a clock or the operating system's entropy; both enter through the driver.
 
 pub mod backoff;
 pub mod counter_hash;
