@@ -19,14 +19,17 @@ use crate::transport::UNACKED_MAX;
 pub(super) const HEAD_MAX: usize = 3 + 64;
 /// Spare heads kept, at most: for the frames that sixteen busy conns have in flight (guess).
 const SPARE_HEADS_MAX: usize = 16 * UNACKED_MAX;
-/// Spare lists kept, at most (guess: conns that fall idle at the same time).
-const SPARE_LISTS_MAX: usize = 64;
+/// Spare lists kept, at most (guess: conns that are busy at the same time).
+const SPARE_LISTS_MAX: usize = 16;
+/// Frames for which a new list has room. It grows to what its conn has in flight and keeps that.
+const LIST_LEN: usize = 4;
 
 /// Heads and lists that all conns share.
 #[derive(Debug, Default)]
 pub(super) struct Spare {
     heads: Vec<BytesMut>,
-    lists: Vec<VecDeque<Bytes>>,
+    #[expect(clippy::vec_box, reason = "they move between conns and pool")]
+    lists: Vec<Box<VecDeque<Bytes>>>,
 }
 
 impl Spare {
@@ -45,8 +48,9 @@ impl Spare {
 /// The heads of the frames of one conn that are not acknowledged, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Unacked {
-    /// Takes no memory while it is empty.
-    heads: VecDeque<Bytes>,
+    /// Absent while it would be empty, which is nearly always and on nearly every conn.
+    #[expect(clippy::box_collection, reason = "in one piece that moves between conns and pool")]
+    heads: Option<Box<VecDeque<Bytes>>>,
 }
 
 impl Unacked {
@@ -57,20 +61,19 @@ impl Unacked {
         write(&mut head);
         debug_assert!(head.len() <= HEAD_MAX, "a longer head would move to another allocation");
         let head = head.freeze();
-        if self.heads.capacity() == 0 {
-            let new = || VecDeque::with_capacity(UNACKED_MAX);
-            self.heads = spare.lists.pop().unwrap_or_else(new);
-        }
-        self.heads.push_back(head.clone());
+        let new = || Box::new(VecDeque::with_capacity(LIST_LEN));
+        let heads = self.heads.get_or_insert_with(|| spare.lists.pop().unwrap_or_else(new));
+        heads.push_back(head.clone());
         head
     }
 
     /// Forgets the frames that are acknowledged and returns how many there were.
     #[inline]
     pub(super) fn observe(&mut self, spare: &mut Spare) -> usize {
-        let before = self.heads.len();
-        while self.heads.front().is_some_and(Bytes::is_unique) {
-            let head = self.heads.pop_front().map(Bytes::try_into_mut);
+        let Some(heads) = &mut self.heads else { return 0 };
+        let before = heads.len();
+        while heads.front().is_some_and(Bytes::is_unique) {
+            let head = heads.pop_front().map(Bytes::try_into_mut);
             if let Some(Ok(mut head)) = head
                 && spare.heads.len() < SPARE_HEADS_MAX
             {
@@ -78,24 +81,23 @@ impl Unacked {
                 spare.heads.push(head);
             }
         }
-        let count = before - self.heads.len();
-        if count > 0 && self.heads.is_empty() {
-            let list = core::mem::take(&mut self.heads);
-            if spare.lists.len() < SPARE_LISTS_MAX {
-                spare.lists.push(list);
-            }
+        let count = before - heads.len();
+        if let Some(list) = self.heads.take_if(|heads| heads.is_empty())
+            && spare.lists.len() < SPARE_LISTS_MAX
+        {
+            spare.lists.push(list);
         }
         count
     }
 
     /// Whether every frame is acknowledged.
     pub(super) fn is_empty(&self) -> bool {
-        self.heads.is_empty()
+        self.heads.is_none()
     }
 
     /// Frames that are not acknowledged.
     pub(super) fn len(&self) -> usize {
-        self.heads.len()
+        self.heads.as_ref().map_or(0, |heads| heads.len())
     }
 }
 
