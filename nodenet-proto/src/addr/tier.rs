@@ -2,7 +2,7 @@
 //! (PROTOCOL.md#subnets).
 //!
 //! Responsible for: which subnets count as one, at which width. Never: how many of one are too
-//! many; that is for whoever counts.
+//! many; each table that counts them decides that.
 //!
 //! The narrowest width is the wire's [`Subnet`], an IPv4 /24 or an IPv6 /64. Because the holder of
 //! one IPv6 /48 owns 65,536 of those, there are two wider ones.

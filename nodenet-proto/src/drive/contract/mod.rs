@@ -1,6 +1,6 @@
 //! What every driver of a [`crate::node::Node`] must do, as cases that run against any of them.
 //!
-//! A test suite, public so that whoever embeds a node can hold the loop around it to the contract
+//! A test suite, public so that an embedder can hold the loop around it to the contract
 //! of [`crate::node`]: implement [`NodeNet`] over two nodes that the driver under test drives, and
 //! run every one of [`CASES`] in a world of its own. A case panics if the driver fails it.
 //!

@@ -401,8 +401,7 @@ fn asked(world: &mut EngineNet, puppet: Who) -> wire::Nonce {
     Lookup::decode_exact(&routed(question).into_payload()).unwrap().nonce
 }
 
-/// Whoever is taken for a sleeper is left out of routes, so only a peer itself can say that it is
-/// one.
+/// A light node is left out of routes, so a peer counts as light only on its own claim.
 #[test]
 fn a_lie_about_who_sleeps_goes_no_farther() {
     let (mut world, liar, conn) = victim();

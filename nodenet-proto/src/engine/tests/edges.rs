@@ -77,8 +77,8 @@ fn a_node_that_nobody_dials_asks_for_newcomers_every_minute() {
     assert!((50..=75).contains(&lookups), "{lookups} lookups");
 }
 
-/// Of all that were dialed for one slot the fastest has it in the end. Whoever was slower from the
-/// start hears nothing of an edge.
+/// Of all that were dialed for one slot the fastest has it in the end. A peer that was
+/// slower from the start never gets an edge.
 #[test]
 fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
     let mut world = EngineNet::new();

@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A node whose farthest bucket is full of peers that proved themselves. It has edges to all but
 /// two, which closed theirs, are none of the nearest and have a neighbour in their slot, so that
-/// nobody wants them. They were heard 31 minutes ago, before all others; the first of them first.
+/// no slot wants them. They were heard 31 minutes ago, before all others; the first of them first.
 struct FullBucket {
     world: EngineNet,
     incumbents: [Who; 2],

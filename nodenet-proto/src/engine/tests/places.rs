@@ -79,8 +79,7 @@ fn three_conns_a_peer_do_not_keep_newcomers_out() {
     assert_eq!((held(&world), world.peers(0).len()), (5, 14), "nobody lost an edge");
 }
 
-/// Whoever keeps a host busy and names another address of a peer there does not get the peer given
-/// up.
+/// A busy host with another address of a peer does not make the node give that peer up.
 #[test]
 fn a_contact_is_not_given_up_for_an_address_that_it_was_not_dialed_at() {
     let mut world = EngineNet::of(2);
