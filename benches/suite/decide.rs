@@ -5,9 +5,9 @@ use core::cmp::Ordering;
 use nodenet_benches::{Limit, Row};
 use nodenet_proto::NodeId;
 use nodenet_proto::env::Seed;
-use nodenet_proto::overlay::edges::Edges;
+use nodenet_proto::overlay::edges::EdgeTable;
 use nodenet_proto::overlay::edges::budgets::EdgeBudgets;
-use nodenet_proto::overlay::routing::decide::{Routing, decide};
+use nodenet_proto::overlay::routing::decide::{DecisionInputs, decide};
 use nodenet_proto::transport::ConnId;
 
 use crate::kit::base;
@@ -25,9 +25,9 @@ fn at(count: u64, limit: Limit) -> Row {
     let mut id = || NodeId::from_bytes(rng.array());
     let now = base();
     let own = id();
-    let mut edges = Edges::new(own);
+    let mut edges = EdgeTable::new(own);
     for conn in 0..count {
-        edges.attach(now, id(), [0; 32], (ConnId(conn), true), || EdgeBudgets::new(now));
+        edges.attach(now, id(), [0; 32], ConnId(conn), true, || EdgeBudgets::new(now));
     }
     let targets: Vec<NodeId> = (0..TARGETS).map(|_| id()).collect();
     let from = *edges.iter().map(|edge| &edge.peer).next().expect("there are edges");
@@ -36,7 +36,7 @@ fn at(count: u64, limit: Limit) -> Row {
 
     let all = || {
         targets.iter().for_each(|target| {
-            let routing = Routing {
+            let routing = DecisionInputs {
                 target,
                 hop_limit: 16,
                 avoid: &avoid,

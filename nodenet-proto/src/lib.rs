@@ -98,6 +98,7 @@
 pub mod addr;
 pub mod api;
 pub mod buf;
+mod connect;
 mod context;
 pub mod drive;
 pub mod engine;

@@ -3,12 +3,14 @@
 //! Responsible for: spelling (PROTOCOL.md#address-text), how far an address reaches, and which
 //! addresses are likely to be one operator's. Never: resolves a name, which only a driver may do.
 
+mod policy;
 #[cfg(test)]
 mod tests;
 mod tier;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+pub(crate) use self::policy::AddrPolicy;
 pub(crate) use self::tier::Tier;
 
 /// How far an address reaches. Larger reaches further.

@@ -84,3 +84,17 @@ pub enum Command {
         request: RequestId,
     },
 }
+
+impl Command {
+    /// The request that the command carries, if it has an outcome.
+    pub fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Send { request, .. }
+            | Self::SendDirect { request, .. }
+            | Self::Connect { request, .. }
+            | Self::CloseEdge { request, .. }
+            | Self::Leave { request } => Some(*request),
+            Self::Bootstrap(_) | Self::ImportPeers(_) => None,
+        }
+    }
+}

@@ -7,9 +7,11 @@ mod config;
 mod error;
 mod event;
 mod report;
+mod self_description;
 
 pub use command::{Command, KnownPeer, RequestId, SeedPeer};
 pub use config::{Config, EdgePolicy, INBOUND_EDGES_CAP, OWN_ADDRS_MAX, Profile};
 pub use error::{ConnectError, EdgeDownReason, SendFailure};
 pub use event::{DeliveryPath, Event};
 pub use report::EdgeInfo;
+pub(crate) use self_description::SelfDescription;

@@ -1,26 +1,41 @@
-//! What the machines of one engine may know of the world.
+//! Environment of the machines of one engine: clocks, settings, keys, randomness and counters.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use crate::api::{Config, SelfDescription};
+use crate::connect;
 use crate::context::Context;
-use crate::env::{Crypto, Random, Seed, UnixNanos, WallClock};
+use crate::env::{Crypto, OriginationClock, Random, Seed, UnixNanos, WallClock};
 use crate::identity::Identity;
-use crate::overlay::Action;
+use crate::overlay;
 use crate::stats::Stats;
+use crate::transport::Conns;
+use crate::wire::envelope::AGE_MAX;
 
-/// Clocks, keys, randomness and counters of one node. A field of its own in the engine, so that
-/// lending it does not lend the machines.
+/// What the machines of one engine may use. A field of its own in the engine, so that lending it
+/// does not lend the machines.
 pub(super) struct Env {
+    config: Arc<Config>,
+    own: SelfDescription,
     identity: Identity,
     crypto: Box<dyn Crypto>,
     stats: Stats,
     now: Instant,
     wall: WallClock,
+    stamps: OriginationClock,
+    /// A stream for each machine, so that a draw of one changes nothing for the others.
+    streams: Streams,
+}
+
+struct Streams {
     overlay: Random,
+    connect: Random,
 }
 
 impl Env {
     pub(super) fn new(
+        config: Arc<Config>,
         identity: Identity,
         crypto: Box<dyn Crypto>,
         seed: &Seed,
@@ -28,12 +43,15 @@ impl Env {
         wall: UnixNanos,
     ) -> Self {
         Self {
+            own: SelfDescription::new(&config),
+            config,
             identity,
             crypto,
             stats: Stats::default(),
             now,
             wall: WallClock::new(now, wall),
-            overlay: seed.stream("overlay"),
+            stamps: OriginationClock::new(AGE_MAX),
+            streams: Streams { overlay: seed.stream("overlay"), connect: seed.stream("connect") },
         }
     }
 
@@ -50,19 +68,55 @@ impl Env {
     }
 
     /// What the overlay may use in one call.
+    #[inline]
     pub(super) fn overlay_context<'a>(
         &'a mut self,
-        out: &'a mut Vec<Action>,
-    ) -> Context<'a, Action> {
+        out: &'a mut Vec<overlay::Action>,
+        paths: &'a dyn Conns,
+    ) -> Context<'a, overlay::Action> {
         Context {
             out,
+            paths,
             now: self.now,
             wall: self.wall.at(self.now),
-            rng: &mut self.overlay,
+            config: &self.config,
+            own: &mut self.own,
+            rng: &mut self.streams.overlay,
             stats: &mut self.stats,
             crypto: &*self.crypto,
             identity: &self.identity,
+            stamps: &mut self.stamps,
         }
+    }
+
+    /// What the connect machine may use in one call.
+    pub(super) fn connect_context<'a>(
+        &'a mut self,
+        out: &'a mut Vec<connect::Action>,
+        paths: &'a dyn Conns,
+    ) -> Context<'a, connect::Action> {
+        Context {
+            out,
+            paths,
+            now: self.now,
+            wall: self.wall.at(self.now),
+            config: &self.config,
+            own: &mut self.own,
+            rng: &mut self.streams.connect,
+            stats: &mut self.stats,
+            crypto: &*self.crypto,
+            identity: &self.identity,
+            stamps: &mut self.stamps,
+        }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes the addresses at which the main socket can be reached, best first.
+    pub(super) fn set_local_addrs(&mut self, addrs: &[std::net::SocketAddr]) {
+        self.own.set_local_addrs(&self.config, addrs);
     }
 
     pub(super) fn now(&self) -> Instant {

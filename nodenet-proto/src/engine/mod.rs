@@ -10,8 +10,16 @@
 //!
 //! Each handler takes one input, lets the machine concerned push its actions, and carries them out
 //! before it returns. Afterwards [`Engine::poll`] hands out what is left to do.
+//!
+//! A service over the overlay has an arm in four files: `commands`, `frames`, `actions`, `timers`.
 
+mod actions;
+mod commands;
 mod env;
+mod frames;
+mod report;
+mod requests;
+mod timers;
 
 #[cfg(test)]
 mod tests;
@@ -20,36 +28,22 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::env::Env;
+use self::requests::Requests;
+use self::timers::Timer;
 use crate::NodeId;
-use crate::api::{
-    Command, Config, ConnectError, EdgeInfo, Event, INBOUND_EDGES_CAP, KnownPeer, RequestId,
-    SendFailure,
-};
-use crate::buf::Frame;
-use crate::context::Context;
-use crate::env::Rate;
+use crate::api::{Config, Event, INBOUND_EDGES_CAP};
+use crate::connect::Connect;
 use crate::env::{Crypto, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
 use crate::io::Deadline;
-use crate::overlay::{self, Action, MultiPathSend, Overlay, Peer};
-use crate::stats::{DropReason, Gauges, Stats};
-use crate::transport::{self, Class, ConnId, Conns, SendError};
-use crate::wire::FrameType;
+use crate::overlay::{self, Dialed, Overlay, Peer};
+use crate::transport::{self, ConnId, Conns, DialId, Direction};
 
-/// Timers that fire in one call; the rest are due at once and fire in the next (a guess: enough
-/// that one call is seldom too short, few enough that it is never long).
-const EXPIRIES_PER_CALL: usize = 64;
 /// Room for actions that is kept between two inputs; a joining node needs much more for a while.
 const ACTIONS_KEPT: usize = 16;
-/// Messages for which an edge has budget again when the application is told: half a burst, so that
-/// it is told seldom and nothing of the rate is lost (a guess).
-const READY_TOKENS: u64 = 16;
-/// How long [`Command::Leave`] waits for the conns to drain, which takes them a second at most
-/// (PROTOCOL.md#shutdown).
-const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What [`Engine::poll`] hands out.
 #[derive(Debug)]
@@ -62,51 +56,33 @@ pub enum Output {
     Timeout(Option<Deadline>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Timer {
-    Overlay(overlay::Timer),
-    /// Conns that have not drained by now are given up.
-    Leave,
-    /// An edge that had no budget for a message has some again.
-    SendReady,
-}
-
-impl Timer {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Overlay(timer) => timer.name(),
-            Self::Leave => "leave",
-            Self::SendReady => "send_ready",
-        }
-    }
-}
-
 /// Whether the node is part of a network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Running,
-    /// Waits for its conns to drain; these commands asked for it.
-    Leaving(Vec<RequestId>),
+    /// Its conns drain.
+    Leaving,
     Left,
 }
 
 /// Everything above the transport boundary.
 pub struct Engine {
-    config: Arc<Config>,
     env: Env,
     overlay: Overlay,
+    connect: Connect,
     life: Life,
     timers: TimerQueue<Timer>,
+    requests: Requests,
     /// For the transport. Bounded by what one input can cause, for every input is followed by a
     /// drain.
     commands: VecDeque<transport::Command>,
     /// For the application. Deliveries in it are capped by the configuration.
     events: VecDeque<Event>,
     deliveries: usize,
-    /// Whether the application was refused a message and not told since that it may try again.
-    refused: bool,
-    /// Where machines push; empty between calls.
-    actions: Vec<Action>,
+    /// Whether this input made room for messages.
+    makes_room: bool,
+    /// Where the overlay pushes its actions; empty between calls.
+    actions: Vec<overlay::Action>,
 }
 
 impl Engine {
@@ -122,54 +98,17 @@ impl Engine {
         config.inbound_edges_max = config.inbound_edges_max.min(INBOUND_EDGES_CAP);
         let config = Arc::new(config);
         Self {
-            overlay: Overlay::new(identity.id(), Arc::clone(&config), now),
-            env: Env::new(identity, crypto, seed, now, wall),
-            config,
+            overlay: Overlay::new(identity.id(), &config, now),
+            connect: Connect::new(),
+            env: Env::new(config, identity, crypto, seed, now, wall),
             life: Life::Running,
             timers: TimerQueue::new(),
+            requests: Requests::default(),
             commands: VecDeque::new(),
             events: VecDeque::new(),
             deliveries: 0,
-            refused: false,
+            makes_room: false,
             actions: Vec::new(),
-        }
-    }
-
-    /// Takes a command of the application.
-    pub fn handle_command(&mut self, now: Instant, command: Command, conns: &mut dyn Conns) {
-        self.env.advance(now);
-        if self.life != Life::Running {
-            return self.settle_after_leave(command);
-        }
-        match command {
-            Command::Send { request, target, payload } => self.run(conns, |overlay, cx, _| {
-                overlay.send(cx, request, (target, payload));
-            }),
-            Command::SendDirect { request, target, payload } => {
-                self.run(conns, |overlay, cx, _| {
-                    overlay.send_direct(cx, request, (target, payload));
-                });
-            }
-            Command::Connect { request, target, addrs } => self.run(conns, |overlay, cx, _| {
-                overlay.connect(cx, request, (target, &addrs));
-            }),
-            Command::Bootstrap(seeds) => {
-                self.run(conns, |overlay, cx, _| overlay.bootstrap(cx, &seeds));
-            }
-            Command::ImportPeers(peers) => {
-                self.run(conns, |overlay, cx, _| overlay.import(cx, &peers));
-            }
-            Command::CloseEdge { request, peer } => {
-                let mut existed = false;
-                self.run(conns, |overlay, cx, _| existed = overlay.close_edge(cx, &peer));
-                self.events.push_back(Event::EdgeClosed { request, existed });
-            }
-            Command::Leave { request } => {
-                self.life = Life::Leaving(vec![request]);
-                self.run(conns, |overlay, cx, _| overlay.leave(cx));
-                self.timers.set(Timer::Leave, self.env.now() + LEAVE_TIMEOUT);
-                self.finish_leave();
-            }
         }
     }
 
@@ -182,48 +121,56 @@ impl Engine {
     ) {
         use transport::Event::{ConnDown, ConnUp, DialFailed, Frame, Writable};
         self.env.advance(now);
-        let edges = self.overlay.edges().len();
-        let makes_room = matches!(event, ConnDown { .. } | Writable(_));
         match event {
-            Frame { conn, frame } => self.run(conns, |overlay, cx, conns| {
-                overlay.handle_frame(cx, conns, conn, frame);
+            Frame { conn, frame } => self.run_overlay(conns, |overlay, cx, _| {
+                overlay.handle_frame(cx, conn, frame);
             }),
             ConnUp { conn, peer, key, direction, remote } => {
-                let peer = Peer { id: peer, key, remote };
-                self.run(conns, |overlay, cx, conns| {
-                    overlay.handle_conn_up(cx, conns, (conn, peer, direction));
-                });
+                self.conn_up(conns, conn, Peer { id: peer, key, remote }, direction);
             }
             ConnDown { conn, reason } => {
-                self.run(conns, |overlay, cx, _| {
+                self.makes_room = true;
+                self.run_overlay(conns, |overlay, cx, _| {
                     overlay.handle_conn_down(cx, conn, reason);
                 });
                 self.finish_leave();
             }
-            DialFailed { dial, error } => self.run(conns, |overlay, cx, _| {
-                overlay.handle_dial_failed(cx, dial, error);
+            DialFailed { dial, error } => self.run_connect(conns, |connect, cx| {
+                connect.handle_dial_failed(cx, dial, error);
             }),
             // Nothing waits here for room: what did not fit went elsewhere, or was refused.
-            Writable(_) => {}
+            Writable(_) => self.makes_room = true,
         }
-        let has_more = self.overlay.edges().len() > edges;
-        if makes_room || has_more {
+        if core::mem::take(&mut self.makes_room) {
             self.report_send_ready();
         }
     }
 
-    /// Lets timers that are due fire.
-    pub fn handle_timeout(&mut self, now: Instant, conns: &mut dyn Conns) {
-        self.env.advance(now);
-        for _ in 0..EXPIRIES_PER_CALL {
-            match self.timers.pop_due(self.env.now()) {
-                Some(Timer::Overlay(timer)) => {
-                    self.run(conns, |overlay, cx, _| overlay.handle_timer(cx, timer));
-                }
-                Some(Timer::Leave) => self.settle_leave(),
-                Some(Timer::SendReady) => self.report_send_ready(),
-                None => return,
+    fn conn_up(&mut self, conns: &mut dyn Conns, conn: ConnId, peer: Peer, direction: Direction) {
+        match direction {
+            _ if self.life != Life::Running => {
+                self.run_overlay(conns, |overlay, cx, _| overlay.handle_unwanted(cx, conn));
             }
+            Direction::Inbound => {
+                self.run_overlay(conns, |overlay, cx, _| overlay.handle_accepted(cx, conn, peer));
+            }
+            Direction::Outgoing(dial) => self.dial_up(conns, conn, peer, dial),
+        }
+    }
+
+    fn dial_up(&mut self, conns: &mut dyn Conns, conn: ConnId, peer: Peer, dial: DialId) {
+        let Some(purpose) = self.connect.handle_dial_up(dial) else {
+            return self.run_overlay(conns, |overlay, cx, _| overlay.handle_unwanted(cx, conn));
+        };
+        let dialed = self
+            .run_overlay(conns, |overlay, cx, _| overlay.handle_dialed(cx, conn, peer, purpose));
+        match dialed {
+            // The connect machine heard of it by an action, as of every edge.
+            Dialed::Edge => {}
+            Dialed::Probed => {
+                self.run_connect(conns, |connect, cx| connect.handle_probe_over(cx, peer.id));
+            }
+            Dialed::Refused(error) => self.refuse_attempt(conns, peer.id, error),
         }
     }
 
@@ -236,7 +183,7 @@ impl Engine {
     /// Takes the addresses at which the main socket can be reached, best first.
     pub fn handle_local_addrs(&mut self, now: Instant, addrs: &[SocketAddr]) {
         self.env.advance(now);
-        self.overlay.set_local_addrs(addrs);
+        self.env.set_local_addrs(addrs);
     }
 
     /// The next output. [`Output::Timeout`] means there is no other.
@@ -257,262 +204,28 @@ impl Engine {
         *self.overlay.edges().own()
     }
 
-    /// Counters of everything above the boundary. Gauges are asked for apart.
-    pub fn stats(&self) -> &Stats {
-        self.env.stats()
-    }
-
-    /// How full every table above the boundary is now. Looks at all of them.
-    pub fn gauges(&self) -> Gauges {
-        Gauges { timers: self.timers.len() as u64, ..self.overlay.gauges() }
-    }
-
-    /// The live edges, nearest to this node first.
-    pub fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo> {
-        let (now, own) = (self.env.now(), self.id());
-        let info = |edge: &overlay::edges::Edge| {
-            let path = conns.path(edge.send_conn().id)?;
-            Some(EdgeInfo {
-                peer: edge.peer,
-                outgoing: edge.is_outgoing(),
-                sibling: edge.is_sibling(),
-                remote: path.remote,
-                rtt: path.rtt,
-                conns: edge.conn_count() as u8,
-                age: now.saturating_duration_since(edge.since),
-                idle: now.saturating_duration_since(edge.heard()),
-            })
-        };
-        let mut edges: Vec<EdgeInfo> = self.overlay.edges().iter().filter_map(info).collect();
-        edges.sort_by(|a, b| own.compare_distance(&a.peer, &b.peer));
-        edges
-    }
-
-    /// Peers worth remembering across a restart, best first: those that proved themselves at an
-    /// address, behind them those that signed theirs, spread over the network, and last the live
-    /// edges of which neither is known, at the address from which they speak now. Hand them to
-    /// [`Command::ImportPeers`] at the next start.
-    pub fn export_peers(&self, conns: &dyn Conns) -> Vec<KnownPeer> {
-        self.overlay.export(conns)
-    }
-
     /// Asserts every invariant.
     ///
     /// # Panics
     /// If one does not hold, which is a bug here.
     pub fn check(&self) {
-        self.overlay.check();
+        self.overlay.check(self.env.config());
+        self.connect.check();
+        self.requests.check(|peer| self.connect.is_requested(peer));
         self.timers.check();
         assert!(self.actions.is_empty());
         for timer in self.timers.keys() {
             match timer {
                 Timer::Overlay(overlay::Timer::Conn(conn)) => assert!(self.overlay.is_live(*conn)),
-                Timer::Overlay(overlay::Timer::Dial | overlay::Timer::Schedule) => {
-                    assert_eq!(self.life, Life::Running);
-                }
-                Timer::Leave => assert!(matches!(self.life, Life::Leaving(_))),
+                Timer::Overlay(overlay::Timer::Bootstrap | overlay::Timer::Maintenance)
+                | Timer::Connect => assert_eq!(self.life, Life::Running),
+                Timer::Leave => assert_eq!(self.life, Life::Leaving),
                 Timer::SendReady => {}
             }
         }
         let deliveries = |event: &&Event| matches!(event, Event::Delivered { .. });
         assert_eq!(self.deliveries, self.events.iter().filter(deliveries).count());
-        assert!(self.deliveries <= self.config.delivery_queue_max);
-    }
-
-    /// Lets the overlay act, and carries out what it wants done.
-    fn run(
-        &mut self,
-        conns: &mut dyn Conns,
-        act: impl FnOnce(&mut Overlay, &mut Context<'_, Action>, &dyn Conns),
-    ) {
-        let mut actions = core::mem::take(&mut self.actions);
-        act(&mut self.overlay, &mut self.env.overlay_context(&mut actions), conns);
-        for action in actions.drain(..) {
-            self.carry_out(action, conns);
-        }
-        actions.shrink_to(ACTIONS_KEPT);
-        self.actions = actions;
-    }
-
-    fn carry_out(&mut self, action: Action, conns: &mut dyn Conns) {
-        match action {
-            Action::Dial { dial, expected, remote, deadline } => {
-                self.commands.push_back(transport::Command::Dial {
-                    dial,
-                    expected,
-                    remote,
-                    deadline,
-                });
-            }
-            Action::CancelDial(dial) => {
-                self.commands.push_back(transport::Command::CancelDial(dial));
-            }
-            Action::Close { conn, mode } => {
-                self.commands.push_back(transport::Command::Close { conn, mode });
-            }
-            Action::Offer { class, frame, hops, request } => {
-                self.offer(conns, class, (frame, &hops), request);
-            }
-            Action::MultiPathSend(send_copies) => self.send_copies(conns, *send_copies),
-            Action::Deliver { originator, payload, path, request } => {
-                self.deliver(Event::Delivered { originator, payload, path }, request);
-            }
-            Action::Event(event) => self.events.push_back(event),
-            Action::Set(timer, at) => {
-                assert!(at > self.env.now(), "a machine set {timer:?} to the past");
-                self.timers.set(Timer::Overlay(timer), at);
-            }
-            Action::Stop(timer) => self.timers.stop(&Timer::Overlay(timer)),
-        }
-    }
-
-    /// Offers a frame to one conn after another. This is local repair: a full queue moves it on.
-    fn offer(
-        &mut self,
-        conns: &mut dyn Conns,
-        class: Class,
-        (frame, hops): (Frame, &[ConnId]),
-        request: Option<RequestId>,
-    ) {
-        let sent = self.send_to_first(conns, class, frame, hops.iter().copied());
-        let lost = match class {
-            Class::Transit => Some(DropReason::RepairExhausted),
-            Class::Control | Class::Leave => Some(DropReason::ControlUnsent),
-            // It is the application's own, and settled below.
-            Class::Own => None,
-        };
-        if let Some(reason) = lost.filter(|_| sent.is_err()) {
-            self.env.stats_mut().count_drop(reason);
-        }
-        if let Some(request) = request {
-            self.settle_send(request, sent.map(|()| 1));
-        }
-    }
-
-    /// Hands `frame` to the first of `hops` that takes it. An edge takes what fits the budget that
-    /// its peer has for this node. It refuses as a whole: what one of its conns holds back may
-    /// arrive together with what another takes.
-    fn send_to_first(
-        &mut self,
-        conns: &mut dyn Conns,
-        class: Class,
-        mut frame: Frame,
-        hops: impl Iterator<Item = ConnId>,
-    ) -> Result<(), SendFailure> {
-        let (now, rate) = (self.env.now(), Rate::OUTBOUND);
-        let rest = class.leaves_free(rate.burst() as usize) as u64;
-        let (mut failure, mut full) = (SendFailure::Unroutable, None);
-        for conn in hops {
-            let mut edge = if class.is_paced() { self.overlay.edge_of(conn) } else { None };
-            let peer = edge.as_ref().map(|edge| edge.peer);
-            if full.is_some() && full == peer {
-                continue;
-            }
-            let before = edge.as_ref().map(|edge| edge.outbound);
-            if let Some(edge) = &mut edge
-                && !edge.outbound.take_and_leave(now, rate, 1, rest)
-            {
-                if class == Class::Own && self.timers.deadline(&Timer::SendReady).is_none() {
-                    let at = edge.outbound.holds_at(rate, READY_TOKENS);
-                    self.timers.set(Timer::SendReady, at);
-                }
-                (failure, full) = (SendFailure::Backpressure, peer);
-                continue;
-            }
-            let refused = match conns.try_send(conn, class, frame) {
-                Ok(()) => return Ok(()),
-                Err(refused) => refused,
-            };
-            if let (Some(edge), Some(before)) = (edge, before) {
-                edge.outbound = before;
-            }
-            if matches!(refused, SendError::Full(_)) {
-                (failure, full) = (SendFailure::Backpressure, peer);
-            }
-            frame = refused.into_frame();
-        }
-        Err(failure)
-    }
-
-    /// Tells the application that was refused a message to try again.
-    fn report_send_ready(&mut self) {
-        if core::mem::take(&mut self.refused) {
-            self.events.push_back(Event::SendReady);
-        }
-    }
-
-    fn settle_send(&mut self, request: RequestId, sent: Result<u8, SendFailure>) {
-        self.refused |= sent == Err(SendFailure::Backpressure);
-        self.events.push_back(match sent {
-            Ok(copies) => Event::Sent { request, copies },
-            Err(error) => Event::SendFailed { request, error },
-        });
-    }
-
-    /// Sends the copies of a message. A first hop that refuses its copy is replaced by a spare.
-    fn send_copies(&mut self, conns: &mut dyn Conns, send_copies: MultiPathSend) {
-        let MultiPathSend { request, envelope, copies, spares } = send_copies;
-        let mut spares = spares.into_iter();
-        let (mut sent, mut failure) = (0, SendFailure::Unroutable);
-        for copy in copies {
-            let frame = envelope.avoiding(copy.avoid).to_frame(FrameType::Route);
-            let hops = core::iter::once(copy.conn).chain(&mut spares);
-            match self.send_to_first(conns, Class::Own, frame, hops) {
-                Ok(()) => sent += 1,
-                // That some queue has no room says more than that others are gone.
-                Err(SendFailure::Unroutable) => {}
-                Err(error) => failure = error,
-            }
-        }
-        self.settle_send(request, if sent == 0 { Err(failure) } else { Ok(sent) });
-    }
-
-    fn deliver(&mut self, delivered: Event, request: Option<RequestId>) {
-        let is_full = self.deliveries >= self.config.delivery_queue_max;
-        if is_full {
-            self.env.stats_mut().count_drop(DropReason::DeliveryQueueFull);
-        } else {
-            self.deliveries += 1;
-            self.events.push_back(delivered);
-        }
-        if let Some(request) = request {
-            self.events.push_back(if is_full {
-                Event::SendFailed { request, error: SendFailure::Backpressure }
-            } else {
-                Event::Sent { request, copies: 0 }
-            });
-        }
-    }
-
-    /// Settles a command that comes after [`Command::Leave`].
-    fn settle_after_leave(&mut self, command: Command) {
-        let closed = ConnectError::Closed;
-        self.events.push_back(match command {
-            Command::Send { request, .. } | Command::SendDirect { request, .. } => {
-                Event::SendFailed { request, error: SendFailure::Closed }
-            }
-            Command::Connect { request, .. } => Event::ConnectFailed { request, error: closed },
-            Command::CloseEdge { request, .. } => Event::EdgeClosed { request, existed: false },
-            Command::Bootstrap(_) | Command::ImportPeers(_) => return,
-            Command::Leave { request } => match &mut self.life {
-                Life::Leaving(requests) => return requests.push(request),
-                _ => Event::Left { request },
-            },
-        });
-    }
-
-    /// The node has left once its last conn is gone.
-    fn finish_leave(&mut self) {
-        if matches!(self.life, Life::Leaving(_)) && !self.overlay.has_conns() {
-            self.timers.stop(&Timer::Leave);
-            self.settle_leave();
-        }
-    }
-
-    fn settle_leave(&mut self) {
-        if let Life::Leaving(requests) = core::mem::replace(&mut self.life, Life::Left) {
-            self.events.extend(requests.into_iter().map(|request| Event::Left { request }));
-        }
+        assert!(self.deliveries <= self.env.config().delivery_queue_max);
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod counter_hash;
 pub mod crypto;
+pub mod origination_clock;
 pub mod random;
 pub mod timer;
 pub mod token_bucket;
@@ -13,6 +14,7 @@ use std::time::Instant;
 
 pub use counter_hash::CounterHash;
 pub use crypto::{Crypto, Ed25519Crypto};
+pub use origination_clock::OriginationClock;
 pub use random::{Random, Seed};
 pub use timer::TimerQueue;
 pub use token_bucket::{Rate, TokenBucket};

@@ -402,7 +402,7 @@ fn the_cap_on_inbound_edges_holds() {
 fn nobody_configures_more_edges_than_can_be_counted() {
     let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: usize::MAX, ..Config::default() });
-    assert_eq!(world.engine(0).config.inbound_edges_max, INBOUND_EDGES_CAP);
+    assert_eq!(world.engine(0).env.config().inbound_edges_max, INBOUND_EDGES_CAP);
 }
 
 #[test]

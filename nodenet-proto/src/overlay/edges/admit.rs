@@ -1,6 +1,6 @@
 //! Who may become an edge (PROTOCOL.md#edge-admission).
 
-use super::Edges;
+use super::EdgeTable;
 use crate::NodeId;
 use crate::api::{Config, ConnectError, EdgePolicy};
 use crate::stats::DropReason;
@@ -47,7 +47,7 @@ impl Refusal {
 /// The first check that fails.
 pub(crate) fn admit(
     config: &Config,
-    edges: &Edges,
+    edges: &EdgeTable,
     peer: &NodeId,
     outgoing: bool,
 ) -> Result<(), Refusal> {
@@ -77,7 +77,7 @@ mod tests {
     use crate::NodeId;
     use crate::api::{Config, EdgePolicy};
     use crate::env::test_base;
-    use crate::overlay::edges::Edges;
+    use crate::overlay::edges::EdgeTable;
     use crate::overlay::edges::budgets::EdgeBudgets;
     use crate::transport::ConnId;
 
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_checks_come_in_order() {
-        let (edges, mut config) = (Edges::new(DEAR), strict());
+        let (edges, mut config) = (EdgeTable::new(DEAR), strict());
         assert_eq!(admit(&config, &edges, &CHEAP, false), Err(Refusal::WorkUnmet));
         assert_eq!(admit(&config, &edges, &DEAR, false), Err(Refusal::Policy));
         config.edge_policy = EdgePolicy::AdmitAll;
@@ -103,10 +103,10 @@ mod tests {
 
     #[test]
     fn the_cap_counts_edges_and_only_new_ones() {
-        let (mut edges, now) = (Edges::new(OWN), test_base());
+        let (mut edges, now) = (EdgeTable::new(OWN), test_base());
         let config = Config { inbound_edges_max: 1, ..Config::default() };
         assert_eq!(admit(&config, &edges, &CHEAP, false), Ok(()));
-        edges.attach(now, CHEAP, [0; 32], (ConnId(1), false), || EdgeBudgets::new(now));
+        edges.attach(now, CHEAP, [0; 32], ConnId(1), false, || EdgeBudgets::new(now));
         assert_eq!(admit(&config, &edges, &DEAR, false), Err(Refusal::InboundFull));
         assert_eq!(admit(&config, &edges, &CHEAP, false), Ok(()));
     }

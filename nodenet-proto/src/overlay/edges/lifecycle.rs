@@ -1,26 +1,25 @@
-//! How conns become edges and how edges end (PROTOCOL.md#life-of-an-edge, PROTOCOL.md#leaving).
+//! Lifecycle of conns and edges: how conns become edges, and how edges end
+//! (PROTOCOL.md#life-of-an-edge, PROTOCOL.md#leaving).
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::admit::admit;
+use super::admit::{Refusal, admit};
 use super::keepalive::{ANSWER_WAIT, LIGHT_PATIENCE, Silence};
 use super::liveness::{Standing, Verdict, judge};
-use super::{Attached, Detached, Edge};
+use super::{Attached, CONNS_PER_EDGE, Detached, Edge, Edges, Owner};
 use crate::NodeId;
-use crate::api::{EdgeDownReason, Event, Profile, RequestId, SeedPeer};
+use crate::addr::{Subnet, canonical};
+use crate::api::{Config, EdgeDownReason, Event, Profile};
 use crate::buf::Frame;
 use crate::context::Context;
-use crate::overlay::dialer::{Ended, Failed, Purpose};
-use crate::overlay::{Action, Overlay, Owner, Timer};
+use crate::overlay::actions::{Action, Timer, send};
 use crate::stats::DropReason;
-use crate::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction,
-};
+use crate::transport::{Class, CloseMode, ConnDownReason, ConnId};
 use crate::wire::{self, Capabilities, Message};
 
-/// So many conns may be without a word even if there are few places for edges: several peers may
-/// well dial at once (a guess).
+/// Conns without a whole frame that are allowed even if there are few places for edges: several
+/// peers may well dial at once (a guess).
 const UNPROVEN_MIN: usize = 8;
 
 /// What a handshake proved.
@@ -34,272 +33,236 @@ pub(crate) struct Peer {
     pub(crate) remote: SocketAddr,
 }
 
-impl Overlay {
-    /// A conn is up. One that we dialed is part of an edge from now on; one that the peer opened
-    /// has to say something first.
-    pub(crate) fn handle_conn_up(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        conns: &dyn Conns,
-        (conn, peer, direction): (ConnId, Peer, Direction),
-    ) {
-        match direction {
-            _ if self.leaving => self.refuse(cx, conn),
-            Direction::Outgoing(dial) => match self.dialer.on_dial_up(dial) {
-                Some(aim) => self.take_dialed(cx, conns, (conn, peer, aim)),
-                // Given up while it came up. Nothing was sent on it, so nobody misses it.
-                None => self.refuse(cx, conn),
-            },
-            Direction::Inbound if self.config.inbound_edges_max == 0 => {
-                cx.discard(DropReason::InboundFull);
-                self.refuse(cx, conn);
-            }
-            Direction::Inbound => {
-                if self.unproven >= unproven_max(self.config.inbound_edges_max) {
-                    self.close_oldest_unproven(cx);
-                }
-                self.conns.insert(conn, Owner::Unproven(Box::new(peer)));
-                self.unproven += 1;
-                self.close_spare_conn(cx);
-            }
+/// A conn that joined an edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EdgeUp {
+    /// The peer.
+    pub(crate) peer: Peer,
+    /// The conn.
+    pub(crate) conn: ConnId,
+    /// Whether this node dialed the conn.
+    pub(crate) is_outgoing: bool,
+    /// Whether the edge is new.
+    pub(crate) is_new: bool,
+    /// Whether the peer has taken the edge.
+    pub(crate) is_taken: bool,
+}
+
+/// What came of a conn that was to join an edge.
+#[derive(Debug)]
+pub(crate) struct AttachedConn {
+    /// The loss of the conn that it replaced, if any.
+    pub(crate) loss: Loss,
+    /// The conn, unless the edge ended with the replacement.
+    pub(crate) up: Option<EdgeUp>,
+}
+
+/// An edge that ended, and is out of the table.
+#[derive(Debug)]
+pub(crate) struct EndedEdge {
+    /// The edge as it was.
+    pub(crate) edge: Edge,
+    /// Why it ended.
+    pub(crate) reason: EdgeDownReason,
+}
+
+impl EndedEdge {
+    /// Whether the edge ended without the peer closing it. Only that makes pings more frequent; a
+    /// peer that opens and closes edges again and again does not.
+    pub(crate) fn is_silent(&self) -> bool {
+        use ConnDownReason::{Stalled, TimedOut};
+        matches!(
+            self.reason,
+            EdgeDownReason::Dead | EdgeDownReason::Conn(TimedOut) | EdgeDownReason::Conn(Stalled)
+        )
+    }
+}
+
+/// What the end of a conn meant for its edge.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Loss {
+    /// No edge lost a conn.
+    Nothing,
+    /// An edge lost a conn and lives on over others. If this node had dialed the lost one, the edge
+    /// counts as inbound from now on.
+    Spare,
+    /// An edge ended.
+    Edge(Box<EndedEdge>),
+}
+
+impl Edges {
+    /// A peer opened a conn. It has to send a frame before it becomes an edge.
+    pub(crate) fn accept(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: Peer) {
+        let places = cx.config.inbound_edges_max;
+        if places == 0 {
+            cx.discard(DropReason::InboundFull);
+            return self.refuse(cx, conn);
         }
+        if self.unproven >= unproven_max(places) {
+            self.close_oldest_unproven(cx);
+        }
+        self.conns.insert(conn, Owner::Unproven(Box::new(peer)));
+        self.unproven += 1;
     }
 
-    /// A conn that we dialed is up.
-    fn take_dialed(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        conns: &dyn Conns,
-        (conn, peer, aim): (ConnId, Peer, Purpose),
-    ) {
-        if let Err(refusal) = admit(&self.config, &self.edges, &peer.id, true) {
-            cx.discard(refusal.drop_reason());
-            self.refuse(cx, conn);
-            return self.dialer.on_refused(cx, peer.id, refusal.connect_error());
-        }
-        let rtt_ms = conns.path(conn).map_or(0, |path| whole_ms(path.rtt));
-        if aim == Purpose::Probe && !self.is_worth_an_edge(cx.now, &peer.id, rtt_ms) {
-            // The peer heard nothing on it yet, so to it there was no edge either.
-            self.refuse(cx, conn);
-            self.dialer.on_trial_over(cx, peer.id);
-            return self.learn_tried(cx, peer, rtt_ms);
-        }
-        self.attach(cx, conn, peer, true);
+    /// Whether `peer` may become an edge, or add a conn to the one it has.
+    pub(crate) fn admit(
+        &self,
+        config: &Config,
+        peer: &NodeId,
+        is_outgoing: bool,
+    ) -> Result<(), Refusal> {
+        admit(config, &self.table, peer, is_outgoing)
     }
 
-    /// A dial came to nothing.
-    pub(crate) fn handle_dial_failed(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        dial: DialId,
-        error: DialError,
-    ) {
-        let failed = self.dialer.on_dial_failed(cx, dial, error);
-        let Some(Failed { peer, elsewhere, is_over, is_partial }) = failed else { return };
-        if let Some(addr) = elsewhere {
-            self.peers.forget_addr(&peer, addr);
-        }
-        if is_over {
-            self.learn_failed_attempt(cx, (peer, is_partial));
-        }
-    }
-
-    /// A conn is gone.
-    pub(crate) fn handle_conn_down(
+    /// Makes a conn part of the edge to its peer, which begins with it if there was none.
+    pub(crate) fn attach(
         &mut self,
         cx: &mut Context<'_, Action>,
         conn: ConnId,
-        reason: ConnDownReason,
-    ) {
-        match self.conns.swap_remove(&conn) {
-            Some(Owner::Edge(peer)) => {
-                self.detach(cx, peer, conn, EdgeDownReason::Conn(reason));
-            }
-            Some(Owner::Unproven(_)) => self.unproven -= 1,
-            Some(Owner::Closing) => {}
-            None => cx.discard(DropReason::UnknownConn),
-        }
-    }
-
-    /// A timer fired.
-    pub(crate) fn handle_timer(&mut self, cx: &mut Context<'_, Action>, timer: Timer) {
-        match timer {
-            Timer::Dial => self.dialer.on_timer(cx),
-            Timer::Conn(conn) => self.check_liveness(cx, conn),
-            Timer::Schedule => {
-                self.schedule_at = None;
-                self.maintain(cx);
-            }
-        }
-    }
-
-    /// Adds operator seeds, or replaces the addresses of known ones.
-    pub(crate) fn bootstrap(&mut self, cx: &mut Context<'_, Action>, seeds: &[SeedPeer]) {
-        let others = seeds.iter().filter(|seed| seed.id != *self.edges.own());
-        // In an order of our own, so that the first of a list that all nodes share is not swamped.
-        let mut turns: Vec<(u64, &SeedPeer)> =
-            others.map(|seed| (cx.rng.next_u64(), seed)).collect();
-        turns.sort_by_key(|(order, _)| *order);
-        for (turn, (_, seed)) in turns.into_iter().enumerate() {
-            let has_edge = self.edges.get(&seed.id).is_some();
-            self.dialer.add_seed(cx, (seed.id, &seed.addrs), turn as u32, has_edge);
-        }
-        self.arm_schedule(cx, cx.now);
-    }
-
-    /// The application wants an edge to `peer`.
-    pub(crate) fn connect(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        request: RequestId,
-        (peer, addrs): (NodeId, &[SocketAddr]),
-    ) {
-        if let Some(edge) = self.edges.get(&peer) {
-            return self.dialer.await_first_frame(cx, request, (peer, edge.is_taken()));
-        }
-        match admit(&self.config, &self.edges, &peer, true) {
-            Ok(()) => {
-                let known = self.peers.find(&peer).into_iter().flat_map(|known| known.addrs());
-                let addrs: Vec<SocketAddr> = addrs.iter().copied().chain(known).collect();
-                self.dialer.connect(cx, request, peer, &addrs);
-            }
-            Err(refusal) => {
-                let error = refusal.connect_error();
-                cx.act(Action::Event(Event::ConnectFailed { request, error }));
-            }
-        }
-    }
-
-    /// Says goodbye to `peer`. Returns whether there was an edge.
-    pub(crate) fn close_edge(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) -> bool {
-        let Some(edge) = self.edges.remove(peer) else { return false };
-        self.send_leave(cx, &edge);
-        self.end_edge(cx, edge, EdgeDownReason::ClosedHere);
-        true
-    }
-
-    /// Says goodbye to everybody and takes no more edges.
-    pub(crate) fn leave(&mut self, cx: &mut Context<'_, Action>) {
-        self.leaving = true;
-        self.dialer.stop(cx);
-        cx.act(Action::Stop(Timer::Schedule));
-        let peers: Vec<NodeId> = self.edges.iter().map(|edge| edge.peer).collect();
-        for peer in peers {
-            self.close_edge(cx, &peer);
-        }
-        for conn in self.unproven_conns().collect::<Vec<_>>() {
-            self.reject_unproven(cx, conn);
-        }
-    }
-
-    /// The first whole frame arrived on a conn that the peer opened. Returns the peer if it may
-    /// speak; otherwise the conn is closed and the frame lost with it.
-    pub(crate) fn prove(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: Peer) -> bool {
-        self.unproven -= 1;
-        match admit(&self.config, &self.edges, &peer.id, false) {
-            Ok(()) => {
-                self.attach(cx, conn, peer, false);
-                self.close_spare_conn(cx);
-                true
-            }
-            Err(refusal) => {
-                cx.discard(refusal.drop_reason());
-                self.refuse(cx, conn);
-                false
-            }
-        }
-    }
-
-    fn unproven_conns(&self) -> impl Iterator<Item = ConnId> {
-        self.conns.iter().filter(|(_, owner)| owner.is_unproven()).map(|(conn, _)| *conn)
-    }
-
-    /// Makes room for a newcomer. Who takes the edge says so within a round trip, so the one that
-    /// was silent longest is most likely to have nothing to say.
-    fn close_oldest_unproven(&mut self, cx: &mut Context<'_, Action>) {
-        let oldest = self.unproven_conns().min();
-        if let Some(oldest) = oldest {
-            cx.discard(DropReason::InboundFull);
-            self.reject_unproven(cx, oldest);
-        }
-    }
-
-    /// The transport has a place for every conn, and counts no edges. When places are short, nobody
-    /// has two of them.
-    fn close_spare_conn(&mut self, cx: &mut Context<'_, Action>) {
-        let accepted = self.edges.accepted_conns() + self.unproven;
-        if accepted > self.inbound_settled()
-            && let Some((peer, conn)) = self.edges.spare_conn()
-        {
-            self.close(cx, peer, conn, EdgeDownReason::ClosedHere);
-        }
-    }
-
-    /// A whole frame that is none arrived on a conn that the peer opened: whoever speaks another
-    /// language has no use for it.
-    pub(crate) fn reject_unproven(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
-        self.unproven -= 1;
-        self.refuse(cx, conn);
-    }
-
-    /// The peer says goodbye. Ends the conn it says so on and every older one; a newer one belongs
-    /// to a peer that was started again meanwhile, and lives.
-    pub(crate) fn on_leave(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: NodeId) {
-        let Some(edge) = self.edges.get(&peer) else { return };
-        let mut older: heapless::Vec<ConnId, { crate::overlay::edges::CONNS_PER_EDGE }> =
-            edge.conns().map(|other| other.id).filter(|&id| id <= conn).collect();
-        older.sort_unstable();
-        for id in older {
-            self.close(cx, peer, id, EdgeDownReason::Left);
-        }
-    }
-
-    fn attach(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: Peer, outgoing: bool) {
+        peer: Peer,
+        is_outgoing: bool,
+    ) -> AttachedConn {
         let now = cx.now;
-        let is_taken = !outgoing || self.edges.get(&peer.id).is_some_and(Edge::is_taken);
         let budgets = || self.retained_budgets.resume(now, &peer.id);
-        let attached = self.edges.attach(now, peer.id, peer.key, (conn, outgoing), budgets);
+        let attached = self.table.attach(now, peer.id, peer.key, conn, is_outgoing, budgets);
         self.conns.insert(conn, Owner::Edge(peer.id));
+        let mut loss = Loss::Nothing;
         match attached {
             Attached::NewEdge => cx.act(Action::Event(Event::EdgeUp {
                 peer: peer.id,
-                outgoing,
+                outgoing: is_outgoing,
                 remote: peer.remote,
             })),
             Attached::AnotherConn => {}
             Attached::Instead(silent) => {
                 cx.act(Action::Stop(Timer::Conn(silent)));
                 self.refuse(cx, silent);
-                if !self.settle_edge(cx, peer.id) {
-                    return;
-                }
+                loss = self.settle_edge(cx, &peer.id);
             }
         }
-        self.dialer.on_edge_up(cx, peer.id, outgoing);
-        if is_taken {
-            self.dialer.on_heard(cx, &peer.id);
+        let is_new = attached == Attached::NewEdge;
+        let Some(edge) = self.table.get_mut(&peer.id) else {
+            return AttachedConn { loss, up: None };
+        };
+        if is_new || is_outgoing {
+            edge.subnet = Subnet::counted(canonical(peer.remote).ip());
         }
-        if attached == Attached::NewEdge || outgoing {
-            self.learn_edge(cx, peer, outgoing);
+        let is_taken = edge.is_taken();
+        AttachedConn { loss, up: Some(EdgeUp { peer, conn, is_outgoing, is_new, is_taken }) }
+    }
+
+    /// Sends the first ping of a conn, or plans one. The acceptor hears of a conn by its first byte
+    /// only (PROTOCOL.md#first-ping), and a light node says that it is one while it is awake.
+    pub(crate) fn greet(&mut self, cx: &mut Context<'_, Action>, up: &EdgeUp) -> Loss {
+        if up.is_outgoing || cx.config.profile == Profile::Light {
+            self.ping(cx, up.conn, &up.peer.id);
+        } else if cx.config.maintenance {
+            return self.check_liveness(cx, up.conn);
         }
-        if outgoing || self.config.profile == Profile::Light {
-            // The acceptor hears of the conn by its first byte only (PROTOCOL.md#first-ping), and a
-            // light node says that it is one while it is awake.
-            self.ping(cx, conn, peer.id);
-        } else if self.config.maintenance {
-            self.check_liveness(cx, conn);
+        Loss::Nothing
+    }
+
+    /// The transport reports that a conn is gone.
+    pub(crate) fn conn_down(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        conn: ConnId,
+        reason: ConnDownReason,
+    ) -> Loss {
+        match self.conns.swap_remove(&conn) {
+            Some(Owner::Edge(peer)) => {
+                return self.detach(cx, &peer, conn, EdgeDownReason::Conn(reason));
+            }
+            Some(Owner::Unproven(_)) => self.unproven -= 1,
+            Some(Owner::Closing) => {}
+            None => cx.discard(DropReason::UnknownConn),
+        }
+        Loss::Nothing
+    }
+
+    /// Closes one conn of the edge to `peer` at once.
+    pub(crate) fn close_conn(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: &NodeId,
+        conn: ConnId,
+        reason: EdgeDownReason,
+    ) -> Loss {
+        self.refuse(cx, conn);
+        self.detach(cx, peer, conn, reason)
+    }
+
+    /// Closes the edge to `peer` with a Leave. Returns it if there was one.
+    pub(crate) fn close_edge(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: &NodeId,
+    ) -> Option<Box<EndedEdge>> {
+        let edge = self.table.remove(peer)?;
+        self.send_leave(cx, &edge);
+        Some(Box::new(self.end(cx, edge, EdgeDownReason::ClosedHere)))
+    }
+
+    /// Closes a conn that does not become part of an edge.
+    pub(crate) fn refuse(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
+        self.conns.insert(conn, Owner::Closing);
+        cx.act(Action::Close { conn, mode: CloseMode::Abort });
+    }
+
+    /// Closes an unproven conn: its first frame is malformed, or its place is needed.
+    pub(crate) fn reject_unproven(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
+        self.unproven -= 1;
+        self.refuse(cx, conn);
+    }
+
+    /// Closes every unproven conn.
+    pub(crate) fn reject_all_unproven(&mut self, cx: &mut Context<'_, Action>) {
+        for conn in self.unproven_conns().collect::<Vec<_>>() {
+            self.reject_unproven(cx, conn);
         }
     }
 
-    /// Looks whether the conn is alive, pings or closes it, and sets its timer.
-    pub(crate) fn check_liveness(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
-        let Some(&Owner::Edge(peer)) = self.conns.get(&conn) else { return };
-        let silence = self.keepalive.silence(cx.now, self.edges.len());
-        let Some(edge) = self.edges.get_mut(&peer) else { return };
+    /// The conns that a Leave of `peer` on `conn` ends: that one and every older one. A newer one
+    /// belongs to a peer that was restarted meanwhile, and lives.
+    pub(crate) fn ended_by_leave(
+        &self,
+        peer: &NodeId,
+        conn: ConnId,
+    ) -> heapless::Vec<ConnId, CONNS_PER_EDGE> {
+        let conns = self.table.get(peer).into_iter().flat_map(Edge::conns);
+        let mut older: heapless::Vec<_, CONNS_PER_EDGE> =
+            conns.map(|other| other.id).filter(|&id| id <= conn).collect();
+        older.sort_unstable();
+        older
+    }
+
+    /// The transport has a place for every conn, and counts no edges. When more conns are accepted
+    /// than `settled`, no peer keeps two of them: closes a spare one.
+    pub(crate) fn close_spare_conn(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        settled: usize,
+    ) -> Loss {
+        let accepted = self.table.accepted_conns() + self.unproven;
+        if accepted > settled
+            && let Some((peer, conn)) = self.table.spare_conn()
+        {
+            return self.close_conn(cx, &peer, conn, EdgeDownReason::ClosedHere);
+        }
+        Loss::Nothing
+    }
+
+    /// Judges whether the peer of a conn is alive, pings or closes it, and sets its timer.
+    pub(crate) fn check_liveness(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) -> Loss {
+        let Some(peer) = self.peer_of(conn) else { return Loss::Nothing };
+        let silence = self.keepalive.silence(cx.now, self.table.len());
+        let Some(edge) = self.table.get_mut(&peer) else { return Loss::Nothing };
         let send_conn = edge.send_conn().id == conn;
         let light = edge.light;
         let silence = if light { Silence::of(LIGHT_PATIENCE) } else { silence };
-        let Some(conn) = edge.conn_mut(conn) else { return };
+        let Some(conn) = edge.conn_mut(conn) else { return Loss::Nothing };
         match judge(cx.now, cx.rng, conn, Standing { silence, send_conn, light }) {
             Verdict::Wait(until) => {
                 if !light {
@@ -310,23 +273,25 @@ impl Overlay {
             }
             Verdict::Ping => {
                 let conn = conn.id;
-                self.ping(cx, conn, peer);
+                self.ping(cx, conn, &peer);
             }
             Verdict::Dead => {
                 let conn = conn.id;
-                self.close(cx, peer, conn, EdgeDownReason::Dead);
+                return self.close_conn(cx, &peer, conn, EdgeDownReason::Dead);
             }
         }
+        Loss::Nothing
     }
 
-    /// Edges died so often of late that the others are looked at sooner than was planned; not all
-    /// at the same time.
-    pub(crate) fn expedite_lookups(&mut self, cx: &mut Context<'_, Action>) {
-        let silence = self.keepalive.silence(cx.now, self.edges.len());
-        if !self.config.maintenance || !self.keepalive.is_urgent(silence) {
+    /// An edge died. If edges died often of late, the others are judged sooner than was planned;
+    /// not all at the same time.
+    pub(crate) fn on_death(&mut self, cx: &mut Context<'_, Action>) {
+        self.keepalive.on_death(cx.now);
+        let silence = self.keepalive.silence(cx.now, self.table.len());
+        if !cx.config.maintenance || !self.keepalive.is_urgent(silence) {
             return;
         }
-        for edge in self.edges.iter().filter(|edge| !edge.light) {
+        for edge in self.table.iter().filter(|edge| !edge.light) {
             let conn = edge.send_conn();
             if !conn.unanswered {
                 // Never this very moment, which is too late for a timer.
@@ -338,136 +303,104 @@ impl Overlay {
         }
     }
 
-    /// A router pings as the reference does; a light node says that it is one, for the pinging to
-    /// be left to it.
-    fn ping_frame(&self) -> Frame {
-        let capabilities = self.own_capabilities();
-        if capabilities.has(Capabilities::LIGHT) {
-            wire::CapablePing { capabilities }.to_frame()
-        } else {
-            wire::Ping.to_frame()
+    fn unproven_conns(&self) -> impl Iterator<Item = ConnId> {
+        self.conns.iter().filter(|(_, owner)| owner.is_unproven()).map(|(conn, _)| *conn)
+    }
+
+    /// Makes room for a new conn. A peer that takes the edge sends a frame within a round trip, so
+    /// the conn that was silent longest is the least likely to become one.
+    fn close_oldest_unproven(&mut self, cx: &mut Context<'_, Action>) {
+        let oldest = self.unproven_conns().min();
+        if let Some(oldest) = oldest {
+            cx.discard(DropReason::InboundFull);
+            self.reject_unproven(cx, oldest);
         }
     }
 
-    fn ping(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: NodeId) {
-        let ping = self.ping_frame();
-        if let Some(conn) = self.edges.get_mut(&peer).and_then(|edge| edge.conn_mut(conn)) {
+    fn ping(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: &NodeId) {
+        let ping = ping_frame(cx.own.capabilities());
+        if let Some(conn) = self.table.get_mut(peer).and_then(|edge| edge.conn_mut(conn)) {
             conn.pinged = cx.now;
             conn.unanswered = true;
             conn.pong_due = true;
             cx.act(send(conn.id, ping));
-            if self.config.maintenance {
+            if cx.config.maintenance {
                 cx.act(Action::Set(Timer::Conn(conn.id), cx.now + ANSWER_WAIT));
             }
         }
-    }
-
-    /// Closes one conn of an edge at once.
-    fn close(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        peer: NodeId,
-        conn: ConnId,
-        why: EdgeDownReason,
-    ) {
-        self.refuse(cx, conn);
-        self.detach(cx, peer, conn, why);
     }
 
     /// Takes a conn that is gone or closing out of its edge, which may end with it.
     fn detach(
         &mut self,
         cx: &mut Context<'_, Action>,
-        peer: NodeId,
+        peer: &NodeId,
         conn: ConnId,
-        why: EdgeDownReason,
-    ) {
-        match self.edges.detach(&peer, conn) {
-            Detached::EdgeGone(edge) => self.end_edge(cx, *edge, why),
+        reason: EdgeDownReason,
+    ) -> Loss {
+        match self.table.detach(peer, conn) {
+            Detached::EdgeGone(edge) => Loss::Edge(Box::new(self.end(cx, *edge, reason))),
             Detached::LivesOn => {
                 cx.act(Action::Stop(Timer::Conn(conn)));
-                self.settle_edge(cx, peer);
+                self.settle_edge(cx, peer)
             }
-            Detached::Unknown => {}
+            Detached::Unknown => Loss::Nothing,
         }
     }
 
-    /// An edge lost a conn and lives on. If we had opened that one it counts as inbound from now
-    /// on: it may be one too many, and there may be too few of our own. Returns whether it stays.
-    fn settle_edge(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) -> bool {
-        let stays = self.edges.inbound() <= self.config.inbound_edges_max;
-        if stays {
-            self.notice_isolation(cx);
-            self.update_needs(cx);
-        } else {
-            cx.discard(DropReason::InboundFull);
-            self.close_edge(cx, &peer);
+    /// An edge lost a conn and lives on. If this node had dialed that one, the edge counts as
+    /// inbound from now on, and may be one too many.
+    fn settle_edge(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) -> Loss {
+        if self.table.inbound() <= cx.config.inbound_edges_max {
+            return Loss::Spare;
         }
-        stays
+        cx.discard(DropReason::InboundFull);
+        self.close_edge(cx, peer).map_or(Loss::Nothing, Loss::Edge)
     }
 
-    /// Without an edge of our own seeds are urgent, and so is everybody else.
-    fn notice_isolation(&mut self, cx: &mut Context<'_, Action>) {
-        if self.edges.outgoing() == 0 {
-            self.dialer.on_no_outgoing(cx);
-            self.peers.shorten_hold_offs(cx.now, cx.rng);
-        }
-    }
-
-    /// What follows from the end of an edge, which is out of the table already.
-    fn end_edge(&mut self, cx: &mut Context<'_, Action>, edge: Edge, reason: EdgeDownReason) {
+    /// The end of an edge that is out of the table already.
+    fn end(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        edge: Edge,
+        reason: EdgeDownReason,
+    ) -> EndedEdge {
         for conn in edge.conns() {
             cx.act(Action::Stop(Timer::Conn(conn.id)));
         }
         self.retained_budgets.keep(cx.now, edge.peer, edge.budgets);
-        if edge.is_taken() {
-            self.dialer.on_taken_edge_down(&edge.peer);
-        } else {
-            self.dialer.on_not_taken(cx, edge.peer, reason);
-        }
-        cx.act(Action::Event(Event::EdgeDown { peer: edge.peer, reason }));
-        let lived = cx.now.saturating_duration_since(edge.since);
-        let ended = match reason {
-            EdgeDownReason::Left | EdgeDownReason::ClosedHere => Ended::Left,
-            EdgeDownReason::Conn(ConnDownReason::Reset) => Ended::Reset(lived),
-            EdgeDownReason::Dead | EdgeDownReason::Conn(_) => Ended::Lost(lived),
-        };
-        self.dialer.on_edge_down(cx, edge.peer, ended);
-        self.notice_isolation(cx);
-        self.learn_loss(cx, &edge, reason);
+        EndedEdge { edge, reason }
     }
 
-    /// A Leave spares the conns that are newer than the one it comes on, so each says it. The peer
-    /// takes nothing that follows it, so it waits behind whatever is queued.
+    /// A Leave spares the conns that are newer than the one it comes on, so it leaves on each. The
+    /// peer takes nothing that follows it, so it waits behind all that is queued.
     fn send_leave(&mut self, cx: &mut Context<'_, Action>, edge: &Edge) {
         for conn in edge.conns() {
             let (frame, hops) = (wire::Leave.to_frame(), heapless::Vec::from_iter([conn.id]));
-            cx.act(Action::Offer { class: Class::Leave, frame, hops, request: None });
+            cx.act(Action::Offer { class: Class::Leave, frame, hops });
             self.conns.insert(conn.id, Owner::Closing);
             cx.act(Action::Close { conn: conn.id, mode: CloseMode::Drain });
         }
     }
+}
 
-    fn refuse(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
-        self.conns.insert(conn, Owner::Closing);
-        cx.act(Action::Close { conn, mode: CloseMode::Abort });
+/// A router pings as the reference does; a light node says that it is one, so that the pinging is
+/// left to it.
+fn ping_frame(own: Capabilities) -> Frame {
+    if own.has(Capabilities::LIGHT) {
+        wire::CapablePing { capabilities: own }.to_frame()
+    } else {
+        wire::Ping.to_frame()
     }
 }
 
-/// Conns that others opened and have not said a word on, at most: a quarter of the places for
-/// edges, so that silence can not fill them (a guess).
-pub(crate) fn unproven_max(places: usize) -> usize {
+/// Unproven conns, at most: a quarter of the places for edges, so that silence can not fill them (a
+/// guess).
+pub(super) fn unproven_max(places: usize) -> usize {
     (places / 4).max(UNPROVEN_MIN).min(places)
 }
 
 /// A round-trip time in the unit of the tables, where 0 means that it is not known.
 pub(crate) fn whole_ms(rtt: Duration) -> u16 {
     u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1)
-}
-
-/// A control frame for one conn. If its queue is full the peer has not been listening for a while,
-/// and liveness will tell.
-pub(crate) fn send(conn: ConnId, frame: Frame) -> Action {
-    let hops = heapless::Vec::from_iter([conn]);
-    Action::Offer { class: Class::Control, frame, hops, request: None }
 }

@@ -1,36 +1,54 @@
-//! The live edges: whom this node can hand a frame to right now.
+//! Edges: the conns of this node, the edges that they form, and their liveness.
 //!
-//! Responsible for: one edge per peer, made of up to three conns (PROTOCOL.md#conns-of-an-edge),
-//! who is nearest to a target, roles, counts and the connectivity phase. Never: opens, closes or
-//! pings a conn, or decides who may become an edge.
+//! Responsible for: which conn belongs to which edge, admission, pings, budgets, and what the end
+//! of a conn means for its edge. Never: dials, chooses peers, or routes.
 //!
-//! An [`Edge`] begins with its first conn and ends with its last. Frames leave on the conn that
-//! most recently received something, so a dead conn loses that role to the first frame on a live
-//! one.
+//! # Life of an edge
+//! A conn that the peer opened is unproven until its first whole frame arrives; one that this node
+//! dialed is part of an edge at once. Then:
+//! 1. *Admission* (`admit`) checks proof of work, the application's policy and the places for
+//!    inbound edges.
+//! 2. The first conn to a peer makes an [`Edge`]; up to two more join it. Frames leave on the conn
+//!    that most recently received one.
+//! 3. The side that dialed sends the first ping. From then on `liveness` judges each conn by one
+//!    timer, at the intervals that `keepalive` derives from how often edges die.
+//! 4. An edge ends with its last conn, with a Leave of either side, or when it is one too many. Its
+//!    budgets are retained until they are full again.
+//!
+//! Methods that end something return what that meant ([`Loss`], [`EndedEdge`]); the exchange passes
+//! it on to the other rooms.
 
 mod admit;
 pub mod budgets;
-pub(crate) mod keepalive;
-pub(crate) mod lifecycle;
+mod edge;
+mod frames;
+mod keepalive;
+mod lifecycle;
 mod liveness;
 mod nearest;
+mod table;
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vectors;
 
-use std::cmp::Ordering;
 use std::time::Instant;
 
-use heapless::Vec as FixedVec;
+use indexmap::IndexMap;
 
-use self::budgets::EdgeBudgets;
-use self::nearest::Search;
+use self::budgets::RetainedBudgets;
+use self::keepalive::Keepalive;
 use crate::NodeId;
-use crate::addr::Subnet;
-use crate::env::TokenBucket;
+use crate::api::Config;
+use crate::env::CounterHash;
+use crate::stats::Gauges;
 use crate::transport::ConnId;
+
+pub use self::edge::{Conn, Edge};
+pub(crate) use self::frames::Sender;
+pub(crate) use self::lifecycle::{AttachedConn, EdgeUp, EndedEdge, Loss, Peer, whole_ms};
+pub use self::table::{Attached, Detached, EdgeTable, Phase};
 
 /// Conns that one edge is made of, at most (PROTOCOL.md#conns-of-an-edge).
 pub const CONNS_PER_EDGE: usize = 3;
@@ -38,431 +56,119 @@ pub const CONNS_PER_EDGE: usize = 3;
 pub const SIBLINGS: usize = 16;
 /// Outgoing edges this node wants (PROTOCOL.md#edge-targets).
 pub const TARGET_EDGES: usize = 64;
-/// Below this many outgoing edges it needs more soon (PROTOCOL.md#edge-targets).
-const LOW_WATER: usize = 8;
-/// Below this many it needs more at once (PROTOCOL.md#edge-targets).
-const HARD_FLOOR: usize = 3;
-/// How far outgoing edges may fall below the target before more are sought
-/// (PROTOCOL.md#edge-targets).
-const FILL_HYSTERESIS: usize = 4;
-/// Edges for which room is made at a time. Doubling would leave up to half of it unused (a guess).
-const GROWTH: usize = 8;
 
-/// One conn of an edge.
-#[derive(Debug, Clone)]
-pub struct Conn {
-    /// Its name.
-    pub id: ConnId,
-    /// Whether we dialed it.
-    pub outgoing: bool,
-    /// When it last received a frame, or came up.
-    pub heard: Instant,
-    /// When the last ping left on it, or when it came up.
-    pub pinged: Instant,
-    /// Whether nothing at all arrived since that ping.
-    pub unanswered: bool,
-    /// Whether its Pong has not come yet.
-    pub pong_due: bool,
+/// What a conn is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Owner {
+    /// This peer opened it and has not sent a whole frame yet.
+    Unproven(Box<Peer>),
+    /// The edge to this peer.
+    Edge(NodeId),
+    /// It was closed here, and the transport has not reported its end yet.
+    Closing,
 }
 
-/// A live edge.
-#[derive(Debug, Clone)]
-pub struct Edge {
-    /// The peer.
-    pub peer: NodeId,
-    /// Its Ed25519 key, proved by the transport.
-    pub key: [u8; 32],
-    /// Since when.
-    pub since: Instant,
-    /// What the peer may still cause.
-    pub budgets: EdgeBudgets,
-    /// What this node may still send, filled by [`crate::env::Rate::OUTBOUND`].
-    pub outbound: TokenBucket,
-    /// Whether the peer wants to sleep: it does the pinging.
-    pub light: bool,
-    /// Where the peer is, for diversity; nothing on loopback.
-    pub subnet: Option<Subnet>,
-    /// Round-trip time in milliseconds when a ping was last answered; 0 is not known.
-    pub rtt_ms: u16,
-    /// The conn most recently heard.
-    send_conn: Conn,
-    /// The others, least recently heard first. Most edges have none.
-    surplus: Vec<Conn>,
-    sibling: bool,
-}
-
-impl Edge {
-    /// The conn on which frames leave.
-    pub fn send_conn(&self) -> &Conn {
-        &self.send_conn
-    }
-
-    /// Its conns, least recently heard first.
-    pub fn conns(&self) -> impl DoubleEndedIterator<Item = &Conn> {
-        self.surplus.iter().chain(core::iter::once(&self.send_conn))
-    }
-
-    /// How many conns it has.
-    pub fn conn_count(&self) -> usize {
-        self.surplus.len() + 1
-    }
-
-    /// How many of them the peer opened.
-    pub fn accepted_conns(&self) -> usize {
-        self.conns().filter(|conn| !conn.outgoing).count()
-    }
-
-    /// Whether we dialed any of its conns.
-    pub fn is_outgoing(&self) -> bool {
-        self.conns().any(|conn| conn.outgoing)
-    }
-
-    /// Whether it is one of the sixteen nearest to this node.
-    pub fn is_sibling(&self) -> bool {
-        self.sibling
-    }
-
-    /// Whether the peer said anything yet. Until then it may not have taken an edge that we opened.
-    pub fn is_taken(&self) -> bool {
-        !self.send_conn.unanswered || self.heard() > self.since
-    }
-
-    /// When any of its conns last received a frame.
-    pub fn heard(&self) -> Instant {
-        self.send_conn().heard
-    }
-
-    /// One of its conns.
-    pub fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
-        core::iter::once(&mut self.send_conn).chain(&mut self.surplus).find(|conn| conn.id == id)
-    }
-
-    /// A frame arrived on one of its conns, which becomes the one that frames leave on.
-    #[inline]
-    pub fn observe_frame(&mut self, id: ConnId, now: Instant) {
-        if self.send_conn.id != id {
-            let Some(at) = self.surplus.iter().position(|conn| conn.id == id) else { return };
-            core::mem::swap(&mut self.surplus[at], &mut self.send_conn);
-            self.surplus[at..].rotate_left(1);
-        }
-        self.send_conn.heard = now;
-        self.send_conn.unanswered = false;
-    }
-
-    /// Takes a conn that comes up and gives back the one silent longest if there are too many.
-    fn add(&mut self, conn: Conn) -> Option<ConnId> {
-        let replaced = (self.conn_count() == CONNS_PER_EDGE).then(|| self.surplus.remove(0).id);
-        self.surplus.push(core::mem::replace(&mut self.send_conn, conn));
-        replaced
+impl Owner {
+    fn is_unproven(&self) -> bool {
+        matches!(self, Self::Unproven(_))
     }
 }
 
-/// How well connected this node is (PROTOCOL.md#edge-targets). Only edges that it opened count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// None.
-    Bootstrap,
-    /// 1 to 3.
-    Critical,
-    /// 4 to 8.
-    Urgent,
-    /// 9 to 63, or 9 to 59 coming from [`Phase::Normal`].
-    NeedsFill,
-    /// 64, or down to 60 once there.
-    Normal,
-}
-
-/// What [`Edges::attach`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attached {
-    /// There was no edge to this peer; now there is.
-    NewEdge,
-    /// The edge has one more conn.
-    AnotherConn,
-    /// The edge has the new conn instead of this one, which was silent longest and is to be closed.
-    Instead(ConnId),
-}
-
-/// What [`Edges::detach`] did.
-#[derive(Debug, Clone)]
-pub enum Detached {
-    /// The edge lives on over other conns.
-    LivesOn,
-    /// That was its last conn; this was the edge.
-    EdgeGone(Box<Edge>),
-    /// There is no such conn.
-    Unknown,
-}
-
-/// Every live edge, in the order of the identifiers, so that the nearest to any target are found by
-/// descending along its bits.
-#[derive(Debug, Clone)]
-pub struct Edges {
-    own: NodeId,
-    /// The first 64 bits of each edge's identifier. Beside the edges so that a search touches eight
-    /// cache lines at 64 edges.
-    prefixes: Vec<u64>,
-    edges: Vec<Edge>,
-    outgoing: usize,
-    phase: Phase,
-    /// The bits that the farthest sibling shares with this node.
-    sibling_bucket: Option<u16>,
+/// The conns of this node and the edges that they form.
+pub(crate) struct Edges {
+    table: EdgeTable,
+    conns: IndexMap<ConnId, Owner, CounterHash>,
+    /// Number of conns without a whole frame.
+    unproven: usize,
+    retained_budgets: RetainedBudgets,
+    keepalive: Keepalive,
 }
 
 impl Edges {
-    /// No edges yet.
-    pub const fn new(own: NodeId) -> Self {
+    /// No conns.
+    pub(crate) fn new(own: NodeId, config: &Config, now: Instant) -> Self {
         Self {
-            own,
-            prefixes: Vec::new(),
-            edges: Vec::new(),
-            outgoing: 0,
-            phase: Phase::Bootstrap,
-            sibling_bucket: None,
+            table: EdgeTable::new(own),
+            conns: IndexMap::default(),
+            unproven: 0,
+            retained_budgets: RetainedBudgets::default(),
+            keepalive: Keepalive::new(now, &own, config.profile),
         }
     }
 
-    /// Adds a conn to the edge to `peer`, which begins with it if there was none.
+    /// The live edges.
+    pub(crate) fn table(&self) -> &EdgeTable {
+        &self.table
+    }
+
+    /// The edge that `conn` belongs to.
+    pub(crate) fn edge_of(&mut self, conn: ConnId) -> Option<&mut Edge> {
+        let Some(Owner::Edge(peer)) = self.conns.get(&conn) else { return None };
+        self.table.get_mut(peer)
+    }
+
+    /// The peer of the edge that `conn` belongs to.
+    pub(crate) fn peer_of(&self, conn: ConnId) -> Option<NodeId> {
+        match self.conns.get(&conn) {
+            Some(&Owner::Edge(peer)) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Whether a conn is left that the transport has not reported gone.
+    pub(crate) fn has_conns(&self) -> bool {
+        !self.conns.is_empty()
+    }
+
+    /// Notes whether `peer` is a light node, on its own word.
+    pub(crate) fn set_light(&mut self, peer: &NodeId, is_light: bool) {
+        if let Some(edge) = self.table.get_mut(peer) {
+            edge.light = is_light;
+        }
+    }
+
+    /// Whether the edge of this node's own budget for detours allows `pieces` more through `peer`.
+    pub(crate) fn may_detour(&self, now: Instant, peer: &NodeId, pieces: u64) -> bool {
+        self.table.get(peer).is_some_and(|edge| edge.budgets.may_detour(now, pieces))
+    }
+
+    /// Charges `pieces` of a detour to what `peer` is sure of; false if that is too little.
+    pub(crate) fn charge_detour(&mut self, now: Instant, peer: &NodeId, pieces: u64) -> bool {
+        let edge = self.table.get_mut(peer);
+        edge.is_some_and(|edge| edge.budgets.charge_detour(now, pieces))
+    }
+
+    /// When a task that is planned for `at` is done, together with the pings of that time.
+    pub(crate) fn align(&self, at: Instant, now: Instant) -> Instant {
+        self.keepalive.align(at, now)
+    }
+
+    /// Sets how full the tables of this room are.
+    pub(crate) fn fill_gauges(&self, gauges: &mut Gauges) {
+        gauges.edges = self.table.len() as u64;
+        gauges.edges_inbound = self.table.inbound() as u64;
+        gauges.retained_budgets = self.retained_budgets.count() as u64;
+    }
+
+    /// Asserts the invariants, here and below (THREATS.md#invariants).
     ///
     /// # Panics
-    /// If `peer` is this node: admission comes first.
-    pub fn attach(
-        &mut self,
-        now: Instant,
-        peer: NodeId,
-        key: [u8; 32],
-        (conn, outgoing): (ConnId, bool),
-        budgets: impl FnOnce() -> EdgeBudgets,
-    ) -> Attached {
-        assert!(peer != self.own, "admission refuses a node that is ourselves");
-        let conn = Conn {
-            id: conn,
-            outgoing,
-            heard: now,
-            pinged: now,
-            unanswered: false,
-            pong_due: false,
-        };
-        let attached = match self.search(&peer) {
-            Ok(at) => {
-                let edge = &mut self.edges[at];
-                let was_outgoing = edge.is_outgoing();
-                let replaced = edge.add(conn);
-                self.outgoing += usize::from(edge.is_outgoing());
-                self.outgoing -= usize::from(was_outgoing);
-                replaced.map_or(Attached::AnotherConn, Attached::Instead)
+    /// If one does not hold, which is a bug here.
+    pub(crate) fn check(&self, config: &Config) {
+        self.table.check();
+        self.retained_budgets.check();
+        assert!(self.table.inbound() <= config.inbound_edges_max);
+        assert!(self.unproven <= lifecycle::unproven_max(config.inbound_edges_max));
+        let unproven = self.conns.values().filter(|owner| owner.is_unproven()).count();
+        assert_eq!(self.unproven, unproven);
+        let of_edges = self.table.iter().map(|edge| edge.conn_count()).sum::<usize>();
+        let owned = |owner: &&Owner| matches!(owner, Owner::Edge(_));
+        assert_eq!(of_edges, self.conns.values().filter(owned).count());
+        for edge in self.table.iter() {
+            assert!(edge.peer.leading_zeros() >= config.difficulty);
+            for conn in edge.conns() {
+                assert_eq!(self.conns.get(&conn.id), Some(&Owner::Edge(edge.peer)));
             }
-            Err(at) => {
-                let budgets = budgets();
-                let edge = Edge {
-                    peer,
-                    key,
-                    since: now,
-                    budgets,
-                    outbound: TokenBucket::new(now),
-                    light: false,
-                    subnet: None,
-                    rtt_ms: 0,
-                    send_conn: conn,
-                    surplus: Vec::new(),
-                    sibling: false,
-                };
-                if self.edges.len() == self.edges.capacity() {
-                    self.edges.reserve_exact(GROWTH);
-                }
-                self.prefixes.insert(at, peer.prefix());
-                self.edges.insert(at, edge);
-                self.outgoing += usize::from(outgoing);
-                self.reclassify(&peer);
-                Attached::NewEdge
-            }
-        };
-        self.phase = self.next_phase();
-        attached
-    }
-
-    /// Takes a conn away from the edge to `peer`.
-    pub fn detach(&mut self, peer: &NodeId, conn: ConnId) -> Detached {
-        let Some(edge) = self.get_mut(peer) else { return Detached::Unknown };
-        let was_outgoing = edge.is_outgoing();
-        if edge.send_conn.id == conn {
-            let Some(next) = edge.surplus.pop() else {
-                return self
-                    .remove(peer)
-                    .map_or(Detached::Unknown, |e| Detached::EdgeGone(Box::new(e)));
-            };
-            edge.send_conn = next;
-        } else {
-            let Some(at) = edge.surplus.iter().position(|other| other.id == conn) else {
-                return Detached::Unknown;
-            };
-            edge.surplus.remove(at);
-        }
-        self.outgoing -= usize::from(was_outgoing && !edge.is_outgoing());
-        self.phase = self.next_phase();
-        Detached::LivesOn
-    }
-
-    /// Removes the edge to `peer`, if there is one.
-    pub fn remove(&mut self, peer: &NodeId) -> Option<Edge> {
-        let at = self.search(peer).ok()?;
-        self.prefixes.remove(at);
-        let edge = self.edges.remove(at);
-        self.outgoing -= usize::from(edge.is_outgoing());
-        self.reclassify(peer);
-        self.phase = self.next_phase();
-        Some(edge)
-    }
-
-    /// The edge to `peer`.
-    #[inline]
-    pub fn get_mut(&mut self, peer: &NodeId) -> Option<&mut Edge> {
-        let at = self.search(peer).ok()?;
-        Some(&mut self.edges[at])
-    }
-
-    /// The edge to `peer`.
-    #[inline]
-    pub fn get(&self, peer: &NodeId) -> Option<&Edge> {
-        let at = self.search(peer).ok()?;
-        Some(&self.edges[at])
-    }
-
-    /// Every edge, in the order of the identifiers.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Edge> {
-        self.edges.iter()
-    }
-
-    /// Number of edges.
-    pub fn len(&self) -> usize {
-        self.edges.len()
-    }
-
-    /// Whether there is no edge.
-    pub fn is_empty(&self) -> bool {
-        self.edges.is_empty()
-    }
-
-    /// Number of edges that we opened.
-    pub fn outgoing(&self) -> usize {
-        self.outgoing
-    }
-
-    /// Number of edges that others opened.
-    pub fn inbound(&self) -> usize {
-        self.edges.len() - self.outgoing
-    }
-
-    /// Number of conns that others opened.
-    pub fn accepted_conns(&self) -> usize {
-        self.iter().map(Edge::accepted_conns).sum()
-    }
-
-    /// Of the peer that opened the most conns, two at least, the one silent longest: the edge does
-    /// not need it.
-    pub fn spare_conn(&self) -> Option<(NodeId, ConnId)> {
-        let edge = self.iter().max_by_key(|edge| edge.accepted_conns())?;
-        let accepted = edge.conns().find(|conn| !conn.outgoing)?;
-        (edge.accepted_conns() > 1).then_some((edge.peer, accepted.id))
-    }
-
-    /// How well connected this node is.
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// The bits that the farthest sibling shares with this node; nothing if there is no edge.
-    pub fn sibling_bucket(&self) -> Option<u16> {
-        self.sibling_bucket
-    }
-
-    /// This node's identifier.
-    pub fn own(&self) -> &NodeId {
-        &self.own
-    }
-
-    /// The edges nearest to `target`, nearest first: `N`, or all if there are fewer.
-    pub fn closest<const N: usize>(&self, target: &NodeId) -> FixedVec<&Edge, N> {
-        let search = self.near(target);
-        let nearest = search.nearest::<N>(N);
-        (0..nearest.len()).map(|rank| search.edge(&nearest, rank)).collect()
-    }
-
-    /// The edges to peers whose identifiers share at least the first `bits` bits, 64 at most, with
-    /// `id`.
-    pub fn sharing(&self, id: &NodeId, bits: u16) -> &[Edge] {
-        let differing = u64::MAX.checked_shr(bits.into()).unwrap_or(0);
-        let (first, last) = (id.prefix() & !differing, id.prefix() | differing);
-        let start = self.prefixes.partition_point(|&short| short < first);
-        let end = self.prefixes.partition_point(|&short| short <= last);
-        &self.edges[start..end]
-    }
-
-    /// Asserts the invariants.
-    ///
-    /// # Panics
-    /// If they do not hold, which is a bug here.
-    pub fn check(&self) {
-        assert_eq!(self.prefixes.len(), self.edges.len());
-        assert!(self.edges.is_sorted_by(|a, b| a.peer < b.peer));
-        for (&short, edge) in self.prefixes.iter().zip(&self.edges) {
-            assert_eq!(short, edge.peer.prefix());
-            assert!(edge.peer != self.own);
-            assert!(edge.conn_count() <= CONNS_PER_EDGE);
-            assert!(edge.conns().is_sorted_by_key(|conn| conn.heard));
-        }
-        assert_eq!(self.outgoing, self.iter().filter(|edge| edge.is_outgoing()).count());
-        let siblings = self.closest::<SIBLINGS>(&self.own);
-        assert!(siblings.iter().all(|edge| edge.sibling));
-        assert_eq!(siblings.len(), self.iter().filter(|edge| edge.sibling).count());
-        let bucket = siblings.last().map(|edge| self.own.common_prefix_len(&edge.peer));
-        assert_eq!(self.sibling_bucket, bucket);
-    }
-
-    /// A search for the edges near `target`.
-    pub(super) fn near<'e, 't>(&'e self, target: &'t NodeId) -> Search<'e, 't> {
-        Search::new(target, &self.prefixes, &self.edges)
-    }
-
-    fn search(&self, peer: &NodeId) -> Result<usize, usize> {
-        let wanted = peer.prefix();
-        let mut at = self.prefixes.partition_point(|&short| short < wanted);
-        while at < self.edges.len() && self.prefixes[at] == wanted {
-            match self.edges[at].peer.cmp(peer) {
-                Ordering::Less => at += 1,
-                Ordering::Equal => return Ok(at),
-                Ordering::Greater => break,
-            }
-        }
-        Err(at)
-    }
-
-    /// Marks the siblings anew after `changed` came or went. Nothing but the nearest seventeen can
-    /// have changed.
-    fn reclassify(&mut self, changed: &NodeId) {
-        let search = Search::new(&self.own, &self.prefixes, &self.edges);
-        let nearest = search.nearest::<{ SIBLINGS + 1 }>(SIBLINGS + 1);
-        if let Some(edge) = self.get_mut(changed) {
-            edge.sibling = false;
-        }
-        for (rank, &at) in nearest.places().iter().enumerate() {
-            self.edges[usize::from(at)].sibling = rank < SIBLINGS;
-        }
-        let farthest = nearest.places().iter().take(SIBLINGS).next_back();
-        let farthest = farthest.map(|&at| &self.edges[usize::from(at)].peer);
-        self.sibling_bucket = farthest.map(|peer| self.own.common_prefix_len(peer));
-    }
-
-    fn next_phase(&self) -> Phase {
-        match self.outgoing {
-            0 => Phase::Bootstrap,
-            1..=HARD_FLOOR => Phase::Critical,
-            4..=LOW_WATER => Phase::Urgent,
-            TARGET_EDGES.. => Phase::Normal,
-            count if self.phase == Phase::Normal && count >= TARGET_EDGES - FILL_HYSTERESIS => {
-                Phase::Normal
-            }
-            _ => Phase::NeedsFill,
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use super::Edge;
+use super::edge::Edge;
 use crate::NodeId;
 
 /// A group of this many edges is sorted rather than halved (measured: 12 to 24 do equally well).

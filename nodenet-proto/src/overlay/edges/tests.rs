@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::budgets::EdgeBudgets;
-use super::{Attached, CONNS_PER_EDGE, Detached, Edge, Edges, Phase, SIBLINGS};
+use super::{Attached, CONNS_PER_EDGE, Detached, Edge, EdgeTable, Phase, SIBLINGS};
 use crate::NodeId;
 use crate::env::{Seed, test_base};
 use crate::transport::ConnId;
@@ -15,26 +15,26 @@ pub(super) fn bit(index: usize) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
-pub(super) fn attach(edges: &mut Edges, peer: NodeId, conn: u64, outgoing: bool) -> Attached {
+pub(super) fn attach(edges: &mut EdgeTable, peer: NodeId, conn: u64, outgoing: bool) -> Attached {
     let now = test_base();
     let budgets = || EdgeBudgets::new(now);
-    let attached = edges.attach(now, peer, [0; 32], (ConnId(conn), outgoing), budgets);
+    let attached = edges.attach(now, peer, [0; 32], ConnId(conn), outgoing, budgets);
     edges.check();
     attached
 }
 
-pub(super) fn remove(edges: &mut Edges, peer: NodeId) {
+pub(super) fn remove(edges: &mut EdgeTable, peer: NodeId) {
     assert!(edges.remove(&peer).is_some());
     edges.check();
 }
 
-pub(super) fn siblings(edges: &Edges) -> Vec<NodeId> {
+pub(super) fn siblings(edges: &EdgeTable) -> Vec<NodeId> {
     edges.iter().filter(|edge| edge.is_sibling()).map(|edge| edge.peer).collect()
 }
 
 #[test]
 fn the_counts_follow_every_change() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     assert_eq!((edges.outgoing(), edges.inbound(), edges.phase()), (0, 0, Phase::Bootstrap));
     assert_eq!(attach(&mut edges, bit(10), 0, true), Attached::NewEdge);
     assert_eq!(attach(&mut edges, bit(11), 1, false), Attached::NewEdge);
@@ -46,7 +46,7 @@ fn the_counts_follow_every_change() {
 
 #[test]
 fn phases_have_their_bands_and_normal_holds_on() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     let mut seen = Vec::new();
     for index in 1..=65 {
         attach(&mut edges, bit(index), index as u64, true);
@@ -76,7 +76,7 @@ fn phases_have_their_bands_and_normal_holds_on() {
 
 #[test]
 fn climbing_back_to_sixty_does_not_make_it_normal() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     for index in 1..=64 {
         attach(&mut edges, bit(index), index as u64, true);
     }
@@ -90,7 +90,7 @@ fn climbing_back_to_sixty_does_not_make_it_normal() {
 
 #[test]
 fn the_sixteen_nearest_are_siblings_whoever_opened_them() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     for index in 41..=60 {
         attach(&mut edges, bit(index), index as u64, index % 2 == 0);
     }
@@ -106,7 +106,7 @@ fn the_sixteen_nearest_are_siblings_whoever_opened_them() {
 
 #[test]
 fn the_closest_come_in_order_of_distance() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     for index in 41..=60 {
         attach(&mut edges, bit(index), index as u64, true);
     }
@@ -116,13 +116,13 @@ fn the_closest_come_in_order_of_distance() {
     assert_eq!(peers(OWN), [bit(60), bit(59), bit(58)]);
     assert_eq!(peers(bit(45)), [bit(45), bit(60), bit(59)]);
     assert_eq!(peers(NodeId::from_bytes([0xff; 32])), [bit(41), bit(42), bit(43)]);
-    assert!(Edges::new(OWN).closest::<3>(&OWN).is_empty());
+    assert!(EdgeTable::new(OWN).closest::<3>(&OWN).is_empty());
 }
 
 #[test]
 fn those_that_share_a_prefix_lie_side_by_side() {
     let mut rng = Seed::from_u64(1).stream("test");
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     for conn in 0..200 {
         attach(&mut edges, NodeId::from_bytes(rng.array()), conn, true);
     }
@@ -140,7 +140,7 @@ fn those_that_share_a_prefix_lie_side_by_side() {
 
 #[test]
 fn frames_leave_on_the_conn_that_last_received_one() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     assert_eq!(attach(&mut edges, bit(1), 1, true), Attached::NewEdge);
     assert_eq!(attach(&mut edges, bit(1), 2, false), Attached::AnotherConn);
     let edge = edges.get_mut(&bit(1)).unwrap();
@@ -153,7 +153,7 @@ fn frames_leave_on_the_conn_that_last_received_one() {
 
 #[test]
 fn a_fourth_conn_takes_the_place_of_the_one_silent_longest() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     for conn in 1..=CONNS_PER_EDGE as u64 {
         attach(&mut edges, bit(1), conn, false);
     }
@@ -161,7 +161,7 @@ fn a_fourth_conn_takes_the_place_of_the_one_silent_longest() {
     edge.observe_frame(ConnId(1), test_base() + Duration::from_secs(1));
     let now = test_base() + Duration::from_secs(2);
     let attached =
-        edges.attach(now, bit(1), [0; 32], (ConnId(4), true), || EdgeBudgets::new(test_base()));
+        edges.attach(now, bit(1), [0; 32], ConnId(4), true, || EdgeBudgets::new(test_base()));
     assert_eq!(attached, Attached::Instead(ConnId(2)));
     assert_eq!(edges.len(), 1);
     edges.check();
@@ -169,7 +169,7 @@ fn a_fourth_conn_takes_the_place_of_the_one_silent_longest() {
 
 #[test]
 fn an_edge_lives_as_long_as_any_of_its_conns() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     attach(&mut edges, bit(1), 1, false);
     attach(&mut edges, bit(1), 2, true);
     assert_eq!((edges.outgoing(), edges.inbound()), (1, 0));
@@ -184,7 +184,7 @@ fn an_edge_lives_as_long_as_any_of_its_conns() {
 
 #[test]
 fn a_conn_that_an_edge_can_spare_is_one_of_several_that_its_peer_opened() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     attach(&mut edges, bit(1), 1, true);
     attach(&mut edges, bit(1), 2, false);
     attach(&mut edges, bit(2), 3, false);

@@ -24,7 +24,7 @@ use crate::env::test_base;
 
 #[test]
 fn siblings_closest_idle() {
-    let mut edges = Edges::new(OWN);
+    let mut edges = EdgeTable::new(OWN);
     for index in 41..=60 {
         attach(&mut edges, bit(index), index as u64, index % 2 == 0);
     }
@@ -61,14 +61,15 @@ fn siblings_closest_idle() {
 
 #[test]
 fn inbound_cap() {
-    let (mut edges, config) = (Edges::new(OWN), Config::default());
+    let (mut edges, config) = (EdgeTable::new(OWN), Config::default());
     let variant = |number: u32| {
         let mut bytes = *bit(10).as_bytes();
         bytes[28..].copy_from_slice(&number.to_be_bytes());
         NodeId::from_bytes(bytes)
     };
-    let may_enter = |edges: &Edges, peer, outgoing| admit(&config, edges, &peer, outgoing);
-    let counts = |edges: &Edges| (edges.phase(), edges.outgoing(), edges.len(), edges.inbound());
+    let may_enter = |edges: &EdgeTable, peer, outgoing| admit(&config, edges, &peer, outgoing);
+    let counts =
+        |edges: &EdgeTable| (edges.phase(), edges.outgoing(), edges.len(), edges.inbound());
     for number in 1..=256 {
         assert_eq!(may_enter(&edges, variant(number), false), Ok(()));
         attach(&mut edges, variant(number), number.into(), false);

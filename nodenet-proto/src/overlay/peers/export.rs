@@ -5,35 +5,35 @@
 
 use core::cmp::Reverse;
 
-use super::{Contact, Peers, Provenance};
+use super::{Contact, ContactTable, Peers, Provenance};
 use crate::NodeId;
 use crate::addr::{Subnet, Tier};
 use crate::api::KnownPeer;
-use crate::overlay::Overlay;
+use crate::overlay::edges::EdgeTable;
 use crate::transport::Conns;
 use crate::wire::Capabilities;
 
-/// Peers in one export, at most (a guess: the file is small; PROTOCOL.md#export).
+/// ContactTable in one export, at most (a guess: the file is small; PROTOCOL.md#export).
 const EXPORT_MAX: usize = 128;
 /// Of one subnet, at most.
 const PER_SUBNET: usize = 2;
 
-impl Overlay {
-    /// Peers worth remembering, best first. Live edges whose address is not known from a dial or a
+impl Peers {
+    /// ContactTable worth remembering, best first. Live edges whose address is not known from a dial or a
     /// signature come last, at the address from which they speak now: a peer that opened its conn
     /// signs its addresses only when it is asked, half a minute later, and a NAT between may still
     /// let this node through.
-    pub(crate) fn export(&self, conns: &dyn Conns) -> Vec<KnownPeer> {
+    pub(crate) fn export(&self, edges: &EdgeTable, conns: &dyn Conns) -> Vec<KnownPeer> {
         let known = |contact: &Contact| KnownPeer {
             id: contact.id,
             key: contact.key,
             addrs: contact.own_addrs().collect(),
         };
-        let is_live = |peer: &NodeId| self.edges.get(peer).is_some();
+        let is_live = |peer: &NodeId| edges.get(peer).is_some();
         let mut peers: Vec<KnownPeer> =
-            choose(&self.peers, is_live).into_iter().map(known).collect();
+            choose(&self.table, is_live).into_iter().map(known).collect();
         let mut subnets: Vec<Subnet> = Vec::new();
-        for edge in self.edges.iter() {
+        for edge in edges.iter() {
             if peers.len() == EXPORT_MAX {
                 break;
             }
@@ -55,11 +55,11 @@ impl Overlay {
     }
 }
 
-/// Peers that proved themselves at an address, then those that only signed theirs: all that a node
+/// ContactTable that proved themselves at an address, then those that only signed theirs: all that a node
 /// has whom others dialed and who dialed nobody but its bootstrap contacts. Of either, live ones
 /// first, among them those that anybody can dial, and taken from every bucket in turn, so that a
 /// part of them is as spread as the whole. Hearsay is left out.
-fn choose(peers: &Peers, is_live: impl Fn(&NodeId) -> bool) -> Vec<&Contact> {
+fn choose(peers: &ContactTable, is_live: impl Fn(&NodeId) -> bool) -> Vec<&Contact> {
     let is_anchor = |contact: &Contact| Capabilities(contact.caps).has(Capabilities::PUBLIC_ANCHOR);
     let worth =
         |contact: &Contact| (contact.provenance(), is_live(&contact.id), is_anchor(contact));
@@ -109,8 +109,8 @@ mod tests {
 
     /// A table whose own identifier shares no bit with anybody here: one bucket, in which order
     /// shows.
-    fn table() -> Peers {
-        Peers::new(NodeId::from_bytes([0; 32]), 0, test_base())
+    fn table() -> ContactTable {
+        ContactTable::new(NodeId::from_bytes([0; 32]), 0, test_base())
     }
 
     /// Numbers of peers in the bucket farthest from the table's owner.
@@ -118,7 +118,7 @@ mod tests {
         (0..).filter(|number| id(*number).leading_zeros() == 0)
     }
 
-    fn add(table: &mut Peers, number: u16, subnet: u16, caps: u32, provenance: Provenance) {
+    fn add(table: &mut ContactTable, number: u16, subnet: u16, caps: u32, provenance: Provenance) {
         let [high, low] = subnet.to_be_bytes();
         let addrs: [SocketAddr; 1] = [([11, high, low, number as u8], 4242).into()];
         let (id, key, caps) = (id(number), key(number), Some(caps));
@@ -126,7 +126,7 @@ mod tests {
         table.observe(&seen, test_base(), &Ed25519Crypto);
     }
 
-    fn export(table: &Peers, live: &[u16]) -> Vec<NodeId> {
+    fn export(table: &ContactTable, live: &[u16]) -> Vec<NodeId> {
         let live: Vec<NodeId> = live.iter().map(|number| id(*number)).collect();
         choose(table, |peer| live.contains(peer)).into_iter().map(|contact| contact.id).collect()
     }

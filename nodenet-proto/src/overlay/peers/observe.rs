@@ -1,370 +1,322 @@
-//! What a node learns from whom (PROTOCOL.md#observations).
+//! Observations of peers: handshakes, answers and messages, each with the provenance that it
+//! deserves (PROTOCOL.md#observations).
 //!
-//! Responsible for: turning handshakes, answers and messages into sightings, with the provenance
-//! they deserve, and telling the schedule what changed. Never: decides what a sighting does to the
-//! table.
+//! Responsible for: turning what arrives into entries of the contact table. Never: decides what the
+//! table does with an entry, or what follows for the topology.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::lookup::Question;
-use super::{ADDRS_MAX, HOLD_OFF, Observation, Outcome, Provenance};
+use super::{ADDRS_MAX, Contact, HOLD_OFF, Observation, Outcome, Peers, Provenance, Question};
 use crate::NodeId;
-use crate::addr::Subnet;
 use crate::addr::canonical;
-use crate::api::{EdgeDownReason, KnownPeer, Profile};
+use crate::api::{EdgeDownReason, KnownPeer};
 use crate::context::Context;
-use crate::overlay::edges::lifecycle::Peer;
-use crate::overlay::edges::{Edge, Phase};
-use crate::overlay::topology::choose::Slot;
-use crate::overlay::{Action, Overlay};
+use crate::overlay::actions::Action;
+use crate::overlay::edges::{EdgeTable, EdgeUp, EndedEdge, Peer};
 use crate::stats::DropReason;
-use crate::transport::Conns;
-use crate::wire::{Capabilities, Contact, Decode, Neighbors, RoutedFrame};
+use crate::wire::{self, Capabilities, ContactList, Decode, Neighbors, RoutedFrame};
 
 /// A peer that closed an edge of ours this young has no place for us (a guess: in a growing
-/// simulated network of 4,000 those whom everybody knows closed thirty edges for every node that
-/// joined, 29 of them younger than this, and twenty when whoever was sent away stayed away).
+/// simulated network of 4,000, the peers that all others knew closed thirty edges for every node
+/// that joined, 29 of them younger than this, and twenty when refused nodes stayed away).
 const YOUNG: Duration = Duration::from_secs(5 * 60);
 /// Such a peer is not dialed for this long (a guess). One that left after a longer time may be back
 /// soon.
 const NO_PLACE_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
 /// A contact that was not dialed at all of its addresses is dialed again after this long (a guess:
-/// three attempts at whoever is in its way).
+/// three attempts at the peers that are dialed at the same host).
 const PARTIAL_HOLD_OFF: Duration = Duration::from_secs(10);
 /// An edge that lived this long shows that the peer's failures are over (PROTOCOL.md#proven-edges).
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-/// An incumbent that was heard within this time is not probed.
+/// An incumbent that was heard within this time is not probed (a guess).
 const DOUBT_AFTER: Duration = Duration::from_secs(30 * 60);
-/// Strangers that got through to this node before it calls itself reachable (a guess).
+/// Peers that reach this node without having been dialed by it before it calls itself reachable (a
+/// guess).
 const UNSOLICITED_MIN: u8 = 2;
-/// Live edges among which a newcomer counts as near, and is asked for its vicinity.
-const NEAR: usize = 4;
 
-impl Overlay {
-    /// An edge is up.
-    pub(crate) fn learn_edge(&mut self, cx: &mut Context<'_, Action>, peer: Peer, outgoing: bool) {
-        let known = self.peers.find(&peer.id);
-        if !outgoing && known.is_none_or(|contact| !contact.is_verified()) {
-            self.unsolicited_inbound = self.unsolicited_inbound.saturating_add(1);
-        }
-        // A conn that the peer opened comes from where it can be dialed, unless a NAT is between.
-        let provenance = if outgoing { Provenance::Verified } else { Provenance::Signed };
-        let remote = canonical(peer.remote);
-        let own_words = !outgoing && known.is_some_and(|contact| contact.is_dialable());
-        let addrs: &[SocketAddr] = if own_words { &[] } else { &[remote] };
-        self.observe(
-            cx,
-            &Observation { id: peer.id, key: peer.key, caps: None, addrs, provenance },
-        );
-        let contact = self.peers.find(&peer.id).filter(|contact| contact.caps_self_reported);
-        let caps = contact.map_or(0, |contact| contact.caps);
-        if let Some(edge) = self.edges.get_mut(&peer.id) {
-            // What others say of it would put an edge to sleep that has a peer awake.
-            edge.light |= Capabilities(caps).has(Capabilities::LIGHT);
-            edge.subnet = Subnet::counted(remote.ip());
-        }
-        self.update_needs(cx);
-        // What others open fills no slot.
-        let is_wanted = outgoing || self.is_near(&peer.id);
-        if self.edges.len() == 1 {
-            self.schedule.on_joined(cx.now);
-        } else if outgoing
-            && self.is_near(&peer.id)
-            && !self.edges.get(&peer.id).is_some_and(|edge| edge.light)
-        {
-            // It is nearer than those asked before, so it knows the vicinity better.
-            self.ask(cx, Question::Own, peer.id);
-        }
-        if self.is_crowded() {
-            self.schedule.expedite_fill(cx.now);
-        } else if is_wanted {
-            self.schedule.wake_fill_if_wanting(cx.now);
-        }
-        self.arm_schedule(cx, cx.now);
-    }
+/// What an observation taught.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Observed {
+    /// Whether the peer was not known before.
+    pub(crate) is_new: bool,
+    /// An incumbent in whose bucket the peer waits, and that was not heard for long.
+    pub(crate) doubtful: Option<NodeId>,
+}
 
-    /// A peer answered that does not become an edge.
-    pub(crate) fn learn_tried(&mut self, cx: &mut Context<'_, Action>, peer: Peer, rtt_ms: u16) {
-        let (addrs, provenance) = (&[canonical(peer.remote)], Provenance::Verified);
-        self.observe(
-            cx,
-            &Observation { id: peer.id, key: peer.key, caps: None, addrs, provenance },
-        );
-        self.peers.confirm(&peer.id, cx.now);
-        self.peers.measure_rtt(&peer.id, rtt_ms);
-        self.schedule.wake_fill_if_wanting(cx.now);
-        self.arm_schedule(cx, cx.now);
-    }
+/// An answer that was asked for and is signed by the neighbour that was asked.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The question.
+    pub(crate) question: Question,
+    /// The neighbour.
+    pub(crate) responder: NodeId,
+    /// Where the neighbour is, from here, if the answer came over its own edge.
+    pub(crate) observed: Option<SocketAddr>,
+    /// The contacts that it names.
+    pub(crate) contacts: ContactList,
+}
 
-    /// An edge is gone, and out of the table already.
-    pub(crate) fn learn_loss(
+impl Peers {
+    /// An edge is up. Returns also whether the peer said earlier that it is a light node.
+    pub(crate) fn observe_edge_up(
         &mut self,
         cx: &mut Context<'_, Action>,
-        edge: &Edge,
-        reason: EdgeDownReason,
+        edges: &EdgeTable,
+        up: &EdgeUp,
+    ) -> (Observed, bool) {
+        let EdgeUp { peer, is_outgoing, .. } = *up;
+        let known = self.table.find(&peer.id);
+        if !is_outgoing && known.is_none_or(|contact| !contact.is_verified()) {
+            self.unsolicited_inbound = self.unsolicited_inbound.saturating_add(1);
+            if self.unsolicited_inbound == UNSOLICITED_MIN {
+                cx.own.set_reachable();
+            }
+        }
+        // A conn that the peer opened comes from where it can be dialed, unless a NAT is between.
+        let provenance = if is_outgoing { Provenance::Verified } else { Provenance::Signed };
+        let remote = canonical(peer.remote);
+        let has_own_addrs = !is_outgoing && known.is_some_and(|contact| contact.is_dialable());
+        let addrs: &[SocketAddr] = if has_own_addrs { &[] } else { &[remote] };
+        let seen = Observation { id: peer.id, key: peer.key, caps: None, addrs, provenance };
+        let observed = self.observe(cx, edges, &seen);
+        let contact = self.table.find(&peer.id).filter(|contact| contact.caps_self_reported);
+        let caps = Capabilities(contact.map_or(0, |contact| contact.caps));
+        // What others say of it would make a light node of one that is not.
+        (observed, caps.has(Capabilities::LIGHT))
+    }
+
+    /// A peer answered a probe and does not become an edge.
+    pub(crate) fn observe_probe(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        edges: &EdgeTable,
+        peer: Peer,
+        rtt_ms: u16,
+    ) -> Observed {
+        let (addrs, provenance) = (&[canonical(peer.remote)], Provenance::Verified);
+        let seen = Observation { id: peer.id, key: peer.key, caps: None, addrs, provenance };
+        let observed = self.observe(cx, edges, &seen);
+        self.table.confirm(&peer.id, cx.now);
+        self.table.measure_rtt(&peer.id, rtt_ms);
+        observed
+    }
+
+    /// An edge ended, and is out of the table already.
+    pub(crate) fn observe_edge_down(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        edges: &EdgeTable,
+        ended: &EndedEdge,
     ) {
+        let EndedEdge { edge, reason } = ended;
         let lived = cx.now.saturating_duration_since(edge.since);
         if lived >= STABLE_AFTER {
-            self.peers.confirm(&edge.peer, edge.heard());
+            self.table.confirm(&edge.peer, edge.heard());
         }
         match reason {
             EdgeDownReason::Left | EdgeDownReason::ClosedHere => {
-                let is_ours = edge.is_outgoing() && self.edges.outgoing() > 0;
-                let has_no_place = reason == EdgeDownReason::Left && is_ours && lived < YOUNG;
+                let is_ours = edge.is_outgoing() && edges.outgoing() > 0;
+                let has_no_place = *reason == EdgeDownReason::Left && is_ours && lived < YOUNG;
                 let wait = if has_no_place { NO_PLACE_HOLD_OFF } else { HOLD_OFF };
-                self.peers.hold_off(&edge.peer, cx.now, cx.rng.jitter(wait, 20));
+                self.table.hold_off(&edge.peer, cx.now, cx.rng.jitter(wait, 20));
             }
             EdgeDownReason::Dead | EdgeDownReason::Conn(_) => {
-                if is_silent(reason) {
-                    self.keepalive.on_death(cx.now);
-                    self.expedite_lookups(cx);
-                }
-                let isolated = self.edges.is_empty();
-                self.peers.dial_failed(&edge.peer, cx.now, isolated, cx.rng);
+                self.table.dial_failed(&edge.peer, cx.now, edges.is_empty(), cx.rng);
             }
         }
-        self.update_needs(cx);
-        if reason == EdgeDownReason::Left && edge.is_outgoing() {
-            self.seek_substitute(cx.now, &edge.peer);
-        }
-        if edge.is_sibling() {
-            self.schedule.on_vicinity_changed(cx.now);
-        }
-        if edge.is_sibling() || (edge.is_outgoing() && reason != EdgeDownReason::ClosedHere) {
-            self.schedule.wake_fill(cx.now);
-        }
-        self.arm_schedule(cx, cx.now);
     }
 
-    /// The peer will not be dialed for a while: if there is nobody else for its slot, one is asked
-    /// for.
-    fn seek_substitute(&mut self, now: Instant, peer: &NodeId) {
-        let (own, bits) = (self.edges.own(), self.edge_targets().slot_bits);
-        let slot = Slot::of(own, peer, bits);
-        let mut others = self.peers.candidates(now, |bucket| bucket == slot.bucket);
-        let is_one = |id: &NodeId| Slot::of(own, id, bits) == slot && self.edges.get(id).is_none();
-        if !others.any(|contact| is_one(&contact.id)) {
-            self.schedule.on_bucket_lacks(now, slot.bucket);
-        }
-    }
-
-    /// All dials of an attempt at a contact came to nothing. If the attempt was partial, the
-    /// contact may well be where it was not dialed.
-    pub(crate) fn learn_failed_attempt(
+    /// An attempt to reach a contact failed. If it was partial, the contact may well be where it
+    /// was not dialed.
+    pub(crate) fn observe_failed_attempt(
         &mut self,
         cx: &mut Context<'_, Action>,
-        (peer, is_partial): (NodeId, bool),
+        edges: &EdgeTable,
+        peer: &NodeId,
+        is_partial: bool,
     ) {
-        let isolated = self.edges.is_empty();
         if is_partial {
-            self.peers.hold_off(&peer, cx.now, cx.rng.jitter(PARTIAL_HOLD_OFF, 20));
+            self.table.hold_off(peer, cx.now, cx.rng.jitter(PARTIAL_HOLD_OFF, 20));
         } else {
-            self.peers.dial_failed(&peer, cx.now, isolated, cx.rng);
+            self.table.dial_failed(peer, cx.now, edges.is_empty(), cx.rng);
         }
-        let bucket = self.edges.own().common_prefix_len(&peer);
-        self.schedule.on_bucket_lacks(cx.now, bucket);
-        self.schedule.wake_fill_if_wanting(cx.now);
-        self.arm_schedule(cx, cx.now);
     }
 
-    /// Somebody proved that it lives by signing a message for us. It is stored if there is a place
-    /// for a contact without an address (THREATS.md#e29).
-    pub(crate) fn learn_originator(
+    /// Another node answers at this address of the peer.
+    pub(crate) fn forget_addr(&mut self, peer: &NodeId, addr: SocketAddr) {
+        self.table.forget_addr(peer, addr);
+    }
+
+    /// The peer lives.
+    pub(crate) fn confirm(&mut self, cx: &Context<'_, Action>, peer: &NodeId) {
+        self.table.confirm(peer, cx.now);
+    }
+
+    /// This node has no edge left that it opened: no contact is held off for longer than usual.
+    pub(crate) fn shorten_hold_offs(&mut self, cx: &mut Context<'_, Action>) {
+        self.table.shorten_hold_offs(cx.now, cx.rng);
+    }
+
+    /// A neighbour says what it can do.
+    pub(crate) fn observe_capabilities(&mut self, peer: &NodeId, capabilities: Capabilities) {
+        self.table.learn_caps(peer, capabilities.0);
+    }
+
+    /// A ping to the peer was answered after this long.
+    pub(crate) fn observe_rtt(&mut self, peer: &NodeId, rtt_ms: u16) {
+        self.table.measure_rtt(peer, rtt_ms);
+    }
+
+    /// An originator proved that it lives by signing a message for this node. It is stored if there
+    /// is a place for a contact without an address (THREATS.md#e29).
+    pub(crate) fn observe_originator(
         &mut self,
         cx: &mut Context<'_, Action>,
+        edges: &EdgeTable,
         id: NodeId,
         key: [u8; 32],
-    ) {
-        if self.peers.find(&id).is_some() || self.peers.has_place(&id) {
-            let provenance = Provenance::Signed;
-            self.observe(cx, &Observation { id, key, caps: None, addrs: &[], provenance });
+    ) -> Observed {
+        if self.table.find(&id).is_none() && !self.table.has_place(&id) {
+            return Observed::default();
         }
+        let provenance = Provenance::Signed;
+        let seen = Observation { id, key, caps: None, addrs: &[], provenance };
+        self.observe(cx, edges, &seen)
     }
 
-    /// An answer arrived, over the edge to `from`.
-    pub(crate) fn on_neighbors(
+    /// Takes an answer that arrived over the edge to `from`, if it was asked for.
+    pub(crate) fn take_answer(
         &mut self,
         cx: &mut Context<'_, Action>,
-        conns: &dyn Conns,
-        from: NodeId,
+        edges: &EdgeTable,
+        from: &NodeId,
         message: RoutedFrame,
-    ) {
+    ) -> Option<Answer> {
         let mut nonce = [0; 8];
         if message.peek_payload(&mut nonce) < nonce.len() {
-            return cx.discard(DropReason::MalformedMessage);
+            cx.discard(DropReason::MalformedMessage);
+            return None;
         }
         let responder = cx.crypto.node_id(message.key());
         // Whether it was asked for costs less to know than whether the responder signed it.
         if !self.lookups.expects(&nonce, &responder, cx.now) {
-            return cx.discard(DropReason::Unsolicited);
+            cx.discard(DropReason::Unsolicited);
+            return None;
         }
         if !message.is_signed(&message.signing_digest(cx.crypto), cx.crypto) {
-            return cx.discard(DropReason::BadSignature);
+            cx.discard(DropReason::BadSignature);
+            return None;
         }
-        // A question takes one answer, and how many we ask is up to us: the responder is not
-        // charged, or what else comes in its name would make us deaf to it, and no copy needs to be
-        // remembered.
-        let Some(question) = self.lookups.settle(cx, &nonce, &responder) else { return };
+        // A question takes one answer, and this node bounds its questions. So the responder is not
+        // charged, or other messages in its name would make this node deaf to it, and no copy needs
+        // to be remembered.
+        let question = self.lookups.settle(cx, &nonce, &responder)?;
         let Ok(answer) = Neighbors::decode_exact(&message.into_payload()) else {
-            return cx.discard(DropReason::MalformedMessage);
+            cx.discard(DropReason::MalformedMessage);
+            return None;
         };
-        let direct = (responder == from).then(|| self.remote_of(conns, &from)).flatten();
-        let own = *self.edges.own();
-        let mut news = 0;
-        for contact in answer.contacts.as_slice() {
-            let is_self_reported = contact.id == responder;
-            let observed = direct.filter(|_| is_self_reported);
-            let is_wanted = self.schedule.vacancies.welcomes(&own, &contact.id);
-            news += usize::from(
-                self.learn_contact(cx, contact, is_self_reported, observed) && is_wanted,
-            );
-        }
-        if let Question::Near { target, lacking: true } = question {
-            let (own, bits) = (self.edges.own(), self.edge_targets().slot_bits);
-            let slot = Slot::of(own, &target, bits);
-            if answer.contacts.as_slice().iter().any(|c| Slot::of(own, &c.id, bits) == slot) {
-                self.schedule.on_bucket_taught(cx.now, own.common_prefix_len(&target));
-            }
-        }
-        if news > 0 {
-            self.schedule.wake_fill(cx.now);
-        }
-        self.arm_schedule(cx, cx.now);
+        let edge = edges.get(&responder).filter(|_| responder == *from);
+        let path = edge.and_then(|edge| cx.paths.path(edge.send_conn().id));
+        let observed = path.map(|path| path.remote);
+        Some(Answer { question, responder, observed, contacts: answer.contacts })
     }
 
-    /// Takes one contact of an answer. Returns whether it was not known before.
-    fn learn_contact(
+    /// Takes one contact of an answer.
+    pub(crate) fn observe_contact(
         &mut self,
         cx: &mut Context<'_, Action>,
-        contact: &Contact,
-        is_self_reported: bool,
-        observed: Option<SocketAddr>,
-    ) -> bool {
-        // Whoever names no key names nobody (PROTOCOL.md#keyless-contacts).
+        edges: &EdgeTable,
+        answer: &Answer,
+        contact: &wire::Contact,
+    ) -> Observed {
+        let is_self_reported = contact.id == answer.responder;
+        // A contact without a key can not be proved to be any node (PROTOCOL.md#keyless-contacts).
         let Some(key) = contact.key else {
             cx.discard(DropReason::ContactRejected);
-            return false;
+            return Observed::default();
         };
-        let mut addrs: heapless::Vec<SocketAddr, ADDRS_MAX> = heapless::Vec::new();
-        for addr in &contact.addrs {
-            let Some(addr) = addr.to_socket_addr() else {
-                cx.discard(DropReason::ImplausibleAddress);
-                continue;
-            };
-            let mut addr = canonical(addr);
-            if addr.ip().is_unspecified()
-                && let Some(observed) = observed
-            {
-                addr.set_ip(canonical(observed).ip());
-            }
-            if !self.may_dial(addr) {
-                cx.discard(DropReason::ImplausibleAddress);
-            } else if !addrs.contains(&addr) {
-                // The first eight count.
-                let _ = addrs.push(addr);
-            }
-        }
-        if is_self_reported && let Some(edge) = self.edges.get_mut(&contact.id) {
-            edge.light = contact.capabilities.has(Capabilities::LIGHT);
-        }
+        let observed = answer.observed.filter(|_| is_self_reported);
+        let addrs = plausible_addrs(cx, contact, observed);
         let provenance = if is_self_reported { Provenance::Signed } else { Provenance::Gossiped };
-        // A peer that can do nothing in particular says so; hearsay that says nothing is none.
+        // A peer that can do nothing in particular says so; gossip that says nothing is none.
         let caps = Some(contact.capabilities.0).filter(|caps| is_self_reported || *caps != 0);
         let seen = Observation { id: contact.id, key, caps, addrs: &addrs, provenance };
-        self.observe(cx, &seen)
+        self.observe(cx, edges, &seen)
     }
 
-    /// Takes peers that this node, or another, knew earlier. They are claims until they answer.
-    pub(crate) fn import(&mut self, cx: &mut Context<'_, Action>, peers: &[KnownPeer]) {
-        for peer in peers {
-            let addrs: Vec<SocketAddr> = peer
-                .addrs
-                .iter()
-                .map(|addr| canonical(*addr))
-                .filter(|addr| self.may_dial(*addr))
-                .take(ADDRS_MAX)
-                .collect();
-            let provenance = Provenance::Gossiped;
-            self.observe(
-                cx,
-                &Observation { id: peer.id, key: peer.key, caps: None, addrs: &addrs, provenance },
-            );
-        }
-        self.schedule.wake_fill(cx.now);
-        self.arm_schedule(cx, cx.now);
+    /// Takes a peer that this node, or another, knew earlier. It is a claim until it answers.
+    pub(crate) fn import(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        edges: &EdgeTable,
+        peer: &KnownPeer,
+    ) -> Observed {
+        let addrs = peer.addrs.iter().map(|addr| canonical(*addr));
+        let addrs: Vec<SocketAddr> =
+            addrs.filter(|addr| cx.own.policy().may_dial(*addr)).take(ADDRS_MAX).collect();
+        let provenance = Provenance::Gossiped;
+        let seen =
+            Observation { id: peer.id, key: peer.key, caps: None, addrs: &addrs, provenance };
+        self.observe(cx, edges, &seen)
     }
 
-    /// Whether this node was dialed by peers that it had never dialed, so that anybody can.
-    pub(crate) fn is_reachable(&self) -> bool {
-        self.unsolicited_inbound >= UNSOLICITED_MIN || !self.config.public_addrs.is_empty()
-    }
-
-    /// Seeds are left alone as long as there are enough edges of our own.
-    pub(crate) fn update_needs(&mut self, cx: &mut Context<'_, Action>) {
-        // A light node is content with few edges of its own, and would close those to seeds again.
-        let floor = match self.config.profile {
-            Profile::Router => Phase::Urgent,
-            Profile::Light => Phase::Critical,
-        };
-        let (edges, below_target) = (&self.edges, self.edges.phase() <= floor);
-        self.dialer.set_below_target(cx, below_target, |peer| edges.get(peer).is_some());
-    }
-
-    /// Hands a sighting to the table. Returns whether it was about somebody new.
-    fn observe(&mut self, cx: &mut Context<'_, Action>, seen: &Observation<'_>) -> bool {
-        match self.peers.observe(seen, cx.now, cx.crypto) {
-            Outcome::Inserted => true,
+    /// Hands an observation to the table.
+    fn observe(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        edges: &EdgeTable,
+        seen: &Observation<'_>,
+    ) -> Observed {
+        match self.table.observe(seen, cx.now, cx.crypto) {
+            Outcome::Inserted => Observed { is_new: true, doubtful: None },
             Outcome::NeedProbe { incumbent, known } => {
-                let tick = self.peers.tick(cx.now);
-                let doubtful = |contact: &crate::overlay::peers::Contact| {
+                let tick = self.table.tick(cx.now);
+                let is_doubtful = |contact: &Contact| {
                     contact.is_verified() && tick.since(contact.last_seen) > DOUBT_AFTER
                 };
-                if self.edges.get(&incumbent).is_some() {
-                    self.peers.confirm(&incumbent, cx.now);
-                } else if self.peers.get(&incumbent).is_some_and(doubtful) {
-                    self.schedule.doubt(incumbent);
+                let mut doubtful = None;
+                if edges.get(&incumbent).is_some() {
+                    self.table.confirm(&incumbent, cx.now);
+                } else if self.table.get(&incumbent).is_some_and(is_doubtful) {
+                    doubtful = Some(incumbent);
                 }
-                !known
+                Observed { is_new: !known, doubtful }
             }
             Outcome::Rejected => {
                 cx.discard(DropReason::ContactRejected);
-                false
+                Observed::default()
             }
-            Outcome::Ignored | Outcome::Refreshed => false,
+            Outcome::Ignored | Outcome::Refreshed => Observed::default(),
         }
     }
-
-    fn is_near(&self, peer: &NodeId) -> bool {
-        self.edges.closest::<NEAR>(self.edges.own()).iter().any(|e| e.peer == *peer)
-    }
-
-    fn remote_of(&self, conns: &dyn Conns, peer: &NodeId) -> Option<SocketAddr> {
-        conns.path(self.edges.get(peer)?.send_conn().id).map(|path| path.remote)
-    }
 }
 
-/// Whether an edge ended without a word of the peer. Only that makes pings more frequent; a peer
-/// that comes and closes again and again does not.
-fn is_silent(reason: EdgeDownReason) -> bool {
-    use crate::transport::ConnDownReason::{Stalled, TimedOut};
-    matches!(
-        reason,
-        EdgeDownReason::Dead | EdgeDownReason::Conn(TimedOut) | EdgeDownReason::Conn(Stalled)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_silent;
-    use crate::api::EdgeDownReason;
-    use crate::transport::ConnDownReason;
-
-    #[test]
-    fn only_an_end_without_a_word_is_a_death() {
-        let ended = |reason| is_silent(EdgeDownReason::Conn(reason));
-        assert!(is_silent(EdgeDownReason::Dead) && ended(ConnDownReason::TimedOut));
-        assert!(!is_silent(EdgeDownReason::Left) && !ended(ConnDownReason::ClosedByPeer));
-        assert!(!ended(ConnDownReason::Reset) && !ended(ConnDownReason::PeerMisbehaved));
+/// The addresses of a contact that this node may dial, the first eight. An unspecified address
+/// stands for where the responder itself was `observed`.
+fn plausible_addrs(
+    cx: &mut Context<'_, Action>,
+    contact: &wire::Contact,
+    observed: Option<SocketAddr>,
+) -> heapless::Vec<SocketAddr, ADDRS_MAX> {
+    let mut addrs = heapless::Vec::new();
+    for addr in &contact.addrs {
+        let Some(addr) = addr.to_socket_addr() else {
+            cx.discard(DropReason::ImplausibleAddress);
+            continue;
+        };
+        let mut addr = canonical(addr);
+        if addr.ip().is_unspecified()
+            && let Some(observed) = observed
+        {
+            addr.set_ip(canonical(observed).ip());
+        }
+        if !cx.own.policy().may_dial(addr) {
+            cx.discard(DropReason::ImplausibleAddress);
+        } else if !addrs.contains(&addr) {
+            // The first eight count.
+            let _ = addrs.push(addr);
+        }
     }
+    addrs
 }

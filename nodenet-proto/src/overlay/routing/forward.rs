@@ -1,16 +1,20 @@
-//! Routed messages: forwarded, or handled where they end (PROTOCOL.md#routing).
+//! Forwarding of routed messages, and their end at this node (PROTOCOL.md#routing).
+//!
+//! Responsible for: work, freshness, the decision, transit and detours, and the checks of a message
+//! that ends here. Never: answers a question, or learns from one; it returns what arrived.
 
 use heapless::Vec as FixedVec;
 
-use super::decide::{CANDIDATES, Decision, Routing, decide, detours, is_second_best};
+use super::Routing;
+use super::decide::{Decision, DecisionInputs, decide, detours, is_second_best};
 use crate::NodeId;
 use crate::api::{DeliveryPath, Event};
 use crate::context::Context;
-use crate::env::Rate;
-use crate::env::UnixNanos;
-use crate::overlay::{Action, Overlay, Owner};
+use crate::env::{Rate, UnixNanos};
+use crate::overlay::actions::{Action, CANDIDATES};
+use crate::overlay::edges::Edges;
 use crate::stats::DropReason;
-use crate::transport::{Class, ConnId, Conns};
+use crate::transport::{Class, ConnId};
 use crate::wire::envelope::{HOP_LIMIT_MAX, is_fresh};
 use crate::wire::{Decode, FrameType, Lookup, RoutedFrame};
 
@@ -18,84 +22,110 @@ use crate::wire::{Decode, FrameType, Lookup, RoutedFrame};
 /// guess: far more than anything but the largest messages of applications).
 const DETOUR_PIECE: usize = 4096;
 
-impl Overlay {
+/// What a routed message that arrived turned out to be.
+#[derive(Debug)]
+pub(crate) enum Routed {
+    /// It went on, was delivered to the application, or was discarded.
+    Done,
+    /// It was delivered: its originator lives.
+    Delivered {
+        /// The originator.
+        originator: NodeId,
+        /// Its key.
+        key: [u8; 32],
+    },
+    /// A question that is answered here.
+    Lookup {
+        /// The originator.
+        originator: NodeId,
+        /// The identifier that it asks for.
+        target: NodeId,
+        /// The question.
+        lookup: Lookup,
+    },
+    /// An answer for this node, not yet checked.
+    Neighbors(RoutedFrame),
+    /// A message for this node of a type that the overlay does not serve, not yet checked.
+    Unserved(RoutedFrame),
+}
+
+impl Routing {
     /// A routed message arrived from a neighbour and was charged to it. In transit no signature is
-    /// checked: the node where the message ends does that.
+    /// checked: the node where the message ends does that. `is_anchor` says which peers any node
+    /// can dial.
     #[inline]
-    pub(crate) fn on_routed(
+    pub(crate) fn route(
         &mut self,
         cx: &mut Context<'_, Action>,
-        conns: &dyn Conns,
+        edges: &mut Edges,
+        is_anchor: impl Fn(&NodeId) -> bool,
         from: NodeId,
         message: RoutedFrame,
-    ) {
-        let difficulty = self.config.difficulty;
+    ) -> Routed {
+        let difficulty = cx.config.difficulty;
         if difficulty > 0 && cx.crypto.node_id(message.key()).leading_zeros() < difficulty {
-            return cx.discard(DropReason::OriginatorWorkUnmet);
+            cx.discard(DropReason::OriginatorWorkUnmet);
+            return Routed::Done;
         }
-        if !self.is_fresh(cx, from, message.sent()) {
-            return cx.discard(DropReason::Stale);
+        if !self.is_fresh(cx, edges.table().len(), from, message.sent()) {
+            cx.discard(DropReason::Stale);
+            return Routed::Done;
         }
-        let routing = Routing {
+        let inputs = DecisionInputs {
             target: message.target(),
             hop_limit: message.hop_limit(),
             avoid: message.avoid(),
             from: Some(&from),
-            on_detour: self.is_on_detour(&from, &message),
+            on_detour: is_on_detour(edges, &from, &message),
             second_best: is_second_best(message.target(), message.avoid()),
         };
-        match decide(&self.edges, routing) {
-            // A neighbour that sleeps is not woken for a question that can be answered here as
-            // well.
-            Decision::Forward { hops, .. }
-                if message.frame_type() == FrameType::Lookup && self.is_light(hops[0]) =>
-            {
-                self.on_lookup(cx, conns, from, message);
+        let is_lookup = message.frame_type() == FrameType::Lookup;
+        match decide(edges.table(), inputs) {
+            // A light node is not woken for a question that can be answered here as well.
+            Decision::Forward { hops, .. } if is_lookup && is_light(edges, hops[0]) => {
+                self.take_lookup(cx, from, message)
             }
             Decision::Forward { hop_limit, hops } => {
                 self.forward(cx, message, hop_limit, hops);
+                Routed::Done
             }
-            Decision::Deliver => self.deliver(cx, conns, from, message),
+            Decision::Deliver => self.deliver(cx, from, message),
             // Where greedy progress stops is where a Lookup is answered.
-            Decision::DeadEnd | Decision::HopLimitSpent
-                if message.frame_type() == FrameType::Lookup =>
-            {
-                self.on_lookup(cx, conns, from, message);
+            Decision::DeadEnd | Decision::HopLimitSpent if is_lookup => {
+                self.take_lookup(cx, from, message)
             }
-            Decision::DeadEnd if routing.on_detour || !may_take_detour(&message) => {
+            Decision::DeadEnd if inputs.on_detour || !may_take_detour(&message) => {
                 cx.discard(DropReason::DeadEnd);
+                Routed::Done
             }
             Decision::DeadEnd => {
-                let known = &self.peers;
-                let hops = detours(&self.edges, routing, |peer| known.is_anchor(peer));
-                self.detour(cx, from, message, &hops);
+                let hops = detours(edges.table(), inputs, is_anchor);
+                self.detour(cx, edges, from, message, &hops);
+                Routed::Done
             }
-            Decision::HopLimitSpent => cx.discard(DropReason::HopLimitSpent),
+            Decision::HopLimitSpent => {
+                cx.discard(DropReason::HopLimitSpent);
+                Routed::Done
+            }
         }
-    }
-
-    #[inline]
-    fn is_on_detour(&self, from: &NodeId, message: &RoutedFrame) -> bool {
-        // An identifier is the hash of its key, so the neighbour made what bears its key.
-        message.target().compare_distance(from, self.edges.own()).is_lt()
-            && self.edges.get(from).is_none_or(|edge| edge.key != *message.key())
     }
 
     /// Greedy routing ends here, where the message has not been before: it is handed to neighbours
     /// that may have an edge to the target. As that multiplies it, it is verified first and charged
     /// to its originator, like a Lookup that ends here, and to a budget for detours, because
-    /// originators cost nothing to make. It is remembered once all that is done: of a copy that
-    /// comes to nothing, which any forwarder can bring about, the others know nothing.
+    /// originators cost nothing to make. It is remembered once all that is done: a copy that comes
+    /// to nothing, which any forwarder can bring about, leaves the others as they are.
     fn detour(
         &mut self,
         cx: &mut Context<'_, Action>,
+        edges: &mut Edges,
         from: NodeId,
         message: RoutedFrame,
         hops: &[ConnId],
     ) {
         let hop_limit = message.hop_limit().min(HOP_LIMIT_MAX) - 1;
         if hop_limit == 0 {
-            // Whoever gets it next could pass it on to nobody.
+            // The next node could not pass it on.
             return cx.discard(DropReason::HopLimitSpent);
         }
         if hops.is_empty() {
@@ -103,40 +133,26 @@ impl Overlay {
         }
         let pieces = message.payload_len().div_ceil(DETOUR_PIECE).max(1) as u64;
         // Asked first: a flood costs no public-key operation then, and no originator a token.
-        if !self.may_detour(cx, &from, pieces) {
+        let may_detour = edges.may_detour(cx.now, &from, pieces)
+            || self.detours.holds(cx.now, Rate::DETOUR_SHARED, pieces);
+        if !may_detour {
             return cx.discard(DropReason::DetourRateLimited);
         }
         if self.take_charged(cx, from, &message).is_none() {
             return;
         }
-        self.charge_detour(cx, &from, pieces);
+        // Charged to what the neighbour is sure of, or else to what all share. Not to what it may
+        // forward: it can not know where a message will end.
+        if !edges.charge_detour(cx.now, &from, pieces) {
+            self.detours.take(cx.now, Rate::DETOUR_SHARED, pieces);
+        }
         let frame = message.into_forward(hop_limit, &mut self.heads);
         for hop in hops {
             let mut hops = FixedVec::new();
             let _ = hops.push(*hop);
             let frame = frame.clone();
-            cx.act(Action::Offer { class: Class::Transit, frame, hops, request: None });
+            cx.act(Action::Offer { class: Class::Transit, frame, hops });
         }
-    }
-
-    fn may_detour(&self, cx: &Context<'_, Action>, from: &NodeId, pieces: u64) -> bool {
-        let edge = self.edges.get(from);
-        edge.is_some_and(|edge| edge.budgets.may_detour(cx.now, pieces))
-            || self.detours.holds(cx.now, Rate::DETOUR_SHARED, pieces)
-    }
-
-    /// Charges a detour to what the neighbour is sure of, or else to what all share. Not to what it
-    /// may forward: it can not know where a message will end.
-    fn charge_detour(&mut self, cx: &Context<'_, Action>, from: &NodeId, pieces: u64) {
-        let edge = self.edges.get_mut(from);
-        if !edge.is_some_and(|edge| edge.budgets.charge_detour(cx.now, pieces)) {
-            self.detours.take(cx.now, Rate::DETOUR_SHARED, pieces);
-        }
-    }
-
-    fn is_light(&self, conn: ConnId) -> bool {
-        let Some(Owner::Edge(peer)) = self.conns.get(&conn) else { return false };
-        self.edges.get(peer).is_some_and(|edge| edge.light)
     }
 
     #[inline]
@@ -148,52 +164,51 @@ impl Overlay {
         hops: FixedVec<ConnId, CANDIDATES>,
     ) {
         let frame = message.into_forward(hop_limit, &mut self.heads);
-        cx.act(Action::Offer { class: Class::Transit, frame, hops, request: None });
+        cx.act(Action::Offer { class: Class::Transit, frame, hops });
     }
 
     /// The message is for this node.
     fn deliver(
         &mut self,
         cx: &mut Context<'_, Action>,
-        conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
-    ) {
+    ) -> Routed {
         match message.frame_type() {
-            FrameType::Route => self.on_route(cx, from, message),
-            FrameType::Lookup => self.on_lookup(cx, conns, from, message),
-            FrameType::Neighbors => self.on_neighbors(cx, conns, from, message),
-            _ => cx.discard(DropReason::NotServed),
+            FrameType::Route => {
+                let Some(originator) = self.take(cx, from, &message) else { return Routed::Done };
+                let key = *message.key();
+                let hops = 1 + HOP_LIMIT_MAX.saturating_sub(message.hop_limit());
+                let (path, payload) = (DeliveryPath::Routed { hops }, message.into_payload());
+                cx.act(Action::Deliver { originator, payload, path });
+                Routed::Delivered { originator, key }
+            }
+            FrameType::Lookup => self.take_lookup(cx, from, message),
+            FrameType::Neighbors => Routed::Neighbors(message),
+            _ => Routed::Unserved(message),
         }
     }
 
-    fn on_route(&mut self, cx: &mut Context<'_, Action>, from: NodeId, message: RoutedFrame) {
-        if let Some(originator) = self.take(cx, from, &message) {
-            self.learn_originator(cx, originator, *message.key());
-            let hops = 1 + HOP_LIMIT_MAX.saturating_sub(message.hop_limit());
-            let (path, payload) = (DeliveryPath::Routed { hops }, message.into_payload());
-            cx.act(Action::Deliver { originator, payload, path, request: None });
-        }
-    }
-
-    fn on_lookup(
+    fn take_lookup(
         &mut self,
         cx: &mut Context<'_, Action>,
-        conns: &dyn Conns,
         from: NodeId,
         message: RoutedFrame,
-    ) {
-        let Some(originator) = self.take_charged(cx, from, &message) else { return };
+    ) -> Routed {
+        let Some(originator) = self.take_charged(cx, from, &message) else { return Routed::Done };
         let target = *message.target();
         match Lookup::decode_exact(&message.into_payload()) {
-            Ok(lookup) => self.answer_lookup(cx, conns, (originator, target), lookup),
-            Err(_) => cx.discard(DropReason::MalformedMessage),
+            Ok(lookup) => Routed::Lookup { originator, target, lookup },
+            Err(_) => {
+                cx.discard(DropReason::MalformedMessage);
+                Routed::Done
+            }
         }
     }
 
     /// Whether the message that came from this neighbour ends here for the first time and is what
     /// its originator signed. Returns the originator.
-    fn take(
+    pub(crate) fn take(
         &mut self,
         cx: &mut Context<'_, Action>,
         from: NodeId,
@@ -206,7 +221,7 @@ impl Overlay {
 
     /// The same for a message that makes work for others, with which its originator is charged. One
     /// that is refused for that is not remembered: the next copy may find a token.
-    fn take_charged(
+    pub(crate) fn take_charged(
         &mut self,
         cx: &mut Context<'_, Action>,
         from: NodeId,
@@ -243,18 +258,39 @@ impl Overlay {
         None
     }
 
-    fn is_fresh(&mut self, cx: &mut Context<'_, Action>, from: NodeId, sent: UnixNanos) -> bool {
+    #[inline]
+    fn is_fresh(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        edges: usize,
+        from: NodeId,
+        sent: UnixNanos,
+    ) -> bool {
         let fresh = is_fresh(sent, cx.wall);
-        if let Some(offset_s) = self.skew.observe(cx.wall, from, (sent, fresh), self.edges.len()) {
+        if let Some(offset_s) = self.skew.observe(cx.wall, from, (sent, fresh), edges) {
             cx.act(Action::Event(Event::ClockSkewSuspected { offset_s }));
         }
         fresh
     }
 }
 
-/// Whether a message that goes no farther may be handed around. An answer to a Lookup may not:
-/// whoever asks in somebody else's name has it sent there, ten times as large as the question. Nor
-/// may what avoids its own target, and so gets there on no way.
+/// Whether a message comes from a neighbour that is nearer to the target than this node and did not
+/// make it. An identifier is the hash of its key, so a neighbour made what bears its key.
+#[inline]
+fn is_on_detour(edges: &Edges, from: &NodeId, message: &RoutedFrame) -> bool {
+    let edges = edges.table();
+    message.target().compare_distance(from, edges.own()).is_lt()
+        && edges.get(from).is_none_or(|edge| edge.key != *message.key())
+}
+
+fn is_light(edges: &Edges, conn: ConnId) -> bool {
+    let peer = edges.peer_of(conn);
+    peer.and_then(|peer| edges.table().get(&peer)).is_some_and(|edge| edge.light)
+}
+
+/// Whether a message that goes no farther may be handed around. An answer to a Lookup may not: a
+/// question in another node's name has it sent there, ten times as large as the question. Nor may
+/// what avoids its own target, and so gets there on no way.
 fn may_take_detour(message: &RoutedFrame) -> bool {
     message.frame_type() != FrameType::Neighbors && !message.avoid().contains(message.target())
 }

@@ -1,20 +1,22 @@
-//! Messages that begin here (PROTOCOL.md#sending).
+//! Origination of messages: the copies of a routed message, and direct messages
+//! (PROTOCOL.md#sending).
+//!
+//! Responsible for: signing, and which first hops a message takes. Never: sends; the engine offers
+//! the copies to the transport and settles the request.
 
 use bytes::Bytes;
 use heapless::Vec as FixedVec;
 
-use super::decide::CANDIDATES;
 use crate::NodeId;
-use crate::api::{DeliveryPath, Event, RequestId, SendFailure};
+use crate::api::SendFailure;
 use crate::buf::Frame;
 use crate::context::Context;
-use crate::env::UnixNanos;
-use crate::overlay::edges::Edges;
-use crate::overlay::{Action, Overlay};
-use crate::transport::{Class, ConnId};
-use crate::wire::envelope::{AGE_MAX, AvoidSet, Envelope, Signer};
+use crate::overlay::actions::{Action, CANDIDATES};
+use crate::overlay::edges::{CONNS_PER_EDGE, EdgeTable};
+use crate::transport::ConnId;
+use crate::wire::envelope::{AvoidSet, Envelope};
 use crate::wire::frame::app_frame;
-use crate::wire::{DIRECT_PAYLOAD_MAX, Encode, FrameType, Lookup, Nonce, SEND_PAYLOAD_MAX};
+use crate::wire::{DIRECT_PAYLOAD_MAX, FrameType, SEND_PAYLOAD_MAX};
 
 /// First hops of one message, which take disjoint ways (PROTOCOL.md#first-hops).
 const FIRST_HOPS: usize = 3;
@@ -26,8 +28,6 @@ const SECOND_BEST: usize = 1;
 /// refuse theirs.
 #[derive(Debug)]
 pub(crate) struct MultiPathSend {
-    /// Settled by the outcome.
-    pub(crate) request: RequestId,
     /// What every copy says.
     pub(crate) envelope: Envelope,
     /// Nearest to the target first.
@@ -36,7 +36,16 @@ pub(crate) struct MultiPathSend {
     pub(crate) spares: FixedVec<ConnId, { CANDIDATES - FIRST_HOPS }>,
 }
 
-/// Where one copy goes first, and through whom it shall not go later.
+/// A message for the other end of an edge.
+#[derive(Debug)]
+pub(crate) struct DirectSend {
+    /// The frame.
+    pub(crate) frame: Frame,
+    /// The conns of the edge, best first.
+    pub(crate) hops: FixedVec<ConnId, CONNS_PER_EDGE>,
+}
+
+/// Where one copy goes first, and which nodes it avoids later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FirstHop {
     /// Where it goes first.
@@ -46,105 +55,52 @@ pub(crate) struct FirstHop {
     pub(crate) avoid: AvoidSet,
 }
 
-/// Time stamps of our own messages: strictly increasing, because two equal payloads with equal
-/// stamps would be one message (PROTOCOL.md#origination-time).
-#[derive(Debug, Clone, Default)]
-pub(crate) struct OriginationClock {
-    last: Option<UnixNanos>,
-}
-
-impl OriginationClock {
-    /// The stamp of a message made now. A clock that went back by more than the freshness window is
-    /// followed: nobody remembers a message that far ahead, and nobody would take one.
-    pub(crate) fn next(&mut self, wall: UnixNanos) -> UnixNanos {
-        let window = AGE_MAX.as_nanos() as i64;
-        let next = match self.last {
-            Some(last) if last.0.saturating_sub(window) <= wall.0 => {
-                wall.0.max(last.0.saturating_add(1))
-            }
-            _ => wall.0,
-        };
-        self.last = Some(UnixNanos(next));
-        UnixNanos(next)
-    }
-}
-
-impl Overlay {
-    /// Sends `payload` to `target` by routing.
-    pub(crate) fn send(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        request: RequestId,
-        (target, payload): (NodeId, Bytes),
-    ) {
-        let (len, max) = (payload.len(), SEND_PAYLOAD_MAX);
-        if len > max {
-            return cx.act(failed(request, SendFailure::TooLarge { len, max }));
-        }
-        let signer = Signer { identity: cx.identity, crypto: cx.crypto };
-        let (copies, spares) = first_hops(&self.edges, &target);
-        if target == *self.edges.own() {
-            let path = DeliveryPath::Routed { hops: 0 };
-            return cx.act(deliver_to_ourselves(target, payload, path, request));
-        }
-        if copies.is_empty() {
-            return cx.act(failed(request, SendFailure::Unroutable));
-        }
-        let sent = self.origination_clock.next(cx.wall);
-        let envelope = Envelope::sign(signer, FrameType::Route, target, sent, payload)
-            .expect("the length was just compared with the limit");
-        cx.act(Action::MultiPathSend(Box::new(MultiPathSend {
-            request,
-            envelope,
-            copies,
-            spares,
-        })));
-    }
-
-    /// Sends `payload` over the edge to `target`.
-    pub(crate) fn send_direct(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        request: RequestId,
-        (target, payload): (NodeId, Bytes),
-    ) {
-        let (len, max) = (payload.len(), DIRECT_PAYLOAD_MAX);
-        if len > max {
-            return cx.act(failed(request, SendFailure::TooLarge { len, max }));
-        }
-        if target == *self.edges.own() {
-            return cx.act(deliver_to_ourselves(target, payload, DeliveryPath::Direct, request));
-        }
-        let Some(edge) = self.edges.get(&target) else {
-            return cx.act(failed(request, SendFailure::Unroutable));
-        };
-        let frame = app_frame(payload).expect("the length was just compared with the limit");
-        let hops = edge.conns().rev().map(|conn| conn.id).collect();
-        cx.act(Action::Offer { class: Class::Own, frame, hops, request: Some(request) });
-    }
-}
-
-/// A question about who is near `target`, for whoever gets it: its hops are spent already. It
-/// avoids this node as every Lookup does (PROTOCOL.md#control-messages).
-pub(crate) fn lookup_here(
-    cx: &Context<'_, Action>,
-    own: NodeId,
+/// Signs `payload` for `target` and chooses the first hops of its copies.
+///
+/// # Errors
+/// [`SendFailure::TooLarge`], or [`SendFailure::Unroutable`] without an edge.
+pub(crate) fn send(
+    cx: &mut Context<'_, Action>,
+    edges: &EdgeTable,
     target: NodeId,
-    nonce: Nonce,
-    sent: UnixNanos,
-) -> Frame {
-    let signer = Signer { identity: cx.identity, crypto: cx.crypto };
-    let payload = Lookup { nonce }.to_bytes();
-    let envelope = Envelope::sign(signer, FrameType::Lookup, target, sent, payload)
-        .expect("a nonce is no large payload");
-    let avoid = AvoidSet::from_iter([own]);
-    Envelope { hop_limit: 0, avoid, ..envelope }.to_frame(FrameType::Lookup)
+    payload: Bytes,
+) -> Result<MultiPathSend, SendFailure> {
+    check_len(&payload, SEND_PAYLOAD_MAX)?;
+    let (copies, spares) = first_hops(edges, &target);
+    if copies.is_empty() {
+        return Err(SendFailure::Unroutable);
+    }
+    let sent = cx.stamp();
+    let envelope = Envelope::sign(cx.signer(), FrameType::Route, target, sent, payload)
+        .expect("the length was just compared with the limit");
+    Ok(MultiPathSend { envelope, copies, spares })
+}
+
+/// Frames `payload` for the edge to `target`.
+///
+/// # Errors
+/// [`SendFailure::TooLarge`], or [`SendFailure::Unroutable`] without an edge to that peer.
+pub(crate) fn send_direct(
+    edges: &EdgeTable,
+    target: &NodeId,
+    payload: Bytes,
+) -> Result<DirectSend, SendFailure> {
+    check_len(&payload, DIRECT_PAYLOAD_MAX)?;
+    let edge = edges.get(target).ok_or(SendFailure::Unroutable)?;
+    let frame = app_frame(payload).expect("the length was just compared with the limit");
+    Ok(DirectSend { frame, hops: edge.conns().rev().map(|conn| conn.id).collect() })
+}
+
+/// Whether a payload fits into one message.
+fn check_len(payload: &Bytes, max: usize) -> Result<(), SendFailure> {
+    let len = payload.len();
+    if len > max { Err(SendFailure::TooLarge { len, max }) } else { Ok(()) }
 }
 
 /// The edges nearest to `target`, whether or not they are closer to it than we are: the first few
 /// get a copy each, the rest stand in for them.
 fn first_hops(
-    edges: &Edges,
+    edges: &EdgeTable,
     target: &NodeId,
 ) -> (FixedVec<FirstHop, FIRST_HOPS>, FixedVec<ConnId, { CANDIDATES - FIRST_HOPS }>) {
     let nearest = edges.closest::<CANDIDATES>(target);
@@ -162,30 +118,15 @@ fn first_hops(
     (copies.collect(), rest.iter().map(|edge| edge.send_conn().id).collect())
 }
 
-fn failed(request: RequestId, error: SendFailure) -> Action {
-    Action::Event(Event::SendFailed { request, error })
-}
-
-fn deliver_to_ourselves(
-    own: NodeId,
-    payload: Bytes,
-    path: DeliveryPath,
-    request: RequestId,
-) -> Action {
-    Action::Deliver { originator: own, payload, path, request: Some(request) }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{AvoidSet, FirstHop, OriginationClock, first_hops};
+    use super::{AvoidSet, FirstHop, first_hops};
     use crate::NodeId;
-    use crate::env::{UnixNanos, test_base};
-    use crate::overlay::edges::Edges;
+    use crate::env::test_base;
+    use crate::overlay::edges::EdgeTable;
     use crate::overlay::edges::budgets::EdgeBudgets;
     use crate::overlay::routing::decide::is_second_best;
     use crate::transport::ConnId;
-
-    const S: i64 = 1_000_000_000;
 
     fn id(first: u8) -> NodeId {
         let mut bytes = [0; 32];
@@ -194,12 +135,11 @@ mod tests {
     }
 
     /// Edges to these identifiers; the conn of each is named by its first byte.
-    fn edges(peers: &[u8]) -> Edges {
-        let mut edges = Edges::new(id(0));
+    fn edges(peers: &[u8]) -> EdgeTable {
+        let mut edges = EdgeTable::new(id(0));
         for &peer in peers {
             let budgets = || EdgeBudgets::new(test_base());
-            let conn = (ConnId(peer.into()), true);
-            edges.attach(test_base(), id(peer), [0; 32], conn, budgets);
+            edges.attach(test_base(), id(peer), [0; 32], ConnId(peer.into()), true, budgets);
         }
         edges
     }
@@ -230,21 +170,5 @@ mod tests {
         assert_eq!(first_hops(&edges(&[]), &id(1)).0[..], []);
         assert_eq!(first_hops(&edges(&[2]), &id(1)).0[..], [hop(2, &[])]);
         assert_eq!(first_hops(&edges(&[2, 3]), &id(1)).0[..], [hop(3, &[2]), hop(2, &[3])]);
-    }
-
-    #[test]
-    fn stamps_increase_even_if_the_clock_stands_still_or_slips_back() {
-        let mut origination_clock = OriginationClock::default();
-        let given: Vec<i64> = [100 * S, 100 * S, 99 * S, 101 * S]
-            .map(|wall| origination_clock.next(UnixNanos(wall)).0)
-            .into();
-        assert_eq!(given, [100 * S, 100 * S + 1, 100 * S + 2, 101 * S]);
-    }
-
-    #[test]
-    fn stamps_follow_a_clock_that_was_far_ahead() {
-        let mut origination_clock = OriginationClock::default();
-        origination_clock.next(UnixNanos(3600 * S));
-        assert_eq!(origination_clock.next(UnixNanos(5 * S)), UnixNanos(5 * S));
     }
 }

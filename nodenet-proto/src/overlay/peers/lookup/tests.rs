@@ -1,16 +1,10 @@
-use std::time::Instant;
-
 use super::*;
-use crate::env::{Ed25519Crypto, Random, Seed, UnixNanos, test_base};
-use crate::identity::Identity;
-use crate::stats::Stats;
+use crate::context::testing::Surroundings;
 
+#[derive(Default)]
 struct LookupNet {
     lookups: Lookups,
-    rng: Random,
-    stats: Stats,
-    now: Instant,
-    identity: Identity,
+    around: Surroundings,
 }
 
 fn id(first: u8) -> NodeId {
@@ -21,35 +15,21 @@ fn id(first: u8) -> NodeId {
 
 impl LookupNet {
     fn new() -> Self {
-        let rng = Seed::from_u64(1).stream("test");
-        let identity = Identity::from_master_seed(&[1; 32]);
-        Self {
-            lookups: Lookups::default(),
-            rng,
-            stats: Stats::default(),
-            now: test_base(),
-            identity,
-        }
+        Self::default()
     }
 
     fn run<T>(&mut self, step: impl FnOnce(&mut Lookups, &mut Context<'_, ()>) -> T) -> T {
-        let mut out = Vec::new();
-        let mut cx = Context {
-            out: &mut out,
-            now: self.now,
-            wall: UnixNanos(0),
-            rng: &mut self.rng,
-            stats: &mut self.stats,
-            crypto: &Ed25519Crypto,
-            identity: &self.identity,
-        };
-        let result = step(&mut self.lookups, &mut cx);
+        let (result, _) = self.around.run(|cx| step(&mut self.lookups, cx));
         self.lookups.check();
         result
     }
 
     fn ask(&mut self, question: Question, peer: NodeId) -> Nonce {
-        self.run(|lookups, cx| lookups.ask(cx, question, peer))
+        self.run(|lookups, cx| {
+            let ask = Ask::new(cx, question, peer);
+            lookups.open_question(cx.now, ask);
+            ask.nonce
+        })
     }
 
     fn settle(&mut self, nonce: Nonce, responder: NodeId) -> Option<Question> {
@@ -57,11 +37,11 @@ impl LookupNet {
     }
 
     fn unsolicited(&self) -> u64 {
-        self.stats.drops(DropReason::Unsolicited)
+        self.around.stats.drops(DropReason::Unsolicited)
     }
 }
 
-/// Nobody but the neighbour that was asked is believed, and it only once (THREATS.md#e30).
+/// Only the neighbour that was asked is believed, and only once (THREATS.md#e30).
 #[test]
 fn an_answer_is_taken_once_and_from_whom_it_was_asked() {
     let mut world = LookupNet::new();
@@ -86,10 +66,10 @@ fn each_answer_settles_its_own_question() {
 fn an_answer_after_thirty_seconds_is_too_late() {
     let mut world = LookupNet::new();
     let nonce = world.ask(Question::Own, id(1));
-    assert!(world.lookups.expects(&nonce, &id(1), world.now));
-    assert!(!world.lookups.expects(&nonce, &id(2), world.now), "it was not asked");
-    world.now += NONCE_LIFETIME;
-    assert!(!world.lookups.expects(&nonce, &id(1), world.now));
+    assert!(world.lookups.expects(&nonce, &id(1), world.around.now));
+    assert!(!world.lookups.expects(&nonce, &id(2), world.around.now), "it was not asked");
+    world.around.now += NONCE_LIFETIME;
+    assert!(!world.lookups.expects(&nonce, &id(1), world.around.now));
     assert_eq!(world.settle(nonce, id(1)), None);
 }
 

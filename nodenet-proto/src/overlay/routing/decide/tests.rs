@@ -1,9 +1,9 @@
 use hex_literal::hex;
 
-use super::{CANDIDATES, Decision, Routing, decide, decide_among, detours};
+use super::{CANDIDATES, Decision, DecisionInputs, decide, decide_among, detours};
 use crate::NodeId;
 use crate::env::{Seed, test_base};
-use crate::overlay::edges::Edges;
+use crate::overlay::edges::EdgeTable;
 use crate::overlay::edges::budgets::EdgeBudgets;
 use crate::transport::ConnId;
 
@@ -17,20 +17,20 @@ const fn id<const N: usize>(start: [u8; N]) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
-/// Edges to `peers`; the conn of each is named by its place there.
-fn edges(own: NodeId, peers: &[NodeId]) -> Edges {
-    let mut edges = Edges::new(own);
+/// EdgeTable to `peers`; the conn of each is named by its place there.
+fn edges(own: NodeId, peers: &[NodeId]) -> EdgeTable {
+    let mut edges = EdgeTable::new(own);
     for (i, peer) in peers.iter().enumerate() {
         let budgets = || EdgeBudgets::new(test_base());
-        edges.attach(test_base(), *peer, [0; 32], (ConnId(i as u64), true), budgets);
+        edges.attach(test_base(), *peer, [0; 32], ConnId(i as u64), true, budgets);
     }
     edges
 }
 
 /// A message for `target` that begins here.
-const fn towards(target: &NodeId) -> Routing<'_> {
+const fn towards(target: &NodeId) -> DecisionInputs<'_> {
     let (hop_limit, from) = (10, None);
-    Routing { target, hop_limit, avoid: &[], from, on_detour: false, second_best: false }
+    DecisionInputs { target, hop_limit, avoid: &[], from, on_detour: false, second_best: false }
 }
 
 /// What is decided, the next hops by their place in `peers`.
@@ -41,7 +41,7 @@ fn decided(
     peers: &[NodeId],
     candidates_max: usize,
 ) -> Result<(u8, Vec<u64>), Decision> {
-    let routing = Routing { hop_limit, avoid, ..towards(&target) };
+    let routing = DecisionInputs { hop_limit, avoid, ..towards(&target) };
     match decide_among(&edges(own, peers), routing, candidates_max) {
         Decision::Forward { hop_limit, hops } => {
             Ok((hop_limit, hops.iter().map(|conn| conn.0).collect()))
@@ -110,17 +110,17 @@ fn the_neighbour_it_came_from_is_no_candidate() {
     let peers = [id([0xf0]), id([0xe0])];
     let edges = edges(ZERO, &peers);
     let from = Some(&peers[0]);
-    let routing = Routing { from, ..towards(&FF) };
+    let routing = DecisionInputs { from, ..towards(&FF) };
     let hops = heapless::Vec::from_iter([ConnId(1)]);
     assert_eq!(decide(&edges, routing), Decision::Forward { hop_limit: 9, hops });
-    let only = Routing { avoid: &peers[1..], ..routing };
+    let only = DecisionInputs { avoid: &peers[1..], ..routing };
     assert_eq!(decide(&edges, only), Decision::DeadEnd, "so that a Lookup is answered here");
 }
 
 #[test]
 fn on_a_detour_it_goes_to_the_target_and_to_nobody_else() {
     let [near, nearer] = [id([0xf0]), id([0xf8])];
-    let routing = |from| Routing { from: Some(from), on_detour: true, ..towards(&FF) };
+    let routing = |from| DecisionInputs { from: Some(from), on_detour: true, ..towards(&FF) };
     let without = edges(ZERO, &[near, nearer]);
     assert_eq!(decide(&without, routing(&nearer)), Decision::DeadEnd);
     let with = edges(ZERO, &[near, nearer, FF]);
@@ -134,7 +134,7 @@ fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_anybody_can
     let peers: Vec<NodeId> = (0..32_u8).map(|high| id([high << 3])).collect();
     let edges = edges(own, &peers);
     let (from, avoid) = (Some(&peers[31]), &peers[30..31]);
-    let routing = Routing { avoid, from, ..towards(&FF) };
+    let routing = DecisionInputs { avoid, from, ..towards(&FF) };
     assert_eq!(decide(&edges, routing), Decision::DeadEnd);
     let hops = |routing, anchors: &[NodeId]| {
         let hops = detours(&edges, routing, |peer| anchors.contains(peer));
@@ -145,13 +145,13 @@ fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_anybody_can
     let anchors = [peers[31], peers[30], peers[20], peers[3]];
     let others = nearest.into_iter().filter(|&peer| peer != 20).take(14);
     assert_eq!(hops(routing, &anchors), [20, 3].into_iter().chain(others).collect::<Vec<_>>());
-    let routing = Routing { from: None, avoid: &[], ..routing };
+    let routing = DecisionInputs { from: None, avoid: &[], ..routing };
     assert_eq!(hops(routing, &[]), (16..32).rev().collect::<Vec<_>>());
 }
 
 /// The next hops of a message that must go on.
-fn hops(edges: &Edges, target: &NodeId, second_best: bool) -> Vec<u64> {
-    match decide(edges, Routing { second_best, ..towards(target) }) {
+fn hops(edges: &EdgeTable, target: &NodeId, second_best: bool) -> Vec<u64> {
+    match decide(edges, DecisionInputs { second_best, ..towards(target) }) {
         Decision::Forward { hops, .. } => hops.iter().map(|conn| conn.0).collect(),
         other => panic!("{other:?}"),
     }
@@ -161,7 +161,7 @@ fn hops(edges: &Edges, target: &NodeId, second_best: bool) -> Vec<u64> {
 fn who_sleeps_comes_last_unless_it_is_for_itself() {
     let peers = [id([0xf8]), id([0xf0]), id([0xe0]), id([0xc0])];
     let mut edges = edges(ZERO, &peers);
-    let put_to_sleep = |edges: &mut Edges, peer| edges.get_mut(peer).unwrap().light = true;
+    let put_to_sleep = |edges: &mut EdgeTable, peer| edges.get_mut(peer).unwrap().light = true;
     assert_eq!(hops(&edges, &FF, false), [0, 1, 2, 3]);
     put_to_sleep(&mut edges, &peers[0]);
     put_to_sleep(&mut edges, &peers[2]);

@@ -23,8 +23,8 @@ fn addr(host: u32) -> SocketAddr {
     SocketAddr::from(([10 + a, b, c, d], 4242))
 }
 
-fn table() -> Peers {
-    Peers::new(NodeId::from_bytes([0x5a; 32]), 0, test_base())
+fn table() -> ContactTable {
+    ContactTable::new(NodeId::from_bytes([0x5a; 32]), 0, test_base())
 }
 
 fn at(second: u64) -> Instant {
@@ -32,7 +32,7 @@ fn at(second: u64) -> Instant {
 }
 
 fn observe(
-    table: &mut Peers,
+    table: &mut ContactTable,
     number: u32,
     addrs: &[SocketAddr],
     provenance: Provenance,
@@ -44,7 +44,7 @@ fn observe(
     outcome
 }
 
-fn addrs(table: &Peers, number: u32) -> Vec<SocketAddr> {
+fn addrs(table: &ContactTable, number: u32) -> Vec<SocketAddr> {
     table.get(&id(number)).map_or(Vec::new(), |contact| contact.addrs().collect())
 }
 

@@ -15,12 +15,11 @@
 use heapless::Vec as FixedVec;
 
 use crate::NodeId;
-use crate::overlay::edges::Edges;
+pub use crate::overlay::actions::CANDIDATES;
+use crate::overlay::edges::EdgeTable;
 use crate::transport::ConnId;
 use crate::wire::envelope::HOP_LIMIT_MAX;
 
-/// Edges considered for one message (PROTOCOL.md#forwarding-decision).
-pub const CANDIDATES: usize = 8;
 /// Ways around a dead end that are tried at once. With 60 % of all nodes behind NATs, half of the
 /// neighbours of a node behind an easy one can have no edge to a target behind a hard one: of six,
 /// all are such in one case in sixty; of sixteen, in one in sixty thousand.
@@ -48,7 +47,7 @@ pub enum Decision {
 
 /// What the decision depends on, beside the edges.
 #[derive(Debug, Clone, Copy)]
-pub struct Routing<'a> {
+pub struct DecisionInputs<'a> {
     /// For whom.
     pub target: &'a NodeId,
     /// Hop limit as received.
@@ -72,18 +71,18 @@ pub fn is_second_best(target: &NodeId, avoid: &[NodeId]) -> bool {
 
 /// Decides what to do with a routed message. Looks at the [`CANDIDATES`] edges nearest to the
 /// target and keeps those that are closer to it than this node and not to be avoided.
-pub fn decide(edges: &Edges, routing: Routing<'_>) -> Decision {
-    decide_among(edges, routing, CANDIDATES)
+pub fn decide(edges: &EdgeTable, inputs: DecisionInputs<'_>) -> Decision {
+    decide_among(edges, inputs, CANDIDATES)
 }
 
-fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> Decision {
-    if routing.target == edges.own() {
+fn decide_among(edges: &EdgeTable, inputs: DecisionInputs<'_>, candidates_max: usize) -> Decision {
+    if inputs.target == edges.own() {
         return Decision::Deliver;
     }
-    let Some(hop_limit) = routing.hop_limit.min(HOP_LIMIT_MAX).checked_sub(1) else {
+    let Some(hop_limit) = inputs.hop_limit.min(HOP_LIMIT_MAX).checked_sub(1) else {
         return Decision::HopLimitSpent;
     };
-    let near = edges.near(routing.target);
+    let near = edges.near(inputs.target);
     // One more, because the neighbour it came from is most likely among them.
     let nearest = near.nearest::<{ CANDIDATES + 1 }>(candidates_max + 1);
     let (mut hops, mut candidates) = (FixedVec::new(), 0);
@@ -91,25 +90,25 @@ fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> D
     let mut is_direct = false;
     for rank in 0..nearest.len() {
         let peer = near.edge(&nearest, rank);
-        if Some(&peer.peer) == routing.from {
+        if Some(&peer.peer) == inputs.from {
             continue;
         }
         candidates += 1;
         // In order of distance: whoever follows is farther still.
         let is_over = candidates > candidates_max || !near.is_closer(&nearest, rank, edges.own());
-        if is_over || (routing.on_detour && peer.peer != *routing.target) {
+        if is_over || (inputs.on_detour && peer.peer != *inputs.target) {
             break;
         }
-        if routing.avoid.contains(&peer.peer) {
+        if inputs.avoid.contains(&peer.peer) {
             continue;
         }
-        let is_target = peer.peer == *routing.target;
+        let is_target = peer.peer == *inputs.target;
         is_direct |= is_target;
         // Who sleeps is woken for what is its own, or if nobody else is closer.
         let _ =
             if peer.light && !is_target { &mut light } else { &mut hops }.push(peer.send_conn().id);
     }
-    if routing.second_best && !is_direct && hops.len() > 1 {
+    if inputs.second_best && !is_direct && hops.len() > 1 {
         hops.swap(0, 1);
     }
     hops.extend(light);
@@ -120,12 +119,12 @@ fn decide_among(edges: &Edges, routing: Routing<'_>, candidates_max: usize) -> D
 /// this node. Those that anybody `can_dial` come first: a NAT does not keep them apart from the
 /// target.
 pub fn detours(
-    edges: &Edges,
-    routing: Routing<'_>,
+    edges: &EdgeTable,
+    inputs: DecisionInputs<'_>,
     can_dial: impl Fn(&NodeId) -> bool,
 ) -> FixedVec<ConnId, DETOURS> {
-    let nearest = edges.closest::<DETOURS_AMONG>(routing.target);
-    let is_out = |peer| Some(peer) == routing.from || routing.avoid.contains(peer);
+    let nearest = edges.closest::<DETOURS_AMONG>(inputs.target);
+    let is_out = |peer| Some(peer) == inputs.from || inputs.avoid.contains(peer);
     let ways = || nearest.iter().filter(|edge| !is_out(&edge.peer));
     let first = ways().filter(|edge| can_dial(&edge.peer));
     let others = ways().filter(|edge| !can_dial(&edge.peer));

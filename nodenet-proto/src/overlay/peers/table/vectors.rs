@@ -64,12 +64,12 @@ fn elsewhere(number: u16) -> Option<String> {
 
 /// One script: a table of the all-zero node and the reference's clock.
 struct Script {
-    table: Peers,
+    table: ContactTable,
 }
 
 impl Script {
     fn new() -> Self {
-        let mut table = Peers::new(NodeId::from_bytes([0; 32]), 0, test_base());
+        let mut table = ContactTable::new(NodeId::from_bytes([0; 32]), 0, test_base());
         // The reference has no share per bucket and only one width.
         table.caps = SubnetCaps { table: [8, usize::MAX, usize::MAX], bucket: [usize::MAX; 3] };
         Self { table }
@@ -171,7 +171,7 @@ fn insert_refresh_and_order() {
 #[test]
 fn key_binding() {
     let own = NodeId::from_bytes([0xff; 32]);
-    let mut table = Peers::new(own, 0, test_base());
+    let mut table = ContactTable::new(own, 0, test_base());
     let id = NodeId::from_bytes(hex!(
         "4e7774ad5e0d87f293ce33fd147608be69d66301bdc551b8a129fd55721117a8"
     ));
@@ -203,7 +203,7 @@ fn capabilities_replace_but_never_clear() {
 
 #[test]
 fn admission_pow() {
-    let mut table = Peers::new(NodeId::from_bytes([0xc0; 32]), 4, test_base());
+    let mut table = ContactTable::new(NodeId::from_bytes([0xc0; 32]), 4, test_base());
     let enough = hex!("784771a4f37601413bffb21af80d21c9b39e3191b5bd06dbc99d3019e9c2a0ed");
     let too_little = hex!("486c36de7562ff0fb612a74e6b69dd8fd2ac45c334f1bce80a85a1257b130877");
     let mut observe = |key| {
@@ -332,7 +332,7 @@ fn promotion_allows_candidates_within_the_cap() {
 fn a_random_identifier_shares_exactly_the_prefix_of_its_bucket() {
     let mut rng = Seed::from_u64(1).stream("test");
     let own = NodeId::from_bytes(rng.array());
-    let table = Peers::new(own, 0, test_base());
+    let table = ContactTable::new(own, 0, test_base());
     for bucket in 0..256 {
         let id = table.random_id_in(bucket, &mut rng);
         assert_eq!(usize::from(own.common_prefix_len(&id)), bucket);

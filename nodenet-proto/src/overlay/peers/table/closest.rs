@@ -3,9 +3,9 @@
 
 use std::cmp::Ordering;
 
-use super::contact::Contact;
-use super::{Bucket, Peers};
+use super::ContactTable;
 use crate::NodeId;
+use crate::overlay::peers::{Bucket, Contact};
 
 /// A sorted run of at most `limit` contacts.
 struct Nearest<'a, 'b> {
@@ -34,7 +34,7 @@ impl<'a> Nearest<'a, '_> {
     }
 }
 
-impl Peers {
+impl ContactTable {
     /// Up to `limit` entries that `keep` allows, in ascending distance to `target`, which may be
     /// this node itself.
     pub(crate) fn closest(
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn closest_120_random() {
-        let mut table = Peers::new(NodeId::from_bytes([0xff; 32]), 0, test_base());
+        let mut table = ContactTable::new(NodeId::from_bytes([0xff; 32]), 0, test_base());
         let (mut ids, mut queries): (Vec<NodeId>, _) = (Vec::new(), 0);
         for line in LINES.lines() {
             let mut words = line.split(' ');

@@ -14,10 +14,16 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::Peers;
 use crate::NodeId;
+use crate::buf::Frame;
 use crate::context::Context;
+use crate::env::UnixNanos;
+use crate::overlay::actions::{Action, send};
+use crate::overlay::edges::EdgeTable;
 use crate::stats::DropReason;
-use crate::wire::Nonce;
+use crate::wire::envelope::{AvoidSet, Envelope};
+use crate::wire::{self, Encode, FrameType, Lookup, Message, Nonce};
 
 /// How long an answer is awaited (PROTOCOL.md#lookups).
 const NONCE_LIFETIME: Duration = Duration::from_secs(30);
@@ -38,6 +44,24 @@ pub(crate) enum Question {
     },
     /// Who is near you?
     Vicinity,
+}
+
+/// A question to a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// What is asked.
+    pub(crate) question: Question,
+    /// The neighbour.
+    pub(crate) peer: NodeId,
+    /// What ties the answer to the question.
+    pub(crate) nonce: Nonce,
+}
+
+impl Ask {
+    /// A question with a fresh nonce.
+    pub(crate) fn new<A>(cx: &mut Context<'_, A>, question: Question, peer: NodeId) -> Self {
+        Self { question, peer, nonce: cx.rng.array() }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -62,20 +86,14 @@ pub(crate) struct Lookups {
 }
 
 impl Lookups {
-    /// Notes that `peer` is asked. Returns what ties its answer to the question.
-    pub(crate) fn ask<A>(
-        &mut self,
-        cx: &mut Context<'_, A>,
-        question: Question,
-        peer: NodeId,
-    ) -> Nonce {
-        self.expire(cx.now);
+    /// Notes that a neighbour is asked.
+    pub(crate) fn open_question(&mut self, now: Instant, ask: Ask) {
+        let Ask { question, peer, nonce } = ask;
+        self.expire(now);
         if self.open.len() == OPEN_MAX {
             self.open.pop_front();
         }
-        let nonce = cx.rng.array();
-        self.open.push_back(Open { nonce, question, peer, expires: cx.now + NONCE_LIFETIME });
-        nonce
+        self.open.push_back(Open { nonce, question, peer, expires: now + NONCE_LIFETIME });
     }
 
     /// Whether an answer with this nonce is awaited from `responder`.
@@ -117,6 +135,32 @@ impl Lookups {
             self.open.pop_front();
         }
     }
+}
+
+impl Peers {
+    /// Puts a question to a neighbour.
+    pub(crate) fn ask(&mut self, cx: &mut Context<'_, Action>, edges: &EdgeTable, ask: Ask) {
+        let Some(conn) = edges.get(&ask.peer).map(|edge| edge.send_conn().id) else { return };
+        self.lookups.open_question(cx.now, ask);
+        let own = *edges.own();
+        let sent = cx.stamp();
+        let frame = match ask.question {
+            Question::Vicinity => wire::Siblings { nonce: ask.nonce }.to_frame(),
+            Question::Own => lookup_frame(cx, own, ask.nonce, sent),
+            Question::Near { target, .. } => lookup_frame(cx, target, ask.nonce, sent),
+        };
+        cx.act(send(conn, frame));
+    }
+}
+
+/// A Lookup for `target` that the next hop answers: its hop limit is spent. It avoids this node as
+/// every Lookup does (PROTOCOL.md#control-messages).
+fn lookup_frame(cx: &Context<'_, Action>, target: NodeId, nonce: Nonce, sent: UnixNanos) -> Frame {
+    let payload = Lookup { nonce }.to_bytes();
+    let envelope = Envelope::sign(cx.signer(), FrameType::Lookup, target, sent, payload)
+        .expect("a nonce is no large payload");
+    let avoid = AvoidSet::from_iter([cx.identity.id()]);
+    Envelope { hop_limit: 0, avoid, ..envelope }.to_frame(FrameType::Lookup)
 }
 
 #[cfg(test)]

@@ -1,0 +1,55 @@
+//! Candidate addresses of a peer (RFC 8445 §5.1): where it may answer, and who says so.
+
+use std::net::SocketAddr;
+
+use crate::addr::{canonical, scope};
+use crate::context::Context;
+use crate::stats::DropReason;
+
+/// Addresses of one attempt, at most (PROTOCOL.md#dial-attempts).
+pub(crate) const CANDIDATES_MAX: usize = 8;
+
+/// Who says that a peer answers at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The operator or the application.
+    Given,
+    /// The peer proved its identifier there.
+    Proven,
+    /// The peer itself or others claim it.
+    Claimed,
+}
+
+/// An address at which a peer may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// Where.
+    pub(crate) addr: SocketAddr,
+    /// On whose word.
+    pub(crate) source: Source,
+}
+
+impl Candidate {
+    /// An address that the operator or the application named.
+    pub(crate) const fn given(addr: SocketAddr) -> Self {
+        Self { addr, source: Source::Given }
+    }
+}
+
+/// The first eight of `candidates` that one host can answer at, in canonical form. Addresses of
+/// this machine are among them: an operator, unlike a peer, may well mean them.
+pub(crate) fn dialable<A>(
+    cx: &mut Context<'_, A>,
+    candidates: impl IntoIterator<Item = Candidate>,
+) -> Vec<Candidate> {
+    let mut dialable: Vec<Candidate> = Vec::new();
+    for Candidate { addr, source } in candidates {
+        let addr = canonical(addr);
+        if addr.port() == 0 || scope(addr.ip()).is_none() {
+            cx.discard(DropReason::ImplausibleAddress);
+        } else if dialable.len() < CANDIDATES_MAX && !dialable.iter().any(|c| c.addr == addr) {
+            dialable.push(Candidate { addr, source });
+        }
+    }
+    dialable
+}

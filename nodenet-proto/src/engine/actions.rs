@@ -1,0 +1,171 @@
+//! Actions of the machines: the only place where an action becomes another machine's input, a
+//! command to the transport, or an event.
+//!
+//! Machines are strangers to each other. Each run of one hands its actions over in order, and each
+//! action is carried out before the next, with all that it leads to.
+
+use super::requests::Outcome;
+use super::timers::Timer;
+use super::{ACTIONS_KEPT, Engine};
+use crate::api::{ConnectError, Event};
+use crate::connect::{self, Connect, Purpose, Want};
+use crate::context::Context;
+use crate::overlay::{self, Overlay};
+use crate::stats::DropReason;
+use crate::transport::{self, Class, Conns};
+
+impl Engine {
+    /// Lets the overlay act, and carries out what it wants done. The attempts under way are lent to
+    /// it for reading.
+    #[inline]
+    pub(super) fn run_overlay<T>(
+        &mut self,
+        conns: &mut dyn Conns,
+        act: impl FnOnce(&mut Overlay, &mut Context<'_, overlay::Action>, &Connect) -> T,
+    ) -> T {
+        let mut actions = core::mem::take(&mut self.actions);
+        let mut cx = self.env.overlay_context(&mut actions, conns);
+        let result = act(&mut self.overlay, &mut cx, &self.connect);
+        for action in actions.drain(..) {
+            self.carry_out(action, conns);
+        }
+        actions.shrink_to(ACTIONS_KEPT);
+        self.actions = actions;
+        result
+    }
+
+    /// Lets the connect machine act, and carries out what it wants done.
+    pub(super) fn run_connect<T>(
+        &mut self,
+        conns: &mut dyn Conns,
+        act: impl FnOnce(&mut Connect, &mut Context<'_, connect::Action>) -> T,
+    ) -> T {
+        let mut actions = Vec::new();
+        let mut cx = self.env.connect_context(&mut actions, conns);
+        let result = act(&mut self.connect, &mut cx);
+        for action in actions {
+            self.carry_out_connect(action, conns);
+        }
+        result
+    }
+
+    fn carry_out(&mut self, action: overlay::Action, conns: &mut dyn Conns) {
+        use overlay::Action;
+        match action {
+            Action::Offer { class, frame, hops } => self.offer(conns, class, frame, &hops),
+            Action::Deliver { originator, payload, path } => {
+                self.deliver(Event::Delivered { originator, payload, path });
+            }
+            Action::Frame(frame) => self.serve_frame(frame),
+            Action::Message(message) => self.serve_message(*message),
+            Action::Connect(want) => self.want(conns, want),
+            Action::EdgeUp { peer, is_taken } => {
+                self.makes_room = true;
+                self.run_connect(conns, |connect, cx| connect.handle_edge_up(cx, peer, is_taken));
+            }
+            Action::FirstFrame(peer) => {
+                self.run_connect(conns, |connect, cx| connect.handle_first_frame(cx, peer));
+            }
+            Action::EdgeDown { peer, reason } => {
+                self.run_connect(conns, |connect, cx| connect.handle_edge_down(cx, peer, reason));
+            }
+            Action::Close { conn, mode } => {
+                self.commands.push_back(transport::Command::Close { conn, mode });
+            }
+            Action::Event(event) => self.events.push_back(event),
+            Action::Set(timer, at) => self.set_timer(Timer::Overlay(timer), at),
+            Action::Stop(timer) => self.timers.stop(&Timer::Overlay(timer)),
+        }
+    }
+
+    fn carry_out_connect(&mut self, action: connect::Action, conns: &mut dyn Conns) {
+        use connect::Action;
+        match action {
+            Action::Dial { dial, expected, remote, deadline } => {
+                self.commands.push_back(transport::Command::Dial {
+                    dial,
+                    expected,
+                    remote,
+                    deadline,
+                });
+            }
+            Action::CancelDial(dial) => {
+                self.commands.push_back(transport::Command::CancelDial(dial));
+            }
+            Action::Settle { peer, result } => {
+                self.requests.settle_edge(&mut self.events, peer, result);
+            }
+            Action::Elsewhere { peer, addr } => self.overlay.handle_elsewhere(&peer, addr),
+            Action::Failed { peer, error, is_partial } => {
+                self.run_overlay(conns, |overlay, cx, _| {
+                    overlay.handle_attempt_failed(cx, peer, error, is_partial);
+                })
+            }
+            Action::Set(at) => self.set_timer(Timer::Connect, at),
+            Action::Stop => self.timers.stop(&Timer::Connect),
+        }
+    }
+
+    /// The topology wants a peer to be reached. One that can not be dialed now is wanted again at
+    /// the next fill; the attempt at a bootstrap peer counts as failed.
+    fn want(&mut self, conns: &mut dyn Conns, want: Want) {
+        let (peer, purpose) = (want.peer, want.purpose);
+        let begun = self.run_connect(conns, |connect, cx| connect.want(cx, want));
+        if let Err(error) = begun
+            && purpose == Purpose::Bootstrap
+        {
+            self.run_overlay(conns, |overlay, cx, _| {
+                overlay.handle_attempt_failed(cx, peer, error, false);
+            });
+        }
+    }
+
+    fn set_timer(&mut self, timer: Timer, at: std::time::Instant) {
+        assert!(at > self.env.now(), "a machine set {timer:?} to the past");
+        self.timers.set(timer, at);
+    }
+
+    /// Offers a frame to one conn after another. This is local repair: a full queue moves it on.
+    fn offer(
+        &mut self,
+        conns: &mut dyn Conns,
+        class: Class,
+        frame: crate::buf::Frame,
+        hops: &[transport::ConnId],
+    ) {
+        if self.send_to_first(conns, class, frame, hops.iter().copied()).is_err() {
+            let reason = match class {
+                Class::Own | Class::Transit => DropReason::RepairExhausted,
+                Class::Control | Class::Leave => DropReason::ControlUnsent,
+            };
+            self.env.stats_mut().count_drop(reason);
+        }
+    }
+
+    /// Gives a message to the application. Returns whether there was room for it.
+    pub(super) fn deliver(&mut self, delivered: Event) -> bool {
+        let has_room = self.deliveries < self.env.config().delivery_queue_max;
+        if has_room {
+            self.deliveries += 1;
+            self.events.push_back(delivered);
+        } else {
+            self.env.stats_mut().count_drop(DropReason::DeliveryQueueFull);
+        }
+        has_room
+    }
+
+    /// A peer that this node dialed may not become an edge: the attempt at it is over.
+    pub(super) fn refuse_attempt(
+        &mut self,
+        conns: &mut dyn Conns,
+        peer: crate::NodeId,
+        error: ConnectError,
+    ) {
+        self.run_connect(conns, |connect, cx| connect.handle_refused(cx, peer, error));
+    }
+
+    /// Settles one request.
+    pub(super) fn settle(&mut self, request: crate::api::RequestId, outcome: Outcome) {
+        self.requests.settle(&mut self.events, request, outcome);
+    }
+}

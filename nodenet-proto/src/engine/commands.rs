@@ -1,0 +1,245 @@
+//! Commands of the application: which machine each is for, and the sending of messages.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::requests::Outcome;
+use super::timers::{LEAVE_TIMEOUT, Timer};
+use super::{Engine, Life};
+use crate::NodeId;
+use crate::api::{Command, ConnectError, DeliveryPath, Event, RequestId, SendFailure};
+use crate::buf::Frame;
+use crate::connect::{Candidate, Purpose, Want};
+use crate::env::Rate;
+use crate::overlay::{MultiPathSend, Prospect};
+use crate::transport::{Class, ConnId, Conns, SendError};
+use crate::wire::{DIRECT_PAYLOAD_MAX, FrameType, SEND_PAYLOAD_MAX};
+
+/// Messages for which an edge has budget again when the application is told: half a burst, so that
+/// it is told seldom and nothing of the rate is lost (a guess).
+const READY_TOKENS: u64 = 16;
+
+impl Engine {
+    /// Takes a command of the application.
+    pub fn handle_command(&mut self, now: Instant, command: Command, conns: &mut dyn Conns) {
+        self.env.advance(now);
+        if command.request().is_some() {
+            self.requests.open();
+        }
+        if self.life != Life::Running {
+            return self.settle_after_leave(command);
+        }
+        match command {
+            Command::Send { request, target, payload } => {
+                let sent = self.send(conns, target, payload);
+                self.settle(request, Outcome::Send(sent));
+            }
+            Command::SendDirect { request, target, payload } => {
+                let sent = self.send_direct(conns, target, payload);
+                self.settle(request, Outcome::Send(sent));
+            }
+            Command::Connect { request, target, addrs } => {
+                self.connect(conns, request, target, &addrs);
+            }
+            Command::Bootstrap(peers) => {
+                self.run_overlay(conns, |overlay, cx, _| overlay.bootstrap(cx, &peers));
+            }
+            Command::ImportPeers(peers) => {
+                self.run_overlay(conns, |overlay, cx, _| overlay.import(cx, &peers));
+            }
+            Command::CloseEdge { request, peer } => {
+                let existed =
+                    self.run_overlay(conns, |overlay, cx, _| overlay.close_edge(cx, &peer));
+                self.settle(request, Outcome::EdgeClosed(existed));
+            }
+            Command::Leave { request } => self.leave(conns, request),
+        }
+    }
+
+    /// The application wants an edge to `peer`.
+    fn connect(
+        &mut self,
+        conns: &mut dyn Conns,
+        request: RequestId,
+        peer: NodeId,
+        addrs: &[SocketAddr],
+    ) {
+        let refused = match self.run_overlay(conns, |overlay, cx, _| overlay.prospect(cx, &peer)) {
+            Prospect::Edge { is_taken: true } => {
+                return self.settle(request, Outcome::Connect(peer, Ok(())));
+            }
+            Prospect::Refused(error) => Some(error),
+            Prospect::Edge { is_taken: false } if self.requests.has_room(&peer) => {
+                self.connect.await_first_frame(peer);
+                None
+            }
+            Prospect::Unconnected(known) if self.requests.has_room(&peer) => {
+                let given = addrs.iter().copied().map(Candidate::given);
+                let candidates = given.chain(known).collect();
+                let want = Want { peer, candidates, purpose: Purpose::Request };
+                self.run_connect(conns, |connect, cx| connect.want(cx, want)).err()
+            }
+            Prospect::Edge { .. } | Prospect::Unconnected(_) => Some(ConnectError::Busy),
+        };
+        match refused {
+            Some(error) => self.settle(request, Outcome::Connect(peer, Err(error))),
+            None => self.requests.await_edge(peer, request),
+        }
+    }
+
+    fn leave(&mut self, conns: &mut dyn Conns, request: RequestId) {
+        self.life = Life::Leaving;
+        self.requests.await_left(request);
+        self.run_connect(conns, |connect, cx| connect.stop(cx));
+        self.run_overlay(conns, |overlay, cx, _| overlay.leave(cx));
+        self.timers.set(Timer::Leave, self.env.now() + LEAVE_TIMEOUT);
+        self.finish_leave();
+    }
+
+    /// Sends the copies of a message. A first hop that refuses its copy is replaced by a spare.
+    fn send(
+        &mut self,
+        conns: &mut dyn Conns,
+        target: NodeId,
+        payload: Bytes,
+    ) -> Result<u8, SendFailure> {
+        if target == self.id() {
+            return self.send_to_self(payload, SEND_PAYLOAD_MAX, DeliveryPath::Routed { hops: 0 });
+        }
+        let MultiPathSend { envelope, copies, spares } =
+            self.run_overlay(conns, |overlay, cx, _| overlay.send(cx, target, payload))?;
+        let mut spares = spares.into_iter();
+        let (mut sent, mut failure) = (0, SendFailure::Unroutable);
+        for copy in copies {
+            let frame = envelope.avoiding(copy.avoid).to_frame(FrameType::Route);
+            let hops = core::iter::once(copy.conn).chain(&mut spares);
+            match self.send_to_first(conns, Class::Own, frame, hops) {
+                Ok(()) => sent += 1,
+                // That some queue has no room says more than that others are gone.
+                Err(SendFailure::Unroutable) => {}
+                Err(error) => failure = error,
+            }
+        }
+        if sent == 0 { Err(failure) } else { Ok(sent) }
+    }
+
+    /// Sends a message over the edge to its target.
+    fn send_direct(
+        &mut self,
+        conns: &mut dyn Conns,
+        target: NodeId,
+        payload: Bytes,
+    ) -> Result<u8, SendFailure> {
+        if target == self.id() {
+            return self.send_to_self(payload, DIRECT_PAYLOAD_MAX, DeliveryPath::Direct);
+        }
+        let send = self.overlay.send_direct(&target, payload)?;
+        self.send_to_first(conns, Class::Own, send.frame, send.hops.into_iter())?;
+        Ok(1)
+    }
+
+    /// A message to this node is delivered at once, in no copy.
+    fn send_to_self(
+        &mut self,
+        payload: Bytes,
+        max: usize,
+        path: DeliveryPath,
+    ) -> Result<u8, SendFailure> {
+        let len = payload.len();
+        if len > max {
+            return Err(SendFailure::TooLarge { len, max });
+        }
+        let originator = self.id();
+        if self.deliver(Event::Delivered { originator, payload, path }) {
+            Ok(0)
+        } else {
+            Err(SendFailure::Backpressure)
+        }
+    }
+
+    /// Hands `frame` to the first of `hops` that takes it. An edge takes what fits the budget that
+    /// its peer has for this node. It refuses as a whole: what one of its conns holds back may
+    /// arrive together with what another takes.
+    pub(super) fn send_to_first(
+        &mut self,
+        conns: &mut dyn Conns,
+        class: Class,
+        mut frame: Frame,
+        hops: impl Iterator<Item = ConnId>,
+    ) -> Result<(), SendFailure> {
+        let (now, rate) = (self.env.now(), Rate::OUTBOUND);
+        let rest = class.leaves_free(rate.burst() as usize) as u64;
+        let (mut failure, mut full) = (SendFailure::Unroutable, None);
+        for conn in hops {
+            let mut edge = if class.is_paced() { self.overlay.edge_of(conn) } else { None };
+            let peer = edge.as_ref().map(|edge| edge.peer);
+            if full.is_some() && full == peer {
+                continue;
+            }
+            let before = edge.as_ref().map(|edge| edge.outbound);
+            if let Some(edge) = &mut edge
+                && !edge.outbound.take_and_leave(now, rate, 1, rest)
+            {
+                if class == Class::Own && self.timers.deadline(&Timer::SendReady).is_none() {
+                    let at = edge.outbound.holds_at(rate, READY_TOKENS);
+                    self.timers.set(Timer::SendReady, at);
+                }
+                (failure, full) = (SendFailure::Backpressure, peer);
+                continue;
+            }
+            let refused = match conns.try_send(conn, class, frame) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            if let (Some(edge), Some(before)) = (edge, before) {
+                edge.outbound = before;
+            }
+            if matches!(refused, SendError::Full(_)) {
+                (failure, full) = (SendFailure::Backpressure, peer);
+            }
+            frame = refused.into_frame();
+        }
+        Err(failure)
+    }
+
+    /// Tells the application that was refused a message to try again.
+    pub(super) fn report_send_ready(&mut self) {
+        if self.requests.take_refused() {
+            self.events.push_back(Event::SendReady);
+        }
+    }
+
+    /// Settles a command that comes after [`Command::Leave`].
+    fn settle_after_leave(&mut self, command: Command) {
+        let (request, outcome) = match command {
+            Command::Send { request, .. } | Command::SendDirect { request, .. } => {
+                (request, Outcome::Send(Err(SendFailure::Closed)))
+            }
+            Command::Connect { request, target, .. } => {
+                (request, Outcome::Connect(target, Err(ConnectError::Closed)))
+            }
+            Command::CloseEdge { request, .. } => (request, Outcome::EdgeClosed(false)),
+            Command::Bootstrap(_) | Command::ImportPeers(_) => return,
+            Command::Leave { request } if self.life == Life::Leaving => {
+                return self.requests.await_left(request);
+            }
+            Command::Leave { request } => (request, Outcome::Left),
+        };
+        self.settle(request, outcome);
+    }
+
+    /// The node has left once its last conn is gone.
+    pub(super) fn finish_leave(&mut self) {
+        if self.life == Life::Leaving && !self.overlay.has_conns() {
+            self.timers.stop(&Timer::Leave);
+            self.settle_leave();
+        }
+    }
+
+    pub(super) fn settle_leave(&mut self) {
+        self.life = Life::Left;
+        self.requests.settle_left(&mut self.events);
+    }
+}

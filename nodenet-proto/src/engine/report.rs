@@ -1,0 +1,53 @@
+//! Reports of the engine's state: counters, gauges, edges, and peers worth remembering.
+
+use super::Engine;
+use crate::api::{EdgeInfo, KnownPeer};
+use crate::overlay::edges::Edge;
+use crate::stats::{Gauges, Stats};
+use crate::transport::Conns;
+
+impl Engine {
+    /// Counters of everything above the boundary. Gauges are asked for apart.
+    pub fn stats(&self) -> &Stats {
+        self.env.stats()
+    }
+
+    /// How full every table above the boundary is now. Looks at all of them.
+    pub fn gauges(&self) -> Gauges {
+        let overlay = self.overlay.gauges();
+        Gauges {
+            timers: self.timers.len() as u64,
+            dial_targets: overlay.dial_targets + self.connect.contacts() as u64,
+            ..overlay
+        }
+    }
+
+    /// The live edges, nearest to this node first.
+    pub fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo> {
+        let (now, own) = (self.env.now(), self.id());
+        let info = |edge: &Edge| {
+            let path = conns.path(edge.send_conn().id)?;
+            Some(EdgeInfo {
+                peer: edge.peer,
+                outgoing: edge.is_outgoing(),
+                sibling: edge.is_sibling(),
+                remote: path.remote,
+                rtt: path.rtt,
+                conns: edge.conn_count() as u8,
+                age: now.saturating_duration_since(edge.since),
+                idle: now.saturating_duration_since(edge.heard()),
+            })
+        };
+        let mut edges: Vec<EdgeInfo> = self.overlay.edges().iter().filter_map(info).collect();
+        edges.sort_by(|a, b| own.compare_distance(&a.peer, &b.peer));
+        edges
+    }
+
+    /// Peers worth remembering across a restart, best first: those that proved themselves at an
+    /// address, behind them those that signed theirs, spread over the network, and last the live
+    /// edges of which neither is known, at the address from which they speak now. Hand them to
+    /// [`crate::api::Command::ImportPeers`] at the next start.
+    pub fn export_peers(&self, conns: &dyn Conns) -> Vec<KnownPeer> {
+        self.overlay.export(conns)
+    }
+}

@@ -1,0 +1,59 @@
+//! Timers of the engine: one queue for all machines, and which machine each of them wakes.
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::overlay;
+use crate::transport::Conns;
+
+/// Timers that fire in one call; the rest are due at once and fire in the next (a guess: enough
+/// that one call is seldom too short, few enough that it is never long).
+const EXPIRIES_PER_CALL: usize = 64;
+/// How long [`crate::api::Command::Leave`] waits for the conns to drain, which takes them a second
+/// at most (PROTOCOL.md#shutdown).
+pub(super) const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Timer {
+    /// The overlay asked for it.
+    Overlay(overlay::Timer),
+    /// The next candidate of an attempt is to be dialed.
+    Connect,
+    /// Conns that have not drained by now are given up.
+    Leave,
+    /// An edge that had no budget for a message has some again.
+    SendReady,
+}
+
+impl Timer {
+    /// For traces.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Overlay(timer) => timer.name(),
+            Self::Connect => "connect",
+            Self::Leave => "leave",
+            Self::SendReady => "send_ready",
+        }
+    }
+}
+
+impl Engine {
+    /// Lets timers that are due fire.
+    pub fn handle_timeout(&mut self, now: Instant, conns: &mut dyn Conns) {
+        self.env.advance(now);
+        for _ in 0..EXPIRIES_PER_CALL {
+            let Some(timer) = self.timers.pop_due(self.env.now()) else { return };
+            match timer {
+                Timer::Overlay(timer) => {
+                    self.run_overlay(conns, |overlay, cx, connect| {
+                        overlay.handle_timer(cx, timer, connect);
+                    });
+                }
+                Timer::Connect => self.run_connect(conns, |connect, cx| connect.handle_timer(cx)),
+                Timer::Leave => self.settle_leave(),
+                Timer::SendReady => self.report_send_ready(),
+            }
+        }
+    }
+}

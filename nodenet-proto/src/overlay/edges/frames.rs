@@ -1,0 +1,127 @@
+//! Frames that concern one edge: the sender of a frame, its charge, pings and pongs.
+
+use core::time::Duration;
+
+use super::lifecycle::{AttachedConn, Peer, whole_ms};
+use super::{Edges, Owner};
+use crate::NodeId;
+use crate::context::Context;
+use crate::overlay::actions::{Action, send};
+use crate::stats::DropReason;
+use crate::transport::ConnId;
+use crate::wire::{self, Addr, FrameType, Message};
+
+/// Who sent a frame.
+pub(crate) enum Sender {
+    /// The peer of an edge.
+    Edge(NodeId),
+    /// A peer whose conn is unproven until now.
+    Unproven(Peer),
+    /// The conn is closing or unknown.
+    Gone,
+}
+
+impl Edges {
+    /// Who sent a frame that arrived on `conn`.
+    #[inline]
+    pub(crate) fn sender(&self, conn: ConnId) -> Sender {
+        match self.conns.get(&conn) {
+            Some(&Owner::Edge(peer)) => Sender::Edge(peer),
+            Some(Owner::Unproven(peer)) => Sender::Unproven(**peer),
+            Some(Owner::Closing) | None => Sender::Gone,
+        }
+    }
+
+    /// Notes that the peer lives and charges the frame to it, before anything is decoded
+    /// (PROTOCOL.md#charge-before-decoding). A frame of no known type proves nothing
+    /// (THREATS.md#e34). Free are a Leave, which comes once, and the Pong that is due.
+    #[inline]
+    pub(crate) fn charge(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        conn: ConnId,
+        peer: &NodeId,
+        frame_type: Option<FrameType>,
+    ) -> bool {
+        let Some(edge) = self.table.get_mut(peer) else { return false };
+        if let Some(frame_type) = frame_type {
+            edge.observe_frame(conn, cx.now);
+            if !edge.is_taken && frame_type != FrameType::Leave {
+                edge.is_taken = true;
+                cx.act(Action::FirstFrame(*peer));
+            }
+        }
+        let is_forward =
+            |frame_type: FrameType| frame_type.is_routed() || frame_type == FrameType::App;
+        if frame_type.is_some_and(is_forward) {
+            let allowed = edge.budgets.charge_forward(cx.now, 1);
+            if !allowed {
+                cx.discard(DropReason::ForwardRateLimited);
+            }
+            return allowed;
+        }
+        let is_free = match frame_type {
+            Some(FrameType::Leave) => true,
+            Some(FrameType::Pong) => edge.conn_mut(conn).is_some_and(|conn| conn.pong_due),
+            _ => false,
+        };
+        let allowed = is_free || edge.budgets.charge_control(cx.now);
+        if !allowed {
+            cx.discard(DropReason::ControlRateLimited);
+        }
+        allowed
+    }
+
+    /// Answers a ping with the address at which the peer is now, which is not always the one at
+    /// which its conn began (PROTOCOL.md#pong-address).
+    pub(crate) fn answer_ping(&self, cx: &mut Context<'_, Action>, conn: ConnId) {
+        if let Some(path) = cx.paths.path(conn) {
+            let pong = wire::Pong { observed: Addr::from_socket_addr(path.remote) };
+            cx.act(send(conn, pong.to_frame()));
+        }
+    }
+
+    /// A pong arrived. That any frame came is noted already; what is left is whether it was asked
+    /// for. Returns the round-trip time in milliseconds if it differs by more than a quarter from
+    /// the one noted.
+    pub(crate) fn observe_pong(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        conn: ConnId,
+        peer: &NodeId,
+        is_valid: bool,
+    ) -> Option<u16> {
+        let edge = self.table.get_mut(peer)?;
+        let rtt_ms = whole_ms(cx.paths.path(conn).map_or(Duration::ZERO, |path| path.rtt));
+        let is_news = rtt_ms.abs_diff(edge.rtt_ms) > edge.rtt_ms / 4;
+        if is_news {
+            edge.rtt_ms = rtt_ms;
+        }
+        let was_due = edge.conn_mut(conn).is_some_and(|conn| core::mem::take(&mut conn.pong_due));
+        if !was_due {
+            cx.discard(DropReason::Unsolicited);
+        } else if !is_valid {
+            cx.discard(DropReason::MalformedMessage);
+        }
+        is_news.then_some(rtt_ms)
+    }
+
+    /// The first whole frame arrived on a conn that the peer opened: the conn joins an edge, or is
+    /// closed and the frame lost with it.
+    pub(crate) fn prove(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        conn: ConnId,
+        peer: Peer,
+    ) -> Option<AttachedConn> {
+        self.unproven -= 1;
+        match self.admit(cx.config, &peer.id, false) {
+            Ok(()) => Some(self.attach(cx, conn, peer, false)),
+            Err(refusal) => {
+                cx.discard(refusal.drop_reason());
+                self.refuse(cx, conn);
+                None
+            }
+        }
+    }
+}
