@@ -1,4 +1,4 @@
-//! A frame as a chain of chunks, so that forwarding moves no payload byte.
+//! Frame buffer: a chain of chunks, so that forwarding copies no payload byte.
 
 use core::ops::Range;
 use std::collections::VecDeque;
@@ -7,9 +7,8 @@ use bytes::{Bytes, BytesMut};
 
 /// The bytes of one frame, in as many pieces as they arrived in.
 ///
-/// The transport hands frames to the engine in this form and takes them back in it. Taking bytes
-/// off the front and putting other bytes there is how a forwarder rewrites a head without touching
-/// the rest.
+/// Frames pass between transport and engine in this form. A forwarder rewrites a head by replacing
+/// bytes at the front, without a copy of the rest.
 #[derive(Debug, Default, Clone)]
 pub struct Frame {
     chunks: VecDeque<Bytes>,
@@ -53,7 +52,7 @@ impl Frame {
         self.chunks.iter()
     }
 
-    /// Appends a chunk. An empty one is ignored.
+    /// Appends a chunk. An empty chunk is ignored.
     #[inline]
     pub fn push_back(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
@@ -62,7 +61,7 @@ impl Frame {
         }
     }
 
-    /// Puts a chunk in front. An empty one is ignored.
+    /// Puts a chunk in front. An empty chunk is ignored.
     #[inline]
     pub fn push_front(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
@@ -77,7 +76,7 @@ impl Frame {
     /// If the frame is shorter than that.
     #[inline]
     pub fn advance(&mut self, mut count: usize) {
-        assert!(count <= self.len, "a frame can not be shortened below nothing");
+        assert!(count <= self.len, "a frame cannot be shortened by more than its length");
         self.len -= count;
         while count > 0 {
             let first = self.chunks.front_mut().expect("the chunks add up to the length");
@@ -136,7 +135,7 @@ impl Frame {
         })
     }
 
-    /// The first chunk's bytes; nothing if the frame is empty.
+    /// The first chunk's bytes; empty if the frame is empty.
     pub fn first(&self) -> &[u8] {
         self.chunks.front().map_or(&[], |chunk| chunk)
     }
@@ -154,7 +153,7 @@ impl Frame {
     }
 }
 
-/// Convenience for frames that lie in one piece.
+/// A frame of one chunk.
 impl From<Bytes> for Frame {
     fn from(bytes: Bytes) -> Self {
         let mut frame = Self::new();
@@ -163,20 +162,20 @@ impl From<Bytes> for Frame {
     }
 }
 
-/// Bytes that [`HeadPool`] takes from the allocator at a time: some 400 heads. A guess; small
-/// enough that a head in a slow peer's queue pins little.
+/// Bytes that [`HeadPool`] takes from the allocator at a time: some 400 heads. Small enough that a
+/// head in a slow peer's queue pins little memory (guess).
 const SLAB_LEN: usize = 16 * 1024;
 /// Slabs of [`HeadPool`]. All of them together hold the heads of a round trip at 30,000 frames per
-/// second and 50 ms. A guess.
+/// second and 50 ms (guess).
 const SLABS: usize = 4;
 
 /// Memory for the heads of forwarded frames, a few bytes each, used over and over.
 ///
-/// A ring of slabs. A slab is written from front to back; when it is full the next one is taken,
-/// which is free again as soon as the last head in it was sent. If it is not, for a peer was slow,
-/// it is left to that peer's queue and replaced: the one case in which the pool allocates. What it
-/// pins besides its own slabs is bounded by the heads written while the oldest frame waits in a
-/// send queue.
+/// A ring of slabs. A slab is written from front to back; when it is full, the next slab is taken.
+/// That slab is free as soon as the last head in it was sent. If a slow peer's queue still holds a
+/// head in it, the slab is left to that queue and replaced. Only then does the pool allocate.
+/// Memory pinned besides its own slabs is bounded by the heads written while the oldest frame waits
+/// in a send queue.
 #[derive(Debug, Default)]
 pub struct HeadPool {
     slabs: [BytesMut; SLABS],
@@ -189,7 +188,7 @@ impl HeadPool {
         Self::default()
     }
 
-    /// Has up to `len` bytes written and returns them.
+    /// Returns up to `len` bytes that `write` wrote.
     #[inline]
     pub(crate) fn write(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
         debug_assert!(len <= SLAB_LEN, "a head is far smaller than a slab");

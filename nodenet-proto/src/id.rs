@@ -33,7 +33,7 @@ impl NodeId {
 
     /// Compares how far `a` and `b` are from `self`: `Less` means `a` is strictly closer.
     pub fn compare_distance(&self, a: &Self, b: &Self) -> Ordering {
-        self.words().zip(a.words()).zip(b.words()).fold(Ordering::Equal, |order, ((own, a), b)| {
+        self.limbs().zip(a.limbs()).zip(b.limbs()).fold(Ordering::Equal, |order, ((own, a), b)| {
             order.then_with(|| (own ^ a).cmp(&(own ^ b)))
         })
     }
@@ -41,7 +41,7 @@ impl NodeId {
     /// Index of the first bit in which the two differ, 0 to 255; 256 if they are equal.
     pub fn common_prefix_len(&self, other: &Self) -> u16 {
         let differing =
-            self.words().zip(other.words()).map(|(a, b)| (a ^ b).leading_zeros() as u16);
+            self.limbs().zip(other.limbs()).map(|(a, b)| (a ^ b).leading_zeros() as u16);
         let mut shared = 0;
         for bits in differing {
             shared += bits;
@@ -52,16 +52,15 @@ impl NodeId {
         shared
     }
 
-    /// The first 64 bits as a number: whoever compares many identifiers needs no more of nearly
-    /// all.
+    /// The first 64 bits as a number. A comparison of many identifiers rarely needs more.
     pub(crate) fn prefix(&self) -> u64 {
-        self.words().next().expect("an identifier has four words")
+        self.limbs().next().expect("an identifier has four limbs")
     }
 
-    /// The identifier as four numbers, the most significant first.
-    fn words(&self) -> impl Iterator<Item = u64> {
-        let (words, _) = self.0.as_chunks::<8>();
-        words.iter().map(|word| u64::from_be_bytes(*word))
+    /// The identifier as four 64-bit limbs, the most significant first.
+    fn limbs(&self) -> impl Iterator<Item = u64> {
+        let (limbs, _) = self.0.as_chunks::<8>();
+        limbs.iter().map(|limb| u64::from_be_bytes(*limb))
     }
 
     /// Zero bits before the first one bit, 0 to 256 (PROTOCOL.md#proof-of-work).
@@ -76,7 +75,7 @@ impl PartialOrd for NodeId {
     }
 }
 
-/// As the bytes order them. The first eight nearly always decide, and comparing them takes no call.
+/// The order of the bytes. The first eight nearly always decide, and comparing them takes no call.
 impl Ord for NodeId {
     fn cmp(&self, other: &Self) -> Ordering {
         self.prefix().cmp(&other.prefix()).then_with(|| self.0.cmp(&other.0))
@@ -99,13 +98,13 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// Why a text is not a [`NodeId`].
+/// Why a text does not parse as a [`NodeId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseNodeIdError {
-    /// Something other than pairs of hexadecimal digits.
-    #[error("a node id is written in pairs of hexadecimal digits and nothing else")]
+    /// The text has other characters than pairs of hexadecimal digits.
+    #[error("a node id consists of pairs of hexadecimal digits only")]
     BadHex,
-    /// Not exactly 64 digits.
+    /// The text does not have exactly 64 digits.
     #[error("a node id has exactly 64 hexadecimal digits")]
     BadLength,
 }
@@ -142,7 +141,7 @@ mod tests {
         target: [u8; 32],
         distance: [u8; 32],
         common_prefix_len: u16,
-        /// Of `a` and `b` as seen from `target`.
+        /// The order of `a` and `b` by distance from `target`.
         order: Ordering,
     }
 
@@ -206,7 +205,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_metric_is_the_networks() {
+    fn distances_are_those_of_the_network() {
         for known in METRICS {
             let [a, b, target] = [known.a, known.b, known.target].map(NodeId::from_bytes);
             assert_eq!(a.distance(&b), known.distance);

@@ -1,4 +1,4 @@
-//! Datagrams and deadlines: what passes between a node and the loop that drives it.
+//! Datagrams and deadlines between a node and its driver.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -15,14 +15,14 @@ impl SocketId {
 /// Explicit congestion notification bits of a datagram.
 pub use quinn_proto::EcnCodepoint;
 
-/// How to send the bytes in the [`TransmitBuf`].
+/// Source, destination and options of a datagram in the [`TransmitBuf`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmit {
-    /// From which socket.
+    /// The socket to send from.
     pub socket: SocketId,
-    /// To where.
+    /// The destination.
     pub remote: SocketAddr,
-    /// From which of our addresses, if it matters.
+    /// The local address to send from, if it matters.
     pub local_ip: Option<IpAddr>,
     /// ECN bits to set.
     pub ecn: Option<EcnCodepoint>,
@@ -30,8 +30,7 @@ pub struct Transmit {
     pub segment_len: Option<usize>,
 }
 
-/// Where the node writes what is to be sent. Cleared by every
-/// [`crate::node::Node::poll_output`].
+/// Buffer for the datagrams to send. Cleared by every [`crate::node::Node::poll_output`].
 #[derive(Debug)]
 pub struct TransmitBuf {
     /// The bytes of the datagram or datagrams.
@@ -47,11 +46,11 @@ impl TransmitBuf {
     }
 }
 
-/// When to call back, and why.
+/// The next call of the driver, and its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
-    /// When.
+    /// Time of the call.
     pub at: Instant,
-    /// Which timer, for traces.
+    /// Name of the timer, for traces.
     pub reason: &'static str,
 }

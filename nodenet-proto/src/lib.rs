@@ -1,8 +1,8 @@
 //! The nodenet protocol as a state machine: datagrams and time in, datagrams and events out.
 //!
-//! A [`node::Node`] owns no socket, reads no clock and draws no entropy. A driver hands it
-//! datagrams and the time, and carries out what it wants done. `nodenet_tokio` is such a driver.
-//! Another is a short loop:
+//! A [`node::Node`] owns no socket, reads no clock and draws no entropy. A driver gives it
+//! datagrams and the time, and executes its outputs. `nodenet_tokio` is such a driver. Another is a
+//! short loop:
 //!
 //! ```
 //! use std::net::{IpAddr, SocketAddr};

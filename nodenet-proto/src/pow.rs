@@ -1,11 +1,10 @@
-//! Proof of work on identifiers (PROTOCOL.md#proof-of-work): an identifier costs its owner a
-//! search.
+//! Proof of work on identifiers (PROTOCOL.md#proof-of-work): threshold and search.
 //!
 //! Responsible for: the threshold and the search, in steps. Never: spawns, waits or draws entropy
-//! of its own; a driver steps one [`Minter`] per thread and stops when it likes.
+//! of its own. A driver steps one [`Minter`] per thread and can stop at any time.
 //!
-//! The work is priced against this search. Somebody who does not care for a seed walks from key to
-//! key with one point addition each, some ten times faster, and work never expires
+//! The work is priced against this search. A search for a key without a seed needs one point
+//! addition per key and is some ten times faster, and work never expires
 //! (PROTOCOL.md#proof-of-work).
 
 use curve25519_dalek::EdwardsPoint;
@@ -16,21 +15,21 @@ use crate::NodeId;
 use crate::env::Random;
 use crate::identity::{MASTER_SEED_LEN, node_id, signing_seed};
 
-/// Largest difficulty: an identifier has no more bits than that.
+/// Largest difficulty: the number of bits of an identifier.
 pub const DIFFICULTY_MAX: u16 = 256;
 /// Seeds tried in one step. The points of a batch share one field inversion, which is a fifth of
-/// the cost of a single one; beyond some thirty there is nothing left to share. A step takes about
-/// half a millisecond.
+/// the cost of a single point. Beyond some thirty points the share is negligible. A step takes
+/// about half a millisecond.
 pub const TRIES_PER_STEP: usize = 32;
 
-/// Whether `id` has at least `difficulty` zero bits in front. Zero admits everybody, more than 256
-/// nobody.
+/// Whether `id` has at least `difficulty` zero bits in front. Zero admits every identifier, more
+/// than 256 none.
 pub fn satisfies(id: &NodeId, difficulty: u16) -> bool {
     id.leading_zeros() >= difficulty
 }
 
-/// How many seeds have to be tried on average: 2 to the power of `difficulty`, exactly; infinite
-/// for a difficulty that nothing satisfies.
+/// Average number of seeds to try: 2 to the power of `difficulty`, exactly; infinite for a
+/// difficulty that no identifier satisfies.
 pub fn expected_tries(difficulty: u16) -> f64 {
     if difficulty > DIFFICULTY_MAX {
         return f64::INFINITY;
@@ -39,15 +38,15 @@ pub fn expected_tries(difficulty: u16) -> f64 {
     f64::from_bits((1023 + u64::from(difficulty)) << 52)
 }
 
-/// No identifier has that many zero bits.
+/// The difficulty is larger than the number of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an identifier has 256 bits, so the difficulty can be 256 at most")]
 pub struct Unsatisfiable;
 
 /// A search for a master seed whose identifier satisfies a difficulty.
 ///
-/// It is made, stepped until it returns a seed, and can be dropped at any time. Several may search
-/// side by side as long as each is given randomness of its own.
+/// It is stepped until it returns a seed, and can be dropped at any time. Several may search in
+/// parallel, each with a random stream of its own.
 #[derive(Debug)]
 pub struct Minter {
     difficulty: u16,
@@ -55,7 +54,7 @@ pub struct Minter {
 }
 
 impl Minter {
-    /// A search that has not tried anything.
+    /// A search without a try yet.
     ///
     /// # Errors
     /// If `difficulty` is larger than [`DIFFICULTY_MAX`].
@@ -66,8 +65,8 @@ impl Minter {
         Ok(Self { difficulty, tries: 0 })
     }
 
-    /// Tries [`TRIES_PER_STEP`] seeds out of `rng`, which in production must have been seeded by
-    /// the operating system: the seed returned is the one secret of an identity.
+    /// Tries [`TRIES_PER_STEP`] seeds out of `rng`. In production the operating system must have
+    /// seeded `rng`, because the seed returned is the only secret of an identity.
     pub fn step(&mut self, rng: &mut Random) -> Option<Zeroizing<[u8; MASTER_SEED_LEN]>> {
         let mut seeds = Zeroizing::new([[0; MASTER_SEED_LEN]; TRIES_PER_STEP]);
         rng.fill(seeds.as_flattened_mut());
@@ -89,9 +88,9 @@ impl Minter {
     }
 }
 
-/// The Ed25519 public key of a master seed, not yet compressed: the same key that
-/// [`crate::identity::Identity`] holds, without the half of an identity that no identifier depends
-/// on.
+/// The Ed25519 public key of a master seed, not compressed. It is the key that
+/// [`crate::identity::Identity`] holds. The other half of an identity is not derived, because no
+/// identifier depends on it.
 fn public_point(seed: &[u8; MASTER_SEED_LEN]) -> EdwardsPoint {
     let mut hash = Sha512::digest(*signing_seed(seed));
     let mut scalar = Zeroizing::new([0; 32]);
@@ -109,8 +108,8 @@ mod tests {
     use crate::env::Seed;
     use crate::identity::Identity;
 
-    /// Seeds that are a number in little-endian bytes, the first of each difficulty: the number,
-    /// the identifier and its leading zero bits.
+    /// The first seed of each difficulty, where seeds are numbers in little-endian bytes: the
+    /// number, the identifier and its leading zero bits.
     const GROUND: &[(u64, [u8; 32], u16)] = &[
         (1, hex!("28fb7072a661b4daa812eabda8511e2ff256d83d4e2a3d5bb2d068fbc1c2d128"), 2),
         (2, hex!("142712334eef989533aa2b7b0f03144d14008ddadcd1004312fc0c64b06a96fd"), 3),
@@ -123,7 +122,7 @@ mod tests {
     ];
 
     #[test]
-    fn ground_identities_have_the_work_they_claim() {
+    fn mined_identities_have_their_leading_zero_bits() {
         for (number, id, zeros) in GROUND {
             let mut seed = [0; 32];
             seed[..8].copy_from_slice(&number.to_le_bytes());
@@ -161,11 +160,14 @@ mod tests {
             };
             assert!(satisfies(&Identity::from_master_seed(&seed).id(), difficulty));
             assert_eq!(minter.tries() % TRIES_PER_STEP as u64, 0);
-            assert!(minter.tries() < 20 << difficulty.max(5), "no more tries than luck explains");
+            assert!(
+                minter.tries() < 20 << difficulty.max(5),
+                "the tries are within the expected range"
+            );
         }
     }
 
-    /// The search computes keys in a way of its own.
+    /// The search computes keys by another formula, so its first key is compared.
     #[test]
     fn the_first_seed_drawn_wins_without_difficulty() {
         let mut minter = Minter::new(0).expect("a possible difficulty");
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_impossible_is_refused_before_anything_is_drawn() {
+    fn an_impossible_difficulty_is_refused_before_a_seed_is_drawn() {
         assert_eq!(Minter::new(257).err(), Some(Unsatisfiable));
         assert!(Minter::new(256).is_ok());
     }

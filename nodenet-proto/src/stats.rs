@@ -1,6 +1,7 @@
-//! Counters and gauges: every discarded input has a reason, every reason has a counter.
+//! Counters, gauges and drop reasons: every discarded input has a reason, every reason has a
+//! counter.
 //!
-//! Each machine counts into a [`Stats`] of its own; the front door adds them up.
+//! Each machine counts into a [`Stats`] of its own; [`crate::node::Node::stats`] adds them up.
 
 /// Declares [`DropReason`] with a stable name for each reason.
 macro_rules! drop_reasons {
@@ -27,9 +28,10 @@ macro_rules! drop_reasons {
 
 drop_reasons! {
     // Datagrams and conns (quic).
-    /// A datagram whose first byte is not QUIC's and for which nobody here has a use.
+    /// A datagram whose first byte is not QUIC's and that belongs to no other protocol of this
+    /// node.
     NotQuic => "not_quic",
-    /// A datagram that QUIC has no use for: malformed, of an unknown version or of no known conn.
+    /// A datagram that QUIC discards: malformed, of an unknown version or of no known conn.
     Stray => "stray",
     /// A handshake refused because too many are half open.
     HandshakesFull => "handshakes_full",
@@ -41,7 +43,7 @@ drop_reasons! {
     HandshakeTimeout => "handshake_timeout",
     /// An accepted conn that did not complete a first frame in time.
     FirstFrameTimeout => "first_frame_timeout",
-    /// A stream nobody may open on an overlay conn.
+    /// A stream on an overlay conn beyond the first bidirectional stream.
     ExtraStream => "extra_stream",
     /// A length prefix above 65,536 or beyond 64 bits; the conn is closed.
     BadLengthPrefix => "bad_length_prefix",
@@ -53,9 +55,9 @@ drop_reasons! {
     ReadyQueueFull => "ready_queue_full",
     /// Input for a conn or socket that is not known (any more).
     UnknownConn => "unknown_conn",
-    /// A frame that had arrived on a conn when the node closed it, and that nobody looked at.
+    /// A frame that had arrived on a conn, but was not processed before the node closed the conn.
     ConnClosed => "conn_closed",
-    /// A frame that waited to be sent on a conn when that ended.
+    /// A frame in the send queue of a conn when the conn ended.
     UnsentAtEnd => "unsent_at_end",
 
     // Frames and edges (overlay).
@@ -73,14 +75,14 @@ drop_reasons! {
     EdgeRefused => "edge_refused",
     /// An inbound edge beyond the cap.
     InboundFull => "inbound_full",
-    /// A conn from our own identifier.
+    /// A conn from the node's own identifier.
     SelfEdge => "self_edge",
     /// A control frame beyond the edge's control budget.
     ControlRateLimited => "control_rate_limited",
     /// A routed or application frame beyond the edge's forward budget.
     ForwardRateLimited => "forward_rate_limited",
-    /// A message whose detour around a dead end is beyond what its neighbour, and all together, may
-    /// cause.
+    /// A message whose detour around a dead end is beyond the detour budget of its neighbour or of
+    /// all neighbours.
     DetourRateLimited => "detour_rate_limited",
     /// A verified message beyond its originator's budget.
     OriginatorRateLimited => "originator_rate_limited",
@@ -88,10 +90,10 @@ drop_reasons! {
     Stale => "stale",
     /// A routed message whose signature does not verify.
     BadSignature => "bad_signature",
-    /// A copy of a message that was taken before.
+    /// A copy of a message that was accepted before.
     Duplicate => "duplicate",
-    /// A message for which there is no room among those remembered, so that it could be taken
-    /// twice.
+    /// A message that the full duplicate table could not remember, so a copy could be accepted
+    /// again.
     DuplicatesFull => "duplicates_full",
     /// A routed message that no closer edge could take: greedy routing ended here.
     DeadEnd => "dead_end",
@@ -99,23 +101,22 @@ drop_reasons! {
     HopLimitSpent => "hop_limit_spent",
     /// Every candidate edge refused the message (queue full or gone).
     RepairExhausted => "repair_exhausted",
-    /// A control frame of ours that its conn did not take: the peer has not been listening for a
-    /// while.
+    /// A control frame of this node that its conn did not take: the peer has not read for a while.
     ControlUnsent => "control_unsent",
     /// A delivery beyond the application's queue.
     DeliveryQueueFull => "delivery_queue_full",
-    /// An answer nobody asked for, or too late.
+    /// An answer without an open request, or too late.
     Unsolicited => "unsolicited",
-    /// An address nobody may dial or advertise, or that is no literal.
+    /// An address that must not be dialed or advertised, or that is no literal.
     ImplausibleAddress => "implausible_address",
-    /// A contact that names no key or a wrong one, lacks the required work, was given up lately, or
-    /// whose subnet has its share.
+    /// A contact without a key or with a wrong key, without the required work, evicted recently, or
+    /// whose subnet is full.
     ContactRejected => "contact_rejected",
-    /// A frame of a family that this node does not serve (yet).
+    /// A frame of a family that this node does not serve.
     NotServed => "not_served",
 }
 
-/// Declares [`Counters`] and [`Gauges`]: plain numbers with a stable name each.
+/// Declares [`Counters`] and [`Gauges`]: numbers with a stable name each.
 macro_rules! numbers {
     ($(#[$doc:meta])+ $name:ident { $($(#[$field_doc:meta])+ $field:ident,)+ }) => {
         $(#[$doc])+
@@ -153,13 +154,13 @@ numbers! {
         frames_received,
         /// Whole frames handed to the QUIC stack.
         frames_sent,
-        /// Conns that came up because we dialed.
+        /// Conns that this node dialed and that came up.
         conns_dialed,
-        /// Conns that came up because the peer dialed.
+        /// Conns that the peer dialed and that came up.
         conns_accepted,
-        /// Dials that came to nothing.
+        /// Dials that failed.
         dials_failed,
-        /// Handshakes answered with Retry, to make the peer prove its address.
+        /// Handshakes answered with Retry, for address validation (RFC 9000 §8.1).
         retries_sent,
         /// Frames copied into one piece because their chunks pinned much more than their length.
         frames_coalesced,
@@ -171,17 +172,17 @@ numbers! {
 }
 
 numbers! {
-    /// What there is now.
+    /// Current numbers.
     Gauges {
         /// Conns that are up.
         conns,
         /// Accepted conns that hold an admission slot, those that are closing included.
         conns_accepted,
-        /// Handshakes under way that a peer began.
+        /// Inbound handshakes in progress.
         handshakes,
-        /// Dials under way.
+        /// Dials in progress.
         dials,
-        /// Conns that are over and wait for their last packets.
+        /// Conns that are closing or draining (RFC 9000 §10.2).
         conns_closing,
         /// Bytes of frames that wait in send queues.
         queued_bytes,
@@ -189,25 +190,25 @@ numbers! {
         buffered_bytes,
         /// Live edges.
         edges,
-        /// Live edges that others opened.
+        /// Live edges that the peer opened.
         edges_inbound,
         /// Known contacts.
         contacts,
-        /// Contacts that wait for a place among these.
+        /// Contacts in replacement caches.
         replacements,
-        /// Contacts given up lately.
+        /// Contacts evicted recently.
         evicted,
-        /// Questions to neighbours that are open.
+        /// Open requests to neighbours.
         questions,
         /// Contacts that wait to be probed.
         probes,
-        /// Peers that are dialed, or wait to be: seeds and wishes.
+        /// Peers that are dialed, or wait to be: bootstrap peers and connect requests.
         dial_targets,
-        /// Budgets of neighbours that left.
+        /// Retained budgets of former neighbours.
         retained_budgets,
         /// Budgets of originators.
         originators,
-        /// Messages remembered so that none is taken twice.
+        /// Entries of the duplicate table.
         duplicates,
         /// Timers that are set.
         timers,
@@ -220,7 +221,7 @@ pub struct Stats {
     drops: [u64; DropReason::ALL.len()],
     /// What happened since start.
     pub counters: Counters,
-    /// What there is now; filled in when the front door is asked, not kept up to date meanwhile.
+    /// Current numbers, filled in by a query of the node and not updated in between.
     pub gauges: Gauges,
 }
 
@@ -235,7 +236,7 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// How many inputs were discarded for `reason`.
+    /// Number of inputs discarded for `reason`.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize]
     }
@@ -245,7 +246,7 @@ impl Stats {
         self.count_drops(reason, 1);
     }
 
-    /// Counts so many inputs discarded for `reason`.
+    /// Counts `count` inputs discarded for `reason`.
     pub fn count_drops(&mut self, reason: DropReason, count: u64) {
         self.drops[reason as usize] += count;
     }

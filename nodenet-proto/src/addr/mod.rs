@@ -1,7 +1,7 @@
-//! What the endpoint of an address says when it is an IP address and a port.
+//! IP endpoints of addresses: text form, scope and subnet.
 //!
-//! Responsible for: spelling (PROTOCOL.md#address-text), how far an address reaches, and which
-//! addresses are likely to be one operator's. Never: resolves a name, which only a driver may do.
+//! Responsible for: spelling (PROTOCOL.md#address-text), the scope of an address, and the subnet
+//! that one operator is likely to hold. Never: resolves a name, which only a driver may do.
 
 mod policy;
 #[cfg(test)]
@@ -13,21 +13,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub(crate) use self::policy::AddrPolicy;
 pub(crate) use self::tier::Tier;
 
-/// How far an address reaches. Larger reaches further.
+/// Scope of an address. A larger value reaches further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// This machine.
+    /// The machine.
     Loopback,
-    /// This link.
+    /// The link.
     LinkLocal,
-    /// This site: RFC 1918, carrier-grade NAT (RFC 6598), unique local (RFC 4193).
+    /// The site: RFC 1918, carrier-grade NAT (RFC 6598), unique local (RFC 4193).
     Site,
-    /// Everywhere.
+    /// The internet.
     Global,
 }
 
-/// How far `ip` reaches; nothing if no single host answers to it (unspecified, multicast,
-/// broadcast, 0.0.0.0/8 of RFC 1122). An IPv4-mapped address is judged as IPv4.
+/// The scope of `ip`; `None` if it is not the address of a single host (unspecified, multicast,
+/// broadcast, 0.0.0.0/8 of RFC 1122). An IPv4-mapped address is treated as IPv4.
 pub fn scope(ip: IpAddr) -> Option<Scope> {
     match ip.to_canonical() {
         IpAddr::V4(ip) => scope_v4(ip),
@@ -35,8 +35,8 @@ pub fn scope(ip: IpAddr) -> Option<Scope> {
     }
 }
 
-/// Whether `ip` may be what others see of a node (PROTOCOL.md#address-scopes): a routable unicast
-/// address. Private ones may: the other may be on the same site.
+/// Whether `ip` may be the reflexive address of a node (PROTOCOL.md#address-scopes): a routable
+/// unicast address. It may be private, because the peer may be on the same site.
 pub fn is_plausible_reflexive(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
@@ -47,10 +47,10 @@ pub fn is_plausible_reflexive(ip: IpAddr) -> bool {
     !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || is_broadcast || is_link_local)
 }
 
-/// A group of addresses that are likely to be in one hand: an IPv4 /24 or an IPv6 /64
+/// A group of addresses that one operator is likely to hold: an IPv4 /24 or an IPv6 /64
 /// (PROTOCOL.md#subnets).
 ///
-/// `[::1]` gives the all-zero group, which is a group like any other.
+/// `[::1]` gives the all-zero group, which is no special case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subnet([u8; 16]);
 
@@ -67,8 +67,8 @@ impl Subnet {
     }
 
     /// The group that an address counts for in the overlay's diversity rules (PROTOCOL.md#subnets).
-    /// Loopback counts for none: it is dialed only where the operator allows it, and a whole
-    /// network may share it there.
+    /// Loopback counts for none: it is dialed only if the operator allows it, and then a whole
+    /// network may share it.
     pub(crate) fn counted(ip: IpAddr) -> Option<Self> {
         (!ip.to_canonical().is_loopback()).then(|| Self::of(ip))
     }
@@ -117,7 +117,7 @@ fn scope_v6(ip: Ipv6Addr) -> Option<Scope> {
     }
 }
 
-/// Splits `a.b.c.d:port` or `[ipv6%zone]:port` (PROTOCOL.md#address-text). Nothing for names.
+/// Splits `a.b.c.d:port` or `[ipv6%zone]:port` (PROTOCOL.md#address-text). `None` for names.
 pub(super) fn split_endpoint(endpoint: &[u8]) -> Option<(IpAddr, Option<&str>, u16)> {
     let text = core::str::from_utf8(endpoint).ok()?;
     let (host, port) = text.rsplit_once(':')?;

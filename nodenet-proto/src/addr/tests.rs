@@ -116,7 +116,7 @@ fn subnets_are_those_of_the_network() {
     }
 }
 
-/// Addresses that others may truly see us at, among those that are addresses at all.
+/// Addresses that may be reflexive, among those that are valid addresses.
 const PLAUSIBLE: &[&str] = &[
     "0.1.2.3:9",
     "10.0.0.5:1234",

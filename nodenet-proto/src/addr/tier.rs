@@ -1,22 +1,21 @@
-//! Failure domains of addresses, wherever one holder of many must not count as many
-//! (PROTOCOL.md#subnets).
+//! Failure domains of addresses, for limits per holder of many addresses (PROTOCOL.md#subnets).
 //!
-//! Responsible for: which subnets count as one, at which width. Never: how many of one are too
-//! many; each table that counts them decides that.
+//! Responsible for: which subnets count as one domain, at which width. Never: decides a limit per
+//! domain; each table that counts them does.
 //!
-//! The narrowest width is the wire's [`Subnet`], an IPv4 /24 or an IPv6 /64. Because the holder of
-//! one IPv6 /48 owns 65,536 of those, there are two wider ones.
+//! The narrowest width is the wire's [`Subnet`], an IPv4 /24 or an IPv6 /64. The holder of one IPv6
+//! /48 owns 65,536 of those, therefore there are two wider domains.
 
 use super::Subnet;
 
-/// How wide a failure domain is. For IPv4 all three are the /24.
+/// Width of a failure domain. For IPv4 all three are the /24.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tier {
     /// IPv6 /64: one link.
     Link,
-    /// IPv6 /56: what a household is usually given (RIPE-690).
+    /// IPv6 /56: the usual prefix of a household (RIPE-690).
     Household,
-    /// IPv6 /48: what an organisation is usually given (RFC 6177).
+    /// IPv6 /48: the usual prefix of an organisation (RFC 6177).
     Site,
 }
 
@@ -29,7 +28,7 @@ impl Tier {
         self.domain(a) == self.domain(b)
     }
 
-    /// Names the failure domain of this width that a subnet lies in.
+    /// The failure domain of this width that a subnet lies in.
     pub(crate) fn domain(self, subnet: Subnet) -> u128 {
         let subnet = u128::from_be_bytes(*subnet.as_bytes());
         let shared = match self {

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt (PROTOCOL.md#dial-backoff).
+//! Exponential backoff: the wait before the next attempt (PROTOCOL.md#dial-backoff).
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use std::time::Duration;
 pub(crate) const JITTER_PERCENT: u32 = 20;
 /// Failures for which a seed that this node does not admit waits (PROTOCOL.md#dial-backoff).
 pub(crate) const FAILURES_MAX: u32 = 10;
-/// Longest wait for a seed while there is no edge at all. With jitter and an attempt of ten seconds
-/// one begins every 30 s (PROTOCOL.md#dial-backoff).
+/// Longest wait for a seed while there is no edge at all. With jitter and an attempt of ten
+/// seconds, an attempt begins every 30 s (PROTOCOL.md#dial-backoff).
 pub(crate) const ISOLATED_WAIT_MAX: Duration = Duration::from_secs(16);
 /// The first wait; each further one doubles (PROTOCOL.md#dial-backoff).
 const BASE: Duration = Duration::from_secs(1);
 /// The longest wait (PROTOCOL.md#dial-backoff).
 const CEILING: Duration = Duration::from_secs(300);
 
-/// The wait after this many failures before.
+/// The wait after this number of failures.
 pub(crate) fn wait(failures: u32, urgent: bool) -> Duration {
     let ceiling = if urgent { ISOLATED_WAIT_MAX } else { CEILING };
     BASE.saturating_mul(1 << failures.min(16)).min(ceiling)

@@ -1,16 +1,15 @@
-//! A hash for keys that we count up ourselves.
+//! Hash function for counters that this process assigns.
 //!
-//! One multiplication instead of SipHash, which guards against peers that choose keys. Nobody but
-//! us chooses these, so it must not be used for anything that a peer has a say in: addresses,
-//! identifiers, nonces.
+//! It is one multiplication in place of SipHash, which protects against keys that a peer chooses.
+//! So it must not be used for keys that a peer can influence: addresses, identifiers, nonces.
 
 use std::hash::{BuildHasher, Hasher};
 
-/// Builds [`CounterHasher`]s. It has no state, so a map that uses it is the same in every run.
+/// Builds a [`CounterHasher`]. It has no state, so a map that uses it is the same in every run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CounterHash;
 
-/// Hashes counters, and small values that contain some.
+/// Hashes counters, and small values that contain counters.
 #[derive(Debug, Clone, Copy)]
 pub struct CounterHasher(u64);
 
@@ -24,7 +23,7 @@ impl BuildHasher for CounterHash {
 
 impl Hasher for CounterHasher {
     fn finish(&self) -> u64 {
-        // Tables take the low bits for the place and the high ones for the tag.
+        // Hash tables take the low bits for the position and the high bits for the tag.
         self.0 ^ (self.0 >> 32)
     }
 

@@ -1,6 +1,6 @@
-//! The seam through which the engine hashes, signs and verifies.
+//! Interface to cryptography: hash, sign and verify.
 //!
-//! Production uses [`Ed25519Crypto`]. A simulation of very many nodes may swap in a keyed stand-in,
+//! Production uses [`Ed25519Crypto`]. A simulation of very many nodes may use a keyed hash instead,
 //! because signatures would dominate its cost.
 
 use blake2::digest::consts::U32;
@@ -11,7 +11,7 @@ use crate::identity::Identity;
 
 /// Hash, sign and verify.
 pub trait Crypto: Send {
-    /// BLAKE2b-256 over the concatenation of `pieces`, which need not lie in one place.
+    /// BLAKE2b-256 over the concatenation of `pieces`, which need not be contiguous.
     fn hash_pieces(&self, pieces: &mut dyn Iterator<Item = &[u8]>) -> [u8; 32] {
         let mut hash = Blake2b::<U32>::new();
         for piece in pieces {
@@ -37,8 +37,7 @@ pub trait Crypto: Send {
     }
 }
 
-/// The real thing: BLAKE2b-256 and Ed25519 with the acceptance rules of
-/// PROTOCOL.md#signature-rules.
+/// BLAKE2b-256 and Ed25519 with the acceptance rules of PROTOCOL.md#signature-rules.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ed25519Crypto;
 

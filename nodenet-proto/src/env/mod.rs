@@ -31,7 +31,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// The wall clock showed `wall` when the monotonic clock showed `now`.
+    /// A clock that shows `wall` when the monotonic clock shows `now`.
     pub fn new(now: Instant, wall: UnixNanos) -> Self {
         Self { base: now, at_base: wall }
     }
@@ -51,9 +51,9 @@ impl WallClock {
     }
 }
 
-/// The one instant from which tests of this crate count.
+/// The instant from which tests of this crate count.
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "an Instant can not be made without a clock")]
+#[expect(clippy::disallowed_methods, reason = "an Instant cannot be made without a clock")]
 pub(crate) fn test_base() -> std::time::Instant {
     static BASE: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     *BASE.get_or_init(std::time::Instant::now)

@@ -1,4 +1,4 @@
-//! Labelled random streams: one seed, an independent generator for each purpose.
+//! Labelled random streams: independent generators, derived from one seed.
 //!
 //! A new draw in one machine never changes what another machine draws.
 
@@ -10,14 +10,14 @@ use rand_core::{Rng, SeedableRng};
 use zeroize::Zeroize;
 
 /// The root of all randomness of one node. In production it comes from the operating system, in
-/// tests from a number: same seed, same bytes. Wiped on drop.
+/// tests from a number. The same seed gives the same bytes. Wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seed([u8; 32]);
 
 impl Seed {
-    /// Uses 32 bytes as they are. Production must fill them from the operating system's generator,
-    /// anew at every start, and keep them nowhere: whoever knows them can work out the node's TLS
-    /// secrets.
+    /// Uses 32 bytes as they are. Production must fill them from the operating system's generator
+    /// at every start. It must not store them, because the node's TLS secrets can be computed from
+    /// them.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -29,7 +29,7 @@ impl Seed {
         Self(bytes)
     }
 
-    /// The seed of a part of the whole, for example one node of a simulation.
+    /// The seed of one part, for example of one node of a simulation.
     pub fn child(&self, label: &str, index: u64) -> Self {
         let mut mac =
             Blake2bMac::<U32>::new_from_slice(&self.0).expect("a 32-byte key fits BLAKE2b");
@@ -84,7 +84,7 @@ impl Random {
         bytes
     }
 
-    /// A number in `0..bound`, without bias worth naming (2^-64 × bound).
+    /// A number in `0..bound`, with a negligible bias (2^-64 × bound).
     ///
     /// # Panics
     /// If `bound` is zero.

@@ -1,9 +1,9 @@
-//! Keyed timers: setting replaces, stopping cancels, the next deadline is known in O(1).
+//! Keyed timer queue: setting replaces, stopping cancels, the next deadline is found in O(1).
 //!
-//! A binary heap of deadlines, and a map that knows where in it each key stands: setting looks a
-//! key up once, and what is compared lies side by side. Re-arming a key that is already set
-//! allocates nothing. Entries with equal deadlines fire in the order in which they were set, so a
-//! run is reproducible.
+//! It is a binary heap of deadlines, and a map from key to position in the heap. Setting looks a
+//! key up once, and the deadlines to compare are contiguous in memory. Re-arming a key that is
+//! already set allocates nothing. Entries with equal deadlines fire in the order in which they were
+//! set, so a run is reproducible.
 
 use std::hash::Hash;
 use std::time::Instant;
@@ -12,22 +12,22 @@ use indexmap::IndexMap;
 
 use super::CounterHash;
 
-/// A timer that is set. Compared by deadline, then by the order of setting.
+/// A timer that is set. Ordered by deadline, then by the order of setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Armed {
     deadline: Instant,
     order: u64,
-    /// Which entry of the map it belongs to.
+    /// Index of its entry in the map.
     index: u32,
 }
 
-/// A queue of timers, at most one for each key. Keys are made of counters and names of our own,
-/// never of what a peer chooses.
+/// A queue of timers, at most one for each key. Keys consist of counters and names of this process,
+/// never of values that a peer chooses.
 #[derive(Debug, Clone)]
 pub struct TimerQueue<K> {
-    /// Where in the heap the timer of each key stands.
+    /// Position in the heap of the timer of each key.
     positions: IndexMap<K, u32, CounterHash>,
-    /// The first to fire in front.
+    /// The timer that fires first is in front.
     heap: Vec<Armed>,
     order: u64,
 }
@@ -99,7 +99,7 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
         Some(key)
     }
 
-    /// The keys of the timers that are set, in no order that means anything.
+    /// The keys of the timers that are set, in unspecified order.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.positions.keys()
     }
@@ -117,7 +117,7 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
     /// Asserts the invariants of the heap and its index.
     ///
     /// # Panics
-    /// If they do not hold, which is a bug here.
+    /// If they do not hold, which is a bug in this module.
     pub fn check(&self) {
         assert_eq!(self.heap.len(), self.positions.len());
         for (at, armed) in self.heap.iter().enumerate() {
@@ -126,7 +126,7 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
         }
     }
 
-    /// Notes where the timer at a position of the heap stands.
+    /// Stores the position of the timer at `at` in the map.
     fn settle(&mut self, at: usize) {
         self.positions[self.heap[at].index as usize] = at as u32;
     }
@@ -187,11 +187,11 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is set, replaced and stopped: the earliest deadline fires first, and of equal
-        /// ones that which was set first.
+        /// After any sequence of set, replace and stop, the earliest deadline fires first. Of equal
+        /// deadlines the timer that was set first fires first.
         #[test]
         fn timers_fire_in_order(steps in prop::collection::vec(step(), 1..200)) {
-            #[expect(clippy::disallowed_methods, reason = "an Instant can not be made from a number")]
+            #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made of numbers")]
             let base = Instant::now();
             let at = |number: u16| base + Duration::from_millis(u64::from(number));
             let mut queue = TimerQueue::new();

@@ -1,15 +1,15 @@
-//! Token buckets (PROTOCOL.md#edge-budgets).
+//! Token bucket, a rate limit with bursts (PROTOCOL.md#edge-budgets).
 //!
-//! Responsible for: whether one more unit of work fits a rate. Never: what is charged, or to whom.
-//! A bucket begins full. It is kept as the time until it is full again, in whole nanoseconds, so
-//! that no rounding accumulates and [`TokenBucket::full_at`] says when it can be forgotten without
-//! loss.
+//! Responsible for: whether one more unit of work fits a rate. Never: decides what is charged, or
+//! to which peer. A bucket begins full. Its state is the time until it is full again, in whole
+//! nanoseconds, so no rounding accumulates. At [`TokenBucket::full_at`] its state can be deleted
+//! without loss.
 
 use std::time::{Duration, Instant};
 
 const NANOS_PER_S: u64 = 1_000_000_000;
 
-/// How fast a bucket fills and how much it holds.
+/// Fill rate and capacity of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     token_ns: u64,
@@ -20,7 +20,7 @@ impl Rate {
     /// `per_s` tokens a second, at most `burst` at once.
     ///
     /// # Panics
-    /// If one token does not take a whole number of nanoseconds.
+    /// If a token does not take a whole number of nanoseconds.
     pub const fn new(per_s: u64, burst: u64) -> Self {
         assert!(
             per_s > 0 && NANOS_PER_S.is_multiple_of(per_s),
@@ -29,8 +29,8 @@ impl Rate {
         Self { token_ns: NANOS_PER_S / per_s, burst }
     }
 
-    /// At most `per_s` tokens a second, and at most `burst` at once: a token takes whole
-    /// nanoseconds, rounded up.
+    /// At most `per_s` tokens a second, and at most `burst` at once. The time of a token is rounded
+    /// up to whole nanoseconds.
     ///
     /// # Panics
     /// If `per_s` is zero.
@@ -38,7 +38,7 @@ impl Rate {
         Self { token_ns: NANOS_PER_S.div_ceil(per_s), burst }
     }
 
-    /// Tokens that it holds at most.
+    /// Capacity in tokens.
     pub const fn burst(self) -> u64 {
         self.burst
     }
@@ -62,8 +62,8 @@ impl TokenBucket {
         Self { lacking_ns: 0, last: now }
     }
 
-    /// Takes `count` tokens, or none and returns false. A clock that went backwards counts as one
-    /// that stood still.
+    /// Takes `count` tokens, or none and returns false. A clock that goes backwards counts as a
+    /// clock that stands still.
     pub fn take(&mut self, now: Instant, rate: Rate, count: u64) -> bool {
         self.take_and_leave(now, rate, count, 0)
     }
@@ -85,14 +85,14 @@ impl TokenBucket {
         copy.take(now, rate, count)
     }
 
-    /// When it will hold `count` tokens if nothing is taken until then. More than a burst: when it
+    /// When it will hold `count` tokens if none is taken until then. For more than a burst: when it
     /// is full.
     pub fn holds_at(&self, rate: Rate, count: u64) -> Instant {
         let spare_ns = rate.burst_ns().saturating_sub(count.saturating_mul(rate.token_ns));
         self.last + Duration::from_nanos(self.lacking_ns.saturating_sub(spare_ns))
     }
 
-    /// When it will be full again if nothing more is taken.
+    /// When it will be full again if no more tokens are taken.
     pub fn full_at(&self) -> Instant {
         self.last + Duration::from_nanos(self.lacking_ns)
     }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_holds_can_be_asked_without_taking_it() {
+    fn asking_whether_it_holds_tokens_takes_none() {
         let (rate, now) = (Rate::new(1, 2), test_base());
         let mut bucket = TokenBucket::new(now);
         assert!(bucket.holds(now, rate, 2) && !bucket.holds(now, rate, 3));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_remain_is_left() {
+    fn tokens_that_must_remain_are_left() {
         let (rate, now) = (Rate::new(2, 4), test_base());
         let mut bucket = TokenBucket::new(now);
         assert!(bucket.take_and_leave(now, rate, 1, 3));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn when_it_will_hold_so_much_is_exact() {
+    fn when_it_will_hold_a_count_is_exact() {
         let (rate, now) = (Rate::new(2, 4), test_base());
         let mut bucket = TokenBucket::new(now);
         assert!(bucket.take(now, rate, 3));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_for_an_edge_in_ten_minutes_is_less_than_the_peer_takes() {
+    fn frames_sent_on_an_edge_in_ten_minutes_are_within_the_peers_budget() {
         let (start, mut left) = (test_base(), 0_u64);
         let (mut ours, mut theirs) = (TokenBucket::new(start), TokenBucket::new(start));
         for ms in 0..600_000 {

@@ -1,4 +1,4 @@
-//! Every committed fuzz input runs through its target's body: seeds, and what fuzzing found once.
+//! Regression tests of the fuzz corpora: every committed input runs through the body of its target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_input_gets_through_its_target() {
+fn every_input_passes_its_target() {
     for (name, body) in TARGETS {
         let inputs = entries(&corpora().join(name));
         assert!(!inputs.is_empty(), "the corpus of {name} is empty");

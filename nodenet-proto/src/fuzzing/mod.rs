@@ -1,9 +1,8 @@
 //! The bodies of the fuzz targets.
 //!
-//! Not part of the public API, and not part of a build without the feature `fuzzing`. They stand
-//! here, and not with the targets, so that the committed corpora run through the very same code as
-//! ordinary tests. A body takes any bytes and panics if something breaks a promise; whatever a peer
-//! can send must get through.
+//! Not part of the public API, and not part of a build without the feature `fuzzing`. They are in
+//! this crate, so that ordinary tests run the committed corpora through the same code. A body takes
+//! any bytes and panics if an invariant is broken; no bytes that a peer can send may cause a panic.
 
 #[cfg(test)]
 mod corpora;
@@ -39,15 +38,14 @@ pub const TARGETS: &[Target] = &[
     ("text", text),
 ];
 
-/// Writes a seed into the corpus of `target` if the environment asks for it. Tests offer what they
-/// know to be good; `NODENET_WRITE_CORPORA=1 cargo test -p nodenet-proto` refreshes the committed
-/// files.
+/// Writes a seed into the corpus of `target` if the environment variable is set. Tests offer valid
+/// inputs; `NODENET_WRITE_CORPORA=1 cargo test -p nodenet-proto` refreshes the committed files.
 ///
 /// # Panics
-/// If there is no such target, or the file can not be written.
+/// If there is no such target, or the file cannot be written.
 #[cfg(test)]
 pub(crate) fn keep_seed(target: &str, name: &str, bytes: &[u8]) {
-    /// Larger ones teach a fuzzer nothing and weigh on the repository.
+    /// Larger seeds add no coverage and enlarge the repository.
     const SEED_LEN_MAX: usize = 2_048;
 
     assert!(TARGETS.iter().any(|(known, _)| *known == target), "no fuzz target {target}");

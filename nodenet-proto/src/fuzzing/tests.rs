@@ -1,5 +1,4 @@
-//! Seeds for the targets whose families have no known answers of their own to offer, and a first
-//! check of every body.
+//! Fuzz seeds for targets without known answers, and a smoke test of every body.
 
 use bytes::Bytes;
 
@@ -48,7 +47,7 @@ fn frames_of_every_kind() {
 }
 
 #[test]
-fn what_overlay_nodes_say() {
+fn control_messages() {
     let contact = Contact {
         key: Some([2; 32]),
         addrs: vec![Addr::new(b"quic", b"[2001:db8::1]:4242"), Addr::default()],
@@ -79,11 +78,11 @@ fn what_people_write() {
     }
 }
 
-/// By position: see the steps of the target.
+/// Steps by position: see the target.
 #[test]
 fn scenarios() {
     offer("node_bytes", "nothing", &[]);
-    // Send and send direct, both ways, to each other and to nobody.
+    // Send and send direct, both ways, to each other and to an unknown id.
     offer(
         "node_bytes",
         "messages",
@@ -100,7 +99,7 @@ fn scenarios() {
     );
     // A node leaves with a full socket while a message is under way.
     offer("node_bytes", "leave", &[9, 0, 7, 0, 0, 1, 255, 7, 0, 4, 0, 15, 9, 0, 15]);
-    // Datagrams that are lost, doubled, damaged, invented.
+    // Datagrams that are lost, duplicated, corrupted, forged.
     offer(
         "node_bytes",
         "network",
@@ -109,8 +108,8 @@ fn scenarios() {
             1, 0, 40, 1,
         ],
     );
-    // The hostile peer: a ping, junk, an unassigned type, what it heard, a signed message, a
-    // hang-up.
+    // The hostile peer: a ping, junk, an unassigned type, a replayed frame, a signed message, a
+    // close.
     offer(
         "node_bytes",
         "hostile",
@@ -128,12 +127,12 @@ fn scenarios() {
     );
 }
 
-/// A little of what a fuzzer does, for every body, in every run of the tests.
+/// A short fuzz run of every body, in every run of the tests.
 #[test]
-fn random_bytes_get_through_every_target() {
+fn random_bytes_pass_every_target() {
     let mut rng = Seed::from_u64(0).stream("fuzzing");
     for (name, body) in TARGETS {
-        // A scenario takes as long as some thousand decodings.
+        // A scenario takes as long as a few thousand decodings.
         for _ in 0..if *name == "node_bytes" { 10 } else { 200 } {
             let mut input = vec![0; rng.below(300) as usize];
             rng.fill(&mut input);

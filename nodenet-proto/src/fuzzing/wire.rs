@@ -1,4 +1,4 @@
-//! Decoders: what decodes must encode again, and nothing may panic.
+//! Fuzz targets of the decoders: a decoded value must encode again, and no input may cause a panic.
 
 use core::fmt::Debug;
 use core::time::Duration;
@@ -34,7 +34,7 @@ pub fn contact(input: &[u8]) {
     check_decoder::<ContactList>(input);
 }
 
-/// What overlay nodes say to keep the overlay together.
+/// Control messages of the overlay.
 pub fn control(input: &[u8]) {
     check_decoder::<Pong>(input);
     check_decoder::<Siblings>(input);
@@ -42,7 +42,7 @@ pub fn control(input: &[u8]) {
     check_decoder::<Neighbors>(input);
 }
 
-/// A frame as a transport delivers it, and what a forwarder makes of it.
+/// A frame as a transport delivers it, and the frame that a forwarder sends.
 pub fn frame(input: &[u8]) {
     check_decoder::<FrameHeader>(input);
     let whole = FrameHeader::of(&in_pieces(input, 1));
@@ -118,7 +118,7 @@ pub fn media(input: &[u8]) {
     }
 }
 
-/// A box as it came, the same box signed by a sender, and a plaintext.
+/// A box as received, the same box signed by a sender, and a plaintext.
 pub fn sealed_box(input: &[u8]) {
     static PARTIES: OnceLock<[Identity; 2]> = OnceLock::new();
     let [sender, recipient] =
@@ -152,7 +152,7 @@ pub fn certificate(input: &[u8]) {
     assert_eq!(parse_extension(input).is_some(), input.len() == 96);
 }
 
-/// Everything that people write: identifiers, and the endpoint of an address.
+/// Text input: identifiers, and the endpoint of an address.
 pub fn text(input: &[u8]) {
     if let Ok(Ok(id)) = str::from_utf8(input).map(str::parse::<NodeId>) {
         assert_eq!(id.to_string().as_bytes(), input.to_ascii_lowercase());
@@ -172,8 +172,8 @@ pub fn text(input: &[u8]) {
 /// Decodes `input` and, if it is a `T`, encodes it again.
 ///
 /// # Panics
-/// If what was decoded does not come back: the encoding must be the input itself, or a shorter one
-/// where the input had `uvarint`s longer than they need to be.
+/// If the value does not survive: the encoding must equal the input, or be shorter if the input had
+/// `uvarint`s longer than necessary.
 pub(crate) fn check_decoder<T>(input: &[u8])
 where
     T: Encode + for<'a> Decode<'a> + PartialEq + Debug,
@@ -184,7 +184,7 @@ where
     };
     let read = &input[..input.len() - reader.remaining()];
     let encoded = value.to_bytes();
-    assert_eq!(encoded.len(), value.encoded_len(), "the length is foretold");
+    assert_eq!(encoded.len(), value.encoded_len(), "the announced length is exact");
     assert!(encoded.len() <= read.len(), "the encoding is the shortest there is");
     if encoded.len() == read.len() {
         assert_eq!(encoded, read, "nothing is lost");

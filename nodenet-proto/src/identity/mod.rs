@@ -1,11 +1,11 @@
-//! Keys of a node, derived from one master seed (PROTOCOL.md#key-derivation), and which signatures
-//! and agreements count (PROTOCOL.md#signature-rules).
+//! Keys of a node, derived from one master seed (PROTOCOL.md#key-derivation), and the acceptance
+//! rules for signatures and key agreements (PROTOCOL.md#signature-rules).
 //!
-//! Responsible for: the one derivation, and the acceptance rules that all nodes of a network share.
-//! Never: stores a seed or draws one; see [`crate::pow`] for the search.
+//! Responsible for: the derivation, and the acceptance rules that all nodes of a network share.
+//! Never: stores or draws a seed; see [`crate::pow`] for the search.
 //!
-//! An [`Identity`] is made once from the stored seed and lives as long as the node. Its keys can
-//! not be replaced one by one: all of them follow from the seed.
+//! An [`Identity`] is made once from the stored seed and is kept as long as the node. Its keys
+//! cannot be replaced one by one: all of them follow from the seed.
 
 use core::fmt;
 
@@ -28,8 +28,8 @@ pub const MASTER_SEED_LEN: usize = 32;
 const SIGNING_LABEL: &[u8] = b"nodenet/v1/identity-ed25519";
 /// HKDF label of the key-exchange key (PROTOCOL.md#key-derivation).
 const EXCHANGE_LABEL: &[u8] = b"nodenet/v1/kex-x25519";
-/// HKDF label of the key of stateless reset tokens. It and the next are ours: no other node
-/// computes with these keys.
+/// HKDF label of the key of stateless reset tokens. No other node computes with this key, nor with
+/// the next, so the labels need not match the reference.
 const RESET_LABEL: &[u8] = b"nodenet/v1/quic-stateless-reset";
 /// HKDF label of the key of connection IDs.
 const CONNECTION_ID_LABEL: &[u8] = b"nodenet/v1/quic-connection-id";
@@ -80,8 +80,8 @@ impl Identity {
         &self.exchange_public
     }
 
-    /// The secret from which stateless reset tokens follow (RFC 9000 §10.3.2). Every process of
-    /// this identity has the same, so that one can reset the conns of the one before it.
+    /// The secret from which stateless reset tokens follow (RFC 9000 §10.3.2). It is the same in
+    /// every process of this identity, so that a process can reset the conns of an earlier process.
     pub(crate) fn reset_key(&self) -> &Zeroizing<[u8; 32]> {
         &self.reset
     }
@@ -92,7 +92,7 @@ impl Identity {
         &self.connection_id
     }
 
-    /// The secret shared with the holder of `peer`; nothing if it would be all zero, which only a
+    /// The secret shared with the holder of `peer`; `None` if it would be all zero, which only a
     /// low-order key produces (PROTOCOL.md#key-agreement).
     pub fn agree(&self, peer: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
         let shared = self.exchange.diffie_hellman(&PublicKey::from(*peer));
@@ -117,14 +117,14 @@ pub fn node_id(public_key: &[u8; 32]) -> NodeId {
 }
 
 /// Verifies by PROTOCOL.md#signature-rules: cofactorless, canonical S, the key in any encoding;
-/// refuses small-order keys, which nobody owns.
+/// refuses small-order keys, which have no owner.
 pub fn verify(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     VerifyingKey::from_bytes(key).is_ok_and(|key| {
         !key.is_weak() && key.verify(message, &Signature::from_bytes(signature)).is_ok()
     })
 }
 
-/// The Ed25519 seed of a master seed: all that an identifier depends on.
+/// The Ed25519 seed of a master seed. An identifier depends on it alone.
 pub(crate) fn signing_seed(seed: &[u8; MASTER_SEED_LEN]) -> Zeroizing<[u8; 32]> {
     expand(&Hkdf::new(None, seed), SIGNING_LABEL)
 }

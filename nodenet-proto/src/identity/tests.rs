@@ -112,7 +112,7 @@ fn one_seed_gives_every_key() {
 }
 
 #[test]
-fn every_secret_of_a_seed_is_another_and_belongs_to_that_seed_alone() {
+fn secrets_differ_between_purposes_and_between_seeds() {
     let mut secrets = BTreeSet::new();
     for known in DERIVATIONS {
         let identity = Identity::from_master_seed(&known.seed);
@@ -124,8 +124,8 @@ fn every_secret_of_a_seed_is_another_and_belongs_to_that_seed_alone() {
     }
 }
 
-/// Computed with another implementation of HKDF. Another label would leave the peers of a node that
-/// was upgraded without a reset.
+/// Computed with another implementation of HKDF. With another label, the peers of an upgraded node
+/// would get no reset.
 #[test]
 fn the_keys_of_resets_and_connection_ids_are_the_same_in_every_build() {
     let identity = Identity::from_master_seed(&[7; 32]);
@@ -134,7 +134,7 @@ fn the_keys_of_resets_and_connection_ids_are_the_same_in_every_build() {
     assert_eq!((**identity.reset_key(), **identity.connection_id_key()), (reset, connection_id));
 }
 
-/// Two master seeds and what their holders agree on.
+/// Two master seeds and the secret that their holders agree on.
 const AGREEMENTS: &[([u8; 32], [u8; 32], [u8; 32])] = &[
     (
         hex!("0000000000000000000000000000000000000000000000000000000000000000"),
@@ -162,7 +162,8 @@ fn both_ends_agree_on_one_secret() {
     }
 }
 
-/// A name, a peer's key, and what the holder of the seed 00 01 .. 1f agrees on with that peer.
+/// A name, a peer's key, and the secret that the holder of the seed 00 01 .. 1f agrees on with that
+/// peer.
 type UnusualPeer = (&'static str, [u8; 32], Option<[u8; 32]>);
 
 const UNUSUAL_PEERS: &[UnusualPeer] = &[
@@ -235,7 +236,7 @@ struct Verification {
     accept: bool,
 }
 
-/// The reference accepts small-order keys too; here they are refused, and nothing else differs.
+/// The reference accepts small-order keys too; here they are refused. There is no other difference.
 const VERIFICATIONS: &[Verification] = &[
     Verification {
         name: "valid",
@@ -406,10 +407,10 @@ fn signatures_are_accepted_by_the_rules_of_the_network() {
     }
 }
 
-/// The identity point signs everything with S = 0 and nobody owns it; seven more points and their
-/// other spellings are as bad.
+/// The identity point signs every message with S = 0 and has no owner. Seven more points and their
+/// other encodings are unsafe too.
 #[test]
-fn keys_that_nobody_owns_are_refused() {
+fn keys_without_an_owner_are_refused() {
     let mut everything = [0; 64];
     everything[0] = 1;
     for spelling in SMALL_ORDER_KEYS {

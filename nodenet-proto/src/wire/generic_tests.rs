@@ -1,5 +1,5 @@
-//! The six tests that every message passes: known answers, round trip, length, truncation, trailing
-//! bytes, perturbation.
+//! Codec tests for every message: known answers, round trip, length, truncation, trailing bytes,
+//! perturbation.
 //!
 //! ```ignore
 //! six_tests!(pong: Pong, trailing = Refused, known = [
@@ -13,24 +13,24 @@ use super::{Decode, Encode};
 use crate::env::{Random, Seed};
 use crate::fuzzing::{check_decoder, keep_seed};
 
-/// What a message does with bytes after its end.
+/// How a message treats bytes after its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trailing {
     /// The message is malformed.
     Refused,
-    /// They are not looked at.
+    /// They are ignored.
     Ignored,
 }
 
-/// Bytes and what they mean.
+/// An encoding and its value.
 pub(crate) type Known<T> = (Vec<u8>, T);
 
-/// Everything that [`six_tests`] asks of a message.
+/// What [`six_tests`] requires of a message.
 pub(crate) trait Message: Encode + for<'a> Decode<'a> + PartialEq + Debug {}
 impl<T: Encode + for<'a> Decode<'a> + PartialEq + Debug> Message for T {}
 
-/// Declares a module with the six tests for one message. `known` lists encodings as they were made
-/// elsewhere with the values that they stand for.
+/// Declares a module with the six tests for one message. `known` lists encodings made by another
+/// implementation, with their values.
 macro_rules! six_tests {
     ($name:ident: $type:ty, trailing = $trailing:ident,
         known = [$(($bytes:expr, $value:expr $(,)?)),+ $(,)?]) => {
@@ -101,7 +101,7 @@ pub(crate) fn round_trip<T: Message>(known: &[Known<T>]) {
         let mut buffer = vec![0xa5; value.encoded_len() + 8];
         let mut out = &mut buffer[..];
         value.encode(&mut out);
-        assert_eq!(out, [0xa5; 8], "exactly the foretold length is written");
+        assert_eq!(out, [0xa5; 8], "exactly the announced length is written");
         let end = buffer.len() - 8;
         assert_eq!(T::decode_exact(&buffer[..end]).as_ref(), Ok(value));
     }

@@ -1,4 +1,4 @@
-//! Addresses as they travel: two byte strings that routing never interprets
+//! Encoding of addresses: two byte strings that routing never interprets
 //! (PROTOCOL.md#address-encoding).
 //!
 //! ```text
@@ -6,8 +6,9 @@
 //! addrs  uvarint(count) ‖ addr × count
 //! ```
 //!
-//! Responsible for: their layout and their tie to socket addresses. Never: resolves a name or
-//! decides to dial. Strings are kept bit for bit, because signatures cover a re-encoding of them.
+//! Responsible for: the layout, and conversion from and to socket addresses. Never: resolves a name
+//! or decides to dial. Strings are kept bit for bit, because signatures cover a re-encoding of
+//! them.
 
 use core::cmp::Ordering;
 use core::fmt::{self, Write};
@@ -32,10 +33,10 @@ pub const ADDR_LEN_MIN: usize = 2;
 /// Family of addresses that are `host:port` over UDP.
 pub const NET_QUIC: &[u8] = b"quic";
 /// Longest text of a socket address: an IPv6 address of 39 letters with a ten-digit scope, in
-/// brackets, and a port; an IPv4-mapped one is written as IPv4.
+/// brackets, and a port. An IPv4-mapped address is written as IPv4.
 const ENDPOINT_TEXT_MAX: usize = 1 + 39 + 1 + 10 + 1 + 1 + 5;
 
-/// Where a node says that it, or another, can be reached.
+/// An address at which, as some node says, it or another can be reached.
 ///
 /// Ordered by family, then endpoint, both bytewise.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -44,8 +45,8 @@ pub struct Addr {
     net_len: u32,
 }
 
-/// Both strings, one behind the other. A list of contacts holds dozens of addresses for as long as
-/// it takes to read or write it, and nearly all are short; what is longer is kept in an allocation.
+/// Both strings, one behind the other. A list of contacts holds dozens of addresses while it is
+/// read or written, and nearly all are short. A longer address is kept in an allocation.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Both {
     Short(FixedVec<u8, SHORT_MAX, u8>),
@@ -88,8 +89,8 @@ impl Addr {
         Self { both: Both::new(net, endpoint), net_len }
     }
 
-    /// The address of a UDP socket, spelled so that everybody spells it alike
-    /// (PROTOCOL.md#address-text): an IPv4-mapped address as IPv4.
+    /// The address of a UDP socket in the spelling that all nodes use (PROTOCOL.md#address-text):
+    /// an IPv4-mapped address as IPv4.
     pub fn from_socket_addr(addr: SocketAddr) -> Self {
         let mut endpoint = EndpointText::new();
         match canonical(addr) {
@@ -105,13 +106,14 @@ impl Addr {
         &self.both.as_slice()[..self.net_len as usize]
     }
 
-    /// Where, in the terms of the family.
+    /// The endpoint, in the syntax of the family.
     pub fn endpoint(&self) -> &[u8] {
         &self.both.as_slice()[self.net_len as usize..]
     }
 
     /// The socket that this names, if it is a `quic` address with an IP literal. An IPv4-mapped
-    /// address comes out as IPv4. A zone other than a number means nothing here and gives nothing.
+    /// address becomes IPv4. A zone that is no number has no meaning on this machine and gives
+    /// `None`.
     pub fn to_socket_addr(&self) -> Option<SocketAddr> {
         if self.net() != NET_QUIC {
             return None;
@@ -127,14 +129,14 @@ impl Addr {
         })
     }
 
-    /// The IP address and port in the endpoint, whatever the family. A zone is left out.
+    /// The IP address and port in the endpoint, in any family. A zone is left out.
     pub fn ip_port(&self) -> Option<(IpAddr, u16)> {
         let (ip, _, port) = split_endpoint(self.endpoint())?;
         Some((ip, port))
     }
 
-    /// The subnet that it is in, if its endpoint is an IP address and a port. Judged by the
-    /// endpoint alone, whatever the family (PROTOCOL.md#subnets).
+    /// The subnet of the address, if its endpoint is an IP address and a port. The family does not
+    /// matter (PROTOCOL.md#subnets).
     pub fn subnet(&self) -> Option<Subnet> {
         self.ip_port().map(|(ip, _)| Subnet::of(ip))
     }
@@ -142,8 +144,8 @@ impl Addr {
 
 type EndpointText = heapless::String<ENDPOINT_TEXT_MAX>;
 
-/// An answer names twenty addresses, and spelling them with the formatter of the standard library
-/// was a third of its making (measured).
+/// An answer names twenty addresses. With the formatter of the standard library their text took a
+/// third of the time that the answer took (measured).
 fn write_v4(out: &mut EndpointText, addr: SocketAddrV4) -> fmt::Result {
     for (number, end) in addr.ip().octets().into_iter().zip(['.', '.', '.', ':']) {
         write_decimal(out, number.into())?;
@@ -171,7 +173,7 @@ impl Ord for Addr {
     }
 }
 
-/// `net://endpoint`; bytes that are not printable ASCII are escaped, so that a peer can not write
+/// `net://endpoint`; bytes that are not printable ASCII are escaped, so that a peer cannot write
 /// control characters into a log.
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -221,7 +223,7 @@ impl AddrList {
         Self(Vec::new())
     }
 
-    /// As many of `addrs` as there is room for.
+    /// The first [`ADDRS_MAX`] of `addrs`.
     pub fn first_of(addrs: impl IntoIterator<Item = Addr>) -> Self {
         Self(addrs.into_iter().take(ADDRS_MAX).collect())
     }
@@ -231,7 +233,7 @@ impl AddrList {
         &self.0
     }
 
-    /// Gives the addresses away.
+    /// The addresses as a vector.
     pub fn into_vec(self) -> Vec<Addr> {
         self.0
     }

@@ -50,7 +50,7 @@ six_tests!(addr_list: AddrList, trailing = Refused, known = [
     ),
 ]);
 
-/// Encodings that others may write, and how many of their bytes are the address.
+/// Encodings that another implementation may write, and how many of their bytes are the address.
 #[test]
 fn longer_lengths_and_any_bytes_are_read() {
     for (bytes, addr, len) in [
@@ -110,7 +110,7 @@ fn malformed_lists_are_bad_addresses() {
     }
 }
 
-/// Whatever follows: the count alone decides.
+/// The count alone decides, not the bytes that follow.
 #[test]
 fn more_than_sixteen_addresses_are_refused_at_the_count() {
     let sixteen = [&[16][..], &[0; 32]].concat();
@@ -137,7 +137,7 @@ fn families_are_compared_before_endpoints() {
 }
 
 #[test]
-fn display_can_not_forge_a_log_line() {
+fn display_escapes_what_could_forge_a_log_line() {
     let text = Addr::new(b"quic", b"203.0.113.7:1\n\x1b[2Jroot").to_string();
     assert_eq!(text, "quic://203.0.113.7:1\\n\\x1b[2Jroot");
 }

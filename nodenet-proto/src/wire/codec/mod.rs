@@ -1,8 +1,8 @@
-//! How bytes become values and back: a cursor, two traits and the ways in which input can be wrong.
+//! Codec of messages: a bounds-checked reader, the traits [`Encode`] and [`Decode`], and decode
+//! errors.
 //!
-//! Responsible for: bounds, integers, the `uvarint`. Never: allocates, panics on input, or knows
-//! what a message means. A [`Reader`] lives for one message; a read that fails leaves it where it
-//! was.
+//! Responsible for: bounds, integers, the `uvarint`. Never: allocates, panics on input, or
+//! interprets a message. A [`Reader`] is for one message; a failed read does not move it.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -14,11 +14,11 @@ mod tests;
 /// Longest `uvarint`: ten groups of seven bits hold any 64-bit number (PROTOCOL.md#uvarint).
 pub const UVARINT_LEN_MAX: usize = 10;
 
-/// Why bytes are not the message they should be (PROTOCOL.md#decode-errors).
+/// Why bytes do not decode as the expected message (PROTOCOL.md#decode-errors).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum DecodeError {
-    /// The length does not fit what is in there: the input ends early, has bytes after its end, or
-    /// a count or `uvarint` promises more than could follow.
+    /// The length does not fit the contents. The input ends early or has bytes after its end, or a
+    /// count or `uvarint` announces more than could follow.
     #[error("the length of the input does not fit its contents")]
     ShortBuffer,
     /// A frame longer than [`super::frame::FRAME_PAYLOAD_MAX`] is announced.
@@ -38,7 +38,7 @@ pub enum DecodeError {
     AvoidTooLarge,
 }
 
-/// A value with exactly one encoding, which is the one that we emit.
+/// A value with exactly one encoding that this implementation emits.
 ///
 /// A value that can be built can be encoded: limits are checked where values are made.
 pub trait Encode {
@@ -48,7 +48,7 @@ pub trait Encode {
     /// Appends the encoding to `out`.
     ///
     /// # Panics
-    /// If `out` can not take [`Encode::encoded_len`] more bytes.
+    /// If `out` cannot take [`Encode::encoded_len`] more bytes.
     fn encode(&self, out: &mut impl BufMut);
 
     /// The encoding in a buffer of its own.
@@ -59,7 +59,7 @@ pub trait Encode {
     }
 }
 
-/// A value that can be read from bytes that a stranger wrote.
+/// A value that can be read from untrusted bytes.
 pub trait Decode<'a>: Sized {
     /// Reads one value and leaves what follows to the caller.
     ///
@@ -78,8 +78,8 @@ pub trait Decode<'a>: Sized {
         Ok(value)
     }
 
-    /// Reads one value and ignores what follows it. Only for the messages of which the
-    /// specification says that their end is not checked.
+    /// Reads one value and ignores what follows it. Only for messages whose end is not checked by
+    /// the protocol.
     ///
     /// # Errors
     /// As [`Decode::decode`].
@@ -88,7 +88,7 @@ pub trait Decode<'a>: Sized {
     }
 }
 
-/// A position in bytes that a stranger wrote. A failed read does not move it.
+/// A position in untrusted bytes. A failed read does not move it.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     rest: &'a [u8],
@@ -179,10 +179,10 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// Reads a `uvarint` and as many bytes as it says.
+    /// Reads a `uvarint` and that number of bytes.
     ///
     /// # Errors
-    /// [`DecodeError::ShortBuffer`] if either is cut short.
+    /// [`DecodeError::ShortBuffer`] if either is incomplete.
     pub fn len_prefixed(&mut self) -> Result<&'a [u8], DecodeError> {
         let mut ahead = self.clone();
         let len = ahead.uvarint()?;
@@ -191,8 +191,8 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Reads a `uvarint` that counts items of at least `item_len_min` bytes each, and refuses one
-    /// that what remains could not hold. Whoever allocates for the items is thereby bounded by the
+    /// Reads a `uvarint` that counts items of at least `item_len_min` bytes each. A count that the
+    /// remaining bytes could not hold is refused, so an allocation for the items is bounded by the
     /// input.
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a `uvarint` off the front of `bytes`: its value and its length. Nothing if it does not end
+/// Reads a `uvarint` off the front of `bytes`: its value and its length. `None` if it does not end
 /// within `bytes` or does not fit 64 bits.
 pub fn split_uvarint(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0;

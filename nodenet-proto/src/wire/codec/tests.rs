@@ -46,10 +46,10 @@ fn numbers_are_written_as_short_as_can_be() {
     }
 }
 
-/// What is at the front: a number and its length, if it is one.
+/// The number at the front and its length, if the bytes decode.
 type Front = Option<(u64, usize)>;
 
-/// What others may write.
+/// Encodings that another implementation may write.
 const READ: &[(&[u8], Front)] = &[
     (&hex!(""), None),
     (&hex!("80"), None),

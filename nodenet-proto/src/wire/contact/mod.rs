@@ -1,11 +1,11 @@
-//! What nodes tell each other about nodes (PROTOCOL.md#contact-lists).
+//! Contact lists: descriptions of other nodes in an answer (PROTOCOL.md#contact-lists).
 //!
 //! ```text
 //! list     uvarint(count) ‖ contact × count      at most 17 contacts, 256 addresses in all
 //! contact  id 32 ‖ Ed25519 key 32 ‖ X25519 key 32 ‖ capabilities u32 ‖ addrs
 //! ```
 //!
-//! Responsible for: the layout and its two caps. Never: believes any of it.
+//! Responsible for: the layout and its two caps. Never: verifies a contact.
 
 use bytes::BufMut;
 
@@ -25,21 +25,22 @@ pub const CONTACT_ADDRS_MAX: usize = 256;
 const FIXED_LEN: usize = 3 * 32 + 4;
 /// Shortest encoding of a contact: one without addresses (PROTOCOL.md#contact-lists).
 const CONTACT_LEN_MIN: usize = FIXED_LEN + 1;
-/// How a key that is not known is written.
+/// Encoding of an unknown key.
 const NO_KEY: [u8; 32] = [0; 32];
 
-/// What a node says that it can do. Bits without a name are kept as they are.
+/// Capabilities that a node advertises. Bits without a name are kept as they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capabilities(pub u32);
 
 impl Capabilities {
-    /// It relays for others.
+    /// The node relays for others.
     pub const CAN_RELAY: Self = Self(1);
-    /// It can be dialed by everybody: nobody need punch a hole to it.
+    /// Every node can dial this one without hole punching.
     pub const PUBLIC_ANCHOR: Self = Self(2);
-    /// It wants to sleep: it does the pinging on its edges, all at once and seldom, and prefers not
-    /// to be an intermediate hop. A bit of ours, far from those that the reference may assign next;
-    /// the reference carries unknown bits through unchanged (PROTOCOL.md#capabilities).
+    /// A light node, which is idle most of the time. It sends the pings on its edges, all at once
+    /// and seldom, and prefers not to be an intermediate hop. The bit is an extension, far from the
+    /// bits that the reference may assign next; the reference keeps unknown bits unchanged
+    /// (PROTOCOL.md#capabilities).
     pub const LIGHT: Self = Self(1 << 24);
 
     /// Whether all of `wanted` are among these.
@@ -65,20 +66,21 @@ impl Capabilities {
 pub struct Contact {
     /// Its identifier.
     pub id: NodeId,
-    /// Its Ed25519 key, if known. Whether the identifier is its hash is for whoever keeps it to
-    /// check.
+    /// Its Ed25519 key, if known. That the identifier is its hash is not checked here but where the
+    /// contact is stored.
     pub key: Option<[u8; 32]>,
-    /// Its X25519 key, if the describing node claims to know it. Nothing vouches for it: only a
-    /// rendezvous does, so receivers must ignore this one (PROTOCOL.md#exchange-keys-in-contacts).
+    /// Its X25519 key, if the describing node claims to know it. It is unverified: only a
+    /// rendezvous verifies one, so receivers must ignore this one
+    /// (PROTOCOL.md#exchange-keys-in-contacts).
     pub exchange_key: Option<[u8; 32]>,
-    /// What it says it can do.
+    /// Its capabilities, as the describing node knows them.
     pub capabilities: Capabilities,
-    /// Where it may be, best first.
+    /// Its possible addresses, best first.
     pub addrs: Vec<Addr>,
 }
 
 impl Contact {
-    /// A node of which only the identifier is known.
+    /// A contact of which only the identifier is known.
     pub const fn new(id: NodeId) -> Self {
         let capabilities = Capabilities(0);
         Self { id, key: None, exchange_key: None, capabilities, addrs: Vec::new() }
@@ -110,9 +112,9 @@ impl ContactList {
         Self(Vec::new())
     }
 
-    /// As much of `contacts` as fits one answer of at most `len_max` encoded bytes, most wanted
-    /// first. Where there are too many addresses a contact loses its last ones; where there is no
-    /// room even for one without addresses the list ends.
+    /// As much of `contacts` as fits one answer of at most `len_max` encoded bytes, most important
+    /// first. If there are too many addresses, a contact loses its last ones. If there is no room
+    /// even for a contact without addresses, the list ends.
     pub fn first_of(contacts: impl IntoIterator<Item = Contact>, len_max: usize) -> Self {
         // The count takes one byte whatever it is: the cap is below 128.
         let mut room = len_max.saturating_sub(1);

@@ -140,7 +140,7 @@ fn addresses_are_counted_over_the_whole_list() {
 }
 
 #[test]
-fn a_list_that_is_made_here_can_be_read_there() {
+fn an_encoded_list_decodes() {
     let many = (0..40).map(|i| Contact { addrs: vec![Addr::default(); 50], ..keyless(i) });
     for len_max in [0, 1, 101, 102, 103, 500, 2_000, 60_000] {
         let list = ContactList::first_of(many.clone(), len_max);

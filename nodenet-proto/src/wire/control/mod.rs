@@ -1,11 +1,11 @@
-//! What overlay nodes say to keep the overlay together (PROTOCOL.md#control-messages).
+//! Control messages of the overlay: liveness, leave, lookups (PROTOCOL.md#control-messages).
 //!
-//! | message   | travels         | payload                        |
+//! | message   | carrier         | payload                        |
 //! |-----------|-----------------|--------------------------------|
-//! | Ping      | on the edge     | none; the reference ignores what is there, we put capabilities u32 |
+//! | Ping      | on the edge     | none, or capabilities u32 (ignored by the reference) |
 //! | Pong      | on the edge     | one address                    |
 //! | Siblings  | on the edge     | nonce 8                        |
-//! | Leave     | on the edge     | none; what is there is ignored |
+//! | Leave     | on the edge     | none; any is ignored           |
 //! | Lookup    | in an envelope  | nonce 8                        |
 //! | Neighbors | in an envelope  | nonce 8 ‖ contact list         |
 //!
@@ -22,56 +22,57 @@ use super::frame::{FrameType, Message};
 #[cfg(test)]
 mod tests;
 
-/// Ties an answer to its question (PROTOCOL.md#control-messages). Whoever asks draws it at random.
+/// Ties an answer to its request (PROTOCOL.md#control-messages). The requester draws it at random.
 pub type Nonce = [u8; 8];
 
-/// Are you there? Any payload that a peer adds is ignored, so there is nothing to decode.
+/// A liveness probe. Any payload that a peer adds is ignored, so there is nothing to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ping;
 
-/// Are you there? And this is what I can do. To a node of another kind it is a [`Ping`].
+/// A liveness probe with the sender's capabilities. A node that does not know it reads a [`Ping`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapablePing {
-    /// Of the node that asks.
+    /// Capabilities of the sender.
     pub capabilities: Capabilities,
 }
 
-/// I am going away. Any payload that a peer adds is ignored, so there is nothing to decode.
+/// Announces that the sender leaves the network. Any payload that a peer adds is ignored, so there
+/// is nothing to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leave;
 
-/// I am here, and this is where I see you.
+/// The answer to a ping, with the peer's observed address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pong {
     /// The address of the edge's other end, as the answering node sees it.
     pub observed: Addr,
 }
 
-/// Who is near you?
+/// Asks a neighbour for the nodes that are nearest to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Siblings {
     /// Comes back in the [`Neighbors`] that answers.
     pub nonce: Nonce,
 }
 
-/// Who is near the target of this envelope?
+/// Asks for the nodes that are nearest to the target of this envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lookup {
     /// Comes back in the [`Neighbors`] that answers.
     pub nonce: Nonce,
 }
 
-/// These nodes are near.
+/// The answer to [`Siblings`] and [`Lookup`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbors {
-    /// Of the question.
+    /// The nonce of the request.
     pub nonce: Nonce,
     /// Nearest first.
     pub contacts: ContactList,
 }
 
 impl Neighbors {
-    /// An answer with as many of `contacts` as fit, most wanted first.
+    /// An answer with as many of `contacts` as fit, most important first.
     pub fn new(nonce: Nonce, contacts: impl IntoIterator<Item = Contact>) -> Self {
         let len_max = SEND_PAYLOAD_MAX - nonce.len();
         Self { nonce, contacts: ContactList::first_of(contacts, len_max) }

@@ -69,7 +69,7 @@ fn frames_on_an_edge_are_those_of_the_network() {
 }
 
 #[test]
-fn malformed_pongs_are_told_apart() {
+fn malformed_pongs_have_distinct_errors() {
     for (bytes, error) in [
         (&[][..], DecodeError::BadAddr),
         (&hex!("04717569630d31"), DecodeError::BadAddr),
@@ -82,7 +82,7 @@ fn malformed_pongs_are_told_apart() {
     assert_eq!(longer, Ok(Pong { observed: Addr::default() }));
 }
 
-/// A message as its originator sends it, one nanosecond count for all.
+/// A message as its originator sends it, always with the same time stamp.
 fn routed<M: Message>(
     message: &M,
     seed: [u8; 32],

@@ -1,4 +1,4 @@
-//! The routed envelope (PROTOCOL.md#routed-envelope): what carries a message from hop to hop.
+//! The routed envelope (PROTOCOL.md#routed-envelope), which carries a message from hop to hop.
 //!
 //! ```text
 //! 0      target      32   identifier                       signed
@@ -51,7 +51,7 @@ pub const AVOID_MAX: usize = 3;
 pub const AGE_MAX: Duration = Duration::from_secs(30);
 /// Domain of the signature (PROTOCOL.md#envelope-signature).
 const SIGNATURE_DOMAIN: &[u8] = b"nodenet/v1/routing-envelope";
-/// Where the hop limit ends: what lies in front of here changes at every hop.
+/// End of the hop limit: the bytes in front of it change at every hop.
 const HOP_LIMIT_END: usize = NODE_ID_LEN + 1;
 /// Bytes of target, hop limit, key and time stamp.
 const FIXED_LEN: usize = HOP_LIMIT_END + 32 + 8;
@@ -60,39 +60,39 @@ const SIGNATURE_LEN: usize = 64;
 /// Longest head that a peer may write: everything in front of the payload.
 const HEAD_LEN_MAX: usize = FIXED_LEN + UVARINT_LEN_MAX + AVOID_MAX * NODE_ID_LEN + UVARINT_LEN_MAX;
 
-/// Nodes through which a copy shall not go: the other first hops of its siblings.
+/// Nodes that must not forward this copy: the first hops of the other copies.
 pub type AvoidSet = heapless::Vec<NodeId, AVOID_MAX>;
 
 /// A routed message at the node that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// For whom.
+    /// The target.
     pub target: NodeId,
-    /// How many more hops it may take.
+    /// Hops that are left.
     pub hop_limit: u8,
     /// The originator's Ed25519 key.
     pub key: [u8; 32],
-    /// When it was signed.
+    /// Time of the signature.
     pub sent: UnixNanos,
-    /// Through whom it shall not go.
+    /// Nodes that must not forward it.
     pub avoid: AvoidSet,
-    /// What it carries.
+    /// The payload.
     pub payload: Bytes,
     /// Covers the frame type, target, key, time and payload.
     pub signature: [u8; SIGNATURE_LEN],
 }
 
-/// Who signs with what: the part of signing that is the same for every message.
+/// Identity and cryptography of an originator, the same for all of its messages.
 #[derive(Clone, Copy)]
 pub struct Signer<'a> {
     /// The originator.
     pub identity: &'a Identity,
-    /// What hashes and signs.
+    /// Hashes and signs.
     pub crypto: &'a dyn Crypto,
 }
 
 impl Envelope {
-    /// A signed message with all its hops left and nobody to avoid.
+    /// A signed message with all its hops left and an empty avoid-set.
     ///
     /// # Errors
     /// If `payload` is larger than [`SEND_PAYLOAD_MAX`].
@@ -126,7 +126,7 @@ impl Envelope {
         Self { avoid, ..self.clone() }
     }
 
-    /// What the signature covers, hashed. It tells messages apart whatever route they took.
+    /// Hash of what the signature covers. It identifies a message on every route.
     pub fn signing_digest(&self, type_byte: u8, crypto: &dyn Crypto) -> [u8; 32] {
         let payload = core::iter::once(&self.payload[..]);
         signing_digest(type_byte, &self.target, &self.key, self.sent, payload, crypto)
@@ -135,14 +135,13 @@ impl Envelope {
     /// The envelope in a frame. The payload is not copied.
     ///
     /// # Panics
-    /// If the frame would be larger than [`FRAME_MAX`], which takes a full avoid-set around a
-    /// payload that is only just within [`SEND_PAYLOAD_MAX`]; an originator has two nodes to avoid
-    /// at most.
+    /// If the frame would be larger than [`FRAME_MAX`]. That takes a full avoid-set and a payload
+    /// of nearly [`SEND_PAYLOAD_MAX`]; an originator has two nodes to avoid at most.
     pub fn to_frame(&self, frame_type: FrameType) -> Frame {
         let payload_len = self.encoded_len();
         let header = FrameHeader { type_byte: frame_type.to_byte(), payload_len };
         let len = header.encoded_len() + payload_len;
-        assert!(len <= FRAME_MAX, "a frame of {len} bytes can not be carried");
+        assert!(len <= FRAME_MAX, "a frame of {len} bytes is larger than FRAME_MAX");
 
         let mut ends = BytesMut::with_capacity(len - self.payload.len());
         header.encode(&mut ends);
@@ -256,7 +255,7 @@ impl Decode<'_> for Head {
 }
 
 /// Whether a message stamped `sent` may be taken at `now`: at most [`AGE_MAX`] old or ahead, both
-/// inclusive. `sent` is a stranger's and never takes part in arithmetic (PROTOCOL.md#freshness).
+/// inclusive. `sent` is untrusted and never takes part in arithmetic (PROTOCOL.md#freshness).
 pub fn is_fresh(sent: UnixNanos, now: UnixNanos) -> bool {
     let age_max = AGE_MAX.as_nanos() as i64;
     (now.0.saturating_sub(age_max)..=now.0.saturating_add(age_max)).contains(&sent.0)

@@ -28,7 +28,8 @@ fn signed(
     Envelope::sign(signer, frame_type, id(target), UnixNanos(sent), payload).expect("it fits")
 }
 
-/// The same with so many hops left and to go around the identifiers that repeat a byte of `avoid`.
+/// The same message with `hop_limit` hops left. Each byte of `avoid`, repeated, is an identifier to
+/// avoid.
 fn after_hops(envelope: Envelope, hop_limit: u8, avoid: &[u8]) -> Envelope {
     Envelope { hop_limit, ..envelope.avoiding(avoid.iter().copied().map(id).collect()) }
 }
@@ -228,7 +229,7 @@ six_tests!(envelope: Envelope, trailing = Refused, known = [
     ),
 ]);
 
-/// One message over three first hops: what each of them gets.
+/// One message over three first hops: the frame that each of them gets.
 const DISJOINT_COPIES: [(&[u8], [u8; 2]); 3] = [
     (
         &hex!(
@@ -279,7 +280,7 @@ fn one_signature_serves_every_copy() {
     }
 }
 
-/// What most tests below take apart: two nodes to avoid, sixteen bytes of payload.
+/// The envelope that most tests below modify: two nodes to avoid, sixteen bytes of payload.
 fn valid() -> Envelope {
     let envelope = signed([1; 32], FrameType::Route, 0x33, SENT.0, b"hello rendezvous");
     after_hops(envelope, 9, &[7, 8])
@@ -301,7 +302,7 @@ fn frame_of(envelope: &[u8]) -> Frame {
 }
 
 #[test]
-fn malformed_envelopes_are_refused_for_the_first_thing_that_is_wrong() {
+fn malformed_envelopes_are_refused_for_their_first_error() {
     use DecodeError::{AvoidTooLarge, ShortBuffer};
     let fixed = &valid().to_bytes()[..FIXED_LEN];
     let zeros = |count: usize| vec![0; count];
@@ -353,7 +354,7 @@ fn a_frame_reads_the_same_however_it_is_cut() {
     }
 }
 
-/// Whether the frame around `envelope` carries a signature for what it says.
+/// Whether the signature in the frame around `envelope` verifies.
 fn is_signed(envelope: &Envelope, frame_type: FrameType) -> bool {
     let routed = parse(envelope.to_frame(frame_type)).expect("an envelope");
     let digest = routed.signing_digest(&Ed25519Crypto);
@@ -367,7 +368,7 @@ fn the_signature_covers_what_no_hop_may_change() {
     assert!(!is_signed(&valid(), FrameType::Lookup), "another type");
     let changes: [(&str, bool, Change); 10] = [
         ("hop limit", true, |envelope| envelope.hop_limit = 3),
-        ("nobody to avoid", true, |envelope| envelope.avoid.clear()),
+        ("empty avoid-set", true, |envelope| envelope.avoid.clear()),
         ("others to avoid", true, |envelope| envelope.avoid[0] = id(0xee)),
         ("payload", false, |envelope| envelope.payload = Bytes::from_static(b"iello rendezvous")),
         ("longer", false, |envelope| envelope.payload = Bytes::from_static(b"hello rendezvous\0")),
@@ -402,7 +403,7 @@ fn a_forwarded_frame_keeps_its_payload_where_it_lies() {
     }
 }
 
-/// A peer may write a number in more bytes than it needs; nobody passes that on.
+/// A peer may write a number in more bytes than it needs; a forwarder writes the shortest form.
 #[test]
 fn longer_numbers_are_accepted_and_not_forwarded() {
     let minimal = valid().to_bytes();

@@ -1,4 +1,4 @@
-//! Routed frames as they arrive and go on: read in place, given a new head, never copied.
+//! Transit of routed frames: parsed in place, forwarded with a new head, payload never copied.
 
 use bytes::Bytes;
 
@@ -9,21 +9,21 @@ use crate::env::{Crypto, UnixNanos};
 use crate::wire::codec::{Decode, DecodeError, Encode, Reader};
 use crate::wire::frame::{FrameHeader, FrameType, HEADER_LEN_MAX, head_of};
 
-/// A routed message as it arrived, checked for its layout and for nothing else.
+/// A received routed message. Only its layout was checked.
 #[derive(Debug)]
 pub struct RoutedFrame {
     frame: Frame,
     frame_type: FrameType,
     head: Head,
-    /// Where the envelope starts.
+    /// Offset of the envelope.
     envelope_at: usize,
-    /// Where the message's payload starts.
+    /// Offset of the message's payload.
     payload_at: usize,
 }
 
 impl RoutedFrame {
-    /// Reads the envelope of a frame whose header said `frame_type` and that its payload starts at
-    /// `envelope_at` (see [`FrameHeader::of`]). Allocates nothing.
+    /// Reads the envelope of a frame. `frame_type` and `envelope_at`, the offset of the payload,
+    /// are from its header (see [`FrameHeader::of`]). Allocates nothing.
     ///
     /// # Errors
     /// [`DecodeError::AvoidTooLarge`] for more than three nodes to avoid, otherwise
@@ -51,38 +51,38 @@ impl RoutedFrame {
         self.frame_type
     }
 
-    /// For whom it is.
+    /// The target.
     pub const fn target(&self) -> &NodeId {
         &self.head.target
     }
 
-    /// How many more hops it may take, as the last hop wrote it; nothing bounds it.
+    /// Hops that are left, as the last hop wrote it: any value of a byte.
     pub const fn hop_limit(&self) -> u8 {
         self.head.hop_limit
     }
 
-    /// The key of the node that says it made this.
+    /// The key of the claimed originator.
     pub const fn key(&self) -> &[u8; 32] {
         &self.head.key
     }
 
-    /// When that node says it made this.
+    /// The time that the originator claims.
     pub const fn sent(&self) -> UnixNanos {
         self.head.sent
     }
 
-    /// Through whom it shall not go.
+    /// Nodes that must not forward it.
     pub const fn avoid(&self) -> &AvoidSet {
         &self.head.avoid
     }
 
-    /// Length of what it carries.
+    /// Length of the payload.
     pub fn payload_len(&self) -> usize {
         self.frame.len() - SIGNATURE_LEN - self.payload_at
     }
 
-    /// What the signature covers, hashed where it lies. Tells messages apart whatever route they
-    /// took: unlike the bytes of the frame, nobody on the way can change it.
+    /// Hash of what the signature covers, without a copy. It identifies a message on every route:
+    /// unlike the frame, no hop can change it.
     pub fn signing_digest(&self, crypto: &dyn Crypto) -> [u8; 32] {
         let Head { target, key, sent, .. } = &self.head;
         let payload = self.frame.slices(self.payload_at..self.frame.len() - SIGNATURE_LEN);
@@ -97,11 +97,11 @@ impl RoutedFrame {
         crypto.verify(&self.head.key, digest, &signature)
     }
 
-    /// The frame to pass on, with a new hop limit. Only what changes is written; everything behind
-    /// it stays where it lies.
+    /// The frame to forward, with a new hop limit. Only the changed head is written; everything
+    /// behind it stays in place.
     ///
-    /// Where a peer wrote a `uvarint` longer than it needs to be, the head is written anew up to
-    /// the payload, so that none such is passed on (PROTOCOL.md#uvarint).
+    /// If a peer wrote a `uvarint` longer than necessary, the whole head is written anew, so that
+    /// no such `uvarint` is forwarded (PROTOCOL.md#uvarint).
     #[inline]
     pub fn into_forward(self, hop_limit: u8, pool: &mut HeadPool) -> Frame {
         let Self { mut frame, frame_type, mut head, envelope_at, payload_at } = self;
@@ -123,14 +123,14 @@ impl RoutedFrame {
         frame
     }
 
-    /// The first bytes of what it carries, as many as there are and `into` has room for. Returns
-    /// how many.
+    /// Copies the first bytes of the payload, as many as there are and `into` has room for. Returns
+    /// their number.
     pub fn peek_payload(&self, into: &mut [u8]) -> usize {
         let len = into.len().min(self.payload_len());
         self.frame.copy_to(self.payload_at, &mut into[..len])
     }
 
-    /// What it carries. Copied only if it arrived in several pieces.
+    /// The payload. Copied only if it arrived in several pieces.
     pub fn into_payload(mut self) -> Bytes {
         self.frame.truncate(self.frame.len() - SIGNATURE_LEN);
         self.frame.advance(self.payload_at);

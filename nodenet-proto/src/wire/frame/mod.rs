@@ -33,24 +33,23 @@ pub(super) const HEADER_LEN_MAX: usize = 2 + UVARINT_LEN_MAX;
 
 const _: () = assert!(2 + uvarint_len(DIRECT_PAYLOAD_MAX as u64) + DIRECT_PAYLOAD_MAX == FRAME_MAX);
 
-/// What a frame is (PROTOCOL.md#frame-types). Bytes without a name are unassigned: such frames are
-/// ignored.
+/// The type of a frame (PROTOCOL.md#frame-types). Frames with an unassigned type are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum FrameType {
-    /// Routed: bytes of an application.
+    /// Routed: payload of an application.
     Route = 1,
-    /// On the edge: are you there?
+    /// On the edge: liveness probe.
     Ping = 2,
-    /// On the edge: yes, and this is where I see you.
+    /// On the edge: answer to a ping, with the observed address.
     Pong = 3,
-    /// Routed: who is near this identifier?
+    /// Routed: request for the nodes nearest to the target.
     Lookup = 4,
-    /// Routed: these nodes are.
+    /// Routed: answer to a lookup or a siblings request.
     Neighbors = 5,
-    /// On the edge: who is near you?
+    /// On the edge: request for the nodes nearest to the peer.
     Siblings = 6,
-    /// On the edge: good bye.
+    /// On the edge: the sender leaves the network.
     Leave = 7,
     /// Routed: rendezvous request.
     Hello = 8,
@@ -60,13 +59,13 @@ pub enum FrameType {
     Connect = 10,
     /// Routed: hole-punch answer.
     ConnectAck = 11,
-    /// On the edge: relay for me to that node.
+    /// On the edge: request to relay to a target.
     RelayRequest = 12,
-    /// On the edge: yes, at this address.
+    /// On the edge: the relay's address for the requester.
     RelayGrant = 13,
-    /// On the edge: somebody wants to reach you through me, at this address.
+    /// On the edge: the relay's address for the target.
     RelayBind = 14,
-    /// On the edge: bytes of an application, never routed.
+    /// On the edge: payload of an application, never routed.
     App = 64,
 }
 
@@ -90,12 +89,12 @@ impl FrameType {
         Self::App,
     ];
 
-    /// The type that `byte` stands for, if it is assigned.
+    /// The type with the number `byte`, if it is assigned.
     pub fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|frame_type| frame_type.to_byte() == byte)
     }
 
-    /// The byte that stands for this type.
+    /// The number of this type.
     pub const fn to_byte(self) -> u8 {
         self as u8
     }
@@ -115,7 +114,7 @@ impl FrameType {
     }
 }
 
-/// What stands in front of a payload.
+/// The header in front of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
     /// The type, assigned or not. See [`FrameHeader::frame_type`].
@@ -128,7 +127,7 @@ impl FrameHeader {
     /// Reads the header of a frame that arrived. Returns it with the offset of the payload.
     ///
     /// # Errors
-    /// If there is no header, or the payload that it announces is not exactly what follows.
+    /// If there is no header, or the announced length is not that of the rest.
     #[inline]
     pub fn of(frame: &Frame) -> Result<(Self, usize), DecodeError> {
         let mut copy = [0; HEADER_LEN_MAX];
@@ -160,7 +159,7 @@ impl Encode for FrameHeader {
     }
 }
 
-/// Leaves the payload, if it is there, to the caller.
+/// Leaves the payload to the caller.
 impl Decode<'_> for FrameHeader {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let [version, type_byte] = reader.array()?;
@@ -177,20 +176,20 @@ impl Decode<'_> for FrameHeader {
 
 /// A message that always travels in frames of one type.
 pub trait Message: Encode {
-    /// That type.
+    /// The type of the frame.
     const FRAME_TYPE: FrameType;
 
-    /// The message in a frame of its own. For messages that stay on the edge.
+    /// The message in a frame of its own. For messages that are not routed.
     ///
     /// # Panics
-    /// If it is larger than [`FRAME_MAX`]. What a node says on an edge is made of its own
-    /// addresses, which are short.
+    /// If it is larger than [`FRAME_MAX`]. A message on an edge has only the node's own addresses
+    /// in it, which are short.
     fn to_frame(&self) -> Frame {
         assert!(!Self::FRAME_TYPE.is_routed(), "what is routed needs an envelope");
         let payload_len = self.encoded_len();
         let header = FrameHeader { type_byte: Self::FRAME_TYPE.to_byte(), payload_len };
         let len = header.encoded_len() + payload_len;
-        assert!(len <= FRAME_MAX, "a frame of {len} bytes can not be carried");
+        assert!(len <= FRAME_MAX, "a frame of {len} bytes is larger than FRAME_MAX");
         let mut out = BytesMut::with_capacity(len);
         header.encode(&mut out);
         self.encode(&mut out);
@@ -198,7 +197,7 @@ pub trait Message: Encode {
     }
 }
 
-/// A payload is larger than the message it belongs in can carry.
+/// A payload is larger than its message can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the payload has {len} bytes; at most {len_max} can be sent this way")]
 pub struct PayloadTooLarge {
@@ -222,8 +221,8 @@ pub fn app_frame(payload: Bytes) -> Result<Frame, PayloadTooLarge> {
     Ok(frame)
 }
 
-/// The first bytes of `frame`: as they lie if they lie in one piece, otherwise copied to `copy`. As
-/// many as `copy` holds or more, or all there are.
+/// The first bytes of `frame`: at least as many as `copy` holds, or all there are. They are copied
+/// to `copy` unless they lie in one piece.
 #[inline]
 pub(super) fn head_of<'a>(frame: &'a Frame, copy: &'a mut [u8]) -> &'a [u8] {
     let first = frame.first();

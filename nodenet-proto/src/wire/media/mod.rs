@@ -1,4 +1,4 @@
-//! What travels on a media conn: datagrams and one-shot messages (PROTOCOL.md#media-frames).
+//! Media frames: datagrams and one-shot messages on a media conn (PROTOCOL.md#media-frames).
 //!
 //! Responsible for the layout, the channel numbers, the size limits and the codes of closes and
 //! resets. It never queues, budgets or counts.
@@ -9,9 +9,8 @@
 //!      1  rest  payload   opaque, may be empty
 //! ```
 //!
-//! The same layout is the content of one QUIC datagram (payload up to 1,200 bytes) and the whole
-//! content of one unidirectional stream (payload up to 65,536 bytes). There is no length, version,
-//! sequence number or time in it.
+//! One QUIC datagram (payload up to 1,200 bytes) and one whole unidirectional stream (payload up to
+//! 65,536 bytes) have the same layout. There is no length, version, sequence number or time in it.
 
 use bytes::{BufMut, Bytes};
 
@@ -22,9 +21,8 @@ pub const DATAGRAM_PAYLOAD_MAX: usize = 1_200;
 /// Largest payload of a media message in bytes (PROTOCOL.md#media-frames).
 pub const MESSAGE_PAYLOAD_MAX: usize = 65_536;
 
-/// The datagram that keeps a media conn alive while its dialer has nothing to say: reserved channel
-/// 0, no payload. The acceptor takes it as a sign of life before it discards it
-/// (PROTOCOL.md#media-keep-alive).
+/// The keep-alive datagram of a media conn whose dialer has no data: reserved channel 0, no
+/// payload. The acceptor counts it as liveness and then discards it (PROTOCOL.md#media-keep-alive).
 pub const KEEP_ALIVE_DATAGRAM: [u8; 1] = [0];
 
 /// Application close code of a media conn that ended or was refused (PROTOCOL.md#media-codes).
@@ -47,7 +45,7 @@ impl Channel {
     /// The lowest channel of the application (PROTOCOL.md#media-frames).
     pub const FIRST: Self = Self(16);
 
-    /// The channel with this number; nothing if it is reserved.
+    /// The channel with this number; `None` if it is reserved.
     pub const fn new(number: u8) -> Option<Self> {
         if number < Self::FIRST.0 { None } else { Some(Self(number)) }
     }
@@ -61,23 +59,23 @@ impl Channel {
 /// Why media was discarded. The peer is not punished for any of these (PROTOCOL.md#media-refusals).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
-    /// Not even a channel byte.
+    /// There is no channel byte.
     #[error("a media frame has at least a channel byte")]
     Empty,
     /// A channel below 16.
     #[error("channel {0} is reserved")]
     ReservedChannel(u8),
-    /// More payload than the carrier may hold.
+    /// The payload is larger than the carrier allows.
     #[error("{len} bytes of payload, at most {max} are allowed here")]
     TooLarge {
-        /// Bytes there are.
+        /// Length of the payload in bytes.
         len: usize,
-        /// Bytes allowed.
+        /// Longest payload allowed, in bytes.
         max: usize,
     },
 }
 
-/// One media frame. It fits its carrier, or it could not have been made.
+/// One media frame. Its constructors ensure that it fits its carrier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaFrame {
     channel: Channel,
@@ -115,20 +113,20 @@ impl MediaFrame {
     /// Parses the whole content of a message stream. The payload shares its storage.
     ///
     /// # Errors
-    /// The first that holds: empty, too large, reserved channel (PROTOCOL.md#media-refusals: a
-    /// stream is read to its end before anything is made of the channel).
+    /// The first that holds: empty, too large, reserved channel. A stream is read to its end before
+    /// the channel is looked at (PROTOCOL.md#media-refusals).
     pub fn from_message(content: Bytes) -> Result<Self, MediaError> {
         check_len(content.len().saturating_sub(1), MESSAGE_PAYLOAD_MAX)?;
         let (channel, payload) = split_channel(content)?;
         Ok(Self { channel, payload })
     }
 
-    /// Which channel it is on.
+    /// The channel.
     pub const fn channel(&self) -> Channel {
         self.channel
     }
 
-    /// What it says.
+    /// The payload.
     pub const fn payload(&self) -> &Bytes {
         &self.payload
     }

@@ -1,4 +1,4 @@
-//! Known answers were made with another implementation of the protocol.
+//! Known answers of media frames, made with another implementation of the protocol.
 
 use hex_literal::hex;
 
@@ -65,7 +65,7 @@ fn the_gate_of_a_message() {
 }
 
 #[test]
-fn frames_that_do_not_fit_can_not_be_made() {
+fn frames_that_do_not_fit_are_refused_when_made() {
     let too_large = |len, max| Err(MediaError::TooLarge { len, max });
     let payload = |len| Bytes::from(vec![0; len]);
     assert_eq!(MediaFrame::for_datagram(Channel::FIRST, payload(1_201)), too_large(1_201, 1_200));

@@ -11,7 +11,7 @@
 //!
 //! RelayRequest          frame type 12, on the edge from requester to volunteer
 //!       0    16  nonce       chosen by the requester
-//!      16    32  target      whom to relay to
+//!      16    32  target      the node to relay to
 //!
 //! RelayGrant            frame type 13, on the edge from volunteer to requester
 //!       0    16  nonce       of the request
@@ -44,25 +44,25 @@ pub const NAT_NONCE_LEN: usize = 16;
 pub const PUNCH_DATAGRAM: [u8; 4] = [0x00, b'n', b'p', 0x01];
 
 /// Whether a UDP payload can be a QUIC packet: one of the top two bits of its first byte is set
-/// (PROTOCOL.md#quic-bit). Everything else, punches included, is for nobody.
+/// (PROTOCOL.md#quic-bit). Everything else, punches included, is dropped.
 pub const fn is_quic(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(&first) if first & 0xc0 != 0)
 }
 
 /// The socket that a punch for `addr` may go to: an IP literal of a routable unicast address and a
-/// port that exists. A peer chose the address, so everything else is refused
+/// port that exists. Everything else is refused, because a peer chose the address
 /// (PROTOCOL.md#punch-targets).
 pub fn punch_target(addr: &Addr) -> Option<SocketAddr> {
     let target = addr.to_socket_addr()?;
     (is_plausible_reflexive(target.ip()) && target.port() != 0).then_some(target)
 }
 
-/// "Punch towards me: I am here." The envelope around it says who speaks.
+/// Asks the target to punch towards the initiator. The envelope names the initiator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
-    /// Comes back in the [`ConnectAck`].
+    /// Copied into the [`ConnectAck`].
     pub nonce: [u8; NAT_NONCE_LEN],
-    /// Where the initiator can be reached, best first. May be empty.
+    /// Addresses of the initiator, best first. May be empty.
     pub addrs: AddrList,
 }
 
@@ -87,12 +87,12 @@ impl Decode<'_> for Connect {
     }
 }
 
-/// "I do, and I am here."
+/// The answer to a [`Connect`]: the target punches too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectAck {
-    /// Of the [`Connect`].
+    /// The nonce of the [`Connect`].
     pub nonce: [u8; NAT_NONCE_LEN],
-    /// Where the answering node can be reached, best first. May be empty.
+    /// Addresses of the answering node, best first. May be empty.
     pub addrs: AddrList,
 }
 
@@ -117,12 +117,12 @@ impl Decode<'_> for ConnectAck {
     }
 }
 
-/// "Relay me to `target`."
+/// Asks a volunteer to relay to `target`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayRequest {
     /// Ties the grant to the request.
     pub nonce: [u8; NAT_NONCE_LEN],
-    /// Whom the requester wants to reach.
+    /// The node to relay to.
     pub target: NodeId,
 }
 
@@ -147,7 +147,7 @@ impl Decode<'_> for RelayRequest {
     }
 }
 
-/// "Dial your target there."
+/// The address at which the requester dials the target through the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayGrant {
     /// The request's nonce.
@@ -177,7 +177,7 @@ impl Decode<'_> for RelayGrant {
     }
 }
 
-/// "Somebody will come to you through there: punch towards it."
+/// Announces to the target that a requester dials it through the relay, and where to punch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayBind {
     /// The target's side of the splice.

@@ -1,4 +1,4 @@
-//! Known answers were made with another implementation of the protocol.
+//! Known answers of NAT messages, made with another implementation of the protocol.
 
 use hex_literal::hex;
 
@@ -76,7 +76,7 @@ six_tests!(relay_bind: RelayBind, trailing = Ignored, known = [
 ]);
 
 #[test]
-fn relay_messages_are_framed_as_elsewhere() {
+fn relay_messages_are_framed_as_by_another_implementation() {
     let request = RelayRequest { nonce: NONCE, target: TARGET };
     assert_eq!(request.to_frame().to_bytes()[..3], hex!("010c30"));
     let grant = grant(quic("203.0.113.7:4242"));
@@ -89,7 +89,7 @@ fn relay_messages_are_framed_as_elsewhere() {
 }
 
 #[test]
-fn malformed_connects_are_told_apart() {
+fn malformed_connects_have_distinct_errors() {
     let with_list = |list: &[u8]| Connect::decode_front(&[&NONCE, list].concat());
     assert_eq!(Connect::decode_front(&[]), Err(DecodeError::ShortBuffer));
     assert_eq!(Connect::decode_front(&NONCE[..15]), Err(DecodeError::ShortBuffer));
@@ -109,7 +109,7 @@ fn a_connect_holds_sixteen_addresses_and_no_more() {
 }
 
 #[test]
-fn malformed_relay_messages_are_told_apart() {
+fn malformed_relay_messages_have_distinct_errors() {
     assert_eq!(RelayRequest::decode_front(&[]), Err(DecodeError::ShortBuffer));
     assert_eq!(RelayGrant::decode_front(&NONCE[..3]), Err(DecodeError::ShortBuffer));
     assert_eq!(RelayGrant::decode_front(&NONCE), Err(DecodeError::BadAddr));
@@ -117,7 +117,7 @@ fn malformed_relay_messages_are_told_apart() {
 }
 
 #[test]
-fn the_first_byte_tells_quic_from_the_rest() {
+fn the_first_byte_distinguishes_quic_from_the_rest() {
     for first in [0x00, 0x01, 0x3f] {
         assert!(!is_quic(&[first, 0xff]), "{first:#04x}");
     }
@@ -161,7 +161,7 @@ fn punches_go_to_routable_ip_literals_only() {
         "not-an-addr",
         "",
         "[::ffff:127.0.0.1]:80",
-        // The reference sends a punch there; no system takes it.
+        // The reference sends a punch there; no operating system accepts it.
         "203.0.113.7:0",
     ];
     for endpoint in refused {

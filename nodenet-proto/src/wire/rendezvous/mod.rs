@@ -1,9 +1,8 @@
 //! Hello and Reply: a signed exchange that turns a node identifier into verified keys and addresses
 //! (PROTOCOL.md#hello-and-reply).
 //!
-//! Responsible for the layouts and for what the signatures cover. Both travel inside routed
-//! envelopes; this module knows nothing of those, and remembers no request. It never judges an
-//! address.
+//! Responsible for the layouts and for what the signatures cover. Both are payloads of routed
+//! envelopes, which are not decoded here. Never: remembers a request or judges an address.
 //!
 //! ```text
 //! Hello, frame type 8, to the node that is looked for
@@ -42,15 +41,15 @@ const HELLO_DOMAIN: &[u8] = b"nodenet/v1/rendezvous-hello";
 /// Domain of a Reply's signature (PROTOCOL.md#hello-and-reply).
 const REPLY_DOMAIN: &[u8] = b"nodenet/v1/rendezvous-reply";
 
-/// "Who are you, and where?" The envelope says who asks.
+/// Asks the target for its keys and addresses. The envelope names the requester.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The requester's X25519 key. Nothing proves that the requester holds its secret
     /// (PROTOCOL.md#hello-and-reply).
     pub exchange_key: [u8; 32],
-    /// Where the requester can be reached, best first.
+    /// Addresses of the requester, best first.
     pub addrs: AddrList,
-    /// To be copied into the Reply.
+    /// Copied into the Reply.
     pub nonce: [u8; HANDSHAKE_NONCE_LEN],
     /// The requester's signature.
     pub signature: [u8; 64],
@@ -116,14 +115,14 @@ impl Decode<'_> for Hello {
     }
 }
 
-/// Why a Reply does not answer the request it is held against, in the order of the checks
+/// Why a Reply does not answer a given request, in the order of the checks
 /// (PROTOCOL.md#hello-and-reply).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// The key in it is not that of the node that was asked.
     #[error("another node answered")]
     WrongTarget,
-    /// It answers another request.
+    /// The nonce is that of another request.
     #[error("the reply belongs to another request")]
     NonceMismatch,
     /// The signature does not verify.
@@ -131,14 +130,14 @@ pub enum ReplyError {
     BadSignature,
 }
 
-/// "This is who and where I am."
+/// Keys and addresses of the responder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The responder's Ed25519 key.
     pub key: [u8; 32],
     /// The responder's X25519 key.
     pub exchange_key: [u8; 32],
-    /// Where the responder can be reached, best first.
+    /// Addresses of the responder, best first.
     pub addrs: AddrList,
     /// The Hello's nonce.
     pub nonce: [u8; HANDSHAKE_NONCE_LEN],

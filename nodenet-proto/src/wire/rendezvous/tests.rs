@@ -1,4 +1,4 @@
-//! Known answers were made with another implementation of the protocol.
+//! Known answers of Hello and Reply, made with another implementation of the protocol.
 
 use bytes::Bytes;
 use hex_literal::hex;
@@ -11,7 +11,7 @@ use crate::wire::{Addr, Envelope, Signer};
 const NONCE: [u8; 16] = hex!("101112131415161718191a1b1c1d1e1f");
 const CRYPTO: Ed25519Crypto = Ed25519Crypto;
 
-/// Of the requester to the responder, with [`two_addrs`].
+/// The Hello of the requester to the responder, with [`two_addrs`].
 const HELLO: [u8; 143] = hex!(
     "242e44e863ded193c111029c13be1dddfdacb587c5a81849e204130a4c524155"
     "02 036d656d066e6f64652d37 04717569630d3139322e302e322e373a343433"
@@ -20,7 +20,7 @@ const HELLO: [u8; 143] = hex!(
     "2044ef43c63d05ec1db95d1a0b89f891990f861dc181b81930f035540c6a980e"
 );
 
-/// The responder's, with [`two_addrs`].
+/// The Reply of the responder, with [`two_addrs`].
 const REPLY: [u8; 175] = hex!(
     "8221806d56c9bab7088d5584382195ea1e8508d143577a9f289494c440b23d84"
     "15e0f802eb2b0d693a03a08811dbf75d879e076edefb76108afeaea6d3c20826"
@@ -85,7 +85,7 @@ six_tests!(reply_itself: Reply, trailing = Refused, known = [
 
 /// Ed25519 signatures are deterministic, so each of these pins every byte that is signed.
 #[test]
-fn signatures_over_other_address_lists_are_as_elsewhere() {
+fn signatures_over_other_address_lists_match_another_implementation() {
     let one = AddrList::first_of([Addr::new(b"quic", b"192.0.2.7:443")]);
     assert_eq!(
         hello(one.clone()).signature,
@@ -145,9 +145,9 @@ fn signatures_over_other_address_lists_are_as_elsewhere() {
     assert_eq!(sixteen_reply.encoded_len(), 407);
 }
 
-/// As they cross an edge, signed once more by their envelopes.
+/// Frames as they cross an edge, signed once more by their envelopes.
 #[test]
-fn both_are_routed_as_elsewhere() {
+fn both_are_routed_as_by_another_implementation() {
     let routed = |from: &Identity, to: &Identity, frame_type, payload: Bytes| {
         let signer = Signer { identity: from, crypto: &CRYPTO };
         let sent = UnixNanos(1_700_000_000_000_000_000);
@@ -249,7 +249,7 @@ fn a_padded_address_count_still_verifies() {
 }
 
 #[test]
-fn malformed_messages_are_told_apart() {
+fn malformed_messages_have_distinct_errors() {
     assert_eq!(Hello::decode_exact(&[]), Err(DecodeError::ShortBuffer));
     assert_eq!(Hello::decode_exact(&HELLO[..31]), Err(DecodeError::ShortBuffer));
     assert_eq!(Hello::decode_exact(&HELLO[..32]), Err(DecodeError::BadAddr));
@@ -266,7 +266,7 @@ fn malformed_messages_are_told_apart() {
     assert_eq!(Reply::decode_exact(&[&REPLY[..], &[0]].concat()), Err(DecodeError::ShortBuffer));
 }
 
-/// A correctly signed one, from an implementation that has no cap.
+/// A correctly signed message from an implementation that has no cap.
 #[test]
 fn seventeen_addresses_are_refused() {
     let hello = [

@@ -1,8 +1,8 @@
 //! Sealed boxes: one-way authenticated encryption to a static X25519 key (PROTOCOL.md#sealed-box).
 //!
-//! Responsible for the layout, for sealing and for opening in the order of checks that every node
-//! agrees on. It never remembers a box: refusing the second copy of one is the replay cache's work.
-//! A box has no frame type; applications carry it as payload.
+//! Responsible for: the layout, sealing, and opening in the order of checks that is the same on
+//! every node. Never: remembers a box. The replay cache refuses the second copy of one. A box has
+//! no frame type; applications carry it as payload.
 //!
 //! ```text
 //!  offset      size  field
@@ -15,9 +15,9 @@
 //! ```
 //!
 //! The signature covers `nodenet/v1/sealed-box-sig`, the ephemeral key, the *recipient's* X25519
-//! key, the time and the ciphertext. It does not cover the sender's key, and neither does the
-//! cipher: whoever sees a box can sign it again as its own (THREATS.md#e36). Applications that act
-//! on the sender put both identifiers into the associated data, on both sides.
+//! key, the time and the ciphertext. Neither it nor the cipher covers the sender's key. So every
+//! node that sees a box can sign it again as its own (THREATS.md#e36). Applications that act on the
+//! sender put both identifiers into the associated data, on both sides.
 
 use core::time::Duration;
 
@@ -45,11 +45,11 @@ const CIPHER_NONCE_LEN: usize = 12;
 /// Bytes of the ChaCha20-Poly1305 tag (RFC 8439).
 const TAG_LEN: usize = 16;
 
-/// Why nothing was sealed.
+/// Why sealing failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// The recipient's key is one of the few that make every shared secret zero.
-    #[error("the recipient's key is of low order: whoever published it can read nothing")]
+    #[error("the recipient's key is of low order, so no secret can be agreed: use another key")]
     LowOrderKey,
 }
 
@@ -59,8 +59,8 @@ pub enum OpenError {
     /// The bytes are not a box.
     #[error("not a sealed box: {0}")]
     Malformed(#[from] DecodeError),
-    /// The signature is not by the named sender, or the box is for somebody else.
-    #[error("the signature does not verify, or the box is for somebody else")]
+    /// The signature is not by the named sender, or the box is for another recipient.
+    #[error("the signature does not verify, or the box is for another recipient")]
     BadSignature,
     /// Sealed longer ago, or further in the future, than the recipient accepts.
     #[error("the box is outside its freshness window")]
@@ -75,12 +75,12 @@ pub enum OpenError {
     Undecryptable,
 }
 
-/// What a box held.
+/// The content of a box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// Who signed the box. See the module's text for what that does not prove.
+    /// The node that signed the box. The head of the module says what that does not prove.
     pub sender: NodeId,
-    /// When it was sealed, by the signer's clock.
+    /// Time of sealing, by the signer's clock.
     pub sealed_at: UnixNanos,
     /// The content.
     pub plaintext: Vec<u8>,
@@ -139,14 +139,14 @@ pub fn open(
     Ok(Opened { sender, sealed_at: sealed.time, plaintext: sealed.ciphertext })
 }
 
-/// The layout. [`seal`] and [`open`] are what applications want.
+/// The fields of a box. Applications use [`seal`] and [`open`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedBox {
     /// The X25519 key that was made for this box.
     pub ephemeral_key: [u8; 32],
-    /// The Ed25519 key of whoever signed it.
+    /// The Ed25519 key of the signer.
     pub sender_key: [u8; 32],
-    /// When it was sealed.
+    /// Time of sealing.
     pub time: UnixNanos,
     /// The encrypted content and its tag.
     pub ciphertext: Vec<u8>,
@@ -155,7 +155,7 @@ pub struct SealedBox {
 }
 
 impl SealedBox {
-    /// Signs it as `sender`, for the holder of the X25519 key `recipient`.
+    /// Signs the box as `sender`, for the holder of the X25519 key `recipient`.
     pub(crate) fn sign(&mut self, sender: &Identity, recipient: &[u8; 32]) {
         self.sender_key = *sender.public_key();
         self.signature = sender.sign(&self.signed_message(recipient));
@@ -187,7 +187,7 @@ impl Encode for SealedBox {
     }
 }
 
-/// Nothing may follow a box, and every failure is [`DecodeError::ShortBuffer`].
+/// No byte may follow a box, and every failure is [`DecodeError::ShortBuffer`].
 impl Decode<'_> for SealedBox {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {

@@ -1,5 +1,6 @@
-//! Known answers were made with another implementation of the protocol. Ed25519 signatures and the
-//! cipher are deterministic, so a box's last 64 bytes pin all the others that matter.
+//! Known answers of sealed boxes, made with another implementation of the protocol. Ed25519
+//! signatures and the cipher are deterministic, so a box's last 64 bytes pin all the others that
+//! matter.
 
 use hex_literal::hex;
 
@@ -29,7 +30,7 @@ fn recipient() -> Identity {
     Identity::from_master_seed(&[2; 32])
 }
 
-/// With the ephemeral key `first`, `first + 1`, and so on.
+/// Seals with the ephemeral key `first`, `first + 1`, and so on.
 fn seal_known(first: u8, time: UnixNanos, plaintext: &[u8], associated: &[u8]) -> Bytes {
     let ephemeral = StaticSecret::from(core::array::from_fn(|i| first + i as u8));
     seal_with(&ephemeral, &sender(), recipient().exchange_key(), time, plaintext, associated)
@@ -44,8 +45,8 @@ fn open_in_time(bytes: &[u8]) -> Result<Opened, OpenError> {
     open_at(bytes, SEALED_AT.0)
 }
 
-/// [`BOX`] with other contents, signed again by its sender: what [`open`] finds behind the
-/// signature.
+/// [`BOX`] with other contents, signed again by its sender, to test the checks of [`open`] behind
+/// the signature.
 fn signed_again(change: impl FnOnce(&mut SealedBox)) -> Bytes {
     let mut sealed = SealedBox::decode_exact(&BOX).expect("well formed");
     change(&mut sealed);
@@ -67,96 +68,109 @@ six_tests!(sealed_box: SealedBox, trailing = Refused, known = [(
     }
 )]);
 
-#[test]
-fn boxes_are_sealed_as_elsewhere() {
-    assert_eq!(seal_known(0x40, SEALED_AT, b"coordinates", b"context"), BOX[..]);
-    let check = |first: u8, time, plaintext: &[u8], associated: &[u8], signature: [u8; 64]| {
-        let sealed = seal_known(first, time, plaintext, associated);
-        assert_eq!(sealed[sealed.len() - 64..], signature, "ephemeral key {first:#04x}");
-        let opened = open(&recipient(), &sealed, associated, time, Duration::ZERO);
-        let plaintext = plaintext.to_vec();
-        assert_eq!(opened, Ok(Opened { sender: sender().id(), sealed_at: time, plaintext }));
-    };
-    check(
-        0x00,
-        ROUND_TIME,
-        &[],
-        b"",
-        hex!(
+/// One sealing, and the last 64 bytes of the box.
+struct Sealing {
+    /// First byte of the ephemeral key.
+    first: u8,
+    time: UnixNanos,
+    plaintext: &'static [u8],
+    associated: &'static [u8],
+    signature: [u8; 64],
+}
+
+const SEALINGS: &[Sealing] = &[
+    Sealing {
+        first: 0x00,
+        time: ROUND_TIME,
+        plaintext: &[],
+        associated: b"",
+        signature: hex!(
             "0c72ebbe2b1aed63eeb2b3097fdd7df500cf840d94800ab8451f6e76453b56c2"
             "a05c0b82be8c23168a91c6ed73cf79f00455f550ef6afbb7ae3ac21089e85400"
         ),
-    );
-    check(
-        0x20,
-        ROUND_TIME,
-        b"hi R",
-        b"",
-        hex!(
+    },
+    Sealing {
+        first: 0x20,
+        time: ROUND_TIME,
+        plaintext: b"hi R",
+        associated: b"",
+        signature: hex!(
             "762211a00e82889e1132021b7ee36ddc07fcfb9d61279fdef6e2cc46652c3459"
             "43d1e5f547d5d22210c80505e0950f0d4aabe022527322cb0882c976ed86a30a"
         ),
-    );
-    check(
-        0x60,
-        ROUND_TIME,
-        &hex!("000102ff80"),
-        &[0xaa],
-        hex!(
+    },
+    Sealing {
+        first: 0x60,
+        time: ROUND_TIME,
+        plaintext: &hex!("000102ff80"),
+        associated: &[0xaa],
+        signature: hex!(
             "d9a858b6eba106fbd58a7be8bb306eb1b3b3ae69709e20b2025234f2296ff9e9"
             "ed314540a21eefff478583bbbe000c1000cc12864b01c268266827e9da21c803"
         ),
-    );
-    check(
-        0x80,
-        ROUND_TIME,
-        &[0x5a; 112],
-        b"",
-        hex!(
+    },
+    Sealing {
+        first: 0x80,
+        time: ROUND_TIME,
+        plaintext: &[0x5a; 112],
+        associated: b"",
+        signature: hex!(
             "ff72f675099852b147285a2d96de7782068f7a2dd2b7a1c0f4e9f062a8319182"
             "72b9cfd6145b181f16b09ba8661ad716e2db555fb67164c31852435a36b4e609"
         ),
-    );
-    check(
-        0x81,
-        ROUND_TIME,
-        &[0x5a; 111],
-        b"",
-        hex!(
+    },
+    Sealing {
+        first: 0x81,
+        time: ROUND_TIME,
+        plaintext: &[0x5a; 111],
+        associated: b"",
+        signature: hex!(
             "a4be774168ec1285feac7e66bee85ae5008466a81396a349be27c0df055a6f5d"
             "e028c3f6994dac324a796d72eb73709c30be8da899a67fb4f136bc5aca9e1c0a"
         ),
-    );
-    check(
-        0xa0,
-        ROUND_TIME,
-        &[7; 1_024],
-        b"",
-        hex!(
+    },
+    Sealing {
+        first: 0xa0,
+        time: ROUND_TIME,
+        plaintext: &[7; 1_024],
+        associated: b"",
+        signature: hex!(
             "f37b3bd7fcc6096393b0818e5d37bacc4eb50b310ae6eb44158aba53c606723d"
             "7b4293f2b869206e997032e6da551ca39e3ee555f1049ee08df0b8b2ee7cc70c"
         ),
-    );
-    check(
-        0xc0,
-        UnixNanos(0),
-        b"t",
-        b"",
-        hex!(
+    },
+    Sealing {
+        first: 0xc0,
+        time: UnixNanos(0),
+        plaintext: b"t",
+        associated: b"",
+        signature: hex!(
             "1906bd69470303f926d99aa28772a66f449770c98aa6a933b8296e87f5a6d988"
             "5fcdc756640f2c67d21b348a374fd0fe3684cdef59c1876c24a646a2f95dcf00"
         ),
-    );
-    check(
-        0xc1,
-        UnixNanos(-1),
-        b"t",
-        b"",
-        hex!(
+    },
+    Sealing {
+        first: 0xc1,
+        time: UnixNanos(-1),
+        plaintext: b"t",
+        associated: b"",
+        signature: hex!(
             "11b86ff11823783213679e44aa74b6116881cd5915adc5b0ab84706e3771bc86"
             "32a4f66726a6ce09ef9761fefc9e10ca51ae376e460f3633cedec50139186d08"
         ),
-    );
+    },
+];
+
+#[test]
+fn boxes_match_another_implementation() {
+    assert_eq!(seal_known(0x40, SEALED_AT, b"coordinates", b"context"), BOX[..]);
+    for Sealing { first, time, plaintext, associated, signature } in SEALINGS {
+        let sealed = seal_known(*first, *time, plaintext, associated);
+        assert_eq!(sealed[sealed.len() - 64..], *signature, "ephemeral key {first:#04x}");
+        let opened = open(&recipient(), &sealed, associated, *time, Duration::ZERO);
+        let (sender, plaintext) = (sender().id(), plaintext.to_vec());
+        assert_eq!(opened, Ok(Opened { sender, sealed_at: *time, plaintext }));
+    }
 }
 
 /// The overhead is 152 bytes and the length's own (PROTOCOL.md#sealed-box).
@@ -279,13 +293,14 @@ fn a_ciphertext_shorter_than_its_tag_does_not_decrypt() {
     }
 }
 
-/// The format can not prevent it (THREATS.md#e36); the module's text tells applications what to do.
+/// The format cannot prevent it (THREATS.md#e36); the head of the module says how applications do.
 #[test]
-fn whoever_sees_a_box_can_sign_it_as_its_own() {
+fn a_box_can_be_signed_again_by_every_node_that_sees_it() {
     let thief = Identity::from_master_seed(&[3; 32]);
     let mut sealed = SealedBox::decode_exact(&BOX).expect("well formed");
     sealed.time.0 += HOUR.as_nanos() as i64 / 2;
     sealed.sign(&thief, recipient().exchange_key());
-    let opened = open_at(&sealed.to_bytes(), SEALED_AT.0 + 1).expect("as good as the original");
+    let opened =
+        open_at(&sealed.to_bytes(), SEALED_AT.0 + 1).expect("it opens as the original does");
     assert_eq!((opened.sender, &opened.plaintext[..]), (thief.id(), &b"coordinates"[..]));
 }
