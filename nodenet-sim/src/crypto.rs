@@ -1,11 +1,11 @@
-//! Stand-in for signatures and digests: a keyed hash, cheap enough for runs of 100,000 nodes.
+//! Simulated signatures and digests: a keyed hash, cheap enough for runs of 100,000 nodes.
 //!
-//! Responsible for: signatures that only nodes of the world can make, at the price of a few
-//! multiplications. Never: security against code that can read the world's key; that is why
-//! it lives here.
+//! Responsible for: signatures that only nodes of the world can make, at the cost of a few
+//! multiplications. Never: security against code that can read the world's key; therefore it is in
+//! the simulator.
 //!
-//! Identifiers stay real, because everything orders by them, so a run with real signatures takes
-//! the same decisions; a test holds that.
+//! Identifiers are real, because they determine every order. So a run with real signatures takes
+//! the same decisions; a test checks it.
 
 use nodenet_proto::NodeId;
 use nodenet_proto::env::{Crypto, Ed25519Crypto, Seed};
@@ -13,7 +13,7 @@ use nodenet_proto::identity::Identity;
 
 use crate::hash::TraceHash;
 
-/// Which signatures a world uses.
+/// Kind of signatures in a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Signatures {
@@ -41,7 +41,7 @@ pub struct StandInCrypto {
 }
 
 impl StandInCrypto {
-    /// All nodes of a world must use the same seed, or they would refuse each other's signatures.
+    /// All nodes of a world must use the same seed, or they would refuse one another's signatures.
     pub fn new(world: &Seed) -> Self {
         Self { key: world.bytes("stand-in signatures") }
     }
@@ -51,7 +51,7 @@ impl StandInCrypto {
     }
 }
 
-/// As many bytes as are asked for, scattered by the concatenation of `pieces`.
+/// `N` bytes, a hash of the concatenation of `pieces`.
 fn spread<const N: usize>(pieces: &mut dyn Iterator<Item = &[u8]>) -> [u8; N] {
     let mut hash = TraceHash::default();
     hash.pieces(pieces);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_are_those_of_the_real_thing() {
+    fn identifiers_are_those_of_real_cryptography() {
         let identity = Identity::from_master_seed(&[7; 32]);
         for signatures in [Signatures::StandIn, Signatures::Real] {
             let crypto = signatures.crypto(&Seed::from_u64(1));

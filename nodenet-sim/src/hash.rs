@@ -2,23 +2,23 @@
 //!
 //! Both are the same on every platform.
 //!
-//! Neither resists an adversary; both only have to scatter.
+//! Neither resists an adversary; both need only a uniform distribution.
 
 use crate::clock::Moment;
 
 /// Odd constants with no pattern: the first 64 bits of the fractional parts of √2, √3 and √5.
 const K: [u64; 3] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b];
 
-/// The fate of one thing: sixty-four bits that depend on these three numbers alone. Removing one
+/// The fate of an event: sixty-four bits that depend on these three numbers alone. Removing one
 /// event from a run does not change the fate of another.
 pub fn fate(seed: u64, link: u64, ordinal: u64) -> u64 {
     let mixed = fold(seed ^ K[0], link ^ K[1]);
     fold(mixed ^ ordinal, K[2] ^ link.rotate_left(32))
 }
 
-/// Whether a thing with this fate is one of `share` (0 to 1) that are hit.
+/// Whether an event with this fate is in the `share` (0 to 1) that is hit.
 pub fn hit(fate: u64, share: f64) -> bool {
-    // Multiplying by a power of two is exact, so this compares alike everywhere.
+    // Multiplying by a power of two is exact, so the result is the same on every platform.
     ((fate >> 11) as f64) < share * (1_u64 << 53) as f64
 }
 
@@ -41,7 +41,7 @@ impl Default for TraceHash {
 }
 
 impl TraceHash {
-    /// Takes in one event: when, at which host, of which kind.
+    /// Takes in one event: its time, host and kind.
     pub fn event(&mut self, at: Moment, host: u32, kind: u8) {
         self.events += 1;
         self.number(at.as_nanos());
@@ -58,7 +58,7 @@ impl TraceHash {
         self.pieces(&mut core::iter::once(bytes));
     }
 
-    /// Takes in the concatenation of `pieces`, however it is cut.
+    /// Takes in the concatenation of `pieces`, independent of its cuts.
     pub fn pieces(&mut self, pieces: &mut dyn Iterator<Item = &[u8]>) {
         let (mut word, mut filled, mut len) = ([0; 8], 0, 0_u64);
         for mut piece in pieces {
@@ -74,7 +74,9 @@ impl TraceHash {
             }
             let mut words = piece.chunks_exact(8);
             for whole in &mut words {
-                self.number(u64::from_le_bytes(whole.try_into().expect("eight bytes make a word")));
+                self.number(u64::from_le_bytes(
+                    whole.try_into().expect("the chunk has eight bytes"),
+                ));
             }
             filled = words.remainder().len();
             word[..filled].copy_from_slice(words.remainder());
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_count_as_what_they_are_together() {
+    fn the_hash_of_pieces_is_that_of_their_concatenation() {
         let bytes: Vec<u8> = (0..40).collect();
         let of = |pieces: &[&[u8]]| {
             let mut hash = TraceHash::default();

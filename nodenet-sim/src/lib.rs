@@ -1,5 +1,5 @@
 //! Discrete-event simulator of nodenet networks: whole nodes in one process, in virtual time, with
-//! faults on demand and figures that can be compared.
+//! injected faults and reproducible figures.
 //!
 //! ```
 //! use std::time::Duration;
@@ -21,18 +21,19 @@
 //! println!("{} nodes, hops: {:?}", figures.nodes, figures.hops);
 //! ```
 //!
-//! A run is a function of its [`Scenario`], which is a value: some lines of Rust, or a file. The
-//! same scenario has the same events and the same [`Report::trace_hash`] on every machine.
+//! A run is a function of its [`Scenario`], which is a value: lines of Rust, or a file. The same
+//! scenario has the same events and the same [`Report::trace_hash`] on every machine.
 //!
 //! # What is simulated
 //! The overlay world runs whole [`nodenet_proto::engine::Engine`]s over in-memory conns. The
 //! protocol above the transport boundary is the production code. Simulated are latency, loss, NAT
-//! rules, clocks that differ, crashes and partitions. [`world::overlay`] says what conns promise,
-//! and [`net::latency`] where latency is from. Congestion and bandwidth are not simulated.
+//! rules, clocks that differ, crashes and partitions. [`world::overlay`] describes the guarantees
+//! of conns, and [`net::latency`] the origin of latency. Congestion and bandwidth are not
+//! simulated.
 //!
 //! # Where to read next
-//! - [`scenario`]: the stages of a run. [`report`]: its figures. [`report::Failure`]: how a failed
-//!   run is repeated.
+//! - [`scenario`]: the stages of a run. [`report`]: its figures. [`report::Failure`]: the replay of
+//!   a failed run.
 //! - [`world::overlay::OverlayWorld`]: a world that a test drives host by host, with machines of
 //!   its own such as applications and adversaries.
 //! - `docs/SIMULATOR.md`: the program `nodenet-sim`, and the figures of large networks.

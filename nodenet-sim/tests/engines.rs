@@ -10,7 +10,7 @@ use nodenet_sim::net::Nat;
 use nodenet_sim::world::overlay::{OverlayWorld, WorldConfig};
 use nodenet_sim::world::{Host, Join, Settled, World};
 
-/// A dozen nodes, each with all before it as bootstrap peers, half a second apart.
+/// A dozen nodes, started half a second apart, each with all earlier nodes as bootstrap peers.
 fn dozen(signatures: Signatures) -> (OverlayWorld, Vec<Host>) {
     let mut world = OverlayWorld::new(WorldConfig { signatures, ..WorldConfig::default() });
     let mut hosts = Vec::new();
@@ -87,10 +87,10 @@ fn the_survivors_of_a_crash_notice_and_a_restart_is_found_again() {
     assert!(world.probes().tracked()[0].arrival.is_some());
 }
 
-/// All that a restarted node has are the peers that it exported. The nodes through which it joined
-/// the first time are gone.
+/// A restarted node has only the peers that it exported. The nodes through which it joined the
+/// first time are gone.
 #[test]
-fn exported_peers_lead_back_when_every_bootstrap_contact_is_gone_for_good() {
+fn a_node_rejoins_by_exported_peers_when_every_bootstrap_contact_is_gone() {
     let mut world = OverlayWorld::new(WorldConfig::default());
     let mut hosts: Vec<Host> = Vec::new();
     for _ in 0..60 {
@@ -148,9 +148,9 @@ fn light_nodes_alone_are_a_network() {
     assert_eq!(lost, 0);
 }
 
-/// Two nodes that can not connect, and one that both can.
+/// Two nodes that cannot connect to each other, and a light node that can connect to both.
 #[test]
-fn a_light_node_forwards_where_there_is_no_other_way() {
+fn a_light_node_forwards_if_there_is_no_other_path() {
     let mut world = OverlayWorld::new(WorldConfig::default());
     let mut join = |nat, bootstrap, profile| {
         let config = api::Config { profile, ..api::Config::default() };
@@ -167,10 +167,10 @@ fn a_light_node_forwards_where_there_is_no_other_way() {
     assert_eq!(world.probes().tracked()[0].arrival.map(|arrival| arrival.hops), Some(2));
 }
 
-/// A contact through which all nodes join accepts new ones by closing edges of earlier ones,
-/// however few inbound edges it may have.
+/// A contact through which all nodes join accepts new nodes by closing edges of earlier nodes, even
+/// if its limit of inbound edges is small.
 #[test]
-fn a_contact_whose_places_are_taken_lets_newcomers_in() {
+fn a_contact_with_full_inbound_edges_still_accepts_new_nodes() {
     let mut world = OverlayWorld::new(WorldConfig::default());
     let config = api::Config { inbound_edges_max: 6, ..api::Config::default() };
     let contact = Join { nat: Nat::Public, bootstrap: Vec::new(), config };
@@ -195,9 +195,9 @@ fn a_contact_whose_places_are_taken_lets_newcomers_in() {
     assert_eq!(lost, 0);
 }
 
-/// No peer can dial a node behind a hard NAT, so newcomers do not announce themselves to it.
+/// No peer can dial a node behind a hard NAT, so new nodes do not announce themselves to it.
 #[test]
-fn nodes_behind_hard_nats_find_those_who_join_near_them_later() {
+fn nodes_behind_hard_nats_find_nodes_that_join_near_them_later() {
     let mut world = OverlayWorld::new(WorldConfig::default());
     let mut join = |nat, contact: Option<Host>| {
         let (bootstrap, config) = (contact.into_iter().collect(), api::Config::default());

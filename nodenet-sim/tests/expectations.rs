@@ -1,11 +1,11 @@
-//! Tests of expectations: what holds is listed, what does not fails the run with a reason.
+//! Tests of expectations: a met expectation is listed, a violated one fails the run with a reason.
 
 use std::time::Duration;
 
 use nodenet_sim::report::growth::Measure;
 use nodenet_sim::{Bootstrap, Scenario, Stage};
 
-/// Three days of a minute; on the second one the network is three times as large.
+/// Three days of a minute; on the second day the network is three times as large.
 fn growing() -> Scenario {
     let grow = |nodes| Stage::Grow { nodes, over_ms: 5_000, bootstrap: Bootstrap::Ten };
     let mut scenario = Scenario::new("growing", 1).stage(grow(6)).settle(Duration::from_secs(55));
@@ -52,7 +52,7 @@ fn expectations_that_hold_are_listed() {
 }
 
 #[test]
-fn a_day_that_never_came_can_not_be_judged() {
+fn an_expectation_about_a_day_after_the_run_fails() {
     let said = growing().stage(bounded(2, 7, 0.02)).run().unwrap_err().to_string();
     assert!(said.contains("FAIL the run was over before day 7"), "{said}");
 }
@@ -75,10 +75,9 @@ fn a_light_node_that_starts_again_counts_as_one() {
     assert_eq!(light[1].nodes, light[0].nodes);
 }
 
-/// Of twenty nodes two are replaced four times, so that few of them are there from beginning to
-/// end.
+/// Of twenty nodes two are replaced four times, so not all are up for the whole stage.
 #[test]
-fn steps_are_those_of_all_who_live() {
+fn steps_are_those_of_all_live_nodes() {
     let churn = Stage::Churn { percent: 10.0, every_secs: 30, over_secs: 120, messages: 20 };
     let report = Scenario::new("steps", 1)
         .grow(20, Bootstrap::Ten)

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// The keys that programs may rely on in every row.
+/// Keys that every row has; programs may rely on them.
 const KEYS: [&str; 21] = [
     "nodes",
     "sent",
@@ -56,7 +56,7 @@ fn figures_have_their_names_and_a_saved_scenario_replays_to_the_same_trace() {
     for figures in [&one, &one["churn"], &one["light"]] {
         for key in KEYS {
             let settled = std::ptr::eq(figures, &one);
-            // The heap is not known for light nodes alone, nor once nodes stopped.
+            // The heap is unknown for light nodes alone, and after a node stopped.
             let unknown = key == "state_bytes_per_node" && !settled;
             let figure = figures.get(key).unwrap_or_else(|| panic!("no {key} in {figures}"));
             assert_eq!(figure.is_null(), unknown, "{key} in {figures}");
@@ -97,9 +97,9 @@ fn figures_have_their_names_and_a_saved_scenario_replays_to_the_same_trace() {
     }
 }
 
-/// Hours may have gone into a run by the time it is shown.
+/// A run may have taken hours when its figures are presented.
 #[test]
-fn a_page_is_written_though_the_table_is_not_read() {
+fn a_page_is_written_even_if_the_table_is_not_read() {
     let line = "scale --nodes 3 --minutes 1 --messages 5 --seed 3 --report unread.html";
     let mut child = Command::new(env!("CARGO_BIN_EXE_nodenet-sim"))
         .args(line.split_whitespace())
@@ -130,7 +130,7 @@ fn a_sweep_runs_every_size_with_every_seed() {
 
 /// A single node has no target, and a network has one node at least.
 #[test]
-fn a_sweep_shows_what_finished_and_names_what_failed() {
+fn a_sweep_shows_finished_runs_and_names_failed_runs() {
     let output = nodenet_sim(
         "sweep --nodes 1,12,0 --minutes 1 --messages 30 --jobs 2 --json --report failed.html",
     );
@@ -156,7 +156,7 @@ fn a_sweep_shows_what_finished_and_names_what_failed() {
 }
 
 #[test]
-fn a_failure_keeps_the_scenario_and_says_how_to_see_it_again() {
+fn a_failure_saves_the_scenario_and_prints_the_replay_command() {
     let scenario = "name = 'doomed'\nseed = 5\n\
         [[stage]]\ndo = 'grow'\nnodes = 6\nover_ms = 3000\nbootstrap = 'ten'\n\
         [[stage]]\ndo = 'settle'\nsecs = 60\n\
@@ -194,11 +194,11 @@ fn a_failure_keeps_the_scenario_and_says_how_to_see_it_again() {
 }
 
 #[test]
-fn wrong_input_is_answered_with_what_to_do() {
+fn an_error_for_wrong_input_says_what_to_do() {
     let still = "name = 'still'\nseed = 1\n[[stage]]\ndo = 'settle'\nsecs = 5\n";
     std::fs::write(temporary("still.toml"), still).unwrap();
     for (line, advice) in [
-        ("replay nowhere.toml", "can not be read"),
+        ("replay nowhere.toml", "cannot be read"),
         ("scale --nodes 10 --seed 1 --churn 2%", "for example 2%/30s"),
         ("scale --nodes 10 --seed 1 --loss 200", "between 0 and 100"),
         ("scale --nodes 0 --seed 1", "not in 1.."),
@@ -207,8 +207,8 @@ fn wrong_input_is_answered_with_what_to_do() {
         ("scale --nodes 9 --seed 1 --churn-minutes 5", "--churn <P%/SECONDSs>"),
         ("scale --nodes 9 --seed 1 --churn 2%/30s --churn-minutes 0", "not in 1.."),
         ("replay still.toml --nodes 9", "has no stage that grows the network"),
-        ("scale --nodes 9 --seed 1 --report nowhere/x.html", "nowhere/x.html can not be written"),
-        ("sweep --nodes 9 --report nowhere/x.html", "nowhere/x.html can not be written"),
+        ("scale --nodes 9 --seed 1 --report nowhere/x.html", "nowhere/x.html cannot be written"),
+        ("sweep --nodes 9 --report nowhere/x.html", "nowhere/x.html cannot be written"),
     ] {
         let output = nodenet_sim(line);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -216,9 +216,10 @@ fn wrong_input_is_answered_with_what_to_do() {
     }
 }
 
-/// Stages that can not do what they are for say so, and an expectation about nothing does not hold.
+/// A stage that cannot be carried out fails with a reason, and an expectation without messages does
+/// not hold.
 #[test]
-fn a_stage_that_finds_no_node_says_what_is_missing() {
+fn the_error_of_a_stage_without_nodes_says_what_is_missing() {
     let grow = "[[stage]]\ndo = 'grow'\nnodes = 6\nover_ms = 3000\nbootstrap = 'any'\n\
                 [[stage]]\ndo = 'settle'\nsecs = 60\n";
     let crash = "[[stage]]\ndo = 'crash'\nshare = 1.0\n";
@@ -264,15 +265,15 @@ fn a_stage_that_finds_no_node_says_what_is_missing() {
         assert!(!output.status.success() && text.contains(reason), "{name}: {text}");
         assert!(!text.contains("panic"), "{name}: {text}");
         let page = std::fs::read_to_string(temporary(&format!("{name}.html"))).unwrap_or_default();
-        // What is no scenario does not even begin to run.
+        // A text that is not a scenario does not begin a run.
         assert_eq!(page.contains("This run failed"), text.contains("FAIL "), "{name}: {page}");
     }
 }
 
-/// What was not measured is neither perfect nor free, and what was measured is shown though nothing
-/// was sent.
+/// A figure that was not measured is null or a dash, not zero. Measured figures are shown although
+/// no message was sent.
 #[test]
-fn a_run_that_sends_nothing_shows_what_it_cost_and_no_more() {
+fn a_run_without_messages_shows_its_costs_only() {
     let scenario = "name = 'silent'\nseed = 5\n\
          [[stage]]\ndo = 'grow'\nnodes = 6\nover_ms = 3000\nbootstrap = 'ten'\n\
          [[stage]]\ndo = 'settle'\nsecs = 60\n";
@@ -291,7 +292,7 @@ fn a_run_that_sends_nothing_shows_what_it_cost_and_no_more() {
     assert!(page.contains("<h2>Idle traffic</h2>") && !page.contains("<h2>Hops</h2>"), "{page}");
 }
 
-/// Whatever a file says, and whichever phase it is in, is in the table and in the JSON.
+/// All measuring stages and days of any scenario file are in the table and in the JSON.
 #[test]
 fn every_measuring_stage_has_a_column_and_every_day_its_tables() {
     let send = "[[stage]]\ndo = 'send'\nmessages = 4\nover_secs = 5\n";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nodenet_sim::crypto::Signatures;
 use nodenet_sim::{Bootstrap, Report, Scenario, Stage};
 
-/// Everything that draws a random number: loss, NATs, churn, a partition, a crash, restarts.
+/// A scenario with all random draws: loss, NATs, churn, a partition, a crash, restarts.
 fn eventful(seed: u64) -> Scenario {
     Scenario::new("eventful", seed)
         .loss(0.01)
@@ -43,8 +43,8 @@ fn the_same_seed_gives_the_same_trace_twice_in_one_process() {
     assert!(one.phases.iter().all(|phase| phase.figures.delivered > 0));
 }
 
-/// The stand-in signatures of large runs change no behaviour: every message is delivered, lost or
-/// refused as with real ones, over as many hops, as fast.
+/// The keyed hash in place of signatures changes no behaviour. Every message is delivered, lost or
+/// refused as with real signatures, over the same hops, in the same time.
 #[test]
 fn real_signatures_give_the_same_outcome() {
     let cheap = run(&eventful(3));

@@ -1,4 +1,4 @@
-//! Churn and a partition among three hundred nodes, some of them behind NATs.
+//! Test of churn and a partition among three hundred nodes, some of them behind NATs.
 
 use std::time::Duration;
 

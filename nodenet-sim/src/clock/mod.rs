@@ -1,4 +1,4 @@
-//! Virtual clock: moments of a run, and the queue of events in their order.
+//! Virtual clock: moments of a run, and the queue of its events.
 
 mod queue;
 mod time;

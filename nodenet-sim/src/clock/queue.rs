@@ -1,19 +1,19 @@
 //! Event queue: a calendar queue with one total and reproducible order of events.
 //!
-//! Responsible for: ordering by time, then by the order of scheduling. Never: what an event means.
+//! Responsible for: ordering by time, then by the order of scheduling. Never: interprets an event.
 //!
-//! The calendar queue (R. Brown, CACM 31(10), 1988) has a heap behind it. The next four seconds lie
-//! in a ring of buckets about a millisecond wide; a bucket is put in order only when its time
-//! comes, so that scheduling costs a push however many events wait. What lies farther off waits in
-//! a heap and moves into the ring as that turns.
+//! The calendar queue (R. Brown, CACM 31(10), 1988) has a heap behind it. The next four seconds are
+//! a ring of buckets about a millisecond wide. A bucket is sorted only when its time comes, so
+//! scheduling costs one push for any number of events. Later events wait in a heap and move into
+//! the ring as it turns.
 
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::clock::Moment;
 
-/// Width of a bucket: 2^20 ns, about a millisecond. A guess that leaves tens of events in a bucket
-/// at 10,000 nodes.
+/// Width of a bucket: 2^20 ns, about a millisecond. Tens of events are then in a bucket at 10,000
+/// nodes (guess).
 const BUCKET_SHIFT: u32 = 20;
 /// Buckets in the ring: 4.3 s, beyond nearly every latency. A power of two.
 const RING_LEN: u64 = 1 << 12;
@@ -48,7 +48,7 @@ impl<E> Ord for Entry<E> {
 /// A queue of events in order of time; events of one moment come in the order of scheduling.
 #[derive(Debug)]
 pub struct EventQueue<E> {
-    /// The bucket whose turn it is.
+    /// The current bucket.
     cursor: u64,
     /// Its events, and all that are scheduled for its time or before.
     due: BinaryHeap<Reverse<Entry<E>>>,
@@ -77,14 +77,14 @@ impl<E> EventQueue<E> {
         Self::default()
     }
 
-    /// Schedules `event` at `at`, behind everything that is scheduled for that moment.
+    /// Schedules `event` at `at`, behind all events that are scheduled for that moment.
     pub fn push(&mut self, at: Moment, event: E) {
         let entry = Entry { at: at.as_nanos(), order: self.order, event };
         self.order += 1;
         self.place(entry);
     }
 
-    /// The time of the next event. Takes time only when a bucket's turn comes.
+    /// The time of the next event. Costs time only when a new bucket begins.
     pub fn next_at(&mut self) -> Option<Moment> {
         while self.due.is_empty() {
             self.turn()?;
@@ -104,12 +104,12 @@ impl<E> EventQueue<E> {
         self.due.len() + self.in_ring + self.far.len()
     }
 
-    /// Whether nothing waits.
+    /// Whether no event waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Moves on to the next bucket that holds something; nothing if none does.
+    /// Moves on to the next bucket with an event; `None` if there is none.
     fn turn(&mut self) -> Option<()> {
         let far = self.far.peek().map(|Reverse(entry)| entry.at >> BUCKET_SHIFT);
         self.cursor = if self.in_ring > 0 {
@@ -164,8 +164,8 @@ mod tests {
     }
 
     proptest! {
-        /// Events near and far, scheduled also while others are taken, come out sorted by (time,
-        /// order of scheduling).
+        /// Events near and far, scheduled also while others are taken, are sorted by (time, order
+        /// of scheduling).
         #[test]
         fn the_order_is_that_of_a_stable_sort(
             steps in prop::collection::vec((0_u64..20_000_000_000, any::<bool>()), 1..300),

@@ -1,7 +1,7 @@
 //! Virtual time: moments of a run and their translation to instants.
 //!
 //! Responsible for: moments of a world and their translation into the [`Instant`]s that the
-//! protocol takes. Never: a real clock, except once, for the base that an [`Instant`] needs.
+//! protocol takes. Never: reads a real clock, except once, for the base that an [`Instant`] needs.
 
 use core::fmt;
 use core::ops::Add;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub struct Moment(u64);
 
 impl Moment {
-    /// When the world begins.
+    /// The begin of a world.
     pub const START: Self = Self(0);
 
     /// The moment this many nanoseconds after the start.
@@ -30,12 +30,12 @@ impl Moment {
         self.0
     }
 
-    /// The time from `earlier` until this moment; none if `earlier` is later.
+    /// The time from `earlier` until this moment; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// This long before, but not before the start.
+    /// The moment `span` earlier, but not before the start.
     pub fn before(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(span)))
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Moment {
 pub struct Epoch(Instant);
 
 impl Epoch {
-    /// Takes the base from the clock. The one place where the simulator reads it.
+    /// Takes the base from the clock. The simulator reads the clock nowhere else.
     pub fn capture() -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -76,7 +76,7 @@ impl Epoch {
         self.0 + Duration::from_nanos(moment.0)
     }
 
-    /// The moment of an instant; the start if the instant lies before it.
+    /// The moment of an instant; the start if the instant is before it.
     pub fn moment(&self, instant: Instant) -> Moment {
         Moment(nanos(instant.saturating_duration_since(self.0)))
     }

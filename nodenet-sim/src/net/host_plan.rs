@@ -10,7 +10,7 @@ use crate::net::latency::{Attachment, Position};
 /// NAT in front of a host (RFC 4787 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nat {
-    /// None: every host can dial it.
+    /// No NAT: every host can dial this one.
     Public,
     /// A NAT with endpoint-independent mapping (RFC 4787 §4.1), which can be punched.
     Easy,
@@ -40,10 +40,10 @@ impl Nat {
 /// The address of a host and its attachment to the network.
 #[derive(Debug, Clone, Copy)]
 pub struct HostSlot {
-    /// The address at which the network knows the host. Others see it there, unless its NAT is
+    /// The address of the host in the network. It is the reflexive address too, unless the NAT is
     /// hard.
     pub addr: SocketAddrV4,
-    /// Where it is attached.
+    /// Its attachment.
     pub attachment: Attachment,
 }
 
@@ -53,24 +53,24 @@ const PORT: u16 = 4242;
 const HOSTS_PER_SHARED_SUBNET: u32 = 8;
 /// One host in four is in a shared /24 (guess).
 const SHARED_ONE_IN: u64 = 4;
-/// First octets of subnets with a single host: globally routable, nothing reserved among them.
+/// First octets of subnets with a single host: globally routable, without reserved ranges.
 const UNSHARED_OCTETS: core::ops::Range<u32> = 11..100;
 /// First octets of subnets that hosts share.
 const SHARED_OCTETS: core::ops::Range<u32> = 130..169;
 
 /// Three in four hosts have a subnet of their own. The draw varies that by far less than a percent
-/// for so many hosts.
+/// for [`AddressPlan::HOSTS_MAX`] hosts.
 const _: () = {
     let unshared = (UNSHARED_OCTETS.end - UNSHARED_OCTETS.start) << 16;
     let needed = AddressPlan::HOSTS_MAX as u64 * (SHARED_ONE_IN - 1) / SHARED_ONE_IN;
     assert!(needed + needed / 100 < unshared as u64);
 };
 
-/// Synthetic addresses and positions, none of which is handed out twice.
+/// Synthetic addresses and positions, each used once.
 ///
-/// Three quarters of the hosts have a /24 and a position to themselves, as home connections do. A
-/// quarter share a /24 and a position with seven others, as rented servers do: the subnet caps of
-/// the node's tables (2 edges, 8 contacts of one /24) apply to these alone. All are globally
+/// Three quarters of the hosts have a /24 and a position of their own, as residential connections
+/// do. A quarter share a /24 and a position with seven others, as rented servers do. The subnet
+/// caps of the node's tables (2 edges, 8 contacts of one /24) affect only these. All are globally
 /// routable IPv4.
 #[derive(Debug)]
 pub struct AddressPlan {
@@ -81,7 +81,7 @@ pub struct AddressPlan {
 }
 
 impl AddressPlan {
-    /// Slots that there are in any case, for nodes of growth and for newcomers of churn.
+    /// Guaranteed number of slots, for nodes of growth and of churn.
     pub const HOSTS_MAX: u32 = 7_000_000;
 
     /// The plan of a world.

@@ -14,32 +14,32 @@ pub const PROGRAM: &str = "cargo run --release -p nodenet-sim --";
 
 /// A run that failed.
 ///
-/// Its text has all that a replay needs: the command, and the scenario unless that was written to
-/// a file.
+/// Its text has everything for a replay: the command, and the scenario unless it was written to a
+/// file.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// What does not hold.
+    /// The violated expectation or invariant.
     pub what: String,
-    /// When.
+    /// Time of the failure.
     pub at: Moment,
     /// Steps taken until then.
     pub step: u64,
-    /// The last ones.
+    /// The last steps.
     pub journal: Journal,
     /// The run.
     pub scenario: Scenario,
-    /// Where the scenario was written to, if it was.
+    /// The file of the scenario, if it was written.
     pub file: Option<PathBuf>,
-    /// What it showed until then, unless a machine panicked.
+    /// Results until then, unless a machine panicked.
     pub report: Option<Report>,
 }
 
 impl Failure {
-    /// Writes the scenario to a file in `dir`, which is made if need be. The file is named after
-    /// the scenario and its seed, and replaces an older one of that name.
+    /// Writes the scenario to a file in `dir`, which is created if it is missing. The file is named
+    /// after the scenario and its seed, and replaces an older one of that name.
     ///
     /// # Errors
-    /// If the file can not be written.
+    /// If the file cannot be written.
     pub fn save(&mut self, dir: &Path) -> io::Result<&Path> {
         std::fs::create_dir_all(dir)?;
         let file = dir.join(self.file_name());
@@ -47,7 +47,8 @@ impl Failure {
         Ok(self.file.insert(file))
     }
 
-    /// Scenarios may be called anything, but this is for one folder and for a command line.
+    /// A name of a scenario may have any characters. A file name must stay in its folder and be
+    /// usable on a command line.
     fn file_name(&self) -> String {
         let strange = |letter: char| !letter.is_alphanumeric() && !"-_.".contains(letter);
         format!("{}-{}.toml", self.scenario.name.replace(strange, "-"), self.scenario.seed)
@@ -88,7 +89,7 @@ mod tests {
     use crate::world::Journal;
 
     #[test]
-    fn a_file_stays_in_its_folder_whatever_the_scenario_is_called() {
+    fn a_file_stays_in_its_folder_for_any_name_of_the_scenario() {
         let of = |name| Failure {
             what: String::new(),
             at: Moment::START,

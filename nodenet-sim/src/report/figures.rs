@@ -1,6 +1,6 @@
 //! Figures of a phase: delivery, hops, stretch, edges, joins, traffic.
 //!
-//! Responsible for: how each is computed from a world, its tracked messages and its meters.
+//! Responsible for: computing each from a world, its tracked messages and its meters.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// Lost messages that are listed.
 const LOST_MAX: usize = 10;
 
-/// Figures of one phase; none where nothing was measured (SIMULATOR.md#what-is-counted).
+/// Figures of one phase; `None` if not measured (SIMULATOR.md#what-is-counted).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
     /// Live nodes at the end of the phase.
     pub nodes: u64,
-    /// Messages sent to targets that lived until they arrived or were lost.
+    /// Messages sent to targets that were up until the message arrived or was lost.
     pub sent: u64,
-    /// Of these, how many arrived.
+    /// Messages of these that arrived.
     pub delivered: u64,
     /// Copies beyond the first that applications saw.
     pub duplicates: u64,
-    /// Messages that do not count, because their target stopped meanwhile.
+    /// Messages that do not count, because their target stopped before they arrived.
     pub targets_lost: u64,
-    /// Messages that did not even leave.
+    /// Messages that the sending node refused.
     pub refused: u64,
     /// Edges crossed by first copies.
     pub hops: Option<Distribution>,
@@ -40,9 +40,9 @@ pub struct Figures {
     /// Live edges of a node.
     pub edges: Option<Distribution>,
     /// Counted heap for each node, if the program counts and the network settled before a node
-    /// stopped: a world keeps some state of nodes that stopped.
+    /// stopped. A world keeps some state of nodes that stopped.
     pub state_bytes_per_node: Option<f64>,
-    /// Bytes on the wire for each day that a node was up, if the network settled before or was in
+    /// Bytes on the wire for each day that a node was up, if the network had settled or was in
     /// churn.
     pub idle_bytes_per_node_day: Option<f64>,
     /// Wake-ups for each hour that a node was up, in the same case.
@@ -53,7 +53,7 @@ pub struct Figures {
     pub not_joined: u64,
     /// Bytes for each day that a node was up by kind of traffic.
     pub traffic: Vec<(&'static str, f64)>,
-    /// Steps for each hour that a node was up by kind, be it a light one or a router.
+    /// Steps for each hour that a node was up, by kind; light nodes and routers together.
     pub steps: Vec<(&'static str, f64)>,
 }
 
@@ -78,7 +78,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// The marks of these values, if there are any.
+    /// The distribution of these values, if there are any.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let max = *values.last()?;
@@ -115,7 +115,7 @@ impl Costs {
         }
     }
 
-    /// How long a host was up meanwhile.
+    /// Time that a host was up in the interval.
     fn uptime(&self, world: &dyn World, host: Host) -> Duration {
         let end = world.stopped_at(host).map_or(self.during.end, |at| at.min(self.during.end));
         end.since(world.started_at(host).max(self.during.start))
@@ -127,7 +127,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) world: &'a dyn World,
     pub(crate) tracked: &'a [Tracked],
     pub(crate) costs: Option<&'a Costs>,
-    /// Nodes that started in this time show how long joining takes.
+    /// Join times are those of nodes that started in this interval.
     pub(crate) started: core::ops::Range<Moment>,
 }
 
@@ -151,7 +151,7 @@ impl Evidence<'_> {
         lost.take(LOST_MAX).map(describe).collect()
     }
 
-    /// Whether a message did not arrive though its target lived long enough.
+    /// Whether a message did not arrive although its target was up long enough.
     fn is_lost(&self, message: &Tracked) -> bool {
         let judged_at = message.sent_at + GRACE;
         let stopped_at = self.world.stopped_at(message.to);
@@ -210,7 +210,7 @@ impl Evidence<'_> {
 
     fn count_costs(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
         let Some(costs) = self.costs else { return };
-        // Hosts that started or stopped meanwhile count for the time that they were up.
+        // Hosts that started or stopped in the interval count for the time that they were up.
         let days = |counts: &dyn Fn(Host) -> bool| {
             let counted = costs.hosts.iter().filter(|(host, _)| counts(*host));
             let uptimes = counted.map(|(host, _)| costs.uptime(self.world, *host));
@@ -239,7 +239,7 @@ impl Evidence<'_> {
     }
 }
 
-/// What live nodes discarded, by reason, most first; reasons that never came up are left out.
+/// Drops of live nodes by reason, most frequent first; reasons without drops are left out.
 pub(crate) fn drops(world: &dyn World) -> Vec<(&'static str, u64)> {
     let stats: Vec<_> = world.live().filter_map(|host| world.stats(host)).collect();
     let sum = |reason| stats.iter().map(|stats| stats.drops(reason)).sum();

@@ -4,12 +4,12 @@
 //! cap for days before it is noticed; here the growth shows.
 //!
 //! A table has three values for each day:
-//! - the maximum over all nodes and samples: memory must be there for it, and it varies at random
+//! - the maximum over all nodes and samples: memory must suffice for it, and it varies at random
 //!   like the largest of some hundred thousand draws;
-//! - the usual value, which is the mean over the samples of a day of what the fullest table held;
+//! - the usual value: the mean over the samples of a day of the entries of the fullest table;
 //! - the mean over all nodes, which varies so little that growth of a hundredth shows. New nodes
-//!   weigh in it as much as old ones, and in churn most are new: a slow leak shows in the fullest
-//!   table first.
+//!   weigh in it as much as old nodes, and in churn most nodes are new. So a slow leak shows in the
+//!   fullest table first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,18 +19,18 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Moment;
 use crate::world::World;
 
-/// Samples of a day: one a minute. Entries that live for seconds, such as dials under way, are seen
-/// on some days and not on others if samples are rarer.
+/// Samples of a day: one a minute. With fewer samples, entries of a few seconds, such as dials, are
+/// seen on some days and not on others.
 const SAMPLES_A_DAY: u32 = 1_440;
 
 /// Entries of the tables of one name on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fill {
-    /// The fullest of them, at most.
+    /// Maximum of the fullest table.
     pub most: u64,
-    /// The fullest of them, on average over the day.
+    /// Mean of the fullest table over the day.
     pub usual: f64,
-    /// All of them, on average over the day.
+    /// Mean of all tables over the day.
     pub mean: f64,
 }
 
@@ -59,20 +59,20 @@ impl Measure {
 pub struct GrownTable {
     /// Its name.
     pub name: &'static str,
-    /// On the day to compare with.
+    /// Its entries on the day to compare with.
     pub earlier: Fill,
-    /// On the day that is compared.
+    /// Its entries on the day that is compared.
     pub later: Fill,
 }
 
 /// The tables of one name in one sample, or the sum of a day.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    /// What the fullest held at most.
+    /// Maximum of the fullest table.
     most: u64,
-    /// The sum of what the fullest held, over all samples.
+    /// Sum over all samples of the entries of the fullest table.
     fullest: u64,
-    /// The sum of what all held, over all samples.
+    /// Sum over all samples of the entries of all tables.
     all: u64,
 }
 
@@ -94,7 +94,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Nothing seen so far, with days of this length.
+    /// Without samples, with days of this length.
     pub fn new(day: Duration) -> Self {
         Self { day, days: Vec::new(), next_sample: Moment::START + day / SAMPLES_A_DAY }
     }
@@ -124,7 +124,7 @@ impl Growth {
         (nodes, tables): (u64, &BTreeMap<&'static str, Seen>),
         heap: u64,
     ) {
-        // What is seen at the very end of a day belongs to it.
+        // A sample at the very end of a day belongs to that day.
         let elapsed = at.since(Moment::START).as_nanos().saturating_sub(1);
         let number = (elapsed / self.day.as_nanos().max(1)) as usize;
         self.days.resize_with(self.days.len().max(number + 1), Day::default);
@@ -140,19 +140,19 @@ impl Growth {
         }
     }
 
-    /// How many days the run had; the last one may be short.
+    /// Number of days of the run; the last day may be short.
     pub fn days(&self) -> u32 {
         self.days.len() as u32
     }
 
-    /// Every table that was ever seen with something in it.
+    /// Every table that had an entry in some sample.
     pub fn tables(&self) -> impl Iterator<Item = &'static str> {
         let names: BTreeSet<_> =
             self.days.iter().flat_map(|day| day.tables.keys().copied()).collect();
         names.into_iter()
     }
 
-    /// How full these tables were on this day, counted from 1; nothing if there was no such day.
+    /// Entries of these tables on this day, counted from 1; `None` if there was no such day.
     pub fn fill(&self, table: &str, day: u32) -> Option<Fill> {
         let day = self.day(day)?;
         let Seen { most, fullest, all } = day.tables.get(table).copied().unwrap_or_default();
@@ -160,14 +160,14 @@ impl Growth {
         Some(Fill { most, usual, mean: all as f64 / day.nodes.max(1) as f64 })
     }
 
-    /// Bytes of heap in use at most on this day, if they were counted. They include those of the
-    /// world, which keeps some state of every host that ever was.
+    /// Bytes of heap in use at most on this day, if they were counted. They include the heap of the
+    /// world, which keeps some state of every host of the run.
     pub fn heap(&self, day: u32) -> Option<u64> {
         self.day(day).map(|day| day.heap).filter(|bytes| *bytes > 0)
     }
 
-    /// Tables of which the value of day `later` exceeds that of day `earlier` by more than this
-    /// share. Nothing if the run had no such days.
+    /// Tables whose value of day `later` exceeds that of day `earlier` by more than this share.
+    /// `None` if the run had no such days.
     pub fn grown(
         &self,
         (earlier, later): (u32, u32),
@@ -175,7 +175,7 @@ impl Growth {
         share: f64,
     ) -> Option<Vec<GrownTable>> {
         let mut grown = Vec::new();
-        // There may have been no table at all.
+        // There may be no table at all.
         self.day(earlier).and(self.day(later))?;
         for name in self.tables() {
             let (earlier, later) = (self.fill(name, earlier)?, self.fill(name, later)?);
@@ -201,7 +201,7 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(1_000);
 
-    /// At these seconds the tables of two nodes held this much.
+    /// Growth of two nodes' tables: pairs of a second and their entries then.
     fn growth(seen: &[(u64, [u64; 2])]) -> Growth {
         let mut growth = Growth::new(DAY);
         for &(secs, [a, b]) in seen {

@@ -1,7 +1,7 @@
 //! Report of a run: figures of each phase, growth of tables, shape of the network, failure.
 //!
-//! Responsible for: what a run showed, as values, rows for programs and pages for people. Never:
-//! carries out a stage.
+//! Responsible for: the results of a run as values, as rows for programs and as pages for readers.
+//! Never: carries out a stage.
 
 mod failure;
 mod figures;
@@ -28,17 +28,17 @@ pub struct Report {
     pub name: String,
     /// Its seed.
     pub seed: u64,
-    /// What each measuring stage showed, in order.
+    /// Results of each measuring stage, in order.
     pub phases: Vec<Phase>,
-    /// The network as it was at the end of the first measuring stage, or at the end.
+    /// Shape of the network at the end of the first measuring stage, or at the end of the run.
     pub shape: Shape,
-    /// What live nodes discarded since they started, by reason, most first.
+    /// Drops of live nodes since their start, by reason, most frequent first.
     pub drops: Vec<(&'static str, u64)>,
     /// Entries of all tables, day by day.
     pub growth: Growth,
     /// Text of each expectation that was met.
     pub held: Vec<String>,
-    /// How much virtual time passed.
+    /// Virtual time that passed.
     pub simulated: Duration,
     /// Steps taken.
     pub events: u64,
@@ -61,7 +61,7 @@ impl Report {
 /// Results of a measuring stage.
 #[derive(Debug, Clone)]
 pub struct Phase {
-    /// Whether nodes came and went.
+    /// Whether the stage is churn.
     pub churn: bool,
     /// Figures of all nodes; costs are those of routers if there are others.
     pub figures: Figures,
@@ -71,16 +71,16 @@ pub struct Phase {
     pub lost: Vec<Lost>,
 }
 
-/// A message that did not arrive though its target was up, and the edges of both at the end of the
-/// phase.
+/// A message that did not arrive although its target was up, and the edges of both hosts at the end
+/// of the phase.
 #[derive(Debug, Clone)]
 pub struct Lost {
     /// The host that sent it.
     pub from: Host,
     /// The host that it was for.
     pub to: Host,
-    /// When.
+    /// Time of sending.
     pub sent_at: Moment,
-    /// How many live edges the two had.
+    /// Number of live edges of the two hosts.
     pub edges: [usize; 2],
 }

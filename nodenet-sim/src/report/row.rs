@@ -8,19 +8,18 @@ use serde::{Deserialize, Serialize};
 use crate::report::growth::{Fill, Growth};
 use crate::report::{Figures, Phase, Report};
 
-/// Speed and memory of a run, which only the program that ran it can measure.
+/// Speed and memory of a run, measured by the program that runs it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Cost {
     /// Steps for each second of real time.
     pub events_per_s: f64,
     /// Virtual over real time.
     pub sim_over_real: f64,
-    /// Largest resident set of the process, if the system tells.
+    /// Largest resident set of the process, if the system reports it.
     pub peak_rss_bytes: Option<u64>,
 }
 
-/// The figures of a phase; none where nothing was measured. Names stay as they are; new ones may be
-/// added.
+/// The figures of a phase; `None` if not measured. Names never change; new names may be added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is documented at its origin, Figures or Cost")]
 pub struct Row {
@@ -56,7 +55,7 @@ pub struct Row {
 /// One measuring stage.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PhaseRow {
-    /// Whether nodes came and went.
+    /// Whether the stage is churn.
     pub under_churn: bool,
     /// All nodes.
     #[serde(flatten)]
@@ -66,7 +65,7 @@ pub struct PhaseRow {
     pub light: Option<Row>,
 }
 
-/// The rows of a run: steady state, and under their names churn and light nodes.
+/// The rows of a run: steady state, churn and light nodes, and every measuring stage.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
     /// Name of the scenario.
@@ -82,21 +81,21 @@ pub struct Rows {
     /// Light nodes in steady state, if there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub light: Option<Row>,
-    /// Every measuring stage, in order: these two and all others.
+    /// Every measuring stage, in order, the steady phase and churn included.
     pub phases: Vec<PhaseRow>,
     /// Text of each expectation that was met.
     pub held: Vec<String>,
-    /// What did not hold, if the run failed.
+    /// The reason of the failure, if the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    /// For each table how full it was, day by day; nothing if the run was over within a day.
+    /// Entries of each table, day by day; empty if the run was shorter than a day.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub days: BTreeMap<String, Vec<Fill>>,
 }
 
 impl Rows {
-    /// The rows of a report. A run without a steady phase shows its first phase in that place, one
-    /// in which no node was up only its cost.
+    /// The rows of a report. In a run without a steady phase the first phase is in its place. If no
+    /// node was up, only the cost is there.
     pub fn of(report: &Report, cost: Cost) -> Self {
         let steady = report.steady().or(report.phases.first());
         let row = |figures: &Figures| Row::of(figures, cost, report.trace_hash);
@@ -123,7 +122,7 @@ impl Rows {
         self.phases.iter().find(|phase| !phase.under_churn).map(|phase| &phase.all)
     }
 
-    /// Every measuring stage by its name, and after each its light nodes.
+    /// Every measuring stage by its name, each followed by its light nodes.
     pub fn named_phases(&self) -> Vec<(String, &Row)> {
         let mut named = Vec::new();
         for (number, phase) in self.phases.iter().enumerate() {

@@ -15,7 +15,7 @@ pub struct Shape {
     pub chords: Vec<(u32, u32)>,
 }
 
-/// Nodes on the ring of a report, and how many of them show their edges.
+/// Nodes on the ring of a report, and the number of them whose edges are drawn.
 const RING_NODES: usize = 360;
 const RING_STARS: usize = 6;
 

@@ -1,18 +1,20 @@
 //! Expectations of a scenario: delivered share, and growth of tables.
 //!
-//! Responsible for: whether each holds, and by how much it does not. Never: measures.
+//! Responsible for: whether each holds, and the difference if it does not. Never: measures.
 
 use super::Run;
 use crate::report::Figures;
 use crate::report::growth::{GrownTable, Measure};
 
 impl Run {
-    /// Whether the messages sent last did well enough.
+    /// Checks the delivered share of the last sending stage.
     pub(super) fn expect_delivered(&mut self, delivered_share: f64) -> Result<(), String> {
         let figures = self.phases.last().map(|phase| &phase.figures);
         let shared = figures.and_then(|figures| Some((figures, figures.delivered_share()?)));
         let Some((figures, share)) = shared else {
-            return Err("nothing was sent that an expectation could be about".to_owned());
+            let text =
+                "nothing was sent, so there is no delivered share: put a stage `send` in front";
+            return Err(text.to_owned());
         };
         if figures.duplicates > 0 {
             return Err(format!("{} duplicates reached applications", figures.duplicates));
@@ -31,7 +33,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whether tables stayed within their size from one day to another.
+    /// Checks that no table grew from one day to another.
     pub(super) fn expect_bounded(
         &mut self,
         (earlier, later): (u32, u32),

@@ -1,6 +1,6 @@
 //! Runner of scenarios: carries out the stages in a world and makes the report.
 //!
-//! Responsible for: progress, panics of machines, phases. Never: what a stage does; that is in
+//! Responsible for: progress, panics of machines, phases. Never: the effect of a stage; see
 //! `stages`.
 
 mod expect;
@@ -25,7 +25,7 @@ use crate::world::{Host, StepKind, Violation, World};
 const CHECK_EVERY: u64 = 1024;
 /// Interval of progress, in virtual time.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// Draws of a pair before giving up on finding one.
+/// Draws of a pair until the search fails.
 const DRAWS_MAX: u32 = 100_000;
 
 /// Progress of a run.
@@ -43,7 +43,7 @@ pub struct Progress {
     pub events: u64,
 }
 
-/// A scenario being carried out.
+/// The execution of a scenario.
 pub struct Run {
     scenario: Scenario,
     world: Box<dyn World>,
@@ -54,10 +54,10 @@ pub struct Run {
     contacts: Vec<Host>,
     light: BTreeSet<Host>,
     bootstrap: Bootstrap,
-    /// Replacements that churn owes: fractions of a node.
+    /// Fraction of a node that churn still has to replace.
     owed: f64,
     stage: usize,
-    /// What nodes cost in the last settling, or in the churn that is being concluded.
+    /// Costs of nodes in the last settling, or in the churn that is ending.
     costs: Option<Costs>,
     /// Heap for each node after the last settling.
     state: Option<f64>,
@@ -70,11 +70,11 @@ pub struct Run {
 }
 
 impl Scenario {
-    /// Carries it out.
+    /// Carries out the scenario.
     ///
     /// # Errors
-    /// If a number makes no sense, or an expectation or an invariant does not hold; the failure
-    /// tells all that is needed to see it again.
+    /// If a number is out of range, or an expectation or an invariant does not hold. The failure
+    /// contains the command that replays the run.
     pub fn run(&self) -> Result<Report, Box<Failure>> {
         Run::new(self.clone()).finish()
     }
@@ -98,7 +98,7 @@ impl Run {
         Self::in_world(scenario, Box::new(OverlayWorld::with_machines(config, factory)))
     }
 
-    /// A run in this world, which is empty and has the seed and the settings of the scenario.
+    /// A run in this world, which must be empty and have the seed and the settings of the scenario.
     pub fn in_world(scenario: Scenario, world: Box<dyn World>) -> Self {
         Self {
             seed: Seed::from_u64(scenario.seed).child("scenario", 0),
@@ -128,14 +128,14 @@ impl Run {
         self
     }
 
-    /// Measures state with this function, which says how many bytes of heap are in use.
+    /// Measures state with this function, which returns the bytes of heap in use.
     pub fn measure_heap(mut self, heap: fn() -> u64) -> Self {
         self.heap = Some(heap);
         self.heap_before = heap();
         self
     }
 
-    /// The world as it is.
+    /// The current state of the world.
     pub fn world(&self) -> &dyn World {
         &*self.world
     }
@@ -143,14 +143,14 @@ impl Run {
     /// Carries out all stages that are left.
     ///
     /// # Errors
-    /// If a number of the scenario makes no sense, an expectation or an invariant does not hold, or
-    /// a machine panics.
+    /// If a number of the scenario is out of range, an expectation or an invariant does not hold,
+    /// or a machine panics.
     pub fn finish(mut self) -> Result<Report, Box<Failure>> {
         if let Err(error) = self.scenario.check() {
             return Err(self.fail(error.to_string(), true));
         }
         while let Some(stage) = self.scenario.stages.get(self.stage).cloned() {
-            // A machine that panics is a finding, to be reported with its history.
+            // A panic of a machine is a failure of the run, reported with the journal.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.carry_out(&stage)));
             let (what, sane) = match outcome {
                 Ok(Ok(())) => {
@@ -165,8 +165,8 @@ impl Run {
         Ok(self.into_report())
     }
 
-    /// The end of a run that failed. Half-way through a step the world is not sane and can not be
-    /// asked.
+    /// The end of a run that failed. After a panic in the middle of a step, the world is
+    /// inconsistent (not `sane`) and must not be queried.
     fn fail(self, what: String, sane: bool) -> Box<Failure> {
         Box::new(Failure {
             what,
@@ -180,8 +180,8 @@ impl Run {
     }
 
     fn into_report(mut self) -> Report {
-        // A run that sends nothing, or gets no further, shows what its network was like all the
-        // same.
+        // A run without a sending stage, or that failed before it, still has the figures of its
+        // network.
         if self.phases.is_empty() && self.world.live().len() > 0 {
             let stage = self.scenario.stages.get(self.stage);
             let churn = matches!(stage, Some(Stage::Churn { .. }));
@@ -247,7 +247,7 @@ impl Run {
             started,
         };
         let mut figures = evidence.figures(|_| true);
-        // The heap is counted as a whole: of light nodes alone nothing is known.
+        // The heap is counted as a whole, so there is no figure for light nodes alone.
         figures.state_bytes_per_node = self.state;
         let lost = evidence.lost();
         let light = (!self.light.is_empty()).then(|| {
@@ -272,7 +272,8 @@ impl Run {
         self.costs = Some(Costs::read(&*self.world, since, &self.steps_before));
     }
 
-    /// Heap for each node, as long as no node stopped: the world keeps some state of those.
+    /// Heap for each node, as long as no node stopped, because the world keeps some state of
+    /// stopped nodes.
     fn state_per_node(&self) -> Option<f64> {
         let live = self.world.live().len();
         let growth = self.heap?().saturating_sub(self.heap_before);

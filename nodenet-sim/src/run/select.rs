@@ -1,8 +1,7 @@
-//! Selection of hosts: those that crash, leave or are replaced, and those that newcomers join
-//! through.
+//! Selection of hosts that crash, leave or are replaced, and of bootstrap hosts for new nodes.
 //!
-//! Responsible for: drawing them, and refusing a stage that would take none or fewer than it says.
-//! A run that goes on all the same shows something else than was asked for.
+//! Responsible for: drawing them, and refusing a stage that would take none or fewer than its
+//! numbers say. A run that continued would measure another scenario than the given one.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +36,8 @@ impl Run {
             .ok_or_else(|| self.too_few(1))
     }
 
-    /// Whether churn comes to a whole node before it ends. Fractions add up from round to round.
+    /// Checks that churn replaces at least one whole node before it ends. Fractions add up from
+    /// round to round.
     pub(super) fn check_churn(
         &self,
         percent: f64,
@@ -61,7 +61,7 @@ impl Run {
         ))
     }
 
-    /// Whether at least this number of live nodes is not spared.
+    /// Checks that at least this number of live nodes is not spared.
     pub(super) fn can_lose(&self, count: usize) -> Result<(), String> {
         let live = self.world.live().len();
         if count <= live - self.spared() { Ok(()) } else { Err(self.too_few(count)) }
@@ -85,7 +85,7 @@ impl Run {
         self.bootstrap == Bootstrap::Ten && self.contacts.contains(&host)
     }
 
-    /// Hosts through which a newcomer joins; none for the first.
+    /// Hosts through which a new node joins; none for the first.
     pub(super) fn ways_in(&self, random: &mut Random) -> Result<Vec<Host>, String> {
         let live = self.world.live().len() as u64;
         let draws = if live == 0 { 0 } else { DRAWS_MAX };
@@ -108,7 +108,7 @@ impl Run {
         let live = self.world.live().len();
         let none = match self.bootstrap {
             Bootstrap::Ten => {
-                "one of the ten well-known ones: restart these first, or let newcomers join \
+                "one of the ten well-known nodes: restart these first, or let new nodes join \
                  through any"
             }
             Bootstrap::Any => {
@@ -116,16 +116,16 @@ impl Run {
                  first"
             }
         };
-        format!("no way in for a newcomer: none of {live} live nodes is {none}")
+        format!("no bootstrap host for a new node: none of {live} live nodes is {none}")
     }
 
-    /// Whether every host can dial this one, and it has joined itself. A node that joins through
-    /// one that has not, and then crashes, would be left without any.
+    /// Whether every host can dial this one, and it has joined itself. If a host that has not
+    /// joined crashes, a node that joined through it has no other peer.
     fn is_way_in(&self, host: Host) -> bool {
         self.world.nat(host) == Nat::Public && self.world.joined_at(host).is_some()
     }
 
-    /// As many hosts as are a share of the live ones, drawn among those that `may`.
+    /// Hosts drawn among those that `may`, as many as the share of the live hosts.
     pub(super) fn drawn(
         &self,
         purpose: &'static str,

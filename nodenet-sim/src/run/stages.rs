@@ -1,7 +1,7 @@
 //! Stages of a scenario: grow, settle, send, churn, partition, restart.
 //!
-//! Responsible for: what happens in the world during a stage, and when. Never: which hosts are
-//! drawn; see [`super::select`].
+//! Responsible for: the events in the world during a stage, and their times. Never: draws hosts;
+//! see [`super::select`].
 
 use std::time::Duration;
 
@@ -16,10 +16,9 @@ use crate::report::GRACE;
 use crate::scenario::{Between, Bootstrap};
 use crate::world::{Host, Join};
 
-/// Idle costs are those of the last ten minutes of settling: long enough for every edge to be
-/// asked.
+/// Idle costs are those of the last ten minutes of settling, in which every edge is pinged.
 const IDLE_WINDOW: Duration = Duration::from_secs(600);
-/// Time since the join of both ends of a message: a node that is still joining is promised no
+/// Time since the join of both ends of a message: a node that is still joining has no guarantee of
 /// delivery (guess).
 const JOINED_BEFORE: Duration = Duration::from_secs(30);
 /// Number of well-known contacts (reference).
@@ -115,7 +114,7 @@ impl Run {
         self.check_churn(percent, every_secs, over_secs)?;
         let first = self.world.probes().tracked().len();
         let start = self.world.now();
-        // What was measured in a settled network says nothing of this one.
+        // Measurements of a settled network are not valid for this one.
         (self.costs, self.state) = (None, None);
         self.begin_costs();
         let span = Duration::from_secs(over_secs);
@@ -131,7 +130,8 @@ impl Run {
             self.pass_until(at)?;
             self.send_one(&mut pairs, Between::All)?;
         }
-        // Rounds do not end with the messages. One at the very end would have no time to matter.
+        // Rounds continue after the last message. A round at the very end would have no effect in
+        // the stage.
         while round < start + span {
             self.replace_at(round, percent, &mut joins)?;
             round = round + every;
@@ -145,7 +145,7 @@ impl Run {
         Ok(())
     }
 
-    /// At this time some nodes crash and as many new ones join.
+    /// At this time some nodes crash and the same number of new nodes joins.
     fn replace_at(&mut self, at: Moment, percent: f64, random: &mut Random) -> Result<(), String> {
         self.pass_until(at)?;
         self.owed += self.world.live().len() as f64 * percent / 100.0;
@@ -161,7 +161,7 @@ impl Run {
 
     pub(super) fn restart(&mut self) -> Result<(), String> {
         let mut random = self.random("restarts");
-        // A node that was started again is another host now, be that one up or not.
+        // A restarted node is another host now, up or not.
         let is_last = |host| self.world.successor(host).is_none();
         let is_down = |&host: &Host| !self.world.is_up(host) && is_last(host);
         let down: Vec<_> = self.world.hosts().filter(is_down).collect();

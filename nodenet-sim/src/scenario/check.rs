@@ -1,41 +1,41 @@
 //! Validation of a scenario: ranges of its numbers, and sums over its stages.
 //!
-//! Responsible for: refusing what a run could not carry out, or would carry out otherwise than was
-//! meant, before hours go into it.
+//! Responsible for: refusing a scenario that a run could not carry out, or would carry out with
+//! another meaning, before a run of hours begins.
 
 use std::time::Duration;
 
 use super::{Scenario, Stage};
 use crate::net::AddressPlan;
 
-/// How many seconds a stage may last: ten years.
+/// Longest stage in seconds: ten years.
 pub const STAGE_SECS_MAX: u64 = 10 * 365 * 86_400;
-/// How long a run may last. Virtual time is counted in nanoseconds and ends after 584 years.
+/// Longest run. Virtual time is counted in nanoseconds and ends after 584 years.
 const SPAN_MAX: Duration = Duration::from_secs(10 * STAGE_SECS_MAX);
-/// Nodes of a run: each has an address of its own for good.
+/// Most nodes of a run: each has an address of its own, which is never reused.
 const NODES_MAX: u64 = AddressPlan::HOSTS_MAX as u64;
 /// Tables are sampled once a simulated second at most. A minute has enough samples to be a day.
 const DAY_SECS_MIN: u64 = 60;
-/// Wall clocks are off by a day at most. Nodes ignore a peer whose clock is off by more than
+/// Largest difference of a wall clock: a day. Nodes ignore a peer whose clock differs by more than
 /// seconds (PROTOCOL.md#clock-skew).
 const CLOCK_SKEW_MS_MAX: u64 = 86_400_000;
 
-/// A text that is no scenario.
+/// Why a text or value is not a valid scenario.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ScenarioError {
-    /// It is not TOML, or lacks something, or has something that no scenario has.
+    /// It is not TOML, or a field is missing or unknown.
     #[error(transparent)]
     Syntax(#[from] toml::de::Error),
-    /// A number makes no sense: which, and what would.
+    /// A number is out of range: its name, value and range.
     #[error("{0}")]
     Value(String),
 }
 
 impl Scenario {
-    /// Whether every number makes sense.
+    /// Checks the range of every number.
     ///
     /// # Errors
-    /// The first that does not: its name, what it is, and what it may be.
+    /// The first number that is out of range: its name, its value and its range.
     pub fn check(&self) -> Result<(), ScenarioError> {
         self.check_settings().map_err(ScenarioError::Value)?;
         for (number, stage) in (1..).zip(&self.stages) {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_make_no_sense_are_named_with_their_stage() {
+    fn numbers_out_of_range_are_named_with_their_stage() {
         let new = || Scenario::new("wrong", 1);
         let churn = |percent, every_secs| {
             new().grow(9, Bootstrap::Ten).stage(Stage::Churn {
@@ -177,7 +177,7 @@ mod tests {
         for (scenario, what) in wrong {
             let refused = refused(&scenario);
             assert!(refused.starts_with(what), "{refused}, not {what}");
-            // A scenario that is written in Rust is refused as well.
+            // A scenario built in Rust is refused as well.
             assert!(scenario.run().unwrap_err().what.starts_with(what));
         }
         let long = Stage::Settle { secs: STAGE_SECS_MAX };

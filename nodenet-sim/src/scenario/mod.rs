@@ -1,4 +1,4 @@
-//! Scenario: settings of a world, its stages and what is expected, as a value and as a TOML file.
+//! Scenario: settings of a world, its stages and expectations, as a value and as a TOML file.
 //!
 //! Responsible for: the data, and whether its numbers are valid. Never: carries it out; see
 //! [`crate::run`].
@@ -19,11 +19,11 @@ pub use check::{STAGE_SECS_MAX, ScenarioError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// What to call it.
+    /// Name of the scenario.
     pub name: String,
     /// The seed of all random streams.
     pub seed: u64,
-    /// Which signatures the nodes use.
+    /// Kind of signatures.
     #[serde(default)]
     pub signatures: Signatures,
     /// Share of packets that are lost, 0 to 1.
@@ -38,11 +38,11 @@ pub struct Scenario {
     /// Largest difference of a wall clock from the true time.
     #[serde(default = "default_clock_skew_ms")]
     pub clock_skew_ms_max: u64,
-    /// How many seconds count as a day where tables are compared from day to day. Shorter ones try
-    /// out what a long run would do.
+    /// Seconds of a day, for the comparison of tables from day to day. A short day tests the stages
+    /// of a long run.
     #[serde(default = "default_day_secs")]
     pub day_secs: u64,
-    /// What happens, in this order.
+    /// The stages, in order.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
 }
@@ -82,21 +82,21 @@ pub enum Between {
 pub enum Stage {
     /// New nodes join, evenly spread.
     Grow {
-        /// How many.
+        /// Number of nodes.
         nodes: u32,
         /// Duration in milliseconds.
         over_ms: u64,
         /// Nodes through which they join.
         bootstrap: Bootstrap,
     },
-    /// Time passes. What nodes cost in the last ten minutes of it is their idle cost.
+    /// Time passes. The costs of nodes in its last ten minutes are their idle costs.
     Settle {
         /// Seconds.
         secs: u64,
     },
-    /// Messages are sent, evenly spread, and their fate is measured.
+    /// Messages are sent, evenly spread, and their delivery is measured.
     Send {
-        /// How many.
+        /// Number of messages.
         messages: u32,
         /// Duration in seconds.
         over_secs: u64,
@@ -104,20 +104,22 @@ pub enum Stage {
         #[serde(default)]
         between: Between,
     },
-    /// Nodes crash and as many new ones join, while messages are sent.
+    /// Nodes crash and the same number of new nodes joins, while messages are sent.
     Churn {
         /// Percent of the live nodes that are replaced each time; fractions of a node add up.
         percent: f64,
-        /// How often, in seconds: at once and then until the end, however little is sent.
+        /// Interval in seconds, from the begin of the stage to its end, with any number of
+        /// messages.
         every_secs: u64,
         /// Duration in seconds.
         over_secs: u64,
-        /// Messages sent meanwhile, evenly spread.
+        /// Messages sent in the stage, evenly spread.
         messages: u32,
     },
-    /// The network is split in two: half of the live nodes, drawn, can not reach the others.
+    /// The network is split in two: half of the live nodes, drawn at random, cannot reach the
+    /// others.
     Partition,
-    /// It is joined again.
+    /// The partition heals.
     Heal,
     /// Some nodes crash at once.
     Crash {
@@ -125,35 +127,36 @@ pub enum Stage {
         share: f64,
     },
     /// Every node that crashed or left and is still down starts again, with the same identity and
-    /// no memory.
+    /// empty tables.
     Restart,
-    /// Some nodes leave and tell their peers.
+    /// Some nodes leave and send Leave to their peers.
     Leave {
         /// Share of the live nodes, up to 1, rounded down to whole nodes; at least one.
         share: f64,
     },
-    /// The run fails unless the messages of the last sending stage did at least so well.
+    /// The run fails unless at least this share of the messages of the last sending stage was
+    /// delivered.
     Expect {
-        /// Delivered share, at least.
+        /// Smallest delivered share.
         delivered_share: f64,
     },
     /// The run fails if some table grew from one day to another (see [`crate::report::growth`]).
     /// Days count from 1, and begin with the run.
     ExpectBounded {
-        /// What is compared: the most that any node held of it, or what all held on average.
+        /// Value to compare: the maximum over all nodes, or the mean.
         #[serde(default)]
         of: Measure,
         /// The day to compare with.
         earlier_day: u32,
         /// The day that is compared.
         later_day: u32,
-        /// Growth that is allowed, as a share of what it was.
+        /// Allowed growth, as a share of the earlier value.
         growth_share_max: f64,
     },
 }
 
 impl Scenario {
-    /// A world in which nothing happens yet.
+    /// A scenario without stages.
     pub fn new(name: &str, seed: u64) -> Self {
         Self {
             name: name.to_owned(),
@@ -192,21 +195,21 @@ impl Scenario {
         self
     }
 
-    /// Goes through one more stage.
+    /// Adds a stage.
     pub fn stage(mut self, stage: Stage) -> Self {
         self.stages.push(stage);
         self
     }
 
-    /// Grows the network: one join every half second up to 1,000 nodes. Beyond that all joins
-    /// spread over 500 seconds, as those of the reference do.
+    /// Grows the network: one join every half second up to 1,000 nodes. For more nodes the joins
+    /// spread over 500 seconds (reference).
     pub fn grow(self, nodes: u32, bootstrap: Bootstrap) -> Self {
         let over_ms = spread_ms(nodes);
         self.stage(Stage::Grow { nodes, over_ms, bootstrap })
     }
 
-    /// The same with another number of nodes: the first stage that grows the network takes as long
-    /// as [`Self::grow`] has it, further ones are left alone.
+    /// The same scenario with another number of nodes. The first stage that grows the network gets
+    /// the duration of [`Self::grow`]; further stages do not change.
     pub fn resize(mut self, count: u32) -> Self {
         let grow = |stage: &&mut Stage| matches!(stage, Stage::Grow { .. });
         if let Some(Stage::Grow { nodes, over_ms, .. }) = self.stages.iter_mut().find(grow) {
@@ -215,7 +218,7 @@ impl Scenario {
         self
     }
 
-    /// Whether some stage grows the network: if none does, there is nothing to resize.
+    /// Whether some stage grows the network. Otherwise the scenario cannot be resized.
     pub fn grows(&self) -> bool {
         self.stages.iter().any(|stage| matches!(stage, Stage::Grow { .. }))
     }
@@ -230,33 +233,33 @@ impl Scenario {
         self.stage(Stage::Send { messages, over_secs: 60, between: Between::All })
     }
 
-    /// Splits the network in halves for this long, and joins it again.
+    /// Splits the network in halves for this time, then heals the partition.
     pub fn partition(self, span: Duration) -> Self {
         self.stage(Stage::Partition).settle(span).stage(Stage::Heal)
     }
 
-    /// Fails unless at least this share of the messages sent last arrived.
+    /// Fails unless at least this share of the messages of the last sending stage arrived.
     pub fn expect_delivered(self, delivered_share: f64) -> Self {
         self.stage(Stage::Expect { delivered_share })
     }
 
-    /// How much virtual time it takes.
+    /// Virtual time of the scenario.
     pub fn span(&self) -> Duration {
         self.stages.iter().map(Stage::span).sum()
     }
 
-    /// Reads one from the text of a file.
+    /// Reads a scenario from the text of a file.
     ///
     /// # Errors
-    /// If the text is not TOML or not a scenario, or a number in it makes no sense; the error names
-    /// the place.
+    /// If the text is not TOML or not a scenario, or a number in it is out of range; the error
+    /// names the position.
     pub fn from_toml(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = toml::from_str(text)?;
         scenario.check()?;
         Ok(scenario)
     }
 
-    /// The text of a file.
+    /// The scenario as the text of a file.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("every scenario can be written as TOML")
     }
@@ -268,7 +271,7 @@ fn spread_ms(nodes: u32) -> u64 {
 }
 
 impl Stage {
-    /// How much virtual time it takes.
+    /// Virtual time of the stage.
     pub fn span(&self) -> Duration {
         match *self {
             Self::Grow { over_ms, .. } => Duration::from_millis(over_ms),
@@ -298,7 +301,7 @@ impl Stage {
     }
 }
 
-/// Time of leaving nodes to tell their peers: 1 s and a round trip (PROTOCOL.md#shutdown).
+/// Time in which leaving nodes notify their peers: 1 s and a round trip (PROTOCOL.md#shutdown).
 pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
@@ -341,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn another_size_changes_who_joins_and_how_fast_and_nothing_else() {
+    fn another_size_changes_only_the_number_and_the_rate_of_joins() {
         let of = |nodes| Scenario::new("size", 3).grow(nodes, Bootstrap::Any).send(9);
         assert_eq!(of(20).resize(5_000), of(5_000));
         assert_eq!(of(5_000).resize(300), of(300));

@@ -1,6 +1,7 @@
 //! Identifiers of simulated hosts.
 
-/// One running process of a world. A restart of the same node is another host at the same address.
+/// One process of a node in a world. After a restart the same node is another host at the same
+/// address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(pub u32);
 

@@ -81,21 +81,21 @@ impl StepKind {
 /// One step.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {
-    /// When.
+    /// Time of the step.
     pub at: Moment,
-    /// Where.
+    /// The host that took it.
     pub host: Host,
-    /// What.
+    /// Its kind.
     pub kind: StepKind,
     /// Its detail: the type byte of a frame, else zero.
     pub tag: u8,
     /// Bytes that came with it.
     pub bytes: u32,
-    /// The conn it concerns, counted up by the host.
+    /// Its conn, as a number that the host counts up.
     pub conn: Option<u32>,
 }
 
-/// In fixed columns; [`HEADINGS`] names them.
+/// Formatted in fixed columns; [`HEADINGS`] names them.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let conn = self.conn.map_or_else(|| "-".to_owned(), |conn| format!("c{conn}"));

@@ -14,22 +14,22 @@ const PACKET_PAYLOAD: usize = 1_200;
 const PACKET_OVERHEAD: u64 = 60;
 /// UDP and IPv4.
 const UDP_OVERHEAD: u64 = 28;
-/// A packet that only acknowledges (measured on quinn-proto).
+/// A packet with only an acknowledgement (measured on quinn-proto).
 const ACK_BYTES: u64 = 66;
 /// A whole handshake, both directions: 3,693 B in 5 packets (measured on quinn-proto, with the
 /// identity extension).
 const HANDSHAKE_BYTES: u64 = 3_693 + 5 * UDP_OVERHEAD;
 /// A first flight that is padded to 1,200 B (RFC 9000 §14.1).
 const INITIAL_BYTES: u64 = 1_200 + UDP_OVERHEAD;
-/// The probe of path MTU discovery on a path that carries it, and its acknowledgement (measured on
-/// quinn-proto as nodes set it up; each end probes for itself).
+/// A successful probe of path MTU discovery and its acknowledgement. Each end probes its own path
+/// (measured on quinn-proto with the settings of a node).
 const MTU_PROBE_BYTES: u64 = 1_452 + UDP_OVERHEAD + 34 + UDP_OVERHEAD;
-/// A packet that closes, or answers one that does (measured on quinn-proto: 37 to 41 B).
+/// A packet with CONNECTION_CLOSE, or its answer (measured on quinn-proto: 37 to 41 B).
 const CLOSE_BYTES: u64 = 39 + UDP_OVERHEAD;
-/// A host without traffic and timers for this time sleeps (guess).
+/// A host is idle after this time without traffic and timers (guess).
 const SLEEPS_AFTER: Duration = Duration::from_secs(5);
 
-/// What bytes were spent on.
+/// Kind of traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Traffic {
     /// Setting up conns, path MTU discovery included, and closing them.
@@ -48,7 +48,7 @@ pub enum Traffic {
     Application,
     /// Every other frame.
     Other,
-    /// Packets that only acknowledge.
+    /// Packets with only an acknowledgement.
     Ack,
 }
 
@@ -107,12 +107,12 @@ pub(crate) fn packets(len: usize) -> u64 {
     len.div_ceil(PACKET_PAYLOAD).max(1) as u64
 }
 
-/// What one host cost since the counters were cleared.
+/// Costs of one host since the counters were cleared.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Meter {
     /// Bytes sent and received, by [`Traffic`].
     kinds: [u64; Traffic::ALL.len()],
-    /// Times it was woken: a datagram in or out, or a timer, after 5 s of silence.
+    /// Number of wake-ups: a datagram in or out, or a timer, after 5 s of silence.
     pub wakeups: u32,
     active_until: Moment,
 }
@@ -129,7 +129,7 @@ impl Meter {
     }
 }
 
-/// What every host of a world costs.
+/// Costs of every host of a world.
 #[derive(Debug, Default)]
 pub struct Meters {
     hosts: Vec<Meter>,
@@ -141,7 +141,7 @@ impl Meters {
         &self.hosts[host.index()]
     }
 
-    /// Clears every counter. Which hosts sleep does not change.
+    /// Clears every counter. Idle hosts stay idle.
     pub fn clear(&mut self) {
         for meter in &mut self.hosts {
             (meter.kinds, meter.wakeups) = Default::default();
@@ -152,13 +152,13 @@ impl Meters {
         self.hosts.push(Meter { active_until: now, ..Meter::default() });
     }
 
-    /// A datagram or datagrams, in or out.
+    /// Counts a datagram or datagrams, in or out.
     pub(crate) fn count(&mut self, host: Host, at: Moment, kind: Traffic, bytes: u64) {
         self.activity(host, at);
         self.hosts[host.index()].kinds[kind as usize] += bytes;
     }
 
-    /// A timer fired.
+    /// Counts a timer that fired.
     pub(crate) fn activity(&mut self, host: Host, at: Moment) {
         let meter = &mut self.hosts[host.index()];
         if at.since(meter.active_until) > SLEEPS_AFTER {
@@ -167,45 +167,45 @@ impl Meters {
         meter.active_until = meter.active_until.max(at);
     }
 
-    /// The host will exchange an acknowledgement by `at`. That is no wake-up: it closely follows
-    /// other traffic.
+    /// Notes that the host will exchange an acknowledgement by `at`. That is no wake-up, because it
+    /// closely follows other traffic.
     pub(crate) fn busy_until(&mut self, host: Host, at: Moment) {
         let meter = &mut self.hosts[host.index()];
         meter.active_until = meter.active_until.max(at);
     }
 
-    /// An acknowledgement that nothing carried went from `from` to `to`.
+    /// Counts an acknowledgement in a packet of its own from `from` to `to`.
     pub(crate) fn count_ack(&mut self, from: Host, to: Host) {
         for host in [from, to] {
             self.hosts[host.index()].kinds[Traffic::Ack as usize] += ACK_BYTES;
         }
     }
 
-    /// A host sent a first flight, be it lost or not, or one arrived.
+    /// Counts a first flight that a host sent, lost or not, or received.
     pub(crate) fn count_initial(&mut self, host: Host, at: Moment) {
         self.count(host, at, Traffic::Handshake, INITIAL_BYTES);
     }
 
-    /// The flights that followed a first one, whatever came of them.
+    /// Counts the flights after the first one, whether the handshake succeeded or not.
     pub(crate) fn count_rest_of_handshake(&mut self, ends: [Host; 2], at: Moment) {
         for host in ends {
             self.count(host, at, Traffic::Handshake, HANDSHAKE_BYTES - INITIAL_BYTES);
         }
     }
 
-    /// Both ends probed the path MTU, as they do right after the handshake.
+    /// Counts the path MTU probes of both ends after the handshake.
     pub(crate) fn count_probes(&mut self, ends: [Host; 2], at: Moment) {
         for host in ends {
             self.count(host, at, Traffic::Handshake, 2 * MTU_PROBE_BYTES);
         }
     }
 
-    /// A host sent a close, be it lost or not.
+    /// Counts a close that a host sent, lost or not.
     pub(crate) fn count_close(&mut self, host: Host, at: Moment) {
         self.count(host, at, Traffic::Handshake, CLOSE_BYTES);
     }
 
-    /// A close arrived and was answered.
+    /// Counts a close that arrived, and its answer.
     pub(crate) fn count_answered_close(&mut self, closer: Host, host: Host, at: Moment) {
         self.count(closer, at, Traffic::Handshake, CLOSE_BYTES);
         self.count(host, at, Traffic::Handshake, 2 * CLOSE_BYTES);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_breaks_a_silence_wakes() {
+    fn only_activity_after_silence_is_a_wake_up() {
         let mut meters = Meters::default();
         meters.add_host(Moment::START);
         let host = Host(0);

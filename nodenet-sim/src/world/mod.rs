@@ -1,4 +1,4 @@
-//! Simulated networks of nodes: what every kind of world has in common, and the worlds.
+//! Simulated worlds of nodes: the trait [`World`], its common parts, and its implementations.
 //!
 //! Responsible for: names of hosts, the journal of steps, tracked messages, meters of traffic.
 //! Never: scenarios and stages; see [`crate::run`].
@@ -37,17 +37,17 @@ pub struct Join {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{host} at t={at}: {what}")]
 pub struct Violation {
-    /// When.
+    /// Time of the violation.
     pub at: Moment,
-    /// Where.
+    /// The host at which it occurred.
     pub host: Host,
-    /// What is wrong.
+    /// The violated invariant.
     pub what: String,
 }
 
-/// What a run needs of a world: operations on hosts, time, and what can be observed.
+/// Interface of a world: operations on hosts, time, and observations.
 ///
-/// Same calls, same steps: everything that happens is a function of the seed and of these calls.
+/// The same calls give the same steps: every event is a function of the seed and of these calls.
 pub trait World {
     /// Starts a new node on that side of a partition where one of its bootstrap hosts is. On the
     /// other side it could not join.
@@ -56,16 +56,16 @@ pub trait World {
     /// partition, empty memory. Any host that the node was before may be given.
     ///
     /// # Panics
-    /// If the node is still up, be it as another host. A node is never up twice.
+    /// If the node is still up, as this or as another host. A node is never up twice.
     fn restart(&mut self, host: Host, bootstrap: Vec<Host>) -> Result<Host, Violation>;
-    /// Stops a node at once: its peers are not told.
+    /// Stops a node at once, without notice to its peers.
     fn crash(&mut self, host: Host);
-    /// Asks a node to leave. It stops once it has.
+    /// Asks a node to leave. It stops when it has left.
     fn leave(&mut self, host: Host) -> Result<(), Violation>;
     /// Sends a tracked message; [`Self::probes`] has its outcome.
     fn send(&mut self, from: Host, to: Host) -> Result<(), Violation>;
-    /// Splits the network: hosts for which `side` differs can not reach each other. Those that are
-    /// down have a side as well, for they may start again.
+    /// Splits the network: hosts for which `side` differs cannot reach each other. Hosts that are
+    /// down have a side too, because they may start again.
     fn partition(&mut self, side: &mut dyn FnMut(Host) -> u8);
     /// Joins the network again.
     fn heal(&mut self);
@@ -84,15 +84,15 @@ pub trait World {
     fn live_at(&self, index: usize) -> Host;
     /// Whether a host is up.
     fn is_up(&self, host: Host) -> bool;
-    /// When a host started.
+    /// Time of a host's start.
     fn started_at(&self, host: Host) -> Moment;
-    /// When the first sibling answer reached a host, if one did. A host that started while no other
-    /// was up counts as joined from its start.
+    /// Time of the first sibling answer at a host, if there was one. A host that started while no
+    /// other was up counts as joined from its start.
     fn joined_at(&self, host: Host) -> Option<Moment>;
-    /// When a host stopped, if it did.
+    /// Time of a host's stop, if it stopped.
     fn stopped_at(&self, host: Host) -> Option<Moment>;
-    /// The host that the same node became when it was started again, if it was. That one may have
-    /// stopped and been succeeded, too.
+    /// The next host of the same node, if it was restarted. That host may have stopped and have a
+    /// successor, too.
     fn successor(&self, host: Host) -> Option<Host>;
     /// The identifier of a host.
     fn id(&self, host: Host) -> NodeId;
@@ -126,7 +126,7 @@ pub trait World {
     /// If an invariant of one does not hold.
     fn check_all(&self);
 
-    /// The last host that the node of this one was.
+    /// The last host of the same node.
     fn latest(&self, host: Host) -> Host {
         let all = core::iter::successors(Some(host), |&host| self.successor(host));
         all.last().unwrap_or(host)

@@ -1,7 +1,7 @@
 //! Tracked messages: sending, outcome, arrival, hops and duplicates of each.
 //!
-//! Responsible for: telling a tracked payload from others, and violations of delivery: a message
-//! at the wrong host, or settled twice. Never: sends.
+//! Responsible for: recognising tracked payloads, and violations of delivery: a message at the
+//! wrong host, or settled twice. Never: sends.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::world::Host;
 
 /// Bytes of a tracked payload: a mark, the number of the message, and a check.
 pub const PAYLOAD_LEN: usize = 64;
-/// What a tracked payload begins with.
+/// First bytes of a tracked payload.
 const MAGIC: [u8; 8] = *b"sim post";
 
 /// A tracked message.
@@ -25,13 +25,13 @@ pub struct Tracked {
     pub from: Host,
     /// The host that it is for.
     pub to: Host,
-    /// When the node got the command to send it.
+    /// Time of the command to send it.
     pub sent_at: Moment,
     /// One-way latency from one end to the other, without jitter.
     pub direct: Duration,
-    /// What the sending node reported.
+    /// Outcome that the sending node reported.
     pub settled: Settled,
-    /// How the first copy arrived.
+    /// Arrival of the first copy.
     pub arrival: Option<Arrival>,
     /// Further copies that the application saw.
     pub duplicates: u32,
@@ -40,18 +40,18 @@ pub struct Tracked {
 /// Outcome of a send, as the sending node reported it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// Nothing yet.
+    /// No outcome yet.
     Pending,
-    /// Number of copies that left.
+    /// Number of copies that were sent.
     Sent(u8),
-    /// None left.
+    /// No copy was sent.
     Failed(SendFailure),
 }
 
-/// How a message arrived.
+/// Arrival of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// When.
+    /// Time of arrival.
     pub at: Moment,
     /// Edges crossed.
     pub hops: u8,
@@ -69,14 +69,14 @@ impl Probes {
         &self.tracked
     }
 
-    /// Takes in a message that is about to be sent; gives the request and the payload.
+    /// Registers a message before it is sent; returns the request and the payload.
     pub(crate) fn register(&mut self, message: Tracked) -> (RequestId, Bytes) {
         let number = self.tracked.len() as u64;
         self.tracked.push(message);
         (RequestId(number), payload(number))
     }
 
-    /// Takes in an event of a node.
+    /// Evaluates an event of a node.
     ///
     /// # Errors
     /// The violation, if the event is one.
@@ -93,7 +93,7 @@ impl Probes {
             Event::Delivered { originator, payload, path } => {
                 let Some(number) = number(payload) else { return Ok(()) };
                 let Some(message) = self.tracked.get_mut(number as usize) else {
-                    return Err(format!("message {number} arrived and was never sent"));
+                    return Err(format!("message {number} arrived but was never sent"));
                 };
                 if message.to != host || origin(message.from) != *originator {
                     return Err(format!(

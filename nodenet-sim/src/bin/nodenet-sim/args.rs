@@ -18,12 +18,11 @@ pub(crate) struct Args {
 pub(crate) enum Verb {
     /// Grow a network, let it settle, and measure what it delivers.
     Scale(Scale),
-    /// Run a scenario from a file, for the first time or again. The repository comes with some in
-    /// nodenet-sim/scenarios.
+    /// Run a scenario from a file. The repository has some in nodenet-sim/scenarios.
     #[command(visible_alias = "run")]
     Replay(Replay),
-    /// Run several sizes and seeds on all cores, into one table and one page. Those that fail are
-    /// named at the end.
+    /// Run several sizes and seeds on all cores, into one table and one page. Failed runs are
+    /// listed at the end.
     Sweep(Sweep),
 }
 
@@ -32,7 +31,7 @@ pub(crate) struct Scale {
     /// Nodes to grow to.
     #[arg(long, value_parser = nodes())]
     pub(crate) nodes: u32,
-    /// Where its random choices begin: same seed, same run.
+    /// Seed of all random choices: the same seed gives the same run.
     #[arg(long)]
     pub(crate) seed: u64,
     #[command(flatten)]
@@ -44,7 +43,7 @@ pub(crate) struct Scale {
     pub(crate) save: Option<PathBuf>,
 }
 
-/// What is usual, and so has no place in the name of a scenario.
+/// Default of `--minutes`; the name of a scenario has only what differs from a default.
 pub(crate) const MINUTES: u64 = 10;
 pub(crate) const CHURN_MINUTES: u64 = 15;
 pub(crate) const MESSAGES: u32 = 10_000;
@@ -52,13 +51,13 @@ pub(crate) const MESSAGES: u32 = 10_000;
 /// Seeds in one range.
 const SEEDS_MAX: u64 = 100_000;
 
-/// What `scale` and `sweep` have in common.
+/// Options that `scale` and `sweep` share.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WorldArgs {
     /// Minutes of virtual time between the last join and the first message.
     #[arg(long, default_value_t = MINUTES, value_parser = minutes(0))]
     pub(crate) minutes: u64,
-    /// Afterwards replace P percent of the nodes by new ones every SECONDS seconds.
+    /// Afterwards replace P percent of the nodes by new nodes every SECONDS seconds.
     #[arg(long, value_name = "P%/SECONDSs", value_parser = churn)]
     pub(crate) churn: Option<Churn>,
     /// Minutes of churn.
@@ -79,7 +78,7 @@ pub(crate) struct WorldArgs {
     /// Messages sent in each phase.
     #[arg(long, default_value_t = MESSAGES, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) messages: u32,
-    /// Sign with Ed25519 instead of the cheap stand-in.
+    /// Sign with Ed25519 instead of a keyed hash.
     #[arg(long)]
     pub(crate) real_crypto: bool,
 }
@@ -95,11 +94,11 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Whether the page can be written; better known before a long run than after it.
+    /// Checks that the page can be written, before a long run begins.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Some(file) = &self.report else { return Ok(()) };
         let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
-        opened.map(drop).map_err(|error| format!("{} can not be written: {error}", file.display()))
+        opened.map(drop).map_err(|error| format!("{} cannot be written: {error}", file.display()))
     }
 }
 
@@ -108,10 +107,10 @@ pub(crate) struct Replay {
     /// The scenario.
     #[arg(value_name = "FILE.toml")]
     pub(crate) file: PathBuf,
-    /// Nodes to grow to, instead of what the file says.
+    /// Nodes to grow to, in place of the number in the file.
     #[arg(long, value_parser = nodes())]
     pub(crate) nodes: Option<u32>,
-    /// Where its random choices begin, instead of what the file says.
+    /// Seed of all random choices, in place of the seed in the file.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
     #[command(flatten)]
@@ -147,7 +146,7 @@ pub(crate) enum Bootstrap {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Seeds(pub(crate) Vec<u64>);
 
-/// What is replaced, and how often.
+/// Share of nodes that is replaced, and the interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Churn {
     pub(crate) percent: f64,

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-/// Now, for measuring how fast a simulation is.
+/// The current time, to measure the speed of a simulation.
 pub(crate) fn now() -> Instant {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the speed of a run is measured in real time; the run itself never sees it"
+        reason = "the speed of a run is measured in real time; the run itself never reads it"
     )]
     Instant::now()
 }
@@ -16,7 +16,7 @@ pub(crate) fn heap_in_use() -> u64 {
     crate::HEAP.allocated() as u64
 }
 
-/// The largest resident set of this process so far, in bytes, where the system tells.
+/// The largest resident set of this process so far, in bytes, if the system reports it.
 pub(crate) fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

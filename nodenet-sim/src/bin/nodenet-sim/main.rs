@@ -14,8 +14,8 @@ use mimalloc::MiMalloc;
 
 use crate::args::{Args, Verb};
 
-/// Counts the bytes of heap that are in use, exactly as they were asked for, for one atomic
-/// addition a call. The resident set would also count what the allocator keeps back.
+/// Counts the requested bytes of heap that are in use, at the cost of one atomic addition a call.
+/// The resident set would also count memory that the allocator retains.
 #[global_allocator]
 static HEAP: cap::Cap<MiMalloc> = cap::Cap::new(MiMalloc, usize::MAX);
 

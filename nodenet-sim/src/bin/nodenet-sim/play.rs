@@ -1,4 +1,4 @@
-//! `scale` and `replay`: one run, of a scenario made from arguments or read from a file.
+//! Subcommands `scale` and `replay`: one run of a scenario from arguments or from a file.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -15,9 +15,9 @@ use nodenet_sim::{Bootstrap, Failure, Report, Scenario, Stage};
 use crate::args::{self, Output, Replay, Scale, WorldArgs};
 use crate::{machine, table};
 
-/// Without a terminal, how often a line tells of the progress.
+/// Interval of progress lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
-/// Stands in every line that tells of the progress, and in no other.
+/// Part of every progress line, and of no other line.
 const REAL_TIME: &str = "× real time";
 
 pub(crate) fn scale(args: &Scale) -> Result<(), String> {
@@ -31,7 +31,7 @@ pub(crate) fn scale(args: &Scale) -> Result<(), String> {
 pub(crate) fn replay(args: &Replay) -> Result<(), String> {
     let file = args.file.display();
     let text = std::fs::read_to_string(&args.file)
-        .map_err(|error| format!("the scenario {file} can not be read: {error}"))?;
+        .map_err(|error| format!("the scenario {file} cannot be read: {error}"))?;
     let mut scenario =
         Scenario::from_toml(&text).map_err(|error| format!("{file} is not a scenario: {error}"))?;
     if let Some(nodes) = args.nodes {
@@ -42,7 +42,7 @@ pub(crate) fn replay(args: &Replay) -> Result<(), String> {
             ));
         }
         scenario = scenario.resize(nodes);
-        // Failed runs of different sizes must not overwrite each other's files.
+        // Failed runs of different sizes must not overwrite one another's files.
         scenario.name = format!("{}-{nodes}", scenario.name);
     }
     scenario.seed = args.seed.unwrap_or(scenario.seed);
@@ -75,8 +75,8 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &WorldArgs) -> Scenario {
     }
 }
 
-/// Names a scenario of `scale` by its size and by everything that is not as usual: failed runs that
-/// differ must not overwrite each other's files.
+/// Names a scenario of `scale` by its size and by every option that differs from its default.
+/// Failed runs that differ must not overwrite one another's files.
 fn name(nodes: u32, world: &WorldArgs) -> String {
     let mut parts = vec![format!("scale-{nodes}")];
     if let args::Bootstrap::Any = world.bootstrap {
@@ -132,8 +132,8 @@ fn play(scenario: Scenario, output: &Output) -> Result<(), String> {
     }
 }
 
-/// Shows what a run showed until it failed: hours may have gone into it. A page is written in any
-/// case: one of an earlier run in that file would be taken for that of this run.
+/// Presents the figures of a run until its failure, because the run may have taken hours. A page is
+/// always written, so that a page of an earlier run is not taken for that of this run.
 fn show_failed(
     failure: &Failure,
     rows: impl FnOnce(&Report) -> Rows,
@@ -161,8 +161,8 @@ fn show(report: &Report, rows: &Rows, output: &Output) -> Result<(), String> {
     present(output, rows, table, || html::of_run(report, rows))
 }
 
-/// Shows what came out, in every way that works, whether or not another does: hours may have gone
-/// into it.
+/// Presents the figures in every requested form, even if another form fails, because the run may
+/// have taken hours.
 pub(crate) fn present(
     output: &Output,
     figures: &impl serde::Serialize,
@@ -178,7 +178,7 @@ pub(crate) fn present(
     written.and(said)
 }
 
-/// Writes the page, if one is wanted.
+/// Writes the page, if it was requested.
 fn write_page(output: &Output, page: impl FnOnce() -> String) -> Result<(), String> {
     let Some(file) = &output.report else { return Ok(()) };
     write(file, &page())?;
@@ -191,13 +191,13 @@ fn say(text: &str) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("the figures can not be written to standard output: {error}"))
+            Err(format!("the figures cannot be written to standard output: {error}"))
         }
         _ => Ok(()),
     }
 }
 
-/// Keeps the scenario of a failed run, so that it can be seen again, and says how.
+/// Saves the scenario of a failed run, and returns the text with the command that replays it.
 fn failure_text(mut failure: Failure) -> String {
     let mut text = String::new();
     if let Err(error) = failure.save(Path::new("target/sim")) {
@@ -208,15 +208,15 @@ fn failure_text(mut failure: Failure) -> String {
 
 fn write(file: &Path, text: &str) -> Result<(), String> {
     std::fs::write(file, text)
-        .map_err(|error| format!("{} can not be written: {error}", file.display()))
+        .map_err(|error| format!("{} cannot be written: {error}", file.display()))
 }
 
-/// Whether a line that a run wrote only tells how far it was.
+/// Whether a line of a run is a progress line.
 pub(crate) fn is_progress(line: &str) -> bool {
     line.contains(REAL_TIME)
 }
 
-/// Tells how far a run is: a bar on a terminal, else a line now and then.
+/// Progress of a run: a bar on a terminal, otherwise lines.
 struct ProgressLog {
     bar: Option<ProgressBar>,
     started: Instant,
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_is_named_by_its_size_and_by_what_is_unusual() {
+    fn a_scenario_is_named_by_its_size_and_by_options_that_differ_from_their_default() {
         for usual in ["", "--minutes 10 --bootstrap ten --loss 0"] {
             assert_eq!(name(usual), "scale-1000", "{usual}");
         }

@@ -1,4 +1,4 @@
-//! `sweep`: many sizes and seeds, a process for each, so that each counts its own memory.
+//! Subcommand `sweep`: runs of many sizes and seeds, each in a process that counts its own memory.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::play::{is_progress, present};
 pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
     args.output.check()?;
     let program = std::env::current_exe()
-        .map_err(|error| format!("this program can not find itself: {error}"))?;
+        .map_err(|error| format!("the path of this program cannot be found: {error}"))?;
     let (mut finished, mut failed) = (Vec::new(), Vec::new());
     for outcome in run_all(&program, args) {
         match outcome {
@@ -24,7 +24,7 @@ pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
             Err(error) => failed.push(error),
         }
     }
-    // Hours may have gone into the runs that finished: they are shown though others failed.
+    // The runs that finished may have taken hours, so they are presented even if others failed.
     let shown = show(&finished, &failed, args);
     if failed.is_empty() {
         return shown;
@@ -34,7 +34,7 @@ pub(crate) fn sweep(args: &Sweep) -> Result<(), String> {
     Err(errors.join("\n\n"))
 }
 
-/// The rows of every run, or why it has none: in the order of the arguments, whichever ends first.
+/// The rows of every run, or the reason why it has no rows, in the order of the arguments.
 fn run_all(program: &Path, args: &Sweep) -> Vec<Result<Rows, String>> {
     let all: Vec<_> = args
         .nodes
@@ -70,7 +70,7 @@ fn run_all(program: &Path, args: &Sweep) -> Vec<Result<Rows, String>> {
     done.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// Where no bar is drawn, a line for each run that ended.
+/// A line for each run that ended, if there is no terminal for a bar.
 fn tell(bar: &ProgressBar, (nodes, seed): (u32, u64), outcome: &Result<Rows, String>) {
     if !bar.is_hidden() {
         return;
@@ -96,7 +96,7 @@ fn run(program: &Path, line: &[String]) -> Result<Rows, String> {
         .map_err(|error| format!("could not be started: {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        // A process that was killed, for want of memory for example, printed no reason.
+        // A process that was killed, for example because memory ran out, printed no reason.
         let mut lines = vec![output.status.to_string()];
         lines.extend(said.lines().filter(|line| !is_progress(line)).map(str::to_owned));
         return Err(lines.join("\n"));
@@ -104,7 +104,7 @@ fn run(program: &Path, line: &[String]) -> Result<Rows, String> {
     serde_json::from_slice(&output.stdout).map_err(|error| format!("gave no figures: {error}"))
 }
 
-/// The command line of one run, without how it shows its figures.
+/// The command line of one run, without output options.
 fn arguments(nodes: u32, seed: u64, world: &WorldArgs) -> Vec<String> {
     let bootstrap = match world.bootstrap {
         args::Bootstrap::Ten => "ten",
@@ -183,9 +183,9 @@ mod tests {
     use crate::args::{Args, Verb};
     use crate::play::scenario;
 
-    /// A child must run exactly what the sweep was asked for.
+    /// A child process must run exactly what the arguments of the sweep say.
     #[test]
-    fn a_run_of_a_sweep_is_what_scale_would_run() {
+    fn a_run_of_a_sweep_is_a_run_of_scale() {
         let given = [
             "nodenet-sim",
             "sweep",

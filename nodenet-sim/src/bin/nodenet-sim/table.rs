@@ -1,4 +1,4 @@
-//! Table of the figures of a run, for people.
+//! Text table of the figures of a run.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use nodenet_sim::report::html::{count, decimals, kibibytes, megabytes, or_dash, 
 use nodenet_sim::report::row::{Row, Rows};
 use nodenet_sim::report::{Figures, Lost};
 
-/// Every measuring stage in a column, and beside it its light nodes.
+/// Every measuring stage in a column, with its light nodes beside it.
 pub(crate) fn of(rows: &Rows) -> String {
     let mut columns = rows.named_phases();
     if columns.is_empty() {
@@ -61,7 +61,7 @@ pub(crate) fn of(rows: &Rows) -> String {
     text
 }
 
-/// What idle nodes do and what was discarded.
+/// Activity of idle nodes, and drops.
 pub(crate) fn of_details(report: &Report) -> String {
     let mut text = String::new();
     let mut line = |name: &str, parts: Vec<String>| {
@@ -96,7 +96,7 @@ pub(crate) fn of_details(report: &Report) -> String {
     text
 }
 
-/// How full every table was, day by day, for runs of some days.
+/// Entries of every table, day by day, for runs of several days.
 pub(crate) fn of_growth(growth: &Growth) -> String {
     if growth.days() < 2 {
         return String::new();

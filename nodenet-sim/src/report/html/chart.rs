@@ -7,7 +7,7 @@ use crate::report::row::{Row, Rows};
 /// Points by size: nodes, value, title.
 type Series = Vec<(u64, f64, String)>;
 
-/// Delivered share against size, ours and the reference's.
+/// Delivered share against size, of nodenet and of the reference.
 pub(super) fn delivery(all: &[Rows]) -> String {
     let of = |row: &Row| Some((row.nodes, row.delivered_share? * 100.0));
     let title = |percent: f64| share(percent / 100.0);
@@ -23,7 +23,7 @@ pub(super) fn delivery(all: &[Rows]) -> String {
     let sizes: Vec<u64> = steady.iter().chain(&churn).map(|point| point.0).collect();
     let largest = sizes.iter().copied().max().unwrap_or(0).max(20_000);
     let scale = Scale::from_below(&sizes, 20, largest);
-    // Room above for our names, where none of the reference's points lies.
+    // Space above for the labels of nodenet, where the reference has no points.
     let mut plot = Plot::new("delivery against size", 124.0, all.len() > 1);
     let percent = |at| Tick { at, label: format!("{at} %") };
     plot.y_axis(&[0.0, 25.0, 50.0, 75.0, 100.0].map(percent));
@@ -95,7 +95,7 @@ fn columns(
 
 /// Idle bytes a day by kind.
 pub(super) fn traffic(kinds: &[(&'static str, f64)]) -> String {
-    // Less than what would show as nothing is left out.
+    // Values that would be shown as zero are left out.
     let shown = kinds.iter().filter(|(_, bytes)| *bytes >= 5e4);
     let all: Vec<_> = shown.map(|&(name, bytes)| (name, bytes, megabytes(bytes))).collect();
     rows("idle traffic by kind", &all)
@@ -155,7 +155,7 @@ impl Scale {
         Self { least: log2(least), most: log2(most).max(log2(least) + 1.0) }
     }
 
-    /// An axis that begins at `least`, or farther left if a size is smaller.
+    /// An axis that begins at `least`, or at a smaller size if there is one.
     fn from_below(sizes: &[u64], least: u64, most: u64) -> Self {
         let smallest = sizes.iter().copied().min().unwrap_or(least);
         Self::new(least.min(smallest / 2), most)
@@ -187,13 +187,13 @@ mod tests {
     use super::Scale;
 
     #[test]
-    fn every_size_has_a_place_of_its_own() {
+    fn every_size_has_a_position_of_its_own() {
         let scale = Scale::from_below(&[5, 12, 1_000], 20, 20_000);
         let places = [5, 12, 1_000].map(|nodes| scale.at(nodes));
         assert!(places[0] > 0.0 && places.is_sorted_by(|a, b| a < b), "{places:?}");
         let labels: Vec<_> = scale.ticks().into_iter().map(|tick| tick.label).collect();
         assert_eq!(labels, ["2", "10", "50", "200", "1,000", "5,000", "10,000"]);
-        // Larger ones keep their position.
+        // Larger sizes keep their position.
         assert_eq!(Scale::from_below(&[50], 20, 20_000).at(20), 0.0);
     }
 }

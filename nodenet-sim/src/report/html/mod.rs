@@ -21,7 +21,7 @@ pub mod reference {
     pub const CHURN: [(u64, f64); 4] = [(50, 92.0), (200, 67.0), (500, 55.0), (1_000, 23.0)];
 }
 
-/// The page of a single run, be it one that failed.
+/// The page of a single run, failed or not.
 pub fn of_run(report: &Report, rows: &Rows) -> String {
     let one = core::slice::from_ref(rows);
     let mut page = Page::of_one(rows);
@@ -30,14 +30,14 @@ pub fn of_run(report: &Report, rows: &Rows) -> String {
     let phase = report.steady().or(report.phases.first());
     if let Some(Phase { figures, .. }) = phase.filter(|phase| phase.figures.hops.is_some()) {
         page.card("Delivery against size", DELIVERY_NOTE, &chart::delivery(one));
-        let note = "How many edges the first copy of a message crossed.";
+        let note = "Edges that the first copy of a message crossed.";
         page.card("Hops", note, &chart::hops(&figures.hop_histogram));
     }
     let note = "Live edges of a node by how many leading bits it shares with the peer. A steady \
                 supply in every bucket is what makes greedy routing logarithmic.";
     page.card("Edges per bucket", note, &chart::buckets(&report.shape.edges_per_bucket));
     if let Some(Phase { figures, .. }) = phase.filter(|phase| !phase.figures.traffic.is_empty()) {
-        let note = "What an idle node sends and receives in a day, by kind of frame.";
+        let note = "Bytes that an idle node sends and receives in a day, by kind of frame.";
         page.card("Idle traffic", note, &chart::traffic(&figures.traffic));
     }
     let note = "Every dot is a node at its identifier, clockwise from the top. Chords are the live \
@@ -48,12 +48,12 @@ pub fn of_run(report: &Report, rows: &Rows) -> String {
     page.finish()
 }
 
-/// The page of a run that left nothing to show but its failure, because a machine panicked.
+/// The page of a run of which only the failure is known, because a machine panicked.
 pub fn of_failed(rows: &Rows) -> String {
     Page::of_one(rows).finish()
 }
 
-/// The page of a sweep over sizes and seeds: of the runs that finished, and what became of the
+/// The page of a sweep over sizes and seeds: figures of the runs that finished, errors of the
 /// others.
 pub fn of_sweep(title: &str, all: &[Rows], failed: &[String]) -> String {
     let mut page = Page::new(title);
@@ -79,7 +79,7 @@ fn ring(shape: &Shape) -> String {
     svg::ring(&shape.ring, &shape.chords)
 }
 
-/// A page being written.
+/// A page under construction.
 struct Page {
     text: String,
 }
@@ -97,7 +97,7 @@ impl Page {
         }
     }
 
-    /// A page that begins with the outcome of the run: a failed one must not look like a success.
+    /// A page that begins with the outcome of the run: a failed run must not look like a success.
     fn of_one(rows: &Rows) -> Self {
         let mut page = Self::new(&format!("{} · seed {}", rows.name, rows.seed));
         if let Some(failure) = &rows.failure {
@@ -256,21 +256,20 @@ impl Page {
     }
 }
 
-/// A share (0 to 1) in percent, with as many digits as it takes not to claim more than was
-/// measured.
+/// A share (0 to 1) in percent, with enough digits that it is rounded neither to 0 % nor to 100 %.
 pub fn share(share: f64) -> String {
     let percent = 100.0 * share;
     if percent == 0.0 || percent == 100.0 {
         return format!("{percent:.0} %");
     }
-    // One of a million that was lost is still one.
+    // One lost message of a million must show.
     let mut texts = (3..15).map(|digits| format!("{percent:.digits$}"));
     let close =
         |text: &String| text.parse().is_ok_and(|percent: f64| percent > 0.0 && percent < 100.0);
     texts.find(close).unwrap_or_else(|| percent.to_string()) + " %"
 }
 
-/// A number with its thousands apart.
+/// A number with separated thousands.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -297,7 +296,7 @@ fn millis(millis: f64) -> String {
     format!("{millis:.0} ms")
 }
 
-/// A figure in words; a dash if it was not measured.
+/// A figure as text; a dash if it was not measured.
 pub fn or_dash(figure: Option<f64>, tell: impl FnOnce(f64) -> String) -> String {
     figure.map_or_else(|| "–".to_owned(), tell)
 }
@@ -348,7 +347,7 @@ mod tests {
         }
     }
 
-    /// What a table of figures calls the phases, and whether our two lines are drawn.
+    /// Labels of the phases in a table of figures, and whether nodenet's two lines are drawn.
     fn shown(phases: &[bool]) -> (Vec<String>, [bool; 2]) {
         let page = of_sweep("phases", &[rows(phases)], &[]);
         let cells = page.match_indices("<td>1</td><td>").map(|(at, head)| &page[at + head.len()..]);
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn every_phase_is_called_what_it_is() {
+    fn every_phase_has_its_label() {
         let (names, lines) = shown(&[false, true, false]);
         assert_eq!(
             (names, lines),
@@ -368,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_says_first_that_the_run_failed_and_then_what_held() {
+    fn a_page_shows_the_failure_before_the_expectations_that_held() {
         let failure = Some("panic: <deep>".to_owned());
         let held = vec!["at least 99 % delivered".to_owned()];
         let page = of_failed(&Rows { failure, held, ..Rows::default() });
@@ -379,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_written_for_people() {
+    fn figures_are_formatted_with_units_and_separators() {
         assert_eq!([count(7), count(1_000), count(12_345_678)], ["7", "1,000", "12,345,678"]);
         let shares = [1.0, 0.0, 0.9, 99_999.0 / 1e5, 999_999.0 / 1e6, 1.0 / 1e7].map(share);
         let expected = ["100 %", "0 %", "90.000 %", "99.999 %", "99.9999 %", "0.00001 %"];

@@ -24,7 +24,7 @@ pub(super) struct Tick {
 }
 
 impl Plot {
-    /// An empty plot; `wide` for one that fills the page.
+    /// An empty plot; a `wide` plot fills the page.
     pub(super) fn new(name: &str, y_max: f64, wide: bool) -> Self {
         let width = if wide { 2.0 * WIDTH } else { WIDTH };
         let text =
@@ -101,7 +101,7 @@ impl Plot {
         }
     }
 
-    /// A name beside a point of the plot.
+    /// A label beside a point of the plot.
     pub(super) fn label(
         &mut self,
         (x, value): (f64, f64),
@@ -137,12 +137,13 @@ pub(super) fn round_ticks(max: f64, label: impl Fn(f64) -> String) -> Vec<Tick> 
     let max = max / tens * tenths;
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| max / step <= 6.0).unwrap_or(10.0);
     let count = (max / step) as usize + 1;
-    // Whole numbers until the one division: three steps of 0.2 are 0.6, and not 0.6000000000000001.
+    // Whole numbers until a single division: three steps of 0.2 are 0.6, and not
+    // 0.6000000000000001.
     let marks = (0..=count).map(|i| i as f64 * step * tens / tenths);
     marks.map(|at| Tick { at, label: label(at) }).collect()
 }
 
-/// Rows of horizontal bars, each with a name and a value in words.
+/// Rows of horizontal bars, each with a name and a value as text.
 pub(super) fn rows(name: &str, rows: &[(&str, f64, String)]) -> String {
     const ROW: f64 = 27.0;
     let height = ROW * rows.len() as f64 + 4.0;
@@ -166,7 +167,7 @@ pub(super) fn rows(name: &str, rows: &[(&str, f64, String)]) -> String {
     text
 }
 
-/// Nodes on a circle and chords between some of them; positions are the first 32 bits of an
+/// Nodes on a circle and chords between some of them. Positions are the first 32 bits of an
 /// identifier, clockwise from the top.
 pub(super) fn ring(nodes: &[u32], chords: &[(u32, u32)]) -> String {
     const CENTER: f64 = 260.0;

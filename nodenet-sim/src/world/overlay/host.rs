@@ -11,11 +11,11 @@ use crate::net::latency::Attachment;
 use crate::net::{HostSlot, Nat};
 use crate::world::Host;
 
-/// How long a NAT lets a peer in after the host behind it dialed that peer last. RFC 4787 REQ-5
-/// asks for two minutes at least since the last packet; what is sent over a conn later does not
-/// count here, for while there is one the peer is let in anyway.
+/// Lifetime of a NAT mapping since the last dial to a peer. RFC 4787 REQ-5 requires two minutes at
+/// least since the last packet. Packets on a conn do not count here, because a peer with a conn
+/// passes the NAT anyway.
 pub(crate) const MAPPING_LIFETIME: Duration = Duration::from_secs(120);
-/// Peers whose mapping is remembered for one host; the oldest goes first.
+/// Mappings of one host; beyond that the oldest is removed.
 const MAPPINGS_MAX: usize = 256;
 
 /// State of a host in the network.
@@ -26,20 +26,20 @@ pub(crate) struct HostState {
     pub(crate) addr: SocketAddrV4,
     pub(crate) attachment: Attachment,
     pub(crate) nat: Nat,
-    /// Half of a partition it is in.
+    /// Its side of a partition.
     pub(crate) side: u8,
     pub(crate) up: bool,
     /// Ends of its conns.
     pub(crate) ends: Vec<EndRef>,
-    /// Conns that had an end here so far.
+    /// Number of conns so far.
     pub(crate) conns_ever: u32,
     /// Accepted conns.
     pub(crate) accepted: u32,
-    /// Time of its wake event in the queue, if there is one.
+    /// Time of its timer event in the queue, if there is one.
     pub(crate) wake_at: Option<Moment>,
     /// Deadline of its machine, if there is one.
     pub(crate) deadline: Option<Moment>,
-    /// Peers it dialed of late, if it is behind a NAT.
+    /// Peers that it dialed recently, if it is behind a NAT.
     mappings: Vec<(Host, Moment)>,
 }
 
@@ -62,7 +62,7 @@ impl HostState {
         }
     }
 
-    /// The host dialed `peer`: its NAT lets that peer in for a while.
+    /// Notes that the host dialed `peer`: its NAT admits that peer for [`MAPPING_LIFETIME`].
     pub(crate) fn observe_dial(&mut self, peer: Host, now: Moment) {
         if self.nat == Nat::Public {
             return;
@@ -74,7 +74,7 @@ impl HostState {
         self.mappings.push((peer, now));
     }
 
-    /// Whether the host dialed `peer` so recently that its NAT still lets that peer in.
+    /// Whether the host dialed `peer` so recently that its NAT still admits that peer.
     pub(crate) fn dialed(&self, peer: Host, now: Moment) -> bool {
         self.mappings.iter().any(|&(other, at)| other == peer && now.since(at) <= MAPPING_LIFETIME)
     }

@@ -1,4 +1,5 @@
-//! Machine of a host: the contract that a world drives, fulfilled by an engine or an adversary.
+//! Machine of a host: the interface that a world drives, implemented by engines, applications and
+//! adversaries.
 //!
 //! Responsible for: the calls of the transport boundary. Never: the network.
 
@@ -20,7 +21,7 @@ pub trait Machine {
     fn handle_command(&mut self, now: Instant, command: Command, conns: &mut dyn Conns);
     /// Takes a report of the transport.
     fn handle_transport(&mut self, now: Instant, event: Event, conns: &mut dyn Conns);
-    /// Lets timers that are due fire.
+    /// Fires the timers that are due.
     fn handle_timeout(&mut self, now: Instant, conns: &mut dyn Conns);
     /// Takes the addresses at which the host can be reached.
     fn handle_local_addrs(&mut self, now: Instant, addrs: &[SocketAddr]);
@@ -84,9 +85,9 @@ impl Machine for Engine {
     }
 }
 
-/// Arguments of a [`Factory`]: all that a new node is made from.
+/// Arguments of a [`Factory`]: the inputs of a new node.
 pub struct Spawn {
-    /// Which host it will be.
+    /// Its host.
     pub host: Host,
     /// Its keys.
     pub identity: Identity,
@@ -98,7 +99,7 @@ pub struct Spawn {
     pub seed: Seed,
     /// The time.
     pub now: Instant,
-    /// What its wall clock shows.
+    /// The time of its wall clock.
     pub wall: UnixNanos,
 }
 

@@ -3,9 +3,8 @@
 //! Responsible for: a network of many thousand nodes in one process and one order of events. Never:
 //! QUIC, sockets, real time; that is the packet world's.
 //!
-//! An [`OverlayWorld`] is made, hosts [`World::join`] it, and [`World::run_until`] moves it on.
-//! Everything that happens is a function of the seed and the calls made: same calls, same
-//! [`World::trace`].
+//! Hosts [`World::join`] an [`OverlayWorld`], and [`World::run_until`] advances it. Every event is
+//! a function of the seed and the calls: the same calls give the same [`World::trace`].
 //!
 //! [`World::join`]: crate::world::World::join
 //! [`World::run_until`]: crate::world::World::run_until

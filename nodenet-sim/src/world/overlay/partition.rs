@@ -1,8 +1,7 @@
 //! Network partition: frames that are held back, and their order once the partition heals.
 //!
-//! Responsible for: that no frame, close or reset passes between the sides, and that conns stay in
-//! order all the same. Never: which host is on which side; see
-//! [`super::OverlayWorld::partition`].
+//! Responsible for: that no frame, close or reset passes between the sides, and that frames of a
+//! conn keep their order. Never: assigns hosts to sides; see [`super::OverlayWorld::partition`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,8 +23,8 @@ impl Net {
         self.partitioned = true;
     }
 
-    /// Heals the partition. Frames that were held back go on when the probe timer of the sender
-    /// fires, which backed off meanwhile.
+    /// Heals the partition. Frames that were held back are sent when the sender's probe timer (RFC
+    /// 9002 §6.2) fires, after its backoff.
     pub(crate) fn heal(&mut self) {
         self.partitioned = false;
         let held = core::mem::take(&mut self.held);
@@ -49,7 +48,7 @@ impl Net {
         }
     }
 
-    /// Packets under way from ends of which another packet is held back, in the order of sending.
+    /// Packets in flight from ends of which another packet is held back, in the order of sending.
     fn behind(&self, held: &[u32]) -> Vec<(EndRef, u32, u32)> {
         let waiting: BTreeSet<u32> = held.iter().copied().collect();
         let ends: BTreeSet<EndRef> =
@@ -70,19 +69,19 @@ impl Net {
         self.conns.is_current(packet.from, packet.generation).then_some(packet.from)
     }
 
-    /// Whether the two ends of a conn can not reach each other.
+    /// Whether the two ends of a conn cannot reach each other.
     pub(super) fn crosses_partition(&self, end: EndRef) -> bool {
         self.apart(self.conns.end(end).host, self.conns.end(end.peer()).host)
     }
 
-    /// Whether `end` learns now that its conn is gone. A close or reset of its peer is lost in a
-    /// partition, and a close stays behind the frames that were sent before it.
+    /// Whether the close or reset of the peer reaches `end` now. It is lost in a partition, and a
+    /// close stays behind the frames that were sent before it.
     pub(crate) fn gone_arrives(&mut self, end: EndRef, reason: ConnDownReason) -> bool {
         if !matches!(reason, ConnDownReason::ClosedByPeer | ConnDownReason::Reset) {
             return true;
         }
         if self.crosses_partition(end) {
-            // The next frame to a host without the conn draws another reset (RFC 9000 §10.3).
+            // The next frame to a host without the conn causes another reset (RFC 9000 §10.3).
             self.conns.end_mut(end.peer()).reset_sent = false;
             return false;
         }

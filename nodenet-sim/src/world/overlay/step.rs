@@ -1,4 +1,4 @@
-//! Event loop of the overlay world: each event goes to its machine, whose outputs are carried out.
+//! Event loop of the overlay world: passes each event to its machine and carries out the outputs.
 
 use nodenet_proto::api::Event;
 use nodenet_proto::engine::Output;
@@ -12,9 +12,9 @@ use super::world::OverlayWorld;
 use crate::clock::Moment;
 use crate::world::{Host, StepKind, Violation, World};
 
-/// Outputs of one machine without an input from which on it is taken to loop (guess).
+/// Outputs of one machine without an input; more are treated as an endless loop (guess).
 const OUTPUTS_MAX: u32 = 1_000_000;
-/// Time-outs of one machine at one moment from which on it is taken to loop (guess).
+/// Time-outs of one machine at one moment; more are treated as an endless loop (guess).
 const CALLS_MAX: u32 = 10_000;
 
 impl OverlayWorld {
@@ -236,8 +236,8 @@ impl OverlayWorld {
     }
 }
 
-/// Whether a frame with this head is a list of contacts of the neighbour itself: a
-/// Neighbors message (type 5) whose hop limit is 1 (PROTOCOL.md#control-messages).
+/// Whether a frame with this head is the neighbour's answer to Siblings: a Neighbors message (type
+/// 5) whose hop limit is 1 (PROTOCOL.md#control-messages).
 fn is_sibling_answer(head: &[u8]) -> bool {
     let Some(&[_, 5]) = head.get(..2).and_then(|head| head.first_chunk()) else { return false };
     let length_end = head[2..].iter().position(|byte| byte & 0x80 == 0).map(|at| 3 + at);

@@ -31,7 +31,7 @@ const UNTRACKED: RequestId = RequestId(u64::MAX);
 pub struct WorldConfig {
     /// The seed of all random streams.
     pub seed: u64,
-    /// Which signatures the nodes use.
+    /// Kind of signatures.
     pub signatures: Signatures,
     /// Share of packets that are lost.
     pub loss: f64,
@@ -60,7 +60,7 @@ pub(super) struct Process {
     pub(super) started_at: Moment,
     pub(super) joined_at: Option<Moment>,
     pub(super) stopped_at: Option<Moment>,
-    /// The host that the same node became when it was started again.
+    /// The next host of the same node, if it was restarted.
     pub(super) successor: Option<Host>,
 }
 
@@ -79,7 +79,7 @@ pub struct OverlayWorld {
     pub(super) journal: Journal,
     pub(super) trace: TraceHash,
     pub(super) steps: u64,
-    /// How often each kind of step was taken, by its discriminant.
+    /// Number of steps of each kind, by its discriminant.
     pub(super) tally: [u64; StepKind::ALL.len() + 1],
     /// Host and time of the last timer that fired, and its count at that time.
     pub(super) spin: ((Host, Moment), u32),
@@ -139,7 +139,8 @@ impl OverlayWorld {
             now: self.epoch.instant(self.net.now),
             wall: UnixNanos(true_wall + skew),
         });
-        // A host that starts while no other is up is the network. Every other host has to join it.
+        // A host that starts while no other is up founds the network. Every other host has to join
+        // it.
         let founds = self.live.is_empty();
         self.processes.push(Process {
             machine: Some(machine),
@@ -165,8 +166,9 @@ impl OverlayWorld {
         Ok(host)
     }
 
-    /// What the host believes to be its address: behind an easy NAT the confirmed outside of the
-    /// mapping, behind a hard one only that of its interface: the outside differs for every peer.
+    /// The address that the host advertises. Behind an easy NAT it is the confirmed external
+    /// address of the mapping. Behind a hard NAT it is that of the interface, because the external
+    /// address differs for every peer.
     fn local_addr(&self, host: Host) -> std::net::SocketAddr {
         let state = self.net.host_state(host);
         match state.nat {
@@ -175,7 +177,7 @@ impl OverlayWorld {
         }
     }
 
-    /// Gives a node a command. Nothing happens if it is down.
+    /// Gives a node a command. A node that is down ignores it.
     pub fn command(&mut self, host: Host, command: Command) -> Result<(), Violation> {
         self.note(host, StepKind::Command, 0, 0, None);
         let now = self.epoch.instant(self.net.now);
@@ -189,7 +191,8 @@ impl OverlayWorld {
         self.run_until(self.net.now + span)
     }
 
-    /// The address at which the network knows a host. Others see it there, unless its NAT is hard.
+    /// The address of a host in the network. It is the reflexive address too, unless the NAT is
+    /// hard.
     pub fn addr(&self, host: Host) -> std::net::SocketAddr {
         self.net.host_state(host).addr.into()
     }

@@ -13,7 +13,7 @@ use crate::net::Nat;
 use crate::world::overlay::WorldConfig;
 use crate::world::{Host, World as _};
 
-/// Two hosts of a lab.
+/// Two hosts of a [`Lab`].
 struct Bench {
     lab: Lab,
     hosts: [Host; 2],

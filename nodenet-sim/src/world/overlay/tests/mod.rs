@@ -1,4 +1,4 @@
-//! Tests of the overlay world below the engine, with scripted machines and stand-in nodes.
+//! Tests of the overlay world below the engine, with scripted machines and simplified nodes.
 
 mod contract;
 mod net;

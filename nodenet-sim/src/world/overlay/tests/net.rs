@@ -38,11 +38,11 @@ fn both_ends_are_up_after_one_and_a_half_round_trips() {
 }
 
 #[test]
-fn frames_arrive_once_and_in_order_whatever_is_lost() {
+fn frames_arrive_once_and_in_order_despite_loss() {
     for loss in [0.0, 0.3] {
         let mut lab = Lab::new(WorldConfig { loss, ..WorldConfig::default() });
         let (a, b) = (lab.host(Nat::Public), lab.host(Nat::Public));
-        // With so much lost a handshake may fail; it does not for ever.
+        // At this loss a handshake may fail, but not ten times in a row.
         let up = (0..10).find_map(|_| {
             lab.dial(a, b, b);
             lab.pass(SECOND * 20);
@@ -91,7 +91,7 @@ fn a_close_reaches_the_peer_behind_what_was_sent_before() {
         lab.send(a, conn_a, Class::Control, vec![1, 7, 0]);
         lab.close(a, conn_a, mode);
         assert_eq!(lab.send(a, conn_a, Class::Own, vec![1, 64, 0]), Some("gone"));
-        // What the peer sends into a conn that is being closed is not delivered.
+        // Frames that the peer sends on a conn that is closing are not delivered.
         lab.send(b, conn_b, Class::Own, vec![1, 64, 0]);
         lab.pass(SECOND * 3);
         assert_eq!(lab.heard(a), [Heard::Down(conn_a, ConnDownReason::ClosedHere)]);
@@ -125,14 +125,14 @@ fn a_dead_conn_fills_up() {
 }
 
 #[test]
-fn a_full_queue_says_when_it_takes_frames_again() {
+fn a_full_queue_reports_when_it_takes_frames_again() {
     let mut lab = lab();
     let Pair { a, b, conn_a, .. } = lab.pair();
     let sent = (0..20)
         .take_while(|_| lab.send(a, conn_a, Class::Transit, vec![0; 60_000]).is_none())
         .count();
     assert_eq!(sent, 2);
-    // A more urgent class still gets through.
+    // A more urgent class is still accepted.
     assert_eq!(lab.send(a, conn_a, Class::Own, vec![0; 60_000]), None);
     assert_eq!(lab.send(a, conn_a, Class::Control, vec![0; 60_000]), None);
     lab.pass(SECOND);
@@ -217,14 +217,14 @@ fn a_partition_holds_frames_back_until_it_heals() {
     assert_eq!(lab.heard(b), expected);
 }
 
-/// A frame with its number among those that the host sends.
+/// A frame with its sequence number.
 fn numbered(number: u8) -> Vec<u8> {
     vec![1, 64, number]
 }
 
-/// What was held back arrives late, and whatever was sent after it arrives after it.
+/// Frames that were held back arrive late, and frames that were sent after them arrive after them.
 #[test]
-fn what_is_sent_around_the_healing_arrives_in_order() {
+fn frames_sent_around_the_healing_arrive_in_order() {
     let mut lab = lab();
     let Pair { a, b, conn_a, conn_b } = lab.pair();
     let latency = lab.path(a, conn_a).unwrap().rtt / 2;
@@ -247,7 +247,7 @@ fn what_is_sent_around_the_healing_arrives_in_order() {
     assert_eq!(lab.heard(b), expected);
 }
 
-/// The frame is due while the network is cut, the close behind it only after it healed.
+/// The frame is due during the partition, the close behind it only after the heal.
 #[test]
 fn a_close_does_not_overtake_what_a_short_partition_held_back() {
     let mut lab = lab();
@@ -265,7 +265,7 @@ fn a_close_does_not_overtake_what_a_short_partition_held_back() {
 }
 
 #[test]
-fn what_ends_a_conn_does_not_cross_a_cut() {
+fn closes_and_resets_do_not_cross_a_partition() {
     let mut lab = lab();
     let Pair { a, b, conn_a, conn_b } = lab.pair();
     let cut = |lab: &mut Lab| {
@@ -311,7 +311,7 @@ fn a_host_that_starts_during_a_partition_is_on_the_side_of_its_bootstrap_host() 
 }
 
 #[test]
-fn a_close_that_a_partition_swallowed_shows_as_a_reset() {
+fn a_close_lost_in_a_partition_becomes_a_reset() {
     let mut lab = lab();
     let Pair { a, b, conn_a, conn_b } = lab.pair();
     lab.world.partition(&mut |host| u8::from(host == a));
@@ -326,7 +326,7 @@ fn a_close_that_a_partition_swallowed_shows_as_a_reset() {
 }
 
 #[test]
-fn a_restarted_host_is_found_at_its_address_and_knows_no_old_conn() {
+fn a_restarted_host_is_reached_at_its_address_and_has_no_old_conn() {
     let mut lab = lab();
     let Pair { a, b, conn_a, .. } = lab.pair();
     lab.world.crash(b);
@@ -342,7 +342,7 @@ fn a_restarted_host_is_found_at_its_address_and_knows_no_old_conn() {
 }
 
 #[test]
-fn a_node_is_known_by_every_host_it_was_and_can_come_back_again_and_again() {
+fn a_node_can_be_restarted_by_any_of_its_hosts_and_repeatedly() {
     let mut lab = lab();
     let first = lab.host(Nat::Public);
     lab.world.crash(first);
@@ -356,7 +356,7 @@ fn a_node_is_known_by_every_host_it_was_and_can_come_back_again_and_again() {
 
 #[test]
 #[should_panic(expected = "is still up")]
-fn a_node_that_lives_on_as_another_host_can_not_be_restarted() {
+fn a_node_that_is_up_as_another_host_is_not_restarted() {
     let mut lab = lab();
     let host = lab.host(Nat::Public);
     lab.world.crash(host);
@@ -383,9 +383,10 @@ fn hosts_behind_nats_are_reached_by_the_rule_only() {
             other => panic!("{other:?}"),
         }
     };
-    // Never cold, from whomever.
+    // Without an earlier dial of its own, never, from no peer.
     assert_eq!(reaches(&mut lab, public, easy), None);
-    // Back, for two minutes after it dialed. The conn itself ends for want of a first frame.
+    // In return, for two minutes after its dial. The conn itself ends because it has no first
+    // frame.
     let conn = reaches(&mut lab, easy, public).expect("every host reaches a public one");
     lab.close(easy, conn, CloseMode::Abort);
     assert!(reaches(&mut lab, public, easy).is_some());
@@ -399,7 +400,7 @@ fn hosts_behind_nats_are_reached_by_the_rule_only() {
     }
     assert!(reaches(&mut lab, easy, easy2).is_some());
     assert!(reaches(&mut lab, public, easy).is_some());
-    // A hard NAT maps another port for every peer, and no dial leads there: not even that of a
+    // A hard NAT maps another port for every peer, and no dial reaches it, not even from a dialed
     // peer.
     let hard_id = lab.world.id(hard);
     let seen = lab.heard(third).into_iter().find_map(|heard| match heard {
@@ -426,7 +427,7 @@ fn conn_names_count_up_and_are_not_reused() {
     assert_eq!(lab.path(a, conn_a), None);
 }
 
-/// What two hosts spent on setting up and closing conns since they were asked last.
+/// Bytes that two hosts spent on setting up and closing conns since the last call.
 fn spent(lab: &mut Lab, hosts: [Host; 2]) -> [u64; 2] {
     let of = |host| lab.world.meters().host(host).kinds();
     let spent = hosts.map(|host| of(host).find(|(kind, _)| *kind == Traffic::Handshake));
@@ -435,7 +436,7 @@ fn spent(lab: &mut Lab, hosts: [Host; 2]) -> [u64; 2] {
 }
 
 #[test]
-fn both_ends_pay_for_handshake_path_mtu_discovery_and_close() {
+fn handshake_path_mtu_discovery_and_close_are_counted_at_both_ends() {
     let mut lab = lab();
     let Pair { a, b, conn_a, .. } = lab.pair();
     // A handshake, and a probe of 1,452 B with its acknowledgement each way.
@@ -446,7 +447,7 @@ fn both_ends_pay_for_handshake_path_mtu_discovery_and_close() {
 }
 
 #[test]
-fn a_dial_that_was_answered_costs_a_handshake_whatever_comes_of_it() {
+fn an_answered_dial_costs_a_handshake_also_if_it_fails() {
     let mut lab = lab();
     let [a, b, c] = [(); 3].map(|()| lab.host(Nat::Public));
     lab.dial(a, b, c);

@@ -1,4 +1,4 @@
-//! Scripted machine for tests: it carries out what a test asks for and records its events.
+//! Scripted machine for tests: executes the actions of a test and records its events.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ use crate::net::Nat;
 use crate::world::overlay::{Machine, OverlayWorld, WorldConfig};
 use crate::world::{Host, Join, World};
 
-/// What a machine heard, without its time.
+/// An event of a machine, without its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Heard {
     Up { conn: ConnId, peer: NodeId, outgoing: Option<u64>, remote: SocketAddr },
@@ -119,7 +119,7 @@ impl Lab {
                 Box::new(Scripted { shared, stats: Stats::default() })
             }),
         );
-        // The first host fixes the base of time and takes no further part.
+        // The first host fixes the base of time and has no other role.
         let config = nodenet_proto::api::Config::default();
         world.join(Join { nat: Nat::Public, bootstrap: Vec::new(), config }).unwrap();
         let base = base.borrow().expect("a host was made");
@@ -131,7 +131,8 @@ impl Lab {
         self.world.join(Join { nat, bootstrap: Vec::new(), config }).unwrap()
     }
 
-    /// Starts a dial to where `target` is, expecting `expected` there. Gives its name.
+    /// Starts a dial to the address of `target`, expecting `expected` there. Returns the id of the
+    /// dial.
     pub(super) fn dial(&mut self, from: Host, target: Host, expected: Host) -> u64 {
         let (expected, remote) = (self.world.id(expected), self.world.addr(target));
         self.dial_addr(from, expected, remote, Duration::from_secs(60))
@@ -161,7 +162,7 @@ impl Lab {
         self.execute(host, transport::Command::Close { conn, mode });
     }
 
-    /// Sends bytes; says how they were refused, if they were.
+    /// Sends bytes; returns the reason if they were refused.
     pub(super) fn send(
         &mut self,
         host: Host,
@@ -188,12 +189,12 @@ impl Lab {
         self.of(host).borrow_mut().refused.pop().map_or(Ok(()), Err)
     }
 
-    /// The next thing that `host` heard.
+    /// The next event at `host`.
     pub(super) fn next_event(&mut self, host: Host) -> Option<Event> {
         self.of(host).borrow_mut().heard.pop_front().map(|(_, event)| event)
     }
 
-    /// Now, as machines get it.
+    /// The current time, as machines get it.
     pub(super) fn instant(&self) -> Instant {
         self.base + Duration::from_nanos(self.world.now().as_nanos())
     }
@@ -206,7 +207,7 @@ impl Lab {
         self.world.run_for(span).unwrap();
     }
 
-    /// What `host` heard since it was last asked, with milliseconds since the start.
+    /// Events at `host` since the last call, with milliseconds since the start.
     pub(super) fn heard_at(&mut self, host: Host) -> Vec<(u128, Heard)> {
         let heard = core::mem::take(&mut self.of(host).borrow_mut().heard);
         heard.into_iter().map(|(at, event)| ((at - self.base).as_millis(), event.into())).collect()
@@ -223,7 +224,7 @@ impl Lab {
         Pair { a, b, conn_a, conn_b }
     }
 
-    /// Dials and gives both names of the conn.
+    /// Dials and returns both ids of the conn.
     pub(super) fn connect(&mut self, a: Host, b: Host) -> (ConnId, ConnId) {
         self.heard(b);
         self.dial(a, b, b);
@@ -247,7 +248,7 @@ impl Lab {
     }
 }
 
-/// Two hosts and the names of the conn between them.
+/// Two hosts and the ids of the conn between them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pair {
     pub(super) a: Host,

@@ -1,7 +1,7 @@
-//! Stand-in node for tests of worlds: a full mesh without an engine.
+//! Simplified node for tests of worlds: a full mesh without an engine.
 //!
-//! It asks its contacts for theirs, dials all of them, and sends messages straight to their target
-//! or over a random neighbour.
+//! It requests the contacts of its contacts, dials all of them, and sends messages directly to
+//! their target or over a random neighbour.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

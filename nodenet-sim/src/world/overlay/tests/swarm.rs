@@ -1,4 +1,4 @@
-//! Runs of whole scenarios with stand-in nodes.
+//! Tests of whole scenarios with simplified nodes.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -44,13 +44,13 @@ fn the_same_seed_gives_the_same_run_and_another_does_not() {
     assert_eq!(one.events, same.events);
     assert_eq!(one.phases[0].figures, same.phases[0].figures);
     assert_ne!(one.trace_hash, other.trace_hash);
-    // Also on another machine and in another build profile: update it when the stand-in or the
-    // world changes on purpose.
+    // The hash is the same on another machine and in another build profile. Update it when the
+    // simplified node or the world changes on purpose.
     assert_eq!(format!("{:016x}", one.trace_hash), "f69e5d1d6fef0b7e");
 }
 
 #[test]
-fn crashes_are_survived_and_messages_to_the_dead_do_not_count() {
+fn crashes_are_survived_and_messages_to_stopped_nodes_do_not_count() {
     let scenario = Scenario::new("churn", 3)
         .grow(30, Bootstrap::Ten)
         .settle(Duration::from_secs(60))
@@ -62,8 +62,8 @@ fn crashes_are_survived_and_messages_to_the_dead_do_not_count() {
     assert!(figures.delivered_share() > Some(0.95), "{figures:?}");
 }
 
-/// Every ten seconds as many nodes are replaced as there are: hardly any is up from beginning to
-/// end.
+/// Every ten seconds as many nodes are replaced as there are, so hardly any is up for the whole
+/// stage.
 #[test]
 fn nodes_that_start_and_stop_meanwhile_are_in_the_costs() {
     let churn = Stage::Churn { percent: 100.0, every_secs: 10, over_secs: 30, messages: 0 };
@@ -91,7 +91,7 @@ fn spawns(scenario: &Scenario) -> Vec<u64> {
 }
 
 #[test]
-fn nodes_are_replaced_in_every_round_however_many_messages_there_are() {
+fn nodes_are_replaced_in_every_round_for_any_number_of_messages() {
     for messages in [0, 2, 900] {
         let scenario = Scenario::new("rounds", 8)
             .grow(30, Bootstrap::Ten)
@@ -105,7 +105,7 @@ fn nodes_are_replaced_in_every_round_however_many_messages_there_are() {
 }
 
 #[test]
-fn a_partition_cuts_and_healing_mends() {
+fn a_partition_stops_delivery_and_healing_restores_it() {
     let cut = Scenario::new("cut", 4)
         .grow(20, Bootstrap::Ten)
         .settle(Duration::from_secs(60))
@@ -125,7 +125,7 @@ fn a_partition_cuts_and_healing_mends() {
 }
 
 #[test]
-fn a_leave_tells_the_peers_and_a_restart_comes_back() {
+fn a_leave_is_announced_to_the_peers_and_a_restart_rejoins() {
     let scenario = Scenario::new("leave", 5)
         .grow(20, Bootstrap::Ten)
         .settle(Duration::from_secs(60))
@@ -159,7 +159,7 @@ fn a_second_restart_starts_no_node_that_is_up_already() {
 }
 
 #[test]
-fn a_failed_expectation_prints_what_is_needed_to_see_it_again() {
+fn a_failed_expectation_prints_the_scenario_and_its_replay_command() {
     let scenario = Scenario::new("doomed", 6)
         .grow(5, Bootstrap::Ten)
         .settle(Duration::from_secs(60))
