@@ -1,39 +1,39 @@
-//! How things are measured here: ours and a baseline in turns, in one process.
+//! Measurement harness: nodenet and a baseline, timed in turns in one process.
 //!
-//! Absolute times are noise on a shared machine; a ratio of two things that were measured in turns
-//! is not. So every figure stands beside a baseline that does the least that could do the job, and
-//! limits are put on ratios wherever they can be.
+//! Absolute times vary on a shared machine; the ratio of two measurements in turns does not. So
+//! every figure stands beside a baseline that does the least possible work for the task. Limits are
+//! on ratios wherever possible.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Turns that each side takes. A guess: the median of 41 survives a busy machine.
+/// Turns of each side. The median of 41 is stable on a busy machine (guess).
 const TURNS: usize = 41;
-/// Turns where a limit is a time: no ratio makes up for a machine that is slow for half a second,
-/// which was seen, so these are spread over one to two seconds.
+/// Turns if a limit is a time. No ratio compensates for a machine that is slow for half a second
+/// (measured), so these turns are spread over one to two seconds.
 const TURNS_TIMED: usize = 401;
-/// How long one turn lasts at least: long beside the resolution of the clock.
+/// Shortest turn: long in comparison with the resolution of the clock.
 const TURN_MIN: Duration = Duration::from_millis(2);
 
-/// What a row of the report must stay within.
+/// Limit of a row of the report.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
-    /// Nothing was promised.
+    /// No limit.
     None,
-    /// Ours at most so many times the baseline.
+    /// At most this multiple of the baseline.
     Ratio(f64),
-    /// Ours at most so many nanoseconds, whatever the baseline.
+    /// At most this number of nanoseconds, independent of the baseline.
     Nanos(f64),
-    /// Ours at most so many bytes more than the baseline.
+    /// At most this number of bytes more than the baseline.
     BytesAbove(f64),
 }
 
-/// What the figures of a row count.
+/// Unit of the figures of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Time of one operation.
     Nanos,
-    /// Memory of one thing.
+    /// Memory of one item.
     Bytes,
 }
 
@@ -49,19 +49,19 @@ pub struct Figures {
 /// One line of the report.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// What was measured.
+    /// Name of the measurement.
     pub name: String,
-    /// What it is compared with.
+    /// Name of the baseline.
     pub baseline_name: &'static str,
-    /// What the figures count.
+    /// Unit of the figures.
     pub unit: Unit,
-    /// Ours.
+    /// Figures of nodenet.
     pub ours: Figures,
-    /// The baseline's.
+    /// Figures of the baseline.
     pub baseline: Figures,
-    /// Ours over the baseline: the median over the pairs of turns.
+    /// Ratio to the baseline: the median over the pairs of turns.
     pub ratio: f64,
-    /// What was promised.
+    /// The limit.
     pub limit: Limit,
 }
 
@@ -79,7 +79,7 @@ impl Row {
         Self::turns((name.into(), baseline_name, limit), operations, (ours, baseline))
     }
 
-    /// Like [`Row::time`], but each call says itself how long the part of it took that counts.
+    /// Like [`Row::time`], but each call returns the duration of its measured part.
     pub fn stopwatch(
         name: impl Into<String>,
         baseline_name: &'static str,
@@ -92,7 +92,7 @@ impl Row {
         Self::turns((name.into(), baseline_name, limit), operations, (ours, baseline))
     }
 
-    /// Both sides make as many calls as they are told and say how long that took.
+    /// Both sides make the given number of calls and return the duration.
     fn turns(
         (name, baseline_name, limit): (String, &'static str, Limit),
         operations: u32,
@@ -103,7 +103,7 @@ impl Row {
         let count = if matches!(limit, Limit::Nanos(_)) { TURNS_TIMED } else { TURNS };
         let mut turns = Vec::with_capacity(count);
         for turn in 0..count {
-            // Whoever goes second finds a warmer machine, so they take that in turns, too.
+            // The second side finds warm caches, so the order alternates.
             turns.push(if turn % 2 == 0 {
                 let first = per_call(calls.0, ours(calls.0));
                 (first, per_call(calls.1, baseline(calls.1)))
@@ -124,7 +124,7 @@ impl Row {
         }
     }
 
-    /// A row about memory, which needs no turns: the same run takes the same bytes.
+    /// A row for memory, which needs no turns: the same run takes the same bytes.
     pub fn memory(
         name: impl Into<String>,
         baseline_name: &'static str,
@@ -143,12 +143,12 @@ impl Row {
         }
     }
 
-    /// Whether the limit is kept; true without one.
+    /// Whether the figures are within the limit; true without a limit.
     pub fn is_within_limit(&self) -> bool {
         match self.limit {
             Limit::None => true,
             Limit::Ratio(most) => self.ratio <= most,
-            // The best turn: others on the machine only ever add to it.
+            // The best turn, because other processes only add time.
             Limit::Nanos(most) => self.ours.min <= most,
             Limit::BytesAbove(most) => self.ours.median - self.baseline.median <= most,
         }
@@ -206,7 +206,7 @@ fn time(nanos: f64) -> String {
     }
 }
 
-/// How many calls make a turn last [`TURN_MIN`].
+/// Number of calls for a turn of [`TURN_MIN`].
 fn calls_per_turn(work: &mut impl FnMut(u32) -> Duration) -> u32 {
     let mut calls = 1;
     while work(calls) < TURN_MIN {
@@ -223,7 +223,7 @@ fn time_calls<T>(calls: u32, work: &mut impl FnMut() -> T) -> Duration {
     clock() - start
 }
 
-/// How long `work` takes.
+/// Duration of `work`.
 pub fn time_once(work: impl FnOnce()) -> Duration {
     let start = clock();
     work();

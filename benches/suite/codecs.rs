@@ -1,4 +1,5 @@
-//! Codecs. The baseline copies the same bytes: nothing that yields owned values can do less.
+//! Benchmark of the codecs. The baseline copies the same bytes, the least work that yields owned
+//! values.
 
 use core::fmt::Debug;
 

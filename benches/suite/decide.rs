@@ -1,4 +1,4 @@
-//! The forwarding decision.
+//! Benchmark of the forwarding decision.
 
 use core::cmp::Ordering;
 
@@ -12,7 +12,7 @@ use nodenet_proto::transport::ConnId;
 
 use crate::kit::base;
 
-/// Targets that are asked for in turn, so that no answer stays in a cache.
+/// Targets of successive decisions, so that no result stays in a cache.
 const TARGETS: usize = 256;
 
 pub(crate) fn rows() -> Vec<Row> {

@@ -1,12 +1,12 @@
-//! What many idle edges cost: memory, and the poll of a node that has nothing to do.
+//! Benchmark of many idle edges: memory, and the poll of an idle node.
 //!
-//! An edge is idle once its peer has proved itself and nothing is under way. Its memory is all that
-//! the node holds more than one without edges, over the number of edges: whatever the transport,
-//! the engine's timers and the overlay keep for it, with the slack of every growing table. The node
-//! looks after its edges and tables as it does by default. It knows these peers as contacts, too,
-//! which counts; but its table of contacts has room for a bounded number of them, however many
-//! edges there are. The baseline is what quinn-proto allocates for a connection over which both
-//! ends have spoken, without the list that the test's bare endpoint keeps its connections in.
+//! An edge is idle once its peer was verified and no frame is in flight. Its memory is the
+//! difference between the node and a node without edges, divided by the number of edges. It
+//! includes the state of transport, timers and overlay, with the slack of every growing table.
+//! Maintenance runs as by default. The peers are contacts of the node too, which counts; but the
+//! table of contacts is bounded for any number of edges. The baseline is quinn-proto's memory for a
+//! connection on which both ends have sent, without the list of connections of the test's bare
+//! endpoint.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::kit::{Bare, Host, Net, NodeHost, PING, Unmetered, addr, base, identit
 
 /// Edges over which memory is averaged.
 const EDGES: usize = 1_000;
-/// Handshakes that are under way at a time.
+/// Handshakes in progress at a time.
 const AT_ONCE: usize = 50;
 
 pub(crate) fn memory() -> Vec<Row> {
@@ -40,13 +40,13 @@ pub(crate) fn idle() -> Vec<Row> {
     vec![row(100, Limit::None), row(10_000, Limit::Ratio(2.0))]
 }
 
-/// Bytes that a node with so many edges holds.
+/// Bytes that a node with `count` edges holds.
 fn held_by_node(count: usize) -> i64 {
     let (node, _clients) = with_edges(count);
     -measure(|| drop(node)).bytes_current
 }
 
-/// Bytes that quinn-proto holds for so many connections on which both ends have spoken.
+/// Bytes that quinn-proto holds for `count` connections on which both ends have sent.
 fn held_by_bare(count: usize) -> i64 {
     let mut server = Bare::new(&identity(0), &Seed::from_u64(0));
     server.answers = true;
@@ -63,7 +63,7 @@ fn with_edges(count: usize) -> (NodeHost, Bare) {
     (node, clients)
 }
 
-/// Connects so many peers, each with an identity of its own, that say something and fall silent.
+/// Connects `count` peers, each with an identity of its own, that send once and fall silent.
 fn connect(count: usize, server: &mut dyn Host) -> Bare {
     let mut clients = Bare::new(&identity(1), &Seed::from_u64(1));
     let mut net = Net::new(base(), 0, Unmetered);
@@ -81,7 +81,7 @@ fn connect(count: usize, server: &mut dyn Host) -> Bare {
         }
         net.settle(&mut [server, &mut clients]);
     }
-    // Handshakes leave nothing behind for longer than this.
+    // No state of a handshake is kept longer than this.
     net.run(&mut [server, &mut clients], Duration::from_secs(2));
     clients
 }

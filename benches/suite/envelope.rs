@@ -1,4 +1,4 @@
-//! Routed messages: what a forwarder and what a target does with one.
+//! Benchmark of routed messages: the work of a forwarder and of a target.
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};

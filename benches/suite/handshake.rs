@@ -1,4 +1,4 @@
-//! A handshake, both ends together.
+//! Benchmark of a handshake, both ends together.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use nodenet_proto::env::Seed;
 
 use crate::kit::{Bare, Net, NodeHost, PING, Unmetered, addr, base, identity};
 
-/// Longer than a closed connection lingers.
+/// Longer than the draining of a closed connection.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 
 pub(crate) fn rows() -> Vec<Row> {
-    // The baseline verifies both identities as well, so nothing is added to its time.
+    // The baseline verifies both identities as well, so its time needs no correction.
     let (name, baseline) = ("handshake to a standing edge", "bare quinn-proto, the same TLS");
     vec![Row::stopwatch(name, baseline, Limit::Ratio(1.1), 1, (nodes(), bare()))]
 }

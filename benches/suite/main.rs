@@ -1,6 +1,6 @@
-//! Every measurement: `cargo bench -p nodenet-benches`, or with `-- <part of a name>` only some.
+//! Benchmark suite: `cargo bench -p nodenet-benches`, or only some with `-- <part of a name>`.
 //!
-//! Ends with status 1 if something promised is not kept.
+//! Ends with status 1 if a limit is exceeded.
 
 use std::process::ExitCode;
 
@@ -31,7 +31,7 @@ const PARTS: &[Part] = &[
 ];
 
 fn main() -> ExitCode {
-    // Cargo itself passes `--bench`.
+    // Cargo passes `--bench`.
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let is_wanted =

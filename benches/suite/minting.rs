@@ -1,4 +1,4 @@
-//! Minting an identity: one try, on one core.
+//! Benchmark of minting an identity: one try, on one core.
 
 use curve25519_dalek::EdwardsPoint;
 use nodenet_benches::{Limit, Row};

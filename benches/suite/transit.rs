@@ -1,4 +1,4 @@
-//! A frame through a whole node: what the relay in the middle spends on it.
+//! Benchmark of transit: the time that a whole node in the middle spends on a frame.
 
 use std::time::Duration;
 
@@ -9,13 +9,12 @@ use crate::kit::{Bare, Meter, NodeHost, Relay, Transit, burst};
 
 pub(crate) fn rows() -> Vec<Row> {
     let alone = [200, 1_024, SEND_PAYLOAD_MAX].map(|len| of(len, 1, Limit::Ratio(1.3)));
-    // Many to a datagram, where bare QUIC does next to nothing for a message and a node decides
-    // anew.
+    // Many messages to a datagram. Bare QUIC does almost no work for each; a node decides for each.
     let in_bursts = [200, 1_024].map(|len| of(len, burst(len), Limit::None));
     alone.into_iter().chain(in_bursts).collect()
 }
 
-/// Adds up what it measures.
+/// Adds up measured durations.
 #[derive(Default)]
 struct Stopwatch(Duration);
 
@@ -38,7 +37,7 @@ fn of(payload_len: usize, count: usize, limit: Limit) -> Row {
 fn carrier<R: Relay>(payload_len: usize, count: usize) -> impl FnMut() -> Duration {
     let mut transit = Transit::<R, _>::new(Stopwatch::default());
     move || {
-        // Signed anew each time, because relays pass on what is fresh only.
+        // Signed anew each time, because relays forward only fresh messages.
         let message = transit.message(payload_len);
         transit.net.meter.0 = Duration::ZERO;
         transit.carry(&message, count);

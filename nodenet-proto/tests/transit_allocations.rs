@@ -1,4 +1,4 @@
-//! Forwarding a frame allocates nothing and leaves every payload byte where it arrived.
+//! Test of allocations in the forwarding path: none, and no payload byte is moved.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use nodenet_proto::wire::{
     Envelope, FrameHeader, FrameType, RoutedFrame, SEND_PAYLOAD_MAX, Signer,
 };
 
-/// What a QUIC packet carries of a stream.
+/// Bytes of a stream in a QUIC packet.
 const CHUNK_LEN: usize = 1_200;
 
 fn routed_frame(payload_len: usize) -> Bytes {
@@ -27,7 +27,7 @@ fn routed_frame(payload_len: usize) -> Bytes {
         .to_bytes()
 }
 
-/// A node that forwards: what it keeps from one frame to the next.
+/// The state that a forwarder keeps from one frame to the next.
 #[derive(Default)]
 struct Forwarder {
     storage: VecDeque<Bytes>,

@@ -1,4 +1,4 @@
-//! Forwarding a frame through a whole engine allocates nothing, sets no timer and moves no payload.
+//! Test of transit through a whole engine: no allocation, no timer, no copy of payload.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use nodenet_proto::stats::DropReason;
 use nodenet_proto::transport::{Class, ConnId, Conns, Direction, Event, PathInfo, SendError};
 use nodenet_proto::wire::{Envelope, FrameType, Message, Ping, SEND_PAYLOAD_MAX, Signer};
 
-/// What a QUIC packet carries of a stream.
+/// Bytes of a stream in a QUIC packet.
 const CHUNK_LEN: usize = 1_200;
 /// Neighbours that could be the next hop.
 const NEIGHBOURS: u64 = 64;
@@ -26,8 +26,8 @@ const WARM_UP: usize = 4_000;
 const FROM: ConnId = ConnId(0);
 const WALL: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 
-/// Version, type and length of a frame, and of its envelope what lies in front of the originator's
-/// key: all that a forwarder may write anew.
+/// Version, type and length of a frame, and the fields of its envelope in front of the originator's
+/// key. A forwarder may write only these anew.
 const HEAD_MAX: usize = 2 + 3 + 33;
 
 /// Takes every frame and gives its storage back for the next.
@@ -35,9 +35,9 @@ const HEAD_MAX: usize = 2 + 3 + 33;
 struct Sink {
     storage: VecDeque<Bytes>,
     transit: usize,
-    /// Where the frames lie that arrive.
+    /// Memory of the arriving frames.
     arrived: Range<usize>,
-    /// Bytes of forwarded frames that lie there, and that do not.
+    /// Bytes of forwarded frames inside that memory, and outside.
     in_place: usize,
     elsewhere: usize,
 }
@@ -67,7 +67,7 @@ fn identity(number: u64) -> Identity {
     Identity::from_master_seed(&seed)
 }
 
-/// An engine with that many neighbours, who opened their edges.
+/// An engine with [`NEIGHBOURS`] neighbours, which opened their edges.
 fn engine(now: Instant, sink: &mut Sink) -> Engine {
     let crypto = Box::new(Ed25519Crypto);
     let seed = Seed::from_u64(1);
@@ -94,7 +94,7 @@ fn message(payload_len: usize) -> Bytes {
     envelope.expect("it fits").to_frame(FrameType::Route).to_bytes()
 }
 
-#[expect(clippy::disallowed_methods, reason = "an Instant can not be made without a clock")]
+#[expect(clippy::disallowed_methods, reason = "an Instant cannot be made without a clock")]
 fn base() -> Instant {
     Instant::now()
 }

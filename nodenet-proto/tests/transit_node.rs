@@ -1,5 +1,5 @@
-//! Transit through a whole node allocates no more than a relay of bare quinn-proto, measured in the
-//! same run with the same bytes: neither more often nor more bytes, so it copies no payload either.
+//! Test of allocations in transit through a whole node. A relay of bare quinn-proto with the same
+//! bytes is the bound, for their number and for their bytes, so no payload is copied either.
 
 mod kit;
 
@@ -9,11 +9,12 @@ use nodenet_proto::wire::SEND_PAYLOAD_MAX;
 
 /// Small messages, in bursts, until every part of every pool was in use once.
 const WARM_UP_SMALL: usize = 4_000;
-/// Bursts of the messages in question until every buffer has the size that it keeps.
+/// Bursts of the measured messages until every buffer has its final size.
 const WARM_UP: usize = 60;
-/// Bursts that count: many times as many as lie between two updates of flow control.
+/// Bursts that are measured: many times the number between two updates of flow control.
 const MEASURED: usize = 400;
-/// Bytes that a message may take above bare quinn-proto: far fewer than a copy of the smallest.
+/// Bytes that a message may take above bare quinn-proto: far fewer than a copy of the smallest
+/// message.
 const EXCESS_MAX: f64 = 32.0;
 
 /// Counts allocations while it is on.
@@ -38,9 +39,9 @@ impl Meter for Allocations {
 
 /// Allocations of the relay `R` for each burst of messages of this size, and the bytes they take.
 ///
-/// Two limits of flow control are raised every second large message, and whether both go into one
-/// packet depends on how much was read before. So each relay is tried with two histories, and its
-/// better result counts.
+/// Two limits of flow control are raised every second large message. Whether both fit one packet
+/// depends on the bytes read before. So each relay is measured with two histories, and its better
+/// result counts.
 fn allocations<R: Relay>(payload_len: usize, burst: usize) -> (f64, f64) {
     let with_history = |messages| {
         let mut transit = Transit::<R, _>::new(Allocations::default());
@@ -79,9 +80,8 @@ fn a_node_allocates_no_more_than_bare_quic() {
     }
 }
 
-/// A frame that is passed on has two chunks where bare QUIC has one, a head of its own and the
-/// rest. QUIC's list of unacknowledged chunks, which starts small after every pause, therefore
-/// doubles once more for a burst.
+/// A forwarded frame has two chunks, its head and the rest; bare QUIC has one. QUIC's list of
+/// unacknowledged chunks starts small after every pause. So it doubles once more for a burst.
 #[test]
 fn in_a_burst_the_list_of_chunks_grows_once_more() {
     for payload_len in [200, 1_024] {

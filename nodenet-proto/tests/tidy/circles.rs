@@ -1,7 +1,7 @@
-//! Circles of modules: files of a crate that use each other directly or through others.
+//! Import cycles: modules of a crate that use each other directly or through others.
 //!
-//! What a module uses of its own descendants does not count, and neither does `mod`: a parent is
-//! made of its children, and a child may use what its parent defines.
+//! Uses of a module's own descendants do not count, and neither does `mod`: a parent consists of
+//! its children, and a child may use items of its parent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::findings::Finding;
 use crate::modules::{Crate, ModulePath};
 use crate::source::Tree;
 
-/// The libraries and programs whose modules are looked at.
+/// The libraries and programs that are checked.
 const ROOTS: [&str; 5] = [
     "nodenet-proto/src/lib.rs",
     "nodenet-tokio/src/lib.rs",

@@ -1,4 +1,4 @@
-//! What a check found, and the list of exceptions.
+//! Findings of the checks, and the list of exceptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) check: &'static str,
-    /// What is violated by what, without line numbers: the entry in the list of exceptions.
+    /// The violated rule and its place, without line numbers: the entry in the list of exceptions.
     pub(crate) subject: String,
     /// File and line.
     pub(crate) place: String,
-    /// What is wrong and what to do.
+    /// The fault and its repair.
     pub(crate) advice: String,
 }
 
@@ -20,7 +20,7 @@ impl Finding {
     }
 }
 
-/// What the list says above its entries.
+/// Head of the list.
 const HEAD: &str = "\
 # Violations of nodenet-proto/tests/tidy.rs that are still there, one a line. The list only shrinks:
 # an entry without its violation fails the test. TIDY_WRITE=1 writes the list anew; the difference
@@ -39,7 +39,7 @@ pub(crate) fn write_list(findings: &[Finding]) -> String {
     entries.iter().fold(HEAD.to_owned(), |list, entry| list + entry + "\n")
 }
 
-/// What fails the test: violations that are no exceptions, and exceptions that are not needed.
+/// Failures of the test: violations that are no exceptions, and exceptions that are not needed.
 pub(crate) fn complaints(findings: &[Finding], exceptions: &BTreeSet<String>) -> Vec<String> {
     let found: BTreeSet<String> = findings.iter().map(Finding::entry).collect();
     let new = findings.iter().filter(|finding| !exceptions.contains(&finding.entry()));
@@ -56,7 +56,7 @@ pub(crate) fn complaints(findings: &[Finding], exceptions: &BTreeSet<String>) ->
     new.chain(unneeded).collect()
 }
 
-/// How many violations each check found.
+/// Number of violations of each check.
 pub(crate) fn counts(findings: &[Finding]) -> String {
     let mut counts = BTreeMap::<&str, usize>::new();
     findings.iter().for_each(|finding| *counts.entry(finding.check).or_default() += 1);

@@ -1,4 +1,4 @@
-//! The floors of `nodenet-proto`: a room imports only from floors below its own.
+//! Layering of `nodenet-proto` in floors: a room imports only from floors below its own.
 //!
 //! A room is a module of `src/`, or of `src/overlay/` for the order inside the overlay. The path
 //! counts as it is written: a re-export from a higher floor is an import from there.
@@ -30,8 +30,8 @@ const FLOORS: &[&[&str]] = &[
 /// Floors of vocabulary, whose rooms may import each other.
 const SHARED_FLOORS: usize = 3;
 
-/// The transport boundary: the machines below it know nothing of messages, and only the node knows
-/// them. The rest speaks to them through `transport`.
+/// The transport boundary: the machines below it do not import messages, and only the node imports
+/// them. All other rooms use `transport`.
 const BELOW_BOUNDARY: [&str; 2] = ["quic", "splice"];
 const ABOVE_BOUNDARY: [&str; 3] = ["wire", "api", "context"];
 const KNOWS_BOTH: [&str; 2] = ["node", "testkit"];
@@ -112,7 +112,8 @@ fn floor(room: &str) -> Option<usize> {
     FLOORS.iter().position(|rooms| rooms.contains(&room))
 }
 
-/// The room that a path leads into; an item that `lib.rs` re-exports counts for its home.
+/// The room that a path leads into; an item that `lib.rs` re-exports counts for the room that
+/// defines it.
 fn room_of(proto: &Crate, path: &[String]) -> Option<String> {
     let first = path.first()?;
     let is_room = floor(first).is_some() || proto.modules.contains_key(&path[..1]);
@@ -129,7 +130,7 @@ fn overlay_target(proto: &Crate, import: &Import) -> String {
     if is_room { import.path[1].clone() } else { overlay_room(&proto.resolve(&import.path)) }
 }
 
-/// What is wrong with an import of `target` in `room`.
+/// The fault of an import of `target` in `room`.
 fn judge(room: &str, target: &str) -> Option<String> {
     let (own, other) = (floor(room)?, floor(target)?);
     let is_below = BELOW_BOUNDARY.contains(&room) && ABOVE_BOUNDARY.contains(&target);
@@ -154,7 +155,7 @@ fn judge(room: &str, target: &str) -> Option<String> {
     }
 }
 
-/// What is wrong with an import between two rooms of the overlay.
+/// The fault of an import between two rooms of the overlay.
 fn judge_overlay(room: &str, target: &str) -> Option<String> {
     let height = |name: &str| OVERLAY.iter().position(|listed| *listed == name);
     let is_upwards = height(target)? > height(room)?;
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_from_a_floor_above_is_found_however_it_is_written() {
+    fn an_import_from_a_floor_above_is_found_in_every_notation() {
         let lib = "pub mod env; mod engine; mod id; pub use id::NodeId; pub use engine::Event;";
         for code in [
             "use crate::engine::Event;",
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_from_below_in_a_test_or_in_text_is_none() {
+    fn an_import_from_below_in_a_test_or_in_text_is_allowed() {
         let files = [
             ("lib.rs", "mod id; mod env; mod engine; #[cfg(test)] mod testkit;"),
             ("engine.rs", "use crate::env::Random; use crate::id; pub struct Event;"),

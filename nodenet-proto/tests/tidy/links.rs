@@ -22,7 +22,7 @@ pub(crate) fn findings(tree: &Tree) -> Vec<Finding> {
     found
 }
 
-/// What is wrong with a link to `target` in the document `path`.
+/// The fault of a link to `target` in the document `path`.
 fn fault(tree: &Tree, path: &str, target: &str) -> Option<String> {
     if target.contains("://") || target.starts_with("mailto:") {
         return None;
@@ -41,7 +41,7 @@ fn fault(tree: &Tree, path: &str, target: &str) -> Option<String> {
     Some(format!("{file} has no #{anchor}"))
 }
 
-/// The path of `target`, as a document at `path` names it; nothing if it is outside.
+/// The path of `target`, relative to the document at `path`; `None` if it is outside.
 fn beside(path: &str, target: &str) -> Option<String> {
     let mut parts: Vec<&str> = path.split('/').collect();
     parts.pop();
@@ -56,7 +56,7 @@ fn beside(path: &str, target: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// Whether a document has the heading or the mark, or a source file the line.
+/// Whether a document has the heading or the anchor, or a source file the line.
 fn has_anchor(file: &str, text: &str, anchor: &str) -> bool {
     if file.ends_with(".md") {
         let is_mark = |key: &str| text.contains(&format!("{key}=\"{anchor}\""));

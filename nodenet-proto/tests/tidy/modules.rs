@@ -1,4 +1,4 @@
-//! The modules of a crate and the paths by which each uses others.
+//! Module graph of a crate: its modules and the paths that each uses.
 //!
 //! A path is followed through re-exports to the file that defines its item. Test code is left out:
 //! its modules are not in the tree and its paths are not read.
@@ -15,7 +15,8 @@ pub(crate) type ModulePath = Vec<String>;
 pub(crate) struct Import {
     pub(crate) line: usize,
     pub(crate) path: Vec<String>,
-    /// What a `use` calls it; `*` stands for everything in `path`, nothing for a path in the code.
+    /// The name in a `use`; `*` stands for all items in `path`, the empty name for a path in the
+    /// code.
     pub(crate) name: String,
     pub(crate) is_public: bool,
 }
@@ -72,7 +73,7 @@ impl Crate {
         }
     }
 
-    /// The module that defines what `path` leads to.
+    /// The module that defines the item at `path`.
     pub(crate) fn resolve(&self, path: &[String]) -> ModulePath {
         self.follow(path, 16)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::findings::Finding;
 use crate::source::{Tree, code_of, definitions, line_of};
 
-/// Parts of identifiers that stand for something else.
+/// Parts of identifiers that are metaphors.
 const METAPHORS: &[&str] = &[
     "appetite",
     "birth",
@@ -146,7 +146,7 @@ fn of_file(path: &str, text: &str) -> Vec<Finding> {
     found
 }
 
-/// What is wrong with a name that is defined in this file.
+/// The fault of a name that is defined in this file.
 fn fault(path: &str, keyword: &str, name: &str) -> Option<String> {
     let modules = if keyword == "mod" { REPLACED_MODULES } else { &[] };
     let is_old = |(area, old, _): &&(&str, &str, &str)| path.starts_with(area) && *old == name;

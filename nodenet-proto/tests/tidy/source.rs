@@ -1,7 +1,7 @@
-//! Files of the repository, and Rust text with comments, literals and test code blanked.
+//! Source files of the repository, and Rust text with comments, literals and test code blanked.
 //!
 //! Blanking writes spaces and keeps line ends, so an offset means the same in the text and in the
-//! code. This is not a parser: it knows as much of Rust as the checks need.
+//! code. This is not a parser: it covers only the syntax that the checks need.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -69,6 +69,22 @@ pub(crate) fn code_of(text: &str) -> String {
         at += length.max(1);
     }
     String::from_utf8(bytes).expect("whole literals are blanked")
+}
+
+/// The comments of `text`, each with its offset.
+pub(crate) fn comments(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        while at < text.len() {
+            let (start, length) = (at, literal_length(text.as_bytes(), at));
+            at += length.max(1);
+            let literal = &text.as_bytes()[start..start + length];
+            if literal.starts_with(b"//") || literal.starts_with(b"/*") {
+                return Some((start, &text[start..start + length]));
+            }
+        }
+        None
+    })
 }
 
 fn blank(bytes: &mut [u8]) {
