@@ -86,7 +86,7 @@ pub(crate) mod testing {
         /// The conn has this remote address and this round-trip time.
         #[expect(dead_code)]
         pub(crate) fn set(&mut self, conn: ConnId, remote: SocketAddr, rtt: Duration) {
-            self.0.insert(conn, PathInfo { remote, rtt, relayed: false });
+            self.0.insert(conn, PathInfo { remote, rtt });
         }
     }
 

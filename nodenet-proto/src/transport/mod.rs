@@ -214,8 +214,6 @@ pub struct PathInfo {
     pub remote: SocketAddr,
     /// Smoothed round-trip time.
     pub rtt: Duration,
-    /// Whether the path runs over a relay volunteer.
-    pub relayed: bool,
 }
 
 /// Why a frame was not taken. It comes back with the error, to be offered elsewhere.

@@ -467,7 +467,7 @@ impl Conns for Wire {
     fn path(&self, conn: ConnId) -> Option<PathInfo> {
         let end = self.ends.get(&conn)?;
         let rtt = self.rtts.get(&end.remote).copied().unwrap_or(2 * LATENCY);
-        Some(PathInfo { remote: end.remote, rtt, relayed: false })
+        Some(PathInfo { remote: end.remote, rtt })
     }
 }
 

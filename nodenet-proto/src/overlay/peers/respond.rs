@@ -117,7 +117,7 @@ impl Peers {
         let mut contact =
             known.map_or(wire::Contact::new(edge.peer), |known| describe_contact(cx, known));
         contact.key = Some(edge.key);
-        let path = cx.paths.path(edge.send_conn().id).filter(|path| !path.relayed);
+        let path = cx.paths.path(edge.send_conn().id);
         let policy = cx.own.policy();
         if let Some(addr) = path.map(|path| path.remote).filter(|addr| policy.may_advertise(*addr))
         {

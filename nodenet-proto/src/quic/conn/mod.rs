@@ -316,11 +316,7 @@ impl Conn {
 
     /// The current path, while the conn is up.
     pub(super) fn path(&self) -> Option<PathInfo> {
-        self.is_up().then(|| PathInfo {
-            remote: self.quic.remote_address(),
-            rtt: self.quic.rtt(),
-            relayed: false,
-        })
+        self.is_up().then(|| PathInfo { remote: self.quic.remote_address(), rtt: self.quic.rtt() })
     }
 
     /// Bytes of frames waiting to be sent.

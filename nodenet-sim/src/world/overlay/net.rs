@@ -518,5 +518,5 @@ fn path(net: &Net, host: Host, conn: ConnId) -> Option<PathInfo> {
     let end = net.conns.resolve(host, conn)?;
     let remote = net.conns.end(end.peer()).seen_at.into();
     let rtt = Duration::from_nanos(net.conns.conn(end).delay_nanos * 2);
-    Some(PathInfo { remote, rtt, relayed: false })
+    Some(PathInfo { remote, rtt })
 }
