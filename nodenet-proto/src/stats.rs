@@ -27,11 +27,16 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
-    // Datagrams and conns (quic).
-    /// A datagram whose first byte is not QUIC's and that belongs to no other protocol of this
-    /// node.
+    // Datagrams (node).
+    /// A datagram that is neither QUIC nor a punch.
     NotQuic => "not_quic",
-    /// A datagram that QUIC discards: malformed, of an unknown version or of no known conn.
+    /// A punch: it has opened a hole in its sender's NAT and asks for nothing.
+    Punch => "punch",
+    /// A datagram on a socket, or a report about one, that no machine asked for or needs any more.
+    UnknownSocket => "unknown_socket",
+
+    // Conns (quic).
+    /// A datagram that QUIC has no use for: malformed, of an unknown version or of no known conn.
     Stray => "stray",
     /// A handshake refused because too many are half open.
     HandshakesFull => "handshakes_full",
@@ -53,7 +58,7 @@ drop_reasons! {
     UnexpectedDatagram => "unexpected_datagram",
     /// A ready datagram (retry, refusal, reset) beyond the queue's cap.
     ReadyQueueFull => "ready_queue_full",
-    /// Input for a conn or socket that is not known (any more).
+    /// Input for a conn that is not known (any more).
     UnknownConn => "unknown_conn",
     /// A frame that had arrived on a conn, but was not processed before the node closed the conn.
     ConnClosed => "conn_closed",

@@ -11,11 +11,10 @@ use crate::addr::{Subnet, is_plausible_reflexive};
 use crate::buf::{Frame, HeadPool};
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
+use crate::node::demux::Payload;
 use crate::quic::tls::certificate::{Certificate, parse_extension};
 use crate::wire::media::{MediaError, MediaFrame};
-use crate::wire::nat::{
-    Connect, ConnectAck, RelayBind, RelayGrant, RelayRequest, is_quic, punch_target,
-};
+use crate::wire::nat::{Connect, ConnectAck, RelayBind, RelayGrant, RelayRequest, punch_target};
 use crate::wire::rendezvous::{Hello, Reply};
 use crate::wire::sealed_box::{OpenError, SealedBox, open, seal};
 use crate::wire::{
@@ -101,7 +100,8 @@ pub fn nat(input: &[u8]) {
     check_decoder::<RelayRequest>(input);
     check_decoder::<RelayGrant>(input);
     check_decoder::<RelayBind>(input);
-    assert_eq!(is_quic(input), input.first().is_some_and(|first| *first >= 0x40));
+    let may_be_quic = input.first().is_some_and(|first| *first >= 0x40);
+    assert_eq!(Payload::of(input) == Payload::Quic, may_be_quic);
 }
 
 /// The content of a media datagram, and of a message.

@@ -1,4 +1,7 @@
-//! The front door: a whole node as a state machine.
+//! A whole node as a state machine: engine and transport behind one drain loop.
+//!
+//! Responsible for: which machine gets an input (`demux`), and the order in which a drain goes
+//! through the machines (`pump`). Never: a rule of the protocol.
 //!
 //! # The contract of the loop
 //! 0. Once the socket is bound, and whenever they change, tell the node at which addresses it can
@@ -13,6 +16,8 @@
 //!
 //! Two inputs without a drain between them are legal.
 
+pub(crate) mod demux;
+mod pump;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +29,13 @@ use bytes::BytesMut;
 
 use crate::NodeId;
 use crate::api::{self, Command, EdgeInfo, Event, KnownPeer};
-use crate::engine::{self, Engine};
+use crate::engine::Engine;
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
 use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::quic::{self, Quic};
 use crate::stats::{DropReason, Stats};
+use pump::EngineState;
 
 /// Settings of a [`Node`].
 #[derive(Debug, Clone, Default)]
@@ -120,14 +126,11 @@ pub enum Output {
 pub struct Node {
     engine: Engine,
     quic: Quic,
-    /// What the front door itself discards.
+    engine_state: EngineState,
+    /// What arrived, and what no machine of the node has a use for.
     stats: Stats,
     /// The time of the last input or timeout.
     now: Instant,
-    /// What the engine waits for, as it said last.
-    engine_deadline: Option<Deadline>,
-    /// Whether the engine was given nothing since it said that.
-    engine_is_drained: bool,
 }
 
 impl Node {
@@ -152,8 +155,8 @@ impl Node {
         let seed = seed.child("engine", 0);
         let engine =
             Engine::new(config.engine, identity, Box::new(Ed25519Crypto), &seed, now, wall);
-        let stats = Stats::default();
-        Ok(Self { engine, quic, stats, now, engine_deadline: None, engine_is_drained: false })
+        let (engine_state, stats) = (EngineState::HasInput, Stats::default());
+        Ok(Self { engine, quic, engine_state, stats, now })
     }
 
     /// This node's identifier.
@@ -165,23 +168,23 @@ impl Node {
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         let now = self.enter(now);
         match input {
-            Input::Datagram { socket: SocketId::MAIN, remote, local_ip, ecn, data } => {
-                self.quic.handle_datagram(now, remote, local_ip, ecn, data);
+            Input::Datagram { socket, remote, local_ip, ecn, data } => {
+                self.on_datagram(now, socket, remote, local_ip, ecn, data);
             }
-            // No other socket was asked for, so nothing that happens on one means anything.
-            Input::Datagram { .. } | Input::SocketOpened { .. } | Input::SocketFailed { .. } => {
-                self.stats.count_drop(DropReason::UnknownConn);
+            // No machine asked for a socket, so the driver reports about one that is not known.
+            Input::SocketOpened { .. } | Input::SocketFailed { .. } => {
+                self.stats.count_drop(DropReason::UnknownSocket);
             }
             Input::Command(command) => {
-                self.engine_is_drained = false;
+                self.engine_state = EngineState::HasInput;
                 self.engine.handle_command(now, command, &mut self.quic);
             }
             Input::LocalAddrs(addrs) => {
-                self.engine_is_drained = false;
+                self.engine_state = EngineState::HasInput;
                 self.engine.handle_local_addrs(now, &addrs);
             }
             Input::WallClock(wall) => {
-                self.engine_is_drained = false;
+                self.engine_state = EngineState::HasInput;
                 self.engine.handle_wall_clock(now, wall);
             }
         }
@@ -191,51 +194,17 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.enter(now);
         self.quic.handle_timeout(now);
-        self.engine_is_drained = false;
+        self.engine_state = EngineState::HasInput;
         self.engine.handle_timeout(now, &mut self.quic);
     }
 
     /// The next thing to do. [`Output::Timeout`] means there is no other.
     ///
     /// Each call gives every conn that has something to read one share, and hands out at most one
-    /// batch of datagrams. The order is: what the application is to be told, what arrived, what is
-    /// to be sent, timers that became due meanwhile.
+    /// batch of datagrams. The order is: events for the application, what arrived, what is to be
+    /// sent, timers that became due meanwhile.
     pub fn poll_output(&mut self, buf: &mut TransmitBuf) -> Output {
-        buf.bytes.clear();
-        let mut has_read = false;
-        let mut has_expired = false;
-        // Most of what is asked here has the answer no: the questions are cheap, the calls are not.
-        loop {
-            if (!self.engine_is_drained || self.quic.has_event())
-                && let Some(event) = self.pump()
-            {
-                return Output::Event(event);
-            }
-            if !has_read && self.quic.is_readable() {
-                has_read = self.quic.read();
-                continue;
-            }
-            if self.quic.is_dirty()
-                && let Some(transmit) = self.quic.poll_transmit(buf)
-            {
-                return Output::Transmit(transmit);
-            }
-            if self.quic.is_readable() {
-                has_read = false;
-                continue;
-            }
-            let deadline = match (self.quic.next_deadline(), self.engine_deadline) {
-                (Some(quic), Some(engine)) if engine.at < quic.at => Some(engine),
-                (quic, engine) => quic.or(engine),
-            };
-            match deadline {
-                Some(deadline) if deadline.at <= self.now && !has_expired => {
-                    has_expired = true;
-                    self.handle_timeout(self.now);
-                }
-                _ => return Output::Timeout(deadline),
-            }
-        }
+        self.pump(buf)
     }
 
     /// Counters of the whole node, and gauges of now.
@@ -266,34 +235,11 @@ impl Node {
         self.quic.check();
     }
 
-    /// Time does not go backwards; a driver's clock that did is not followed.
+    /// The time of this call. Where a driver's clock goes backwards, the node's stands still.
     fn enter(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.quic.advance(self.now);
         self.now
-    }
-
-    /// Passes on what engine and transport have for each other, until one has something for the
-    /// application or neither has anything.
-    #[inline(never)]
-    fn pump(&mut self) -> Option<Event> {
-        loop {
-            while !self.engine_is_drained {
-                match self.engine.poll() {
-                    engine::Output::Event(event) => return Some(event),
-                    engine::Output::Transport(command) => {
-                        self.quic.handle_command(self.now, command);
-                    }
-                    engine::Output::Timeout(deadline) => {
-                        self.engine_deadline = deadline;
-                        self.engine_is_drained = true;
-                    }
-                }
-            }
-            let event = self.quic.poll_event()?;
-            self.engine_is_drained = false;
-            self.engine.handle_transport(self.now, event, &mut self.quic);
-        }
     }
 }
 

@@ -45,7 +45,6 @@ use crate::identity::Identity;
 use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::stats::{DropReason, Gauges, Stats};
 use crate::transport::{Class, Command, ConnId, Conns, DialError, Event, PathInfo, SendError};
-use crate::wire::nat::is_quic;
 use admission::{Admission, Verdict};
 use conn::{Conn, Dial, Settled};
 use ready::Ready;
@@ -113,7 +112,7 @@ impl Quic {
         self.tls.token_clock().set(now.saturating_duration_since(self.started));
     }
 
-    /// Takes a UDP datagram that arrived on the main socket.
+    /// Takes a datagram that arrived on the main socket and may be a QUIC packet.
     pub fn handle_datagram(
         &mut self,
         now: Instant,
@@ -123,15 +122,6 @@ impl Quic {
         data: BytesMut,
     ) {
         self.advance(now);
-        self.shared.stats.counters.datagrams_received += 1;
-        self.shared.stats.counters.bytes_received += data.len() as u64;
-        if !is_quic(&data) {
-            self.shared.stats.count_drop(DropReason::NotQuic);
-            return;
-        }
-        // A dual-stack socket shows IPv4 addresses in IPv6 clothes.
-        let remote = canonical(remote);
-        let local_ip = local_ip.map(|ip| ip.to_canonical());
         self.with_entropy(|quic| quic.on_datagram(remote, local_ip, ecn, data));
     }
 

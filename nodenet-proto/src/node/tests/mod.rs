@@ -5,17 +5,19 @@ mod host;
 mod hostile;
 mod pacing;
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::api::{Command, EdgeDownReason, Event, RequestId};
 use crate::env::Seed;
-use crate::io::{SocketId, TransmitBuf};
+use crate::io::{EcnCodepoint, SocketId, TransmitBuf};
 use crate::node::{Config, ConfigError, Input, Node, Output};
 use crate::stats::DropReason;
-use crate::testkit::{self, Host, Net};
+use crate::testkit::{self, Host, Net, Outbox};
 use crate::wire::SEND_PAYLOAD_MAX;
+use crate::wire::nat::PUNCH_DATAGRAM;
 use host::{Machine, WALL};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -137,7 +139,7 @@ fn a_deadline_that_passed_is_handled_in_the_same_call() {
 }
 
 #[test]
-fn what_arrives_on_a_socket_nobody_asked_for_is_dropped() {
+fn input_for_a_socket_that_no_machine_asked_for_is_dropped() {
     let net = Net::new(7);
     let mut a = Machine::new(1, &net);
     let socket = SocketId(1);
@@ -146,7 +148,68 @@ fn what_arrives_on_a_socket_nobody_asked_for_is_dropped() {
     a.node.handle_input(net.now, datagram);
     a.node.handle_input(net.now, Input::SocketOpened { socket, local: remote });
     a.node.handle_input(net.now, Input::SocketFailed { socket });
-    assert_eq!(a.node.stats().drops(DropReason::UnknownConn), 3);
+    let stats = a.node.stats();
+    assert_eq!(stats.drops(DropReason::UnknownSocket), 3);
+    assert_eq!((stats.counters.datagrams_received, stats.counters.bytes_received), (1, 1200));
+}
+
+#[test]
+fn datagrams_that_are_not_quic_are_counted_by_kind_and_draw_no_answer() {
+    let net = Net::new(8);
+    let mut a = Machine::new(1, &net);
+    for datagram in [&b""[..], &[0x00, 1, 2], &[0x3f; 100], &PUNCH_DATAGRAM] {
+        a.receive(net.now, testkit::addr(2), None, BytesMut::from(datagram));
+    }
+    let mut buf = TransmitBuf::new(1);
+    assert!(matches!(a.node.poll_output(&mut buf), Output::Timeout(_)));
+    let stats = a.node.stats();
+    assert_eq!(stats.drops(DropReason::NotQuic), 3);
+    assert_eq!(stats.drops(DropReason::Punch), 1);
+    assert_eq!((stats.counters.datagrams_received, stats.counters.datagrams_sent), (4, 0));
+}
+
+#[test]
+fn a_peer_in_another_spelling_of_its_address_is_the_same_peer() {
+    let mut net = Net::new(9);
+    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    a.bootstrap(&net, &b);
+    net.run(&mut [&mut a, &mut DualStack(&mut b)], 2 * SECOND);
+    assert_eq!(b.node.edges()[0].remote, a.addr);
+    net.run(&mut [&mut a, &mut b], 20 * SECOND);
+    assert_eq!(b.neighbours(), [a.id], "without the mapping, too");
+}
+
+/// A machine whose socket reports IPv4 peers as IPv4-mapped IPv6 addresses.
+struct DualStack<'a>(&'a mut Machine);
+
+impl Host for DualStack<'_> {
+    fn addr(&self) -> SocketAddr {
+        self.0.addr()
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        ecn: Option<EcnCodepoint>,
+        data: BytesMut,
+    ) {
+        let SocketAddr::V4(v4) = from else { panic!("the addresses of this network are IPv4") };
+        let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
+        self.0.receive(now, mapped, ecn, data);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.0.expire(now);
+    }
+
+    fn drain(&mut self, now: Instant, out: &mut Outbox) {
+        self.0.drain(now, out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.0.deadline()
+    }
 }
 
 #[test]

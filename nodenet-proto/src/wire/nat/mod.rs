@@ -43,12 +43,6 @@ pub const NAT_NONCE_LEN: usize = 16;
 /// no QUIC packet has (PROTOCOL.md#punch-datagram).
 pub const PUNCH_DATAGRAM: [u8; 4] = [0x00, b'n', b'p', 0x01];
 
-/// Whether a UDP payload can be a QUIC packet: one of the top two bits of its first byte is set
-/// (PROTOCOL.md#quic-bit). Everything else, punches included, is dropped.
-pub const fn is_quic(datagram: &[u8]) -> bool {
-    matches!(datagram.first(), Some(&first) if first & 0xc0 != 0)
-}
-
 /// The socket that a punch for `addr` may go to: an IP literal of a routable unicast address and a
 /// port that exists. Everything else is refused, because a peer chose the address
 /// (PROTOCOL.md#punch-targets).
