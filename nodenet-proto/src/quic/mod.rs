@@ -12,19 +12,12 @@
 //! [`Quic::poll_transmit`] each dirty conn one batch of datagrams, both round robin. A conn that is
 //! marked neither costs nothing, so an idle poll does not depend on how many conns there are.
 
-mod admission;
-mod config;
 mod conn;
-mod profile;
-mod ready;
-mod receive;
-mod send;
+mod edge;
+mod endpoint;
 mod shared;
 #[cfg(test)]
 pub(crate) mod tests;
-mod timers;
-pub mod tls;
-mod unacked;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,7 +29,8 @@ use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint, Incoming, ServerConfig,
 };
 
-pub use config::Config;
+pub use endpoint::config::Config;
+pub use endpoint::tls;
 
 use crate::addr::canonical;
 use crate::buf::Frame;
@@ -45,9 +39,10 @@ use crate::identity::Identity;
 use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::stats::{DropReason, Gauges, Stats};
 use crate::transport::{Class, Command, ConnId, Conns, DialError, Event, PathInfo, SendError};
-use admission::{Admission, Verdict};
 use conn::{Conn, Dial, Settled};
-use ready::Ready;
+use endpoint::admission::{Admission, Verdict};
+use endpoint::profile;
+use endpoint::ready::Ready;
 use shared::Shared;
 use tls::{Entropy, Tls, with_entropy};
 

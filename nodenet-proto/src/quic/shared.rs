@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use quinn_proto::Endpoint;
 
-use super::admission::Admission;
-use super::send::Pool;
+use super::edge::send::Pool;
+use super::endpoint::admission::Admission;
 use crate::stats::{DropReason, Stats};
 use crate::transport::{ConnId, DialId, Event};
 

@@ -317,7 +317,7 @@ fn split_front(from: &mut VecDeque<Bytes>, mut len: usize, to: &mut VecDeque<Byt
     }
 }
 
-/// The settings of an overlay conn (PROTOCOL.md#conns), as they stand in `quic::profile`.
+/// The settings of an overlay conn (PROTOCOL.md#conns), as they stand in `quic::endpoint`.
 fn transport(bidi: u32, uni: u32, datagrams: Option<usize>) -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(300_000))));

@@ -43,7 +43,7 @@ fn app(payload: &[u8]) -> Vec<u8> {
 }
 
 /// A victim and an attacker with an edge to it.
-struct Scene {
+struct Attack {
     net: Net,
     raw: Raw,
     victim: Machine,
@@ -51,7 +51,7 @@ struct Scene {
     stream: StreamId,
 }
 
-impl Scene {
+impl Attack {
     fn new(transport: TransportConfig) -> Self {
         let mut net = Net::new(30);
         let (mut raw, mut victim) = (Raw::with_transport(1, transport), Machine::new(2, &net));
@@ -102,105 +102,105 @@ fn elsewhere(number: u16) -> SocketAddr {
 
 #[test]
 fn a_frame_that_is_dribbled_proves_no_life_and_pins_nothing_in_the_end() {
-    let mut scene = Scene::new(TransportConfig::default());
-    scene.say(&app(&[7; 100])[..10]);
+    let mut attack = Attack::new(TransportConfig::default());
+    attack.say(&app(&[7; 100])[..10]);
     for _ in 0..9 {
-        scene.run(2 * SECOND);
-        scene.say(b"x");
+        attack.run(2 * SECOND);
+        attack.say(b"x");
     }
     // The length is no part of the frame.
-    assert_eq!(scene.victim.node.stats().gauges.buffered_bytes, 9 + 8);
-    scene.run(20 * SECOND);
-    scene.assert_over(EdgeDownReason::Conn(ConnDownReason::PeerMisbehaved));
+    assert_eq!(attack.victim.node.stats().gauges.buffered_bytes, 9 + 8);
+    attack.run(20 * SECOND);
+    attack.assert_over(EdgeDownReason::Conn(ConnDownReason::PeerMisbehaved));
 }
 
 #[test]
 fn a_huge_length_is_refused_before_anything_is_allocated() {
-    let mut scene = Scene::new(TransportConfig::default());
-    scene.say(&[0xff, 0xff, 0xff, 0x07]);
-    scene.run(SECOND);
-    assert_eq!(scene.drops(DropReason::BadLengthPrefix), 1);
-    scene.assert_over(EdgeDownReason::Conn(ConnDownReason::PeerMisbehaved));
+    let mut attack = Attack::new(TransportConfig::default());
+    attack.say(&[0xff, 0xff, 0xff, 0x07]);
+    attack.run(SECOND);
+    assert_eq!(attack.drops(DropReason::BadLengthPrefix), 1);
+    attack.assert_over(EdgeDownReason::Conn(ConnDownReason::PeerMisbehaved));
 }
 
 #[test]
 fn the_end_of_the_stream_within_a_frame_ends_the_edge() {
-    let mut scene = Scene::new(TransportConfig::default());
-    scene.say(&app(b"cut short")[..5]);
-    let stream = scene.stream;
-    scene.raw.conn(scene.conn).send_stream(stream).finish().expect("open");
-    scene.run(SECOND);
-    scene.assert_over(EdgeDownReason::Conn(ConnDownReason::ClosedByPeer));
+    let mut attack = Attack::new(TransportConfig::default());
+    attack.say(&app(b"cut short")[..5]);
+    let stream = attack.stream;
+    attack.raw.conn(attack.conn).send_stream(stream).finish().expect("open");
+    attack.run(SECOND);
+    attack.assert_over(EdgeDownReason::Conn(ConnDownReason::ClosedByPeer));
 }
 
 #[test]
 fn the_largest_frame_in_pieces_of_one_byte_pins_little_and_arrives() {
-    let mut scene = Scene::new(TransportConfig::default());
+    let mut attack = Attack::new(TransportConfig::default());
     let payload: Vec<u8> = (0..600).map(|i| i as u8).collect();
     for byte in app(&payload) {
-        scene.say(&[byte]);
-        scene.net.settle(&mut [&mut scene.raw]);
-        scene.run(Duration::from_millis(1));
+        attack.say(&[byte]);
+        attack.net.settle(&mut [&mut attack.raw]);
+        attack.run(Duration::from_millis(1));
     }
-    scene.run(SECOND);
-    assert_eq!(scene.victim.take_delivered(), [(scene.raw.id, Bytes::from(payload))]);
-    assert!(scene.victim.node.stats().counters.frames_coalesced > 10);
-    assert_eq!(scene.victim.node.stats().gauges.buffered_bytes, 0);
+    attack.run(SECOND);
+    assert_eq!(attack.victim.take_delivered(), [(attack.raw.id, Bytes::from(payload))]);
+    assert!(attack.victim.node.stats().counters.frames_coalesced > 10);
+    assert_eq!(attack.victim.node.stats().gauges.buffered_bytes, 0);
 }
 
 #[test]
 fn junk_on_a_live_edge_is_dropped_and_counted_each_time() {
-    let mut scene = Scene::new(TransportConfig::default());
+    let mut attack = Attack::new(TransportConfig::default());
     for length in 1..100_u8 {
-        scene.say(&framed(&vec![0xee; length.into()]));
+        attack.say(&framed(&vec![0xee; length.into()]));
     }
-    scene.run(SECOND);
-    assert_eq!(scene.drops(DropReason::MalformedFrame), 99);
-    assert_eq!(scene.victim.neighbours(), [scene.raw.id]);
+    attack.run(SECOND);
+    assert_eq!(attack.drops(DropReason::MalformedFrame), 99);
+    assert_eq!(attack.victim.neighbours(), [attack.raw.id]);
 }
 
 #[test]
 fn streams_nobody_asked_for_are_refused_for_ever_and_hold_nothing() {
-    let mut scene = Scene::new(TransportConfig::default());
+    let mut attack = Attack::new(TransportConfig::default());
     let mut opened = 0;
     for _ in 0..30 {
         for dir in [Dir::Uni, Dir::Bi] {
-            while let Some(stream) = scene.raw.conn(scene.conn).streams().open(dir) {
+            while let Some(stream) = attack.raw.conn(attack.conn).streams().open(dir) {
                 opened += 1;
-                let mut stream = scene.raw.conn(scene.conn).send_stream(stream);
+                let mut stream = attack.raw.conn(attack.conn).send_stream(stream);
                 let _ = stream.write(&[9; 4000]).expect("there is credit");
                 stream.finish().expect("open");
             }
         }
-        scene.run(SECOND / 2);
+        attack.run(SECOND / 2);
     }
     assert!(opened > 200, "{opened} streams, so their credit comes back");
-    assert_eq!(scene.drops(DropReason::ExtraStream), opened);
-    assert_eq!(scene.victim.neighbours(), [scene.raw.id]);
-    scene.say(&app(b"still here"));
-    scene.run(SECOND);
-    assert_eq!(scene.victim.take_delivered().len(), 1);
-    assert_eq!(scene.victim.node.stats().gauges.buffered_bytes, 0);
+    assert_eq!(attack.drops(DropReason::ExtraStream), opened);
+    assert_eq!(attack.victim.neighbours(), [attack.raw.id]);
+    attack.say(&app(b"still here"));
+    attack.run(SECOND);
+    assert_eq!(attack.victim.take_delivered().len(), 1);
+    assert_eq!(attack.victim.node.stats().gauges.buffered_bytes, 0);
 }
 
 #[test]
 fn a_flood_of_frames_is_shed_and_others_are_served_meanwhile() {
-    let mut scene = Scene::new(TransportConfig::default());
-    let mut honest = Machine::new(3, &scene.net);
-    honest.bootstrap(&scene.net, &scene.victim);
-    scene.net.run(&mut [&mut scene.raw, &mut scene.victim, &mut honest], SECOND);
+    let mut attack = Attack::new(TransportConfig::default());
+    let mut honest = Machine::new(3, &attack.net);
+    honest.bootstrap(&attack.net, &attack.victim);
+    attack.net.run(&mut [&mut attack.raw, &mut attack.victim, &mut honest], SECOND);
     let flood: Vec<u8> = (0..8000).flat_map(|_| app(b"flood")).collect();
-    scene.say(&flood);
+    attack.say(&flood);
     for number in 0..10 {
-        honest.send(&scene.net, scene.victim.id, &[number]);
-        scene.net.run(&mut [&mut scene.raw, &mut scene.victim, &mut honest], SECOND / 10);
-        let delivered = scene.victim.take_delivered();
+        honest.send(&attack.net, attack.victim.id, &[number]);
+        attack.net.run(&mut [&mut attack.raw, &mut attack.victim, &mut honest], SECOND / 10);
+        let delivered = attack.victim.take_delivered();
         let served = delivered.iter().filter(|(from, _)| *from == honest.id).count();
         assert_eq!(served, 1, "within a tenth of a second");
     }
-    let dropped = scene.drops(DropReason::ForwardRateLimited);
+    let dropped = attack.drops(DropReason::ForwardRateLimited);
     assert!((8000 - 1024 - 512..=8000 - 1024).contains(&dropped), "{dropped} dropped");
-    assert_eq!(scene.victim.neighbours().len(), 2);
+    assert_eq!(attack.victim.neighbours().len(), 2);
 }
 
 // What does not arrive.
@@ -219,50 +219,50 @@ fn a_conn_that_never_speaks_is_no_edge_and_gives_its_slot_back() {
 fn a_neighbour_that_stops_reading_is_dropped_after_five_seconds_and_delays_nobody() {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(16 * 1024));
-    let mut scene = Scene::new(transport);
-    let mut honest = Machine::new(3, &scene.net);
-    honest.bootstrap(&scene.net, &scene.victim);
-    scene.net.run(&mut [&mut scene.raw, &mut scene.victim, &mut honest], SECOND);
-    scene.victim.events.clear();
+    let mut attack = Attack::new(transport);
+    let mut honest = Machine::new(3, &attack.net);
+    honest.bootstrap(&attack.net, &attack.victim);
+    attack.net.run(&mut [&mut attack.raw, &mut attack.victim, &mut honest], SECOND);
+    attack.victim.events.clear();
 
-    let (target, payload) = (scene.raw.id, Bytes::from(vec![7; 60_000]));
+    let (target, payload) = (attack.raw.id, Bytes::from(vec![7; 60_000]));
     let mut refused = 0;
     for number in 0..50 {
         let (request, payload) = (RequestId(1000 + number), payload.clone());
-        scene.victim.command(&scene.net, Command::SendDirect { request, target, payload });
+        attack.victim.command(&attack.net, Command::SendDirect { request, target, payload });
         // It asks for pongs, too.
-        scene.say(&ping());
-        honest.send(&scene.net, scene.victim.id, &[number as u8]);
-        scene.net.run(&mut [&mut scene.raw, &mut scene.victim, &mut honest], SECOND / 20);
-        assert_eq!(scene.victim.take_delivered().len(), 1, "within a twentieth of a second");
-        assert!(scene.victim.node.stats().gauges.queued_bytes <= QUEUED_MAX);
+        attack.say(&ping());
+        honest.send(&attack.net, attack.victim.id, &[number as u8]);
+        attack.net.run(&mut [&mut attack.raw, &mut attack.victim, &mut honest], SECOND / 20);
+        assert_eq!(attack.victim.take_delivered().len(), 1, "within a twentieth of a second");
+        assert!(attack.victim.node.stats().gauges.queued_bytes <= QUEUED_MAX);
         let full = |event: &Event| {
             matches!(event, Event::SendFailed { error: SendFailure::Backpressure, .. })
         };
-        refused += scene.victim.events.drain(..).filter(full).count();
+        refused += attack.victim.events.drain(..).filter(full).count();
     }
     assert!(refused > 30, "{refused} sends met a full queue");
-    scene.net.run(&mut [&mut scene.raw, &mut scene.victim, &mut honest], 4 * SECOND);
+    attack.net.run(&mut [&mut attack.raw, &mut attack.victim, &mut honest], 4 * SECOND);
     let reason = EdgeDownReason::Conn(ConnDownReason::Stalled);
-    let down = Event::EdgeDown { peer: scene.raw.id, reason };
-    assert_eq!(scene.victim.events, [down, Event::SendReady]);
-    assert_eq!(scene.victim.neighbours(), [honest.id]);
-    assert_eq!(scene.victim.node.stats().gauges.queued_bytes, 0);
+    let down = Event::EdgeDown { peer: attack.raw.id, reason };
+    assert_eq!(attack.victim.events, [down, Event::SendReady]);
+    assert_eq!(attack.victim.neighbours(), [honest.id]);
+    assert_eq!(attack.victim.node.stats().gauges.queued_bytes, 0);
 }
 
 #[test]
 fn leaving_does_not_wait_for_a_neighbour_that_stopped_reading() {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(100));
-    let mut scene = Scene::new(transport);
-    let (request, target) = (RequestId(1), scene.raw.id);
+    let mut attack = Attack::new(transport);
+    let (request, target) = (RequestId(1), attack.raw.id);
     let payload = Bytes::from(vec![7; 60_000]);
-    scene.victim.command(&scene.net, Command::SendDirect { request, target, payload });
-    scene.run(SECOND);
+    attack.victim.command(&attack.net, Command::SendDirect { request, target, payload });
+    attack.run(SECOND);
     let request = RequestId(2);
-    scene.victim.command(&scene.net, Command::Leave { request });
-    scene.run(Duration::from_millis(1100));
-    assert!(scene.victim.events.contains(&Event::Left { request }));
+    attack.victim.command(&attack.net, Command::Leave { request });
+    attack.run(Duration::from_millis(1100));
+    assert!(attack.victim.events.contains(&Event::Left { request }));
 }
 
 // Conns and handshakes.

@@ -5,10 +5,10 @@ use std::time::Instant;
 use quinn_proto::{ConnectionError, Dir, Event, StreamEvent};
 
 use super::phase::Phase;
+use super::timers::ConnTimer;
 use super::{Conn, Dial};
+use crate::quic::endpoint::{profile, tls};
 use crate::quic::shared::Shared;
-use crate::quic::timers::ConnTimer;
-use crate::quic::{profile, tls};
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError, Direction};
 

@@ -7,20 +7,21 @@
 
 mod events;
 mod phase;
+mod timers;
 
 use std::time::Instant;
 
 use quinn_proto::{Connection, ConnectionHandle, EndpointEvent, ReadError, StreamId};
 
 use self::phase::Phase;
+use self::timers::{ConnTimer, ConnTimers};
 use crate::NodeId;
 use crate::buf::Frame;
-use crate::quic::admission::{HalfOpen, Slot};
-use crate::quic::profile;
-use crate::quic::receive::{BadPrefix, Receiver};
-use crate::quic::send::{Progress, Refused, Sender};
+use crate::quic::edge::receive::{BadPrefix, Receiver};
+use crate::quic::edge::send::{Progress, Refused, Sender};
+use crate::quic::endpoint::admission::{HalfOpen, Slot};
+use crate::quic::endpoint::profile;
 use crate::quic::shared::Shared;
-use crate::quic::timers::{ConnTimer, ConnTimers};
 use crate::stats::DropReason;
 use crate::transport::{
     Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Event, PathInfo, SendError,

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::timers::ConnTimer;
 use super::{Conn, Dial};
 use crate::NodeId;
-use crate::quic::profile;
-use crate::quic::send::Sender;
+use crate::quic::edge::send::Sender;
+use crate::quic::endpoint::profile;
 use crate::quic::shared::Shared;
-use crate::quic::timers::ConnTimer;
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError, Direction, Event};
 

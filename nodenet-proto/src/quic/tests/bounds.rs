@@ -12,7 +12,7 @@ use super::peer::{Pair, Peer};
 use super::raw::Raw;
 use crate::io::{EcnCodepoint, TransmitBuf};
 use crate::quic::Config;
-use crate::quic::send::QUEUE_MAX;
+use crate::quic::edge::send::QUEUE_MAX;
 use crate::stats::DropReason;
 use crate::testkit::{self, Host, Net, Outbox};
 use crate::transport::{
@@ -287,7 +287,7 @@ fn datagrams_of_no_conn_are_counted_and_draw_no_answer() {
 }
 
 #[test]
-fn answers_to_strangers_wait_in_a_bounded_queue() {
+fn answers_to_handshakes_wait_in_a_bounded_queue() {
     let mut net = Net::new(17);
     let mut peer = Peer::new(1, &net);
     // An Initial of a version nobody speaks, long enough for an answer.

@@ -3,7 +3,7 @@
 mod bounds;
 mod contract;
 mod frames;
-mod manners;
+mod hostile;
 mod peer;
 pub(crate) mod raw;
 mod restart;

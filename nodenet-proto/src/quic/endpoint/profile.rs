@@ -6,33 +6,33 @@ use std::time::Duration;
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 /// Code of every close, stop and reset (PROTOCOL.md#close-codes).
-pub(super) const CODE: VarInt = VarInt::from_u32(0);
+pub(crate) const CODE: VarInt = VarInt::from_u32(0);
 
 /// No packet for this long ends a handshake (PROTOCOL.md#handshake-bounds).
-pub(super) const HANDSHAKE_SILENCE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_SILENCE: Duration = Duration::from_secs(10);
 /// A handshake may take this long in all (PROTOCOL.md#handshake-bounds).
-pub(super) const HANDSHAKE: Duration = Duration::from_secs(20);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(20);
 /// From the handshake to the peer's stream, and again from there to its first whole frame
 /// (PROTOCOL.md#first-frame).
-pub(super) const FIRST_FRAME: Duration = Duration::from_secs(30);
+pub(crate) const FIRST_FRAME: Duration = Duration::from_secs(30);
 /// From the first byte of a frame to its last, received or sent (guess: 64 KiB at 20 kbit/s takes
 /// 26 s; PROTOCOL.md#frame-time).
-pub(super) const FRAME: Duration = Duration::from_secs(30);
+pub(crate) const FRAME: Duration = Duration::from_secs(30);
 /// QUIC that takes not one byte of what waits for this long ends the conn. The number is the
 /// reference's; for a whole frame of 64 KiB it would end every conn with less than 105 kbit/s
 /// (PROTOCOL.md#stall).
-pub(super) const STALL: Duration = Duration::from_secs(5);
+pub(crate) const STALL: Duration = Duration::from_secs(5);
 /// What was queued at a graceful close may take this long to be acknowledged (PROTOCOL.md#drain).
-pub(super) const DRAIN: Duration = Duration::from_secs(1);
+pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 
 /// A conn that is over is forgotten after this long, whatever QUIC thinks. It would keep it for
 /// three probe timeouts (RFC 9000 §10.2), and a peer can stretch these to minutes by acknowledging
 /// late: so long it would hold a place that others need. (Guess: three probe timeouts of a path of
 /// 0.3 s.) Whoever comes with an old packet after that gets a stateless reset.
-pub(super) const FORGET: Duration = Duration::from_secs(3);
+pub(crate) const FORGET: Duration = Duration::from_secs(3);
 
 /// A timer of QUIC that stays overdue is looked at again after this long (RFC 9002 §6.1.2).
-pub(super) const GRANULARITY: Duration = Duration::from_millis(1);
+pub(crate) const GRANULARITY: Duration = Duration::from_millis(1);
 
 /// Nothing received for this long ends a conn (PROTOCOL.md#idle-time-out).
 const IDLE_MS: u32 = 300_000;
@@ -55,7 +55,7 @@ const INITIAL_MTU: u16 = 1280;
 /// UDP payload that is never undercut (RFC 9000 §14).
 const MIN_MTU: u16 = 1200;
 /// UDP payload that path MTU discovery stops at (PROTOCOL.md#path-mtu).
-pub(super) const MTU_MAX: u16 = 1452;
+pub(crate) const MTU_MAX: u16 = 1452;
 /// Steps of path MTU discovery are no smaller than this: one byte more than half of what there is
 /// to find. Half a step is then no step, so that QUIC asks for all of it at once, which is what
 /// most paths carry, and for half of it if that was lost. In steps of 20 bytes, as QUIC has them by
@@ -77,20 +77,16 @@ const DATAGRAM_BUFFER: usize = 64 * 1024;
 /// Bytes of datagrams that QUIC keeps for one handshake until it is decided about. A handshake is
 /// decided about at once; the second datagram of a reference's ClientHello must fit all the same
 /// (at least 4 KiB; PROTOCOL.md#undecided-handshakes).
-pub(super) const INCOMING_BUFFER: u64 = 8 * 1024;
-
-/// Memory a chunk of received stream data is charged at least with: it pins the datagram it came in
-/// (the largest we accept, rounded up to what an allocator hands out).
-pub(super) const CHUNK_COST: usize = 1536;
+pub(crate) const INCOMING_BUFFER: u64 = 8 * 1024;
 
 /// Bytes that we hand to QUIC before they are acknowledged, on a path that takes this many at a
 /// time.
-pub(super) fn send_window(congestion_window: u64) -> u64 {
+pub(crate) fn send_window(congestion_window: u64) -> u64 {
     congestion_window.saturating_mul(CONGESTION_WINDOWS).clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX)
 }
 
 /// How we dial overlay conns.
-pub(super) fn dialed(mtu_discovery: bool) -> Arc<TransportConfig> {
+pub(crate) fn dialed(mtu_discovery: bool) -> Arc<TransportConfig> {
     let mut transport = common(mtu_discovery);
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     transport.max_concurrent_uni_streams(VarInt::from_u32(0));
@@ -99,7 +95,7 @@ pub(super) fn dialed(mtu_discovery: bool) -> Arc<TransportConfig> {
 }
 
 /// How we accept.
-pub(super) fn accepted(mtu_discovery: bool) -> Arc<TransportConfig> {
+pub(crate) fn accepted(mtu_discovery: bool) -> Arc<TransportConfig> {
     let mut transport = common(mtu_discovery);
     transport.max_concurrent_bidi_streams(VarInt::from_u32(ACCEPTED_BIDI_STREAMS));
     transport.max_concurrent_uni_streams(VarInt::from_u32(ACCEPTED_UNI_STREAMS));

@@ -12,15 +12,14 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{SendStream, WriteError};
 
-use super::profile::CHUNK_COST;
-use super::receive::{Receiver, write_prefix};
+use super::receive::{CHUNK_COST, Receiver, write_prefix};
 use super::unacked::{self, Unacked};
 use crate::buf::{Frame, HeadPool};
 use crate::transport::{Class, UNACKED_MAX};
 
 /// Memory that a queue may pin, by class (guess: twice and four times the largest frame; one
 /// Leave). A queue that is empty takes any frame.
-pub(super) const QUEUE_MAX: [usize; Class::ALL.len()] = [128 * 1024, 256 * 1024, 256 * 1024, 256];
+pub(crate) const QUEUE_MAX: [usize; Class::ALL.len()] = [128 * 1024, 256 * 1024, 256 * 1024, 256];
 /// Memory that a chunk is charged at least with, by class. What we forward pins a datagram; what we
 /// wrote ourselves pins only its own allocation.
 const CHUNK_COST_MIN: [usize; Class::ALL.len()] = [256, 256, CHUNK_COST, 256];
@@ -31,15 +30,15 @@ const FIRST_CHUNK_MAX: usize = 64;
 
 /// The peer takes no more of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused;
+pub(crate) struct Refused;
 
 /// What QUIC took in one go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// Frames of which it has every byte now.
-    pub(super) frames: u64,
+    pub(crate) frames: u64,
     /// Bytes, length prefixes included.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +54,7 @@ type Queues = Box<[Queue; Class::ALL.len()]>;
 
 /// The send side of one conn.
 #[derive(Debug, Default)]
-pub(super) struct Sender {
+pub(crate) struct Sender {
     /// Absent while nothing waits, which is nearly always and on nearly every conn.
     queues: Option<Queues>,
     /// The frame being written, as far as QUIC has not taken it.
@@ -73,7 +72,7 @@ pub(super) struct Sender {
 impl Sender {
     /// Queues a frame, or gives it back if its class has no room.
     #[inline]
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         class: Class,
         frame: Frame,
@@ -105,7 +104,7 @@ impl Sender {
 
     /// Hands QUIC as much as it takes.
     #[inline]
-    pub(super) fn flush(
+    pub(crate) fn flush(
         &mut self,
         mut stream: SendStream<'_>,
         pool: &mut Pool,
@@ -136,7 +135,7 @@ impl Sender {
 
     /// Takes note of what the peer acknowledged: so many paced frames.
     #[inline]
-    pub(super) fn observe_acks(&mut self, pool: &mut Pool) -> u8 {
+    pub(crate) fn observe_acks(&mut self, pool: &mut Pool) -> u8 {
         if self.unacked.is_empty() {
             return 0;
         }
@@ -147,7 +146,7 @@ impl Sender {
 
     /// What so many acknowledgements say of the path. Where QUIC takes nothing it is what QUIC
     /// takes that shows whether the peer reads.
-    pub(super) fn ack_progress(&self, acked: u8) -> Progress {
+    pub(crate) fn ack_progress(&self, acked: u8) -> Progress {
         match self.blocked {
             true => Progress::default(),
             false => Progress { frames: acked.into(), bytes: 0 },
@@ -155,23 +154,23 @@ impl Sender {
     }
 
     /// QUIC takes more.
-    pub(super) fn unblock(&mut self) {
+    pub(crate) fn unblock(&mut self) {
         self.blocked = false;
     }
 
     /// Whether a frame waits for the peer: QUIC takes nothing of it, or it was refused because too
     /// many others are not acknowledged.
-    pub(super) fn is_stuck(&self) -> bool {
+    pub(crate) fn is_stuck(&self) -> bool {
         (self.blocked && self.writing.is_some()) || self.paced_refused
     }
 
     /// Whether everything was handed to QUIC.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.writing.is_none() && self.waiting().all(|queue| queue.frames.is_empty())
     }
 
     /// Whether what refused a frame has room again: half its cap. Says so once.
-    pub(super) fn take_writable(&mut self) -> bool {
+    pub(crate) fn take_writable(&mut self) -> bool {
         let has_acks = usize::from(self.paced) <= UNACKED_MAX / 2;
         let mut writable = self.paced_refused && has_acks;
         self.paced_refused &= !has_acks;
@@ -187,20 +186,20 @@ impl Sender {
     }
 
     /// Frames that QUIC has not taken, or not to the end.
-    pub(super) fn unsent(&self) -> usize {
+    pub(crate) fn unsent(&self) -> usize {
         let waiting = self.waiting().map(|queue| queue.frames.len());
         usize::from(self.writing.is_some()) + waiting.sum::<usize>()
     }
 
     /// Bytes of frames that QUIC has not taken.
-    pub(super) fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         let writing = self.writing.iter().flatten().map(Bytes::len).sum::<usize>();
         let waiting = self.waiting().flat_map(|queue| &queue.frames).map(Frame::len);
         writing + waiting.sum::<usize>()
     }
 
     /// Asserts that the sums agree.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let paced =
             Class::ALL.into_iter().zip(self.waiting()).filter(|(class, _)| class.is_paced());
         let waiting: usize = paced.map(|(_, queue)| queue.frames.len()).sum();
@@ -252,21 +251,21 @@ const SPARE_RECEIVERS_MAX: usize = 64;
 
 /// Storage that all conns share, so that passing a frame on allocates nothing.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     /// Lists of chunks without chunks.
-    pub(super) spare: Vec<VecDeque<Bytes>>,
+    pub(crate) spare: Vec<VecDeque<Bytes>>,
     /// Queues in which nothing waits.
     queues: Vec<Queues>,
     /// Receivers that hold nothing.
     #[expect(clippy::vec_box, reason = "they move between conns and pool")]
-    pub(super) receivers: Vec<Box<Receiver>>,
+    pub(crate) receivers: Vec<Box<Receiver>>,
     heads: HeadPool,
     unacked: unacked::Spare,
 }
 
 impl Pool {
     /// Keeps the storage of a frame that is gone.
-    pub(super) fn recycle(&mut self, mut chunks: VecDeque<Bytes>) {
+    pub(crate) fn recycle(&mut self, mut chunks: VecDeque<Bytes>) {
         if self.spare.len() < SPARE_MAX && chunks.capacity() > 0 {
             chunks.clear();
             self.spare.push(chunks);
@@ -274,7 +273,7 @@ impl Pool {
     }
 
     /// Keeps a receiver that holds nothing.
-    pub(super) fn keep_receiver(&mut self, receiver: Box<Receiver>) {
+    pub(crate) fn keep_receiver(&mut self, receiver: Box<Receiver>) {
         if self.receivers.len() < SPARE_RECEIVERS_MAX {
             self.receivers.push(receiver);
         }

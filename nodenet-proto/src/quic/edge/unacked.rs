@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use crate::transport::UNACKED_MAX;
 
 /// Bytes of a head, at most: a length prefix and a short first chunk (see [`super::send`]).
-pub(super) const HEAD_MAX: usize = 3 + 64;
+pub(crate) const HEAD_MAX: usize = 3 + 64;
 /// Spare heads kept, at most: for the frames that sixteen busy conns have in flight (guess).
 const SPARE_HEADS_MAX: usize = 16 * UNACKED_MAX;
 /// Spare lists kept, at most (guess: conns that are busy at the same time).
@@ -26,7 +26,7 @@ const LIST_LEN: usize = 4;
 
 /// Heads and lists that all conns share.
 #[derive(Debug, Default)]
-pub(super) struct Spare {
+pub(crate) struct Spare {
     heads: Vec<BytesMut>,
     #[expect(clippy::vec_box, reason = "they move between conns and pool")]
     lists: Vec<Box<VecDeque<Bytes>>>,
@@ -47,7 +47,7 @@ impl Spare {
 
 /// The heads of the frames of one conn that are not acknowledged, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Unacked {
+pub(crate) struct Unacked {
     /// Absent while it would be empty, which is nearly always and on nearly every conn.
     #[expect(clippy::box_collection, reason = "in one piece that moves between conns and pool")]
     heads: Option<Box<VecDeque<Bytes>>>,
@@ -56,7 +56,7 @@ pub(super) struct Unacked {
 impl Unacked {
     /// Writes the head of a frame that counts from now on.
     #[inline]
-    pub(super) fn write(&mut self, spare: &mut Spare, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    pub(crate) fn write(&mut self, spare: &mut Spare, write: impl FnOnce(&mut BytesMut)) -> Bytes {
         let mut head = spare.head();
         write(&mut head);
         debug_assert!(head.len() <= HEAD_MAX, "a longer head would move to another allocation");
@@ -69,7 +69,7 @@ impl Unacked {
 
     /// Forgets the frames that are acknowledged and returns how many there were.
     #[inline]
-    pub(super) fn observe(&mut self, spare: &mut Spare) -> usize {
+    pub(crate) fn observe(&mut self, spare: &mut Spare) -> usize {
         let Some(heads) = &mut self.heads else { return 0 };
         let before = heads.len();
         while heads.front().is_some_and(Bytes::is_unique) {
@@ -91,12 +91,12 @@ impl Unacked {
     }
 
     /// Whether every frame is acknowledged.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.heads.is_none()
     }
 
     /// Frames that are not acknowledged.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.heads.as_ref().map_or(0, |heads| heads.len())
     }
 }

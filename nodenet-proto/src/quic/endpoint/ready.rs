@@ -6,30 +6,30 @@ use quinn_proto::Transmit;
 
 /// Datagrams that wait, at most; further ones are dropped, as a network would (guess: a burst of
 /// handshakes).
-pub(super) const READY_MAX: usize = 64;
+pub(crate) const READY_MAX: usize = 64;
 
 /// The queue. It uses its buffers again.
 #[derive(Debug, Default)]
-pub(super) struct Ready {
+pub(crate) struct Ready {
     waiting: VecDeque<(Transmit, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
 }
 
 impl Ready {
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// An empty buffer to write into.
     #[inline]
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
+    pub(crate) fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
 
     /// Queues what was written, if anything. Returns false if it had to be dropped.
     #[inline]
-    pub(super) fn push(&mut self, transmit: Option<Transmit>, bytes: Vec<u8>) -> bool {
+    pub(crate) fn push(&mut self, transmit: Option<Transmit>, bytes: Vec<u8>) -> bool {
         match transmit {
             Some(transmit) if self.waiting.len() < READY_MAX => {
                 self.waiting.push_back((transmit, bytes));
@@ -48,7 +48,7 @@ impl Ready {
 
     /// Writes the oldest one into `into`.
     #[inline]
-    pub(super) fn pop(&mut self, into: &mut Vec<u8>) -> Option<Transmit> {
+    pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Option<Transmit> {
         let (transmit, bytes) = self.waiting.pop_front()?;
         into.extend_from_slice(&bytes[..transmit.size]);
         self.keep(bytes);

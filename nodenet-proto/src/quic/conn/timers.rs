@@ -9,7 +9,7 @@ use heapless::Vec as FixedVec;
 
 /// What a conn waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConnTimer {
+pub(crate) enum ConnTimer {
     /// QUIC itself: loss detection, idle, pacing, draining.
     Quic,
     /// A handshake must finish.
@@ -36,7 +36,7 @@ const OTHERS_MAX: usize = 3;
 
 impl ConnTimer {
     /// For traces.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Quic => "quic",
             Self::Handshake => "handshake",
@@ -55,7 +55,7 @@ impl ConnTimer {
 ///
 /// QUIC's moves with every packet; the others are seldom set.
 #[derive(Debug, Default)]
-pub(super) struct ConnTimers {
+pub(crate) struct ConnTimers {
     quic: Option<Instant>,
     others: FixedVec<(Instant, ConnTimer), OTHERS_MAX, u8>,
 }
@@ -66,7 +66,7 @@ impl ConnTimers {
     /// # Panics
     /// If more are set than a phase of a conn has.
     #[inline]
-    pub(super) fn set(&mut self, timer: ConnTimer, at: Instant) {
+    pub(crate) fn set(&mut self, timer: ConnTimer, at: Instant) {
         if timer == ConnTimer::Quic {
             self.quic = Some(at);
         } else if let Some(other) = self.others.iter_mut().find(|(_, other)| *other == timer) {
@@ -78,7 +78,7 @@ impl ConnTimers {
 
     /// Cancels.
     #[inline]
-    pub(super) fn stop(&mut self, timer: ConnTimer) {
+    pub(crate) fn stop(&mut self, timer: ConnTimer) {
         if timer == ConnTimer::Quic {
             self.quic = None;
         } else if !self.others.is_empty() {
@@ -87,12 +87,12 @@ impl ConnTimers {
     }
 
     /// Cancels all.
-    pub(super) fn stop_all(&mut self) {
+    pub(crate) fn stop_all(&mut self) {
         *self = Self::default();
     }
 
     /// Whether it is set.
-    pub(super) fn is_set(&self, timer: ConnTimer) -> bool {
+    pub(crate) fn is_set(&self, timer: ConnTimer) -> bool {
         match timer {
             ConnTimer::Quic => self.quic.is_some(),
             _ => self.others.iter().any(|(_, other)| *other == timer),
@@ -101,7 +101,7 @@ impl ConnTimers {
 
     /// The earliest; among equals the one declared first.
     #[inline]
-    pub(super) fn next(&self) -> Option<(Instant, ConnTimer)> {
+    pub(crate) fn next(&self) -> Option<(Instant, ConnTimer)> {
         let quic = self.quic.map(|at| (at, ConnTimer::Quic));
         if self.others.is_empty() {
             return quic;
@@ -111,7 +111,7 @@ impl ConnTimers {
     }
 
     /// Takes one that is due at `now`, earliest first.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnTimer> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<ConnTimer> {
         let (at, timer) = self.next()?;
         if at > now {
             return None;

@@ -8,23 +8,25 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes};
 
-use super::profile::CHUNK_COST;
 use crate::buf::Frame;
 use crate::transport::FRAME_MAX;
 
 /// Bytes of a length prefix, at most (PROTOCOL.md#framing).
 const PREFIX_MAX: u32 = 10;
+/// Memory that a chunk of received stream data is charged with, at least: it pins the datagram it
+/// came in (the largest that is accepted, rounded up to what an allocator hands out).
+pub(crate) const CHUNK_COST: usize = 1536;
 /// A frame may pin this much more than twice its length before it is copied: a frame in datagrams
 /// of any honest size stays below.
 const PINNED_SLACK: usize = 24 * 1024;
 
 /// The stream does not follow the framing, or declares a frame that is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadPrefix;
+pub(crate) struct BadPrefix;
 
 /// Turns chunks of a stream into frames.
 #[derive(Debug, Default)]
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     /// What of the last chunk was not looked at yet.
     rest: Bytes,
     /// The length as far as it was read.
@@ -43,7 +45,7 @@ impl Receiver {
     ///
     /// # Panics
     /// If the last one was not used up: [`Self::poll_frame`] must have returned nothing.
-    pub(super) fn push(&mut self, chunk: Bytes) {
+    pub(crate) fn push(&mut self, chunk: Bytes) {
         assert!(self.rest.is_empty(), "chunks are taken one by one");
         self.rest = chunk;
     }
@@ -51,7 +53,7 @@ impl Receiver {
     /// The next whole frame, if the bytes so far contain one. A new frame uses storage from
     /// `spare`.
     #[inline]
-    pub(super) fn poll_frame(
+    pub(crate) fn poll_frame(
         &mut self,
         spare: &mut Vec<VecDeque<Bytes>>,
     ) -> Result<Option<Frame>, BadPrefix> {
@@ -81,22 +83,22 @@ impl Receiver {
     }
 
     /// Whether nothing is held back.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         !self.is_partial() && self.rest.is_empty()
     }
 
     /// Whether a frame was begun and is not complete.
-    pub(super) fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         self.prefix_len > 0 || self.missing.is_some()
     }
 
     /// Bytes held for frames that are not complete.
-    pub(super) fn buffered(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.frame.len() + self.rest.len()
     }
 
     /// How many frames were copied into one piece since the last call.
-    pub(super) fn take_coalesced(&mut self) -> u64 {
+    pub(crate) fn take_coalesced(&mut self) -> u64 {
         std::mem::take(&mut self.coalesced)
     }
 
@@ -132,7 +134,7 @@ impl Receiver {
 }
 
 /// Writes the shortest length prefix of a frame and returns how many bytes it has.
-pub(super) fn write_prefix(mut length: usize, into: &mut [u8; 3]) -> usize {
+pub(crate) fn write_prefix(mut length: usize, into: &mut [u8; 3]) -> usize {
     let mut count = 0;
     loop {
         let more = length > 0x7f;

@@ -11,13 +11,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use heapless::Vec as FixedVec;
 
-use super::Config;
+use super::config::Config;
 use crate::addr::{Subnet, Tier};
 use crate::stats::DropReason;
 
 /// What per-address caps are counted by: an IPv4 address, or an IPv6 prefix and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     V4(Ipv4Addr),
     V6(Tier, u128),
 }
@@ -50,7 +50,7 @@ impl Origin {
 
 /// What to do with the first packet of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Go on with it.
     Handshake,
     /// Make the peer prove its address first.
@@ -61,11 +61,11 @@ pub(super) enum Verdict {
 
 /// A handshake that counts, and for which address if that was proved.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct HalfOpen(Option<SocketAddr>);
+pub(crate) struct HalfOpen(Option<SocketAddr>);
 
 /// An accepted conn that counts, for this address.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Slot(SocketAddr);
+pub(crate) struct Slot(SocketAddr);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Counts {
@@ -75,7 +75,7 @@ struct Counts {
 
 /// The counts. Bounded by the caps: an origin is remembered only while something of it counts.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(crate) struct Admission {
     limits: Config,
     conns: usize,
     handshakes: usize,
@@ -84,12 +84,12 @@ pub(super) struct Admission {
 
 impl Admission {
     /// Nothing counts yet.
-    pub(super) fn new(limits: Config) -> Self {
+    pub(crate) fn new(limits: Config) -> Self {
         Self { limits, conns: 0, handshakes: 0, origins: BTreeMap::new() }
     }
 
     /// What to do with a handshake that begins.
-    pub(super) fn decide(&self, remote: SocketAddr, address_proven: bool) -> Verdict {
+    pub(crate) fn decide(&self, remote: SocketAddr, address_proven: bool) -> Verdict {
         if let Err(reason) = self.room(remote) {
             return Verdict::Refuse(reason);
         }
@@ -110,7 +110,7 @@ impl Admission {
     }
 
     /// Counts a handshake until [`Self::end_handshake`].
-    pub(super) fn begin_handshake(&mut self, remote: SocketAddr, address_proven: bool) -> HalfOpen {
+    pub(crate) fn begin_handshake(&mut self, remote: SocketAddr, address_proven: bool) -> HalfOpen {
         let counted = address_proven.then_some(remote);
         self.handshakes += 1;
         if let Some(remote) = counted {
@@ -120,7 +120,7 @@ impl Admission {
     }
 
     /// The handshake is complete or came to nothing.
-    pub(super) fn end_handshake(&mut self, half_open: HalfOpen) {
+    pub(crate) fn end_handshake(&mut self, half_open: HalfOpen) {
         self.handshakes -= 1;
         if let Some(remote) = half_open.0 {
             self.change(remote, |counts| counts.handshakes -= 1);
@@ -128,7 +128,7 @@ impl Admission {
     }
 
     /// Reserves a slot for a conn whose handshake is complete, until [`Self::end`].
-    pub(super) fn accept(&mut self, remote: SocketAddr) -> Result<Slot, DropReason> {
+    pub(crate) fn accept(&mut self, remote: SocketAddr) -> Result<Slot, DropReason> {
         self.room(remote)?;
         self.conns += 1;
         self.change(remote, |counts| counts.conns += 1);
@@ -136,23 +136,23 @@ impl Admission {
     }
 
     /// The conn is over.
-    pub(super) fn end(&mut self, slot: Slot) {
+    pub(crate) fn end(&mut self, slot: Slot) {
         self.conns -= 1;
         self.change(slot.0, |counts| counts.conns -= 1);
     }
 
     /// Accepted conns that hold a slot.
-    pub(super) fn conns(&self) -> usize {
+    pub(crate) fn conns(&self) -> usize {
         self.conns
     }
 
     /// Handshakes under way.
-    pub(super) fn handshakes(&self) -> usize {
+    pub(crate) fn handshakes(&self) -> usize {
         self.handshakes
     }
 
     /// Asserts that the sums agree and the caps hold.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let hosts = self
             .origins
             .iter()

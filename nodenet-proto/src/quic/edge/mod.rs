@@ -1,0 +1,8 @@
+//! The framed stream of an edge: frames out of a stream of bytes, and into one.
+//!
+//! Responsible for: length prefixes, send queues, frames that are not acknowledged.
+//! Never: the life of the conn, or what is in a frame.
+
+pub(crate) mod receive;
+pub(crate) mod send;
+mod unacked;
