@@ -7,17 +7,17 @@
 //!
 //! # The life of a call
 //! An input (datagram, command, timeout) is given to QUIC, and what QUIC reports at once becomes
-//! events. The conn is then marked dirty, because it may have something to send, and readable if
-//! stream data arrived. [`Quic::read`] gives each readable conn its share of frames, and
-//! [`Quic::poll_transmit`] each dirty conn one batch of datagrams, both round robin. A conn that is
-//! marked neither costs nothing, so an idle poll does not depend on how many conns there are.
+//! events. The conn then gets a turn to transmit, because it may have something to send, and a turn
+//! to read if stream data arrived. [`Quic::read`] gives each conn its share of frames, and
+//! [`Quic::poll_transmit`] one batch of datagrams, both round robin. A conn without a turn costs
+//! nothing, so an idle poll does not depend on how many conns there are.
 
 mod conn;
 mod edge;
 mod endpoint;
-mod shared;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turns;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use indexmap::IndexMap;
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint, Incoming, ServerConfig,
+    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Incoming, ServerConfig,
 };
 
 pub use endpoint::config::Config;
@@ -39,12 +39,12 @@ use crate::identity::Identity;
 use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::stats::{DropReason, Gauges, Stats};
 use crate::transport::{Class, Command, ConnId, Conns, DialError, Event, PathInfo, SendError};
-use conn::{Conn, Dial, Settled};
+use conn::{Conn, Dial, Opened};
 use endpoint::admission::{Admission, Verdict};
-use endpoint::profile;
 use endpoint::ready::Ready;
-use shared::Shared;
+use endpoint::{Endpoint, profile};
 use tls::{Entropy, Tls, with_entropy};
+use turns::{Touched, Turns};
 
 /// Conns that get their share of reading in one call (guess); the next call goes on with the
 /// others.
@@ -57,7 +57,8 @@ const BATCH_MAX: usize = 65_507;
 /// The transport over QUIC.
 pub struct Quic {
     conns: IndexMap<ConnId, Box<Conn>, CounterHash>,
-    shared: Shared,
+    endpoint: Endpoint,
+    turns: Turns,
     ready: Ready,
     timers: TimerQueue<ConnId>,
     /// The first of the timers, once nothing is left to transmit.
@@ -78,13 +79,14 @@ impl Quic {
         let mut client = tls.client_config();
         client.transport_config(profile::dialed(config.mtu_discovery));
         let server = listener(&tls, &config);
-        let mut endpoint = tls.endpoint_config();
-        endpoint.max_udp_payload_size(profile::MTU_MAX).expect("more than the least, 1200");
-        let endpoint =
-            Endpoint::new(Arc::new(endpoint), Some(Arc::new(server)), config.mtu_discovery, None);
+        let mut settings = tls.endpoint_config();
+        settings.max_udp_payload_size(profile::MTU_MAX).expect("more than the least, 1200");
+        let (settings, server) = (Arc::new(settings), Some(Arc::new(server)));
+        let quic = quinn_proto::Endpoint::new(settings, server, config.mtu_discovery, None);
         Self {
             conns: IndexMap::default(),
-            shared: Shared::new(endpoint, Admission::new(config)),
+            endpoint: Endpoint::new(quic, Admission::new(config)),
+            turns: Turns::default(),
             ready: Ready::default(),
             timers: TimerQueue::new(),
             deadline: None,
@@ -129,17 +131,17 @@ impl Quic {
                 if let Err(error) =
                     self.with_entropy(|quic| quic.dial(wanted, canonical(remote), deadline))
                 {
-                    self.shared.stats.counters.dials_failed += 1;
-                    self.shared.events.push_back(Event::DialFailed { dial, error });
+                    self.endpoint.stats.counters.dials_failed += 1;
+                    self.endpoint.events.push_back(Event::DialFailed { dial, error });
                 }
             }
             Command::CancelDial(dial) => {
-                if let Some(id) = self.shared.dials.get(&dial).copied() {
-                    self.on_conn(id, |conn, shared| conn.cancel_dial(now, shared));
+                if let Some(id) = self.endpoint.dials.get(&dial).copied() {
+                    self.on_conn(id, |conn, endpoint| conn.cancel_dial(now, endpoint));
                 }
             }
             Command::Close { conn, mode } => {
-                self.on_conn(conn, |conn, shared| conn.close(now, mode, shared));
+                self.on_conn(conn, |conn, endpoint| conn.close(now, mode, endpoint));
             }
         }
     }
@@ -149,28 +151,23 @@ impl Quic {
         self.advance(now);
         for _ in 0..EXPIRIES_PER_CALL {
             let Some(id) = self.timers.pop_due(now) else { return };
-            self.on_conn(id, |conn, shared| {
-                conn.wakes_at = None;
-                while let Some(timer) = conn.timers.pop_due(now) {
-                    conn.on_timer(now, timer, shared);
-                }
-            });
+            self.on_conn(id, |conn, endpoint| conn.on_timeout(now, endpoint));
         }
     }
 
     /// Gives conns that have something to read their share, each at most once and a bounded number
-    /// of them. Returns whether anybody had a turn.
+    /// of them. Returns whether a conn had a turn.
     pub fn read(&mut self) -> bool {
-        let turns = self.shared.readable.len().min(TURNS_PER_CALL);
+        let turns = self.turns.to_read().min(TURNS_PER_CALL);
         if turns == 0 {
             return false;
         }
         let now = self.now;
         for _ in 0..turns {
-            let Some(id) = self.shared.readable.pop_front() else { break };
-            self.on_conn(id, |conn, shared| {
-                conn.is_readable = false;
-                conn.read_turn(now, shared);
+            let Some(id) = self.turns.next_to_read() else { break };
+            self.on_conn(id, |conn, endpoint| {
+                Turns::begin_read(&mut conn.queued);
+                conn.read_turn(now, endpoint)
             });
         }
         true
@@ -178,22 +175,22 @@ impl Quic {
 
     /// Whether a conn still has something to read.
     pub fn is_readable(&self) -> bool {
-        !self.shared.readable.is_empty()
+        self.turns.to_read() > 0
     }
 
     /// Whether a conn, or the endpoint, may have something to send, or timers may have changed.
     pub fn is_dirty(&self) -> bool {
-        !self.shared.dirty.is_empty() || !self.ready.is_empty()
+        !self.turns.none_to_transmit() || !self.ready.is_empty()
     }
 
     /// Whether there is something to tell the engine.
     pub fn has_event(&self) -> bool {
-        !self.shared.events.is_empty()
+        !self.endpoint.events.is_empty()
     }
 
     /// The next thing to tell the engine.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.shared.events.pop_front()
+        self.endpoint.events.pop_front()
     }
 
     /// Writes the next datagram, or batch of datagrams, into `buf`, which must be empty. When there
@@ -201,9 +198,9 @@ impl Quic {
     pub fn poll_transmit(&mut self, buf: &mut TransmitBuf) -> Option<Transmit> {
         let transmit = match self.ready.pop(&mut buf.bytes) {
             Some(transmit) => transmit,
-            None => self.poll_dirty(buf)?,
+            None => self.poll_conns(buf)?,
         };
-        let counters = &mut self.shared.stats.counters;
+        let counters = &mut self.endpoint.stats.counters;
         counters.datagrams_sent += datagrams(&transmit);
         counters.bytes_sent += transmit.size as u64;
         Some(Transmit {
@@ -222,11 +219,11 @@ impl Quic {
 
     /// Counters, and gauges of now.
     pub fn stats(&self) -> Stats {
-        let mut stats = self.shared.stats.clone();
+        let mut stats = self.endpoint.stats.clone();
         let mut gauges = Gauges {
-            conns_accepted: self.shared.admission.conns() as u64,
-            handshakes: self.shared.admission.handshakes() as u64,
-            dials: self.shared.dials.len() as u64,
+            conns_accepted: self.endpoint.admission.conns() as u64,
+            handshakes: self.endpoint.admission.handshakes() as u64,
+            dials: self.endpoint.dials.len() as u64,
             ..Gauges::default()
         };
         for conn in self.conns.values() {
@@ -244,7 +241,7 @@ impl Quic {
     /// # Panics
     /// If one does not hold, which is a bug here.
     pub fn check(&self) {
-        self.shared.admission.check();
+        self.endpoint.admission.check();
         self.timers.check();
         if !self.is_dirty() {
             assert_eq!(self.deadline, self.first_timer(), "the deadline is up to date");
@@ -252,18 +249,19 @@ impl Quic {
         for (id, conn) in &self.conns {
             assert_eq!(*id, conn.id);
             conn.check();
-            if !conn.is_dirty {
+            if conn.queued.is_settled() {
                 let next = conn.timers.next().map(|(at, _)| at);
                 assert_eq!(conn.wakes_at, next, "the queue knows the next timer");
                 assert_eq!(self.timers.deadline(id), next);
             }
         }
-        for (dial, id) in &self.shared.dials {
+        for (dial, id) in &self.endpoint.dials {
             assert!(self.conns.contains_key(id), "{dial} has a conn");
         }
-        for (handle, id) in self.shared.by_handle.iter().enumerate() {
-            let conn = id.and_then(|id| self.conns.get(&id));
-            assert_eq!(id.is_some(), conn.is_some_and(|conn| conn.handle.0 == handle));
+        let with_handle = self.conns.values().filter(|conn| conn.handle.is_some()).count();
+        assert_eq!(self.endpoint.bound().count(), with_handle);
+        for (handle, id) in self.endpoint.bound() {
+            assert_eq!(self.conns[&id].handle, Some(handle), "a handle means the conn that has it");
         }
     }
 
@@ -277,10 +275,12 @@ impl Quic {
     }
 
     /// Lets a conn act, unless it is gone: a command may cross the end of its conn, and a conn that
-    /// is gone may still be marked.
-    fn on_conn(&mut self, id: ConnId, call: impl FnOnce(&mut Conn, &mut Shared)) {
+    /// is gone may still have a turn.
+    #[inline]
+    fn on_conn(&mut self, id: ConnId, call: impl FnOnce(&mut Conn, &mut Endpoint) -> Touched) {
         if let Some(conn) = self.conns.get_mut(&id) {
-            call(conn, &mut self.shared);
+            let touched = call(conn, &mut self.endpoint);
+            self.turns.touch(id, &mut conn.queued, touched);
         }
     }
 
@@ -293,13 +293,14 @@ impl Quic {
     ) {
         let now = self.now;
         let mut response = self.ready.buffer();
-        let event = self.shared.endpoint.handle(now, remote, local_ip, ecn, data, &mut response);
+        let event = self.endpoint.quic.handle(now, remote, local_ip, ecn, data, &mut response);
         let transmit = match event {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                let id = self.shared.by_handle[handle.0];
+                let id = self.endpoint.conn_of(handle);
                 if let Some(conn) = id.and_then(|id| self.conns.get_mut(&id)) {
                     conn.quic.handle_event(event);
-                    conn.on_datagram(now, &mut self.shared);
+                    let touched = conn.on_datagram(now, &mut self.endpoint);
+                    self.turns.touch(conn.id, &mut conn.queued, touched);
                 }
                 None
             }
@@ -308,12 +309,12 @@ impl Quic {
             }
             Some(DatagramEvent::Response(transmit)) => Some(transmit),
             None => {
-                self.shared.stats.count_drop(DropReason::Stray);
+                self.endpoint.stats.count_drop(DropReason::Stray);
                 None
             }
         };
         if !self.ready.push(transmit, response) {
-            self.shared.stats.count_drop(DropReason::ReadyQueueFull);
+            self.endpoint.stats.count_drop(DropReason::ReadyQueueFull);
         }
     }
 
@@ -325,35 +326,33 @@ impl Quic {
         response: &mut Vec<u8>,
     ) -> Option<quinn_proto::Transmit> {
         let address_proven = incoming.remote_address_validated();
-        let shared = &mut self.shared;
-        match shared.admission.decide(remote, address_proven) {
-            Verdict::Retry => match shared.endpoint.retry(incoming, response) {
+        let endpoint = &mut self.endpoint;
+        match endpoint.admission.decide(remote, address_proven) {
+            Verdict::Retry => match endpoint.quic.retry(incoming, response) {
                 Ok(transmit) => {
-                    shared.stats.counters.retries_sent += 1;
+                    endpoint.stats.counters.retries_sent += 1;
                     Some(transmit)
                 }
                 // Only after a Retry, which would have proved the address.
-                Err(error) => Some(shared.endpoint.refuse(error.into_incoming(), response)),
+                Err(error) => Some(endpoint.quic.refuse(error.into_incoming(), response)),
             },
             Verdict::Refuse(reason) => {
-                shared.stats.count_drop(reason);
-                Some(shared.endpoint.refuse(incoming, response))
+                endpoint.stats.count_drop(reason);
+                Some(endpoint.quic.refuse(incoming, response))
             }
             Verdict::Handshake => {
                 let now = self.now;
-                match shared.endpoint.accept(incoming, now, response, None) {
+                match endpoint.quic.accept(incoming, now, response, None) {
                     Ok((handle, quic)) => {
-                        let half_open = shared.admission.begin_handshake(remote, address_proven);
-                        let id =
-                            self.insert(|id| Conn::new(id, handle, quic, None, Some(half_open)));
-                        self.on_conn(id, |conn, shared| {
-                            conn.start_handshake(now, None);
-                            conn.service(now, shared);
+                        let half_open = endpoint.admission.begin_handshake(remote, address_proven);
+                        let id = self.insert(handle, quic, Opened::HalfOpen(half_open));
+                        self.on_conn(id, |conn, endpoint| {
+                            conn.start_handshake(now, None, endpoint)
                         });
                         None
                     }
                     Err(error) => {
-                        shared.stats.count_drop(DropReason::Stray);
+                        endpoint.stats.count_drop(DropReason::Stray);
                         error.response
                     }
                 }
@@ -368,13 +367,10 @@ impl Quic {
         }
         let (handle, quic) = self.connect(remote).ok_or(DialError::BadAddress)?;
         let name = dial.id;
-        let id = self.insert(|id| Conn::new(id, handle, quic, Some(dial), None));
-        let before = self.shared.dials.insert(name, id);
+        let id = self.insert(handle, quic, Opened::Dialing(Box::new(dial)));
+        let before = self.endpoint.dials.insert(name, id);
         assert!(before.is_none(), "the engine never uses {name} again");
-        self.on_conn(id, |conn, shared| {
-            conn.start_handshake(now, Some(deadline));
-            conn.service(now, shared);
-        });
+        self.on_conn(id, |conn, endpoint| conn.start_handshake(now, Some(deadline), endpoint));
         Ok(())
     }
 
@@ -385,47 +381,45 @@ impl Quic {
             return None;
         }
         let name = tls::server_name(remote);
-        self.shared.endpoint.connect(self.now, self.client.clone(), remote, &name).ok()
+        self.endpoint.quic.connect(self.now, self.client.clone(), remote, &name).ok()
     }
 
-    fn insert(&mut self, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
+    fn insert(&mut self, handle: ConnectionHandle, quic: Connection, opened: Opened) -> ConnId {
         self.last_id += 1;
         let id = ConnId(self.last_id);
-        let conn = make(id);
-        self.shared.bind_handle(conn.handle.0, id);
-        self.conns.insert(id, Box::new(conn));
+        self.endpoint.bind(handle, id);
+        self.conns.insert(id, Box::new(Conn::new(id, handle, quic, opened)));
         id
     }
 
-    fn poll_dirty(&mut self, buf: &mut TransmitBuf) -> Option<quinn_proto::Transmit> {
-        while let Some(id) = self.shared.dirty.pop_front() {
+    fn poll_conns(&mut self, buf: &mut TransmitBuf) -> Option<quinn_proto::Transmit> {
+        while let Some(id) = self.turns.next_to_transmit() {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
+            Turns::begin_transmit(&mut conn.queued);
             let mtu = usize::from(conn.quic.current_mtu());
             let segments = match buf.segments_max.max(1) {
                 segments if segments * mtu <= BATCH_MAX => segments,
                 _ => (BATCH_MAX / mtu).max(1),
             };
             if let Some(transmit) = conn.quic.poll_transmit(self.now, segments, &mut buf.bytes) {
-                self.shared.dirty.push_back(id);
+                let again = Touched { transmit: true, ..Touched::default() };
+                self.turns.touch(id, &mut conn.queued, again);
                 return Some(transmit);
             }
-            conn.is_dirty = false;
-            match conn.settle(self.now, &mut self.shared) {
-                Settled::Again => {}
-                Settled::Quiet => {
-                    let next = conn.timers.next().map(|(at, _)| at);
-                    if next != conn.wakes_at {
-                        conn.wakes_at = next;
-                        match next {
-                            Some(at) => self.timers.set(id, at),
-                            None => self.timers.stop(&id),
-                        }
+            let touched = conn.settle(self.now, &mut self.endpoint);
+            self.turns.touch(id, &mut conn.queued, touched);
+            if touched.over {
+                conn.release(&mut self.endpoint.admission);
+                self.timers.stop(&id);
+                self.conns.swap_remove(&id);
+            } else if !touched.transmit {
+                let next = conn.timers.next().map(|(at, _)| at);
+                if next != conn.wakes_at {
+                    conn.wakes_at = next;
+                    match next {
+                        Some(at) => self.timers.set(id, at),
+                        None => self.timers.stop(&id),
                     }
-                }
-                Settled::Gone => {
-                    conn.release(&mut self.shared);
-                    self.timers.stop(&id);
-                    self.conns.swap_remove(&id);
                 }
             }
         }
@@ -442,10 +436,10 @@ impl Quic {
 
 impl Conns for Quic {
     fn try_send(&mut self, conn: ConnId, class: Class, frame: Frame) -> Result<(), SendError> {
-        match self.conns.get_mut(&conn) {
-            Some(conn) => conn.send(self.now, class, frame, &mut self.shared),
-            None => Err(SendError::Gone(frame)),
-        }
+        let Some(conn) = self.conns.get_mut(&conn) else { return Err(SendError::Gone(frame)) };
+        let (touched, sent) = conn.send(self.now, class, frame, &mut self.endpoint);
+        self.turns.touch(conn.id, &mut conn.queued, touched);
+        sent
     }
 
     fn path(&self, conn: ConnId) -> Option<PathInfo> {

@@ -1,4 +1,4 @@
-//! What QUIC reports of a conn, and what follows from it.
+//! Events of QUIC on one conn, and the reactions to them.
 
 use std::time::Instant;
 
@@ -6,122 +6,120 @@ use quinn_proto::{ConnectionError, Dir, Event, StreamEvent};
 
 use super::phase::Phase;
 use super::timers::ConnTimer;
-use super::{Conn, Dial};
-use crate::quic::endpoint::{profile, tls};
-use crate::quic::shared::Shared;
+use super::{Conn, Dial, Opened};
+use crate::NodeId;
+use crate::quic::endpoint::{Endpoint, profile, tls};
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError, Direction};
 
 impl Conn {
-    pub(super) fn on_quic_event(&mut self, now: Instant, event: Event, shared: &mut Shared) {
+    pub(super) fn on_quic_event(&mut self, now: Instant, event: Event, endpoint: &mut Endpoint) {
         match event {
-            Event::Connected => self.on_connected(now, shared),
-            Event::ConnectionLost { reason } => self.on_lost(now, &reason, shared),
-            Event::Stream(event) => self.on_stream_event(now, event, shared),
+            Event::Connected => self.on_connected(now, endpoint),
+            Event::ConnectionLost { reason } => self.on_lost(now, &reason, endpoint),
+            Event::Stream(event) => self.on_stream_event(now, event, endpoint),
             Event::DatagramReceived => {
                 while self.quic.datagrams().recv().is_some() {
-                    shared.stats.count_drop(DropReason::UnexpectedDatagram);
+                    endpoint.stats.count_drop(DropReason::UnexpectedDatagram);
                 }
             }
             Event::HandshakeDataReady | Event::DatagramsUnblocked => {}
         }
     }
 
-    fn on_stream_event(&mut self, now: Instant, event: StreamEvent, shared: &mut Shared) {
+    fn on_stream_event(&mut self, now: Instant, event: StreamEvent, endpoint: &mut Endpoint) {
         let ours = self.stream;
         match event {
-            StreamEvent::Opened { dir } => self.accept_streams(now, dir, shared),
-            StreamEvent::Available { dir: Dir::Bi } => self.open_stream(now, shared),
-            StreamEvent::Readable { id } if Some(id) == ours => self.mark_readable(shared),
+            StreamEvent::Opened { dir } => self.accept_streams(now, dir, endpoint),
+            StreamEvent::Available { dir: Dir::Bi } => self.open_stream(now, endpoint),
+            StreamEvent::Readable { id } if Some(id) == ours => self.touched.readable = true,
             StreamEvent::Writable { id } if Some(id) == ours => {
                 self.sender.unblock();
-                self.flush(now, shared);
+                self.flush(now, endpoint);
             }
             StreamEvent::Finished { id } if Some(id) == ours => {
-                self.move_to_over(now, ConnDownReason::ClosedHere, shared);
+                self.move_to_over(now, ConnDownReason::ClosedHere, endpoint);
             }
             StreamEvent::Stopped { id, .. } if Some(id) == ours => {
-                self.move_to_ending(now, ConnDownReason::ClosedByPeer, shared);
+                self.move_to_ending(now, ConnDownReason::ClosedByPeer, endpoint);
             }
             // Of streams that were refused, or of kinds that we never open.
             _ => {}
         }
     }
 
-    /// The handshake is complete. A dialer knows whom to expect; an acceptor asks whether there is
-    /// room.
-    fn on_connected(&mut self, now: Instant, shared: &mut Shared) {
+    /// The handshake is complete. A dialed conn compares identities, an accepted one needs a slot.
+    fn on_connected(&mut self, now: Instant, endpoint: &mut Endpoint) {
         if self.phase != Phase::Handshake {
             return;
         }
         self.timers.stop(ConnTimer::HandshakeSilence);
-        // The verifier lets nobody through without a certificate that has an identity.
+        // The verifier ends every handshake in which no certificate proves an identity.
         let peer = tls::peer_identity(&self.quic);
-        match (&mut self.dial, peer) {
-            (Some(dial), Some((peer, key))) if peer == dial.expected => {
+        match (&mut self.opened, peer) {
+            (Opened::Dialing(dial), Some((peer, key))) if peer == dial.expected => {
                 dial.key = Some(key);
                 self.move_to_await_stream();
-                self.open_stream(now, shared);
+                self.open_stream(now, endpoint);
             }
-            (Some(_), _) => self.move_to_failed(now, DialError::IdentityMismatch, shared),
-            (None, Some((peer, key))) => {
-                match shared.admission.accept(self.quic.remote_address()) {
-                    Ok(slot) => {
-                        self.slot = Some(slot);
-                        if let Some(half_open) = self.half_open.take() {
-                            shared.admission.end_handshake(half_open);
-                        }
-                        self.move_to_up(peer, key, Direction::Inbound, shared);
-                        self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
-                    }
-                    // It counts as a handshake until QUIC has forgotten it.
-                    Err(reason) => {
-                        shared.stats.count_drop(reason);
-                        self.move_to_failed(now, DialError::NoRoute, shared);
-                    }
-                }
-            }
-            (None, None) => self.move_to_failed(now, DialError::NoRoute, shared),
+            (Opened::HalfOpen(_), Some((peer, key))) => self.accept(now, peer, key, endpoint),
+            _ => self.move_to_failed(now, DialError::IdentityMismatch, endpoint),
         }
     }
 
-    fn on_lost(&mut self, now: Instant, reason: &ConnectionError, shared: &mut Shared) {
+    /// An accepted conn takes its slot, or fails and counts as a handshake until QUIC has forgotten
+    /// it.
+    fn accept(&mut self, now: Instant, peer: NodeId, key: [u8; 32], endpoint: &mut Endpoint) {
+        match endpoint.admission.accept(self.quic.remote_address()) {
+            Ok(slot) => {
+                self.opened.count(slot, &mut endpoint.admission);
+                self.move_to_up(peer, key, Direction::Inbound, endpoint);
+                self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
+            }
+            Err(reason) => {
+                endpoint.stats.count_drop(reason);
+                self.move_to_failed(now, DialError::NoRoute, endpoint);
+            }
+        }
+    }
+
+    fn on_lost(&mut self, now: Instant, reason: &ConnectionError, endpoint: &mut Endpoint) {
         match self.phase {
             Phase::Handshake | Phase::AwaitStream => {
-                self.move_to_failed(now, DialError::NoRoute, shared);
+                self.move_to_failed(now, DialError::NoRoute, endpoint);
             }
-            _ => self.move_to_ending(now, down_reason(reason), shared),
+            _ => self.move_to_ending(now, down_reason(reason), endpoint),
         }
     }
 
-    /// The dialer's only stream. If the peer grants none yet, the event that it does comes here
-    /// too.
-    fn open_stream(&mut self, now: Instant, shared: &mut Shared) {
+    /// Opens the one stream of a dialed conn. If the peer grants none yet, the event that it does
+    /// comes here, too.
+    fn open_stream(&mut self, now: Instant, endpoint: &mut Endpoint) {
         if self.phase != Phase::AwaitStream {
             return;
         }
         self.stream = self.quic.streams().open(Dir::Bi);
         if self.stream.is_some()
-            && let Some(Dial { id: dial, expected, key: Some(key) }) = self.dial.take().map(|d| *d)
+            && let Some(Dial { id: dial, expected, key: Some(key) }) = self.take_dial()
         {
-            shared.dials.remove(&dial);
-            self.move_to_up(expected, key, Direction::Outgoing(dial), shared);
-            self.flush(now, shared);
+            endpoint.dials.remove(&dial);
+            self.move_to_up(expected, key, Direction::Outgoing(dial), endpoint);
+            self.flush(now, endpoint);
         }
     }
 
     /// The first bidirectional stream is the edge's; every other is refused.
-    fn accept_streams(&mut self, now: Instant, dir: Dir, shared: &mut Shared) {
+    fn accept_streams(&mut self, now: Instant, dir: Dir, endpoint: &mut Endpoint) {
         while let Some(id) = self.quic.streams().accept(dir) {
             if dir == Dir::Bi && self.stream.is_none() && self.phase == Phase::Up {
                 self.stream = Some(id);
                 self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
-                self.mark_readable(shared);
-                self.flush(now, shared);
+                self.touched.readable = true;
+                self.flush(now, endpoint);
                 continue;
             }
-            shared.stats.count_drop(DropReason::ExtraStream);
-            // Either may be closed already, which is as good.
+            endpoint.stats.count_drop(DropReason::ExtraStream);
+            // Errors are ignored: the stream may already be closed.
             let _ = self.quic.recv_stream(id).stop(profile::CODE);
             if dir == Dir::Bi {
                 let _ = self.quic.send_stream(id).reset(profile::CODE);

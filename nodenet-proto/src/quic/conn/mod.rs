@@ -1,9 +1,11 @@
-//! One conn: a QUIC connection, the stream its frames run on, and where it is in its life.
+//! One conn: a QUIC connection, the stream that carries its frames, its phase and its timers.
 //!
-//! Its life: a handshake; then up, and the engine knows it; then over, while QUIC says its last
-//! words. Between up and over it may be draining, when the engine closed it gracefully, or ending,
-//! when the peer ended it and whole frames are still to be delivered. Every change of phase is one
-//! `move_to_*` function, which also tells the engine. Nobody else does.
+//! The life of a conn: handshake; then up, and the engine knows it; then over, while QUIC closes or
+//! drains (RFC 9000 §10.2). Between up and over it may be draining, when the engine closed it
+//! gracefully, or ending, when the peer ended it and whole frames are still to be delivered. Every
+//! change of phase is one `move_to_*` function, which also makes the event for the engine.
+//!
+//! A handler returns [`Touched`]: the turns that the conn needs because of it.
 
 mod events;
 mod phase;
@@ -19,9 +21,9 @@ use crate::NodeId;
 use crate::buf::Frame;
 use crate::quic::edge::receive::{BadPrefix, Receiver};
 use crate::quic::edge::send::{Progress, Refused, Sender};
-use crate::quic::endpoint::admission::{HalfOpen, Slot};
-use crate::quic::endpoint::profile;
-use crate::quic::shared::Shared;
+use crate::quic::endpoint::admission::{Admission, HalfOpen, Slot};
+use crate::quic::endpoint::{Endpoint, profile};
+use crate::quic::turns::{Queued, Touched};
 use crate::stats::DropReason;
 use crate::transport::{
     Class, CloseMode, ConnDownReason, ConnId, DialError, DialId, Event, PathInfo, SendError,
@@ -32,11 +34,11 @@ const FRAMES_PER_TURN: usize = 64;
 /// Bytes read from one conn before others get their turn (PROTOCOL.md#read-turns).
 const BYTES_PER_TURN: usize = 64 * 1024;
 
-/// What a conn that we began is for.
+/// The dial that a conn belongs to until it is up.
 #[derive(Debug)]
 pub(super) struct Dial {
     pub(super) id: DialId,
-    /// Whom the other end must prove to be.
+    /// The identity that the peer must prove.
     pub(super) expected: NodeId,
     /// The key with which it proved that.
     key: Option<[u8; 32]>,
@@ -48,15 +50,32 @@ impl Dial {
     }
 }
 
-/// What became of a conn when there was nothing more to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
-    /// Its timers are up to date and nothing is to be done.
-    Quiet,
-    /// A timer of QUIC was due; look again.
-    Again,
-    /// It can be forgotten.
-    Gone,
+/// Which end opened a conn, and what the conn holds for that.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// This node, and the dial is not settled.
+    Dialing(Box<Dial>),
+    /// This node.
+    Dialed,
+    /// The peer, and the conn counts as a handshake.
+    HalfOpen(HalfOpen),
+    /// The peer, and the conn holds a slot.
+    Counted(Slot),
+}
+
+impl Opened {
+    /// The handshake is complete: the conn counts for its slot.
+    fn count(&mut self, slot: Slot, admission: &mut Admission) {
+        core::mem::replace(self, Self::Counted(slot)).release(admission);
+    }
+
+    fn release(self, admission: &mut Admission) {
+        match self {
+            Self::HalfOpen(half_open) => admission.end_handshake(half_open),
+            Self::Counted(slot) => admission.end(slot),
+            Self::Dialing(_) | Self::Dialed => {}
+        }
+    }
 }
 
 /// How a turn of reading ended.
@@ -75,24 +94,20 @@ enum Turn {
 /// One conn.
 pub(super) struct Conn {
     pub(super) id: ConnId,
-    pub(super) handle: ConnectionHandle,
+    /// What QUIC's endpoint calls it; nothing once the endpoint has forgotten it.
+    pub(super) handle: Option<ConnectionHandle>,
     pub(super) quic: Connection,
     pub(super) timers: ConnTimers,
-    /// What the transport's queue holds for it.
+    /// What the transport's queue of timers holds for it.
     pub(super) wakes_at: Option<Instant>,
-    /// Whether it is in [`Shared::dirty`].
-    pub(super) is_dirty: bool,
-    /// Whether it is in [`Shared::readable`].
-    pub(super) is_readable: bool,
-    /// Whether the endpoint has forgotten it.
-    is_drained: bool,
+    /// Its turns.
+    pub(super) queued: Queued,
+    /// What the current call leaves to be done.
+    touched: Touched,
+    phase: Phase,
+    opened: Opened,
     /// When QUIC's timers last fired.
     timed_out_at: Option<Instant>,
-    /// Of a conn that we began, until it is up.
-    dial: Option<Box<Dial>>,
-    phase: Phase,
-    half_open: Option<HalfOpen>,
-    slot: Option<Slot>,
     stream: Option<StreamId>,
     /// Absent while no frame is in progress.
     receiver: Option<Box<Receiver>>,
@@ -107,23 +122,19 @@ impl Conn {
         id: ConnId,
         handle: ConnectionHandle,
         quic: Connection,
-        dial: Option<Dial>,
-        half_open: Option<HalfOpen>,
+        opened: Opened,
     ) -> Self {
         Self {
             id,
-            handle,
+            handle: Some(handle),
             quic,
             timers: ConnTimers::default(),
             wakes_at: None,
-            is_dirty: false,
-            is_readable: false,
-            is_drained: false,
-            timed_out_at: None,
-            dial: dial.map(Box::new),
+            queued: Queued::default(),
+            touched: Touched::default(),
             phase: Phase::Handshake,
-            half_open,
-            slot: None,
+            opened,
+            timed_out_at: None,
             stream: None,
             receiver: None,
             sender: Sender::default(),
@@ -131,68 +142,46 @@ impl Conn {
         }
     }
 
-    /// Starts the bounds of the handshake, which QUIC does not have (PROTOCOL.md#handshake-bounds).
-    pub(super) fn start_handshake(&mut self, now: Instant, dial_deadline: Option<Instant>) {
+    /// Begins the handshake, with bounds that QUIC does not have (PROTOCOL.md#handshake-bounds).
+    pub(super) fn start_handshake(
+        &mut self,
+        now: Instant,
+        dial_deadline: Option<Instant>,
+        endpoint: &mut Endpoint,
+    ) -> Touched {
         self.timers.set(ConnTimer::Handshake, now + profile::HANDSHAKE);
         self.timers.set(ConnTimer::HandshakeSilence, now + profile::HANDSHAKE_SILENCE);
         if let Some(deadline) = dial_deadline {
             self.timers.set(ConnTimer::Dial, deadline);
         }
+        self.service(now, endpoint);
+        self.take_touched()
     }
 
     /// A datagram arrived for this conn and QUIC has taken it.
     #[inline]
-    pub(super) fn on_datagram(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn on_datagram(&mut self, now: Instant, endpoint: &mut Endpoint) -> Touched {
         if self.phase == Phase::Handshake {
             self.timers.set(ConnTimer::HandshakeSilence, now + profile::HANDSHAKE_SILENCE);
         }
         self.quic.set_send_window(profile::send_window(self.quic.congestion_state().window()));
-        self.service(now, shared);
-        let acked = self.sender.observe_acks(&mut shared.pool);
+        self.service(now, endpoint);
+        let acked = self.sender.observe_acks(&mut endpoint.pool);
         if acked > 0 && self.phase == Phase::Up {
             let progress = self.sender.ack_progress(acked);
-            self.report_writable(shared);
+            self.report_writable(endpoint);
             self.watch_for_stall(now, progress);
         }
+        self.take_touched()
     }
 
-    /// Lets QUIC and its endpoint talk, and takes what QUIC reports.
-    pub(super) fn service(&mut self, now: Instant, shared: &mut Shared) {
-        loop {
-            self.forward_endpoint_events(shared);
-            match self.quic.poll() {
-                Some(event) => self.on_quic_event(now, event, shared),
-                None => break,
-            }
+    /// Lets the timers fire that are due.
+    pub(super) fn on_timeout(&mut self, now: Instant, endpoint: &mut Endpoint) -> Touched {
+        self.wakes_at = None;
+        while let Some(timer) = self.timers.pop_due(now) {
+            self.on_timer(now, timer, endpoint);
         }
-        self.mark_dirty(shared);
-    }
-
-    /// A timer of this conn fired.
-    pub(super) fn on_timer(&mut self, now: Instant, timer: ConnTimer, shared: &mut Shared) {
-        match timer {
-            ConnTimer::Quic => {
-                self.timed_out_at = Some(now);
-                self.quic.handle_timeout(now);
-            }
-            ConnTimer::Handshake | ConnTimer::HandshakeSilence => {
-                shared.stats.count_drop(DropReason::HandshakeTimeout);
-                self.move_to_failed(now, DialError::NoRoute, shared);
-            }
-            ConnTimer::Dial => self.move_to_failed(now, DialError::TimedOut, shared),
-            ConnTimer::FirstFrame => {
-                shared.stats.count_drop(DropReason::FirstFrameTimeout);
-                self.move_to_over(now, ConnDownReason::Silent, shared);
-            }
-            ConnTimer::Frame => {
-                shared.stats.count_drop(DropReason::FrameTimeout);
-                self.move_to_over(now, ConnDownReason::PeerMisbehaved, shared);
-            }
-            ConnTimer::Stall => self.move_to_over(now, ConnDownReason::Stalled, shared),
-            ConnTimer::Drain => self.move_to_over(now, ConnDownReason::ClosedHere, shared),
-            ConnTimer::Forget => self.forget(shared),
-        }
-        self.service(now, shared);
+        self.take_touched()
     }
 
     /// Queues a frame and hands QUIC what it takes.
@@ -201,51 +190,58 @@ impl Conn {
         now: Instant,
         class: Class,
         frame: Frame,
-        shared: &mut Shared,
-    ) -> Result<(), SendError> {
+        endpoint: &mut Endpoint,
+    ) -> (Touched, Result<(), SendError>) {
         if self.phase != Phase::Up {
-            return Err(SendError::Gone(frame));
+            return (Touched::default(), Err(SendError::Gone(frame)));
         }
-        if let Err(frame) = self.sender.push(class, frame, &mut shared.pool) {
-            shared.stats.counters.sends_refused += 1;
+        if let Err(frame) = self.sender.push(class, frame, &mut endpoint.pool) {
+            endpoint.stats.counters.sends_refused += 1;
             self.watch_for_stall(now, Progress::default());
-            return Err(SendError::Full(frame));
+            return (Touched::default(), Err(SendError::Full(frame)));
         }
-        self.flush(now, shared);
-        Ok(())
+        self.flush(now, endpoint);
+        (self.take_touched(), Ok(()))
     }
 
     /// The engine gives a dial up.
-    pub(super) fn cancel_dial(&mut self, now: Instant, shared: &mut Shared) {
-        self.move_to_failed(now, DialError::Cancelled, shared);
-        self.service(now, shared);
+    pub(super) fn cancel_dial(&mut self, now: Instant, endpoint: &mut Endpoint) -> Touched {
+        self.move_to_failed(now, DialError::Cancelled, endpoint);
+        self.service(now, endpoint);
+        self.take_touched()
     }
 
     /// The engine closes the conn.
-    pub(super) fn close(&mut self, now: Instant, mode: CloseMode, shared: &mut Shared) {
-        shared.discard_frames(self.id);
+    pub(super) fn close(
+        &mut self,
+        now: Instant,
+        mode: CloseMode,
+        endpoint: &mut Endpoint,
+    ) -> Touched {
+        endpoint.discard_frames(self.id);
         match (mode, self.phase) {
-            (_, Phase::Over | Phase::Draining) => return,
+            (_, Phase::Over | Phase::Draining) => return Touched::default(),
             (CloseMode::Drain, Phase::Up) if self.stream.is_some() => {
-                self.move_to_draining(now, shared);
+                self.move_to_draining(now, endpoint);
             }
-            _ => self.move_to_over(now, ConnDownReason::ClosedHere, shared),
+            _ => self.move_to_over(now, ConnDownReason::ClosedHere, endpoint),
         }
-        self.service(now, shared);
+        self.service(now, endpoint);
+        self.take_touched()
     }
 
     /// Reads this conn's share and reports the frames that it completes.
     #[inline]
-    pub(super) fn read_turn(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn read_turn(&mut self, now: Instant, endpoint: &mut Endpoint) -> Touched {
         if !matches!(self.phase, Phase::Up | Phase::Ending(_)) {
-            return;
+            return Touched::default();
         }
-        let before = shared.stats.counters.frames_received;
-        let kept = self.receiver.take().or_else(|| shared.pool.receivers.pop());
+        let before = endpoint.stats.counters.frames_received;
+        let kept = self.receiver.take().or_else(|| endpoint.pool.receivers.pop());
         let mut receiver = kept.unwrap_or_default();
-        let turn = self.read_share(&mut receiver, shared);
-        let completed = shared.stats.counters.frames_received > before;
-        shared.stats.counters.frames_coalesced += receiver.take_coalesced();
+        let turn = self.read_share(&mut receiver, endpoint);
+        let completed = endpoint.stats.counters.frames_received > before;
+        endpoint.stats.counters.frames_coalesced += receiver.take_coalesced();
         if completed {
             self.timers.stop(ConnTimer::FirstFrame);
         }
@@ -255,54 +251,48 @@ impl Conn {
             self.timers.set(ConnTimer::Frame, now + profile::FRAME);
         }
         if receiver.is_idle() {
-            shared.pool.keep_receiver(receiver);
+            endpoint.pool.keep_receiver(receiver);
         } else {
             self.receiver = Some(receiver);
         }
         match (turn, self.phase) {
-            (Turn::Share, _) => self.mark_readable(shared),
+            (Turn::Share, _) => self.touched.readable = true,
             (Turn::Misframed, _) => {
-                shared.stats.count_drop(DropReason::BadLengthPrefix);
-                self.move_to_over(now, ConnDownReason::PeerMisbehaved, shared);
+                endpoint.stats.count_drop(DropReason::BadLengthPrefix);
+                self.move_to_over(now, ConnDownReason::PeerMisbehaved, endpoint);
             }
-            (_, Phase::Ending(reason)) => self.move_to_over(now, reason, shared),
-            (Turn::Finished, _) => self.move_to_over(now, ConnDownReason::ClosedByPeer, shared),
+            (_, Phase::Ending(reason)) => self.move_to_over(now, reason, endpoint),
+            (Turn::Finished, _) => self.move_to_over(now, ConnDownReason::ClosedByPeer, endpoint),
             (Turn::Dry, _) => {}
         }
-        self.mark_dirty(shared);
+        self.touched.transmit = true;
+        self.take_touched()
     }
 
-    /// Nothing is left to send: brings the timers up to date.
+    /// Nothing is left to send: brings the timers up to date, unless one of QUIC's was due.
     #[inline]
-    pub(super) fn settle(&mut self, now: Instant, shared: &mut Shared) -> Settled {
-        self.forward_endpoint_events(shared);
-        if self.phase == Phase::Over && self.is_drained {
-            return Settled::Gone;
+    pub(super) fn settle(&mut self, now: Instant, endpoint: &mut Endpoint) -> Touched {
+        self.forward_endpoint_events(endpoint);
+        if self.phase == Phase::Over && self.handle.is_none() {
+            return Touched { over: true, ..Touched::default() };
         }
         match self.quic.poll_timeout() {
             // What is overdue is handled now, but once: a deadline that stays overdue must not keep
             // this turn from ending.
             Some(at) if at <= now && self.timed_out_at != Some(now) => {
-                self.on_timer(now, ConnTimer::Quic, shared);
-                return Settled::Again;
+                self.on_timer(now, ConnTimer::Quic, endpoint);
             }
             Some(at) if at <= now => self.timers.set(ConnTimer::Quic, now + profile::GRANULARITY),
             Some(at) => self.timers.set(ConnTimer::Quic, at),
             None => self.timers.stop(ConnTimer::Quic),
         }
-        Settled::Quiet
+        self.take_touched()
     }
 
-    /// Gives back what it holds of shared things. The last call, once the endpoint has forgotten
-    /// it.
-    pub(super) fn release(&mut self, shared: &mut Shared) {
-        debug_assert!(self.is_drained, "only a conn that is gone is released");
-        if let Some(half_open) = self.half_open.take() {
-            shared.admission.end_handshake(half_open);
-        }
-        if let Some(slot) = self.slot.take() {
-            shared.admission.end(slot);
-        }
+    /// Gives back its place among handshakes or conns. The endpoint has forgotten it before.
+    pub(super) fn release(&mut self, admission: &mut Admission) {
+        debug_assert!(self.handle.is_none(), "only a conn that is over is released");
+        core::mem::replace(&mut self.opened, Opened::Dialed).release(admission);
     }
 
     /// Whether the engine knows it and may send on it.
@@ -339,79 +329,108 @@ impl Conn {
         if self.phase == Phase::Over {
             assert!(self.quic.is_closed(), "what is over for us is over for QUIC");
         }
-        assert!(!(self.slot.is_some() && self.half_open.is_some()), "one or the other counts");
+        assert_eq!(self.touched, Touched::default(), "each call returned what it left to be done");
     }
 
-    /// The conn may have something to send.
-    fn mark_dirty(&mut self, shared: &mut Shared) {
-        if !self.is_dirty {
-            self.is_dirty = true;
-            shared.dirty.push_back(self.id);
+    fn take_touched(&mut self) -> Touched {
+        core::mem::take(&mut self.touched)
+    }
+
+    fn take_dial(&mut self) -> Option<Dial> {
+        match core::mem::replace(&mut self.opened, Opened::Dialed) {
+            Opened::Dialing(dial) => Some(*dial),
+            other => {
+                self.opened = other;
+                None
+            }
         }
     }
 
-    /// The conn may have something to read.
-    fn mark_readable(&mut self, shared: &mut Shared) {
-        if !self.is_readable {
-            self.is_readable = true;
-            shared.readable.push_back(self.id);
+    /// Lets QUIC and its endpoint talk, and takes what QUIC reports.
+    fn service(&mut self, now: Instant, endpoint: &mut Endpoint) {
+        loop {
+            self.forward_endpoint_events(endpoint);
+            match self.quic.poll() {
+                Some(event) => self.on_quic_event(now, event, endpoint),
+                None => break,
+            }
         }
+        self.touched.transmit = true;
     }
 
-    fn forward_endpoint_events(&mut self, shared: &mut Shared) {
+    fn on_timer(&mut self, now: Instant, timer: ConnTimer, endpoint: &mut Endpoint) {
+        match timer {
+            ConnTimer::Quic => {
+                self.timed_out_at = Some(now);
+                self.quic.handle_timeout(now);
+            }
+            ConnTimer::Handshake | ConnTimer::HandshakeSilence => {
+                endpoint.stats.count_drop(DropReason::HandshakeTimeout);
+                self.move_to_failed(now, DialError::NoRoute, endpoint);
+            }
+            ConnTimer::Dial => self.move_to_failed(now, DialError::TimedOut, endpoint),
+            ConnTimer::FirstFrame => {
+                endpoint.stats.count_drop(DropReason::FirstFrameTimeout);
+                self.move_to_over(now, ConnDownReason::Silent, endpoint);
+            }
+            ConnTimer::Frame => {
+                endpoint.stats.count_drop(DropReason::FrameTimeout);
+                self.move_to_over(now, ConnDownReason::PeerMisbehaved, endpoint);
+            }
+            ConnTimer::Stall => self.move_to_over(now, ConnDownReason::Stalled, endpoint),
+            ConnTimer::Drain => self.move_to_over(now, ConnDownReason::ClosedHere, endpoint),
+            ConnTimer::Forget => self.forget(endpoint),
+        }
+        self.service(now, endpoint);
+    }
+
+    fn forward_endpoint_events(&mut self, endpoint: &mut Endpoint) {
         while let Some(event) = self.quic.poll_endpoint_events() {
-            if self.is_drained {
-                continue;
-            }
+            let Some(handle) = self.handle else { continue };
             if event.is_drained() {
-                self.is_drained = true;
-                self.forget_handle(shared);
+                self.handle = None;
+                endpoint.unbind(handle);
             }
-            if let Some(event) = shared.endpoint.handle_event(self.handle, event) {
+            if let Some(event) = endpoint.quic.handle_event(handle, event) {
                 self.quic.handle_event(event);
             }
         }
     }
 
-    /// Does not wait until QUIC has no use for it any more.
-    fn forget(&mut self, shared: &mut Shared) {
-        if !self.is_drained {
-            self.is_drained = true;
-            self.forget_handle(shared);
-            shared.endpoint.handle_event(self.handle, EndpointEvent::drained());
+    /// Does not wait until QUIC needs it no longer.
+    fn forget(&mut self, endpoint: &mut Endpoint) {
+        if let Some(handle) = self.handle.take() {
+            endpoint.unbind(handle);
+            endpoint.quic.handle_event(handle, EndpointEvent::drained());
         }
     }
 
-    fn forget_handle(&self, shared: &mut Shared) {
-        shared.by_handle[self.handle.0] = None;
-    }
-
-    fn flush(&mut self, now: Instant, shared: &mut Shared) {
+    fn flush(&mut self, now: Instant, endpoint: &mut Endpoint) {
         let Some(stream) = self.stream else { return };
         if !matches!(self.phase, Phase::Up | Phase::Draining) {
             return;
         }
-        match self.sender.flush(self.quic.send_stream(stream), &mut shared.pool) {
+        match self.sender.flush(self.quic.send_stream(stream), &mut endpoint.pool) {
             Ok(progress) => {
-                shared.stats.counters.frames_sent += progress.frames;
+                endpoint.stats.counters.frames_sent += progress.frames;
                 // The end of a drain has a timer of its own.
                 if self.phase == Phase::Up {
                     self.watch_for_stall(now, progress);
                 }
             }
-            Err(Refused) => self.move_to_ending(now, ConnDownReason::ClosedByPeer, shared),
+            Err(Refused) => self.move_to_ending(now, ConnDownReason::ClosedByPeer, endpoint),
         }
-        self.report_writable(shared);
+        self.report_writable(endpoint);
         if self.phase == Phase::Draining && self.sender.is_idle() {
             // Fails if the peer stopped the stream, which has its own event.
             let _ = self.quic.send_stream(stream).finish();
         }
-        self.mark_dirty(shared);
+        self.touched.transmit = true;
     }
 
-    fn report_writable(&mut self, shared: &mut Shared) {
+    fn report_writable(&mut self, endpoint: &mut Endpoint) {
         if self.phase == Phase::Up && self.sender.take_writable() {
-            shared.events.push_back(Event::Writable(self.id));
+            endpoint.events.push_back(Event::Writable(self.id));
         }
     }
 
@@ -435,16 +454,16 @@ impl Conn {
         }
     }
 
-    fn read_share(&mut self, receiver: &mut Receiver, shared: &mut Shared) -> Turn {
+    fn read_share(&mut self, receiver: &mut Receiver, endpoint: &mut Endpoint) -> Turn {
         let Some(stream) = self.stream else { return Turn::Dry };
         let mut stream = self.quic.recv_stream(stream);
         let Ok(mut chunks) = stream.read(true) else { return Turn::Finished };
         let (mut frames, mut bytes) = (0, 0);
         loop {
-            match receiver.poll_frame(&mut shared.pool.spare) {
+            match receiver.poll_frame(&mut endpoint.pool.spare) {
                 Ok(Some(frame)) => {
-                    shared.events.push_back(Event::Frame { conn: self.id, frame });
-                    shared.stats.counters.frames_received += 1;
+                    endpoint.events.push_back(Event::Frame { conn: self.id, frame });
+                    endpoint.stats.counters.frames_received += 1;
                     frames += 1;
                     if frames == FRAMES_PER_TURN {
                         return Turn::Share;

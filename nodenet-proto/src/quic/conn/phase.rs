@@ -1,4 +1,4 @@
-//! Where a conn is in its life, and the only ways from one place to the next.
+//! Phases of a conn, and the transitions between them.
 
 use std::time::Instant;
 
@@ -8,8 +8,7 @@ use super::timers::ConnTimer;
 use super::{Conn, Dial};
 use crate::NodeId;
 use crate::quic::edge::send::Sender;
-use crate::quic::endpoint::profile;
-use crate::quic::shared::Shared;
+use crate::quic::endpoint::{Endpoint, profile};
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError, Direction, Event};
 
@@ -19,13 +18,13 @@ pub(super) enum Phase {
     Handshake,
     /// Dialed; the peer proved to be the expected one but granted no stream yet.
     AwaitStream,
-    /// The engine was told.
+    /// The engine knows it.
     Up,
     /// The engine closed it; what was queued is on its way.
     Draining,
     /// The peer ended it, or it was lost; what was received is still to be delivered.
     Ending(ConnDownReason),
-    /// The engine was told, or never knew.
+    /// The engine knows that it is over, or never knew it.
     Over,
 }
 
@@ -39,76 +38,80 @@ impl Conn {
         peer: NodeId,
         key: [u8; 32],
         direction: Direction,
-        shared: &mut Shared,
+        endpoint: &mut Endpoint,
     ) {
         self.phase = Phase::Up;
         self.timers.stop(ConnTimer::Handshake);
         self.timers.stop(ConnTimer::Dial);
         match direction {
-            Direction::Outgoing(_) => shared.stats.counters.conns_dialed += 1,
-            Direction::Inbound => shared.stats.counters.conns_accepted += 1,
+            Direction::Outgoing(_) => endpoint.stats.counters.conns_dialed += 1,
+            Direction::Inbound => endpoint.stats.counters.conns_accepted += 1,
         }
         let remote = self.quic.remote_address();
-        shared.events.push_back(Event::ConnUp { conn: self.id, peer, key, direction, remote });
+        endpoint.events.push_back(Event::ConnUp { conn: self.id, peer, key, direction, remote });
     }
 
-    pub(super) fn move_to_draining(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn move_to_draining(&mut self, now: Instant, endpoint: &mut Endpoint) {
         self.phase = Phase::Draining;
         self.timers.stop_all();
         self.timers.set(ConnTimer::Drain, now + profile::DRAIN);
-        self.flush(now, shared);
+        self.flush(now, endpoint);
     }
 
-    /// The conn is no good any more, but what was received is to be delivered first, unless the
-    /// engine closed the conn before.
+    /// The conn is lost. What was received is delivered first, unless the engine closed the conn.
     pub(super) fn move_to_ending(
         &mut self,
         now: Instant,
         reason: ConnDownReason,
-        shared: &mut Shared,
+        endpoint: &mut Endpoint,
     ) {
         match self.phase {
             Phase::Up => {
                 self.phase = Phase::Ending(reason);
                 self.timers.stop_all();
-                self.mark_readable(shared);
+                self.touched.readable = true;
             }
-            Phase::Draining => self.move_to_over(now, ConnDownReason::ClosedHere, shared),
+            Phase::Draining => self.move_to_over(now, ConnDownReason::ClosedHere, endpoint),
             _ => {}
         }
     }
 
-    /// A handshake came to nothing; if it was ours, so did the dial.
-    pub(super) fn move_to_failed(&mut self, now: Instant, error: DialError, shared: &mut Shared) {
+    /// The handshake failed, and with it the dial if there is one.
+    pub(super) fn move_to_failed(
+        &mut self,
+        now: Instant,
+        error: DialError,
+        endpoint: &mut Endpoint,
+    ) {
         if !matches!(self.phase, Phase::Handshake | Phase::AwaitStream) {
             return;
         }
-        if let Some(Dial { id: dial, .. }) = self.dial.take().map(|dial| *dial) {
-            shared.dials.remove(&dial);
-            shared.stats.counters.dials_failed += 1;
-            shared.events.push_back(Event::DialFailed { dial, error });
+        if let Some(Dial { id: dial, .. }) = self.take_dial() {
+            endpoint.dials.remove(&dial);
+            endpoint.stats.counters.dials_failed += 1;
+            endpoint.events.push_back(Event::DialFailed { dial, error });
         }
-        self.close_quic(now, shared);
+        self.close_quic(now, endpoint);
     }
 
-    /// The engine knows the conn and is told that it is gone.
+    /// The conn is over, and the engine gets an event if it knows the conn.
     pub(super) fn move_to_over(
         &mut self,
         now: Instant,
         reason: ConnDownReason,
-        shared: &mut Shared,
+        endpoint: &mut Endpoint,
     ) {
         if matches!(self.phase, Phase::Up | Phase::Draining | Phase::Ending(_)) {
-            shared.events.push_back(Event::ConnDown { conn: self.id, reason });
-            self.close_quic(now, shared);
+            endpoint.events.push_back(Event::ConnDown { conn: self.id, reason });
+            self.close_quic(now, endpoint);
         }
     }
 
-    fn close_quic(&mut self, now: Instant, shared: &mut Shared) {
+    fn close_quic(&mut self, now: Instant, endpoint: &mut Endpoint) {
         self.phase = Phase::Over;
         self.timers.stop_all();
         self.receiver = None;
-        shared.stats.count_drops(DropReason::UnsentAtEnd, self.sender.unsent() as u64);
+        endpoint.stats.count_drops(DropReason::UnsentAtEnd, self.sender.unsent() as u64);
         self.sender = Sender::default();
         self.timers.set(ConnTimer::Forget, now + profile::FORGET);
         self.quic.close(now, profile::CODE, Bytes::new());

@@ -1,13 +1,11 @@
-//! The timers of one conn.
+//! Timers of one conn.
 //!
-//! Each conn keeps its handful of deadlines itself; only the earliest of them sits in the
-//! transport's queue, so that an ordinary datagram touches that queue once.
+//! A conn keeps its few deadlines itself. Only the earliest of them is in the transport's queue, so
+//! that an ordinary datagram touches that queue once.
 
 use std::time::Instant;
 
-use heapless::Vec as FixedVec;
-
-/// What a conn waits for.
+/// Timers of a conn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnTimer {
     /// QUIC itself: loss detection, idle, pacing, draining.
@@ -30,11 +28,40 @@ pub(crate) enum ConnTimer {
     Forget,
 }
 
-/// Timers other than QUIC's that can be set at a time: three in a handshake, three while the conn
-/// is up, one while it drains, one when it is over.
-const OTHERS_MAX: usize = 3;
+/// Timers other than QUIC's, by the phase of the conn in which they are set. Those of one phase run
+/// side by side. Those of a later phase take the places of the earlier ones.
+const PHASES: [&[ConnTimer]; 4] = [
+    &[ConnTimer::Handshake, ConnTimer::HandshakeSilence, ConnTimer::Dial],
+    &[ConnTimer::FirstFrame, ConnTimer::Frame, ConnTimer::Stall],
+    &[ConnTimer::Drain],
+    &[ConnTimer::Forget],
+];
+/// Places for timers other than QUIC's: as many as the largest phase has. A place for every timer
+/// would take 56 bytes more on each conn.
+const PLACES: usize = largest(&PHASES);
+
+const fn largest(phases: &[&[ConnTimer]]) -> usize {
+    let (mut largest, mut at) = (0, 0);
+    while at < phases.len() {
+        if phases[at].len() > largest {
+            largest = phases[at].len();
+        }
+        at += 1;
+    }
+    largest
+}
 
 impl ConnTimer {
+    /// Its place: where it stands in its phase. QUIC's has none.
+    #[inline]
+    const fn place(self) -> usize {
+        match self {
+            Self::Quic | Self::Handshake | Self::FirstFrame | Self::Drain | Self::Forget => 0,
+            Self::HandshakeSilence | Self::Frame => 1,
+            Self::Dial | Self::Stall => 2,
+        }
+    }
+
     /// For traces.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -51,28 +78,22 @@ impl ConnTimer {
     }
 }
 
-/// At most one deadline for each [`ConnTimer`].
+/// At most one deadline for each [`ConnTimer`] of the current phase.
 ///
 /// QUIC's moves with every packet; the others are seldom set.
 #[derive(Debug, Default)]
 pub(crate) struct ConnTimers {
     quic: Option<Instant>,
-    others: FixedVec<(Instant, ConnTimer), OTHERS_MAX, u8>,
+    others: [Option<(Instant, ConnTimer)>; PLACES],
 }
 
 impl ConnTimers {
-    /// Sets or replaces.
-    ///
-    /// # Panics
-    /// If more are set than a phase of a conn has.
+    /// Sets or replaces. A timer of an earlier phase that is still set goes.
     #[inline]
     pub(crate) fn set(&mut self, timer: ConnTimer, at: Instant) {
-        if timer == ConnTimer::Quic {
-            self.quic = Some(at);
-        } else if let Some(other) = self.others.iter_mut().find(|(_, other)| *other == timer) {
-            other.0 = at;
-        } else {
-            self.others.push((at, timer)).expect("a phase has no more than three timers");
+        match timer {
+            ConnTimer::Quic => self.quic = Some(at),
+            _ => self.others[timer.place()] = Some((at, timer)),
         }
     }
 
@@ -81,8 +102,8 @@ impl ConnTimers {
     pub(crate) fn stop(&mut self, timer: ConnTimer) {
         if timer == ConnTimer::Quic {
             self.quic = None;
-        } else if !self.others.is_empty() {
-            self.others.retain(|(_, other)| *other != timer);
+        } else if self.is_set(timer) {
+            self.others[timer.place()] = None;
         }
     }
 
@@ -92,10 +113,11 @@ impl ConnTimers {
     }
 
     /// Whether it is set.
+    #[inline]
     pub(crate) fn is_set(&self, timer: ConnTimer) -> bool {
         match timer {
             ConnTimer::Quic => self.quic.is_some(),
-            _ => self.others.iter().any(|(_, other)| *other == timer),
+            _ => self.others[timer.place()].is_some_and(|(_, set)| set == timer),
         }
     }
 
@@ -103,10 +125,10 @@ impl ConnTimers {
     #[inline]
     pub(crate) fn next(&self) -> Option<(Instant, ConnTimer)> {
         let quic = self.quic.map(|at| (at, ConnTimer::Quic));
-        if self.others.is_empty() {
+        if self.others.iter().all(Option::is_none) {
             return quic;
         }
-        let others = self.others.iter().copied();
+        let others = self.others.iter().flatten().copied();
         quic.into_iter().chain(others).min_by_key(|(at, timer)| (*at, *timer as u8))
     }
 
@@ -125,7 +147,7 @@ impl ConnTimers {
 mod tests {
     use std::time::Duration;
 
-    use super::{ConnTimer, ConnTimers};
+    use super::{ConnTimer, ConnTimers, PHASES, PLACES};
     use crate::env::test_base;
 
     #[test]
@@ -143,6 +165,33 @@ mod tests {
         let order = [ConnTimer::Frame, ConnTimer::Quic, ConnTimer::FirstFrame, ConnTimer::Stall];
         assert_eq!(fired, order);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn the_timers_of_a_phase_have_places_of_their_own() {
+        for phase in PHASES {
+            let mut timers = ConnTimers::default();
+            for (place, timer) in phase.iter().enumerate() {
+                assert_eq!(timer.place(), place, "{timer:?}");
+                timers.set(*timer, test_base());
+            }
+            assert!(phase.iter().all(|timer| timers.is_set(*timer)), "{phase:?} at once");
+        }
+        assert!(PHASES.iter().any(|phase| phase.len() == PLACES));
+        let listed = PHASES.iter().map(|phase| phase.len()).sum::<usize>();
+        assert_eq!(listed, ConnTimer::Forget as usize, "every timer but QUIC's is in one phase");
+    }
+
+    #[test]
+    fn a_timer_of_a_later_phase_takes_the_place_of_an_earlier_one() {
+        let mut timers = ConnTimers::default();
+        for timer in [ConnTimer::Handshake, ConnTimer::HandshakeSilence, ConnTimer::Dial] {
+            timers.set(timer, test_base());
+        }
+        timers.set(ConnTimer::Stall, test_base());
+        timers.stop(ConnTimer::Dial);
+        assert!(!timers.is_set(ConnTimer::Dial) && timers.is_set(ConnTimer::Stall));
+        assert!(timers.is_set(ConnTimer::Handshake), "the others stay until they are stopped");
     }
 
     #[test]
