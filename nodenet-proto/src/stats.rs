@@ -48,7 +48,9 @@ drop_reasons! {
     HandshakeTimeout => "handshake_timeout",
     /// An accepted conn that did not complete a first frame in time.
     FirstFrameTimeout => "first_frame_timeout",
-    /// A stream on an overlay conn beyond the first bidirectional stream.
+    /// A handshake for an application protocol that is not served, that of media included.
+    ProtocolNotServed => "protocol_not_served",
+    /// A stream nobody may open on an overlay conn.
     ExtraStream => "extra_stream",
     /// A length prefix above 65,536 or beyond 64 bits; the conn is closed.
     BadLengthPrefix => "bad_length_prefix",

@@ -14,7 +14,7 @@ use nodenet_proto::engine::{Engine, Output};
 use nodenet_proto::env::{Ed25519Crypto, Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::DropReason;
-use nodenet_proto::transport::{Class, ConnId, Conns, Direction, Event, PathInfo, SendError};
+use nodenet_proto::transport::{Class, ConnId, Conns, Direction, Event, PathInfo, Role, SendError};
 use nodenet_proto::wire::{Envelope, FrameType, Message, Ping, SEND_PAYLOAD_MAX, Signer};
 
 /// Bytes of a stream in a QUIC packet.
@@ -76,7 +76,7 @@ fn engine(now: Instant, sink: &mut Sink) -> Engine {
         let (conn, peer) = (ConnId(number), identity(number + 1));
         let remote = SocketAddr::from(([192, 0, 2, 1], 4242));
         let (direction, key) = (Direction::Inbound, *peer.public_key());
-        let up = Event::ConnUp { conn, peer: peer.id(), key, direction, remote };
+        let up = Event::ConnUp { conn, peer: peer.id(), key, role: Role::Edge, direction, remote };
         engine.handle_transport(now, up, sink);
         engine.handle_transport(now, Event::Frame { conn, frame: Ping.to_frame() }, sink);
     }

@@ -40,7 +40,7 @@ use crate::env::{Crypto, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
 use crate::io::Deadline;
 use crate::overlay::{self, Dialed, Overlay, Peer};
-use crate::transport::{self, ConnId, Conns, DialId, Direction};
+use crate::transport::{self, ConnId, Conns, DialId, Direction, Role};
 
 /// Room for actions that is kept between two inputs; a joining node needs much more for a while.
 const ACTIONS_KEPT: usize = 16;
@@ -125,7 +125,7 @@ impl Engine {
             Frame { conn, frame } => self.run_overlay(conns, |overlay, cx, _| {
                 overlay.handle_frame(cx, conn, frame);
             }),
-            ConnUp { conn, peer, key, direction, remote } => {
+            ConnUp { conn, peer, key, role: Role::Edge, direction, remote } => {
                 self.conn_up(conns, conn, Peer { id: peer, key, remote }, direction);
             }
             ConnDown { conn, reason } => {
@@ -140,6 +140,8 @@ impl Engine {
             }),
             // Nothing waits here for room: what did not fit went elsewhere, or was refused.
             Writable(_) => self.makes_room = true,
+            // No machine takes these yet.
+            ConnUp { role: Role::Media, .. } => {}
         }
         if core::mem::take(&mut self.makes_room) {
             self.report_send_ready();

@@ -15,6 +15,7 @@
 mod conn;
 mod edge;
 mod endpoint;
+mod media;
 #[cfg(test)]
 pub(crate) mod tests;
 mod turns;
@@ -75,7 +76,10 @@ pub struct Quic {
 impl Quic {
     /// A transport without conns. It proves to be `identity`; all its randomness comes from `seed`.
     pub fn new(config: Config, identity: &Identity, seed: &Seed, now: Instant) -> Self {
-        let tls = Tls::new(identity, seed);
+        Self::with_tls(config, Tls::new(identity, seed), seed, now)
+    }
+
+    fn with_tls(config: Config, tls: Tls, seed: &Seed, now: Instant) -> Self {
         let mut client = tls.client_config();
         client.transport_config(profile::dialed(config.mtu_discovery));
         let server = listener(&tls, &config);
@@ -352,7 +356,11 @@ impl Quic {
                         None
                     }
                     Err(error) => {
-                        endpoint.stats.count_drop(DropReason::Stray);
+                        let reason = match tls::is_protocol_mismatch(&error.cause) {
+                            true => DropReason::ProtocolNotServed,
+                            false => DropReason::Stray,
+                        };
+                        endpoint.stats.count_drop(reason);
                         error.response
                     }
                 }

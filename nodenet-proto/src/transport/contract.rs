@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::{
     Class, CloseMode, Command, ConnDownReason, ConnId, DialError, DialId, Direction, Event,
-    PathInfo, SendError,
+    PathInfo, Role, SendError,
 };
 use crate::NodeId;
 use crate::buf::Frame;
@@ -84,27 +84,27 @@ fn frames_arrive_from_an_authenticated_peer(world: &mut dyn ConnNet) {
     let dial = dial(world, DialId(7), there, LONG);
     world.run(SHORT);
 
-    let Some(Event::ConnUp { conn: at_a, peer, key, direction, remote }) =
+    let Some(Event::ConnUp { conn: at_a, peer, key, role, direction, remote }) =
         world.poll_event(Side::A)
     else {
         panic!("the dial came up");
     };
     assert_eq!(peer, world.id(Side::B));
     assert_eq!(crate::identity::node_id(&key), peer, "the identifier is the hash of the key");
-    assert_eq!(direction, Direction::Outgoing(dial));
+    assert_eq!((role, direction), (Role::Edge, Direction::Outgoing(dial)));
     assert_eq!(remote, world.addr(Side::B));
     assert_eq!(world.path(Side::A, at_a).map(|path| path.remote), Some(remote));
 
     send(world, Side::A, at_a, b"hello");
     world.run(SHORT);
-    let Some(Event::ConnUp { conn: at_b, peer, key, direction, remote }) =
+    let Some(Event::ConnUp { conn: at_b, peer, key, role, direction, remote }) =
         world.poll_event(Side::B)
     else {
         panic!("the conn came up before its first frame");
     };
     assert_eq!(peer, world.id(Side::A));
     assert_eq!(crate::identity::node_id(&key), peer);
-    assert_eq!(direction, Direction::Inbound);
+    assert_eq!((role, direction), (Role::Edge, Direction::Inbound));
     assert_eq!(remote, world.addr(Side::A));
     assert_eq!(frames(world, Side::B), [(at_b, Bytes::from("hello"))]);
     assert!(world.poll_event(Side::A).is_none(), "a dial is settled once");

@@ -74,7 +74,16 @@ pub const FRAME_MAX: usize = 65_536;
 /// application has read. A long frame counts until its first bytes are acknowledged.
 pub const UNACKED_MAX: usize = 32;
 
-/// Who opened a conn.
+/// What a conn is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Frames of the overlay.
+    Edge,
+    /// The media of a call. No transport brings such a conn up yet.
+    Media,
+}
+
+/// Which end opened a conn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// We did, by this dial.
@@ -130,7 +139,9 @@ pub enum Event {
         peer: NodeId,
         /// The peer's Ed25519 key, proved by the transport.
         key: [u8; 32],
-        /// Who opened it.
+        /// What it is for.
+        role: Role,
+        /// Which end opened it.
         direction: Direction,
         /// Where the peer is, from here.
         remote: SocketAddr,

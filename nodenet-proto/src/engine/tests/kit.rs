@@ -408,7 +408,14 @@ impl EngineNet {
     fn conn_up(&self, conn: ConnId, peer: Who, direction: Direction) -> transport::Event {
         let Participant { identity, addr, .. } = &self.participants[peer];
         let (peer, key) = (identity.id(), *identity.public_key());
-        transport::Event::ConnUp { conn, peer, key, direction, remote: *addr }
+        transport::Event::ConnUp {
+            conn,
+            peer,
+            key,
+            role: transport::Role::Edge,
+            direction,
+            remote: *addr,
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use quinn_proto::{ConnectionError, Dir, Event, StreamEvent};
 
 use super::phase::Phase;
 use super::timers::ConnTimer;
-use super::{Conn, Dial, Opened};
+use super::{Conn, Dial, Opened, role};
 use crate::NodeId;
 use crate::quic::endpoint::{Endpoint, profile, tls};
 use crate::stats::DropReason;
-use crate::transport::{ConnDownReason, DialError, Direction};
+use crate::transport::{ConnDownReason, DialError, Direction, Role};
 
 impl Conn {
     pub(super) fn on_quic_event(&mut self, now: Instant, event: Event, endpoint: &mut Endpoint) {
@@ -54,6 +54,10 @@ impl Conn {
             return;
         }
         self.timers.stop(ConnTimer::HandshakeSilence);
+        if role::of(&self.quic) != Some(Role::Edge) {
+            endpoint.stats.count_drop(DropReason::ProtocolNotServed);
+            return self.move_to_failed(now, DialError::NoRoute, endpoint);
+        }
         // The verifier ends every handshake in which no certificate proves an identity.
         let peer = tls::peer_identity(&self.quic);
         match (&mut self.opened, peer) {
@@ -86,6 +90,9 @@ impl Conn {
     fn on_lost(&mut self, now: Instant, reason: &ConnectionError, endpoint: &mut Endpoint) {
         match self.phase {
             Phase::Handshake | Phase::AwaitStream => {
+                if tls::is_protocol_mismatch(reason) {
+                    endpoint.stats.count_drop(DropReason::ProtocolNotServed);
+                }
                 self.move_to_failed(now, DialError::NoRoute, endpoint);
             }
             _ => self.move_to_ending(now, down_reason(reason), endpoint),

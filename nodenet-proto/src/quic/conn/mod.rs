@@ -9,6 +9,7 @@
 
 mod events;
 mod phase;
+mod role;
 mod timers;
 
 use std::time::Instant;

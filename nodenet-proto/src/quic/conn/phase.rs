@@ -10,7 +10,7 @@ use crate::NodeId;
 use crate::quic::edge::send::Sender;
 use crate::quic::endpoint::{Endpoint, profile};
 use crate::stats::DropReason;
-use crate::transport::{ConnDownReason, DialError, Direction, Event};
+use crate::transport::{ConnDownReason, DialError, Direction, Event, Role};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -48,7 +48,8 @@ impl Conn {
             Direction::Inbound => endpoint.stats.counters.conns_accepted += 1,
         }
         let remote = self.quic.remote_address();
-        endpoint.events.push_back(Event::ConnUp { conn: self.id, peer, key, direction, remote });
+        let (conn, role) = (self.id, Role::Edge);
+        endpoint.events.push_back(Event::ConnUp { conn, peer, key, role, direction, remote });
     }
 
     pub(super) fn move_to_draining(&mut self, now: Instant, endpoint: &mut Endpoint) {

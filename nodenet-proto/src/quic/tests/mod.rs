@@ -4,6 +4,7 @@ mod bounds;
 mod contract;
 mod frames;
 mod hostile;
+mod media;
 mod peer;
 pub(crate) mod raw;
 mod restart;

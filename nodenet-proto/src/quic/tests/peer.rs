@@ -9,6 +9,7 @@ use crate::NodeId;
 use crate::buf::Frame;
 use crate::env::Seed;
 use crate::io::{EcnCodepoint, TransmitBuf};
+use crate::quic::tls::Tls;
 use crate::quic::{Config, Quic};
 use crate::stats::DropReason;
 use crate::testkit::{self, Host, Net, Outbox};
@@ -42,6 +43,14 @@ impl Peer {
     /// The same peer in another process: the identity and the address as before, nothing else.
     pub(super) fn started_again(number: u8, net: &Net) -> Self {
         Self::with_seed(number, net, Config::default(), &Seed::from_u64(1000 + u64::from(number)))
+    }
+
+    /// The peer with this number, whose listener serves these application protocols.
+    pub(super) fn serving(number: u8, net: &Net, protocols: &[&[u8]]) -> Self {
+        let seed = Seed::from_u64(u64::from(number));
+        let tls = Tls::with_protocols(&testkit::identity(number), &seed, &[], protocols);
+        let quic = Quic::with_tls(Config::default(), tls, &seed, net.now);
+        Self { quic, ..Self::new(number, net) }
     }
 
     fn with_seed(number: u8, net: &Net, config: Config, seed: &Seed) -> Self {

@@ -44,9 +44,20 @@ impl Raw {
     /// The same with other settings. It never tires of waiting.
     pub(crate) fn with_transport(number: u8, mut transport: TransportConfig) -> Self {
         transport.max_idle_timeout(None);
+        let tls = Tls::new(&testkit::identity(number), &Seed::from_u64(u64::from(number)));
+        Self::with_tls(number, tls, transport)
+    }
+
+    /// The same for other application protocols.
+    pub(crate) fn with_protocols(number: u8, protocols: &[&[u8]]) -> Self {
+        let seed = Seed::from_u64(u64::from(number));
+        let tls = Tls::with_protocols(&testkit::identity(number), &seed, protocols, &[]);
+        Self::with_tls(number, tls, TransportConfig::default())
+    }
+
+    fn with_tls(number: u8, tls: Tls, transport: TransportConfig) -> Self {
         let identity = testkit::identity(number);
         let seed = Seed::from_u64(u64::from(number));
-        let tls = Tls::new(&identity, &seed);
         let transport = Arc::new(transport);
         let mut server: ServerConfig = tls.server_config();
         server.transport_config(transport.clone());

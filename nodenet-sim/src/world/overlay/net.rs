@@ -15,7 +15,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, Conns, Direction, Event, PathInfo, SendError,
+    Class, CloseMode, ConnDownReason, ConnId, Conns, Direction, Event, PathInfo, Role, SendError,
 };
 use slab::Slab;
 
@@ -207,6 +207,7 @@ impl Net {
             conn: self.conns.id(end),
             peer: state.id,
             key: state.key,
+            role: Role::Edge,
             direction,
             remote: peer.seen_at.into(),
         }

@@ -26,7 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn_proto::{Connection, EndpointConfig, NoneTokenStore};
+use quinn_proto::{
+    Connection, ConnectionError, EndpointConfig, NoneTokenStore, TransportErrorCode,
+};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -49,6 +51,8 @@ pub const ALPN_OVERLAY: &[u8] = b"nodenet/1";
 
 /// What the listener serves, most preferred first.
 const ALPN_LISTENER: [&[u8]; 1] = [ALPN_OVERLAY];
+/// The TLS alert of that name (RFC 7301 §3.2).
+const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// QUIC version 1 (RFC 9000 §15), the only one spoken (PROTOCOL.md#quic-version).
 const QUIC_VERSIONS: [u32; 1] = [1];
 
@@ -77,6 +81,18 @@ impl Tls {
     pub fn new(identity: &Identity, seed: &Seed) -> Self {
         let certified_key = signing::certified_key(identity, seed);
         Self::with_certificate(certified_key, identity, seed, &[ALPN_OVERLAY], &ALPN_LISTENER)
+    }
+
+    /// The same for other application protocols.
+    #[cfg(test)]
+    pub(crate) fn with_protocols(
+        identity: &Identity,
+        seed: &Seed,
+        dialed: &[&[u8]],
+        served: &[&[u8]],
+    ) -> Self {
+        let certified_key = signing::certified_key(identity, seed);
+        Self::with_certificate(certified_key, identity, seed, dialed, served)
     }
 
     fn with_certificate(
@@ -149,6 +165,13 @@ pub fn peer_identity(connection: &Connection) -> Option<(NodeId, [u8; 32])> {
     let chain = chain.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     let key = Certificate::parse(chain.first()?).ok()?.claimed_identity().ok()?;
     Some((identity::node_id(&key), key))
+}
+
+/// Whether this node ended a handshake because it serves no application protocol that the peer
+/// offered.
+pub fn is_protocol_mismatch(error: &ConnectionError) -> bool {
+    let mismatch = TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL);
+    matches!(error, ConnectionError::TransportError(error) if error.code == mismatch)
 }
 
 /// The name of a peer for TLS: its address as an IP literal, which is never sent
