@@ -119,7 +119,9 @@ impl Engine {
         event: transport::Event,
         conns: &mut dyn Conns,
     ) {
-        use transport::Event::{ConnDown, ConnUp, DialFailed, Frame, Writable};
+        use transport::Event::{
+            ConnDown, ConnUp, DialFailed, Frame, PathChanged, SpliceOpened, SpliceOver, Writable,
+        };
         self.env.advance(now);
         match event {
             Frame { conn, frame } => self.run_overlay(conns, |overlay, cx, _| {
@@ -141,7 +143,10 @@ impl Engine {
             // Nothing waits here for room: what did not fit went elsewhere, or was refused.
             Writable(_) => self.makes_room = true,
             // No machine takes these yet.
-            ConnUp { role: Role::Media, .. } => {}
+            ConnUp { role: Role::Media, .. }
+            | PathChanged { .. }
+            | SpliceOpened { .. }
+            | SpliceOver { .. } => {}
         }
         if core::mem::take(&mut self.makes_room) {
             self.report_send_ready();

@@ -39,7 +39,9 @@ use crate::env::{CounterHash, Seed, TimerQueue};
 use crate::identity::Identity;
 use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::stats::{DropReason, Gauges, Stats};
-use crate::transport::{Class, Command, ConnId, Conns, DialError, Event, PathInfo, SendError};
+use crate::transport::{
+    Class, Command, ConnId, Conns, DialError, Event, PathInfo, SendError, SpliceOverReason,
+};
 use conn::{Conn, Dial, Opened};
 use endpoint::admission::{Admission, Verdict};
 use endpoint::ready::Ready;
@@ -147,6 +149,13 @@ impl Quic {
             Command::Close { conn, mode } => {
                 self.on_conn(conn, |conn, endpoint| conn.close(now, mode, endpoint));
             }
+            Command::Punch { remote, bytes } => self.punch(canonical(remote), &bytes),
+            // Splices are those of the node, which has another machine for them.
+            Command::OpenSplice { splice, .. } => {
+                let reason = SpliceOverReason::Unsupported;
+                self.endpoint.events.push_back(Event::SpliceOver { splice, reason });
+            }
+            Command::CloseSplice(_) => {}
         }
     }
 
@@ -302,7 +311,9 @@ impl Quic {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 let id = self.endpoint.conn_of(handle);
                 if let Some(conn) = id.and_then(|id| self.conns.get_mut(&id)) {
+                    let before = conn.quic.remote_address();
                     conn.quic.handle_event(event);
+                    conn.observe_path(before, &mut self.endpoint);
                     let touched = conn.on_datagram(now, &mut self.endpoint);
                     self.turns.touch(conn.id, &mut conn.queued, touched);
                 }
@@ -317,7 +328,28 @@ impl Quic {
                 None
             }
         };
-        if !self.ready.push(transmit, response) {
+        self.push_ready(transmit, response);
+    }
+
+    /// Sends a datagram that belongs to no conn.
+    fn punch(&mut self, remote: SocketAddr, bytes: &[u8]) {
+        if !can_be_dialed(remote) {
+            return self.endpoint.stats.count_drop(DropReason::ImplausibleAddress);
+        }
+        let mut datagram = self.ready.buffer();
+        datagram.extend_from_slice(bytes);
+        let transmit = quinn_proto::Transmit {
+            destination: remote,
+            ecn: None,
+            size: bytes.len(),
+            segment_size: None,
+            src_ip: None,
+        };
+        self.push_ready(Some(transmit), datagram);
+    }
+
+    fn push_ready(&mut self, transmit: Option<quinn_proto::Transmit>, bytes: Vec<u8>) {
+        if !self.ready.push(transmit, bytes) {
             self.endpoint.stats.count_drop(DropReason::ReadyQueueFull);
         }
     }
@@ -383,9 +415,7 @@ impl Quic {
     }
 
     fn connect(&mut self, remote: SocketAddr) -> Option<(ConnectionHandle, Connection)> {
-        let ip = remote.ip();
-        let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-        if broadcast || ip.is_multicast() || ip.is_unspecified() || remote.port() == 0 {
+        if !can_be_dialed(remote) {
             return None;
         }
         let name = tls::server_name(remote);
@@ -453,6 +483,13 @@ impl Conns for Quic {
     fn path(&self, conn: ConnId) -> Option<PathInfo> {
         self.conns.get(&conn)?.path()
     }
+}
+
+/// Whether datagrams to `remote` can go to one host.
+fn can_be_dialed(remote: SocketAddr) -> bool {
+    let ip = remote.ip();
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !(broadcast || ip.is_multicast() || ip.is_unspecified() || remote.port() == 0)
 }
 
 /// How we listen. QUIC itself holds no handshake that we did not decide about, so its own limits on

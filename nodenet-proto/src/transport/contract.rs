@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::{
     Class, CloseMode, Command, ConnDownReason, ConnId, DialError, DialId, Direction, Event,
-    PathInfo, Role, SendError,
+    PathInfo, Role, SendError, SpliceId, SpliceOverReason,
 };
 use crate::NodeId;
 use crate::buf::Frame;
@@ -51,6 +51,10 @@ pub trait ConnNet {
     fn path(&self, side: Side, conn: ConnId) -> Option<PathInfo>;
     /// The next thing that a transport reported.
     fn poll_event(&mut self, side: Side) -> Option<Event>;
+    /// The next datagram that a transport sent for [`Command::Punch`]: where to, and its bytes.
+    fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes)>;
+    /// Gives a transport another address, as a NAT does that forgot a mapping, and returns it.
+    fn rebind(&mut self, side: Side) -> SocketAddr;
     /// Lets time pass, and with it whatever the transports do.
     fn run(&mut self, span: Duration);
 }
@@ -72,6 +76,9 @@ pub const CASES: &[Case] = &[
     ("a_cancelled_dial_is_settled_once", a_cancelled_dial_is_settled_once),
     ("a_full_queue_gives_the_frame_back", a_full_queue_gives_the_frame_back),
     ("two_conns_of_one_pair_are_independent", two_conns_of_one_pair_are_independent),
+    ("the_path_follows_a_peer_that_moves", the_path_follows_a_peer_that_moves),
+    ("a_punch_is_sent_as_it_is", a_punch_is_sent_as_it_is),
+    ("a_splice_is_settled_once_and_ends_once", a_splice_is_settled_once_and_ends_once),
 ];
 
 /// Long enough for a handshake and for any bound of it (20 s; PROTOCOL.md#handshake-bounds).
@@ -261,6 +268,57 @@ fn two_conns_of_one_pair_are_independent(world: &mut dyn ConnNet) {
     send(world, Side::B, second_b, b"here too");
     world.run(SHORT);
     assert_eq!(frames(world, Side::A), [(second_a, Bytes::from("here too"))]);
+}
+
+fn the_path_follows_a_peer_that_moves(world: &mut dyn ConnNet) {
+    let (at_a, at_b) = connect(world, DialId(1));
+    let elsewhere = world.rebind(Side::A);
+    send(world, Side::A, at_a, b"from elsewhere");
+    world.run(SHORT);
+    let moved = world.poll_event(Side::B);
+    let Some(Event::PathChanged { conn, remote }) = moved else {
+        panic!("the new address comes before what was sent from it, not {moved:?}");
+    };
+    assert_eq!((conn, remote), (at_b, elsewhere));
+    assert_eq!(world.path(Side::B, at_b).map(|path| path.remote), Some(elsewhere));
+    assert_eq!(frames(world, Side::B), [(at_b, Bytes::from("from elsewhere"))]);
+    send(world, Side::B, at_b, b"found");
+    world.run(SHORT);
+    assert_eq!(frames(world, Side::A), [(at_a, Bytes::from("found"))], "B did not move");
+}
+
+fn a_punch_is_sent_as_it_is(world: &mut dyn ConnNet) {
+    let (remote, bytes) = (world.dead_addr(), Bytes::from_static(b"\x00np\x01"));
+    world.command(Side::A, Command::Punch { remote, bytes: bytes.clone() });
+    world.run(SHORT);
+    assert_eq!(world.poll_punch(Side::A), Some((remote, bytes)));
+    assert_eq!(world.poll_punch(Side::A), None, "once");
+    assert!(world.poll_event(Side::A).is_none(), "nothing is reported of it");
+}
+
+fn a_splice_is_settled_once_and_ends_once(world: &mut dyn ConnNet) {
+    let (splice, local_ip) = (SpliceId(3), world.addr(Side::A).ip());
+    world.command(Side::A, Command::OpenSplice { splice, local_ip, expected: [None; 2] });
+    world.run(SHORT);
+    match world.poll_event(Side::A) {
+        Some(Event::SpliceOver { splice: refused, reason }) => {
+            assert_eq!((refused, reason), (splice, SpliceOverReason::Unsupported));
+        }
+        Some(Event::SpliceOpened { splice: opened, locals: [one, other] }) => {
+            assert_eq!(opened, splice);
+            assert!(one != other && one.port() != 0 && other.port() != 0, "{one} {other}");
+            world.command(Side::A, Command::CloseSplice(splice));
+            world.run(SHORT);
+            let over = world.poll_event(Side::A);
+            let Some(Event::SpliceOver { reason: SpliceOverReason::ClosedHere, .. }) = over else {
+                panic!("the end of the splice is due, not {over:?}");
+            };
+        }
+        other => panic!("the splice opens or is over, not {other:?}"),
+    }
+    world.command(Side::A, Command::CloseSplice(splice));
+    world.run(SHORT);
+    assert!(world.poll_event(Side::A).is_none(), "nothing follows for a splice that is over");
 }
 
 /// Dials from A to B, and has the first frame sent, so that both can send.

@@ -1,14 +1,17 @@
-//! The transport boundary: what lies between the engine and whatever moves its frames.
+//! The transport boundary: commands, events and sends between the engine and its transport.
 //!
-//! Two enums and one trait. `quic` implements it over UDP, the simulator over in-memory conns. A
-//! conn is authenticated by the time the engine hears of it. Identifiers are counters and never
-//! reused, so a late event for a conn that is gone is recognised and discarded.
+//! Two enums and one trait. `quic` implements them over UDP, with `splice` for the sockets of a
+//! relay volunteer; the simulator implements them over in-memory conns. A conn is authenticated when
+//! the engine gets its first event. Identifiers are counters and never reused, so a late event for a
+//! conn that is gone is recognised and discarded.
 
 pub mod contract;
 
 use core::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use crate::NodeId;
 use crate::buf::Frame;
@@ -30,6 +33,17 @@ pub struct DialId(pub u64);
 impl fmt::Display for DialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "d{}", self.0)
+    }
+}
+
+/// One splice: a pair of sockets between which a relay volunteer passes datagrams on. Counted up by
+/// the engine, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpliceId(pub u64);
+
+impl fmt::Display for SpliceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
     }
 }
 
@@ -92,7 +106,7 @@ pub enum Direction {
     Inbound,
 }
 
-/// What the engine asks of the transport.
+/// What the engine asks of the transport. A transport carries out every one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Open a conn to exactly `expected` at `remote`. Settled by one [`Event::ConnUp`] or
@@ -117,6 +131,26 @@ pub enum Command {
         /// How.
         mode: CloseMode,
     },
+    /// Send these bytes as one datagram of their own, from the socket of the conns, so that the NAT
+    /// of this node lets the peer's datagrams to that socket in. Nothing answers.
+    Punch {
+        /// Where.
+        remote: SocketAddr,
+        /// What. No conn of either end takes it for a packet.
+        bytes: Bytes,
+    },
+    /// Open a splice. Settled by one [`Event::SpliceOpened`] or [`Event::SpliceOver`]; the first is
+    /// followed by the second in the end.
+    OpenSplice {
+        /// Names the splice.
+        splice: SpliceId,
+        /// On which of this node's addresses its sockets are to be.
+        local_ip: IpAddr,
+        /// For each side, the host that alone may speak there. Without one, the first that speaks.
+        expected: [Option<IpAddr>; 2],
+    },
+    /// Close a splice. Answered by [`Event::SpliceOver`] unless it is over already.
+    CloseSplice(SpliceId),
 }
 
 /// How a conn is closed.
@@ -146,7 +180,7 @@ pub enum Event {
         /// Where the peer is, from here.
         remote: SocketAddr,
     },
-    /// A dial came to nothing.
+    /// A dial failed.
     DialFailed {
         /// Which.
         dial: DialId,
@@ -170,10 +204,33 @@ pub enum Event {
         /// Why.
         reason: ConnDownReason,
     },
+    /// The peer of a conn sends from another address, and is sent to there. The address may still
+    /// have to prove itself; one that does not is left again, with another such event.
+    PathChanged {
+        /// Of which conn.
+        conn: ConnId,
+        /// Where the peer is now.
+        remote: SocketAddr,
+    },
+    /// Both sockets of a splice are bound.
+    SpliceOpened {
+        /// Which.
+        splice: SpliceId,
+        /// The addresses of its sides.
+        locals: [SocketAddr; 2],
+    },
+    /// A splice is over, or did not open. Nothing follows for it.
+    SpliceOver {
+        /// Which.
+        splice: SpliceId,
+        /// Why.
+        reason: SpliceOverReason,
+    },
 }
 
-/// Why a dial came to nothing.
+/// Why a dial failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DialError {
     /// Nobody answered, or the handshake failed.
     #[error("nobody answered there, or the handshake failed")]
@@ -194,6 +251,7 @@ pub enum DialError {
 
 /// Why a conn is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnDownReason {
     /// Closed by a command from here.
     #[error("closed here")]
@@ -216,6 +274,27 @@ pub enum ConnDownReason {
     /// The peer lost its state (stateless reset).
     #[error("reset by the peer")]
     Reset,
+}
+
+/// Why a splice is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpliceOverReason {
+    /// Closed by a command from here.
+    #[error("closed here")]
+    ClosedHere,
+    /// It passed nothing on for the idle time-out.
+    #[error("idle")]
+    Idle,
+    /// As many splices are open as this node takes.
+    #[error("too many splices are open")]
+    Full,
+    /// One of its sockets could not be opened, or was lost.
+    #[error("a socket could not be opened or was lost")]
+    SocketFailed,
+    /// This transport opens no splices.
+    #[error("this transport opens no splices")]
+    Unsupported,
 }
 
 /// What the transport knows of the path of a conn now.

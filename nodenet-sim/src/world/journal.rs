@@ -38,11 +38,15 @@ pub enum StepKind {
     Heal = 12,
     /// The application got an event.
     Event = 13,
+    /// The peer of a conn sends from another address.
+    PathChanged = 14,
+    /// A splice is over.
+    SpliceOver = 15,
 }
 
 impl StepKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Join,
         Self::Crash,
         Self::Left,
@@ -56,6 +60,8 @@ impl StepKind {
         Self::Partition,
         Self::Heal,
         Self::Event,
+        Self::PathChanged,
+        Self::SpliceOver,
     ];
 
     /// A name for reports.
@@ -74,6 +80,8 @@ impl StepKind {
             Self::Partition => "partition",
             Self::Heal => "heal",
             Self::Event => "event",
+            Self::PathChanged => "path_changed",
+            Self::SpliceOver => "splice_over",
         }
     }
 }

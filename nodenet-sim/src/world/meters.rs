@@ -200,7 +200,12 @@ impl Meters {
         }
     }
 
-    /// Counts a close that a host sent, lost or not.
+    /// A host sent a punch.
+    pub(crate) fn count_punch(&mut self, host: Host, at: Moment, len: usize) {
+        self.count(host, at, Traffic::Handshake, len as u64 + UDP_OVERHEAD);
+    }
+
+    /// A host sent a close, be it lost or not.
     pub(crate) fn count_close(&mut self, host: Host, at: Moment) {
         self.count(host, at, Traffic::Handshake, CLOSE_BYTES);
     }

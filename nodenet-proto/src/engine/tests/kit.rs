@@ -378,6 +378,9 @@ impl EngineNet {
                 }
             }
             transport::Command::Close { conn, mode } => self.wire.close(conn, mode),
+            transport::Command::Punch { .. }
+            | transport::Command::OpenSplice { .. }
+            | transport::Command::CloseSplice(_) => panic!("no machine asks for it"),
         }
     }
 

@@ -152,7 +152,11 @@ impl Hostile {
                 }
                 self.heard.push_back(frame);
             }
-            Event::DialFailed { .. } | Event::Writable(_) => {}
+            Event::DialFailed { .. }
+            | Event::Writable(_)
+            | Event::PathChanged { .. }
+            | Event::SpliceOpened { .. }
+            | Event::SpliceOver { .. } => {}
         }
     }
 

@@ -12,6 +12,7 @@ mod phase;
 mod role;
 mod timers;
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use quinn_proto::{Connection, ConnectionHandle, EndpointEvent, ReadError, StreamId};
@@ -157,6 +158,16 @@ impl Conn {
         }
         self.service(now, endpoint);
         self.take_touched()
+    }
+
+    /// QUIC has taken something and may have moved to another path, which it does not report: to one
+    /// from which a packet came, or back from one that did not prove itself (RFC 9000 §9).
+    #[inline]
+    pub(super) fn observe_path(&mut self, before: SocketAddr, endpoint: &mut Endpoint) {
+        let remote = self.quic.remote_address();
+        if remote != before && self.phase == Phase::Up {
+            endpoint.events.push_back(Event::PathChanged { conn: self.id, remote });
+        }
     }
 
     /// A datagram arrived for this conn and QUIC has taken it.
@@ -363,7 +374,9 @@ impl Conn {
         match timer {
             ConnTimer::Quic => {
                 self.timed_out_at = Some(now);
+                let before = self.quic.remote_address();
                 self.quic.handle_timeout(now);
+                self.observe_path(before, endpoint);
             }
             ConnTimer::Handshake | ConnTimer::HandshakeSilence => {
                 endpoint.stats.count_drop(DropReason::HandshakeTimeout);

@@ -1,10 +1,11 @@
-//! Datagrams that QUIC writes while it takes input: version negotiation, Retry, refusal, reset.
+//! Ready queue: datagrams that belong to no conn. QUIC writes version negotiation, Retry, refusal and
+//! reset while it takes input; the engine asks for punches.
 
 use std::collections::VecDeque;
 
 use quinn_proto::Transmit;
 
-/// Datagrams that wait, at most; further ones are dropped, as a network would (guess: a burst of
+/// Datagrams that wait, at most; further ones are dropped, as by a network (guess: a burst of
 /// handshakes).
 pub(crate) const READY_MAX: usize = 64;
 

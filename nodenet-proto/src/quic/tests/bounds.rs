@@ -16,7 +16,7 @@ use crate::quic::edge::send::QUEUE_MAX;
 use crate::stats::DropReason;
 use crate::testkit::{self, Host, Net, Outbox};
 use crate::transport::{
-    Class, CloseMode, ConnDownReason, Conns, DialError, Event, FRAME_MAX, SendError,
+    Class, CloseMode, Command, ConnDownReason, Conns, DialError, Event, FRAME_MAX, SendError,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -311,9 +311,43 @@ fn the_current_address_of_a_peer_follows_its_migration() {
     assert_eq!(pair.b.take_frames().len(), 1);
     let path = pair.b.quic.path(pair.at_b).expect("up");
     assert_eq!(path.remote, pair.a.addr);
+    assert_eq!(pair.b.take_moved(), [(pair.at_b, pair.a.addr)]);
     pair.b.send(pair.at_b, b"found you");
     pair.run_ms(1000);
     assert_eq!(pair.a.take_frames().len(), 1);
+}
+
+#[test]
+fn a_path_that_does_not_prove_itself_is_left_again() {
+    let mut pair = Pair::new(23);
+    let (home, spoofed) = (pair.a.addr, SocketAddr::from(([198, 51, 100, 7], 9999)));
+    pair.a.send(pair.at_a, b"on its way");
+    pair.a.addr = spoofed;
+    pair.net.settle(&mut [&mut pair.a]);
+    // What goes to the spoofed address reaches no one, and the peer itself is silent.
+    pair.net.run(&mut [&mut pair.b], 5 * SECOND);
+    assert_eq!(pair.b.take_moved(), [(pair.at_b, spoofed), (pair.at_b, home)]);
+    assert_eq!(pair.b.quic.path(pair.at_b).map(|path| path.remote), Some(home));
+}
+
+#[test]
+fn punches_wait_in_a_bounded_queue_and_go_to_single_hosts_only() {
+    let mut net = Net::new(24);
+    let mut peer = Peer::new(1, &net);
+    let punch = |peer: &mut Peer, remote: SocketAddr| {
+        let bytes = Bytes::from_static(b"\x00np\x01");
+        peer.quic.handle_command(net.now, Command::Punch { remote, bytes });
+    };
+    for remote in ["224.0.0.1:1", "255.255.255.255:1", "0.0.0.0:1", "192.0.2.9:0", "[ff02::1]:1"] {
+        punch(&mut peer, remote.parse().expect("a literal of this test"));
+    }
+    assert_eq!(peer.drops(DropReason::ImplausibleAddress), 5);
+    for _ in 0..100 {
+        punch(&mut peer, testkit::addr(9));
+    }
+    assert_eq!(peer.drops(DropReason::ReadyQueueFull), 36);
+    net.settle(&mut [&mut peer]);
+    assert_eq!(net.sent, 64);
 }
 
 #[test]

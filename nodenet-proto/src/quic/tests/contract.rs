@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::peer::Peer;
 use crate::NodeId;
 use crate::buf::Frame;
@@ -80,6 +82,17 @@ impl ConnNet for QuicWorld {
     fn poll_event(&mut self, side: Side) -> Option<Event> {
         let peer = self.peer(side);
         (!peer.events.is_empty()).then(|| peer.events.remove(0))
+    }
+
+    fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes)> {
+        let peer = self.peer(side);
+        (!peer.punches.is_empty()).then(|| peer.punches.remove(0))
+    }
+
+    fn rebind(&mut self, side: Side) -> SocketAddr {
+        let addr = &mut self.peer(side).addr;
+        addr.set_port(addr.port() + 1);
+        *addr
     }
 
     fn run(&mut self, span: Duration) {

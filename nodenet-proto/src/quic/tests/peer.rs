@@ -25,6 +25,8 @@ pub(super) struct Peer {
     pub(super) id: NodeId,
     /// What was reported and not taken yet.
     pub(super) events: Vec<Event>,
+    /// Datagrams that were sent and are not QUIC.
+    pub(super) punches: Vec<(SocketAddr, Bytes)>,
     dials: u64,
     buf: TransmitBuf,
 }
@@ -60,6 +62,7 @@ impl Peer {
             addr: testkit::addr(number),
             id: identity.id(),
             events: Vec::new(),
+            punches: Vec::new(),
             dials: 0,
             buf: TransmitBuf::new(8),
         }
@@ -121,6 +124,15 @@ impl Peer {
         })
     }
 
+    /// Takes the reports of peers that moved.
+    pub(super) fn take_moved(&mut self) -> Vec<(ConnId, SocketAddr)> {
+        let moved = |event: &Event| match event {
+            Event::PathChanged { conn, remote } => Some((*conn, *remote)),
+            _ => None,
+        };
+        std::iter::from_fn(|| self.take(moved)).collect()
+    }
+
     /// Takes all frames that arrived.
     pub(super) fn take_frames(&mut self) -> Vec<(ConnId, Bytes)> {
         let mut frames = Vec::new();
@@ -172,6 +184,10 @@ impl Host for Peer {
             self.buf.bytes.clear();
             if let Some(transmit) = self.quic.poll_transmit(&mut self.buf) {
                 let ecn = transmit.ecn;
+                if self.buf.bytes[0] & 0xc0 == 0 {
+                    let punch = Bytes::copy_from_slice(&self.buf.bytes);
+                    self.punches.push((transmit.remote, punch));
+                }
                 out.push(transmit.remote, ecn, transmit.segment_len, &self.buf.bytes);
             } else if !had_turn {
                 break;

@@ -12,10 +12,12 @@
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use bytes::Bytes;
 use indexmap::IndexMap;
 use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::{
     Class, CloseMode, ConnDownReason, ConnId, Conns, Direction, Event, PathInfo, Role, SendError,
+    SpliceId,
 };
 use slab::Slab;
 
@@ -65,6 +67,10 @@ pub(crate) enum Scheduled {
     Drained { end: EndRef, generation: u32 },
     /// The bound for the first frame on an accepted conn.
     FirstFrame { end: EndRef, generation: u32 },
+    /// An end gets a packet from another address of its peer.
+    PathChanged { end: EndRef, generation: u32 },
+    /// A host asked for a splice.
+    NoSplice { host: Host, splice: SpliceId },
     /// A dial goes on.
     Dial { dial: u32, serial: u32, step: DialStep },
     /// The search for idle conns.
@@ -98,6 +104,8 @@ pub(crate) struct Net {
     by_addr: IndexMap<SocketAddr, Host>,
     /// Frames that a partition holds back, in order of arrival.
     pub(super) held: Vec<u32>,
+    /// The last punch that was sent. NATs are rules here, so that a punch opens nothing.
+    pub(super) punch: Option<(Host, SocketAddr, Bytes)>,
     pub(super) partitioned: bool,
 }
 
@@ -116,6 +124,7 @@ impl Net {
             packets: Slab::new(),
             by_addr: IndexMap::new(),
             held: Vec::new(),
+            punch: None,
             partitioned: false,
         }
     }
@@ -232,6 +241,27 @@ impl Net {
         }
         self.on_arrival(from, frame.len(), Traffic::of(&frame));
         Some((from.peer(), frame))
+    }
+
+    /// Sends a datagram that belongs to no conn.
+    pub(crate) fn punch(&mut self, host: Host, remote: SocketAddr, bytes: &Bytes) {
+        self.meters.count_punch(host, self.now, bytes.len());
+        self.punch = Some((host, remote, bytes.clone()));
+    }
+
+    /// From the next packet on, the conns of `host` come from another port.
+    pub(crate) fn rebind(&mut self, host: Host) {
+        for end in self.host_state(host).ends.clone() {
+            let (at, generation) = (self.delayed(end), self.conns.generation(end));
+            self.queue.push(at, Scheduled::PathChanged { end: end.peer(), generation });
+        }
+    }
+
+    /// A packet from another port of the peer arrives. Gives the new address.
+    pub(crate) fn on_path_changed(&mut self, end: EndRef) -> SocketAddr {
+        let moved = &mut self.conns.end_mut(end.peer()).seen_at;
+        moved.set_port(moved.port() ^ 1);
+        SocketAddr::from(*moved)
     }
 
     /// Whether the conn of `end` is the same and the end is open.

@@ -51,6 +51,20 @@ impl OverlayWorld {
                 }
                 self.on_gone(end, transport::ConnDownReason::Silent)
             }
+            Scheduled::PathChanged { end, generation } => {
+                if !self.net.current(end, generation) {
+                    return Ok(());
+                }
+                let (host, conn) = (self.net.conns.end(end).host, self.net.conns.id(end));
+                let remote = self.net.on_path_changed(end);
+                let event = transport::Event::PathChanged { conn, remote };
+                self.report(host, conn, StepKind::PathChanged, event)
+            }
+            Scheduled::NoSplice { host, splice } => {
+                let reason = transport::SpliceOverReason::Unsupported;
+                self.note(host, StepKind::SpliceOver, 0, 0, None);
+                self.tell(host, transport::Event::SpliceOver { splice, reason })
+            }
             Scheduled::Dial { dial, serial, step } => self.on_dial(dial, serial, step),
             Scheduled::Sweep => {
                 self.net.sweep();
@@ -213,6 +227,12 @@ impl OverlayWorld {
             }
             transport::Command::CancelDial(dial) => self.net.cancel_dial(host, *dial),
             transport::Command::Close { conn, mode } => self.net.close(host, *conn, *mode),
+            transport::Command::Punch { remote, bytes } => self.net.punch(host, *remote, bytes),
+            transport::Command::OpenSplice { splice, .. } => {
+                let refused = Scheduled::NoSplice { host, splice: *splice };
+                self.net.queue.push(self.net.now, refused);
+            }
+            transport::Command::CloseSplice(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use indexmap::IndexMap;
 use nodenet_proto::api::{self, Command, EdgeInfo, KnownPeer, RequestId, SeedPeer};
 use nodenet_proto::env::{Random, Seed, UnixNanos};
@@ -195,6 +196,18 @@ impl OverlayWorld {
     /// hard.
     pub fn addr(&self, host: Host) -> std::net::SocketAddr {
         self.net.host_state(host).addr.into()
+    }
+
+    /// The NAT of a host forgets its mappings: peers of its conns see another port of it from the
+    /// next packet on.
+    pub fn rebind(&mut self, host: Host) {
+        self.net.rebind(host);
+    }
+
+    /// The last punch in the network, if `host` sent it: where to, and its bytes.
+    pub fn take_punch(&mut self, host: Host) -> Option<(std::net::SocketAddr, Bytes)> {
+        let (_, remote, bytes) = self.net.punch.take_if(|(from, ..)| *from == host)?;
+        Some((remote, bytes))
     }
 
     /// Path of a conn, by the id that `host` has for it.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::contract::{CASES, ConnNet, Side};
@@ -65,6 +66,19 @@ impl ConnNet for Bench {
     fn poll_event(&mut self, side: Side) -> Option<Event> {
         let host = self.host(side);
         self.lab.next_event(host)
+    }
+
+    fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes)> {
+        let host = self.host(side);
+        self.lab.world.take_punch(host)
+    }
+
+    fn rebind(&mut self, side: Side) -> SocketAddr {
+        let host = self.host(side);
+        self.lab.world.rebind(host);
+        let mut addr = self.lab.world.addr(host);
+        addr.set_port(addr.port() ^ 1);
+        addr
     }
 
     fn run(&mut self, span: Duration) {

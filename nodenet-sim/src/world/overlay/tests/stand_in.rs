@@ -182,7 +182,10 @@ impl Machine for StandIn {
             transport::Event::Frame { conn, frame } => {
                 self.on_frame(now, conn, &frame.to_bytes(), conns);
             }
-            transport::Event::Writable(_) => {}
+            transport::Event::Writable(_)
+            | transport::Event::PathChanged { .. }
+            | transport::Event::SpliceOpened { .. }
+            | transport::Event::SpliceOver { .. } => {}
             transport::Event::ConnDown { conn, .. } => {
                 self.neighbors.retain(|_, neighbor| neighbor.conn != conn);
             }
