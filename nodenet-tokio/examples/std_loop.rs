@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{Command, DeliveryPath, Event, RequestId, SeedPeer};
+use nodenet_proto::api::{BootstrapPeer, Command, DeliveryPath, Event, RequestId};
 use nodenet_proto::drive::{self, Drained, Outlet};
 use nodenet_proto::env::{Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
@@ -47,7 +47,7 @@ pub(crate) fn main() -> io::Result<()> {
         first.run_until(|event| matches!(event, Event::Left { .. }).then_some(()))
     });
 
-    let seed = SeedPeer { id: first_id, addrs: vec![first_addr] };
+    let seed = BootstrapPeer { id: first_id, addrs: vec![first_addr] };
     second.command(Command::Bootstrap(vec![seed]));
     second.run_until(|event| matches!(event, Event::EdgeUp { .. }).then_some(()))?;
     let payload = Bytes::from_static(b"hello");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{EdgeInfo, KnownPeer, SeedPeer};
+use nodenet_proto::api::{self, EdgeInfo, KnownPeer};
 use nodenet_proto::identity::Identity;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -21,7 +21,7 @@ pub(crate) struct Shared {
     pub(crate) local_addr: SocketAddr,
     pub(crate) advertised: Vec<SocketAddr>,
     pub(crate) requests: mpsc::Sender<Request>,
-    pub(crate) seeds: mpsc::Sender<Vec<SeedPeer>>,
+    pub(crate) seeds: mpsc::Sender<Vec<api::BootstrapPeer>>,
     pub(crate) leave: watch::Sender<bool>,
     pub(crate) deliveries: Deliveries,
     /// Weak, so that subscriptions end with the driver.

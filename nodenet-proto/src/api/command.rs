@@ -10,13 +10,13 @@ use crate::NodeId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// A peer the operator named as a way into the network.
+/// A peer that the operator names as a way into the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeedPeer {
-    /// Whom to expect there.
+pub struct BootstrapPeer {
+    /// The identifier that must answer.
     pub id: NodeId,
-    /// Where, best first. Names are resolved by the driver, which repeats the command when they
-    /// change.
+    /// Its addresses, best first. Names are resolved by the driver, which repeats the command when
+    /// they change.
     pub addrs: Vec<SocketAddr>,
 }
 
@@ -65,8 +65,8 @@ pub enum Command {
         /// Where it may be, best first; the first eight count.
         addrs: Vec<SocketAddr>,
     },
-    /// Adds operator seeds, or replaces the addresses of known ones. They are tried for ever.
-    Bootstrap(Vec<SeedPeer>),
+    /// Adds bootstrap peers, or replaces the addresses of known ones. They are tried for ever.
+    Bootstrap(Vec<BootstrapPeer>),
     /// Adds peers that this node knew earlier ([`crate::engine::Engine::export_peers`]). They are
     /// dialed like any other contact, and forgotten like any other if they do not answer while
     /// others do.

@@ -9,7 +9,7 @@ mod event;
 mod report;
 mod self_description;
 
-pub use command::{Command, KnownPeer, RequestId, SeedPeer};
+pub use command::{BootstrapPeer, Command, KnownPeer, RequestId};
 pub use config::{Config, EdgePolicy, INBOUND_EDGES_CAP, OWN_ADDRS_MAX, Profile};
 pub use error::{ConnectError, EdgeDownReason, SendFailure};
 pub use event::{DeliveryPath, Event};

@@ -23,7 +23,7 @@ use bytes::Bytes;
 
 use self::edges::{Edge, EdgeTable};
 use crate::NodeId;
-use crate::api::{ConnectError, KnownPeer, SeedPeer, SendFailure};
+use crate::api::{ConnectError, KnownPeer, BootstrapPeer, SendFailure};
 use crate::connect::Candidate;
 use crate::context::Context;
 use crate::stats::Gauges;
@@ -61,7 +61,7 @@ impl Overlay {
     }
 
     /// Takes bootstrap peers, or new addresses of known ones.
-    pub(crate) fn bootstrap(&mut self, cx: &mut Context<'_, Action>, peers: &[SeedPeer]) {
+    pub(crate) fn bootstrap(&mut self, cx: &mut Context<'_, Action>, peers: &[BootstrapPeer]) {
         self.topology.add_bootstrap_peers(cx, &self.edges, peers);
     }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::api::SeedPeer;
+use nodenet_proto::api;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -36,7 +36,7 @@ const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
 type Answer = io::Result<Vec<SocketAddr>>;
 
 /// What is known without asking anyone.
-pub(crate) fn literal_seeds(peers: &[BootstrapPeer]) -> Vec<SeedPeer> {
+pub(crate) fn literal_seeds(peers: &[BootstrapPeer]) -> Vec<api::BootstrapPeer> {
     collect(peers.iter().filter_map(|peer| Some((peer.id, peer.literal_addr()?))))
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn literal_seeds(peers: &[BootstrapPeer]) -> Vec<SeedPeer> {
 /// is no name.
 pub(crate) async fn resolve_for_ever(
     peers: Vec<BootstrapPeer>,
-    seeds: mpsc::Sender<Vec<SeedPeer>>,
+    seeds: mpsc::Sender<Vec<api::BootstrapPeer>>,
 ) {
     resolve_with(lookup, peers, seeds).await;
 }
@@ -53,7 +53,7 @@ pub(crate) async fn resolve_for_ever(
 async fn resolve_with<F: Future<Output = Answer> + Send + 'static>(
     lookup: impl Fn(String, u16) -> F + Send + Sync + 'static,
     peers: Vec<BootstrapPeer>,
-    seeds: mpsc::Sender<Vec<SeedPeer>>,
+    seeds: mpsc::Sender<Vec<api::BootstrapPeer>>,
 ) {
     let mut entries: Vec<Entry> = peers.iter().map(Entry::new).collect();
     let mut known = all_seeds(&entries);
@@ -172,7 +172,7 @@ fn refuse_nothing(answer: Answer) -> Answer {
     answer.and_then(|found| (!found.is_empty()).then_some(found).ok_or_else(nothing))
 }
 
-fn all_seeds(entries: &[Entry]) -> Vec<SeedPeer> {
+fn all_seeds(entries: &[Entry]) -> Vec<api::BootstrapPeer> {
     let addrs = |entry: &Entry| entry.addrs.iter().map(|addr| (entry.id, *addr)).collect();
     collect(entries.iter().flat_map::<Vec<_>, _>(addrs))
 }
@@ -183,7 +183,7 @@ async fn lookup(name: String, port: u16) -> Answer {
 }
 
 /// One seed for each identifier, with its addresses in the order given.
-fn collect(found: impl Iterator<Item = (NodeId, SocketAddr)>) -> Vec<SeedPeer> {
+fn collect(found: impl Iterator<Item = (NodeId, SocketAddr)>) -> Vec<api::BootstrapPeer> {
     let mut seeds = BTreeMap::<NodeId, Vec<SocketAddr>>::new();
     for (id, addr) in found {
         let addrs = seeds.entry(id).or_default();
@@ -191,7 +191,7 @@ fn collect(found: impl Iterator<Item = (NodeId, SocketAddr)>) -> Vec<SeedPeer> {
             addrs.push(addr);
         }
     }
-    seeds.into_iter().map(|(id, addrs)| SeedPeer { id, addrs }).collect()
+    seeds.into_iter().map(|(id, addrs)| api::BootstrapPeer { id, addrs }).collect()
 }
 
 #[cfg(test)]

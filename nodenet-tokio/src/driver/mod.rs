@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{Command, EdgeInfo, KnownPeer, SeedPeer};
+use nodenet_proto::api::{self, Command, EdgeInfo, KnownPeer};
 use nodenet_proto::drive::{self, Drained};
 use nodenet_proto::env::WallClock;
 use nodenet_proto::io::{SocketId, TransmitBuf};
@@ -92,7 +92,7 @@ pub(crate) struct Inlets {
     pub(crate) requests: mpsc::Receiver<Request>,
     /// Changes, or closes with the last handle, when the node is to leave.
     pub(crate) leave: watch::Receiver<bool>,
-    pub(crate) seeds: mpsc::Receiver<Vec<SeedPeer>>,
+    pub(crate) seeds: mpsc::Receiver<Vec<api::BootstrapPeer>>,
 }
 
 /// What goes out to the rest of the program.
@@ -108,7 +108,7 @@ pub(crate) struct Outlets {
 enum Wake {
     Leave,
     /// New seeds, or nothing when there will be no more.
-    Seeds(Option<Vec<SeedPeer>>),
+    Seeds(Option<Vec<api::BootstrapPeer>>),
     Refresh,
     Request(Request),
     Readable(io::Result<()>),
@@ -355,7 +355,7 @@ impl Driver {
         self.input(Input::Command(Command::Leave { request }));
     }
 
-    fn on_seeds(&mut self, mut seeds: Vec<SeedPeer>) {
+    fn on_seeds(&mut self, mut seeds: Vec<api::BootstrapPeer>) {
         for seed in &mut seeds {
             seed.addrs.retain(|addr| self.outlet.sockets[&SocketId::MAIN].speaks(addr));
         }

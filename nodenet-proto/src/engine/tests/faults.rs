@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::kit::{EngineNet, Who, identity};
 use crate::api::{
-    Command, Config, ConnectError, EdgeDownReason, Event, RequestId, SeedPeer, SendFailure,
+    BootstrapPeer, Command, Config, ConnectError, EdgeDownReason, Event, RequestId, SendFailure,
 };
 use crate::buf::Frame;
 use crate::env::Seed;
@@ -26,7 +26,7 @@ fn nowhere() -> SocketAddr {
 }
 
 fn seed_at(world: &mut EngineNet, who: Who, seed: Who, addr: SocketAddr) {
-    let seeds = vec![SeedPeer { id: world.id(seed), addrs: vec![addr] }];
+    let seeds = vec![BootstrapPeer { id: world.id(seed), addrs: vec![addr] }];
     world.command(who, |_| Command::Bootstrap(seeds));
 }
 

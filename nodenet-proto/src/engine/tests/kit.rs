@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::NodeId;
-use crate::api::{Command, Config, Event, KnownPeer, RequestId, SeedPeer};
+use crate::api::{BootstrapPeer, Command, Config, Event, KnownPeer, RequestId};
 use crate::buf::Frame;
 use crate::engine::{Engine, Output};
 use crate::env::{Ed25519Crypto, Seed, UnixNanos, test_base};
@@ -218,7 +218,7 @@ impl EngineNet {
     }
 
     pub(super) fn bootstrap(&mut self, who: Who, seed: Who) {
-        let seeds = vec![SeedPeer { id: self.id(seed), addrs: vec![self.addr(seed)] }];
+        let seeds = vec![BootstrapPeer { id: self.id(seed), addrs: vec![self.addr(seed)] }];
         self.command(who, |_| Command::Bootstrap(seeds));
     }
 

@@ -233,7 +233,7 @@ impl NodeNet {
 
     /// Names one node to the other as a way into the network.
     fn connect(&mut self, party: usize, to: usize) {
-        let seeds = vec![crate::api::SeedPeer { id: self.ids[to], addrs: vec![addr(to)] }];
+        let seeds = vec![crate::api::BootstrapPeer { id: self.ids[to], addrs: vec![addr(to)] }];
         let command = Input::Command(Command::Bootstrap(seeds));
         self.parties[party].node.handle_input(self.net.now, command);
     }

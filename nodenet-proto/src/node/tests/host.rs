@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use crate::NodeId;
-use crate::api::{Command, Event, RequestId, SeedPeer};
+use crate::api::{BootstrapPeer, Command, Event, RequestId};
 use crate::drive::{self, Drained, Outlet};
 use crate::env::{Seed, UnixNanos};
 use crate::io::{EcnCodepoint, SocketId, Transmit, TransmitBuf};
@@ -58,7 +58,7 @@ impl Machine {
 
     /// Names another machine as a way into the network.
     pub(super) fn bootstrap(&mut self, net: &Net, other: &Self) {
-        let seeds = vec![SeedPeer { id: other.id, addrs: vec![other.addr] }];
+        let seeds = vec![BootstrapPeer { id: other.id, addrs: vec![other.addr] }];
         self.command(net, Command::Bootstrap(seeds));
     }
 

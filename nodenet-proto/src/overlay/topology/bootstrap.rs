@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::NodeId;
-use crate::api::{ConnectError, EdgeDownReason, Event, SeedPeer};
+use crate::api::{ConnectError, EdgeDownReason, Event, BootstrapPeer};
 use crate::connect::{Candidate, Purpose, Want, dialable};
 use crate::context::Context;
 use crate::env::backoff;
@@ -107,13 +107,13 @@ impl Bootstrap {
     pub(crate) fn add(
         &mut self,
         cx: &mut Context<'_, Action>,
-        peers: &[SeedPeer],
+        peers: &[BootstrapPeer],
         has_edge: impl Fn(&NodeId) -> bool,
     ) {
         let own = cx.identity.id();
         let others = peers.iter().filter(|peer| peer.id != own);
         // In an order of our own, so that the first of a list that all nodes share is not swamped.
-        let mut turns: Vec<(u64, &SeedPeer)> =
+        let mut turns: Vec<(u64, &BootstrapPeer)> =
             others.map(|peer| (cx.rng.next_u64(), peer)).collect();
         turns.sort_by_key(|(order, _)| *order);
         for (turn, (_, peer)) in turns.into_iter().enumerate() {
@@ -125,7 +125,7 @@ impl Bootstrap {
     fn add_one(
         &mut self,
         cx: &mut Context<'_, Action>,
-        peer: &SeedPeer,
+        peer: &BootstrapPeer,
         turn: u32,
         has_edge: bool,
     ) {

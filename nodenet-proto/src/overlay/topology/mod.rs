@@ -21,7 +21,7 @@ use super::actions::{Action, Timer};
 use super::edges::{EdgeTable, EdgeUp, Edges, EndedEdge, Phase};
 use super::peers::{Ask, Contact, Observed, Peers, Provenance, Question};
 use crate::NodeId;
-use crate::api::{Config, ConnectError, EdgeDownReason, Profile, SeedPeer};
+use crate::api::{Config, ConnectError, EdgeDownReason, Profile, BootstrapPeer};
 use crate::context::Context;
 use crate::stats::Gauges;
 use crate::wire::{self, Capabilities};
@@ -55,7 +55,7 @@ impl Topology {
         &mut self,
         cx: &mut Context<'_, Action>,
         edges: &Edges,
-        peers: &[SeedPeer],
+        peers: &[BootstrapPeer],
     ) {
         self.bootstrap.add(cx, peers, |peer| edges.table().get(peer).is_some());
         self.arm(cx, edges);

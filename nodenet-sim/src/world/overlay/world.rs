@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
-use nodenet_proto::api::{self, Command, EdgeInfo, KnownPeer, RequestId, SeedPeer};
+use nodenet_proto::api::{self, BootstrapPeer, Command, EdgeInfo, KnownPeer, RequestId};
 use nodenet_proto::env::{Random, Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::Stats;
@@ -160,7 +160,7 @@ impl OverlayWorld {
         }
         let seeds = join.bootstrap.iter().map(|&seed| {
             let state = self.net.host_state(seed);
-            SeedPeer { id: state.id, addrs: vec![state.addr.into()] }
+            BootstrapPeer { id: state.id, addrs: vec![state.addr.into()] }
         });
         let seeds = Command::Bootstrap(seeds.collect());
         self.command(host, seeds)?;

@@ -68,7 +68,7 @@ impl Bench {
 
     fn add(&mut self, addrs: &[SocketAddr]) -> Vec<Did> {
         let has_edge = self.has_edge;
-        let peers = [SeedPeer { id: PEER, addrs: addrs.to_vec() }];
+        let peers = [BootstrapPeer { id: PEER, addrs: addrs.to_vec() }];
         self.act(|bootstrap, cx| bootstrap.add(cx, &peers, |_| has_edge))
     }
 
@@ -119,7 +119,7 @@ fn a_bootstrap_peer_with_an_edge_is_not_dialed() {
 #[test]
 fn this_node_itself_is_no_bootstrap_peer() {
     let mut bench = Bench::new();
-    let own = SeedPeer { id: bench.around.identity.id(), addrs: vec![addr(1)] };
+    let own = BootstrapPeer { id: bench.around.identity.id(), addrs: vec![addr(1)] };
     bench.act(|bootstrap, cx| bootstrap.add(cx, &[own], |_| false));
     assert_eq!(bench.bootstrap.len(), 0);
 }
@@ -261,7 +261,7 @@ fn a_bootstrap_peer_that_left_is_held_off() {
 #[test]
 fn bootstrap_peers_take_turns_and_wait_once_there_is_an_edge() {
     let mut bench = Bench::new();
-    let peer = SeedPeer { id: PEER, addrs: vec![addr(1)] };
+    let peer = BootstrapPeer { id: PEER, addrs: vec![addr(1)] };
     bench.act(|bootstrap, cx| bootstrap.add_one(cx, &peer, 3, false));
     assert_eq!(bench.pass(SECOND * 3 / 2), []);
     bench.edge_up(OTHER);
