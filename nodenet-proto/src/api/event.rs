@@ -111,3 +111,23 @@ pub enum Event {
         request: RequestId,
     },
 }
+
+impl Event {
+    /// The command that this event settles; none if it settles no command.
+    pub fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Sent { request, .. }
+            | Self::SendFailed { request, .. }
+            | Self::Connected { request, .. }
+            | Self::ConnectFailed { request, .. }
+            | Self::EdgeClosed { request, .. }
+            | Self::Left { request } => Some(*request),
+            Self::Delivered { .. }
+            | Self::SendReady
+            | Self::BootstrapFailed { .. }
+            | Self::EdgeUp { .. }
+            | Self::EdgeDown { .. }
+            | Self::ClockSkewSuspected { .. } => None,
+        }
+    }
+}

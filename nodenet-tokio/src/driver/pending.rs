@@ -65,7 +65,7 @@ impl Pending {
 
     /// Answers whoever waits for this event. Returns true once the node has left.
     pub(crate) fn settle(&mut self, event: Event) -> bool {
-        let Some(request) = request_of(&event) else { return false };
+        let Some(request) = event.request() else { return false };
         let waiter = self.by_request.remove(&request);
         self.connects -= usize::from(matches!(waiter, Some(Reply::Connect(_))));
         debug_assert!(waiter.is_some(), "{event:?} settles a command that was settled before");
@@ -96,18 +96,6 @@ impl Pending {
             (_, event) => debug_assert!(false, "{event:?} does not belong to its command"),
         }
         false
-    }
-}
-
-fn request_of(event: &Event) -> Option<RequestId> {
-    match event {
-        Event::Sent { request, .. }
-        | Event::SendFailed { request, .. }
-        | Event::Connected { request, .. }
-        | Event::ConnectFailed { request, .. }
-        | Event::EdgeClosed { request, .. }
-        | Event::Left { request } => Some(*request),
-        _ => None,
     }
 }
 

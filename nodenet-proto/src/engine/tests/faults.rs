@@ -35,19 +35,6 @@ fn connect_at(world: &mut EngineNet, from: Who, to: Who, addr: SocketAddr) -> Re
     world.command(from, |request| Command::Connect { request, target, addrs })
 }
 
-/// Which command an event settles.
-fn settles(event: &Event) -> Option<RequestId> {
-    match event {
-        Event::Sent { request, .. }
-        | Event::SendFailed { request, .. }
-        | Event::Connected { request, .. }
-        | Event::ConnectFailed { request, .. }
-        | Event::EdgeClosed { request, .. }
-        | Event::Left { request } => Some(*request),
-        _ => None,
-    }
-}
-
 // Dialing.
 
 #[test]
@@ -272,7 +259,7 @@ fn leaving_settles_what_is_under_way_and_nothing_twice() {
     ];
     let leaves = [world.leave(0), world.leave(0)];
     world.run_for(60 * SECOND);
-    let settled: Vec<RequestId> = world.events(0).iter().filter_map(settles).collect();
+    let settled: Vec<RequestId> = world.events(0).iter().filter_map(Event::request).collect();
     let mut expected = [pending.as_slice(), &leaves].concat();
     expected.sort_unstable();
     let mut sorted = settled.clone();
@@ -301,7 +288,7 @@ fn a_connect_is_settled_by_an_edge_that_the_peer_opened_meanwhile() {
     world.run_for(SECOND);
     let peer = world.id(1);
     let settled: Vec<Event> =
-        world.events(0).into_iter().filter(|event| settles(event).is_some()).collect();
+        world.events(0).into_iter().filter(|event| event.request().is_some()).collect();
     assert_eq!(settled, [Event::Connected { request, peer }]);
     world.run_for(60 * SECOND);
     assert_eq!(world.events(0), [], "the dial that was given up is no news");
@@ -358,12 +345,12 @@ fn whatever_is_asked_in_whatever_order_every_command_is_settled_once() {
                 _ => {}
             }
             world.run_for(Duration::from_millis(random.below(700)));
-            for request in world.events(0).iter().filter_map(settles) {
+            for request in world.events(0).iter().filter_map(Event::request) {
                 *settled.entry(request).or_insert(0) += 1;
             }
         }
         world.run_for(60 * SECOND);
-        for request in world.events(0).iter().filter_map(settles) {
+        for request in world.events(0).iter().filter_map(Event::request) {
             *settled.entry(request).or_insert(0) += 1;
         }
         let once: BTreeMap<RequestId, i32> =

@@ -99,15 +99,7 @@ impl History {
             }
             for event in events {
                 self.delivered += usize::from(matches!(event, Event::Delivered { .. }));
-                let settled = match event {
-                    Event::Sent { request, .. }
-                    | Event::SendFailed { request, .. }
-                    | Event::Connected { request, .. }
-                    | Event::ConnectFailed { request, .. }
-                    | Event::EdgeClosed { request, .. }
-                    | Event::Left { request } => request,
-                    _ => continue,
-                };
+                let Some(settled) = event.request() else { continue };
                 assert_eq!(self.open.remove(&settled), Some(who), "{event:?} settles nothing");
             }
         }
