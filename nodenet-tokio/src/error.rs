@@ -110,13 +110,15 @@ impl SendError {
             api::SendFailure::Unroutable => Self::Unroutable,
             api::SendFailure::Backpressure => Self::Backpressure,
             api::SendFailure::TooLarge { len, max } => Self::TooLarge { len, max },
-            api::SendFailure::Closed => Self::Closed,
+            // Closed, and what a later version adds.
+            _ => Self::Closed,
         }
     }
 
     pub(crate) fn direct(failure: api::SendFailure, target: NodeId) -> Self {
         match Self::routed(failure) {
             Self::Unroutable => Self::NoEdge(target),
+            _ if failure == api::SendFailure::NoEdge => Self::NoEdge(target),
             other => other,
         }
     }
@@ -168,7 +170,8 @@ impl From<api::ConnectError> for ConnectError {
             api::ConnectError::Refused => Self::EdgeRefused,
             api::ConnectError::SelfEdge => Self::SelfEdge,
             api::ConnectError::Busy => Self::Busy,
-            api::ConnectError::Closed => Self::Closed,
+            // Closed, and what a later version adds.
+            _ => Self::Closed,
         }
     }
 }

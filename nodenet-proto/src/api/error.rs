@@ -1,64 +1,82 @@
-//! Outcomes of commands that failed, and why edges end.
+//! Errors of commands and reasons for which edges end, with the texts that people read.
+//!
+//! An error that a caller can act on says what to do. Drivers pass these types on as they are, so
+//! the advice stands here and nowhere else.
 
 use crate::transport::{ConnDownReason, DialError};
 
 /// Why a message did not leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendFailure {
-    /// There is no edge to send it over.
-    #[error("there is no edge to send over; wait until the node has joined")]
+    /// There is no edge at all to send a routed message over.
+    #[error(
+        "unroutable: this node has no edge to send over; wait until it has joined, and check the \
+         bootstrap peers if it does not"
+    )]
     Unroutable,
+    /// There is no edge to the target of a direct message.
+    #[error("there is no edge to that node; connect to it first, or send by routing")]
+    NoEdge,
     /// No candidate edge has room: its peer's budget for this node is spent (480 messages a second
     /// and 32 at once, those in transit included), 32 messages are not acknowledged, or its queue
     /// is full. [`super::Event::SendReady`] tells when to try again. For a message to this node
-    /// itself its own queue is full, and nothing is told.
-    #[error("no edge has room for another message now; try again in a moment")]
+    /// itself its own delivery queue is full, and no event follows when there is room.
+    #[error("no edge has room for another message now; send more slowly and try again in a moment")]
     Backpressure,
     /// The payload does not fit a frame.
-    #[error("the payload has {len} bytes, at most {max} fit")]
+    #[error("the payload has {len} bytes, at most {max} fit; send it in parts")]
     TooLarge {
-        /// Its length.
+        /// Its length in bytes.
         len: usize,
-        /// What fits.
+        /// What fits, in bytes.
         max: usize,
     },
-    /// The node has left.
-    #[error("the node has left the network")]
+    /// The node has left the network or failed.
+    #[error("the node is closed; start a new one")]
     Closed,
 }
 
-/// Why there is no edge.
+/// Why a connect brought no edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
-    /// No address to dial.
-    #[error("no address of that node is known")]
+    /// There is no address to dial.
+    #[error("no usable address of that node is known; give one that this node's socket can reach")]
     NoAddress,
-    /// Dialing failed; the last error.
-    #[error("dialing failed: {0}")]
+    /// Each address was dialed in vain; the last error.
+    #[error("dialing failed: {0}; check the address and that the node is up")]
     Dial(DialError),
-    /// The peer proved who it is, and the edge ended before it said anything: it may be full,
+    /// The peer proved its id, and the edge ended before its first frame: the peer may be full,
     /// refuse this node, or ask for more proof of work.
-    #[error("the peer did not take the edge: {0}")]
+    #[error(
+        "the peer did not take the edge ({0}); it may be full, refuse this node, or ask for more \
+         proof of work: both sides must use the same difficulty"
+    )]
     NotTaken(EdgeDownReason),
-    /// The peer proved its identifier, which lacks the required work.
-    #[error("the peer's identifier lacks the required proof of work")]
+    /// The peer proved its id, which lacks the required proof of work.
+    #[error(
+        "the peer's identifier lacks the proof of work that this node asks for; both sides must \
+         use the same difficulty"
+    )]
     WorkUnmet,
-    /// The application's policy refused it.
-    #[error("the edge policy refused the peer")]
+    /// The edge policy of this node refused the peer.
+    #[error("edge refused: this node's edge policy does not admit the peer")]
     Refused,
-    /// That is this node itself.
+    /// The target is this node itself.
     #[error("that is this node itself")]
     SelfEdge,
-    /// Too many dials are under way.
+    /// Too many dials are under way, or too many requests wait for them.
     #[error("too many dials are under way; try again in a moment")]
     Busy,
-    /// The node has left.
-    #[error("the node has left the network")]
+    /// The node has left the network or failed.
+    #[error("the node is closed; start a new one")]
     Closed,
 }
 
 /// Why an edge is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EdgeDownReason {
     /// The peer said goodbye.
     #[error("the peer left")]

@@ -136,8 +136,11 @@ impl Engine {
             return self.send_to_self(payload, DIRECT_PAYLOAD_MAX, DeliveryPath::Direct);
         }
         let send = self.overlay.send_direct(&target, payload)?;
-        self.send_to_first(conns, Class::Own, send.frame, send.hops.into_iter())?;
-        Ok(1)
+        match self.send_to_first(conns, Class::Own, send.frame, send.hops.into_iter()) {
+            Ok(()) => Ok(1),
+            Err(SendFailure::Unroutable) => Err(SendFailure::NoEdge),
+            Err(error) => Err(error),
+        }
     }
 
     /// A message to this node is delivered at once, in no copy.

@@ -104,7 +104,7 @@ impl Overlay {
     /// A message over the edge to `target`.
     ///
     /// # Errors
-    /// [`SendFailure::TooLarge`], or [`SendFailure::Unroutable`] without an edge to that peer.
+    /// [`SendFailure::TooLarge`], or [`SendFailure::NoEdge`] without an edge to that peer.
     pub(crate) fn send_direct(
         &self,
         target: &NodeId,

@@ -109,7 +109,7 @@ fn a_message_over_the_edge_is_not_routed() {
     world.run_for(LATENCY);
     assert_eq!(delivered(&mut world, 1), [(0, payload.clone(), DeliveryPath::Direct)]);
     let request = world.command(0, to(far, payload));
-    let error = SendFailure::Unroutable;
+    let error = SendFailure::NoEdge;
     assert_eq!(world.events(0), [Event::SendFailed { request, error }]);
 }
 

@@ -79,14 +79,14 @@ pub(crate) fn send(
 /// Frames `payload` for the edge to `target`.
 ///
 /// # Errors
-/// [`SendFailure::TooLarge`], or [`SendFailure::Unroutable`] without an edge to that peer.
+/// [`SendFailure::TooLarge`], or [`SendFailure::NoEdge`] without an edge to that peer.
 pub(crate) fn send_direct(
     edges: &EdgeTable,
     target: &NodeId,
     payload: Bytes,
 ) -> Result<DirectSend, SendFailure> {
     check_len(&payload, DIRECT_PAYLOAD_MAX)?;
-    let edge = edges.get(target).ok_or(SendFailure::Unroutable)?;
+    let edge = edges.get(target).ok_or(SendFailure::NoEdge)?;
     let frame = app_frame(payload).expect("the length was just compared with the limit");
     Ok(DirectSend { frame, hops: edge.conns().rev().map(|conn| conn.id).collect() })
 }
