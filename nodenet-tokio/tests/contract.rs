@@ -215,7 +215,7 @@ async fn collect_deliveries(node: Node, events: Events) {
     drop(node);
     while let Some(delivery) = deliveries.recv().await {
         let (originator, payload, path) = (delivery.originator, delivery.payload, delivery.path);
-        events.push(Event::Delivered { originator, payload, path });
+        events.push(Event::Delivered { originator, payload, path, request: None });
     }
 }
 

@@ -31,10 +31,13 @@ pub enum Event {
         payload: Bytes,
         /// How it came.
         path: DeliveryPath,
+        /// The command that this event settles, if the message is from this node itself: the
+        /// message is delivered, and no [`Event::Sent`] follows.
+        request: Option<RequestId>,
     },
-    /// A message was taken on this many first hops, each of which has room for it by its own rule
-    /// (0: it was for ourselves and is delivered). What a first hop then loses, because its
-    /// application does not read or the edge ends, is counted there and not told here.
+    /// A message was taken on this many first hops, each of which has room for it by its own rule.
+    /// What a first hop then loses, because its application does not read or the edge ends, is
+    /// counted there and not reported here.
     Sent {
         /// Which command.
         request: RequestId,
@@ -122,8 +125,8 @@ impl Event {
             | Self::ConnectFailed { request, .. }
             | Self::EdgeClosed { request, .. }
             | Self::Left { request } => Some(*request),
-            Self::Delivered { .. }
-            | Self::SendReady
+            Self::Delivered { request, .. } => *request,
+            Self::SendReady
             | Self::BootstrapFailed { .. }
             | Self::EdgeUp { .. }
             | Self::EdgeDown { .. }

@@ -54,7 +54,10 @@ impl Engine {
         match action {
             Action::Offer { class, frame, hops } => self.offer(conns, class, frame, &hops),
             Action::Deliver { originator, payload, path } => {
-                self.deliver(Event::Delivered { originator, payload, path });
+                if self.take_delivery_place() {
+                    let request = None;
+                    self.events.push_back(Event::Delivered { originator, payload, path, request });
+                }
             }
             Action::Frame(frame) => self.serve_frame(frame),
             Action::Message(message) => self.serve_message(*message),
@@ -142,12 +145,11 @@ impl Engine {
         }
     }
 
-    /// Gives a message to the application. Returns whether there was room for it.
-    pub(super) fn deliver(&mut self, delivered: Event) -> bool {
+    /// Takes a place in the delivery queue, if there is one.
+    pub(super) fn take_delivery_place(&mut self) -> bool {
         let has_room = self.deliveries < self.env.config().delivery_queue_max;
         if has_room {
             self.deliveries += 1;
-            self.events.push_back(delivered);
         } else {
             self.env.stats_mut().count_drop(DropReason::DeliveryQueueFull);
         }

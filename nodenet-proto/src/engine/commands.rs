@@ -33,12 +33,21 @@ impl Engine {
         }
         match command {
             Command::Send { request, target, payload } => {
-                let sent = self.send(conns, target, payload);
-                self.settle(request, Outcome::Send(sent));
+                let outcome = if target == self.id() {
+                    let path = DeliveryPath::Routed { hops: 0 };
+                    self.send_to_self(payload, SEND_PAYLOAD_MAX, path)
+                } else {
+                    Outcome::Send(self.send(conns, target, payload))
+                };
+                self.settle(request, outcome);
             }
             Command::SendDirect { request, target, payload } => {
-                let sent = self.send_direct(conns, target, payload);
-                self.settle(request, Outcome::Send(sent));
+                let outcome = if target == self.id() {
+                    self.send_to_self(payload, DIRECT_PAYLOAD_MAX, DeliveryPath::Direct)
+                } else {
+                    Outcome::Send(self.send_direct(conns, target, payload))
+                };
+                self.settle(request, outcome);
             }
             Command::Connect { request, target, addrs } => {
                 self.connect(conns, request, target, &addrs);
@@ -105,9 +114,6 @@ impl Engine {
         target: NodeId,
         payload: Bytes,
     ) -> Result<u8, SendFailure> {
-        if target == self.id() {
-            return self.send_to_self(payload, SEND_PAYLOAD_MAX, DeliveryPath::Routed { hops: 0 });
-        }
         let MultiPathSend { envelope, copies, spares } =
             self.run_overlay(conns, |overlay, cx, _| overlay.send(cx, target, payload))?;
         let mut spares = spares.into_iter();
@@ -132,9 +138,6 @@ impl Engine {
         target: NodeId,
         payload: Bytes,
     ) -> Result<u8, SendFailure> {
-        if target == self.id() {
-            return self.send_to_self(payload, DIRECT_PAYLOAD_MAX, DeliveryPath::Direct);
-        }
         let send = self.overlay.send_direct(&target, payload)?;
         match self.send_to_first(conns, Class::Own, send.frame, send.hops.into_iter()) {
             Ok(()) => Ok(1),
@@ -143,22 +146,15 @@ impl Engine {
         }
     }
 
-    /// A message to this node is delivered at once, in no copy.
-    fn send_to_self(
-        &mut self,
-        payload: Bytes,
-        max: usize,
-        path: DeliveryPath,
-    ) -> Result<u8, SendFailure> {
+    /// Delivers a message to this node itself at once.
+    fn send_to_self(&mut self, payload: Bytes, max: usize, path: DeliveryPath) -> Outcome {
         let len = payload.len();
         if len > max {
-            return Err(SendFailure::TooLarge { len, max });
-        }
-        let originator = self.id();
-        if self.deliver(Event::Delivered { originator, payload, path }) {
-            Ok(0)
+            Outcome::Send(Err(SendFailure::TooLarge { len, max }))
+        } else if self.take_delivery_place() {
+            Outcome::Delivered(payload, path)
         } else {
-            Err(SendFailure::Backpressure)
+            Outcome::Undelivered
         }
     }
 

@@ -100,10 +100,10 @@ impl Engine {
         Self {
             overlay: Overlay::new(identity.id(), &config, now),
             connect: Connect::new(),
+            requests: Requests::new(identity.id()),
             env: Env::new(config, identity, crypto, seed, now, wall),
             life: Life::Running,
             timers: TimerQueue::new(),
-            requests: Requests::default(),
             commands: VecDeque::new(),
             events: VecDeque::new(),
             deliveries: 0,

@@ -8,16 +8,22 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
 use crate::NodeId;
-use crate::api::{ConnectError, Event, RequestId, SendFailure};
+use crate::api::{ConnectError, DeliveryPath, Event, RequestId, SendFailure};
 
 /// Requests for an edge to one peer, at most (a guess). If there are as many, the newest is
 /// refused.
 pub(super) const PER_PEER_MAX: usize = 64;
 
 /// The outcome of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
+    /// A message to this node itself is delivered.
+    Delivered(Bytes, DeliveryPath),
+    /// A message to this node itself found the delivery queue full.
+    Undelivered,
     /// A message left in this many copies, or is lost.
     Send(Result<u8, SendFailure>),
     /// There is an edge to this peer, or none can be had.
@@ -29,8 +35,9 @@ pub(super) enum Outcome {
 }
 
 /// The requests of one application that have no outcome yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Requests {
+    own: NodeId,
     connects: BTreeMap<NodeId, Vec<RequestId>>,
     leaves: Vec<RequestId>,
     /// Requests that came in and were not settled.
@@ -41,6 +48,12 @@ pub(super) struct Requests {
 }
 
 impl Requests {
+    /// No requests of the application on the node `own`.
+    pub(super) const fn new(own: NodeId) -> Self {
+        let (connects, leaves) = (BTreeMap::new(), Vec::new());
+        Self { own, connects, leaves, open: 0, is_refused: false }
+    }
+
     /// A request came in.
     pub(super) fn open(&mut self) {
         self.open += 1;
@@ -55,6 +68,13 @@ impl Requests {
     ) {
         self.open -= 1;
         events.push_back(match outcome {
+            Outcome::Delivered(payload, path) => {
+                let (originator, request) = (self.own, Some(request));
+                Event::Delivered { originator, payload, path, request }
+            }
+            Outcome::Undelivered => {
+                Event::SendFailed { request, error: SendFailure::Backpressure }
+            }
             Outcome::Send(Ok(copies)) => Event::Sent { request, copies },
             Outcome::Send(Err(error)) => {
                 self.is_refused |= error == SendFailure::Backpressure;
@@ -129,7 +149,7 @@ mod tests {
 
     #[test]
     fn every_request_for_an_edge_gets_the_one_outcome() {
-        let (mut requests, mut events) = (Requests::default(), VecDeque::new());
+        let (mut requests, mut events) = (Requests::new(NodeId::from_bytes([0; 32])), VecDeque::new());
         for number in 1..=2 {
             requests.open();
             requests.await_edge(PEER, RequestId(number));
@@ -147,7 +167,7 @@ mod tests {
 
     #[test]
     fn requests_for_one_peer_are_bounded() {
-        let mut requests = Requests::default();
+        let mut requests = Requests::new(NodeId::from_bytes([0; 32]));
         for number in 0..PER_PEER_MAX as u64 {
             assert!(requests.has_room(&PEER));
             requests.open();
@@ -159,7 +179,7 @@ mod tests {
 
     #[test]
     fn only_a_message_without_room_asks_for_a_signal() {
-        let (mut requests, mut events) = (Requests::default(), VecDeque::new());
+        let (mut requests, mut events) = (Requests::new(NodeId::from_bytes([0; 32])), VecDeque::new());
         for error in [SendFailure::Unroutable, SendFailure::Backpressure] {
             requests.open();
             requests.settle(&mut events, RequestId(1), Outcome::Send(Err(error)));
@@ -171,7 +191,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "exactly once")]
     fn a_request_that_nothing_settles_is_found() {
-        let mut requests = Requests::default();
+        let mut requests = Requests::new(NodeId::from_bytes([0; 32]));
         requests.open();
         requests.check(|_| true);
     }

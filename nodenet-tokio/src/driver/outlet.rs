@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use nodenet_proto::api::{Event, SendFailure};
+use nodenet_proto::api::Event;
 use nodenet_proto::drive::Outlet;
 use nodenet_proto::io::{SocketId, Transmit};
 use nodenet_proto::stats::{DropReason, Stats};
@@ -30,9 +30,7 @@ pub(super) struct DriverOutlet {
     pub(super) socket_stats: SocketStats,
     pub(super) pending: Pending,
     pub(super) outlets: Outlets,
-    /// Whether there was room for the last message to the application.
-    had_room: bool,
-    /// Those for which there was none.
+    /// Messages for which the application had no room.
     pub(super) lost: DroppedDeliveries,
     /// What was dropped here rather than in the node.
     pub(super) stats: Stats,
@@ -50,7 +48,6 @@ impl DriverOutlet {
             socket_stats: SocketStats::default(),
             pending: Pending::default(),
             outlets,
-            had_room: true,
             lost: DroppedDeliveries::default(),
             stats: Stats::default(),
             opened: Vec::new(),
@@ -99,12 +96,15 @@ impl Outlet for DriverOutlet {
 
     fn event(&mut self, event: Event) {
         let told = match event {
-            Event::Delivered { originator, payload, path } => {
+            Event::Delivered { originator, payload, path, request } => {
                 let delivery = Delivery { originator, payload, path };
-                self.had_room = self.outlets.deliveries.try_send(delivery).is_ok();
-                if !self.had_room {
+                let sent = self.outlets.deliveries.try_send(delivery);
+                if sent.is_err() {
                     self.stats.count_drop(DropReason::DeliveryQueueFull);
                     self.lost.note();
+                }
+                if let Some(request) = request {
+                    self.pending.settle_own(request, sent.is_ok());
                 }
                 return;
             }
@@ -118,12 +118,6 @@ impl Outlet for DriverOutlet {
             Event::ClockSkewSuspected { offset_s } => NodeEvent::ClockSkewSuspected { offset_s },
             Event::SendReady => {
                 self.outlets.send_ready.send_replace(());
-                return;
-            }
-            // A message to this node itself, which the core handed out right before this.
-            Event::Sent { request, copies: 0 } if !self.had_room => {
-                let error = SendFailure::Backpressure;
-                self.pending.settle(Event::SendFailed { request, error });
                 return;
             }
             settling => {

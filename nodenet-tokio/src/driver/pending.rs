@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{Event, RequestId};
+use nodenet_proto::api::{self, Event, RequestId};
 use tokio::sync::oneshot;
 
 use crate::error::{ConnectError, SendError};
@@ -61,6 +61,15 @@ impl Pending {
     /// Whether no more connects are to be taken for now.
     pub(crate) fn has_all_connects(&self) -> bool {
         self.connects >= CONNECTS_MAX
+    }
+
+    /// Answers the sender of a message to this node itself: it is in the queue of the application,
+    /// or found no room there.
+    pub(crate) fn settle_own(&mut self, request: RequestId, has_room: bool) {
+        self.settle(match has_room {
+            true => Event::Sent { request, copies: 0 },
+            false => Event::SendFailed { request, error: api::SendFailure::Backpressure },
+        });
     }
 
     /// Answers whoever waits for this event. Returns true once the node has left.

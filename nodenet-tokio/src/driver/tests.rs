@@ -170,6 +170,7 @@ async fn events_find_their_listeners_and_a_full_queue_is_counted() {
         originator: peer,
         payload: vec![byte].into(),
         path: DeliveryPath::Direct,
+        request: None,
     };
     for byte in 0..5 {
         rig.driver.outlet.event(delivered(byte));

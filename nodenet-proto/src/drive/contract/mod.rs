@@ -264,7 +264,8 @@ impl<'a> Trial<'a> {
         let sent = Event::Sent { request, copies: 1 };
         self.wait(from, "the command is settled", |event| *event == sent);
         let originator = self.world.id(from);
-        let delivered = Event::Delivered { originator, payload: payload.clone(), path };
+        let payload_sent = payload.clone();
+        let delivered = Event::Delivered { originator, payload: payload_sent, path, request: None };
         let what = format!("a message of {} bytes arrives", payload.len());
         self.wait(to, &what, |event| *event == delivered);
     }

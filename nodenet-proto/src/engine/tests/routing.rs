@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::kit::{EngineNet, LATENCY, Who, identity};
-use crate::api::{Command, DeliveryPath, Event, SendFailure};
+use crate::api::{Command, Config, DeliveryPath, Event, RequestId, SendFailure};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, ConnDownReason};
 use crate::wire::{self, DIRECT_PAYLOAD_MAX, Message, SEND_PAYLOAD_MAX};
@@ -44,7 +44,9 @@ fn line(count: usize) -> (EngineNet, Vec<Who>) {
 fn delivered(world: &mut EngineNet, who: Who) -> Vec<(Who, Bytes, DeliveryPath)> {
     let events = world.events(who);
     let delivered = events.into_iter().filter_map(|event| match event {
-        Event::Delivered { originator, payload, path } => Some((originator, payload, path)),
+        Event::Delivered { originator, payload, path, request: None } => {
+            Some((originator, payload, path))
+        }
         _ => None,
     });
     let delivered: Vec<_> = delivered.collect();
@@ -92,10 +94,28 @@ fn a_message_to_ourselves_leaves_no_trace_on_the_wire() {
     let request = world.send(0, 0, b"note");
     let (originator, payload) = (world.id(0), Bytes::from_static(b"note"));
     let path = DeliveryPath::Routed { hops: 0 };
-    let expected =
-        [Event::Delivered { originator, payload, path }, Event::Sent { request, copies: 0 }];
-    assert_eq!(world.events(0), expected);
+    let request = Some(request);
+    assert_eq!(world.events(0), [Event::Delivered { originator, payload, path, request }]);
     assert_eq!(world.wire.sent.len(), before);
+}
+
+#[test]
+fn a_message_to_ourselves_that_finds_the_queue_full_was_not_sent() {
+    let mut world = EngineNet::new();
+    world.add(Config { delivery_queue_max: 1, ..Config::default() });
+    let (originator, payload) = (world.id(0), Bytes::from_static(b"note"));
+    let requests = [7, 8].map(RequestId);
+    world.with_engine(0, |engine, now, wire| {
+        for request in requests {
+            let command = Command::Send { request, target: originator, payload: payload.clone() };
+            engine.handle_command(now, command, wire);
+        }
+    });
+    let (path, [first, second]) = (DeliveryPath::Routed { hops: 0 }, requests);
+    let delivered = Event::Delivered { originator, payload, path, request: Some(first) };
+    let failed = Event::SendFailed { request: second, error: SendFailure::Backpressure };
+    assert_eq!(world.events(0), [delivered, failed]);
+    assert_eq!(world.engine(0).stats().drops(DropReason::DeliveryQueueFull), 1);
 }
 
 #[test]
