@@ -9,31 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use nodenet_proto::addr::{Scope, canonical, scope};
 use nodenet_proto::api::OWN_ADDRS_MAX;
 
-use crate::error::StartError;
-use crate::interfaces::reachable_addrs;
-use crate::socket::Socket;
-
-const ADVICE: &str =
-    "write the one under which others reach this node, for example 203.0.113.5:4242";
-
-/// Why others could not dial an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AdvertiseError {
-    /// It is unspecified, a multicast or a broadcast address.
-    #[error("{0} is no address of one host; {ADVICE}")]
-    NotOneHost(IpAddr),
-    /// Its port is 0.
-    #[error("nobody can be dialed at port 0; {ADVICE}")]
-    NoPort,
-    /// It means something else on every machine, or on every link, and the node serves more than
-    /// that.
-    #[error(
-        "{0} reaches no farther than one machine or one link, and this node serves a larger network; \
-         {ADVICE}, or bind to a loopback address for a network on this machine"
-    )]
-    TooNear(IpAddr),
-}
+use crate::error::{AdvertiseError, StartError};
+use crate::platform::{Platform, Socket};
 
 /// Whether others can dial `addr`, as far as the address alone tells: for a program that wants to
 /// know before it starts a node with [`crate::Builder::advertise`].
@@ -53,12 +30,13 @@ pub fn check_advertised(addr: SocketAddr) -> Result<(), AdvertiseError> {
 /// Refuses addresses that a node at `socket` would not name, and more than it can.
 pub(crate) fn check_all(
     addrs: &[SocketAddr],
-    socket: &Socket,
+    platform: &dyn Platform,
+    socket: &dyn Socket,
     allow_local: bool,
 ) -> Result<(), StartError> {
     for addr in addrs {
         check_advertised(*addr)
-            .and_then(|()| check_reach(addr.ip(), socket, allow_local))
+            .and_then(|()| check_reach(addr.ip(), platform, socket, allow_local))
             .map_err(|problem| StartError::Advertise { addr: *addr, problem })?;
     }
     let distinct: BTreeSet<SocketAddr> = addrs.iter().copied().map(canonical).collect();
@@ -69,10 +47,15 @@ pub(crate) fn check_all(
 }
 
 /// What means another host to whoever hears of it is named only where all live on one machine.
-fn check_reach(ip: IpAddr, socket: &Socket, allow_local: bool) -> Result<(), AdvertiseError> {
+fn check_reach(
+    ip: IpAddr,
+    platform: &dyn Platform,
+    socket: &dyn Socket,
+    allow_local: bool,
+) -> Result<(), AdvertiseError> {
     let is_named = match scope(ip) {
         _ if allow_local => true,
-        Some(Scope::Loopback) => is_on_loopback(socket),
+        Some(Scope::Loopback) => is_on_loopback(platform, socket),
         Some(Scope::LinkLocal) => false,
         Some(Scope::Site | Scope::Global) | None => true,
     };
@@ -80,8 +63,8 @@ fn check_reach(ip: IpAddr, socket: &Socket, allow_local: bool) -> Result<(), Adv
 }
 
 /// Whether this machine has nothing but loopback to be reached at.
-fn is_on_loopback(socket: &Socket) -> bool {
-    let addrs = reachable_addrs(socket.local_addr(), socket.speaks_ipv4(), false);
+fn is_on_loopback(platform: &dyn Platform, socket: &dyn Socket) -> bool {
+    let addrs = platform.reachable_addrs(socket, false);
     !addrs.is_empty() && addrs.iter().all(|addr| addr.ip().is_loopback())
 }
 
@@ -91,7 +74,7 @@ mod tests {
 
     use super::{AdvertiseError, check_advertised, check_all};
     use crate::error::StartError;
-    use crate::host::Host;
+    use crate::platform::Platform;
     use crate::testing::Hub;
 
     fn addr(text: &str) -> SocketAddr {
@@ -101,9 +84,9 @@ mod tests {
     /// What a node that serves a large network says to these.
     fn check(addrs: &[&str], allow_local: bool) -> Result<(), StartError> {
         let hub = Hub::new(1);
-        let socket = Host::Hub(hub.clone()).bind(hub.addr(1)).expect("nobody is there");
+        let socket = hub.bind(hub.addr(1)).expect("nobody is there");
         let addrs: Vec<SocketAddr> = addrs.iter().map(|text| addr(text)).collect();
-        check_all(&addrs, &socket, allow_local)
+        check_all(&addrs, &hub, &*socket, allow_local)
     }
 
     #[tokio::test]

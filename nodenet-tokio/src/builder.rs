@@ -4,26 +4,20 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{self, EdgePolicy, KnownPeer, Profile};
+use nodenet_proto::api::{Command, EdgePolicy, KnownPeer, Profile};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::Semaphore;
 
 use crate::advertise::check_all;
-use crate::bootstrap::{BootstrapPeer, literal_seeds, resolve_for_ever};
+use crate::bootstrap::{BootstrapPeer, literal_peers, resolve_for_ever};
+use crate::channels::Channels;
 use crate::clock;
-use crate::driver::{Driver, Inlets, Outlets};
+use crate::driver::Driver;
 use crate::error::StartError;
-use crate::events::Deliveries;
-use crate::host::Host;
 use crate::node::{Node, Shared};
-use crate::socket::{Socket, bind_udp};
-use crate::testing::Hub;
-
-/// Requests of all handles that wait for the driver, at most; then callers wait.
-const REQUEST_QUEUE_MAX: usize = 256;
-/// Events kept for a slow subscriber; beyond that it is told how many it missed.
-const EVENT_QUEUE_MAX: usize = 1_024;
+use crate::platform::system::{self, System};
+use crate::platform::{Platform, Socket};
 
 /// Messages that wait for the application, unless it says otherwise: a burst of one neighbour that
 /// the limits allow, for a runtime with one thread takes all of it in before the application gets
@@ -35,7 +29,7 @@ const DELIVERY_QUEUE: usize = 1_024;
 #[must_use = "nothing happens until start() is called"]
 pub struct Builder {
     identity: Identity,
-    host: Host,
+    platform: Arc<dyn Platform>,
     listen: Listen,
     bootstrap: Vec<BootstrapPeer>,
     known_peers: Vec<KnownPeer>,
@@ -51,6 +45,15 @@ enum Listen {
 impl Listen {
     const ANYWHERE: Self =
         Self::Addr(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0)));
+
+    fn bind(self, platform: &dyn Platform) -> Result<Box<dyn Socket>, StartError> {
+        match self {
+            Self::Addr(addr) => {
+                platform.bind(addr).map_err(|cause| StartError::Bind { addr, cause })
+            }
+            Self::Socket(socket) => system::from_std(socket).map_err(StartError::Socket),
+        }
+    }
 }
 
 impl Builder {
@@ -59,7 +62,7 @@ impl Builder {
         protocol.engine.delivery_queue_max = DELIVERY_QUEUE;
         Self {
             identity,
-            host: Host::Machine,
+            platform: Arc::new(System),
             listen: Listen::ANYWHERE,
             bootstrap: Vec::new(),
             known_peers: Vec::new(),
@@ -78,15 +81,15 @@ impl Builder {
     /// The UDP socket to listen on, instead of an address: one from [`bind`], or one that somebody
     /// else bound.
     pub fn socket(mut self, socket: UdpSocket) -> Self {
-        self.host = Host::Machine;
+        self.platform = Arc::new(System);
         self.listen = Listen::Socket(socket);
         self
     }
 
-    /// Runs the node on an in-memory network instead of this machine's, for tests: on a host of its
-    /// own, unless an address is bound after this call.
-    pub fn hub(mut self, hub: &Hub) -> Self {
-        self.host = Host::Hub(hub.clone());
+    /// Runs the node on another platform, on an address that the platform chooses unless one is
+    /// bound after this call.
+    pub(crate) fn platform(mut self, platform: Arc<dyn Platform>) -> Self {
+        self.platform = platform;
         self.listen = Listen::ANYWHERE;
         self
     }
@@ -189,80 +192,67 @@ impl Builder {
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { identity, host, listen, bootstrap, mut known_peers, mut protocol } = self;
+        let Self { identity, platform, listen, bootstrap, known_peers, mut protocol } = self;
         let id = identity.id();
-        let socket = match listen {
-            Listen::Addr(addr) => {
-                host.bind(addr).map_err(|cause| StartError::Bind { addr, cause })?
-            }
-            Listen::Socket(socket) => Socket::udp(socket).map_err(StartError::Socket)?,
-        };
+        let socket = listen.bind(&*platform)?;
         let local_addr = socket.local_addr();
-        fit(&mut protocol, &socket)?;
+        fit(&mut protocol, &*platform, &*socket)?;
         let engine = &protocol.engine;
         let (allow_local, advertised) = (engine.allow_local_addrs, engine.public_addrs.clone());
-        let (deliver, queue) = mpsc::channel(engine.delivery_queue_max);
+        let Channels { handles, inlets, outlets, outcome } =
+            Channels::new(engine.delivery_queue_max);
+
         let now = clock::now();
-        let seed = host.node_seed(local_addr)?;
-        let mut core = node::Node::new(protocol, identity, seed, now, host.wall())?;
-        let literal = literal_seeds(&bootstrap);
-        if !literal.is_empty() {
-            let command = api::Command::Bootstrap(literal);
+        let seed = platform.node_seed(local_addr).map_err(StartError::NoEntropy)?;
+        let mut core = node::Node::new(protocol, identity, seed, now, platform.wall())?;
+        for command in first_commands(&bootstrap, known_peers, &*socket) {
             core.handle_input(now, Input::Command(command));
         }
-        for peer in &mut known_peers {
-            peer.addrs.retain(|addr| socket.speaks(addr));
-        }
-        if !known_peers.is_empty() {
-            core.handle_input(now, Input::Command(api::Command::ImportPeers(known_peers)));
-        }
-
-        let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE_MAX);
-        let (leave_sender, leave) = watch::channel(false);
-        let (seed_sender, seeds) = mpsc::channel(1);
-        let (reachable_sender, reachable) = watch::channel(Vec::new());
-        let (send_ready_sender, send_ready) = watch::channel(());
-        let (outcome_sender, outcome) = watch::channel(None);
-        let events = broadcast::Sender::new(EVENT_QUEUE_MAX);
-        let weak_events = events.downgrade();
-        let inlets = Inlets { requests, leave, seeds };
-        let outlets = Outlets {
-            deliveries: deliver,
-            events,
-            reachable: reachable_sender,
-            send_ready: send_ready_sender,
-        };
-        let driver = Driver::new(core, host, socket, inlets, outlets, allow_local);
+        let driver = Driver::new(core, platform, socket, inlets, outlets, allow_local);
         tokio::spawn(async move {
             let ended = driver.run().await;
-            // Without handles nobody wants to know.
-            let _ = outcome_sender.send(Some(ended));
+            // Without handles there is no receiver.
+            let _ = outcome.send(Some(ended));
         });
-        tokio::spawn(resolve_for_ever(bootstrap, seed_sender.clone()));
-        Ok(Node::new(Shared {
-            id,
-            local_addr,
-            advertised,
-            requests: request_sender,
-            seeds: seed_sender,
-            leave: leave_sender,
-            deliveries: Deliveries::new(queue),
-            events: weak_events,
-            reachable,
-            send_ready,
-            outcome,
-        }))
+        tokio::spawn(resolve_for_ever(bootstrap, handles.bootstrap.clone()));
+        Ok(Node::new(Shared { id, local_addr, advertised, handles }))
     }
 }
 
+impl Node {
+    /// Prepares a node with these keys.
+    pub fn builder(identity: Identity) -> Builder {
+        Builder::new(identity)
+    }
+}
+
+/// Commands before the first datagram: peers whose addresses are known.
+fn first_commands(
+    bootstrap: &[BootstrapPeer],
+    mut known_peers: Vec<KnownPeer>,
+    socket: &dyn Socket,
+) -> impl Iterator<Item = Command> {
+    let literal = literal_peers(bootstrap);
+    for peer in &mut known_peers {
+        peer.addrs.retain(|addr| socket.supports(addr));
+    }
+    let bootstrap = (!literal.is_empty()).then_some(Command::Bootstrap(literal));
+    let import = (!known_peers.is_empty()).then_some(Command::ImportPeers(known_peers));
+    bootstrap.into_iter().chain(import)
+}
+
 /// Fits the settings to the socket, and refuses what would be left out without a word.
-fn fit(protocol: &mut node::Config, socket: &Socket) -> Result<(), StartError> {
+fn fit(
+    protocol: &mut node::Config,
+    platform: &dyn Platform,
+    socket: &dyn Socket,
+) -> Result<(), StartError> {
     protocol.quic.mtu_discovery &= socket.never_fragments();
     let engine = &mut protocol.engine;
     engine.allow_local_addrs |= socket.local_addr().ip().is_loopback();
     // More than that no channel takes, and no memory.
     engine.delivery_queue_max = engine.delivery_queue_max.clamp(1, Semaphore::MAX_PERMITS);
-    check_all(&engine.public_addrs, socket, engine.allow_local_addrs)
+    check_all(&engine.public_addrs, platform, socket, engine.allow_local_addrs)
 }
 
 /// Binds a UDP socket for [`Builder::socket`], as [`Builder::bind`] would: for a program that wants
@@ -271,5 +261,5 @@ fn fit(protocol: &mut node::Config, socket: &Socket) -> Result<(), StartError> {
 /// # Errors
 /// If the address can not be bound.
 pub fn bind(addr: SocketAddr) -> Result<UdpSocket, StartError> {
-    bind_udp(addr).map_err(|cause| StartError::Bind { addr, cause })
+    system::bind_udp(addr).map_err(|cause| StartError::Bind { addr, cause })
 }

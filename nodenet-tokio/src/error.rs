@@ -5,14 +5,35 @@
 //! program that prints the chain would print it twice.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{self, EdgeDownReason, OWN_ADDRS_MAX};
 use nodenet_proto::node::ConfigError;
 use nodenet_proto::transport::DialError;
 
-use crate::advertise::AdvertiseError;
+/// Ends the text of each [`AdvertiseError`].
+const ADVERTISE_ADVICE: &str =
+    "write the one under which others reach this node, for example 203.0.113.5:4242";
+
+/// Why others could not dial an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdvertiseError {
+    /// It is unspecified, a multicast or a broadcast address.
+    #[error("{0} is no address of one host; {ADVERTISE_ADVICE}")]
+    NotOneHost(IpAddr),
+    /// Its port is 0.
+    #[error("nobody can be dialed at port 0; {ADVERTISE_ADVICE}")]
+    NoPort,
+    /// It means something else on every machine, or on every link, and the node serves more than
+    /// that.
+    #[error(
+        "{0} reaches no farther than one machine or one link, and this node serves a larger network; \
+         {ADVERTISE_ADVICE}, or bind to a loopback address for a network on this machine"
+    )]
+    TooNear(IpAddr),
+}
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use nodenet_proto::stats::Stats;
 use tokio::sync::{Mutex, broadcast, mpsc};
 
 use crate::error::ConnectError;
-use crate::socket::SocketStats;
+use crate::platform::SocketStats;
 
 /// A message for this node. The network is best effort: it may lose messages and does not keep
 /// their order, but each is handed out once.

@@ -44,27 +44,26 @@
 mod advertise;
 mod bootstrap;
 mod builder;
+mod channels;
 mod clock;
 mod driver;
 mod error;
 mod events;
-mod host;
-mod interfaces;
 pub mod mint;
 mod node;
 pub mod peer_file;
+mod platform;
 mod private_file;
 pub mod seed_file;
-mod socket;
 pub mod testing;
 
-pub use advertise::{AdvertiseError, check_advertised};
+pub use advertise::check_advertised;
 pub use bootstrap::{BootstrapPeer, ParseBootstrapError};
 pub use builder::{Builder, bind};
-pub use error::{Closed, ConnectError, Failure, SendError, StartError};
+pub use error::{AdvertiseError, Closed, ConnectError, Failure, SendError, StartError};
 pub use events::{Deliveries, Delivery, NodeEvent, NodeEvents, NodeStats};
 pub use node::Node;
-pub use socket::SocketStats;
+pub use platform::SocketStats;
 
 /// The core, so that applications need not name it in their dependencies.
 pub use nodenet_proto as proto;

@@ -5,30 +5,20 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{self, EdgeInfo, KnownPeer};
-use nodenet_proto::identity::Identity;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use nodenet_proto::api::{EdgeInfo, KnownPeer};
+use tokio::sync::oneshot;
 
-use crate::bootstrap::{BootstrapPeer, literal_seeds, resolve_for_ever};
-use crate::builder::Builder;
-use crate::driver::Request;
+use crate::bootstrap::{BootstrapPeer, literal_peers, resolve_for_ever};
+use crate::channels::{Handles, Request};
 use crate::error::{Closed, ConnectError, Failure, SendError};
-use crate::events::{Deliveries, NodeEvent, NodeEvents, NodeStats};
+use crate::events::{Deliveries, NodeEvents, NodeStats};
 
 /// What all handles of a node have in common.
 pub(crate) struct Shared {
     pub(crate) id: NodeId,
     pub(crate) local_addr: SocketAddr,
     pub(crate) advertised: Vec<SocketAddr>,
-    pub(crate) requests: mpsc::Sender<Request>,
-    pub(crate) seeds: mpsc::Sender<Vec<api::BootstrapPeer>>,
-    pub(crate) leave: watch::Sender<bool>,
-    pub(crate) deliveries: Deliveries,
-    /// Weak, so that subscriptions end with the driver.
-    pub(crate) events: broadcast::WeakSender<NodeEvent>,
-    pub(crate) reachable: watch::Receiver<Vec<SocketAddr>>,
-    pub(crate) send_ready: watch::Receiver<()>,
-    pub(crate) outcome: watch::Receiver<Option<Result<(), Failure>>>,
+    pub(crate) handles: Handles,
 }
 
 /// A running node. Clones are handles to the same one.
@@ -49,11 +39,6 @@ impl Node {
         Self(Arc::new(shared))
     }
 
-    /// Prepares a node with these keys.
-    pub fn builder(identity: Identity) -> Builder {
-        Builder::new(identity)
-    }
-
     /// The node's identifier, under which others reach it.
     pub fn id(&self) -> NodeId {
         self.0.id
@@ -69,7 +54,12 @@ impl Node {
     pub fn reachable_addrs(&self) -> Vec<SocketAddr> {
         let mut addrs = self.0.advertised.clone();
         addrs.extend(
-            self.0.reachable.borrow().iter().filter(|addr| !self.0.advertised.contains(addr)),
+            self.0
+                .handles
+                .reachable
+                .borrow()
+                .iter()
+                .filter(|addr| !self.0.advertised.contains(addr)),
         );
         addrs
     }
@@ -154,7 +144,7 @@ impl Node {
         target: NodeId,
         send: impl Fn() -> S,
     ) -> Result<T, SendError> {
-        let mut ready = self.0.send_ready.clone();
+        let mut ready = self.0.handles.send_ready.clone();
         loop {
             // Before the attempt, so that no room comes up unnoticed after it.
             ready.mark_unchanged();
@@ -210,8 +200,8 @@ impl Node {
         peers: impl IntoIterator<Item = BootstrapPeer>,
     ) -> Result<(), Closed> {
         let peers: Vec<_> = peers.into_iter().collect();
-        self.0.seeds.send(literal_seeds(&peers)).await.map_err(|_| Closed)?;
-        tokio::spawn(resolve_for_ever(peers, self.0.seeds.clone()));
+        self.0.handles.bootstrap.send(literal_peers(&peers)).await.map_err(|_| Closed)?;
+        tokio::spawn(resolve_for_ever(peers, self.0.handles.bootstrap.clone()));
         Ok(())
     }
 
@@ -259,12 +249,12 @@ impl Node {
 
     /// The messages for this node. All that call this share one queue.
     pub fn deliveries(&self) -> Deliveries {
-        self.0.deliveries.clone()
+        self.0.handles.deliveries.clone()
     }
 
     /// What happens to this node from now on.
     pub fn events(&self) -> NodeEvents {
-        NodeEvents::new(self.0.events.upgrade().map(|events| events.subscribe()))
+        NodeEvents::new(self.0.handles.events.upgrade().map(|events| events.subscribe()))
     }
 
     /// Leaves the network: tells every neighbour, gives what is queued a second to get out, closes
@@ -273,7 +263,7 @@ impl Node {
     /// # Errors
     /// If the node failed before.
     pub async fn shutdown(&self) -> Result<(), Failure> {
-        self.0.leave.send_replace(true);
+        self.0.handles.leave.send_replace(true);
         self.closed().await
     }
 
@@ -282,7 +272,7 @@ impl Node {
     /// # Errors
     /// If it was not asked to.
     pub async fn closed(&self) -> Result<(), Failure> {
-        let mut outcome = self.0.outcome.clone();
+        let mut outcome = self.0.handles.outcome.clone();
         let ended = outcome.wait_for(Option::is_some).await.map_err(|_| Failure::Died)?;
         ended.clone().unwrap_or(Err(Failure::Died))
     }
@@ -297,7 +287,7 @@ impl Node {
         make: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Closed> {
         let (reply, answer) = oneshot::channel();
-        self.0.requests.send(make(reply)).await.map_err(|_| Closed)?;
+        self.0.handles.requests.send(make(reply)).await.map_err(|_| Closed)?;
         answer.await.map_err(|_| Closed)
     }
 }

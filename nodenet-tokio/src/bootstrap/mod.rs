@@ -12,7 +12,7 @@ use std::str::FromStr;
 use nodenet_proto::NodeId;
 use nodenet_proto::addr::scope;
 
-pub(crate) use resolve::{literal_seeds, resolve_for_ever};
+pub(crate) use resolve::{literal_peers, resolve_for_ever};
 
 /// A peer through which a node enters the network.
 ///

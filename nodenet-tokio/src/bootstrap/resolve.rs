@@ -36,7 +36,7 @@ const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
 type Answer = io::Result<Vec<SocketAddr>>;
 
 /// What is known without asking anyone.
-pub(crate) fn literal_seeds(peers: &[BootstrapPeer]) -> Vec<api::BootstrapPeer> {
+pub(crate) fn literal_peers(peers: &[BootstrapPeer]) -> Vec<api::BootstrapPeer> {
     collect(peers.iter().filter_map(|peer| Some((peer.id, peer.literal_addr()?))))
 }
 
@@ -206,7 +206,7 @@ mod tests {
     use tokio::time::{Instant, sleep, timeout};
 
     use super::{
-        BootstrapPeer, Name, literal_seeds, refuse_nothing, resolve_for_ever, resolve_with,
+        BootstrapPeer, Name, literal_peers, refuse_nothing, resolve_for_ever, resolve_with,
     };
 
     const ID: &str = "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5";
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn addresses_of_one_peer_are_one_seed() {
         let list = format!("{ID}@192.0.2.1:1,{ID}@192.0.2.2:1,{ID}@192.0.2.1:1,{ID}@name:1");
-        let seeds = literal_seeds(&BootstrapPeer::parse_list(&list).unwrap());
+        let seeds = literal_peers(&BootstrapPeer::parse_list(&list).unwrap());
         assert_eq!(seeds.len(), 1);
         let addrs = ["192.0.2.1:1", "192.0.2.2:1"].map(|addr| addr.parse().unwrap());
         assert_eq!(seeds[0].addrs, addrs);

@@ -14,26 +14,22 @@ mod pending;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use nodenet_proto::NodeId;
-use nodenet_proto::api::{self, Command, EdgeInfo, KnownPeer};
+use nodenet_proto::api::{self, Command};
 use nodenet_proto::drive::{self, Drained};
 use nodenet_proto::env::WallClock;
 use nodenet_proto::io::{SocketId, TransmitBuf};
 use nodenet_proto::node::{self, Input};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use crate::channels::{Inlets, Outlets, Request};
 use crate::clock;
-use crate::error::{ConnectError, Failure, SendError};
-use crate::events::{Delivery, NodeEvent, NodeStats};
-use crate::host::Host;
-use crate::interfaces::reachable_addrs;
-use crate::socket::{ReadBuf, Received, Socket};
+use crate::error::{ConnectError, Failure};
+use crate::events::NodeStats;
+use crate::platform::{Platform, ReadBuf, Received, Socket};
 use outlet::DriverOutlet;
 use pending::Reply;
 
@@ -61,54 +57,11 @@ const READ_FAILURES_MAX: u32 = 64;
 /// a minute.
 const READ_FAILURE_PAUSE: Duration = Duration::from_millis(1);
 
-/// What a handle asks of its driver.
-pub(crate) enum Request {
-    Send {
-        target: NodeId,
-        payload: Bytes,
-        reply: oneshot::Sender<Result<u8, SendError>>,
-    },
-    SendDirect {
-        target: NodeId,
-        payload: Bytes,
-        reply: oneshot::Sender<Result<u8, SendError>>,
-    },
-    Connect {
-        target: NodeId,
-        addrs: Vec<SocketAddr>,
-        reply: oneshot::Sender<Result<(), ConnectError>>,
-    },
-    CloseEdge {
-        peer: NodeId,
-        reply: oneshot::Sender<bool>,
-    },
-    Edges(oneshot::Sender<Vec<EdgeInfo>>),
-    Stats(oneshot::Sender<NodeStats>),
-    ExportPeers(oneshot::Sender<Vec<KnownPeer>>),
-}
-
-/// What comes in from the rest of the program.
-pub(crate) struct Inlets {
-    pub(crate) requests: mpsc::Receiver<Request>,
-    /// Changes, or closes with the last handle, when the node is to leave.
-    pub(crate) leave: watch::Receiver<bool>,
-    pub(crate) seeds: mpsc::Receiver<Vec<api::BootstrapPeer>>,
-}
-
-/// What goes out to the rest of the program.
-pub(crate) struct Outlets {
-    pub(crate) deliveries: mpsc::Sender<Delivery>,
-    pub(crate) events: broadcast::Sender<NodeEvent>,
-    pub(crate) reachable: watch::Sender<Vec<SocketAddr>>,
-    /// Changes when a message that was refused for want of room may be tried again.
-    pub(crate) send_ready: watch::Sender<()>,
-}
-
 /// What ended a wait.
 enum Wake {
     Leave,
-    /// New seeds, or nothing when there will be no more.
-    Seeds(Option<Vec<api::BootstrapPeer>>),
+    /// Bootstrap peers whose addresses are new, or nothing when there will be no more.
+    Bootstrap(Option<Vec<api::BootstrapPeer>>),
     Refresh,
     Request(Request),
     Readable(io::Result<()>),
@@ -123,7 +76,7 @@ pub(crate) struct Driver {
     read_buf: ReadBuf,
     outlet: DriverOutlet,
     inlets: Inlets,
-    seeds_open: bool,
+    bootstrap_open: bool,
     allow_local: bool,
     /// What the node takes the wall clock to show.
     wall_clock: WallClock,
@@ -136,21 +89,21 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         node: node::Node,
-        host: Host,
-        socket: Socket,
+        platform: Arc<dyn Platform>,
+        socket: Box<dyn Socket>,
         inlets: Inlets,
         outlets: Outlets,
         allow_local: bool,
     ) -> Self {
-        let wall_clock = WallClock::new(clock::now(), host.wall());
-        let outlet = DriverOutlet::new(host, socket, outlets);
+        let wall_clock = WallClock::new(clock::now(), platform.wall());
+        let outlet = DriverOutlet::new(platform, socket, outlets);
         let mut driver = Self {
             node,
             buf: TransmitBuf::new(1),
             read_buf: ReadBuf::new(),
             outlet,
             inlets,
-            seeds_open: true,
+            bootstrap_open: true,
             allow_local,
             wall_clock,
             read_failures: 0,
@@ -208,7 +161,7 @@ impl Driver {
         tokio::select! {
             biased;
             _ = self.inlets.leave.changed(), if self.leave_by.is_none() => Wake::Leave,
-            seeds = self.inlets.seeds.recv(), if self.seeds_open => Wake::Seeds(seeds),
+            peers = self.inlets.bootstrap.recv(), if self.bootstrap_open => Wake::Bootstrap(peers),
             _ = upkeep.tick() => Wake::Refresh,
             () = writable(&self.outlet.sockets, blocked_on), if blocked_on.is_some() => Wake::Due,
             Some(request) = self.inlets.requests.recv(),
@@ -221,8 +174,8 @@ impl Driver {
     fn handle(&mut self, wake: Wake) -> Result<(), Failure> {
         match wake {
             Wake::Leave => self.on_leave(),
-            Wake::Seeds(Some(seeds)) => self.on_seeds(seeds),
-            Wake::Seeds(None) => self.seeds_open = false,
+            Wake::Bootstrap(Some(peers)) => self.on_bootstrap(peers),
+            Wake::Bootstrap(None) => self.bootstrap_open = false,
             Wake::Refresh => self.refresh(),
             Wake::Request(request) => self.on_requests(request),
             Wake::Readable(Err(error)) => self.on_read_failure(&error)?,
@@ -335,7 +288,7 @@ impl Driver {
                 return;
             }
             Request::Connect { target, mut addrs, reply } => {
-                addrs.retain(|addr| self.outlet.sockets[&SocketId::MAIN].speaks(addr));
+                addrs.retain(|addr| self.outlet.sockets[&SocketId::MAIN].supports(addr));
                 Command::Connect { request: pending.insert(Reply::Connect(reply)), target, addrs }
             }
             Request::CloseEdge { peer, reply } => {
@@ -355,19 +308,18 @@ impl Driver {
         self.input(Input::Command(Command::Leave { request }));
     }
 
-    fn on_seeds(&mut self, mut seeds: Vec<api::BootstrapPeer>) {
-        for seed in &mut seeds {
-            seed.addrs.retain(|addr| self.outlet.sockets[&SocketId::MAIN].speaks(addr));
+    fn on_bootstrap(&mut self, mut peers: Vec<api::BootstrapPeer>) {
+        for peer in &mut peers {
+            peer.addrs.retain(|addr| self.outlet.sockets[&SocketId::MAIN].supports(addr));
         }
-        self.input(Input::Command(Command::Bootstrap(seeds)));
+        self.input(Input::Command(Command::Bootstrap(peers)));
     }
 
     /// Passes on what changed: how the wall clock was set, the addresses of this machine.
     fn refresh(&mut self) {
         self.correct_wall(WALL_STEP_MIN_NANOS);
-        let socket = &self.outlet.sockets[&SocketId::MAIN];
-        let (bound, speaks_ipv4) = (socket.local_addr(), socket.speaks_ipv4());
-        let addrs = reachable_addrs(bound, speaks_ipv4, self.allow_local);
+        let socket = &*self.outlet.sockets[&SocketId::MAIN];
+        let addrs = self.outlet.platform.reachable_addrs(socket, self.allow_local);
         let changed = self.outlet.outlets.reachable.send_if_modified(|known| {
             let changed = *known != addrs;
             known.clone_from(&addrs);
@@ -381,7 +333,7 @@ impl Driver {
     /// Tells the node what the wall clock shows, if that is off by this much from what it is taken
     /// to show.
     fn correct_wall(&mut self, off_min_nanos: u64) {
-        let (now, wall) = (clock::now(), self.outlet.host.wall());
+        let (now, wall) = (clock::now(), self.outlet.platform.wall());
         if self.wall_clock.at(now).0.abs_diff(wall.0) >= off_min_nanos {
             self.wall_clock = WallClock::new(now, wall);
             self.input(Input::WallClock(wall));
@@ -417,7 +369,7 @@ fn read_rounds(mut read: impl FnMut() -> io::Result<()>) -> (bool, io::Result<()
 }
 
 /// Waits until some socket can be read.
-async fn readable(sockets: &BTreeMap<SocketId, Socket>) -> io::Result<()> {
+async fn readable(sockets: &BTreeMap<SocketId, Box<dyn Socket>>) -> io::Result<()> {
     poll_fn(|cx| {
         // Every socket is polled, so that each wakes the task.
         let mut ready = Poll::Pending;
@@ -432,10 +384,10 @@ async fn readable(sockets: &BTreeMap<SocketId, Socket>) -> io::Result<()> {
 }
 
 /// Waits until the socket can be written, if there is such a socket.
-async fn writable(sockets: &BTreeMap<SocketId, Socket>, id: Option<SocketId>) {
+async fn writable(sockets: &BTreeMap<SocketId, Box<dyn Socket>>, id: Option<SocketId>) {
     if let Some(socket) = id.and_then(|id| sockets.get(&id)) {
         // What is wrong with the socket shows when it is used.
-        let _ = socket.writable().await;
+        let _ = poll_fn(|cx| socket.poll_writable(cx)).await;
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use nodenet_proto::api::Event;
 use nodenet_proto::drive::Outlet;
 use nodenet_proto::io::{SocketId, Transmit};
 use nodenet_proto::stats::{DropReason, Stats};
 
-use super::Outlets;
 use super::dropped::DroppedDeliveries;
 use super::pending::Pending;
+use crate::channels::Outlets;
 use crate::events::{Delivery, NodeEvent};
-use crate::host::Host;
-use crate::socket::{Socket, SocketStats};
+use crate::platform::{Platform, Socket, SocketStats};
 
 /// A send that did not fit, from `done` on.
 pub(super) struct Blocked {
@@ -24,8 +24,8 @@ pub(super) struct Blocked {
 
 /// Everything that carries out what the node wants done.
 pub(super) struct DriverOutlet {
-    pub(super) host: Host,
-    pub(super) sockets: BTreeMap<SocketId, Socket>,
+    pub(super) platform: Arc<dyn Platform>,
+    pub(super) sockets: BTreeMap<SocketId, Box<dyn Socket>>,
     pub(super) blocked: Option<Blocked>,
     pub(super) socket_stats: SocketStats,
     pub(super) pending: Pending,
@@ -40,9 +40,13 @@ pub(super) struct DriverOutlet {
 }
 
 impl DriverOutlet {
-    pub(super) fn new(host: Host, socket: Socket, outlets: Outlets) -> Self {
+    pub(super) fn new(
+        platform: Arc<dyn Platform>,
+        socket: Box<dyn Socket>,
+        outlets: Outlets,
+    ) -> Self {
         Self {
-            host,
+            platform,
             sockets: BTreeMap::from([(SocketId::MAIN, socket)]),
             blocked: None,
             socket_stats: SocketStats::default(),
@@ -130,11 +134,11 @@ impl Outlet for DriverOutlet {
     }
 
     fn open_socket(&mut self, id: SocketId, local_ip: IpAddr) {
-        let opened = self.host.bind(SocketAddr::new(local_ip, 0));
+        let opened = self.platform.bind(SocketAddr::new(local_ip, 0));
         if let Err(error) = &opened {
             tracing::debug!(%error, %local_ip, "can not open another socket");
         }
-        self.opened.push((id, opened.as_ref().ok().map(Socket::local_addr)));
+        self.opened.push((id, opened.as_ref().ok().map(|socket| socket.local_addr())));
         if let Ok(socket) = opened {
             self.sockets.insert(id, socket);
         }

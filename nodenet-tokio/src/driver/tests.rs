@@ -1,8 +1,10 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{DeliveryPath, EdgeDownReason, Event};
 use nodenet_proto::drive::Outlet;
@@ -11,55 +13,51 @@ use nodenet_proto::identity::Identity;
 use nodenet_proto::io::{SocketId, Transmit};
 use nodenet_proto::node::{self, Input};
 use nodenet_proto::stats::DropReason;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{
-    Delivery, Driver, Failure, Inlets, NodeEvent, Outlets, READ_FAILURES_MAX, READ_ROUNDS, Request,
-    SendError, read_rounds,
-};
+use super::{Driver, Failure, READ_FAILURES_MAX, READ_ROUNDS, Request, read_rounds};
+use crate::channels::{Channels, Handles};
 use crate::clock;
-use crate::host::Host;
-use crate::socket::ReadBuf;
+use crate::error::SendError;
+use crate::events::{NodeEvent, NodeEvents};
+use crate::platform::system::System;
+use crate::platform::{Platform, ReadBuf};
 use crate::testing::Hub;
 
-/// Whose driver a [`Rig`] holds.
+/// The master seed of the node in a [`Rig`].
 const SEED: [u8; 32] = [7; 32];
+/// Messages that wait for the application of a [`Rig`].
+const DELIVERY_QUEUE: usize = 2;
 
-/// A driver that nobody runs, and the far ends of its channels.
+/// A driver that is not running, and the ends that handles have of its channels.
 struct Rig {
     driver: Driver,
-    deliveries: mpsc::Receiver<Delivery>,
-    events: broadcast::Receiver<NodeEvent>,
-    requests: mpsc::Sender<Request>,
-    _leave: watch::Sender<bool>,
+    handles: Handles,
+    events: NodeEvents,
 }
 
 impl Rig {
     fn on_loopback() -> Self {
-        Self::new(Host::Machine, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))
+        Self::new(Arc::new(System), SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))
     }
 
-    fn new(host: Host, addr: SocketAddr) -> Self {
+    fn new(platform: Arc<dyn Platform>, addr: SocketAddr) -> Self {
         let identity = Identity::from_master_seed(&SEED);
         let (seed, wall) = (Seed::from_u64(1), UnixNanos(0));
         let node = node::Node::new(node::Config::default(), identity, seed, clock::now(), wall);
         let node = node.expect("the defaults work");
-        let (requests_sender, requests) = mpsc::channel(1);
-        let (leave_sender, leave) = watch::channel(false);
-        let (_, seeds) = mpsc::channel(1);
-        let (deliver, deliveries) = mpsc::channel(2);
-        let (tell, events) = broadcast::channel(4);
-        let inlets = Inlets { requests, leave, seeds };
-        let outlets = Outlets {
-            deliveries: deliver,
-            events: tell,
-            reachable: watch::Sender::default(),
-            send_ready: watch::Sender::default(),
-        };
-        let socket = host.bind(addr).expect("there are free ports");
-        let driver = Driver::new(node, host, socket, inlets, outlets, true);
-        Self { driver, deliveries, events, requests: requests_sender, _leave: leave_sender }
+        let Channels { handles, inlets, outlets, .. } = Channels::new(DELIVERY_QUEUE);
+        let events = NodeEvents::new(handles.events.upgrade().map(|events| events.subscribe()));
+        let socket = platform.bind(addr).expect("there are free ports");
+        let driver = Driver::new(node, platform, socket, inlets, outlets, true);
+        Self { driver, handles, events }
+    }
+
+    /// The next message that waits for the application.
+    async fn delivery(&self) -> Option<Bytes> {
+        let next = timeout(Duration::ZERO, self.handles.deliveries.recv()).await;
+        Some(next.ok()?.expect("the driver is there").payload)
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -70,10 +68,9 @@ impl Rig {
 #[tokio::test(start_paused = true)]
 async fn a_full_socket_keeps_one_send_until_there_is_room() {
     let hub = Hub::new(1);
-    let host = Host::Hub(hub.clone());
-    let mut rig = Rig::new(host.clone(), hub.addr(1));
-    let peer = host.bind(hub.addr(2)).expect("nobody is there");
-    let how = Transmit {
+    let mut rig = Rig::new(Arc::new(hub.clone()), hub.addr(1));
+    let peer = hub.bind(hub.addr(2)).expect("the address is free");
+    let transmit = Transmit {
         socket: SocketId::MAIN,
         remote: peer.local_addr(),
         local_ip: None,
@@ -82,7 +79,7 @@ async fn a_full_socket_keeps_one_send_until_there_is_room() {
     };
     rig.driver.drain();
     hub.set_send_buffer_full(hub.addr(1), true);
-    assert!(!rig.driver.outlet.transmit(&how, b"onetwo"));
+    assert!(!rig.driver.outlet.transmit(&transmit, b"onetwo"));
     // While a send waits the node is not asked for more, and no deadline wakes the task.
     assert_eq!(rig.driver.drain(), None);
     assert!(rig.driver.outlet.blocked.is_some());
@@ -92,7 +89,7 @@ async fn a_full_socket_keeps_one_send_until_there_is_room() {
     assert!(rig.driver.outlet.blocked.is_none());
     let mut got = Vec::new();
     poll_fn(|cx| peer.poll_readable(cx)).await.expect("a hub never fails");
-    let receive = peer.try_receive(&mut ReadBuf::new(), |one| got.push(one.data));
+    let receive = peer.try_receive(&mut ReadBuf::new(), &mut |one| got.push(one.data));
     receive.expect("something arrived");
     assert_eq!(got, [&b"one"[..], b"two"]);
 }
@@ -176,13 +173,14 @@ async fn events_find_their_listeners_and_a_full_queue_is_counted() {
         rig.driver.outlet.event(delivered(byte));
     }
     assert_eq!(rig.driver.stats().protocol.drops(DropReason::DeliveryQueueFull), 3);
-    assert_eq!(rig.deliveries.try_recv().unwrap().payload.as_ref(), [0]);
-    assert_eq!(rig.deliveries.try_recv().unwrap().payload.as_ref(), [1]);
-    assert!(rig.deliveries.try_recv().is_err());
+    assert_eq!(rig.delivery().await.as_deref(), Some(&[0][..]));
+    assert_eq!(rig.delivery().await.as_deref(), Some(&[1][..]));
+    assert_eq!(rig.delivery().await, None);
 
     let reason = EdgeDownReason::Left;
     rig.driver.outlet.event(Event::EdgeDown { peer, reason });
-    assert_eq!(rig.events.try_recv(), Ok(NodeEvent::EdgeDown { peer, reason }));
+    let told = timeout(Duration::ZERO, rig.events.recv()).await;
+    assert_eq!(told, Ok(Some(NodeEvent::EdgeDown { peer, reason })));
 }
 
 #[tokio::test]
@@ -206,7 +204,7 @@ async fn a_message_to_oneself_that_found_no_room_was_not_sent() {
     assert_eq!(answers, [Ok(0), Ok(0), full, full]);
     assert_eq!(rig.driver.stats().protocol.drops(DropReason::DeliveryQueueFull), 2);
 
-    rig.deliveries.try_recv().expect("two wait");
+    rig.delivery().await.expect("two wait");
     let mut answer = send(&mut rig, false);
     rig.driver.drain();
     assert_eq!(answer.try_recv().expect("it is settled"), Ok(0), "there is room again");
@@ -215,14 +213,14 @@ async fn a_message_to_oneself_that_found_no_room_was_not_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_jumped_is_seen_before_anything_else_is_handled() {
     let hub = Hub::new(3);
-    let mut rig = Rig::new(Host::Hub(hub.clone()), hub.addr(1));
+    let mut rig = Rig::new(Arc::new(hub.clone()), hub.addr(1));
     // The hub's clock shows ten minutes less than this node was told.
     let told = UnixNanos(hub.wall().0 + 600_000_000_000);
     rig.driver.wall_clock = WallClock::new(clock::now(), told);
     rig.driver.input(Input::WallClock(told));
     let (reply, answer) = oneshot::channel();
-    rig.requests.try_send(Request::Stats(reply)).expect("the queue is empty");
-    let Rig { driver, .. } = rig;
+    let Rig { driver, handles, .. } = rig;
+    assert!(handles.requests.try_send(Request::Stats(reply)).is_ok(), "the queue is empty");
     let driver = tokio::spawn(driver.run());
     let counters = answer.await.expect("the driver answers").protocol.counters;
     assert_eq!(counters.wall_clock_setbacks, 1, "it was told of that before it answered");

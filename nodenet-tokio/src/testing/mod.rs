@@ -44,6 +44,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -52,13 +53,14 @@ use nodenet_proto::identity::Identity;
 
 pub use link::LinkProfile;
 pub use network::HubStats;
-pub(crate) use socket::HubSocket;
 
 use crate::bootstrap::BootstrapPeer;
 use crate::builder::Builder;
 use crate::clock;
 use crate::node::Node;
+use crate::platform::{Platform, Socket};
 use network::{Network, PORT, host_ip};
+use socket::HubSocket;
 
 /// What wall clocks show when the first node starts: 2026-01-01 00:00 UTC. Any time does.
 const WALL_AT_START: i64 = 1_767_225_600_000_000_000;
@@ -155,17 +157,6 @@ impl Hub {
         self.network().stats()
     }
 
-    /// Wall time on this network.
-    pub(crate) fn wall(&self) -> UnixNanos {
-        let elapsed = self.network().elapsed(clock::now()).as_nanos();
-        UnixNanos(WALL_AT_START.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX)))
-    }
-
-    /// The randomness of the next node on a host.
-    pub(crate) fn node_seed(&self, host: SocketAddr) -> Seed {
-        self.network().node_seed(host.ip())
-    }
-
     fn identity(&self, number: u32) -> Identity {
         let seed = self.0.seed.child("identity", number.into());
         Identity::from_master_seed(&seed.bytes("master seed"))
@@ -173,6 +164,33 @@ impl Hub {
 
     fn network(&self) -> MutexGuard<'_, Network> {
         self.0.network.lock().expect("nothing panics while it holds the network")
+    }
+}
+
+impl Platform for Hub {
+    fn bind(&self, addr: SocketAddr) -> io::Result<Box<dyn Socket>> {
+        Ok(Box::new(HubSocket::bind(self, addr)?))
+    }
+
+    fn wall(&self) -> UnixNanos {
+        let elapsed = self.network().elapsed(clock::now()).as_nanos();
+        UnixNanos(WALL_AT_START.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX)))
+    }
+
+    fn node_seed(&self, local_addr: SocketAddr) -> Result<Seed, getrandom::Error> {
+        Ok(self.network().node_seed(local_addr.ip()))
+    }
+
+    fn reachable_addrs(&self, socket: &dyn Socket, _allow_local: bool) -> Vec<SocketAddr> {
+        vec![socket.local_addr()]
+    }
+}
+
+impl Builder {
+    /// Runs the node on an in-memory network instead of this machine's, for tests: on a host of its
+    /// own, unless an address is bound after this call.
+    pub fn hub(self, hub: &Hub) -> Self {
+        self.platform(Arc::new(hub.clone()))
     }
 }
 

@@ -17,7 +17,7 @@ use nodenet_proto::env::{Crypto, Ed25519Crypto, Seed};
 use nodenet_proto::io::EcnCodepoint;
 
 use super::link::{Link, LinkProfile, Loss};
-use crate::socket::Received;
+use crate::platform::Received;
 
 /// The port of a socket that did not ask for one; more on one host count up from it.
 pub(super) const PORT: u16 = 4_242;

@@ -1,6 +1,5 @@
 //! A socket on a hub, with the calls of a real one.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Hub;
 use crate::clock;
-use crate::socket::Received;
+use crate::platform::{ReadBuf, Received, Socket, SocketStats};
 
 /// Datagrams taken in one read, at most.
 const READ_BATCH: usize = 64;
@@ -32,16 +31,30 @@ impl HubSocket {
         let local_addr = hub.network().bind(clock::now(), addr)?;
         Ok(Self { hub: hub.clone(), local_addr, arrival: Mutex::new(None) })
     }
+}
 
-    pub(crate) fn local_addr(&self) -> SocketAddr {
+impl Socket for HubSocket {
+    fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    pub(crate) fn segments_max(&self) -> usize {
+    fn supports_ipv4(&self) -> bool {
+        true
+    }
+
+    fn supports(&self, _remote: &SocketAddr) -> bool {
+        true
+    }
+
+    fn never_fragments(&self) -> bool {
+        true
+    }
+
+    fn segments_max(&self) -> usize {
         SEGMENTS_MAX
     }
 
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let next = self.hub.network().next_arrival(self.local_addr, cx.waker());
         let Some(at) = next.map(Instant::from_std) else { return Poll::Pending };
         if at <= Instant::now() {
@@ -55,15 +68,14 @@ impl HubSocket {
         sleep.as_mut().poll(cx).map(Ok)
     }
 
-    pub(crate) async fn writable(&self) {
-        poll_fn(|cx| match self.hub.network().is_writable(self.local_addr, Some(cx.waker())) {
-            true => Poll::Ready(()),
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.hub.network().is_writable(self.local_addr, Some(cx.waker())) {
+            true => Poll::Ready(Ok(())),
             false => Poll::Pending,
-        })
-        .await;
+        }
     }
 
-    pub(crate) fn try_receive(&self, mut each: impl FnMut(Received)) -> io::Result<()> {
+    fn try_receive(&self, _: &mut ReadBuf, each: &mut dyn FnMut(Received)) -> io::Result<()> {
         let now = clock::now();
         for taken in 0..READ_BATCH {
             // Not held while the node works, which may send.
@@ -77,16 +89,27 @@ impl HubSocket {
         Ok(())
     }
 
-    pub(crate) fn try_send(&self, how: &Transmit, bytes: &[u8], done: &mut usize) -> bool {
+    fn try_send(
+        &self,
+        transmit: &Transmit,
+        bytes: &[u8],
+        done: &mut usize,
+        _: &mut SocketStats,
+    ) -> bool {
         let now = clock::now();
-        let segment_len = how.segment_len.unwrap_or(bytes.len()).max(1);
+        let segment_len = transmit.segment_len.unwrap_or(bytes.len()).max(1);
         let mut network = self.hub.network();
         if !network.is_writable(self.local_addr, None) {
             return false;
         }
         let mut wake = Vec::new();
         for datagram in bytes[*done..].chunks(segment_len) {
-            wake.extend(network.send(now, (self.local_addr, how.remote), how.ecn, datagram));
+            wake.extend(network.send(
+                now,
+                (self.local_addr, transmit.remote),
+                transmit.ecn,
+                datagram,
+            ));
             *done += datagram.len();
         }
         drop(network);

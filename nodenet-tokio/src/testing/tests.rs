@@ -9,7 +9,7 @@ use nodenet_proto::io::{EcnCodepoint, SocketId, Transmit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Hub, HubSocket, HubStats, LinkProfile};
-use crate::socket::Received;
+use crate::platform::{ReadBuf, Received, Socket, SocketStats};
 
 const LATENCY: Duration = LinkProfile::REGION.latency;
 
@@ -94,7 +94,8 @@ async fn a_full_socket_takes_nothing_until_it_has_room() {
         hub.set_send_buffer_full(a.local_addr(), false);
     };
     let begin = Instant::now();
-    tokio::join!(a.writable(), room);
+    let (writable, ()) = tokio::join!(poll_fn(|cx| a.poll_writable(cx)), room);
+    writable.expect("a hub never fails");
     assert_eq!(begin.elapsed(), Duration::from_secs(1));
     assert!(send(&a, &b, None, b"now"));
     assert_eq!(&receive(&b).await[0].data[..], b"now");
@@ -188,16 +189,16 @@ fn send(from: &HubSocket, to: &HubSocket, segment_len: Option<usize>, bytes: &[u
 
 fn send_to(from: &HubSocket, remote: SocketAddr, segment_len: Option<usize>, bytes: &[u8]) -> bool {
     let ecn = Some(EcnCodepoint::Ect0);
-    let how = Transmit { socket: SocketId::MAIN, remote, local_ip: None, ecn, segment_len };
-    from.try_send(&how, bytes, &mut 0)
+    let transmit = Transmit { socket: SocketId::MAIN, remote, local_ip: None, ecn, segment_len };
+    from.try_send(&transmit, bytes, &mut 0, &mut SocketStats::default())
 }
 
 /// Waits for datagrams and takes those that are there.
 async fn receive(socket: &HubSocket) -> Vec<Received> {
-    let mut got = Vec::new();
+    let (mut got, mut buf) = (Vec::new(), ReadBuf::new());
     while got.is_empty() {
         poll_fn(|cx| socket.poll_readable(cx)).await.unwrap();
-        let _ = socket.try_receive(|one| got.push(one));
+        let _ = socket.try_receive(&mut buf, &mut |one| got.push(one));
     }
     got
 }

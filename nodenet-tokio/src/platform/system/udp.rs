@@ -16,14 +16,10 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
-use super::{Received, SocketStats};
+use crate::platform::{READ_BATCH, READ_LEN, ReadBuf, Received, Socket, SocketStats};
 
 /// Largest UDP payload over IPv4, and so the most bytes one segmented send may carry (RFC 768).
 const UDP_PAYLOAD_MAX: usize = 65_507;
-/// Room for whatever one read returns: one datagram, or what the kernel merged.
-const READ_LEN: usize = 65_536;
-/// Reads in one system call. Each may hold up to 64 merged datagrams.
-const READ_BATCH: usize = 8;
 /// Asked of the system for each direction; it may grant less. Smaller buffers lose datagrams when
 /// the task is not scheduled for a few milliseconds (measured: none lost at 4 MiB).
 const SOCKET_BUFFER_LEN: usize = 4 << 20;
@@ -39,28 +35,19 @@ enum Access {
     Plain,
 }
 
-/// Memory that reads go through; all sockets of a node share one.
-pub(crate) struct ReadBuf(Vec<u8>);
-
-impl ReadBuf {
-    pub(crate) fn new() -> Self {
-        Self(vec![0; READ_LEN * READ_BATCH])
-    }
-}
-
 /// One bound socket.
 pub(crate) struct UdpSocket {
     io: tokio::net::UdpSocket,
     access: Access,
     local_addr: SocketAddr,
-    speaks_ipv4: bool,
+    supports_ipv4: bool,
 }
 
 impl UdpSocket {
     /// Takes over a bound socket.
     pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let speaks_ipv4 =
+        let supports_ipv4 =
             socket.local_addr()?.is_ipv4() || !socket2::SockRef::from(&socket).only_v6()?;
         let io = tokio::net::UdpSocket::from_std(socket)?;
         let access = match UdpSocketState::new((&io).into()) {
@@ -71,59 +58,65 @@ impl UdpSocket {
             }
         };
         let local_addr = io.local_addr()?;
-        Ok(Self { io, access, local_addr, speaks_ipv4 })
+        Ok(Self { io, access, local_addr, supports_ipv4 })
     }
 
-    /// The bound address; a wildcard stays one.
-    pub(crate) fn local_addr(&self) -> SocketAddr {
+    fn send_piece(&self, transmit: &Transmit, piece: &[u8], segment_len: usize) -> io::Result<()> {
+        let mapped = self.local_addr.is_ipv6();
+        let remote = if mapped { unfold(transmit.remote) } else { transmit.remote };
+        let Access::Offload(state) = &self.access else {
+            return self.io.try_send_to(piece, remote).map(|_| ());
+        };
+        let segments = quinn_udp::Transmit {
+            destination: remote,
+            ecn: transmit.ecn.and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
+            contents: piece,
+            segment_size: (piece.len() > segment_len).then_some(segment_len),
+            src_ip: transmit.local_ip.map(|ip| if mapped { unfold_ip(ip) } else { ip }),
+        };
+        self.io.try_io(Interest::WRITABLE, || state.try_send((&self.io).into(), &segments))
+    }
+}
+
+impl Socket for UdpSocket {
+    fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Whether IPv4 peers can be reached.
-    pub(crate) fn speaks_ipv4(&self) -> bool {
-        self.speaks_ipv4
+    fn supports_ipv4(&self) -> bool {
+        self.supports_ipv4
     }
 
-    /// Whether datagrams can be sent to the address at all.
-    pub(crate) fn speaks(&self, remote: &SocketAddr) -> bool {
+    fn supports(&self, remote: &SocketAddr) -> bool {
         match remote {
-            SocketAddr::V4(_) => self.speaks_ipv4,
+            SocketAddr::V4(_) => self.supports_ipv4,
             SocketAddr::V6(_) => self.local_addr.is_ipv6(),
         }
     }
 
-    /// Whether datagrams are never fragmented on the way, so that path discovery may probe.
-    pub(crate) fn never_fragments(&self) -> bool {
+    fn never_fragments(&self) -> bool {
         matches!(&self.access, Access::Offload(state) if !state.may_fragment())
     }
 
-    /// Datagrams that one send may carry now; falls to 1 when the system turns out not to segment.
-    pub(crate) fn segments_max(&self) -> usize {
+    fn segments_max(&self) -> usize {
         match &self.access {
             Access::Offload(state) => state.max_gso_segments().clamp(1, SEGMENTS_MAX),
             Access::Plain => 1,
         }
     }
 
-    /// Whether there is something to read; if not, the task is woken when there is.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.poll_recv_ready(cx)
     }
 
-    /// Waits until there is room to send. Cancel safe.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.io.writable().await
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_send_ready(cx)
     }
 
-    /// Reads one batch. Each datagram gets memory of its own, so that whoever keeps one keeps no
-    /// other alive.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when there is nothing to read.
-    pub(crate) fn try_receive(
+    fn try_receive(
         &self,
         ReadBuf(buf): &mut ReadBuf,
-        mut each: impl FnMut(Received),
+        each: &mut dyn FnMut(Received),
     ) -> io::Result<()> {
         let Access::Offload(state) = &self.access else {
             let (len, remote) = self.io.try_recv_from(&mut buf[..READ_LEN])?;
@@ -153,46 +146,27 @@ impl UdpSocket {
         Ok(())
     }
 
-    /// Sends `bytes` from `*done` on and advances it. False if the system has no room now: call
-    /// again with the same arguments once the socket is writable. A datagram that the system
-    /// refuses counts as sent and lost.
-    pub(crate) fn try_send(
+    fn try_send(
         &self,
-        how: &Transmit,
+        transmit: &Transmit,
         bytes: &[u8],
         done: &mut usize,
         stats: &mut SocketStats,
     ) -> bool {
-        if !self.speaks(&how.remote) {
+        if !self.supports(&transmit.remote) {
             stats.family_mismatches += 1;
             *done = bytes.len();
         }
-        let segment_len = how.segment_len.unwrap_or(bytes.len()).max(1);
+        let segment_len = transmit.segment_len.unwrap_or(bytes.len()).max(1);
         let segments_max = || self.segments_max();
         let mut send = |piece: &[u8]| {
-            let sent = self.send_piece(how, piece, segment_len);
+            let sent = self.send_piece(transmit, piece, segment_len);
             if let Err(error) = &sent {
-                tracing::trace!(%error, remote = %how.remote, len = piece.len(), "not sent");
+                tracing::trace!(%error, remote = %transmit.remote, len = piece.len(), "not sent");
             }
             sent
         };
         send_pieces(bytes, done, segment_len, segments_max, &mut send, stats)
-    }
-
-    fn send_piece(&self, how: &Transmit, piece: &[u8], segment_len: usize) -> io::Result<()> {
-        let mapped = self.local_addr.is_ipv6();
-        let remote = if mapped { unfold(how.remote) } else { how.remote };
-        let Access::Offload(state) = &self.access else {
-            return self.io.try_send_to(piece, remote).map(|_| ());
-        };
-        let transmit = quinn_udp::Transmit {
-            destination: remote,
-            ecn: how.ecn.and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
-            contents: piece,
-            segment_size: (piece.len() > segment_len).then_some(segment_len),
-            src_ip: how.local_ip.map(|ip| if mapped { unfold_ip(ip) } else { ip }),
-        };
-        self.io.try_io(Interest::WRITABLE, || state.try_send((&self.io).into(), &transmit))
     }
 }
 

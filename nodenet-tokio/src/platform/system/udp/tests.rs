@@ -6,7 +6,9 @@ use std::time::Duration;
 use nodenet_proto::io::{EcnCodepoint, SocketId, Transmit};
 use tokio::time::timeout;
 
-use super::{Access, ReadBuf, Received, SocketStats, UdpSocket, bind_udp, send_pieces, split};
+use super::{
+    Access, ReadBuf, Received, Socket, SocketStats, UdpSocket, bind_udp, send_pieces, split,
+};
 
 #[tokio::test]
 async fn a_batch_arrives_as_the_datagrams_it_was_made_of() {
@@ -35,10 +37,10 @@ async fn a_batch_larger_than_one_send_is_cut() {
 #[tokio::test]
 async fn congestion_marks_cross() {
     let (a, b) = pair("127.0.0.1:0", "127.0.0.1:0");
-    a.writable().await.unwrap();
+    writable(&a).await;
     for ecn in [EcnCodepoint::Ect0, EcnCodepoint::Ect1, EcnCodepoint::Ce] {
-        let how = Transmit { ecn: Some(ecn), ..transmit(b.local_addr(), None, None) };
-        assert!(a.try_send(&how, b"marked", &mut 0, &mut SocketStats::default()));
+        let transmit = Transmit { ecn: Some(ecn), ..transmit_to(b.local_addr(), None, None) };
+        assert!(a.try_send(&transmit, b"marked", &mut 0, &mut SocketStats::default()));
         let expected = matches!(b.access, Access::Offload(_)).then_some(ecn);
         assert_eq!(receive(&b, 1).await[0].ecn, expected);
     }
@@ -73,8 +75,8 @@ async fn a_dual_stack_socket_shows_ipv4_peers_as_ipv4() {
     if dual.local_addr().is_ipv6() {
         assert_eq!(there.local_ip, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
-    let how = transmit(there.remote, there.local_ip, None);
-    assert!(dual.try_send(&how, b"back", &mut 0, &mut SocketStats::default()));
+    let transmit = transmit_to(there.remote, there.local_ip, None);
+    assert!(dual.try_send(&transmit, b"back", &mut 0, &mut SocketStats::default()));
     let back = receive(&v4, 1).await.remove(0);
     assert_eq!((back.remote, &back.data[..]), (dual_v4, &b"back"[..]));
 }
@@ -83,7 +85,7 @@ async fn a_dual_stack_socket_shows_ipv4_peers_as_ipv4() {
 async fn what_the_socket_can_not_speak_is_counted_and_forgotten() {
     let (v4, _) = pair("127.0.0.1:0", "127.0.0.1:0");
     let v6: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
-    assert!(!v4.speaks(&v6));
+    assert!(!v4.supports(&v6));
     let stats = send(&v4, v6, None, b"lost").await;
     assert_eq!(stats, SocketStats { family_mismatches: 1, ..SocketStats::default() });
 }
@@ -149,7 +151,11 @@ fn pair(a: &str, b: &str) -> (UdpSocket, UdpSocket) {
     (bind(a), bind(b))
 }
 
-fn transmit(remote: SocketAddr, local_ip: Option<IpAddr>, segment_len: Option<usize>) -> Transmit {
+fn transmit_to(
+    remote: SocketAddr,
+    local_ip: Option<IpAddr>,
+    segment_len: Option<usize>,
+) -> Transmit {
     Transmit { socket: SocketId::MAIN, remote, local_ip, ecn: None, segment_len }
 }
 
@@ -159,12 +165,16 @@ async fn send(
     segment_len: Option<usize>,
     bytes: &[u8],
 ) -> SocketStats {
-    let (how, mut done) = (transmit(to, None, segment_len), 0);
+    let (transmit, mut done) = (transmit_to(to, None, segment_len), 0);
     let mut stats = SocketStats::default();
-    while !from.try_send(&how, bytes, &mut done, &mut stats) {
-        from.writable().await.unwrap();
+    while !from.try_send(&transmit, bytes, &mut done, &mut stats) {
+        writable(from).await;
     }
     stats
+}
+
+async fn writable(socket: &UdpSocket) {
+    poll_fn(|cx| socket.poll_writable(cx)).await.expect("the socket works");
 }
 
 async fn receive(socket: &UdpSocket, count: usize) -> Vec<Received> {
@@ -172,7 +182,7 @@ async fn receive(socket: &UdpSocket, count: usize) -> Vec<Received> {
     while got.len() < count {
         let readable = poll_fn(|cx| socket.poll_readable(cx));
         timeout(Duration::from_secs(5), readable).await.expect("a datagram").unwrap();
-        let _ = socket.try_receive(&mut buf, |one| got.push(one));
+        let _ = socket.try_receive(&mut buf, &mut |one| got.push(one));
     }
     assert_eq!(got.len(), count);
     got
