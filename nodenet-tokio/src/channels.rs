@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{self, EdgeInfo, KnownPeer};
+use nodenet_proto::api::{self, ConnectError, EdgeInfo, KnownPeer, SendFailure};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::error::{ConnectError, Failure, SendError};
+use crate::error::Failure;
 use crate::events::{Deliveries, Delivery, NodeEvent, NodeStats};
 
 /// Requests of all handles that wait for the driver, at most; then callers wait (guess).
@@ -24,12 +24,12 @@ pub(crate) enum Request {
     Send {
         target: NodeId,
         payload: Bytes,
-        reply: oneshot::Sender<Result<u8, SendError>>,
+        reply: oneshot::Sender<Result<u8, SendFailure>>,
     },
     SendDirect {
         target: NodeId,
         payload: Bytes,
-        reply: oneshot::Sender<Result<u8, SendError>>,
+        reply: oneshot::Sender<Result<u8, SendFailure>>,
     },
     Connect {
         target: NodeId,

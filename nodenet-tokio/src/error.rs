@@ -7,10 +7,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use nodenet_proto::NodeId;
-use nodenet_proto::api::{self, EdgeDownReason, OWN_ADDRS_MAX};
+use nodenet_proto::api::OWN_ADDRS_MAX;
 use nodenet_proto::node::ConfigError;
-use nodenet_proto::transport::DialError;
 
 /// Ends the text of each [`AdvertiseError`].
 const ADVERTISE_ADVICE: &str =
@@ -91,109 +89,6 @@ fn bind_advice(addr: SocketAddr, error: &io::Error) -> &'static str {
              its reserved ports"
         }
         _ => "",
-    }
-}
-
-/// Why a message was not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// There is no edge at all, so nobody who could forward the message.
-    #[error(
-        "unroutable: this node has no edge to send over; wait until it has joined, and check the \
-         bootstrap peers if it does not"
-    )]
-    Unroutable,
-    /// A direct message to a node to which there is no edge.
-    #[error("there is no edge to {0}; connect to it first, or send by routing")]
-    NoEdge(NodeId),
-    /// No edge that could take the message has room for it: see [`Node::send`](crate::Node::send)
-    /// for how much an edge takes. For a message to this node itself, its own
-    /// [`Deliveries`](crate::Deliveries) are full.
-    #[error("no edge has room for another message now; send more slowly and try again in a moment")]
-    Backpressure,
-    /// The payload does not fit one message.
-    #[error("the payload has {len} bytes, at most {max} fit; send it in parts")]
-    TooLarge {
-        /// Its length in bytes.
-        len: usize,
-        /// What fits, in bytes.
-        max: usize,
-    },
-    /// The node was shut down or failed.
-    #[error("the node is closed; start a new one")]
-    Closed,
-}
-
-impl SendError {
-    pub(crate) fn routed(failure: api::SendFailure) -> Self {
-        match failure {
-            api::SendFailure::Unroutable => Self::Unroutable,
-            api::SendFailure::Backpressure => Self::Backpressure,
-            api::SendFailure::TooLarge { len, max } => Self::TooLarge { len, max },
-            // Closed, and what a later version adds.
-            _ => Self::Closed,
-        }
-    }
-
-    pub(crate) fn direct(failure: api::SendFailure, target: NodeId) -> Self {
-        match Self::routed(failure) {
-            Self::Unroutable => Self::NoEdge(target),
-            _ if failure == api::SendFailure::NoEdge => Self::NoEdge(target),
-            other => other,
-        }
-    }
-}
-
-/// Why there is no edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// Nothing to dial.
-    #[error("no usable address of that node is known; give one that this node's socket can reach")]
-    NoAddress,
-    /// Every address was dialed in vain; the last reason.
-    #[error("dialing failed: {0}; check the address and that the node is up")]
-    Dial(DialError),
-    /// The peer proved who it is, and the edge ended before it said anything.
-    #[error(
-        "the peer did not take the edge ({0}); it may be full, refuse this node, or ask for more proof \
-         of work: both sides must use the same difficulty"
-    )]
-    NotTaken(EdgeDownReason),
-    /// The peer proved who it is, but its identifier lacks the network's proof of work.
-    #[error(
-        "the peer's identifier lacks the proof of work that this node asks for; both sides must \
-         use the same difficulty"
-    )]
-    WorkUnmet,
-    /// This node's own edge policy said no.
-    #[error("edge refused: this node's edge policy does not admit the peer")]
-    EdgeRefused,
-    /// The target is this node.
-    #[error("that is this node itself")]
-    SelfEdge,
-    /// Too many dials are under way, or too many callers wait for them: 1,024.
-    #[error("too many dials are under way; try again in a moment")]
-    Busy,
-    /// The node was shut down or failed.
-    #[error("the node is closed; start a new one")]
-    Closed,
-}
-
-impl From<api::ConnectError> for ConnectError {
-    fn from(error: api::ConnectError) -> Self {
-        match error {
-            api::ConnectError::NoAddress => Self::NoAddress,
-            api::ConnectError::Dial(error) => Self::Dial(error),
-            api::ConnectError::NotTaken(reason) => Self::NotTaken(reason),
-            api::ConnectError::WorkUnmet => Self::WorkUnmet,
-            api::ConnectError::Refused => Self::EdgeRefused,
-            api::ConnectError::SelfEdge => Self::SelfEdge,
-            api::ConnectError::Busy => Self::Busy,
-            // Closed, and what a later version adds.
-            _ => Self::Closed,
-        }
     }
 }
 

@@ -1,15 +1,13 @@
 //! What a node tells its application: messages, edges, numbers.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{DeliveryPath, EdgeDownReason};
+use nodenet_proto::api::{DeliveryPath, Event};
 use nodenet_proto::stats::Stats;
 use tokio::sync::{Mutex, broadcast, mpsc};
 
-use crate::error::ConnectError;
 use crate::platform::SocketStats;
 
 /// A message for this node. The network is best effort: it may lose messages and does not keep
@@ -28,7 +26,7 @@ pub struct Delivery {
 ///
 /// Clones share one queue: each message goes to one of them. When the queue is full
 /// ([`Builder::delivery_queue`](crate::Builder::delivery_queue)) the newest message is dropped,
-/// counted as [`nodenet_proto::stats::DropReason::DeliveryQueueFull`], and told as
+/// counted as [`nodenet_proto::stats::DropReason::DeliveryQueueFull`], and reported as
 /// [`NodeEvent::DeliveriesDropped`].
 #[derive(Debug, Clone)]
 pub struct Deliveries(Arc<Mutex<mpsc::Receiver<Delivery>>>);
@@ -45,48 +43,19 @@ impl Deliveries {
     }
 }
 
-/// What happens to a node.
+/// An event of a node that concerns no single call and no single message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeEvent {
-    /// An edge came up: the peer proved who it is, and this node admits it. One that this node
-    /// dialed may still be refused by the peer, and an [`NodeEvent::EdgeDown`] follows then.
-    EdgeUp {
-        /// To whom.
-        peer: NodeId,
-        /// Whether this node dialed it.
-        outgoing: bool,
-        /// Where the peer is, from here.
-        remote: SocketAddr,
-    },
-    /// An edge is gone.
-    EdgeDown {
-        /// To whom.
-        peer: NodeId,
-        /// Why.
-        reason: EdgeDownReason,
-    },
-    /// There is no edge to a bootstrap peer. Told once for each reason until there is one; the peer
-    /// is tried on.
-    BootstrapFailed {
-        /// Which peer.
-        peer: NodeId,
-        /// Why.
-        error: ConnectError,
-    },
-    /// Most messages arrive too old or too new by about the same amount: this machine's clock, or
-    /// everyone else's, is off by `offset_s` seconds (positive: this one is behind). Comes once in
-    /// the life of a node at most, whatever becomes of the clock after that.
-    ClockSkewSuspected {
-        /// Seconds by which the others seem ahead.
-        offset_s: i64,
-    },
-    /// So many messages for this node were lost since this was told last, because too many waited
-    /// already ([`Builder::delivery_queue`](crate::Builder::delivery_queue)): take them faster, or
-    /// let more wait. Comes at once when that begins, then no more than once a second.
+    /// An event of the protocol that settles no command: [`Event::EdgeUp`], [`Event::EdgeDown`],
+    /// [`Event::BootstrapFailed`], [`Event::ClockSkewSuspected`], and those of later versions.
+    Protocol(Event),
+    /// This many messages for this node were dropped since the last event of this kind, because the
+    /// queue was full ([`Builder::delivery_queue`](crate::Builder::delivery_queue)): take them
+    /// faster, or let more wait. Comes at once when that begins, then at most once a second.
     DeliveriesDropped(u64),
-    /// The subscriber was too slow and missed this many events; [`crate::Node::edges`] tells how
-    /// things stand now.
+    /// The subscriber was too slow and missed this many events; [`crate::Node::edges`] has the
+    /// edges as they are now.
     Missed(u64),
 }
 

@@ -60,10 +60,18 @@ pub mod testing;
 pub use advertise::check_advertised;
 pub use bootstrap::{BootstrapPeer, ParseBootstrapError};
 pub use builder::{Builder, bind};
-pub use error::{AdvertiseError, Closed, ConnectError, Failure, SendError, StartError};
+pub use error::{AdvertiseError, Closed, Failure, StartError};
 pub use events::{Deliveries, Delivery, NodeEvent, NodeEvents, NodeStats};
 pub use node::Node;
 pub use platform::SocketStats;
+
+pub use nodenet_proto::NodeId;
+/// Vocabulary of the protocol, as it is: an event or an error that a later version adds needs no
+/// second definition here.
+pub use nodenet_proto::api::{
+    ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, KnownPeer, Profile,
+    SendFailure as SendError,
+};
 
 /// The core, so that applications need not name it in their dependencies.
 pub use nodenet_proto as proto;

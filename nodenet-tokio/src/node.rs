@@ -5,12 +5,12 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{EdgeInfo, KnownPeer};
+use nodenet_proto::api::{ConnectError, EdgeInfo, KnownPeer, SendFailure as SendError};
 use tokio::sync::oneshot;
 
 use crate::bootstrap::{BootstrapPeer, literal_peers, resolve_for_ever};
 use crate::channels::{Handles, Request};
-use crate::error::{Closed, ConnectError, Failure, SendError};
+use crate::error::{Closed, Failure};
 use crate::events::{Deliveries, NodeEvents, NodeStats};
 
 /// What all handles of a node have in common.

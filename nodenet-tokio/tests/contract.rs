@@ -1,18 +1,19 @@
-//! The drivers here keep the contract of [`nodenet_proto::drive::contract`].
+//! Contract suite of drivers ([`nodenet_proto::drive::contract`]): tokio over UDP, tokio on a hub,
+//! and the plain loop of the example.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{self, Command, Event, SendFailure};
+use nodenet_proto::api::{Command, Event};
 use nodenet_proto::drive::contract::{CASES, LONG_CASES, NodeNet, Side};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::Counters;
 use nodenet_tokio::testing::Hub;
-use nodenet_tokio::{Builder, ConnectError, Node, NodeEvent, SendError};
+use nodenet_tokio::{Builder, Node, NodeEvent, SendError};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -22,11 +23,14 @@ mod std_loop;
 
 #[test]
 fn tokio_over_udp() {
-    // Most of the time nothing happens, so the cases can wait together.
+    // The cases wait most of the time, so they run side by side.
     thread::scope(|scope| {
         for (name, case) in CASES {
-            let run = || case(&mut TokioWorld::over_udp());
-            thread::Builder::new().name((*name).to_owned()).spawn_scoped(scope, run).unwrap();
+            let run = || case(&mut TokioNet::over_udp());
+            thread::Builder::new()
+                .name((*name).to_owned())
+                .spawn_scoped(scope, run)
+                .expect("threads are left");
         }
     });
 }
@@ -35,7 +39,7 @@ fn tokio_over_udp() {
 fn tokio_on_a_hub() {
     for (name, case) in CASES.iter().chain(LONG_CASES) {
         eprintln!("{name}");
-        case(&mut TokioWorld::on_a_hub());
+        case(&mut TokioNet::on_a_hub());
     }
 }
 
@@ -43,14 +47,17 @@ fn tokio_on_a_hub() {
 fn a_plain_loop() {
     thread::scope(|scope| {
         for (name, case) in CASES {
-            let run = || case(&mut StdWorld::new());
-            thread::Builder::new().name((*name).to_owned()).spawn_scoped(scope, run).unwrap();
+            let run = || case(&mut StdNet::new());
+            thread::Builder::new()
+                .name((*name).to_owned())
+                .spawn_scoped(scope, run)
+                .expect("threads are left");
         }
     });
 }
 
-/// Two nodes behind the async API, whose answers become events again.
-struct TokioWorld {
+/// Two nodes behind the async API. Return values of its methods become events again.
+struct TokioNet {
     runtime: Runtime,
     hub: Option<Hub>,
     nodes: [Member; 2],
@@ -60,7 +67,7 @@ struct TokioWorld {
 struct Member {
     node: Node,
     events: Events,
-    /// What it was told to do and has not answered yet.
+    /// Commands that are not settled yet.
     outstanding: JoinSet<()>,
 }
 
@@ -68,12 +75,16 @@ struct Member {
 struct Events(Arc<Mutex<VecDeque<Event>>>);
 
 impl Events {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Event>> {
+        self.0.lock().expect("no holder panics")
+    }
+
     fn push(&self, event: Event) {
-        self.0.lock().unwrap().push_back(event);
+        self.lock().push_back(event);
     }
 }
 
-/// A socket that nobody reads.
+/// A socket that is never read.
 struct DeadEnd {
     addr: SocketAddr,
     _socket: Option<UdpSocket>,
@@ -81,14 +92,17 @@ struct DeadEnd {
 
 impl DeadEnd {
     fn on_loopback() -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        Self { addr: socket.local_addr().unwrap(), _socket: Some(socket) }
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+        Self { addr: socket.local_addr().expect("it is bound"), _socket: Some(socket) }
     }
 }
 
-impl TokioWorld {
+impl TokioNet {
     fn over_udp() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("it needs one thread");
         let builders = [1, 2].map(|number| {
             let identity = Identity::from_master_seed(&[number; 32]);
             Node::builder(identity).bind((Ipv4Addr::LOCALHOST, 0).into())
@@ -98,7 +112,7 @@ impl TokioWorld {
 
     fn on_a_hub() -> Self {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+        let runtime = runtime.enable_all().start_paused(true).build().expect("it needs one thread");
         let hub = Hub::new(1);
         let builders = [hub.builder(1), hub.builder(2)];
         let dead = DeadEnd { addr: hub.addr(99), _socket: None };
@@ -107,7 +121,7 @@ impl TokioWorld {
 
     fn new(runtime: Runtime, hub: Option<Hub>, builders: [Builder; 2], dead: DeadEnd) -> Self {
         let nodes = builders.map(|builder| {
-            let node = runtime.block_on(builder.start()).unwrap();
+            let node = runtime.block_on(builder.start()).expect("the address is free");
             let events = Events::default();
             runtime.spawn(collect_deliveries(node.clone(), events.clone()));
             runtime.spawn(collect_events(node.clone(), events.clone()));
@@ -121,7 +135,7 @@ impl TokioWorld {
     }
 }
 
-impl NodeNet for TokioWorld {
+impl NodeNet for TokioNet {
     fn now(&self) -> Instant {
         self.runtime.block_on(async { tokio::time::Instant::now().into_std() })
     }
@@ -145,7 +159,7 @@ impl NodeNet for TokioWorld {
             let before = std::mem::take(outstanding);
             let leave = async move {
                 before.join_all().await;
-                node.shutdown().await.unwrap();
+                node.shutdown().await.expect("nothing failed");
                 events.push(Event::Left { request });
             };
             outstanding.spawn_on(leave, self.runtime.handle());
@@ -156,11 +170,12 @@ impl NodeNet for TokioWorld {
     }
 
     fn poll_event(&mut self, side: Side) -> Option<Event> {
-        self.member(side).events.0.lock().unwrap().pop_front()
+        self.member(side).events.lock().pop_front()
     }
 
     fn counters(&mut self, side: Side) -> Counters {
-        self.runtime.block_on(self.member(side).node.stats()).unwrap().protocol.counters
+        let stats = self.runtime.block_on(self.member(side).node.stats());
+        stats.expect("the node runs").protocol.counters
     }
 
     fn set_socket_full(&mut self, side: Side, full: bool) -> bool {
@@ -178,7 +193,7 @@ impl NodeNet for TokioWorld {
 async fn execute(node: &Node, command: Command) -> Event {
     let sent = |request, sent: Result<u8, SendError>| match sent {
         Ok(copies) => Event::Sent { request, copies },
-        Err(error) => Event::SendFailed { request, error: send_failure(error) },
+        Err(error) => Event::SendFailed { request, error },
     };
     match command {
         Command::Send { request, target, payload } => {
@@ -189,24 +204,13 @@ async fn execute(node: &Node, command: Command) -> Event {
         }
         Command::Connect { request, target, addrs } => match node.connect(target, addrs).await {
             Ok(()) => Event::Connected { request, peer: target },
-            Err(ConnectError::Dial(error)) => {
-                Event::ConnectFailed { request, error: api::ConnectError::Dial(error) }
-            }
-            Err(error) => panic!("no case meets this: {error}"),
+            Err(error) => Event::ConnectFailed { request, error },
         },
         Command::CloseEdge { request, peer } => {
-            Event::EdgeClosed { request, existed: node.close_edge(peer).await.unwrap() }
+            let existed = node.close_edge(peer).await.expect("the node runs");
+            Event::EdgeClosed { request, existed }
         }
         command => panic!("no case asks for {command:?}"),
-    }
-}
-
-fn send_failure(error: SendError) -> SendFailure {
-    match error {
-        SendError::Unroutable | SendError::NoEdge(_) => SendFailure::Unroutable,
-        SendError::Backpressure => SendFailure::Backpressure,
-        SendError::TooLarge { len, max } => SendFailure::TooLarge { len, max },
-        _ => SendFailure::Closed,
     }
 }
 
@@ -220,34 +224,32 @@ async fn collect_deliveries(node: Node, events: Events) {
 }
 
 async fn collect_events(node: Node, events: Events) {
-    let mut told = node.events();
+    let mut subscription = node.events();
     drop(node);
-    while let Some(event) = told.recv().await {
-        events.push(match event {
-            NodeEvent::EdgeUp { peer, outgoing, remote } => {
-                Event::EdgeUp { peer, outgoing, remote }
-            }
-            NodeEvent::EdgeDown { peer, reason } => Event::EdgeDown { peer, reason },
+    while let Some(event) = subscription.recv().await {
+        match event {
+            NodeEvent::Protocol(event) => events.push(event),
             other => panic!("no case leads to {other:?}"),
-        });
+        }
     }
 }
 
 /// Two nodes without a runtime, each given the thread for a millisecond in turn.
-struct StdWorld {
+struct StdNet {
     peers: [std_loop::Peer; 2],
     events: [VecDeque<Event>; 2],
     dead: DeadEnd,
 }
 
-impl StdWorld {
+impl StdNet {
     fn new() -> Self {
-        let peers = [1, 2].map(|_| std_loop::Peer::bind("127.0.0.1:0").unwrap());
+        let peers =
+            [1, 2].map(|_| std_loop::Peer::bind("127.0.0.1:0").expect("loopback has free ports"));
         Self { peers, events: Default::default(), dead: DeadEnd::on_loopback() }
     }
 }
 
-impl NodeNet for StdWorld {
+impl NodeNet for StdNet {
     fn now(&self) -> Instant {
         tokio::time::Instant::now().into_std()
     }
@@ -257,7 +259,7 @@ impl NodeNet for StdWorld {
     }
 
     fn addr(&self, side: Side) -> SocketAddr {
-        self.peers[side as usize].addr().unwrap()
+        self.peers[side as usize].addr().expect("it is bound")
     }
 
     fn dead_addr(&self) -> SocketAddr {
@@ -289,7 +291,7 @@ impl NodeNet for StdWorld {
                     events.push_back(event);
                     None::<()>
                 };
-                peer.run_for(Duration::from_millis(1), keep).unwrap();
+                peer.run_for(Duration::from_millis(1), keep).expect("the socket works");
             }
         }
     }

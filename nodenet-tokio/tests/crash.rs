@@ -7,7 +7,7 @@ use std::time::Duration;
 use kit::{Running, Scratch};
 use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::identity::Identity;
-use nodenet_tokio::{BootstrapPeer, Node, NodeEvent, mint};
+use nodenet_tokio::{BootstrapPeer, Event, Node, NodeEvent, mint};
 use tokio::time::{sleep, timeout};
 
 /// One of few edges that says nothing is pinged within 41 s and dead five seconds later; a busy
@@ -77,7 +77,8 @@ async fn a_killed_node_is_noticed_the_others_go_on_and_it_can_come_back() {
             assert_delivers(&other, &hub).await;
             assert_delivers(&hub, &other).await;
             let event = timeout(Duration::from_secs(1), events.recv()).await;
-            if matches!(event, Ok(Some(NodeEvent::EdgeDown { peer, .. })) if peer == id) {
+            if matches!(event, Ok(Some(NodeEvent::Protocol(Event::EdgeDown { peer, .. }))) if peer == id)
+            {
                 return;
             }
         }

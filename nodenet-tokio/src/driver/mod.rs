@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use nodenet_proto::api::{self, Command};
+use nodenet_proto::api::{self, Command, ConnectError};
 use nodenet_proto::drive::{self, Drained};
 use nodenet_proto::env::WallClock;
 use nodenet_proto::io::{SocketId, TransmitBuf};
@@ -27,7 +27,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use crate::channels::{Inlets, Outlets, Request};
 use crate::clock;
-use crate::error::{ConnectError, Failure};
+use crate::error::Failure;
 use crate::events::NodeStats;
 use crate::platform::{Platform, ReadBuf, Received, Socket};
 use outlet::DriverOutlet;
@@ -118,8 +118,8 @@ impl Driver {
     /// Drives the node until it has left.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let ended = self.drive().await;
-        let lost = self.outlet.lost.take();
-        self.outlet.tell_lost(lost);
+        let dropped = self.outlet.dropped.take();
+        self.outlet.report_dropped(dropped);
         ended
     }
 
@@ -129,15 +129,15 @@ impl Driver {
         upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.drain();
-            let lost = self.outlet.lost.take_due(clock::now());
-            self.outlet.tell_lost(lost);
+            let dropped = self.outlet.dropped.take_due(clock::now());
+            self.outlet.report_dropped(dropped);
             if self.outlet.left && self.outlet.blocked.is_none() {
                 return Ok(());
             }
             if self.leave_by.is_some_and(|by| clock::now() >= by) {
                 return Ok(());
             }
-            let dues = [due, self.read_after, self.leave_by, self.outlet.lost.due()];
+            let dues = [due, self.read_after, self.leave_by, self.outlet.dropped.due()];
             let wake_at = dues.into_iter().flatten().min();
             let wake = self.wait(&mut upkeep, wake_at).await;
             // First of all: a machine that slept has messages to stamp and to judge.
@@ -279,7 +279,7 @@ impl Driver {
                 Command::Send { request: pending.insert(Reply::Send(reply)), target, payload }
             }
             Request::SendDirect { target, payload, reply } => {
-                let request = pending.insert(Reply::SendDirect(target, reply));
+                let request = pending.insert(Reply::Send(reply));
                 Command::SendDirect { request, target, payload }
             }
             // A dial takes seconds, and nothing else is to wait for it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use nodenet_proto::api::Event;
+use nodenet_proto::api::{Event, RequestId, SendFailure};
 use nodenet_proto::drive::Outlet;
 use nodenet_proto::io::{SocketId, Transmit};
 use nodenet_proto::stats::{DropReason, Stats};
@@ -31,7 +31,7 @@ pub(super) struct DriverOutlet {
     pub(super) pending: Pending,
     pub(super) outlets: Outlets,
     /// Messages for which the application had no room.
-    pub(super) lost: DroppedDeliveries,
+    pub(super) dropped: DroppedDeliveries,
     /// What was dropped here rather than in the node.
     pub(super) stats: Stats,
     /// Sockets that were asked for during a drain, with what became of them.
@@ -52,7 +52,7 @@ impl DriverOutlet {
             socket_stats: SocketStats::default(),
             pending: Pending::default(),
             outlets,
-            lost: DroppedDeliveries::default(),
+            dropped: DroppedDeliveries::default(),
             stats: Stats::default(),
             opened: Vec::new(),
             left: false,
@@ -71,11 +71,31 @@ impl DriverOutlet {
         sent
     }
 
-    /// Tells the application that so many messages were lost, if any were.
-    pub(super) fn tell_lost(&self, count: Option<u64>) {
+    /// Reports the number of dropped messages to the application, if there is one.
+    pub(super) fn report_dropped(&self, count: Option<u64>) {
         if let Some(count) = count {
-            // Nobody has to listen.
-            let _ = self.outlets.events.send(NodeEvent::DeliveriesDropped(count));
+            self.publish(NodeEvent::DeliveriesDropped(count));
+        }
+    }
+
+    /// Hands an event to all subscribers; there may be none.
+    fn publish(&self, event: NodeEvent) {
+        let _ = self.outlets.events.send(event);
+    }
+
+    /// Hands a message to the application if its queue has room. A message from this node itself
+    /// settles the request that sent it, in either case.
+    fn deliver(&mut self, delivery: Delivery, request: Option<RequestId>) {
+        let has_room = self.outlets.deliveries.try_send(delivery).is_ok();
+        if !has_room {
+            self.stats.count_drop(DropReason::DeliveryQueueFull);
+            self.dropped.note();
+        }
+        if let Some(request) = request {
+            self.pending.settle(match has_room {
+                true => Event::Sent { request, copies: 0 },
+                false => Event::SendFailed { request, error: SendFailure::Backpressure },
+            });
         }
     }
 
@@ -99,38 +119,16 @@ impl Outlet for DriverOutlet {
     }
 
     fn event(&mut self, event: Event) {
-        let told = match event {
+        match event {
             Event::Delivered { originator, payload, path, request } => {
-                let delivery = Delivery { originator, payload, path };
-                let sent = self.outlets.deliveries.try_send(delivery);
-                if sent.is_err() {
-                    self.stats.count_drop(DropReason::DeliveryQueueFull);
-                    self.lost.note();
-                }
-                if let Some(request) = request {
-                    self.pending.settle_own(request, sent.is_ok());
-                }
-                return;
+                self.deliver(Delivery { originator, payload, path }, request);
             }
-            Event::EdgeUp { peer, outgoing, remote } => {
-                NodeEvent::EdgeUp { peer, outgoing, remote }
-            }
-            Event::EdgeDown { peer, reason } => NodeEvent::EdgeDown { peer, reason },
-            Event::BootstrapFailed { peer, error } => {
-                NodeEvent::BootstrapFailed { peer, error: error.into() }
-            }
-            Event::ClockSkewSuspected { offset_s } => NodeEvent::ClockSkewSuspected { offset_s },
             Event::SendReady => {
                 self.outlets.send_ready.send_replace(());
-                return;
             }
-            settling => {
-                self.left |= self.pending.settle(settling);
-                return;
-            }
-        };
-        // Nobody has to listen.
-        let _ = self.outlets.events.send(told);
+            settling if settling.request().is_some() => self.left |= self.pending.settle(settling),
+            other => self.publish(NodeEvent::Protocol(other)),
+        }
     }
 
     fn open_socket(&mut self, id: SocketId, local_ip: IpAddr) {

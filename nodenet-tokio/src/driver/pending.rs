@@ -9,11 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use nodenet_proto::NodeId;
-use nodenet_proto::api::{self, Event, RequestId};
+use nodenet_proto::api::{ConnectError, Event, RequestId, SendFailure};
 use tokio::sync::oneshot;
-
-use crate::error::{ConnectError, SendError};
 
 /// Connects whose outcome is open, at most; further ones are refused.
 const CONNECTS_MAX: usize = 1_024;
@@ -22,10 +19,8 @@ const COMMANDS_MAX: usize = 1_024;
 
 /// Where an answer goes.
 pub(crate) enum Reply {
-    /// A routed message.
-    Send(oneshot::Sender<Result<u8, SendError>>),
-    /// A direct message to this node.
-    SendDirect(NodeId, oneshot::Sender<Result<u8, SendError>>),
+    /// A message, routed or direct.
+    Send(oneshot::Sender<Result<u8, SendFailure>>),
     /// An edge.
     Connect(oneshot::Sender<Result<(), ConnectError>>),
     /// The end of an edge.
@@ -63,40 +58,25 @@ impl Pending {
         self.connects >= CONNECTS_MAX
     }
 
-    /// Answers the sender of a message to this node itself: it is in the queue of the application,
-    /// or found no room there.
-    pub(crate) fn settle_own(&mut self, request: RequestId, has_room: bool) {
-        self.settle(match has_room {
-            true => Event::Sent { request, copies: 0 },
-            false => Event::SendFailed { request, error: api::SendFailure::Backpressure },
-        });
-    }
-
-    /// Answers whoever waits for this event. Returns true once the node has left.
+    /// Answers the caller whose command this event settles. Returns true once the node has left.
     pub(crate) fn settle(&mut self, event: Event) -> bool {
         let Some(request) = event.request() else { return false };
-        let waiter = self.by_request.remove(&request);
-        self.connects -= usize::from(matches!(waiter, Some(Reply::Connect(_))));
-        debug_assert!(waiter.is_some(), "{event:?} settles a command that was settled before");
-        // A failed answer means that the caller gave up; the outcome stands all the same.
-        match (waiter, event) {
-            (
-                Some(Reply::Send(reply) | Reply::SendDirect(_, reply)),
-                Event::Sent { copies, .. },
-            ) => {
+        let reply = self.by_request.remove(&request);
+        self.connects -= usize::from(matches!(reply, Some(Reply::Connect(_))));
+        debug_assert!(reply.is_some(), "{event:?} settles a command that was settled before");
+        // An answer that fails means that the caller gave up; the outcome stands all the same.
+        match (reply, event) {
+            (Some(Reply::Send(reply)), Event::Sent { copies, .. }) => {
                 let _ = reply.send(Ok(copies));
             }
             (Some(Reply::Send(reply)), Event::SendFailed { error, .. }) => {
-                let _ = reply.send(Err(SendError::routed(error)));
-            }
-            (Some(Reply::SendDirect(target, reply)), Event::SendFailed { error, .. }) => {
-                let _ = reply.send(Err(SendError::direct(error, target)));
+                let _ = reply.send(Err(error));
             }
             (Some(Reply::Connect(reply)), Event::Connected { .. }) => {
                 let _ = reply.send(Ok(()));
             }
             (Some(Reply::Connect(reply)), Event::ConnectFailed { error, .. }) => {
-                let _ = reply.send(Err(error.into()));
+                let _ = reply.send(Err(error));
             }
             (Some(Reply::CloseEdge(reply)), Event::EdgeClosed { existed, .. }) => {
                 let _ = reply.send(existed);
@@ -111,32 +91,28 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use nodenet_proto::NodeId;
-    use nodenet_proto::api;
-    use nodenet_proto::api::{Event, SendFailure};
     use tokio::sync::oneshot;
 
-    use super::{COMMANDS_MAX, CONNECTS_MAX, Pending, Reply};
-    use crate::error::{ConnectError, SendError};
+    use super::{COMMANDS_MAX, CONNECTS_MAX, ConnectError, Event, Pending, Reply, SendFailure};
 
     #[test]
     fn each_event_answers_the_caller_with_its_number() {
         let mut pending = Pending::default();
-        let target = NodeId::from_bytes([7; 32]);
         let (reply, mut routed) = oneshot::channel();
         let first = pending.insert(Reply::Send(reply));
         let (reply, mut direct) = oneshot::channel();
-        let second = pending.insert(Reply::SendDirect(target, reply));
+        let second = pending.insert(Reply::Send(reply));
         let (reply, mut connect) = oneshot::channel();
         let third = pending.insert(Reply::Connect(reply));
 
-        let error = SendFailure::Unroutable;
+        let error = SendFailure::NoEdge;
         assert!(!pending.settle(Event::SendFailed { request: second, error }));
-        assert_eq!(direct.try_recv().unwrap(), Err(SendError::NoEdge(target)));
+        assert_eq!(direct.try_recv().unwrap(), Err(error));
         assert!(!pending.settle(Event::Sent { request: first, copies: 3 }));
         assert_eq!(routed.try_recv().unwrap(), Ok(3));
-        let error = api::ConnectError::Refused;
+        let error = ConnectError::Refused;
         assert!(!pending.settle(Event::ConnectFailed { request: third, error }));
-        assert_eq!(connect.try_recv().unwrap(), Err(ConnectError::EdgeRefused));
+        assert_eq!(connect.try_recv().unwrap(), Err(error));
         assert_eq!(pending.by_request.len(), 0);
     }
 

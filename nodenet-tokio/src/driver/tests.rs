@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{DeliveryPath, EdgeDownReason, Event};
+use nodenet_proto::api::{DeliveryPath, EdgeDownReason, Event, SendFailure};
 use nodenet_proto::drive::Outlet;
 use nodenet_proto::env::{Seed, UnixNanos, WallClock};
 use nodenet_proto::identity::Identity;
@@ -19,7 +19,6 @@ use tokio::time::timeout;
 use super::{Driver, Failure, READ_FAILURES_MAX, READ_ROUNDS, Request, read_rounds};
 use crate::channels::{Channels, Handles};
 use crate::clock;
-use crate::error::SendError;
 use crate::events::{NodeEvent, NodeEvents};
 use crate::platform::system::System;
 use crate::platform::{Platform, ReadBuf};
@@ -180,7 +179,7 @@ async fn events_find_their_listeners_and_a_full_queue_is_counted() {
     let reason = EdgeDownReason::Left;
     rig.driver.outlet.event(Event::EdgeDown { peer, reason });
     let told = timeout(Duration::ZERO, rig.events.recv()).await;
-    assert_eq!(told, Ok(Some(NodeEvent::EdgeDown { peer, reason })));
+    assert_eq!(told, Ok(Some(NodeEvent::Protocol(Event::EdgeDown { peer, reason }))));
 }
 
 #[tokio::test]
@@ -199,7 +198,7 @@ async fn a_message_to_oneself_that_found_no_room_was_not_sent() {
     // The queue of the rig holds two. All are asked before the first is handed out.
     let answers = [false, true, false, true].map(|direct| send(&mut rig, direct));
     rig.driver.drain();
-    let full = Err(SendError::Backpressure);
+    let full = Err(SendFailure::Backpressure);
     let answers = answers.map(|mut answer| answer.try_recv().expect("it is settled"));
     assert_eq!(answers, [Ok(0), Ok(0), full, full]);
     assert_eq!(rig.driver.stats().protocol.drops(DropReason::DeliveryQueueFull), 2);

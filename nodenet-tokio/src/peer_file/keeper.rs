@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nodenet_proto::api::Event;
 use nodenet_proto::env::{Random, Seed};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -112,7 +113,7 @@ impl Task {
 async fn edge_up(events: &mut NodeEvents) {
     loop {
         match events.recv().await {
-            Some(NodeEvent::EdgeUp { .. } | NodeEvent::Missed(_)) => return,
+            Some(NodeEvent::Protocol(Event::EdgeUp { .. }) | NodeEvent::Missed(_)) => return,
             Some(_) => {}
             None => std::future::pending().await,
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::api::EdgeDownReason;
 use nodenet_tokio::proto::identity::Identity;
-use nodenet_tokio::{BootstrapPeer, Node, NodeEvent, NodeEvents, mint};
+use nodenet_tokio::{BootstrapPeer, Event, Node, NodeEvent, NodeEvents, mint};
 use tokio::time::timeout;
 
 use super::{Killed, PATIENCE, Scratch};
@@ -140,7 +140,7 @@ impl Neighbour {
     /// Waits until the program has joined; returns what others put after `--bootstrap`.
     pub(crate) async fn joined(&mut self) -> BootstrapPeer {
         let remote = self.wait_for(|event, id| match event {
-            NodeEvent::EdgeUp { peer, remote, .. } if *peer == id => Some(*remote),
+            NodeEvent::Protocol(Event::EdgeUp { peer, remote, .. }) if *peer == id => Some(*remote),
             _ => None,
         });
         let remote = remote.await;
@@ -150,7 +150,7 @@ impl Neighbour {
     /// Waits until the program said goodbye. An edge that just dies is another matter.
     pub(crate) async fn heard_farewell(&mut self) {
         let reason = self.wait_for(|event, id| match event {
-            NodeEvent::EdgeDown { peer, reason } if *peer == id => Some(*reason),
+            NodeEvent::Protocol(Event::EdgeDown { peer, reason }) if *peer == id => Some(*reason),
             _ => None,
         });
         assert_eq!(reason.await, EdgeDownReason::Left);

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use nodenet_tokio::proto::NodeId;
-use nodenet_tokio::{Node, NodeEvent};
+use nodenet_tokio::{Event, Node, NodeEvent};
 use tokio::io::BufReader;
 
 use crate::CommandError;
@@ -137,7 +137,7 @@ pub(crate) async fn chat(
                 }
             }
             Some(event) = events.recv() => {
-                if let NodeEvent::EdgeUp { peer, .. } = event {
+                if let NodeEvent::Protocol(Event::EdgeUp { peer, .. }) = event {
                     chat.remember(peer);
                 }
                 tell(out, chat.running.observe(&mut watch, &event).await);

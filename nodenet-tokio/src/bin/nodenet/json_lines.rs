@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use nodenet_tokio::proto::api::DeliveryPath;
 use nodenet_tokio::proto::stats::{DropReason, Stats};
-use nodenet_tokio::{Delivery, Node, NodeEvent, NodeStats};
+use nodenet_tokio::{Delivery, Event, Node, NodeEvent, NodeStats};
 use serde_json::{Value, json};
 
 use crate::CommandError;
@@ -72,18 +72,18 @@ pub(crate) fn message(delivery: &Delivery) -> Value {
 
 pub(crate) fn event(event: &NodeEvent) -> Value {
     match event {
-        NodeEvent::EdgeUp { peer, outgoing, remote } => json!({
+        NodeEvent::Protocol(Event::EdgeUp { peer, outgoing, remote }) => json!({
             "event": "edge_up",
             "peer": peer.to_string(),
             "outgoing": outgoing,
             "remote": remote.to_string(),
         }),
-        NodeEvent::EdgeDown { peer, reason } => json!({
+        NodeEvent::Protocol(Event::EdgeDown { peer, reason }) => json!({
             "event": "edge_down",
             "peer": peer.to_string(),
             "reason": reason.to_string(),
         }),
-        NodeEvent::BootstrapFailed { peer, error } => json!({
+        NodeEvent::Protocol(Event::BootstrapFailed { peer, error }) => json!({
             "event": "bootstrap_failed",
             "peer": peer.to_string(),
             "error": error.to_string(),
@@ -91,7 +91,7 @@ pub(crate) fn event(event: &NodeEvent) -> Value {
         NodeEvent::DeliveriesDropped(count) => {
             json!({ "event": "deliveries_dropped", "count": count })
         }
-        NodeEvent::ClockSkewSuspected { offset_s } => {
+        NodeEvent::Protocol(Event::ClockSkewSuspected { offset_s }) => {
             json!({ "event": "clock_skew_suspected", "offset_s": offset_s })
         }
         NodeEvent::Missed(count) => missed(*count),
@@ -149,7 +149,7 @@ mod tests {
     use nodenet_tokio::proto::api::{DeliveryPath, EdgeDownReason};
     use nodenet_tokio::proto::stats::{DropReason, Stats};
     use nodenet_tokio::testing::Hub;
-    use nodenet_tokio::{ConnectError, Delivery, NodeEvent};
+    use nodenet_tokio::{ConnectError, Delivery, Event, NodeEvent};
     use serde_json::Value;
 
     use super::{DOCUMENT, drops, event, failed, message, started, stats, stopped, warning};
@@ -168,11 +168,18 @@ mod tests {
         vec![
             started(&node, None),
             message(&delivery),
-            event(&NodeEvent::EdgeUp { peer, outgoing: true, remote: node.local_addr() }),
-            event(&NodeEvent::EdgeDown { peer, reason: EdgeDownReason::Left }),
-            event(&NodeEvent::BootstrapFailed { peer, error: ConnectError::NoAddress }),
+            event(&NodeEvent::Protocol(Event::EdgeUp {
+                peer,
+                outgoing: true,
+                remote: node.local_addr(),
+            })),
+            event(&NodeEvent::Protocol(Event::EdgeDown { peer, reason: EdgeDownReason::Left })),
+            event(&NodeEvent::Protocol(Event::BootstrapFailed {
+                peer,
+                error: ConnectError::NoAddress,
+            })),
             event(&NodeEvent::DeliveriesDropped(3)),
-            event(&NodeEvent::ClockSkewSuspected { offset_s: -40 }),
+            event(&NodeEvent::Protocol(Event::ClockSkewSuspected { offset_s: -40 })),
             event(&NodeEvent::Missed(3)),
             warning(Warning::Lonely, "alone"),
             stats(&node.stats().await.expect("it runs")),

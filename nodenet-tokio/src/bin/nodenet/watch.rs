@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use nodenet_tokio::NodeEvent;
 use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::api::{EdgeDownReason, EdgeInfo};
 use nodenet_tokio::proto::stats::{DropReason, Stats};
 use nodenet_tokio::proto::transport::ConnDownReason;
+use nodenet_tokio::{Event, NodeEvent};
 
 /// After this long without any edge the operator is told (PROTOCOL.md#warning-without-edges).
 const LONELY_AFTER: Duration = Duration::from_secs(60);
@@ -147,7 +147,7 @@ impl Watch {
     pub(crate) fn handle_event(&mut self, now: Instant, event: &NodeEvent) -> Vec<Notice> {
         let mut remarks = Vec::new();
         match event {
-            NodeEvent::EdgeUp { peer, outgoing, remote } => {
+            NodeEvent::Protocol(Event::EdgeUp { peer, outgoing, remote }) => {
                 self.edges.insert(*peer, Edge { up_since: now, dialed: *outgoing });
                 remarks.push(match outgoing {
                     true => Notice::Info(format!("edge to {peer} at {remote}")),
@@ -158,7 +158,7 @@ impl Watch {
                     remarks.push(Notice::Info("connected: the first edge is up".to_owned()));
                 }
             }
-            NodeEvent::EdgeDown { peer, reason } => {
+            NodeEvent::Protocol(Event::EdgeDown { peer, reason }) => {
                 let edge = self.edges.remove(peer);
                 let text = format!("edge to {peer} is gone: {reason}");
                 let dialed = edge.is_some_and(|edge| edge.dialed);
@@ -171,7 +171,7 @@ impl Watch {
                     _ => self.on_gone(now),
                 }
             }
-            NodeEvent::BootstrapFailed { peer, error } => remarks.push(Notice::Warning(
+            NodeEvent::Protocol(Event::BootstrapFailed { peer, error }) => remarks.push(Notice::Warning(
                 Warning::BootstrapFailed,
                 format!("no edge to the bootstrap peer {peer}: {error}; it is tried on"),
             )),
@@ -179,7 +179,7 @@ impl Watch {
                 Warning::DeliveriesDropped,
                 format!("{count} messages were lost, because they came faster than they are taken"),
             )),
-            NodeEvent::ClockSkewSuspected { offset_s } => remarks.push(clock_skew(*offset_s)),
+            NodeEvent::Protocol(Event::ClockSkewSuspected { offset_s }) => remarks.push(clock_skew(*offset_s)),
             NodeEvent::Missed(count) => remarks.push(Notice::Warning(
                 Warning::Missed,
                 format!(
@@ -338,7 +338,7 @@ mod tests {
     use nodenet_tokio::proto::api::{EdgeDownReason, EdgeInfo};
     use nodenet_tokio::proto::stats::{DropReason, Stats};
     use nodenet_tokio::proto::transport::{ConnDownReason, DialError};
-    use nodenet_tokio::{ConnectError, NodeEvent};
+    use nodenet_tokio::{ConnectError, Event, NodeEvent};
 
     use super::{Notice, Warning, Watch};
 
@@ -350,7 +350,11 @@ mod tests {
 
     fn up(byte: u8, outgoing: bool) -> NodeEvent {
         let remote = "192.0.2.1:4242".parse().unwrap();
-        NodeEvent::EdgeUp { peer: NodeId::from_bytes([byte; 32]), outgoing, remote }
+        NodeEvent::Protocol(Event::EdgeUp {
+            peer: NodeId::from_bytes([byte; 32]),
+            outgoing,
+            remote,
+        })
     }
 
     fn down(byte: u8) -> NodeEvent {
@@ -358,7 +362,7 @@ mod tests {
     }
 
     fn down_because(byte: u8, reason: EdgeDownReason) -> NodeEvent {
-        NodeEvent::EdgeDown { peer: NodeId::from_bytes([byte; 32]), reason }
+        NodeEvent::Protocol(Event::EdgeDown { peer: NodeId::from_bytes([byte; 32]), reason })
     }
 
     fn told(remark: Option<Notice>) -> Option<Warning> {
@@ -455,7 +459,8 @@ mod tests {
         let mut watch = Watch::new(start());
         let error = ConnectError::Dial(DialError::TimedOut);
         let peer = NodeId::from_bytes([1; 32]);
-        let remarks = watch.handle_event(start(), &NodeEvent::BootstrapFailed { peer, error });
+        let remarks = watch
+            .handle_event(start(), &NodeEvent::Protocol(Event::BootstrapFailed { peer, error }));
         let [Notice::Warning(Warning::BootstrapFailed, text)] = &remarks[..] else {
             panic!("{remarks:?}");
         };
