@@ -115,8 +115,8 @@ mod tests {
     use std::io;
 
     use super::StartError;
+    use crate::key_file::KeyFileError;
     use crate::peer_file::PeerFileError;
-    use crate::seed_file::SeedFileError;
 
     fn bind(addr: &str, kind: io::ErrorKind) -> StartError {
         StartError::Bind { addr: addr.parse().unwrap(), cause: kind.into() }
@@ -142,8 +142,8 @@ mod tests {
         let errors: [Box<dyn Error>; 6] = [
             Box::new(StartError::Bind { addr: "127.0.0.1:7".parse().unwrap(), cause: cause() }),
             Box::new(StartError::Socket(cause())),
-            Box::new(SeedFileError::NotWritable { path: path(), cause: cause() }),
-            Box::new(SeedFileError::Io { action: "read", path: path(), cause: cause() }),
+            Box::new(KeyFileError::NotWritable { path: path(), cause: cause() }),
+            Box::new(KeyFileError::Io { action: "read", path: path(), cause: cause() }),
             Box::new(PeerFileError::Io { action: "read", path: path(), cause: cause() }),
             Box::new(crate::mint::MintError::NoThread(cause())),
         ];

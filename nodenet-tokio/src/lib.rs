@@ -33,7 +33,7 @@
 //!
 //! # Where to read next
 //! - [`Builder`] has the settings of a node, [`Node`] what it can do, [`NodeEvents`] what it tells.
-//! - [`mint`] finds an identity with proof of work on all cores, and [`seed_file`] keeps it between
+//! - [`mint`] finds an identity with proof of work on all cores, and [`key_file`] keeps it between
 //!   runs. [`peer_file`] keeps the peers, so that a restart does not depend on the bootstrap list.
 //! - [`testing`] puts whole nodes on an in-memory network, to test a cluster of an application in
 //!   virtual time.
@@ -49,12 +49,12 @@ mod clock;
 mod driver;
 mod error;
 mod events;
+pub mod key_file;
 pub mod mint;
 mod node;
 pub mod peer_file;
 mod platform;
 mod private_file;
-pub mod seed_file;
 pub mod testing;
 
 pub use advertise::check_advertised;

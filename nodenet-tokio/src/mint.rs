@@ -15,7 +15,7 @@ use nodenet_proto::env::Seed;
 use nodenet_proto::pow::{Minter, Unsatisfiable, expected_tries};
 use tokio::sync::mpsc;
 
-use crate::seed_file::MasterSeed;
+use crate::key_file::MasterSeed;
 
 /// Why there is no seed.
 #[derive(Debug, thiserror::Error)]

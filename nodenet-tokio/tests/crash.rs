@@ -87,7 +87,7 @@ async fn a_killed_node_is_noticed_the_others_go_on_and_it_can_come_back() {
     assert!(hub.edges().await.expect("it runs").iter().all(|edge| edge.peer != id));
 
     let (process, id_again) = spawn(&scratch, &hub);
-    assert_eq!(id_again, id, "the seed file decides");
+    assert_eq!(id_again, id, "the key file decides");
     reach(&other, id, &process).await;
 }
 

@@ -1,4 +1,4 @@
-//! First starts at the same moment on one seed file: one identity, the one in the file.
+//! First starts at the same moment on one key file: one identity, the one in the file.
 //!
 //! Every round has ten starters and a new path. `NODENET_ROUNDS` sets the rounds of each test. The
 //! figures are on standard output: `--nocapture` shows them.
@@ -10,9 +10,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use kit::Scratch;
+use nodenet_tokio::key_file::{KeyFile, KeyFileError, peek};
 use nodenet_tokio::mint;
 use nodenet_tokio::proto::NodeId;
-use nodenet_tokio::seed_file::{SeedFile, SeedFileError, peek};
 
 /// Starters of one round.
 const STARTERS: usize = 10;
@@ -94,27 +94,27 @@ impl Tally {
 fn tells_who_was_first(said: &str, path: &Path) -> bool {
     said.contains(path.to_str().expect("the path is UTF-8"))
         && said.contains("another node was first")
-        && said.contains("give this one a seed file of its own")
+        && said.contains("give this one a key file of its own")
 }
 
-/// The public example of `seed_file`.
-fn open_or_create(path: &Path) -> Result<SeedFile, SeedFileError> {
-    Ok(match SeedFile::open(path)? {
-        Some(seed_file) => seed_file,
-        None => SeedFile::create(path, mint::random_seed().expect("the system has entropy"))?,
+/// The public example of `key_file`.
+fn open_or_create(path: &Path) -> Result<KeyFile, KeyFileError> {
+    Ok(match KeyFile::open(path)? {
+        Some(key_file) => key_file,
+        None => KeyFile::create(path, mint::random_seed().expect("the system has entropy"))?,
     })
 }
 
 /// The same, asking first whether there can be a file, as the program does.
-fn open_or_ask_and_create(path: &Path) -> Result<SeedFile, SeedFileError> {
-    if let Some(seed_file) = SeedFile::open(path)? {
-        return Ok(seed_file);
+fn open_or_ask_and_create(path: &Path) -> Result<KeyFile, KeyFileError> {
+    if let Some(key_file) = KeyFile::open(path)? {
+        return Ok(key_file);
     }
-    SeedFile::check_writable(path)?;
-    SeedFile::create(path, mint::random_seed().expect("the system has entropy"))
+    KeyFile::check_writable(path)?;
+    KeyFile::create(path, mint::random_seed().expect("the system has entropy"))
 }
 
-fn race_in_threads(name: &str, start: fn(&Path) -> Result<SeedFile, SeedFileError>) -> Tally {
+fn race_in_threads(name: &str, start: fn(&Path) -> Result<KeyFile, KeyFileError>) -> Tally {
     let (scratch, mut tally) = (Scratch::new(), Tally::default());
     for round in 0..rounds(100) {
         let path = scratch.path(&format!("{round}.seed"));
@@ -128,8 +128,8 @@ fn race_in_threads(name: &str, start: fn(&Path) -> Result<SeedFile, SeedFileErro
         });
         // What was opened stays open, so that a winner is still there when the next one comes.
         let started = starters.map(|starter| starter.join().expect("no starter panics"));
-        let identity = |file: &SeedFile| file.identity().id();
-        let told = |result: &Result<_, SeedFileError>| {
+        let identity = |file: &KeyFile| file.identity().id();
+        let told = |result: &Result<_, KeyFileError>| {
             result.as_ref().map(identity).map_err(ToString::to_string)
         };
         tally.add(&path, &started.iter().map(told).collect::<Vec<_>>());

@@ -27,7 +27,7 @@ fn an_identity_is_minted_once_and_shown_after_that() {
 
 #[cfg(unix)]
 #[test]
-fn a_seed_path_that_is_no_text_is_shown_as_well_as_it_can_be() {
+fn a_key_path_that_is_no_text_is_shown_as_well_as_it_can_be() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let scratch = Scratch::new();
@@ -43,7 +43,7 @@ fn a_seed_path_that_is_no_text_is_shown_as_well_as_it_can_be() {
 
 #[cfg(unix)]
 #[test]
-fn the_default_seed_file_is_for_its_owner_only() {
+fn the_default_key_file_is_for_its_owner_only() {
     use std::os::unix::fs::MetadataExt;
     let scratch = Scratch::new();
     let mode = |path| std::fs::metadata(scratch.path(path)).expect("it exists").mode() & 0o7777;
@@ -61,7 +61,7 @@ fn the_default_seed_file_is_for_its_owner_only() {
     let nowhere = nowhere.unwrap();
     assert_eq!(nowhere.status.code(), Some(1));
     let said = String::from_utf8_lossy(&nowhere.stderr).into_owned();
-    assert!(said.contains("name the seed file yourself"), "{said}");
+    assert!(said.contains("name the key file yourself"), "{said}");
 }
 
 #[cfg(unix)]

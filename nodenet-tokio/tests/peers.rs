@@ -128,7 +128,7 @@ async fn the_program_comes_back_without_any_of_its_bootstrap_peers() {
     }
 
     let mut back = Running::start(&["chat", "--seed", &seed, "--log-level", "info"]);
-    assert!(back.line("you are ").ends_with(&id), "the seed file decides");
+    assert!(back.line("you are ").ends_with(&id), "the key file decides");
     let (sender, target) = (others[2].clone(), id.parse().expect("the program wrote it"));
     let stop = tokio::spawn(async move {
         loop {

@@ -29,7 +29,7 @@ fn neither_address_nor_bootstrap() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");
     for args in [&["run"][..], &["run", "-addr", ""], &["chat"], &["-pow", "0"]] {
-        // A seed file of its own: peers of an earlier run would do.
+        // A key file of its own: peers of an earlier run would do.
         let said = failure(1, &[args, &["--seed", &seed]].concat());
         assert_says(&said, &["--addr HOST:PORT", "--bootstrap ID@HOST:PORT", "or both"]);
     }
@@ -82,7 +82,7 @@ fn an_address_of_another_machine() {
 }
 
 #[test]
-fn seed_file_of_wrong_length() {
+fn key_file_of_wrong_length() {
     let scratch = Scratch::new();
     scratch.write_secret("seed", &[7; 33]);
     let seed = scratch.arg("seed");
@@ -94,7 +94,7 @@ fn seed_file_of_wrong_length() {
 }
 
 #[test]
-fn seed_file_of_zeros() {
+fn key_file_of_zeros() {
     let scratch = Scratch::new();
     scratch.write_secret("seed", &[0; 32]);
     let seed = scratch.arg("seed");
@@ -107,7 +107,7 @@ fn seed_file_of_zeros() {
 
 #[cfg(unix)]
 #[test]
-fn seed_file_that_others_can_read() {
+fn key_file_that_others_can_read() {
     let scratch = Scratch::new();
     scratch.write_secret("seed", &SEED);
     scratch.set_mode("seed", 0o644);
@@ -119,12 +119,12 @@ fn seed_file_that_others_can_read() {
 }
 
 #[test]
-fn seed_file_in_a_directory_that_is_not_there() {
+fn key_file_in_a_directory_that_is_not_there() {
     let scratch = Scratch::new();
     let seed = scratch.arg("missing/seed");
     // A search for that much work would not end.
     let said = failure(1, &["id", "--seed", &seed, "--pow", "60"]);
-    assert_says(&said, &["can not write seed file", &format!("{seed}: "), "create the directory"]);
+    assert_says(&said, &["can not write key file", &format!("{seed}: "), "create the directory"]);
 }
 
 #[test]
@@ -137,7 +137,14 @@ fn more_work_than_the_seed_has() {
         &["id", "--seed", &seed, "-pow", "8"],
     ] {
         let said = failure(1, args);
-        assert_says(&said, &[&seed, "has 1 leading zero bits, --pow asks for 8", "--seed file"]);
+        assert_says(
+            &said,
+            &[
+                &seed,
+                "has 1 leading zero bits, --pow asks for 8",
+                "name another key file with --seed",
+            ],
+        );
     }
 }
 
@@ -196,12 +203,12 @@ fn a_message_to_nobody_one_too_large_and_one_without_a_route() {
 }
 
 #[test]
-fn a_seed_file_that_is_in_use() {
+fn a_key_file_that_is_in_use() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");
     let args = ["run", "--addr", "127.0.0.1:0", "--seed", &seed];
     let first = Running::start(&args);
     first.log_line("node ");
     let said = failure(1, &args);
-    assert_says(&said, &[&seed, "in use: another node was first", "a seed file of its own"]);
+    assert_says(&said, &[&seed, "in use: another node was first", "a key file of its own"]);
 }

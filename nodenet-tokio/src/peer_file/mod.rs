@@ -131,10 +131,10 @@ pub enum PeerFileError {
 }
 
 impl PeerFile {
-    /// Where the peers of the node with this seed file are kept: beside it, with `.peers` appended
+    /// Where the peers of the node with this key file are kept: beside it, with `.peers` appended
     /// to its name.
-    pub fn beside(seed_file: &Path) -> PathBuf {
-        let mut name = seed_file.as_os_str().to_owned();
+    pub fn beside(key_file: &Path) -> PathBuf {
+        let mut name = key_file.as_os_str().to_owned();
         name.push(".peers");
         name.into()
     }

@@ -254,7 +254,7 @@ fn what_is_not_a_file_is_refused_and_a_missing_directory_is_named() {
 }
 
 #[test]
-fn the_file_stands_beside_the_seed_file() {
+fn the_file_stands_beside_the_key_file() {
     let beside = PeerFile::beside("/home/me/alice.seed".as_ref());
     assert_eq!(beside, PathBuf::from("/home/me/alice.seed.peers"));
 }

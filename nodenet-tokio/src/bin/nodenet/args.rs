@@ -101,7 +101,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true)]
     pub(crate) addr: String,
     /// Nodes to join through, separated by commas. Beside them the peers of the last run are tried,
-    /// which are kept in a file beside that with the seed, with .peers appended to its name.
+    /// which are kept in a file beside the key file, with .peers appended to its name.
     #[arg(long, value_name = "ID@HOST:PORT,…", default_value = "", hide_default_value = true)]
     pub(crate) bootstrap: String,
     #[command(flatten)]
@@ -134,9 +134,9 @@ pub(crate) struct NodeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct IdentityArgs {
-    /// File with the master seed, created if there is none. [default: nodenet.seed in the user's
-    /// configuration directory]
-    #[arg(long, value_name = "FILE")]
+    /// Key file: 32 secret bytes, from which all keys of the node follow. Created if there is none.
+    /// [default: nodenet.seed in the user's configuration directory]
+    #[arg(long, visible_alias = "key", value_name = "FILE")]
     pub(crate) seed: Option<PathBuf>,
     /// Leading zero bits that the network asks of identifiers; the same for all its nodes. Each bit
     /// doubles the work of minting one.
@@ -295,7 +295,8 @@ fn normalise(args: impl Iterator<Item = OsString>, program: &clap::Command) -> V
     let longs: Vec<String> = program
         .get_subcommands()
         .flat_map(clap::Command::get_arguments)
-        .filter_map(|arg| arg.get_long())
+        .filter_map(clap::Arg::get_long_and_visible_aliases)
+        .flatten()
         .chain(["help", "version"])
         .map(str::to_owned)
         .collect();
@@ -355,6 +356,14 @@ mod tests {
             assert_eq!(args.identity.difficulty(), 3, "{line}");
             assert_eq!(args.log_level.unwrap().name(), "debug", "{line}");
             assert_eq!(args.max_inbound, 256, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_key_file_has_two_flags_and_each_has_one_dash_or_two() {
+        for flag in ["--seed", "-seed", "--key", "-key"] {
+            let args = node_args(&format!("nodenet run -addr :1 {flag} a.seed"));
+            assert_eq!(args.identity.seed.expect(flag).to_str(), Some("a.seed"), "{flag}");
         }
     }
 

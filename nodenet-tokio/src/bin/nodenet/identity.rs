@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use nodenet_tokio::key_file::{self, KeyFile, MasterSeed};
 use nodenet_tokio::mint::{MintError, MintProgress, Minting};
 use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::proto::pow;
-use nodenet_tokio::seed_file::{self, MasterSeed, SeedFile};
 
 use crate::CommandError;
 use crate::args::{IdArgs, IdentityArgs};
@@ -21,29 +21,29 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two on a terminal.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The seed file named on the command line, or the user's own.
-pub(crate) fn seed_path(args: &IdentityArgs) -> Result<PathBuf, CommandError> {
+/// The key file named on the command line, or the user's own.
+pub(crate) fn key_path(args: &IdentityArgs) -> Result<PathBuf, CommandError> {
     match &args.seed {
         Some(path) => Ok(path.clone()),
-        None => Ok(seed_file::default_path()?),
+        None => Ok(key_file::default_path()?),
     }
 }
 
-/// Opens the seed file, or mints an identity into a new one. Fails if another node uses the file,
+/// Opens the key file, or mints an identity into a new one. Fails if another node uses the file,
 /// or was first to create it: what was minted here is then not used.
 pub(crate) async fn load_or_mint(
     path: &Path,
     difficulty: u16,
     signals: &mut Signals,
     err: &Output,
-) -> Result<SeedFile, CommandError> {
-    let file = match SeedFile::open(path)? {
+) -> Result<KeyFile, CommandError> {
+    let file = match KeyFile::open(path)? {
         Some(file) => file,
         None => {
             // The search may take hours, and what it finds is gone if it can not be saved.
-            SeedFile::check_writable(path)?;
+            KeyFile::check_writable(path)?;
             let seed = mint(difficulty, signals, err).await?;
-            let file = SeedFile::create(path, seed)?;
+            let file = KeyFile::create(path, seed)?;
             tracing::info!("minted new identity, seed saved to {}", path.display());
             file
         }
@@ -59,9 +59,9 @@ pub(crate) async fn show_or_mint(
     outputs: &Outputs,
 ) -> Result<ExitCode, CommandError> {
     let difficulty = args.identity.difficulty();
-    let path = seed_path(&args.identity)?;
+    let path = key_path(&args.identity)?;
     // A running node's identity can be shown, too: nothing is locked for that.
-    let (identity, minted) = match seed_file::peek(&path)? {
+    let (identity, minted) = match key_file::peek(&path)? {
         Some(identity) => (identity, false),
         None => {
             let file = load_or_mint(&path, difficulty, &mut signals, &outputs.err).await?;
@@ -80,7 +80,7 @@ pub(crate) async fn show_or_mint(
         });
         format!("{shown}\n")
     } else {
-        let what = if minted { "new identity, its seed is saved in" } else { "the seed is in" };
+        let what = if minted { "new identity, saved in key file" } else { "key file" };
         let (bits, path) = (id.leading_zeros(), path.display());
         outputs.err.say(format_args!("{bits} leading zero bits; {what} {path}"));
         format!("{id}\n")
@@ -103,7 +103,7 @@ fn check_work(identity: &Identity, path: &Path, difficulty: u16) -> Result<(), C
     }
     Err(CommandError::Said(format!(
         "the identity in {} has {} leading zero bits, --pow asks for {difficulty}; name another \
-         --seed file, or move this one away, to mint an identity with more",
+         key file with --seed, or move this one away, to mint an identity with more",
         path.display(),
         identity.id().leading_zeros(),
     )))

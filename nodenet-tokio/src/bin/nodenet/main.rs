@@ -19,8 +19,8 @@ mod watch;
 use std::io::Write;
 use std::process::ExitCode;
 
+use nodenet_tokio::key_file::KeyFileError;
 use nodenet_tokio::mint::MintError;
-use nodenet_tokio::seed_file::SeedFileError;
 use nodenet_tokio::{Closed, Failure, ParseBootstrapError, StartError};
 
 use args::Command;
@@ -35,7 +35,7 @@ enum CommandError {
     #[error(transparent)]
     Bootstrap(#[from] ParseBootstrapError),
     #[error(transparent)]
-    SeedFile(#[from] SeedFileError),
+    KeyFile(#[from] KeyFileError),
     #[error(transparent)]
     Mint(#[from] MintError),
     #[error("the node failed: {0}")]

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nodenet_tokio::key_file::KeyFile;
 use nodenet_tokio::peer_file::{Keeper, PeerFile};
 use nodenet_tokio::proto::addr::{Scope, scope};
 use nodenet_tokio::proto::api::DeliveryPath;
-use nodenet_tokio::seed_file::SeedFile;
 use nodenet_tokio::{BootstrapPeer, Delivery, Node, NodeEvent};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
@@ -33,8 +33,8 @@ pub(crate) struct Running {
     /// Peers of the last run.
     remembered: usize,
     keeper: Keeper,
-    /// Keeps the seed file locked.
-    _seed_file: SeedFile,
+    /// Keeps the key file locked.
+    _key_file: KeyFile,
 }
 
 impl Running {
@@ -49,12 +49,12 @@ impl Running {
         let peers = BootstrapPeer::parse_list(&args.bootstrap)?;
         let addr = args.listen_addr()?;
         let difficulty = args.identity.difficulty();
-        let path = identity::seed_path(&args.identity)?;
+        let path = identity::key_path(&args.identity)?;
         let peer_file = open_peer_file(&path);
         args.check_presence(!peer_file.peers().is_empty())?;
         let socket = nodenet_tokio::bind(addr)?;
-        let seed_file = identity::load_or_mint(&path, difficulty, signals, err).await?;
-        let node = Node::builder(seed_file.identity())
+        let key_file = identity::load_or_mint(&path, difficulty, signals, err).await?;
+        let node = Node::builder(key_file.identity())
             .socket(socket)
             .bootstrap(peers.clone())
             .known_peers(peer_file.peers().to_vec())
@@ -67,7 +67,7 @@ impl Running {
             .await?;
         let remembered = peer_file.peers().len();
         let keeper = peer_file.keep(&node);
-        Ok(Self { node, peers, remembered, keeper, _seed_file: seed_file })
+        Ok(Self { node, peers, remembered, keeper, _key_file: key_file })
     }
 
     /// Keeps the peers for the next start and leaves the network.
@@ -115,10 +115,10 @@ impl Running {
     }
 }
 
-/// The peers of the last run, kept beside the seed file. That they can not be used is no reason not
+/// The peers of the last run, kept beside the key file. That they can not be used is no reason not
 /// to start.
-fn open_peer_file(seed_path: &Path) -> PeerFile {
-    let path = PeerFile::beside(seed_path);
+fn open_peer_file(key_path: &Path) -> PeerFile {
+    let path = PeerFile::beside(key_path);
     PeerFile::open(&path).unwrap_or_else(|error| {
         tracing::warn!("{error}");
         PeerFile::afresh(&path)

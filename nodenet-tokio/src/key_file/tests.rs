@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 #[cfg(target_os = "linux")]
 use super::lock;
-use super::{MasterSeed, SeedFile, SeedFileError, create_directory, peek};
+use super::{KeyFile, KeyFileError, MasterSeed, create_directory, peek};
 
 /// A directory that goes away with the test.
 struct Scratch(PathBuf);
@@ -55,10 +55,10 @@ fn write(path: &Path, bytes: &[u8], mode: u32) {
 #[test]
 fn what_was_created_is_read_back_under_the_same_identity() {
     let scratch = Scratch::new();
-    assert!(SeedFile::open(&scratch.path()).unwrap().is_none());
+    assert!(KeyFile::open(&scratch.path()).unwrap().is_none());
     assert!(peek(&scratch.path()).unwrap().is_none());
-    let id = SeedFile::create(&scratch.path(), seed(1)).unwrap().identity().id();
-    let again = SeedFile::open(&scratch.path()).unwrap().expect("it was created");
+    let id = KeyFile::create(&scratch.path(), seed(1)).unwrap().identity().id();
+    let again = KeyFile::open(&scratch.path()).unwrap().expect("it was created");
     assert_eq!(again.identity().id(), id);
     assert_eq!(fs::read(scratch.path()).unwrap(), [1; 32]);
     assert_eq!(scratch.names(), ["node.seed"], "the temporary file is gone");
@@ -69,7 +69,7 @@ fn what_was_created_is_read_back_under_the_same_identity() {
 fn a_new_file_is_for_its_owner_only() {
     use std::os::unix::fs::MetadataExt;
     let scratch = Scratch::new();
-    drop(SeedFile::create(&scratch.path(), seed(1)).unwrap());
+    drop(KeyFile::create(&scratch.path(), seed(1)).unwrap());
     assert_eq!(fs::metadata(scratch.path()).unwrap().mode() & 0o7777, 0o600);
     let inner = scratch.0.join("a").join("b");
     create_directory(&inner).unwrap();
@@ -81,11 +81,11 @@ fn a_new_file_is_for_its_owner_only() {
 #[test]
 fn an_existing_file_is_never_overwritten() {
     let scratch = Scratch::new();
-    drop(SeedFile::create(&scratch.path(), seed(1)).unwrap());
-    let error = SeedFile::create(&scratch.path(), seed(2)).unwrap_err();
-    assert!(matches!(error, SeedFileError::Exists { .. }), "{error}");
+    drop(KeyFile::create(&scratch.path(), seed(1)).unwrap());
+    let error = KeyFile::create(&scratch.path(), seed(2)).unwrap_err();
+    assert!(matches!(error, KeyFileError::Exists { .. }), "{error}");
     let said = error.to_string();
-    for part in ["another node was first", "start again", "a seed file of its own"] {
+    for part in ["another node was first", "start again", "a key file of its own"] {
         assert!(said.contains(part), "{said}");
     }
     assert_eq!(fs::read(scratch.path()).unwrap(), [1; 32]);
@@ -95,16 +95,16 @@ fn an_existing_file_is_never_overwritten() {
 #[test]
 fn a_second_user_is_refused_until_the_first_is_done() {
     let scratch = Scratch::new();
-    let first = SeedFile::create(&scratch.path(), seed(1)).unwrap();
-    let error = SeedFile::open(&scratch.path()).unwrap_err();
-    assert!(matches!(error, SeedFileError::InUse { .. }), "{error}");
+    let first = KeyFile::create(&scratch.path(), seed(1)).unwrap();
+    let error = KeyFile::open(&scratch.path()).unwrap_err();
+    assert!(matches!(error, KeyFileError::InUse { .. }), "{error}");
     let said = error.to_string();
     assert!(said.contains("another node was first"), "{said}");
     assert!(said.contains("stop the other node"), "{said}");
     assert_eq!(peek(&scratch.path()).unwrap().unwrap().id(), first.identity().id());
     drop(first);
-    let second = SeedFile::open(&scratch.path()).unwrap().unwrap();
-    assert!(SeedFile::open(&scratch.path()).is_err(), "an opened file is locked as well");
+    let second = KeyFile::open(&scratch.path()).unwrap().unwrap();
+    assert!(KeyFile::open(&scratch.path()).is_err(), "an opened file is locked as well");
     drop(second);
 }
 
@@ -112,16 +112,16 @@ fn a_second_user_is_refused_until_the_first_is_done() {
 #[expect(unused_must_use, reason = "the compiler is to warn of this mistake")]
 fn a_lock_that_nobody_keeps_is_gone_and_warned_about() {
     let scratch = Scratch::new();
-    SeedFile::create(&scratch.path(), seed(1)).unwrap();
-    assert!(SeedFile::open(&scratch.path()).is_ok(), "anybody may lock it again");
+    KeyFile::create(&scratch.path(), seed(1)).unwrap();
+    assert!(KeyFile::open(&scratch.path()).is_ok(), "anybody may lock it again");
 }
 
 /// What a network file system asks of a file that is to be locked.
 #[test]
 fn an_opened_file_is_open_for_writing() {
     let scratch = Scratch::new();
-    drop(SeedFile::create(&scratch.path(), seed(1)).unwrap());
-    let opened = SeedFile::open(&scratch.path()).unwrap().unwrap();
+    drop(KeyFile::create(&scratch.path(), seed(1)).unwrap());
+    let opened = KeyFile::open(&scratch.path()).unwrap().unwrap();
     // Only a writer may set the length, even to what it is.
     opened._file.set_len(32).unwrap();
 }
@@ -148,13 +148,13 @@ fn a_file_that_others_can_read_is_refused_with_the_remedy() {
     let scratch = Scratch::new();
     for mode in [0o644, 0o640, 0o602, 0o601] {
         write(&scratch.path(), &[1; 32], mode);
-        let error = SeedFile::open(&scratch.path()).unwrap_err().to_string();
+        let error = KeyFile::open(&scratch.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("mode {mode:04o}")), "{error}");
         assert!(error.contains(&format!("chmod 600 {}", scratch.path().display())), "{error}");
         assert!(peek(&scratch.path()).is_err());
     }
     write(&scratch.path(), &[1; 32], 0o400);
-    assert!(SeedFile::open(&scratch.path()).unwrap().is_some(), "read-only is fine");
+    assert!(KeyFile::open(&scratch.path()).unwrap().is_some(), "read-only is fine");
 }
 
 #[cfg(unix)]
@@ -163,7 +163,7 @@ fn a_file_of_wrong_length_is_refused_and_left_alone() {
     let scratch = Scratch::new();
     for len in [0, 31, 33, 64] {
         write(&scratch.path(), &vec![1; len], 0o600);
-        let error = SeedFile::open(&scratch.path()).unwrap_err().to_string();
+        let error = KeyFile::open(&scratch.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("has {len} bytes, a seed has 32")), "{error}");
         assert_eq!(fs::read(scratch.path()).unwrap().len(), len);
     }
@@ -174,10 +174,10 @@ fn a_file_of_wrong_length_is_refused_and_left_alone() {
 fn a_file_of_zeros_is_refused_with_what_happened_and_the_remedy() {
     let scratch = Scratch::new();
     write(&scratch.path(), &[0; 32], 0o600);
-    let opened = SeedFile::open(&scratch.path()).map(drop);
+    let opened = KeyFile::open(&scratch.path()).map(drop);
     let peeked = peek(&scratch.path()).map(drop);
     for error in [opened.unwrap_err(), peeked.unwrap_err()] {
-        assert!(matches!(error, SeedFileError::Zeros { .. }), "{error}");
+        assert!(matches!(error, KeyFileError::Zeros { .. }), "{error}");
         let said = error.to_string();
         assert!(said.contains(&scratch.path().display().to_string()), "{said}");
         for part in ["holds 32 zero bytes", "power cut", "backup", "move it away"] {
@@ -186,14 +186,14 @@ fn a_file_of_zeros_is_refused_with_what_happened_and_the_remedy() {
     }
     assert_eq!(fs::read(scratch.path()).unwrap(), [0; 32], "it is left alone");
     write(&scratch.path(), &[[0; 31].as_slice(), &[1]].concat(), 0o600);
-    assert!(SeedFile::open(&scratch.path()).unwrap().is_some(), "one bit is enough to be drawn");
+    assert!(KeyFile::open(&scratch.path()).unwrap().is_some(), "one bit is enough to be drawn");
 }
 
 #[test]
 fn no_file_of_zeros_is_created() {
     let scratch = Scratch::new();
-    let error = SeedFile::create(&scratch.path(), MasterSeed::default()).unwrap_err();
-    assert!(matches!(error, SeedFileError::ZeroSeed { .. }), "{error}");
+    let error = KeyFile::create(&scratch.path(), MasterSeed::default()).unwrap_err();
+    assert!(matches!(error, KeyFileError::ZeroSeed { .. }), "{error}");
     assert!(error.to_string().contains("was not created"), "{error}");
     assert_eq!(scratch.names(), [""; 0]);
 }
@@ -205,15 +205,15 @@ fn what_a_killed_starter_leaves_is_neither_used_nor_touched() {
     let leftover = |digit: &str| format!("node.seed.{}.tmp", digit.repeat(16));
     fs::write(scratch.0.join(leftover("a")), [7; 32]).unwrap();
     fs::write(scratch.0.join(leftover("b")), [7; 5]).unwrap();
-    assert!(SeedFile::open(&scratch.path()).unwrap().is_none());
+    assert!(KeyFile::open(&scratch.path()).unwrap().is_none());
     assert!(peek(&scratch.path()).unwrap().is_none());
-    SeedFile::check_writable(&scratch.path()).unwrap();
-    drop(SeedFile::create(&scratch.path(), seed(1)).unwrap());
+    KeyFile::check_writable(&scratch.path()).unwrap();
+    drop(KeyFile::create(&scratch.path(), seed(1)).unwrap());
     fs::hard_link(scratch.path(), scratch.0.join(leftover("c"))).unwrap();
-    let opened = SeedFile::open(&scratch.path()).unwrap().unwrap();
+    let opened = KeyFile::open(&scratch.path()).unwrap().unwrap();
     assert_eq!(*opened.seed, [1; 32]);
-    let error = SeedFile::open(&scratch.path()).unwrap_err();
-    assert!(matches!(error, SeedFileError::InUse { .. }), "{error}");
+    let error = KeyFile::open(&scratch.path()).unwrap_err();
+    assert!(matches!(error, KeyFileError::InUse { .. }), "{error}");
     let mut names = scratch.names();
     names.sort();
     assert_eq!(names, ["node.seed".to_owned(), leftover("a"), leftover("b"), leftover("c")]);
@@ -223,25 +223,25 @@ fn what_a_killed_starter_leaves_is_neither_used_nor_touched() {
 #[test]
 fn what_is_not_a_file_is_refused() {
     let scratch = Scratch::new();
-    let error = SeedFile::open(&scratch.0).unwrap_err();
-    assert!(matches!(error, SeedFileError::NotAFile { .. }), "{error}");
+    let error = KeyFile::open(&scratch.0).unwrap_err();
+    assert!(matches!(error, KeyFileError::NotAFile { .. }), "{error}");
 }
 
 #[test]
 fn where_no_file_can_be_is_known_before_there_is_a_seed() {
     let scratch = Scratch::new();
-    SeedFile::check_writable(&scratch.path()).unwrap();
+    KeyFile::check_writable(&scratch.path()).unwrap();
     assert_eq!(scratch.names(), [""; 0], "nothing is left behind");
     let path = scratch.0.join("missing").join("node.seed");
-    let early = SeedFile::check_writable(&path).unwrap_err().to_string();
-    let late = SeedFile::create(&path, seed(1)).unwrap_err().to_string();
+    let early = KeyFile::check_writable(&path).unwrap_err().to_string();
+    let late = KeyFile::create(&path, seed(1)).unwrap_err().to_string();
     let directory = path.parent().unwrap().display();
     for said in [&early, &late] {
-        let begin = format!("can not write seed file {}: ", path.display());
+        let begin = format!("can not write key file {}: ", path.display());
         assert!(said.starts_with(&begin), "the path that was given: {said}");
         let end = format!("create the directory {directory} first, or name another file");
         assert!(said.ends_with(&end), "{said}");
     }
     fs::write(scratch.0.join("missing"), "a file").unwrap();
-    assert!(SeedFile::check_writable(&path).is_err());
+    assert!(KeyFile::check_writable(&path).is_err());
 }

@@ -4,27 +4,27 @@
 //! refusing one that is not so, and keeping a second process from using it. Never: what the seed
 //! means.
 //!
-//! The lock is on the file itself. It lasts as long as the [`SeedFile`], and no longer than the
+//! The lock is on the file itself. It lasts as long as the [`KeyFile`], and no longer than the
 //! process, however that ends. So keep it beside the node, under a name: `let _ =` drops it at
 //! once.
 //!
 //! Of many starters at the same moment one gets to run under the identity in the file. The others
-//! get [`SeedFileError::Exists`] or [`SeedFileError::InUse`], whose text says that another was
+//! get [`KeyFileError::Exists`] or [`KeyFileError::InUse`], whose text says that another was
 //! first and what to do:
 //!
 //! ```no_run
 //! # use std::path::Path;
-//! # use nodenet_tokio::{Node, mint, seed_file::SeedFile};
+//! # use nodenet_tokio::{Node, mint, key_file::KeyFile};
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let path = Path::new("node.seed");
-//! let seed_file = match SeedFile::open(path)? {
-//!     Some(seed_file) => seed_file,
-//!     None => SeedFile::create(path, mint::random_seed()?)?,
+//! let key_file = match KeyFile::open(path)? {
+//!     Some(key_file) => key_file,
+//!     None => KeyFile::create(path, mint::random_seed()?)?,
 //! };
-//! let node = Node::builder(seed_file.identity()).start().await?;
+//! let node = Node::builder(key_file.identity()).start().await?;
 //! // … until it is time to go:
 //! node.shutdown().await?;
-//! drop(seed_file);
+//! drop(key_file);
 //! # Ok(())
 //! # }
 //! ```
@@ -51,23 +51,23 @@ const DIRECTORY_NAME: &str = "nodenet";
 /// A master seed; wiped when dropped.
 pub type MasterSeed = Zeroizing<[u8; MASTER_SEED_LEN]>;
 
-/// An open and locked seed file. Dropped, it is locked no more, and another process may run under
+/// An open and locked key file. Dropped, it is locked no more, and another process may run under
 /// the same identity.
 #[derive(Debug)]
-#[must_use = "the seed file is locked only while this lives: keep it for as long as the node runs"]
-pub struct SeedFile {
+#[must_use = "the key file is locked only while this lives: keep it for as long as the node runs"]
+pub struct KeyFile {
     seed: MasterSeed,
     /// Holds the lock.
     _file: File,
 }
 
-/// Why a seed file can not be used.
+/// Why a key file can not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SeedFileError {
+pub enum KeyFileError {
     /// It is not 32 bytes long.
     #[error(
-        "seed file {} has {len} bytes, a seed has {MASTER_SEED_LEN}; \
+        "key file {} has {len} bytes, a seed has {MASTER_SEED_LEN}; \
          restore it from a backup, or move it away to get a new identity", path.display()
     )]
     WrongLength {
@@ -78,7 +78,7 @@ pub enum SeedFileError {
     },
     /// It holds nothing but zeros.
     #[error(
-        "seed file {} holds {MASTER_SEED_LEN} zero bytes: its content was lost, as by a power cut or a \
+        "key file {} holds {MASTER_SEED_LEN} zero bytes: its content was lost, as by a power cut or a \
          faulty disk, and an identity of zeros is a secret that everybody knows; restore it from a \
          backup, or move it away to get a new identity", path.display()
     )]
@@ -88,7 +88,7 @@ pub enum SeedFileError {
     },
     /// The seed to be written is nothing but zeros.
     #[error(
-        "seed file {} was not created: a seed of {MASTER_SEED_LEN} zero bytes is a secret that \
+        "key file {} was not created: a seed of {MASTER_SEED_LEN} zero bytes is a secret that \
          everybody knows; draw one from entropy", path.display()
     )]
     ZeroSeed {
@@ -97,7 +97,7 @@ pub enum SeedFileError {
     },
     /// Others may read or write it.
     #[error(
-        "seed file {} is open to others (mode {mode:04o}), but it is the only secret of the \
+        "key file {} is open to others (mode {mode:04o}), but it is the only secret of the \
          node; run: chmod 600 {}", path.display(), path.display()
     )]
     OpenToOthers {
@@ -108,15 +108,15 @@ pub enum SeedFileError {
     },
     /// Another node uses it, of this process or of another one.
     #[error(
-        "seed file {} is in use: another node was first, and one identity can not be in two places; \
-         stop the other node, or give this one a seed file of its own", path.display()
+        "key file {} is in use: another node was first, and one identity can not be in two places; \
+         stop the other node, or give this one a key file of its own", path.display()
     )]
     InUse {
         /// Which file.
         path: PathBuf,
     },
     /// It is a directory or a device.
-    #[error("seed file {} is not a regular file; give the path of a file", path.display())]
+    #[error("key file {} is not a regular file; give the path of a file", path.display())]
     NotAFile {
         /// Which path.
         path: PathBuf,
@@ -124,16 +124,16 @@ pub enum SeedFileError {
     /// There is a file already, or another starter is about to give it its name; it was not
     /// touched.
     #[error(
-        "seed file {} exists already: another node was first to create it, and it was left as it is; \
+        "key file {} exists already: another node was first to create it, and it was left as it is; \
          start again to use the identity in it once the other node has stopped, or give this one a \
-         seed file of its own", path.display()
+         key file of its own", path.display()
     )]
     Exists {
         /// Which file.
         path: PathBuf,
     },
     /// It can not be created, or nothing written to it.
-    #[error("can not write seed file {}: {cause}; {}", path.display(), write_advice(path, cause))]
+    #[error("can not write key file {}: {cause}; {}", path.display(), write_advice(path, cause))]
     NotWritable {
         /// Which file.
         path: PathBuf,
@@ -151,16 +151,16 @@ pub enum SeedFileError {
         cause: io::Error,
     },
     /// There is no per-user directory.
-    #[error("no per-user configuration directory: {0}; name the seed file yourself")]
+    #[error("no per-user configuration directory: {0}; name the key file yourself")]
     NoDirectory(&'static str),
 }
 
-impl SeedFile {
-    /// Opens and locks a seed file; nothing if there is none.
+impl KeyFile {
+    /// Opens and locks a key file; nothing if there is none.
     ///
     /// # Errors
     /// If it is not a regular file of the right length, holds zeros, is open to others, or in use.
-    pub fn open(path: &Path) -> Result<Option<Self>, SeedFileError> {
+    pub fn open(path: &Path) -> Result<Option<Self>, KeyFileError> {
         // Locked before it is read: what it holds then stays the identity of this node.
         let open = |path: &Path| {
             let file = open_for_lock(path).map_err(|cause| read_error(path, cause))?;
@@ -171,32 +171,32 @@ impl SeedFile {
         Ok(opened.map(|(file, seed)| Self { seed, _file: file }))
     }
 
-    /// Whether a seed file could be created here: to be asked before a seed is searched for, which
+    /// Whether a key file could be created here: to be asked before a seed is searched for, which
     /// may take hours. Leaves nothing behind.
     ///
     /// # Errors
     /// If the file can not be written.
-    pub fn check_writable(path: &Path) -> Result<(), SeedFileError> {
+    pub fn check_writable(path: &Path) -> Result<(), KeyFileError> {
         private_file::probe(path).map_err(|cause| not_writable(path, cause))
     }
 
-    /// Creates a seed file and locks it. What exists is never overwritten: of many that create the
-    /// same file at once, all but one get [`SeedFileError::Exists`].
+    /// Creates a key file and locks it. What exists is never overwritten: of many that create the
+    /// same file at once, all but one get [`KeyFileError::Exists`].
     ///
     /// The seed is written to a temporary file beside it, which gets the name when it is on the
     /// disk and locked.
     ///
     /// # Errors
     /// If the file exists or can not be written, or the seed is zeros. The directory must exist.
-    pub fn create(path: &Path, seed: MasterSeed) -> Result<Self, SeedFileError> {
+    pub fn create(path: &Path, seed: MasterSeed) -> Result<Self, KeyFileError> {
         if is_zeros(&seed) {
-            return Err(SeedFileError::ZeroSeed { path: path.to_owned() });
+            return Err(KeyFileError::ZeroSeed { path: path.to_owned() });
         }
         let written = private_file::write_beside(path, &*seed);
         let (temporary, file) = written.map_err(|cause| not_writable(path, cause))?;
         lock(&file, path)?;
         private_file::publish(&temporary, path).map_err(|cause| match cause.kind() {
-            io::ErrorKind::AlreadyExists => SeedFileError::Exists { path: path.to_owned() },
+            io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
             _ => not_writable(path, cause),
         })?;
         // Removed first, so that the directory is on the disk without that name, too.
@@ -213,21 +213,21 @@ impl SeedFile {
     }
 }
 
-/// The identity of a seed file, in use or not; nothing if there is none. Fit for showing, not for
+/// The identity of a key file, in use or not; nothing if there is none. Fit for showing, not for
 /// running a node.
 ///
 /// # Errors
 /// If it is not a regular file of the right length, holds zeros, or is open to others.
-pub fn peek(path: &Path) -> Result<Option<Identity>, SeedFileError> {
+pub fn peek(path: &Path) -> Result<Option<Identity>, KeyFileError> {
     let open = |path: &Path| File::open(path).map_err(|cause| read_error(path, cause));
     Ok(read(path, open)?.map(|(_, seed)| Identity::from_master_seed(&seed)))
 }
 
-/// The path of the seed file in the per-user directory, which is created, for its owner only.
+/// The path of the key file in the per-user directory, which is created, for its owner only.
 ///
 /// # Errors
 /// If there is no such directory and none can be created.
-pub fn default_path() -> Result<PathBuf, SeedFileError> {
+pub fn default_path() -> Result<PathBuf, KeyFileError> {
     let directory = config_directory()?.join(DIRECTORY_NAME);
     create_directory(&directory)?;
     Ok(directory.join(FILE_NAME))
@@ -235,13 +235,13 @@ pub fn default_path() -> Result<PathBuf, SeedFileError> {
 
 fn read(
     path: &Path,
-    open: impl FnOnce(&Path) -> Result<File, SeedFileError>,
-) -> Result<Option<(File, MasterSeed)>, SeedFileError> {
+    open: impl FnOnce(&Path) -> Result<File, KeyFileError>,
+) -> Result<Option<(File, MasterSeed)>, KeyFileError> {
     let failed = |cause| read_error(path, cause);
     // Looked at first, because opening a pipe would wait for its other end.
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
-            return Err(SeedFileError::NotAFile { path: path.to_owned() });
+            return Err(KeyFileError::NotAFile { path: path.to_owned() });
         }
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -251,12 +251,12 @@ fn read(
     let found = file.metadata().map_err(failed)?;
     refuse_if_open_to_others(path, &found)?;
     if found.len() != MASTER_SEED_LEN as u64 {
-        return Err(SeedFileError::WrongLength { path: path.to_owned(), len: found.len() });
+        return Err(KeyFileError::WrongLength { path: path.to_owned(), len: found.len() });
     }
     let mut seed = MasterSeed::default();
     file.read_exact(&mut *seed).map_err(failed)?;
     if is_zeros(&seed) {
-        return Err(SeedFileError::Zeros { path: path.to_owned() });
+        return Err(KeyFileError::Zeros { path: path.to_owned() });
     }
     Ok(Some((file, seed)))
 }
@@ -278,16 +278,16 @@ fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-fn lock(file: &File, path: &Path) -> Result<(), SeedFileError> {
+fn lock(file: &File, path: &Path) -> Result<(), KeyFileError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(SeedFileError::InUse { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(KeyFileError::InUse { path: path.to_owned() }),
         // A file system without locks still serves a node; two processes are then on their own.
         Err(TryLockError::Error(error)) if can_not_be_locked(&error) => {
-            tracing::warn!(path = %path.display(), "the file system does not lock the seed file");
+            tracing::warn!(path = %path.display(), "the file system does not lock the key file");
             Ok(())
         }
-        Err(TryLockError::Error(cause)) => Err(io_error("lock seed file", path, cause)),
+        Err(TryLockError::Error(cause)) => Err(io_error("lock key file", path, cause)),
     }
 }
 
@@ -299,7 +299,7 @@ fn can_not_be_locked(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || wants_writer
 }
 
-fn create_directory(directory: &Path) -> Result<(), SeedFileError> {
+fn create_directory(directory: &Path) -> Result<(), KeyFileError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -307,50 +307,50 @@ fn create_directory(directory: &Path) -> Result<(), SeedFileError> {
     builder.create(directory).map_err(|cause| io_error("create directory", directory, cause))
 }
 
-fn refuse_if_open_to_others(path: &Path, found: &fs::Metadata) -> Result<(), SeedFileError> {
+fn refuse_if_open_to_others(path: &Path, found: &fs::Metadata) -> Result<(), KeyFileError> {
     match private_file::open_to_others(found, 0o077) {
         None => Ok(()),
-        Some(mode) => Err(SeedFileError::OpenToOthers { path: path.to_owned(), mode }),
+        Some(mode) => Err(KeyFileError::OpenToOthers { path: path.to_owned(), mode }),
     }
 }
 
 #[cfg(all(unix, not(target_os = "macos")))]
-fn config_directory() -> Result<PathBuf, SeedFileError> {
+fn config_directory() -> Result<PathBuf, KeyFileError> {
     match std::env::var_os("XDG_CONFIG_HOME").filter(|value| !value.is_empty()) {
         Some(directory) if Path::new(&directory).is_absolute() => Ok(directory.into()),
-        Some(_) => Err(SeedFileError::NoDirectory("$XDG_CONFIG_HOME is not an absolute path")),
+        Some(_) => Err(KeyFileError::NoDirectory("$XDG_CONFIG_HOME is not an absolute path")),
         None => {
             let home = std::env::var_os("HOME").filter(|value| !value.is_empty());
-            let home = home
-                .ok_or(SeedFileError::NoDirectory("neither $XDG_CONFIG_HOME nor $HOME is set"))?;
+            let home =
+                home.ok_or(KeyFileError::NoDirectory("neither $XDG_CONFIG_HOME nor $HOME is set"))?;
             Ok(PathBuf::from(home).join(".config"))
         }
     }
 }
 
 #[cfg(target_os = "macos")]
-fn config_directory() -> Result<PathBuf, SeedFileError> {
+fn config_directory() -> Result<PathBuf, KeyFileError> {
     let home = std::env::var_os("HOME").filter(|value| !value.is_empty());
-    let home = home.ok_or(SeedFileError::NoDirectory("$HOME is not set"))?;
+    let home = home.ok_or(KeyFileError::NoDirectory("$HOME is not set"))?;
     Ok(PathBuf::from(home).join("Library").join("Application Support"))
 }
 
 #[cfg(windows)]
-fn config_directory() -> Result<PathBuf, SeedFileError> {
+fn config_directory() -> Result<PathBuf, KeyFileError> {
     let directory = std::env::var_os("AppData").filter(|value| !value.is_empty());
-    Ok(directory.ok_or(SeedFileError::NoDirectory("%AppData% is not set"))?.into())
+    Ok(directory.ok_or(KeyFileError::NoDirectory("%AppData% is not set"))?.into())
 }
 
-fn io_error(action: &'static str, path: &Path, cause: io::Error) -> SeedFileError {
-    SeedFileError::Io { action, path: path.to_owned(), cause }
+fn io_error(action: &'static str, path: &Path, cause: io::Error) -> KeyFileError {
+    KeyFileError::Io { action, path: path.to_owned(), cause }
 }
 
-fn read_error(path: &Path, cause: io::Error) -> SeedFileError {
-    io_error("read seed file", path, cause)
+fn read_error(path: &Path, cause: io::Error) -> KeyFileError {
+    io_error("read key file", path, cause)
 }
 
-fn not_writable(path: &Path, cause: io::Error) -> SeedFileError {
-    SeedFileError::NotWritable { path: path.to_owned(), cause }
+fn not_writable(path: &Path, cause: io::Error) -> KeyFileError {
+    KeyFileError::NotWritable { path: path.to_owned(), cause }
 }
 
 fn write_advice(path: &Path, cause: &io::Error) -> String {
