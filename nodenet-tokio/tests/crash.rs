@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 /// machine is a little late.
 const DEAD_BOUND: Duration = Duration::from_secs(60);
 /// After a minute without edges that is told at the next look, within 5 s; a busy machine is late.
-const LONELY_BOUND: Duration = Duration::from_secs(75);
+const WARNING_BOUND: Duration = Duration::from_secs(75);
 
 async fn start(bootstrap: Option<&Node>) -> Node {
     let seed = mint::random_seed().expect("the system has entropy");
@@ -116,8 +116,8 @@ fn that_nobody_answers_is_told_after_a_minute() {
     let node = Running::start(&["run", "--bootstrap", &bootstrap, "--seed", &seed, "--json"]);
     let seed = scratch.arg("chat");
     let chat = Running::start(&["chat", "--bootstrap", &bootstrap, "--seed", &seed]);
-    let said = chat.line_within("no lasting edge to any node for 60 s", LONELY_BOUND);
+    let said = chat.line_within("no lasting edge to any node for 60 s", WARNING_BOUND);
     assert!(said.starts_with('('), "unprompted: {said}");
     // There may be others: what was dropped, and that no address is a global one.
-    while node.event_within("warning", LONELY_BOUND)["name"] != "lonely" {}
+    while node.event_within("warning", WARNING_BOUND)["name"] != "lonely" {}
 }

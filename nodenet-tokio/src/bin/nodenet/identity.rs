@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,8 +11,9 @@ use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::proto::pow;
 
 use crate::CommandError;
-use crate::args::{IdArgs, IdentityArgs};
-use crate::output::{Output, Outputs, draw_target};
+use crate::args::IdentityArgs;
+use crate::output::Output;
+use crate::output::term::draw_target;
 use crate::signals::Signals;
 
 /// Time between two progress reports where there is no terminal to draw on.
@@ -52,50 +52,11 @@ pub(crate) async fn load_or_mint(
     Ok(file)
 }
 
-/// `nodenet id`.
-pub(crate) async fn show_or_mint(
-    args: IdArgs,
-    mut signals: Signals,
-    outputs: &Outputs,
-) -> Result<ExitCode, CommandError> {
-    let difficulty = args.identity.difficulty();
-    let path = key_path(&args.identity)?;
-    // A running node's identity can be shown, too: nothing is locked for that.
-    let (identity, minted) = match key_file::peek(&path)? {
-        Some(identity) => (identity, false),
-        None => {
-            let file = load_or_mint(&path, difficulty, &mut signals, &outputs.err).await?;
-            (file.identity(), true)
-        }
-    };
-    check_work(&identity, &path, difficulty)?;
-    let id = identity.id();
-    let result = if args.json {
-        let shown = serde_json::json!({
-            "id": id.to_string(),
-            "leading_zero_bits": id.leading_zeros(),
-            // Not every path is text; JSON is.
-            "seed_file": path.to_string_lossy(),
-            "minted": minted,
-        });
-        format!("{shown}\n")
-    } else {
-        let what = if minted { "new identity, saved in key file" } else { "key file" };
-        let (bits, path) = (id.leading_zeros(), path.display());
-        outputs.err.say(format_args!("{bits} leading zero bits; {what} {path}"));
-        format!("{id}\n")
-    };
-    tokio::select! {
-        written = outputs.write_result(result) => written?,
-        _ = signals.stop() => {
-            let text = "interrupted before the identifier was read from standard output";
-            return Err(CommandError::Said(text.to_owned()));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn check_work(identity: &Identity, path: &Path, difficulty: u16) -> Result<(), CommandError> {
+pub(crate) fn check_work(
+    identity: &Identity,
+    path: &Path,
+    difficulty: u16,
+) -> Result<(), CommandError> {
     // Nothing to mint would help.
     pow::Minter::new(difficulty).map_err(MintError::from)?;
     if pow::satisfies(&identity.id(), difficulty) {

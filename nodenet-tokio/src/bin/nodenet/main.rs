@@ -1,20 +1,17 @@
 //! The `nodenet` program: run a node, chat over the network, see it work.
 //!
-//! The exit status is told by `--help`: see [`args::EXIT_STATUS`].
+//! `--help` lists the exit status.
 #![forbid(unsafe_code)]
 
 mod args;
-mod chat;
 mod clock;
-mod demo;
+mod cmd;
+mod health;
 mod identity;
-mod json_lines;
-mod log;
 mod output;
-mod run;
+mod session;
 mod signals;
-mod typed;
-mod watch;
+mod stdin;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,7 +20,7 @@ use nodenet_tokio::key_file::KeyFileError;
 use nodenet_tokio::mint::MintError;
 use nodenet_tokio::{Closed, Failure, ParseBootstrapError, StartError};
 
-use args::Command;
+use cmd::{Cmd, Ended};
 use output::Outputs;
 use signals::Signals;
 
@@ -54,11 +51,11 @@ enum CommandError {
 }
 
 fn main() -> ExitCode {
-    let command = match args::parse() {
+    let command = match cmd::parse() {
         Ok(command) => command,
         Err(status) => return status,
     };
-    let outputs = match Outputs::start(missed_line(&command)) {
+    let outputs = match Outputs::start(command.missed_line()) {
         Ok(outputs) => outputs,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "nodenet: can not start: {error}");
@@ -66,22 +63,15 @@ fn main() -> ExitCode {
         }
     };
     output::report_panics(outputs.err.clone());
-    log::start(command.log_level(), command.usual_log_level(), outputs.err.clone());
+    let level = command.node_args().and_then(|node| node.log_level);
+    output::log::start(level, command.default_log_level(), outputs.err.clone());
     execute(command, &outputs).unwrap_or_else(|error| {
         outputs.err.say(format_args!("nodenet: {error}"));
         ExitCode::FAILURE
     })
 }
 
-/// What makes the line on standard output that tells of missed ones.
-fn missed_line(command: &Command) -> fn(u64) -> String {
-    match command {
-        Command::Run(args) if args.json => |count| json_lines::missed(count).to_string(),
-        _ => output::missed_by_people,
-    }
-}
-
-fn execute(command: Command, outputs: &Outputs) -> Result<ExitCode, CommandError> {
+fn execute(command: Box<dyn Cmd>, outputs: &Outputs) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -89,15 +79,10 @@ fn execute(command: Command, outputs: &Outputs) -> Result<ExitCode, CommandError
     let ended = runtime.block_on(async {
         let signals = Signals::listen()
             .map_err(|error| CommandError::Said(format!("can not listen for signals: {error}")))?;
-        match command {
-            Command::Run(args) => run::run(args, signals, outputs).await,
-            Command::Id(args) => identity::show_or_mint(args, signals, outputs).await,
-            Command::Chat(args) => chat::chat(args, signals, outputs).await,
-            Command::Demo(args) => demo::demo(args, signals, outputs).await,
-        }
+        command.execute(signals, outputs).await
     });
-    // A thread that reads the terminal, or writes a result, can not be stopped; nobody waits for
-    // it.
+    // A thread that reads the terminal, or writes a result, can not be stopped, so it is not
+    // waited for.
     runtime.shutdown_background();
     ended
 }

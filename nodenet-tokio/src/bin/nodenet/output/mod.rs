@@ -6,8 +6,10 @@
 //! says.
 
 mod descriptor;
-mod progress;
+pub(crate) mod json;
+pub(crate) mod log;
 mod queue;
+pub(crate) mod term;
 mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -21,8 +23,6 @@ use crate::clock::now;
 use descriptor::Descriptor;
 use queue::Queue;
 use writer::{Patience, is_full, write_whole};
-
-pub(crate) use progress::draw_target;
 
 /// Bytes of lines that wait for standard output (guess: seven messages of the largest size).
 const OUT_BYTES_MAX: usize = 1 << 20;
@@ -184,7 +184,7 @@ pub(crate) fn report_panics(err: Output) {
 }
 
 /// What people read in place of lines on standard output that did not fit.
-pub(crate) fn missed_by_people(count: u64) -> String {
+pub(crate) fn missed_text(count: u64) -> String {
     format!("({count} lines are missing here: they were not read, or could not be written)")
 }
 

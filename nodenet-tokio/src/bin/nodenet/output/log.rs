@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 
+use super::Output;
 use crate::args::LogLevel;
-use crate::output::Output;
 
 /// Bytes of a message that are shown (PROTOCOL.md#message-preview).
 const PREVIEW_LEN: usize = 64;

@@ -19,7 +19,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What came next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Typed {
+pub(crate) enum Input {
     /// A line without its end. Where it was not UTF-8, replacement characters stand.
     Line(String),
     /// A line that was too long to be kept; this many bytes at least.
@@ -42,7 +42,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     }
 
     /// The next line. Cancel safe: what was read is kept.
-    pub(crate) async fn next(&mut self) -> io::Result<Typed> {
+    pub(crate) async fn next(&mut self) -> io::Result<Input> {
         loop {
             let bytes = match self.source.fill_buf().await {
                 Ok(bytes) => bytes,
@@ -56,7 +56,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             };
             if bytes.is_empty() {
                 // The last line may have no end.
-                return Ok(if self.line.is_empty() { Typed::End } else { self.take() });
+                return Ok(if self.line.is_empty() { Input::End } else { self.take() });
             }
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let piece = &bytes[..end.unwrap_or(bytes.len())];
@@ -70,32 +70,32 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         }
     }
 
-    fn take(&mut self) -> Typed {
+    fn take(&mut self) -> Input {
         let line = std::mem::take(&mut self.line);
         match line.len() {
-            0..=LINE_LEN_MAX => Typed::Line(String::from_utf8_lossy(&line).into_owned()),
-            len => Typed::TooLong(len),
+            0..=LINE_LEN_MAX => Input::Line(String::from_utf8_lossy(&line).into_owned()),
+            len => Input::TooLong(len),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LINE_LEN_MAX, Lines, Typed};
+    use super::{Input, LINE_LEN_MAX, Lines};
 
-    async fn all(bytes: &[u8]) -> Vec<Typed> {
+    async fn all(bytes: &[u8]) -> Vec<Input> {
         let mut lines = Lines::new(bytes);
         let mut all = Vec::new();
         loop {
             match lines.next().await.expect("memory can be read") {
-                Typed::End => return all,
-                typed => all.push(typed),
+                Input::End => return all,
+                input => all.push(input),
             }
         }
     }
 
-    fn line(text: &str) -> Typed {
-        Typed::Line(text.to_owned())
+    fn line(text: &str) -> Input {
+        Input::Line(text.to_owned())
     }
 
     #[tokio::test]
@@ -115,7 +115,7 @@ mod tests {
         let longest = "x".repeat(LINE_LEN_MAX);
         assert_eq!(all(longest.as_bytes()).await, [line(&longest)]);
         let longer = format!("{}\nnext\n", "x".repeat(10 * LINE_LEN_MAX));
-        assert_eq!(all(longer.as_bytes()).await, [Typed::TooLong(LINE_LEN_MAX + 1), line("next")]);
+        assert_eq!(all(longer.as_bytes()).await, [Input::TooLong(LINE_LEN_MAX + 1), line("next")]);
     }
 
     #[tokio::test]

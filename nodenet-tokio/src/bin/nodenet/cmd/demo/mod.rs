@@ -9,21 +9,23 @@ mod report;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use nodenet_tokio::proto::NodeId;
 use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::proto::stats::Stats;
-use nodenet_tokio::{BootstrapPeer, Node, StartError, mint};
+use nodenet_tokio::{BootstrapPeer, Node, NodeId, StartError, mint};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::{Cmd, Ended};
 use crate::CommandError;
-use crate::args::DemoArgs;
 use crate::clock::now;
-use crate::output::{Output, Outputs, draw_target};
+use crate::output::term::draw_target;
+use crate::output::{Output, Outputs};
 use crate::signals::Signals;
 use exchange::{Exchange, Outcome};
 use report::Report;
@@ -39,12 +41,31 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest wait for a node to leave.
 const LEAVE_BOUND: Duration = Duration::from_secs(5);
 
-/// `nodenet demo`.
-pub(crate) async fn demo(
-    args: DemoArgs,
-    mut signals: Signals,
-    outputs: &Outputs,
-) -> Result<ExitCode, CommandError> {
+/// Flags of `nodenet demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Nodes to start.
+    #[arg(
+        long, value_name = "N", default_value_t = 12,
+        value_parser = clap::value_parser!(u16).range(2..=1000)
+    )]
+    pub(crate) nodes: u16,
+    /// Print one JSON object at the end; docs/JSON.md in the source explains it.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Cmd for DemoArgs {
+    fn execute<'a>(
+        self: Box<Self>,
+        signals: Signals,
+        outputs: &'a Outputs,
+    ) -> Pin<Box<dyn Future<Output = Ended> + 'a>> {
+        Box::pin(demo(*self, signals, outputs))
+    }
+}
+
+async fn demo(args: DemoArgs, mut signals: Signals, outputs: &Outputs) -> Ended {
     let progress = Progress::new(&outputs.err);
     let network = tokio::select! {
         network = Network::start(args.nodes, &progress) => network?,

@@ -5,21 +5,24 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::process::ExitCode;
 
-use nodenet_tokio::proto::NodeId;
-use nodenet_tokio::{Event, Node, NodeEvent};
+use clap::Args;
+use nodenet_tokio::{Event, Node, NodeEvent, NodeId};
 use tokio::io::BufReader;
 
+use super::{Cmd, Ended};
 use crate::CommandError;
-use crate::args::ChatArgs;
+use crate::args::NodeArgs;
 use crate::clock::now;
-use crate::log::RateLimit;
+use crate::health::{Health, Notice};
+use crate::output::log::RateLimit;
+use crate::output::term::printable;
 use crate::output::{Output, Outputs};
-use crate::run::{Running, TICK_INTERVAL, describe_path};
+use crate::session::{Session, TICK_INTERVAL, describe_path};
 use crate::signals::Signals;
-use crate::typed::{Lines, Typed};
-use crate::watch::{Notice, Watch};
+use crate::stdin::{Input, Lines};
 
 const HELP: &str = "\
   /to <id>      send the lines after this to that node, by routing; a prefix of an id that was
@@ -38,6 +41,27 @@ macro_rules! say {
     ($out:expr, $($text:tt)*) => {
         $out.say(format_args!($($text)*))
     };
+}
+
+/// Flags of `nodenet chat`.
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+impl Cmd for ChatArgs {
+    fn execute<'a>(
+        self: Box<Self>,
+        signals: Signals,
+        outputs: &'a Outputs,
+    ) -> Pin<Box<dyn Future<Output = Ended> + 'a>> {
+        Box::pin(chat(*self, signals, outputs))
+    }
+
+    fn node_args(&self) -> Option<&NodeArgs> {
+        Some(&self.node)
+    }
 }
 
 /// One line of input.
@@ -78,7 +102,7 @@ fn read_line(line: &str) -> Line<'_> {
 
 /// Whom lines go to.
 struct Chat {
-    running: Running,
+    session: Session,
     node: Node,
     out: Output,
     target: Option<NodeId>,
@@ -90,21 +114,16 @@ struct Chat {
 /// Identifiers kept for completion, at most; strangers can add to them by sending messages.
 const SEEN_MAX: usize = 1_000;
 
-/// `nodenet chat`.
-pub(crate) async fn chat(
-    args: ChatArgs,
-    mut signals: Signals,
-    outputs: &Outputs,
-) -> Result<ExitCode, CommandError> {
-    let running = Running::start(&args.node, &mut signals, &outputs.err).await?;
+async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended {
+    let session = Session::start(&args.node, &mut signals, &outputs.err).await?;
     let out = &outputs.out;
-    let mut chat = Chat::new(running, out.clone());
+    let mut chat = Chat::new(session, out.clone());
     let node = chat.node.clone();
     let deliveries = node.deliveries();
     let mut events = node.events();
     let mut lines = Lines::new(BufReader::new(tokio::io::stdin()));
     let mut ticks = tokio::time::interval(TICK_INTERVAL);
-    let mut watch = Watch::new(now());
+    let mut health = Health::new(now());
     let mut limit = RateLimit::new(now());
 
     say!(out, "you are {}", node.id());
@@ -118,9 +137,9 @@ pub(crate) async fn chat(
                 break Ok(());
             }
             typed = lines.next() => match typed {
-                Ok(Typed::Line(line)) => if !chat.on_line(read_line(&line)).await? { break Ok(()) },
-                Ok(Typed::TooLong(len)) => say!(out, "not sent: the line has {len} bytes or more; send it in parts"),
-                Ok(Typed::End) => break Ok(()),
+                Ok(Input::Line(line)) => if !chat.on_line(read_line(&line)).await? { break Ok(()) },
+                Ok(Input::TooLong(len)) => say!(out, "not sent: the line has {len} bytes or more; send it in parts"),
+                Ok(Input::End) => break Ok(()),
                 Err(error) => break Err(CommandError::Input(error)),
             },
             Some(delivery) = deliveries.recv() => {
@@ -133,37 +152,37 @@ pub(crate) async fn chat(
                     }
                     let text = String::from_utf8_lossy(&delivery.payload);
                     let path = describe_path(delivery.path);
-                    say!(out, "{:?} ({path}): {}", delivery.originator, harmless(&text));
+                    say!(out, "{:?} ({path}): {}", delivery.originator, printable(&text));
                 }
             }
             Some(event) = events.recv() => {
                 if let NodeEvent::Protocol(Event::EdgeUp { peer, .. }) = event {
                     chat.remember(peer);
                 }
-                tell(out, chat.running.observe(&mut watch, &event).await);
+                tell(out, chat.session.observe(&mut health, &event).await);
             }
-            _ = ticks.tick() => tell(out, watch.handle_tick(now())),
+            _ = ticks.tick() => tell(out, health.handle_tick(now())),
         }
     };
     say!(out, "leaving");
-    chat.running.leave().await?;
+    chat.session.leave().await?;
     ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// Says what happened to the node, in between.
-fn tell(out: &Output, remarks: impl IntoIterator<Item = Notice>) {
-    for remark in remarks {
-        match remark {
+fn tell(out: &Output, notices: impl IntoIterator<Item = Notice>) {
+    for notice in notices {
+        match notice {
             Notice::Info(text) | Notice::Warning(_, text) => say!(out, "({text})"),
-            Notice::Debug(_) => remark.log(),
+            Notice::Debug(_) => notice.log(),
         }
     }
 }
 
 impl Chat {
-    fn new(running: Running, out: Output) -> Self {
-        let node = running.node.clone();
-        Self { running, node, out, target: None, direct: false, seen: BTreeSet::new() }
+    fn new(session: Session, out: Output) -> Self {
+        let node = session.node.clone();
+        Self { session, node, out, target: None, direct: false, seen: BTreeSet::new() }
     }
 
     /// Carries out one line. False when it is time to go.
@@ -241,7 +260,7 @@ impl Chat {
     }
 
     fn show_bootstrap_line(&self) {
-        if let Some(line) = self.running.bootstrap_line() {
+        if let Some(line) = self.session.bootstrap_line() {
             say!(self.out, "others join through you with: --bootstrap {line}");
         }
     }
@@ -271,18 +290,13 @@ fn find(text: &str, seen: &BTreeSet<NodeId>) -> Result<NodeId, String> {
     }
 }
 
-/// Text from a stranger without anything that a terminal obeys.
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use nodenet_tokio::proto::NodeId;
+    use nodenet_tokio::NodeId;
 
-    use super::{Line, find, harmless, read_line};
+    use super::{Line, find, read_line};
 
     #[test]
     fn lines_are_commands_or_text() {
@@ -314,10 +328,5 @@ mod tests {
         assert!(find("", &seen).unwrap_err().contains("needs the id"));
         let unseen = NodeId::from_bytes([0x77; 32]);
         assert_eq!(find(&unseen.to_string(), &seen), Ok(unseen));
-    }
-
-    #[test]
-    fn a_stranger_does_not_control_the_terminal() {
-        assert_eq!(harmless("a\x1b[2J\rb"), "a\u{fffd}[2J\u{fffd}b");
     }
 }

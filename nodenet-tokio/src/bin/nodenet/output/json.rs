@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use nodenet_tokio::proto::api::DeliveryPath;
 use nodenet_tokio::proto::stats::{DropReason, Stats};
-use nodenet_tokio::{Delivery, Event, Node, NodeEvent, NodeStats};
+use nodenet_tokio::{Delivery, DeliveryPath, Event, Node, NodeEvent, NodeStats};
 use serde_json::{Value, json};
 
+use super::Output;
 use crate::CommandError;
-use crate::output::Output;
-use crate::watch::Warning;
+use crate::health::Warning;
 
 /// JSON on standard output, one object to a line, if it is wanted.
 pub(crate) struct JsonLines(Option<Output>);
@@ -141,7 +140,7 @@ pub(crate) fn failed(error: &CommandError) -> Value {
 
 /// What readers are told.
 #[cfg(test)]
-pub(crate) const DOCUMENT: &str = include_str!("../../../../docs/JSON.md");
+pub(crate) const DOCUMENT: &str = include_str!("../../../../../docs/JSON.md");
 
 #[cfg(test)]
 mod tests {
@@ -154,7 +153,7 @@ mod tests {
 
     use super::{DOCUMENT, drops, event, failed, message, started, stats, stopped, warning};
     use crate::CommandError;
-    use crate::watch::Warning;
+    use crate::health::Warning;
 
     /// One of every kind of line.
     async fn samples() -> Vec<Value> {
@@ -181,7 +180,7 @@ mod tests {
             event(&NodeEvent::DeliveriesDropped(3)),
             event(&NodeEvent::Protocol(Event::ClockSkewSuspected { offset_s: -40 })),
             event(&NodeEvent::Missed(3)),
-            warning(Warning::Lonely, "alone"),
+            warning(Warning::NoEdges, "alone"),
             stats(&node.stats().await.expect("it runs")),
             stopped(),
             failed(&CommandError::Said("no".to_owned())),

@@ -1,33 +1,26 @@
-//! `nodenet run`: a node that routes until it is stopped.
+//! Session of one node of the program: its files, its start, its end, and what commands show of it.
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use nodenet_tokio::key_file::KeyFile;
 use nodenet_tokio::peer_file::{Keeper, PeerFile};
 use nodenet_tokio::proto::addr::{Scope, scope};
-use nodenet_tokio::proto::api::DeliveryPath;
-use nodenet_tokio::{BootstrapPeer, Delivery, Node, NodeEvent};
-use tokio::time::{Interval, MissedTickBehavior, interval_at};
+use nodenet_tokio::{BootstrapPeer, DeliveryPath, Node, NodeEvent};
 
-use crate::args::{NodeArgs, RunArgs, cap};
+use crate::args::{NodeArgs, cap};
 use crate::clock::now;
-use crate::json_lines::JsonLines;
-use crate::log::{RateLimit, preview};
-use crate::output::{Output, Outputs};
+use crate::health::{Health, Notice};
+use crate::output::Output;
 use crate::signals::Signals;
-use crate::watch::{Notice, Watch};
-use crate::{CommandError, identity, json_lines};
+use crate::{CommandError, identity};
 
 /// Time between two looks at whether something is to be said.
 pub(crate) const TICK_INTERVAL: Duration = Duration::from_secs(5);
-/// Ticks between two summaries of the counters.
-const TICKS_PER_SUMMARY: u32 = 12;
 
 /// A node and what it must not be without.
-pub(crate) struct Running {
+pub(crate) struct Session {
     pub(crate) node: Node,
     peers: Vec<BootstrapPeer>,
     /// Peers of the last run.
@@ -37,7 +30,7 @@ pub(crate) struct Running {
     _key_file: KeyFile,
 }
 
-impl Running {
+impl Session {
     /// Does all that stands between the command line and a running node, in the order of
     /// PROTOCOL.md#start-order, but binds before it mints: an address that is taken should not cost
     /// the search.
@@ -77,12 +70,12 @@ impl Running {
     }
 
     /// Takes what happened to the node, and returns what is to be said about it.
-    pub(crate) async fn observe(&self, watch: &mut Watch, event: &NodeEvent) -> Vec<Notice> {
+    pub(crate) async fn observe(&self, health: &mut Health, event: &NodeEvent) -> Vec<Notice> {
         if matches!(event, NodeEvent::Missed(_)) {
             // A node that is closed has no edges.
-            watch.handle_edges(now(), &self.node.edges().await.unwrap_or_default());
+            health.handle_edges(now(), &self.node.edges().await.unwrap_or_default());
         }
-        watch.handle_event(now(), event)
+        health.handle_event(now(), event)
     }
 
     /// What another node puts after `--bootstrap` to join through this one.
@@ -98,7 +91,8 @@ impl Running {
         !bound_to_wildcard || self.node.reachable_addrs().iter().any(is_global)
     }
 
-    fn announce(&self) {
+    /// Logs what the node is and where it listens.
+    pub(crate) fn announce(&self) {
         let node = &self.node;
         // Programs parse this line.
         tracing::info!("node {}", node.id());
@@ -128,126 +122,6 @@ fn open_peer_file(key_path: &Path) -> PeerFile {
 /// Whether an address can be dialed from anywhere, by its range alone.
 fn is_global(addr: &SocketAddr) -> bool {
     scope(addr.ip()) == Some(Scope::Global) && addr.port() != 0
-}
-
-/// `nodenet run`.
-pub(crate) async fn run(
-    args: RunArgs,
-    signals: Signals,
-    outputs: &Outputs,
-) -> Result<ExitCode, CommandError> {
-    let lines = JsonLines::new(args.json, &outputs.out);
-    let ended = route(&args, signals, &lines, outputs).await;
-    // However it ends, the last line tells.
-    lines.print_last(&match &ended {
-        Ok(()) => json_lines::stopped(),
-        Err(error) => json_lines::failed(error),
-    });
-    ended.map(|()| ExitCode::SUCCESS)
-}
-
-async fn route(
-    args: &RunArgs,
-    mut signals: Signals,
-    lines: &JsonLines,
-    outputs: &Outputs,
-) -> Result<(), CommandError> {
-    let running = Running::start(&args.node, &mut signals, &outputs.err).await?;
-    let node = running.node.clone();
-    let deliveries = node.deliveries();
-    let mut events = node.events();
-    let mut ticks = tokio::time::interval(TICK_INTERVAL);
-    let mut stats_ticks = args.stats_interval().map(interval_from_now);
-    let mut tick_count = 0;
-    let mut watch = Watch::new(now());
-    let mut limit = RateLimit::new(now());
-
-    running.announce();
-    let line = running.bootstrap_line();
-    lines.print_with(|| json_lines::started(&node, line.as_deref()));
-    announce_bootstrap_line(line, args.json, &outputs.out);
-    // A node that is closed answers nothing. The next round says why it is.
-    loop {
-        tokio::select! {
-            _ = signals.stop() => break,
-            ended = node.closed() => {
-                ended?;
-                break;
-            }
-            Some(delivery) = deliveries.recv() => {
-                lines.print_with(|| json_lines::message(&delivery));
-                log_message(&delivery, &mut limit);
-            }
-            Some(event) = events.recv() => {
-                lines.print_with(|| json_lines::event(&event));
-                tell(lines, running.observe(&mut watch, &event).await);
-            }
-            _ = ticks.tick() => {
-                tell(lines, watch.handle_tick(now()));
-                tell(lines, watch.handle_reachability(now(), running.is_globally_reachable()));
-                tell(lines, watch.handle_missed_lines(now(), lines.missed(), lines.problem()));
-                tick_count += 1;
-                if tick_count % TICKS_PER_SUMMARY == 0 && let Ok(stats) = node.stats().await {
-                    tell(lines, watch.handle_stats(&stats.protocol));
-                }
-            }
-            () = next_tick(&mut stats_ticks) => if let Ok(stats) = node.stats().await {
-                lines.print_with(|| json_lines::stats(&stats));
-            },
-        }
-    }
-    tracing::info!("shutting down");
-    running.leave().await
-}
-
-/// Ticks, the first after one period. Those that come too late are left out.
-fn interval_from_now(period: Duration) -> Interval {
-    let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    ticks
-}
-
-/// Waits for the next tick; for ever where there are none. Cancel safe.
-async fn next_tick(ticks: &mut Option<Interval>) {
-    match ticks {
-        Some(ticks) => drop(ticks.tick().await),
-        None => std::future::pending().await,
-    }
-}
-
-fn announce_bootstrap_line(line: Option<String>, json: bool, out: &Output) {
-    match line {
-        Some(_) if json => {}
-        Some(line) => {
-            tracing::info!("others join through this node with --bootstrap and this line:");
-            out.say(line);
-        }
-        None => tracing::warn!("this machine has no address that others could join through"),
-    }
-}
-
-/// Says it to people, and what is a warning to programs as well.
-fn tell(lines: &JsonLines, remarks: impl IntoIterator<Item = Notice>) {
-    for remark in remarks {
-        remark.log();
-        if let Notice::Warning(warning, text) = remark {
-            lines.print_with(|| json_lines::warning(warning, &text));
-        }
-    }
-}
-
-fn log_message(delivery: &Delivery, limit: &mut RateLimit) {
-    let Some(suppressed) = limit.allow(now()) else { return };
-    if suppressed > 0 {
-        tracing::info!("{suppressed} more messages, not shown");
-    }
-    tracing::info!(
-        "message from {} ({} bytes, {}): {}",
-        delivery.originator,
-        delivery.payload.len(),
-        describe_path(delivery.path),
-        preview(&delivery.payload)
-    );
 }
 
 /// How a message came, for people.

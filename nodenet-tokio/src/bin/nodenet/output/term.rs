@@ -1,8 +1,14 @@
-//! Progress bars on a terminal, drawn through the queue of standard error.
+//! Terminals: text that they obey in nothing, and progress drawn through the queue of standard error.
 
 use indicatif::ProgressDrawTarget;
 
 use super::Output;
+
+/// `text` from the network with a replacement for each control character, so that a terminal obeys
+/// none of it.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
 
 /// Where progress is drawn: nowhere, unless standard error is a terminal.
 #[cfg(unix)]
@@ -105,5 +111,15 @@ mod unix {
             }
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn text_from_the_network_does_not_control_the_terminal() {
+        assert_eq!(printable("a\x1b[2J\rb"), "a\u{fffd}[2J\u{fffd}b");
     }
 }

@@ -9,8 +9,8 @@ use nodenet_tokio::proto::stats::{DropReason, Stats};
 use serde::Serialize;
 
 use super::exchange::Outcome;
-use crate::json_lines::drops;
 use crate::output::Output;
+use crate::output::json::drops;
 
 /// Lost messages that are named to people.
 const MISSING_SHOWN: usize = 10;
@@ -182,7 +182,7 @@ mod tests {
     use nodenet_tokio::proto::stats::{DropReason, Stats};
 
     use super::{Outcome, Report, mean, percentile};
-    use crate::json_lines::DOCUMENT;
+    use crate::output::json::DOCUMENT;
 
     /// Two nodes that sent each other something, and nothing arrived.
     fn silence() -> Report {

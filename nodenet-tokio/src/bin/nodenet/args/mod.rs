@@ -1,0 +1,170 @@
+//! Flags that commands share, and the two forms of a flag.
+
+mod addr;
+
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use nodenet_tokio::Profile;
+
+use crate::CommandError;
+use addr::{parse_advertised, parse_listen_addr};
+
+/// Flags of a node.
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// UDP address to listen on. No host means all interfaces, port 0 a free one. [default: :0]
+    #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true)]
+    pub(crate) addr: String,
+    /// Nodes to join through, separated by commas. Beside them the peers of the last run are tried,
+    /// which are kept in a file beside the key file, with .peers appended to its name.
+    #[arg(long, value_name = "ID@HOST:PORT,…", default_value = "", hide_default_value = true)]
+    pub(crate) bootstrap: String,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    /// Edges that others may open; 0 or less means as many as a node can have, 32768.
+    #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
+    pub(crate) max_inbound: i64,
+    /// Of these from one IPv4 address or IPv6 /64; 0 or less means any number.
+    #[arg(long, value_name = "N", default_value_t = 32, allow_negative_numbers = true)]
+    pub(crate) max_inbound_per_ip: i64,
+    /// Address under which this node can be reached from outside, a forwarded port for example. May
+    /// be given several times.
+    #[arg(long, value_name = "IP:PORT", value_parser = parse_advertised)]
+    pub(crate) advertise: Vec<SocketAddr>,
+    /// Spare a battery: have few edges, and have neighbours leave the pinging to this node, which
+    /// does it seldom and for all of them at once. It still forwards and is still found.
+    #[arg(long)]
+    light: bool,
+    /// How much to say on standard error. Without this flag the environment variable RUST_LOG
+    /// decides, and without that it is info for run, warn for chat.
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub(crate) log_level: Option<LogLevel>,
+    /// Volunteer as a relay. Not part of this version.
+    #[arg(
+        long, hide = true, num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set,
+        default_value_t = false, default_missing_value = "true"
+    )]
+    relay: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdentityArgs {
+    /// Key file: 32 secret bytes, from which all keys of the node follow. Created if there is none.
+    /// [default: nodenet.seed in the user's configuration directory]
+    #[arg(long, visible_alias = "key", value_name = "FILE")]
+    pub(crate) seed: Option<PathBuf>,
+    /// Leading zero bits that the network asks of identifiers; the same for all its nodes. Each bit
+    /// doubles the work of minting one.
+    #[arg(long, value_name = "BITS", default_value_t = 0, allow_negative_numbers = true)]
+    pow: i64,
+}
+
+impl IdentityArgs {
+    /// The difficulty; negative ones ask for nothing, like 0. Larger ones than an identifier has
+    /// bits are refused when minting.
+    pub(crate) fn difficulty(&self) -> u16 {
+        u16::try_from(self.pow.max(0)).unwrap_or(u16::MAX)
+    }
+}
+
+/// Least severity that the log has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl LogLevel {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl NodeArgs {
+    /// The address to listen on.
+    pub(crate) fn listen_addr(&self) -> Result<SocketAddr, CommandError> {
+        parse_listen_addr(&self.addr).map_err(|problem| {
+            CommandError::Said(format!(
+                "can not listen on \"{}\": {problem}; write host:port, for example 0.0.0.0:4242",
+                self.addr
+            ))
+        })
+    }
+
+    /// Whether the node is to volunteer as a relay.
+    pub(crate) fn asks_for_relay(&self) -> bool {
+        self.relay
+    }
+
+    /// What the node spends on the network.
+    pub(crate) fn profile(&self) -> Profile {
+        if self.light { Profile::Light } else { Profile::Router }
+    }
+
+    /// Whether there is anything to start from.
+    pub(crate) fn check_presence(&self, remembers_peers: bool) -> Result<(), CommandError> {
+        if self.addr.is_empty() && self.bootstrap.is_empty() && !remembers_peers {
+            return Err(CommandError::Said(
+                "give --addr HOST:PORT to listen where others can join, --bootstrap \
+                 ID@HOST:PORT to join through a node that is there, or both"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A cap as the command line has it; 0 and less lift it.
+pub(crate) fn cap(value: i64) -> usize {
+    if value <= 0 { usize::MAX } else { usize::try_from(value).unwrap_or(usize::MAX) }
+}
+
+/// Gives long flags with one dash their second, as users of the Go program write them, and puts
+/// `run` where no command stands.
+pub(crate) fn normalise(
+    args: impl Iterator<Item = OsString>,
+    program: &clap::Command,
+) -> Vec<OsString> {
+    let longs: Vec<String> = program
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(clap::Arg::get_long_and_visible_aliases)
+        .flatten()
+        .chain(["help", "version"])
+        .map(str::to_owned)
+        .collect();
+    let mut args: Vec<OsString> = args
+        .map(|arg| match arg.to_str().and_then(|text| text.strip_prefix('-')) {
+            Some(flag) if longs.iter().any(|long| flag.split('=').next() == Some(long)) => {
+                OsString::from(format!("--{flag}"))
+            }
+            _ => arg,
+        })
+        .collect();
+    let is_flag = |arg: &OsString| arg.to_str().is_some_and(|text| text.starts_with('-'));
+    let own = ["--help", "-h", "--version", "-V"].map(OsStr::new);
+    if args.get(1).is_some_and(|first| is_flag(first) && !own.contains(&first.as_os_str())) {
+        args.insert(1, "run".into());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cap;
+
+    #[test]
+    fn caps_of_nothing_and_less_are_no_caps() {
+        assert_eq!([cap(-3), cap(0), cap(7)], [usize::MAX, usize::MAX, 7]);
+    }
+}

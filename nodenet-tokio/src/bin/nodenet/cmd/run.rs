@@ -1,0 +1,184 @@
+//! `nodenet run`: a node that routes until it is stopped.
+
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use nodenet_tokio::Delivery;
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+use super::{Cmd, Ended};
+use crate::CommandError;
+use crate::args::{LogLevel, NodeArgs};
+use crate::clock::now;
+use crate::health::{Health, Notice};
+use crate::output::json::{self, JsonLines};
+use crate::output::log::{RateLimit, preview};
+use crate::output::{self, Output, Outputs};
+use crate::session::{Session, TICK_INTERVAL, describe_path};
+use crate::signals::Signals;
+
+/// Ticks between two summaries of the counters.
+const TICKS_PER_SUMMARY: u32 = 12;
+
+/// Flags of `nodenet run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Print what happens as JSON, one object to a line, on standard output. docs/JSON.md in the
+    /// source explains the lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print a line with all counters, too, every so many seconds. Needs --json.
+    #[arg(
+        long, value_name = "SECS", requires = "json",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    stats_interval: Option<u32>,
+}
+
+impl RunArgs {
+    /// Time between two lines with all counters, if these are wanted.
+    pub(crate) fn stats_interval(&self) -> Option<Duration> {
+        self.stats_interval.map(|secs| Duration::from_secs(secs.into()))
+    }
+}
+
+impl Cmd for RunArgs {
+    fn execute<'a>(
+        self: Box<Self>,
+        signals: Signals,
+        outputs: &'a Outputs,
+    ) -> Pin<Box<dyn Future<Output = Ended> + 'a>> {
+        Box::pin(run(*self, signals, outputs))
+    }
+
+    fn node_args(&self) -> Option<&NodeArgs> {
+        Some(&self.node)
+    }
+
+    fn default_log_level(&self) -> LogLevel {
+        LogLevel::Info
+    }
+
+    fn missed_line(&self) -> fn(u64) -> String {
+        if self.json { |count| json::missed(count).to_string() } else { output::missed_text }
+    }
+}
+
+async fn run(args: RunArgs, signals: Signals, outputs: &Outputs) -> Ended {
+    let lines = JsonLines::new(args.json, &outputs.out);
+    let ended = route(&args, signals, &lines, outputs).await;
+    // However it ends, the last line tells.
+    lines.print_last(&match &ended {
+        Ok(()) => json::stopped(),
+        Err(error) => json::failed(error),
+    });
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn route(
+    args: &RunArgs,
+    mut signals: Signals,
+    lines: &JsonLines,
+    outputs: &Outputs,
+) -> Result<(), CommandError> {
+    let session = Session::start(&args.node, &mut signals, &outputs.err).await?;
+    let node = session.node.clone();
+    let deliveries = node.deliveries();
+    let mut events = node.events();
+    let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    let mut stats_ticks = args.stats_interval().map(interval_from_now);
+    let mut tick_count = 0;
+    let mut health = Health::new(now());
+    let mut limit = RateLimit::new(now());
+
+    session.announce();
+    let line = session.bootstrap_line();
+    lines.print_with(|| json::started(&node, line.as_deref()));
+    announce_bootstrap_line(line, args.json, &outputs.out);
+    // A node that is closed answers nothing. The next round says why it is.
+    loop {
+        tokio::select! {
+            _ = signals.stop() => break,
+            ended = node.closed() => {
+                ended?;
+                break;
+            }
+            Some(delivery) = deliveries.recv() => {
+                lines.print_with(|| json::message(&delivery));
+                log_message(&delivery, &mut limit);
+            }
+            Some(event) = events.recv() => {
+                lines.print_with(|| json::event(&event));
+                tell(lines, session.observe(&mut health, &event).await);
+            }
+            _ = ticks.tick() => {
+                tell(lines, health.handle_tick(now()));
+                tell(lines, health.handle_reachability(now(), session.is_globally_reachable()));
+                tell(lines, health.handle_missed_lines(now(), lines.missed(), lines.problem()));
+                tick_count += 1;
+                if tick_count % TICKS_PER_SUMMARY == 0 && let Ok(stats) = node.stats().await {
+                    tell(lines, health.handle_stats(&stats.protocol));
+                }
+            }
+            () = next_tick(&mut stats_ticks) => if let Ok(stats) = node.stats().await {
+                lines.print_with(|| json::stats(&stats));
+            },
+        }
+    }
+    tracing::info!("shutting down");
+    session.leave().await
+}
+
+/// Ticks, the first after one period. Those that come too late are left out.
+fn interval_from_now(period: Duration) -> Interval {
+    let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+/// Waits for the next tick; for ever where there are none. Cancel safe.
+async fn next_tick(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn announce_bootstrap_line(line: Option<String>, json: bool, out: &Output) {
+    match line {
+        Some(_) if json => {}
+        Some(line) => {
+            tracing::info!("others join through this node with --bootstrap and this line:");
+            out.say(line);
+        }
+        None => tracing::warn!("this machine has no address that others could join through"),
+    }
+}
+
+/// Says it to people, and what is a warning to programs as well.
+fn tell(lines: &JsonLines, notices: impl IntoIterator<Item = Notice>) {
+    for notice in notices {
+        notice.log();
+        if let Notice::Warning(warning, text) = notice {
+            lines.print_with(|| json::warning(warning, &text));
+        }
+    }
+}
+
+fn log_message(delivery: &Delivery, limit: &mut RateLimit) {
+    let Some(suppressed) = limit.allow(now()) else { return };
+    if suppressed > 0 {
+        tracing::info!("{suppressed} more messages, not shown");
+    }
+    tracing::info!(
+        "message from {} ({} bytes, {}): {}",
+        delivery.originator,
+        delivery.payload.len(),
+        describe_path(delivery.path),
+        preview(&delivery.payload)
+    );
+}

@@ -1,0 +1,128 @@
+//! Command lines and what they mean.
+
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+use nodenet_tokio::Profile;
+
+use super::{Cli, Command, NodeArgs, normalise, read};
+
+fn parse(line: &str) -> Result<Command, clap::Error> {
+    let args = line.split(' ').map(Into::into);
+    Cli::try_parse_from(normalise(args, &Cli::command())).map(|cli| cli.command)
+}
+
+fn node_args(line: &str) -> NodeArgs {
+    match parse(line).unwrap() {
+        Command::Run(args) => args.node,
+        Command::Chat(args) => args.node,
+        other => panic!("{line} is {other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn one_dash_is_as_good_as_two_and_run_goes_without_saying() {
+    for line in [
+        "nodenet run --addr :1 --max-inbound-per-ip=-1 --log-level debug --pow 3",
+        "nodenet run -addr :1 -max-inbound-per-ip -1 -log-level=debug -pow=3",
+        "nodenet -addr=:1 --max-inbound-per-ip -1 -log-level debug -pow 3",
+        "nodenet chat -addr=:1 --max-inbound-per-ip=-1 -log-level debug -pow 3",
+    ] {
+        let args = node_args(line);
+        assert_eq!((args.addr.as_str(), args.max_inbound_per_ip), (":1", -1), "{line}");
+        assert_eq!(args.identity.difficulty(), 3, "{line}");
+        assert_eq!(args.log_level.unwrap().name(), "debug", "{line}");
+        assert_eq!(args.max_inbound, 256, "{line}");
+    }
+}
+
+#[test]
+fn the_key_file_has_two_flags_and_each_has_one_dash_or_two() {
+    for flag in ["--seed", "-seed", "--key", "-key"] {
+        let args = node_args(&format!("nodenet run -addr :1 {flag} a.seed"));
+        assert_eq!(args.identity.seed.expect(flag).to_str(), Some("a.seed"), "{flag}");
+    }
+}
+
+#[test]
+fn relaying_is_refused_unless_the_flag_says_no() {
+    let is_refused = |line: &str| read(line.split(' ').map(Into::into)).is_err();
+    assert!(is_refused("nodenet -relay -addr :1"));
+    assert!(is_refused("nodenet chat -relay=true -addr :1"));
+    assert!(!is_refused("nodenet -relay=false -addr :1"));
+    assert!(!is_refused("nodenet -addr :1"));
+}
+
+#[test]
+fn a_node_is_a_router_unless_it_is_to_be_light() {
+    for command in ["run", "chat"] {
+        let args = |flag| node_args(&format!("nodenet {command} -addr :1{flag}"));
+        assert_eq!(args("").profile(), Profile::Router);
+        assert_eq!(args(" -light").profile(), Profile::Light);
+    }
+}
+
+#[test]
+fn counters_are_printed_when_that_is_asked_for() {
+    let interval = |line| match parse(line).unwrap() {
+        Command::Run(args) => args.stats_interval(),
+        other => panic!("{line} is {other:?}"),
+    };
+    assert_eq!(interval("nodenet -addr :1 -json"), None);
+    let asked = "nodenet -addr :1 -json -stats-interval 30";
+    assert_eq!(interval(asked), Some(Duration::from_secs(30)));
+}
+
+#[test]
+fn what_can_not_be_read_is_a_usage_error() {
+    for line in [
+        "nodenet run --unknown",
+        "nodenet run -addr",
+        "nodenet run --pow many",
+        "nodenet run --log-level loud",
+        "nodenet run --addr :1 --stats-interval 5",
+        "nodenet run --addr :1 --json --stats-interval 0",
+        "nodenet demo --nodes 1",
+        "nodenet fly",
+        "nodenet run extra",
+    ] {
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+    assert_eq!(parse("nodenet -h").unwrap_err().exit_code(), 0);
+    assert_eq!(parse("nodenet run -help").unwrap_err().exit_code(), 0);
+}
+
+#[test]
+fn what_is_advertised_can_be_dialed() {
+    let args = node_args("nodenet run -advertise 192.0.2.1:1 -advertise [2001:db8::1]:2");
+    assert_eq!(args.advertise.len(), 2);
+    for (addr, problem) in [
+        ("0.0.0.0:4242", "0.0.0.0 is no address of one host"),
+        ("[::]:4242", ":: is no address of one host"),
+        ("[::ffff:0.0.0.0]:4242", "no address of one host"),
+        ("239.1.2.3:4242", "no address of one host"),
+        ("[ff0e::1]:4242", "no address of one host"),
+        ("255.255.255.255:1", "no address of one host"),
+        ("192.0.2.1:0", "nobody can be dialed at port 0"),
+        ("192.0.2.1", "no IP address with a port"),
+        ("example.org:4242", "no IP address with a port"),
+    ] {
+        let error = parse(&format!("nodenet run -advertise {addr}")).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{addr}");
+        let said = error.to_string();
+        for part in [problem, addr, "for example 203.0.113.5:4242"] {
+            assert!(said.contains(part), "{part:?} is missing in: {said}");
+        }
+    }
+}
+
+#[test]
+fn difficulties_are_clamped_at_the_ends() {
+    assert_eq!(node_args("nodenet -addr :1 -pow -5").identity.difficulty(), 0);
+    assert_eq!(node_args("nodenet -addr :1 -pow 99999999").identity.difficulty(), u16::MAX);
+}
