@@ -1,4 +1,4 @@
-//! How a node is started.
+//! Settings and start of a node.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::node::{Node, Shared};
 use crate::platform::system::{self, System};
 use crate::platform::{Platform, Socket};
 
-/// Messages that wait for the application, unless it says otherwise: a burst of one neighbour that
-/// the limits allow, for a runtime with one thread takes all of it in before the application gets
-/// its turn.
+/// Messages that wait for the application, at most, unless it sets another number: the largest
+/// burst that the limits allow one neighbour. A runtime with one thread takes a whole burst in
+/// before the application runs.
 const DELIVERY_QUEUE: usize = 1_024;
 
-/// How to start a [`Node`].
+/// Settings of a [`Node`] that is to start.
 #[derive(Debug)]
 #[must_use = "nothing happens until start() is called"]
 pub struct Builder {
@@ -71,15 +71,14 @@ impl Builder {
     }
 
     /// The UDP address to listen on. Default: a free port on all interfaces, IPv4 and IPv6. `[::]`
-    /// serves both families, and stands for `0.0.0.0` on a machine without IPv6. A node on a
-    /// loopback address dials and advertises loopback addresses.
+    /// serves both families, and means `0.0.0.0` on a machine without IPv6. A node on a loopback
+    /// address dials and advertises loopback addresses.
     pub fn bind(mut self, addr: SocketAddr) -> Self {
         self.listen = Listen::Addr(addr);
         self
     }
 
-    /// The UDP socket to listen on, instead of an address: one from [`bind`], or one that somebody
-    /// else bound.
+    /// The UDP socket to listen on, instead of an address: from [`bind`] or from elsewhere.
     pub fn socket(mut self, socket: UdpSocket) -> Self {
         self.platform = Arc::new(System);
         self.listen = Listen::Socket(socket);
@@ -94,14 +93,14 @@ impl Builder {
         self
     }
 
-    /// Peers through which to enter the network. They are tried for as long as the node lives;
-    /// names are resolved again from time to time. A peer on this machine makes the node dial and
-    /// advertise loopback addresses.
+    /// Peers through which to enter the network. They are tried as long as the node runs; names are
+    /// resolved again from time to time. A peer on this machine makes the node dial and advertise
+    /// loopback addresses.
     ///
     /// The system resolves a name on a thread that can not be stopped. A runtime that is dropped
-    /// waits for such threads, which may take half a minute where no name server answers; one that
-    /// is ended with [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background)
-    /// does not.
+    /// waits for such threads, which may take half a minute where no name server answers.
+    /// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) does not
+    /// wait.
     pub fn bootstrap(mut self, peers: impl IntoIterator<Item = BootstrapPeer>) -> Self {
         self.bootstrap.extend(peers);
         let on_this_machine = self.bootstrap.iter().any(BootstrapPeer::is_loopback);
@@ -110,9 +109,8 @@ impl Builder {
     }
 
     /// Peers that this node knew when it ran last ([`Node::export_peers`]). They are tried beside
-    /// the bootstrap peers, and do without any; those that do not answer are forgotten. One on this
-    /// machine makes the node dial and advertise loopback addresses, as it did when it met that
-    /// one.
+    /// the bootstrap peers, or without any. Those that do not answer are forgotten. A peer on this
+    /// machine makes the node dial and advertise loopback addresses, as it did in the run before.
     pub fn known_peers(mut self, peers: impl IntoIterator<Item = KnownPeer>) -> Self {
         self.known_peers.extend(peers);
         let mut addrs = self.known_peers.iter().flat_map(|peer| &peer.addrs);
@@ -121,63 +119,63 @@ impl Builder {
         self
     }
 
-    /// Leading zero bits that the network asks of every identifier, this node's included. The same
-    /// for all nodes of a network. Default: 0.
+    /// Leading zero bits that each identifier must have, that of this node included. All nodes of a
+    /// network use the same number. Default: 0.
     pub fn difficulty(mut self, bits: u16) -> Self {
         self.protocol.engine.difficulty = bits;
         self
     }
 
-    /// Who may become an edge. The function is asked while the node works, so it must answer at
-    /// once. Default: everyone.
+    /// Whether an edge to a peer is admitted. The function is called while the node works, so it
+    /// must return at once. Default: all peers.
     pub fn edge_policy(mut self, admit: impl Fn(&NodeId) -> bool + Send + Sync + 'static) -> Self {
         self.protocol.engine.edge_policy = EdgePolicy::Ask(Arc::new(admit));
         self
     }
 
-    /// Edges that others open, at most. Default: 256 (PROTOCOL.md#inbound-edges); more than 32,768
-    /// means that.
+    /// Edges that peers open, at most. Default: 256 (PROTOCOL.md#inbound-edges). A larger number
+    /// than 32,768 means 32,768.
     pub fn max_inbound(mut self, count: usize) -> Self {
         self.protocol.engine.inbound_edges_max = count;
         self.protocol.quic.accepted_conns_max = count;
         self
     }
 
-    /// Conns that others open from one IPv4 address or IPv6 /64, at most. Default: 32
+    /// Conns that peers open from one IPv4 address or IPv6 /64, at most. Default: 32
     /// (PROTOCOL.md#accepted-conns).
     pub fn max_inbound_per_address(mut self, count: usize) -> Self {
         self.protocol.quic.accepted_conns_per_address_max = count;
         self
     }
 
-    /// Addresses under which this node can be reached from everywhere, if the operator knows them:
-    /// a forwarded port, for example. Best first, and four at most, because others are told four
-    /// addresses of a node; those of the interfaces take the places that are left.
-    /// [`Builder::start`] refuses more, and what nobody could dial (see
+    /// Addresses at which this node can be reached from everywhere, if the operator knows them: a
+    /// forwarded port, for example. Best first, and four at most, because a node advertises four
+    /// addresses; those of the interfaces follow while there is room. [`Builder::start`] refuses
+    /// more, and addresses that peers could not dial (see
     /// [`check_advertised`](crate::check_advertised)).
     pub fn advertise(mut self, addrs: impl IntoIterator<Item = SocketAddr>) -> Self {
         self.protocol.engine.public_addrs.extend(addrs);
         self
     }
 
-    /// Messages that wait for the application in [`Node::deliveries`], at most; 0 means 1. What
-    /// comes when so many wait is lost. Default: 1,024, as many as a node takes from one neighbour
-    /// at once.
+    /// Messages that wait for the application in [`Node::deliveries`], at most; 0 means 1. A
+    /// message that finds the queue full is dropped. Default: 1,024, the burst that a node accepts
+    /// from one neighbour.
     ///
-    /// A message holds up to 64 KiB of memory, so the default is up to 64 MiB while neighbours do
-    /// their worst and nobody takes the messages, and next to nothing otherwise.
+    /// A message holds up to 64 KiB of memory. So a full queue of the default length holds up to 64
+    /// MiB; an empty one holds next to nothing.
     pub fn delivery_queue(mut self, count: usize) -> Self {
         self.protocol.engine.delivery_queue_max = count;
         self
     }
 
-    /// What the node spends on the network. Default: [`Profile::Router`].
+    /// Resources that the node spends on the network. Default: [`Profile::Router`].
     pub fn profile(mut self, profile: Profile) -> Self {
         self.protocol.engine.profile = profile;
         self
     }
 
-    /// Every other setting of the protocol. What was set before by the methods above is among them.
+    /// Changes any setting of the protocol, those that the methods above set included.
     pub fn protocol(mut self, set: impl FnOnce(&mut node::Config)) -> Self {
         set(&mut self.protocol);
         self
@@ -187,7 +185,7 @@ impl Builder {
     ///
     /// # Errors
     /// If the address can not be bound, an advertised one can not be dialed, or the configuration
-    /// can not work.
+    /// is impossible.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O and time enabled.
@@ -241,7 +239,7 @@ fn first_commands(
     bootstrap.into_iter().chain(import)
 }
 
-/// Fits the settings to the socket, and refuses what would be left out without a word.
+/// Fits the settings to the socket, and refuses advertised addresses that the core would leave out.
 fn fit(
     protocol: &mut node::Config,
     platform: &dyn Platform,
@@ -250,13 +248,13 @@ fn fit(
     protocol.quic.mtu_discovery &= socket.never_fragments();
     let engine = &mut protocol.engine;
     engine.allow_local_addrs |= socket.local_addr().ip().is_loopback();
-    // More than that no channel takes, and no memory.
+    // A channel takes no larger number.
     engine.delivery_queue_max = engine.delivery_queue_max.clamp(1, Semaphore::MAX_PERMITS);
     check_all(&engine.public_addrs, platform, socket, engine.allow_local_addrs)
 }
 
-/// Binds a UDP socket for [`Builder::socket`], as [`Builder::bind`] would: for a program that wants
-/// to know first whether the address is free, before it mints an identity for example.
+/// Binds a UDP socket for [`Builder::socket`], as [`Builder::bind`] would. A program that mints an
+/// identity can so check first that the address is free.
 ///
 /// # Errors
 /// If the address can not be bound.

@@ -1,7 +1,7 @@
 //! Channels of one node: all queues and signals between its handles, its driver and its resolvers.
 //!
-//! Responsible for: making them together, with their bounds, and what travels on them. Never: who
-//! sends when.
+//! Responsible for: making them together, with their bounds, and what travels on them. Never: when
+//! a message is sent.
 
 use std::net::SocketAddr;
 
@@ -58,7 +58,7 @@ pub(crate) struct Handles {
     /// Weak, so that subscriptions end with the driver.
     pub(crate) events: broadcast::WeakSender<NodeEvent>,
     pub(crate) reachable: watch::Receiver<Vec<SocketAddr>>,
-    /// Changes when a message that was refused for want of room may be tried again.
+    /// Changes when a message that found no room may be tried again.
     pub(crate) send_ready: watch::Receiver<()>,
     pub(crate) outcome: watch::Receiver<Outcome>,
 }

@@ -1,8 +1,7 @@
-//! What can go wrong, in words that say what to do.
+//! Errors of this crate, with texts that say what to do.
 //!
-//! The rule for every error of this crate: its text says all there is to say, the cause included,
-//! because that text is what people see. So `source()` does not return the cause as well, or a
-//! program that prints the chain would print it twice.
+//! The text of each error contains its cause, because people see the text alone. So `source()` does
+//! not return the cause again: a program that prints the chain would print it twice.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,9 +11,9 @@ use nodenet_proto::node::ConfigError;
 
 /// Ends the text of each [`AdvertiseError`].
 const ADVERTISE_ADVICE: &str =
-    "write the one under which others reach this node, for example 203.0.113.5:4242";
+    "write the one at which peers reach this node, for example 203.0.113.5:4242";
 
-/// Why others could not dial an address.
+/// Why peers could not dial an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdvertiseError {
@@ -22,13 +21,12 @@ pub enum AdvertiseError {
     #[error("{0} is no address of one host; {ADVERTISE_ADVICE}")]
     NotOneHost(IpAddr),
     /// Its port is 0.
-    #[error("nobody can be dialed at port 0; {ADVERTISE_ADVICE}")]
+    #[error("port 0 can not be dialed; {ADVERTISE_ADVICE}")]
     NoPort,
-    /// It means something else on every machine, or on every link, and the node serves more than
-    /// that.
+    /// It means another host on each machine or on each link, and the node serves a larger network.
     #[error(
-        "{0} reaches no farther than one machine or one link, and this node serves a larger network; \
-         {ADVERTISE_ADVICE}, or bind to a loopback address for a network on this machine"
+        "{0} reaches no farther than one machine or one link, and this node serves a larger \
+         network; {ADVERTISE_ADVICE}, or bind to a loopback address for a network on this machine"
     )]
     TooNear(IpAddr),
 }
@@ -42,30 +40,30 @@ pub enum StartError {
     Bind {
         /// The address that was asked for.
         addr: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
     /// The socket can not be used.
     #[error("can not use the socket: {0}")]
     Socket(io::Error),
-    /// An address that this node was to name as its own can not be dialed by others.
+    /// Peers could not dial an address that this node is to advertise.
     #[error("can not advertise {addr}: {problem}")]
     Advertise {
-        /// Which one.
+        /// The address.
         addr: SocketAddr,
         /// Why.
         problem: AdvertiseError,
     },
-    /// This node was to name more addresses as its own than others are told.
+    /// This node is to advertise more addresses than it can.
     #[error(
-        "can not advertise {count} addresses: others are told {OWN_ADDRS_MAX} at most; name the best \
-         {OWN_ADDRS_MAX}"
+        "can not advertise {count} addresses: a node advertises {OWN_ADDRS_MAX} at most; name the \
+         best {OWN_ADDRS_MAX}"
     )]
     TooManyAdvertised {
-        /// How many different ones there are.
+        /// Their number, each counted once.
         count: usize,
     },
-    /// The configuration can not work.
+    /// The configuration is impossible.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The operating system gave no randomness.
@@ -92,20 +90,22 @@ fn bind_advice(addr: SocketAddr, error: &io::Error) -> &'static str {
     }
 }
 
-/// The node is not there any more.
+/// The node is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the node is closed; start a new one")]
 pub struct Closed;
 
-/// Why a node ended without being asked to.
+/// Why a node ended before it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The socket can not be read any more; what the system said last.
+    /// The socket can not be read any more; the last error of the system.
     #[error("the socket failed: {0}")]
     Socket(String),
     /// The task that drove the node panicked or was aborted with its runtime.
-    #[error("the task that drives the node died, which is a bug or the end of its runtime")]
+    #[error(
+        "the task that drives the node ended early; its runtime was shut down, or it panicked, which is a bug to report"
+    )]
     Died,
 }
 
@@ -123,20 +123,20 @@ mod tests {
     }
 
     #[test]
-    fn only_ports_that_need_privileges_are_said_to_need_them() {
-        let said =
+    fn only_for_ports_that_need_privileges_the_text_says_so() {
+        let text =
             |port| bind(&format!("127.0.0.1:{port}"), io::ErrorKind::PermissionDenied).to_string();
         for port in [1, 443, 1_023] {
-            assert!(said(port).contains("ports below 1024 need privileges"), "{}", said(port));
+            assert!(text(port).contains("ports below 1024 need privileges"), "{}", text(port));
         }
         for port in [0, 1_024, 65_535] {
-            assert!(said(port).contains("choose another port"), "{}", said(port));
-            assert!(!said(port).contains("privileges"), "{}", said(port));
+            assert!(text(port).contains("choose another port"), "{}", text(port));
+            assert!(!text(port).contains("privileges"), "{}", text(port));
         }
     }
 
     #[test]
-    fn a_cause_is_in_the_text_and_not_told_a_second_time() {
+    fn a_cause_is_in_the_text_and_not_in_the_source() {
         let cause = || io::Error::other("the disk is on fire");
         let path = || "some/where".into();
         let errors: [Box<dyn Error>; 6] = [

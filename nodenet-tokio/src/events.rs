@@ -1,4 +1,4 @@
-//! What a node tells its application: messages, edges, numbers.
+//! Deliveries, events and statistics that a node hands to its application.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 
 use crate::platform::SocketStats;
 
-/// A message for this node. The network is best effort: it may lose messages and does not keep
-/// their order, but each is handed out once.
+/// A message for this node. Delivery is best effort: the network may lose messages and does not
+/// keep their order, but hands each out once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Who sent it, authenticated by a signature (routed) or by the edge (direct).
+    /// The originator, authenticated by a signature (routed) or by the edge (direct).
     pub originator: NodeId,
-    /// What it says.
+    /// The content.
     pub payload: Bytes,
-    /// How it came.
+    /// How it arrived.
     pub path: DeliveryPath,
 }
 
@@ -36,8 +36,8 @@ impl Deliveries {
         Self(Arc::new(Mutex::new(queue)))
     }
 
-    /// Waits for the next message. Nothing once the node is closed and the queue empty. Cancel
-    /// safe: no message is lost if the future is dropped.
+    /// Waits for the next message. None once the node is closed and the queue empty. Cancel safe:
+    /// no message is lost if the future is dropped.
     pub async fn recv(&self) -> Option<Delivery> {
         self.0.lock().await.recv().await
     }
@@ -59,7 +59,7 @@ pub enum NodeEvent {
     Missed(u64),
 }
 
-/// A subscription to what happens to a node, from the subscription on.
+/// A subscription to the events of a node, from the subscription on.
 #[derive(Debug)]
 pub struct NodeEvents(Option<broadcast::Receiver<NodeEvent>>);
 
@@ -68,7 +68,7 @@ impl NodeEvents {
         Self(receiver)
     }
 
-    /// Waits for the next event. Nothing once the node is closed. Cancel safe.
+    /// Waits for the next event. None once the node is closed. Cancel safe.
     pub async fn recv(&mut self) -> Option<NodeEvent> {
         match self.0.as_mut()?.recv().await {
             Ok(event) => Some(event),
@@ -78,12 +78,12 @@ impl NodeEvents {
     }
 }
 
-/// Numbers about a node.
+/// Statistics of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeStats {
-    /// What the protocol counts, and why it discarded input.
+    /// Counters and gauges of the protocol, and the reasons for which it discarded input.
     pub protocol: Stats,
-    /// What went wrong at the sockets.
+    /// Failures of the sockets.
     pub sockets: SocketStats,
 }

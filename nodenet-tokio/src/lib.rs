@@ -27,12 +27,13 @@
 //! # }
 //! ```
 //!
-//! One task drives one node. [`Node`] is the handle of the application: it asks the task and awaits
-//! the answer. All queues between the two are bounded, and all futures can be dropped at any time.
-//! This crate reads clocks, opens sockets and resolves names. The protocol does none of this.
+//! One task drives one node. [`Node`] is the handle of the application: it sends requests to the
+//! task and awaits the replies. All queues between the two are bounded, and all futures can be
+//! dropped at any time. This crate reads clocks, opens sockets and resolves names. The protocol
+//! does none of this.
 //!
 //! # Where to read next
-//! - [`Builder`] has the settings of a node, [`Node`] what it can do, [`NodeEvents`] what it tells.
+//! - [`Builder`] has the settings of a node, [`Node`] its operations, [`NodeEvents`] its events.
 //! - [`mint`] finds an identity with proof of work on all cores, and [`key_file`] keeps it between
 //!   runs. [`peer_file`] keeps the peers, so that a restart does not depend on the bootstrap list.
 //! - [`testing`] puts whole nodes on an in-memory network, to test a cluster of an application in
@@ -73,10 +74,10 @@ pub use nodenet_proto::api::{
     SendFailure as SendError,
 };
 
-/// The core, so that applications need not name it in their dependencies.
+/// The core, so that applications need not list it among their dependencies.
 pub use nodenet_proto as proto;
 
-/// What the README shows compiles and runs.
+/// The example in the README compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

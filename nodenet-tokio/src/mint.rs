@@ -1,7 +1,7 @@
 //! Minting: the search for a master seed whose identifier has proof of work, on all cores.
 //!
-//! Responsible for: threads, entropy, progress, cancellation. Never: what counts as work, which is
-//! [`nodenet_proto::pow`]'s.
+//! Responsible for: threads, entropy, progress, cancellation. Never: what counts as proof of work,
+//! which [`nodenet_proto::pow`] decides.
 //!
 //! A [`Minting`] searches from its start until it has found a seed or is dropped.
 
@@ -17,11 +17,11 @@ use tokio::sync::mpsc;
 
 use crate::key_file::MasterSeed;
 
-/// Why there is no seed.
+/// Why a search brought no seed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MintError {
-    /// The difficulty is beyond what an identifier can have.
+    /// An identifier has fewer bits than the difficulty asks for.
     #[error(transparent)]
     Unsatisfiable(#[from] Unsatisfiable),
     /// The operating system gave no randomness.
@@ -35,7 +35,7 @@ pub enum MintError {
     Cancelled,
 }
 
-/// A seed without work, for a network of difficulty 0 or a node that lives only once.
+/// A random seed, for a network of difficulty 0 or a node without a key file.
 ///
 /// # Errors
 /// If the operating system gives no randomness.
@@ -45,7 +45,7 @@ pub fn random_seed() -> Result<MasterSeed, MintError> {
     Ok(seed)
 }
 
-/// How a search is doing.
+/// Progress of a search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MintProgress {
     /// Seeds tried.
@@ -54,14 +54,14 @@ pub struct MintProgress {
     pub tries_per_s: f64,
     /// Since the start.
     pub elapsed: Duration,
-    /// How much longer it takes on average; nothing while that is not known, or longer than can be
-    /// said. The search has no memory: it does not shrink with time, except by finding.
+    /// Mean time until the search ends; none while the rate is unknown, or if the time is too long
+    /// for a [`Duration`]. The search has no memory, so the time does not shrink while it runs.
     pub expected_remaining: Option<Duration>,
 }
 
 /// A search under way. Dropping it ends the search.
 #[derive(Debug)]
-#[must_use = "the search goes on only while this lives: wait for finish()"]
+#[must_use = "dropping this ends the search: wait for finish()"]
 pub struct Minting {
     difficulty: u16,
     started: Instant,
@@ -86,7 +86,7 @@ impl Minting {
         let minting = Self { difficulty, started: now(), shared, found };
         for _ in 0..thread::available_parallelism().map_or(1, NonZeroUsize::get) {
             let minter = Minter::new(difficulty)?;
-            // Each thread draws from a generator of its own; nothing is shared, so nothing waits.
+            // Each thread draws from a generator of its own; no thread waits for another.
             let entropy = Seed::from_bytes(*random_seed()?);
             let (shared, sender) = (minting.shared.clone(), sender.clone());
             thread::Builder::new()
@@ -97,7 +97,7 @@ impl Minting {
         Ok(minting)
     }
 
-    /// How it is doing.
+    /// The progress so far.
     pub fn progress(&self) -> MintProgress {
         let tries = self.shared.tries.load(Ordering::Relaxed);
         let elapsed = now().saturating_duration_since(self.started);
@@ -110,7 +110,7 @@ impl Minting {
     /// Waits for the seed. Cancel safe: the search goes on until it is dropped.
     ///
     /// # Errors
-    /// [`MintError::Cancelled`] if the seed was taken before, or the threads died.
+    /// [`MintError::Cancelled`] if the seed was taken before, or the threads ended early.
     pub async fn finish(&mut self) -> Result<MasterSeed, MintError> {
         self.found.recv().await.ok_or(MintError::Cancelled)
     }
@@ -153,7 +153,7 @@ mod tests {
     use super::{MintError, Minting, random_seed};
 
     #[tokio::test]
-    async fn the_seed_found_has_the_work() {
+    async fn the_seed_that_is_found_has_the_proof_of_work() {
         for difficulty in [0, 1, 8] {
             let mut minting = Minting::start(difficulty).unwrap();
             let seed = minting.finish().await.unwrap();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_search_that_takes_for_ever_reports_and_ends_with_its_owner() {
+    async fn a_hopeless_search_reports_progress_and_ends_when_it_is_dropped() {
         let mut minting = Minting::start(200).unwrap();
         assert!(timeout(Duration::from_millis(100), minting.finish()).await.is_err());
         let early = minting.progress();
@@ -171,7 +171,7 @@ mod tests {
         let late = minting.progress();
         assert!(early.tries > 0 && late.tries > early.tries, "{early:?} {late:?}");
         assert!(late.tries_per_s > 0.0 && late.elapsed > early.elapsed);
-        assert_eq!(late.expected_remaining, None, "2^200 tries take longer than can be said");
+        assert_eq!(late.expected_remaining, None, "2^200 tries overflow a duration");
         let shared = minting.shared.clone();
         drop(minting);
         let ended = async {
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     #[expect(unused_must_use, reason = "the compiler is to warn of this mistake")]
-    fn a_search_that_nobody_keeps_is_warned_about() {
+    fn a_search_that_is_dropped_at_once_is_warned_about() {
         Minting::start(200).unwrap();
     }
 
@@ -194,8 +194,8 @@ mod tests {
         assert!(timeout(Duration::from_millis(100), minting.finish()).await.is_err());
         let progress = minting.progress();
         let expected_s = 4_294_967_296.0 / progress.tries_per_s;
-        let said_s = progress.expected_remaining.unwrap().as_secs_f64();
-        assert!((said_s / expected_s - 1.0).abs() < 1e-6, "{said_s} {expected_s}");
+        let reported_s = progress.expected_remaining.unwrap().as_secs_f64();
+        assert!((reported_s / expected_s - 1.0).abs() < 1e-6, "{reported_s} {expected_s}");
     }
 
     #[test]

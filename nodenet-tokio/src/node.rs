@@ -1,4 +1,4 @@
-//! The handle through which an application uses its node.
+//! Handle of a node: its operations for the application.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -13,7 +13,7 @@ use crate::channels::{Handles, Request};
 use crate::error::{Closed, Failure};
 use crate::events::{Deliveries, NodeEvents, NodeStats};
 
-/// What all handles of a node have in common.
+/// State that all handles of a node share.
 pub(crate) struct Shared {
     pub(crate) id: NodeId,
     pub(crate) local_addr: SocketAddr,
@@ -24,13 +24,13 @@ pub(crate) struct Shared {
 /// A running node. Clones are handles to the same one.
 ///
 /// It leaves the network when [`Node::shutdown`] is called, or when the last handle is dropped.
-/// Prefer the former. Leaving takes a moment, up to three seconds, in which the runtime has to live
-/// on, and only `shutdown` tells when it is over. A node whose runtime ends first says goodbye to
-/// nobody, and its neighbours have to find out.
+/// Prefer the former. Leaving takes up to three seconds, during which the runtime has to run on,
+/// and only `shutdown` returns when it is over. If the runtime ends first, the node sends no Leave,
+/// and its neighbours notice its end by time-outs.
 ///
-/// Every method is cancel safe: what a future that is dropped has asked for may or may not have
-/// happened, and what it waited for is given up. Only the dials of [`Node::connect`] go on without
-/// it, up to ten seconds, and may bring an edge up.
+/// Every method is cancel safe. The request of a future that is dropped may or may not be carried
+/// out, and its result is discarded. Only the dials of [`Node::connect`] go on without the future,
+/// up to ten seconds, and may bring an edge up.
 #[derive(Clone)]
 pub struct Node(Arc<Shared>);
 
@@ -39,7 +39,7 @@ impl Node {
         Self(Arc::new(shared))
     }
 
-    /// The node's identifier, under which others reach it.
+    /// The identifier of the node, by which others reach it.
     pub fn id(&self) -> NodeId {
         self.0.id
     }
@@ -49,7 +49,7 @@ impl Node {
         self.0.local_addr
     }
 
-    /// The addresses at which this node can be reached as far as this machine can tell, best first:
+    /// The addresses at which this node can be reached as far as this machine knows, best first:
     /// those set by the operator, then those of the interfaces.
     pub fn reachable_addrs(&self) -> Vec<SocketAddr> {
         let mut addrs = self.0.advertised.clone();
@@ -65,21 +65,21 @@ impl Node {
     }
 
     /// Sends `payload`, at most [`nodenet_proto::wire::SEND_PAYLOAD_MAX`] bytes, to `target` by
-    /// routing. Returns by how many first hops it was taken, up to three; 0 if the target is this
-    /// node, which has it in its queue then, or [`SendError::Backpressure`] if that is full.
+    /// routing. Returns how many first hops took a copy, up to three. If the target is this node,
+    /// the message goes to its own queue: 0, or [`SendError::Backpressure`] if that is full.
     ///
-    /// `Ok` means: taken, and the neighbour has room for it by its own rule. A node accepts 512
-    /// messages a second from one neighbour and 1,024 at once; this one sends 480 a second over an
-    /// edge and 32 at once, and holds 32 that are not acknowledged at most. Routed and direct
-    /// messages count together, and those that this node forwards for others as well, of which a
-    /// quarter of each bound is kept free. What is faster is [`SendError::Backpressure`].
+    /// `Ok` means that a neighbour took the message and has room for it by its own rule. A node
+    /// accepts 512 messages a second from one neighbour and 1,024 at once; this one sends 480 a
+    /// second over an edge and 32 at once, and holds 32 that are not acknowledged at most. Routed
+    /// messages, direct messages and those that this node forwards count together; forwarded ones
+    /// leave a quarter of each bound free. Beyond that the result is [`SendError::Backpressure`].
     ///
-    /// Delivery is best effort all the same: an edge may end before it has delivered, nodes further
-    /// on have budgets of their own, and what the target's application does not read in time is
-    /// lost there and counted there (`delivery_queue_full`).
+    /// Delivery is best effort all the same: an edge may end before it has delivered, and nodes
+    /// further on have budgets of their own. A message that the application of the target does not
+    /// read in time is dropped and counted there (`delivery_queue_full`).
     ///
     /// # Errors
-    /// If it was not taken. That is never waited for; see [`Node::send_when_ready`].
+    /// If no first hop took it. This method never waits for room; [`Node::send_when_ready`] does.
     pub async fn send(&self, target: NodeId, payload: impl Into<Bytes>) -> Result<u8, SendError> {
         let payload = payload.into();
         let answer = self.request(|reply| Request::Send { target, payload, reply }).await;
@@ -89,13 +89,13 @@ impl Node {
     /// Sends `payload`, at most [`nodenet_proto::wire::DIRECT_PAYLOAD_MAX`] bytes, over the edge to
     /// `target`.
     ///
-    /// Messages usually arrive in the order in which they were sent, but that is not promised: two
-    /// nodes that dial each other at once have an edge of two conns, and what leaves on one may
-    /// overtake what left on the other. Number what has to be in order. What is taken arrives as
-    /// long as the edge lives: see [`Node::send`] for what `Ok` means.
+    /// Messages usually arrive in the order in which they were sent, but the order is not
+    /// guaranteed: two nodes that dial each other at once have an edge of two conns, and a message
+    /// on one may overtake a message on the other. Number messages that need an order. A message
+    /// that was taken arrives as long as the edge is up: see [`Node::send`] for what `Ok` means.
     ///
     /// # Errors
-    /// If it was not taken; [`SendError::NoEdge`] without an edge: [`Node::connect`] first.
+    /// If the edge did not take it; [`SendError::NoEdge`] without an edge: [`Node::connect`] first.
     pub async fn send_direct(
         &self,
         target: NodeId,
@@ -106,15 +106,14 @@ impl Node {
         answer.unwrap_or(Err(SendError::Closed)).map(|_copies| ())
     }
 
-    /// [`Node::send`] that waits for room: where that is [`SendError::Backpressure`], this tries
-    /// again when an edge has room again. There is no limit in time: put a [`tokio::time::timeout`]
-    /// around it. What `send` says of delivery holds here as well: that there was room here does
-    /// not mean that there is any further on. Several calls that wait are served in no particular
-    /// order.
+    /// [`Node::send`] that waits for room: after [`SendError::Backpressure`] it tries again when an
+    /// edge has room. There is no time limit: put a [`tokio::time::timeout`] around it. Delivery is
+    /// best effort as with `send`: room here does not mean room further on. Several calls that wait
+    /// are served in no particular order.
     ///
     /// # Errors
-    /// As [`Node::send`]; [`SendError::Backpressure`] only if the target is this node and does not
-    /// take its own messages.
+    /// As [`Node::send`]; [`SendError::Backpressure`] only if the target is this node and its own
+    /// queue is full.
     pub async fn send_when_ready(
         &self,
         target: NodeId,
@@ -146,7 +145,7 @@ impl Node {
     ) -> Result<T, SendError> {
         let mut ready = self.0.handles.send_ready.clone();
         loop {
-            // Before the attempt, so that no room comes up unnoticed after it.
+            // Before the attempt, so that room that comes up after it is noticed.
             ready.mark_unchanged();
             match send().await {
                 Err(SendError::Backpressure) if target != self.id() => {
@@ -157,16 +156,17 @@ impl Node {
         }
     }
 
-    /// Gets an edge to `target`: the one there is, or a new one to the first of `addrs` that
-    /// answers. The first eight addresses count; after them come those that this node knows of it,
-    /// so there may be none. Takes up to fifteen seconds.
+    /// Gets an edge to `target`: an existing one, or a new one at the first of `addrs` that
+    /// answers. The first eight addresses count. The addresses that this node knows of the target
+    /// follow them, so `addrs` may be empty. Takes up to fifteen seconds.
     ///
-    /// Success means that the peer proved who it is, that this node admits it, and that the peer
-    /// said something over the edge. A peer that refuses, by its policy, because it asks for more
-    /// proof of work, or because it is full, closes the edge instead: [`ConnectError::NotTaken`].
+    /// Success means that the peer proved its identifier, that this node admits it, and that a
+    /// first frame of the peer arrived on the edge. A peer refuses by its policy, because it asks
+    /// for more proof of work, or because it is full. It closes the edge then:
+    /// [`ConnectError::NotTaken`].
     ///
     /// # Errors
-    /// If there is none in the end.
+    /// If no edge came up.
     pub async fn connect(
         &self,
         target: NodeId,
@@ -185,10 +185,10 @@ impl Node {
         self.request(|reply| Request::CloseEdge { peer, reply }).await
     }
 
-    /// Adds peers through which to enter the network to those of [`Builder::bootstrap`]. One that
-    /// is known already is looked for at the new address, until a name it was given by leads
-    /// elsewhere. Names are resolved in the background, those of every call for as long as the node
-    /// lives: add a peer once.
+    /// Adds peers through which to enter the network to those of
+    /// [`Builder::bootstrap`](crate::Builder::bootstrap). A known peer is dialed at the new
+    /// address, until one of its names resolves to another. The names of each call are resolved in
+    /// the background as long as the node runs: add a peer once.
     ///
     /// # Errors
     /// If the node is closed.
@@ -205,14 +205,14 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until there is an edge to some node: from then on messages have a way out, unless that
-    /// was the only one and its peer refuses it (see [`Node::connect`]). Has no limit in time: put
-    /// a [`tokio::time::timeout`] around it where somebody waits for the result.
+    /// Waits until there is an edge. Messages can leave from then on, unless the peer of the only
+    /// edge refuses it (see [`Node::connect`]). There is no time limit: put a
+    /// [`tokio::time::timeout`] around it where that matters.
     ///
     /// # Errors
     /// If the node is closed.
     pub async fn joined(&self) -> Result<(), Closed> {
-        // Subscribed before looking, so that no edge comes up unnoticed in between.
+        // Subscribed before the check, so that an edge that comes up after it is noticed.
         let mut events = self.events();
         while self.edges().await?.is_empty() {
             events.recv().await.ok_or(Closed)?;
@@ -220,7 +220,7 @@ impl Node {
         Ok(())
     }
 
-    /// The live edges now, nearest identifiers first.
+    /// The edges now, nearest identifiers first.
     ///
     /// # Errors
     /// If the node is closed.
@@ -236,10 +236,10 @@ impl Node {
         self.request(Request::Stats).await
     }
 
-    /// Peers worth remembering across a restart, best first: at most 128, those that proved
-    /// themselves at an address before those that signed theirs, spread over the network. Hand them
-    /// to [`Builder::known_peers`] at the next start; [`peer_file`](crate::peer_file) keeps them in
-    /// a file meanwhile.
+    /// Peers to keep across a restart, best first: at most 128 from all over the network, those
+    /// verified at an address before those with a signed one. Hand them to
+    /// [`Builder::known_peers`](crate::Builder::known_peers) at the next start;
+    /// [`peer_file`](crate::peer_file) keeps them in a file meanwhile.
     ///
     /// # Errors
     /// If the node is closed.
@@ -247,18 +247,18 @@ impl Node {
         self.request(Request::ExportPeers).await
     }
 
-    /// The messages for this node. All that call this share one queue.
+    /// The messages for this node. All callers share one queue.
     pub fn deliveries(&self) -> Deliveries {
         self.0.handles.deliveries.clone()
     }
 
-    /// What happens to this node from now on.
+    /// The events of this node from now on.
     pub fn events(&self) -> NodeEvents {
         NodeEvents::new(self.0.handles.events.upgrade().map(|events| events.subscribe()))
     }
 
-    /// Leaves the network: tells every neighbour, gives what is queued a second to get out, closes
-    /// the socket. Returns when that is done. A second call waits for the same end.
+    /// Leaves the network: sends a Leave to each neighbour, waits up to a second for queued data,
+    /// closes the socket. Returns when that is done. A second call waits for the same end.
     ///
     /// # Errors
     /// If the node failed before.
@@ -267,10 +267,10 @@ impl Node {
         self.closed().await
     }
 
-    /// Waits until the node is closed, by whomever.
+    /// Waits until the node is closed, by any handle or by a failure.
     ///
     /// # Errors
-    /// If it was not asked to.
+    /// If it failed.
     pub async fn closed(&self) -> Result<(), Failure> {
         let mut outcome = self.0.handles.outcome.clone();
         let ended = outcome.wait_for(Option::is_some).await.map_err(|_| Failure::Died)?;
@@ -292,11 +292,11 @@ impl Node {
     }
 }
 
-/// What a task holds that must not keep the node alive.
+/// A handle for tasks that must not keep the node running.
 pub(crate) struct WeakNode(Weak<Shared>);
 
 impl WeakNode {
-    /// The node, if somebody else holds it.
+    /// The node, if another handle holds it.
     pub(crate) fn upgrade(&self) -> Option<Node> {
         self.0.upgrade().map(Node)
     }

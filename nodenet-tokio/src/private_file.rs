@@ -1,11 +1,11 @@
-//! Files for their owner only, which are either whole or absent.
+//! Files for their owner only that are either whole or absent.
 //!
 //! Responsible for: writing one under a temporary name, giving it its own name last, and letting
-//! one writer win where many come at once. Never: what is in it.
+//! one writer win where many come at once. Never: the content.
 //!
 //! Temporary names are drawn from entropy and opened as new files, so no two writers share one,
 //! whatever process numbers they have. A writer that is killed leaves its temporary file behind. No
-//! code reads or removes a file of such a name: it may be another writer's.
+//! code reads or removes a file of such a name: it may belong to another writer.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 
 /// Ends the temporary name of a file that gets its own name later.
 const WRITING: &str = "tmp";
-/// Ends the name of a file that is written only to see whether one can be. No file whose name
-/// matters is ever written under such a name.
+/// Ends the name of a file that is written as a probe. No file that matters is ever written under
+/// such a name.
 const PROBE: &str = "probe";
 /// Ends the name of the lock file of [`publish_by_rename`].
 const CREATING: &str = "creating";
-/// What a probe holds. Neither in length nor in words can it be taken for a file that matters.
+/// Content of a probe. Its length and its text differ from those of any file that matters.
 const PROBE_BYTES: &[u8] =
-    b"nodenet wrote this to see whether a file can be written here. It can be removed.\n";
+    b"nodenet wrote this to check that files can be written here. It can be removed.\n";
 /// Bytes of entropy in a temporary name: of a million names for one path two are the same with a
 /// probability of 3e-8 (birthday bound). The second of two writers with one name would fail.
 const NAME_ENTROPY: usize = 8;
@@ -37,7 +37,7 @@ impl TemporaryName {
         getrandom::fill(&mut entropy).map_err(|error| io::Error::other(error.to_string()))?;
         let mut drawn = String::new();
         for byte in entropy {
-            write!(drawn, "{byte:02x}").expect("a string takes everything");
+            write!(drawn, "{byte:02x}").expect("writing to a string never fails");
         }
         Ok(Self(with_ending(beside, &format!("{drawn}.{ending}"))))
     }
@@ -47,22 +47,23 @@ impl Drop for TemporaryName {
     fn drop(&mut self) {
         match fs::remove_file(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.0.display(), "can not remove a temporary file: {error}");
+                let path = self.0.display();
+                tracing::warn!(%path, "can not remove a temporary file: {error}");
             }
-            // A file that was renamed is gone from here.
+            // A renamed file has no name here any more.
             _ => {}
         }
     }
 }
 
 /// Writes a file that only its owner may read under a temporary name beside `path`, and returns
-/// when its content is on the disk. So no power failure makes a name that it gets later stand for
-/// less.
+/// when its content is on the disk. So a name that it gets later leads to the whole content, also
+/// after a power failure.
 pub(crate) fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<(TemporaryName, File)> {
     write_temporary(path, WRITING, bytes)
 }
 
-/// Writes a file of no use, gives it a second name as [`publish`] would, and removes both.
+/// Writes a probe, gives it a second name as [`publish`] would, and removes both.
 pub(crate) fn probe(path: &Path) -> io::Result<()> {
     let (temporary, _) = write_temporary(path, PROBE, PROBE_BYTES)?;
     let published = TemporaryName::draw(path, PROBE)?;
@@ -100,7 +101,7 @@ pub(crate) fn publish(temporary: &TemporaryName, path: &Path) -> io::Result<()> 
 /// rename would overwrite what another writer published by a link.
 fn has_no_hard_links(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
-    /// What Windows says on FAT and exFAT.
+    /// The error of Windows on FAT and exFAT.
     const ERROR_INVALID_FUNCTION: i32 = 1;
     let on_windows = cfg!(windows) && error.raw_os_error() == Some(ERROR_INVALID_FUNCTION);
     matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
@@ -109,28 +110,27 @@ fn has_no_hard_links(error: &io::Error) -> bool {
 
 /// The same for a file system without hard links, like FAT, exFAT and many shared folders.
 ///
-/// A rename overwrites, and between the look whether the name is taken and the rename another
-/// writer may publish. A flag of the system call forbids that on Linux, but neither the standard
-/// library nor a dependency offers it without unsafe code. Creating the name first, as a claim,
-/// would put a placeholder where a secret is looked for. So writers exclude each other by a lock on
-/// an empty file beside it. That file is never removed: a writer could hold the lock on the removed
-/// one, and another the lock on its successor. Where there are no locks either, nothing is
-/// published.
+/// A rename overwrites, and another writer may publish between the check of the name and the
+/// rename. A flag of the system call forbids that on Linux, but neither the standard library nor a
+/// dependency offers it without unsafe code. Creating the name first, as a claim, would put a
+/// placeholder under the name of a secret. So writers exclude each other by a lock on an empty file
+/// beside it. That file is never removed: a writer could hold the lock on the removed one, and
+/// another the lock on its successor. Without locks, nothing is published.
 fn publish_by_rename(temporary: &TemporaryName, path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
     let lock_file = for_owner_only(&mut options).open(with_ending(path, CREATING))?;
     match lock_file.try_lock() {
         Ok(()) => {}
-        // Another writer is between its look and its rename. It is not waited for: that could be
-        // long if it was stopped there.
+        // Another writer is between its check and its rename. It may be stopped there, so this one
+        // does not wait.
         Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::AlreadyExists.into()),
         Err(TryLockError::Error(error)) => {
             let problem = format!("the file system has no hard links and no locks ({error})");
             return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
         }
     }
-    // A symbolic link to nowhere takes the name, too.
+    // A dangling symbolic link takes the name, too.
     match fs::symlink_metadata(path) {
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(&temporary.0, path),

@@ -1,11 +1,11 @@
-//! The task that drives one [`nodenet_proto::node::Node`].
+//! Driver task of one [`nodenet_proto::node::Node`].
 //!
-//! Responsible for: waiting for sockets, deadlines and requests, feeding them to the node as
-//! inputs, and carrying out what it drains. Never: a decision of the protocol.
+//! Responsible for: waiting for sockets, deadlines and requests, handing them to the node as
+//! inputs, and carrying out its outputs. Never: a decision of the protocol.
 //!
 //! Life of a [`Driver`]: started with the node, it runs until the node has left, or until its main
-//! socket fails for good. It sleeps unless there is something to do. When the socket is full it
-//! keeps the one send that did not fit and drains no further until there is room.
+//! socket fails for good. It sleeps until an input is due. When the socket is full it keeps the one
+//! send that did not fit, and drains no further until there is room.
 
 mod dropped;
 mod outlet;
@@ -35,41 +35,41 @@ use pending::Reply;
 
 /// Requests taken before the node is drained.
 const REQUEST_BATCH: usize = 64;
-/// Batches read from one socket before the node is drained, so that a flood can not keep what is
-/// due from being sent.
+/// Batches read from one socket before the node is drained, so that a flood can not delay due
+/// sends.
 const READ_ROUNDS: usize = 2;
 /// Time between two readings of the interface addresses, and two exact ones of the wall clock
 /// (guess).
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
-/// The node hears of the wall clock when it is off by this much at upkeep. Two readings of two
-/// clocks differ by less, and freshness is counted in seconds.
+/// Offset from which a refresh corrects the wall clock of the node. Readings of two clocks differ
+/// by less, and freshness is counted in seconds (guess).
 const WALL_STEP_MIN_NANOS: u64 = 1_000_000;
-/// Whatever wakes the driver, the node hears of the wall clock before that when it is off by this
-/// much: nobody sets a clock that far to keep it right, but monotonic time stands still while a
-/// machine sleeps. Far less than freshness allows, far more than a task waits between two readings.
+/// Offset from which each wake corrects it first. Time synchronisation never steps that far, but
+/// monotonic time stands still while a machine sleeps. Far less than freshness allows, far more
+/// than a task waits between two readings (guess).
 const WALL_JUMP_MIN_NANOS: u64 = 1_000_000_000;
-/// Longest a node takes to leave; it needs about one second if a neighbour does not answer
+/// Longest time to leave; one second is enough if a neighbour does not answer
 /// (PROTOCOL.md#shutdown).
 const LEAVE_BOUND: Duration = Duration::from_secs(3);
-/// Failed reads in a row after which the main socket counts as lost.
+/// Failed reads in a row after which the main socket counts as lost (guess).
 const READ_FAILURES_MAX: u32 = 64;
-/// Pause after a failed read; it doubles with each up to 2^10 times, so that giving up takes about
-/// a minute.
+/// Pause after a failed read. It doubles with each failure up to a factor of 2^10, so that the
+/// driver gives up after about a minute.
 const READ_FAILURE_PAUSE: Duration = Duration::from_millis(1);
 
-/// What ended a wait.
+/// The end of a wait.
 enum Wake {
     Leave,
-    /// Bootstrap peers whose addresses are new, or nothing when there will be no more.
+    /// Bootstrap peers whose addresses are new; none once the channel is closed.
     Bootstrap(Option<Vec<api::BootstrapPeer>>),
     Refresh,
     Request(Request),
     Readable(io::Result<()>),
-    /// A deadline, or room in a full socket: what is due is done after every wait.
+    /// A deadline, or room in a full socket. Due work is done after every wait.
     Due,
 }
 
-/// One node and its surroundings.
+/// One node with its sockets, channels and clocks.
 pub(crate) struct Driver {
     node: node::Node,
     buf: TransmitBuf,
@@ -78,7 +78,7 @@ pub(crate) struct Driver {
     inlets: Inlets,
     bootstrap_open: bool,
     allow_local: bool,
-    /// What the node takes the wall clock to show.
+    /// The wall clock as the node knows it.
     wall_clock: WallClock,
     read_failures: u32,
     /// Reading pauses until then.
@@ -110,7 +110,7 @@ impl Driver {
             read_after: None,
             leave_by: None,
         };
-        // Before the first handle can ask for them.
+        // So that handles have them from the start.
         driver.refresh();
         driver
     }
@@ -124,9 +124,9 @@ impl Driver {
     }
 
     async fn drive(&mut self) -> Result<(), Failure> {
-        let first_upkeep = tokio::time::Instant::now() + REFRESH_INTERVAL;
-        let mut upkeep = interval_at(first_upkeep, REFRESH_INTERVAL);
-        upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let first_refresh = tokio::time::Instant::now() + REFRESH_INTERVAL;
+        let mut refreshes = interval_at(first_refresh, REFRESH_INTERVAL);
+        refreshes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.drain();
             let dropped = self.outlet.dropped.take_due(clock::now());
@@ -139,11 +139,12 @@ impl Driver {
             }
             let dues = [due, self.read_after, self.leave_by, self.outlet.dropped.due()];
             let wake_at = dues.into_iter().flatten().min();
-            let wake = self.wait(&mut upkeep, wake_at).await;
-            // First of all: a machine that slept has messages to stamp and to judge.
+            let wake = self.wait(&mut refreshes, wake_at).await;
+            // First: after a sleep of the machine, messages are stamped and judged by this clock.
             self.correct_wall(WALL_JUMP_MIN_NANOS);
             self.handle(wake)?;
-            // Whoever woke the task, deadlines and sockets get their turn: nobody can starve them.
+            // Deadlines and sockets get their turn after each wake, so that requests can not starve
+            // them.
             if wake_at.is_some_and(|at| at <= clock::now()) {
                 self.on_wake();
             }
@@ -153,8 +154,8 @@ impl Driver {
         }
     }
 
-    /// Waits until there is something to do, and takes it.
-    async fn wait(&mut self, upkeep: &mut Interval, wake_at: Option<Instant>) -> Wake {
+    /// Waits for the next input, and takes it.
+    async fn wait(&mut self, refreshes: &mut Interval, wake_at: Option<Instant>) -> Wake {
         let may_read = self.read_after.is_none();
         let blocked_on = self.outlet.blocked.as_ref().map(|blocked| blocked.transmit.socket);
         // In a fixed order, so that a run on a hub can be repeated.
@@ -162,7 +163,7 @@ impl Driver {
             biased;
             _ = self.inlets.leave.changed(), if self.leave_by.is_none() => Wake::Leave,
             peers = self.inlets.bootstrap.recv(), if self.bootstrap_open => Wake::Bootstrap(peers),
-            _ = upkeep.tick() => Wake::Refresh,
+            _ = refreshes.tick() => Wake::Refresh,
             () = writable(&self.outlet.sockets, blocked_on), if blocked_on.is_some() => Wake::Due,
             Some(request) = self.inlets.requests.recv(),
                 if !self.outlet.pending.is_full() => Wake::Request(request),
@@ -184,8 +185,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Hands out all that the node wants done, as far as the sockets take it. Returns when to call
-    /// again at the latest.
+    /// Carries out the outputs of the node as far as the sockets take them. Returns the next
+    /// deadline.
     fn drain(&mut self) -> Option<Instant> {
         loop {
             if !self.outlet.resume() {
@@ -230,7 +231,7 @@ impl Driver {
         match failed {
             None => Ok(()),
             Some((SocketId::MAIN, error)) => self.on_read_failure(&error),
-            // The node can do without the others.
+            // The node works without the others.
             Some((socket, error)) => {
                 tracing::debug!(%error, "an extra socket failed");
                 self.outlet.sockets.remove(&socket);
@@ -240,8 +241,8 @@ impl Driver {
         }
     }
 
-    /// A read can fail for reasons that pass, such as an interface that went down. Reading goes on
-    /// after a pause, unless it fails again and again.
+    /// A read can fail for a passing reason, such as an interface that went down. Reading goes on
+    /// after a pause, until too many reads in a row have failed.
     fn on_read_failure(&mut self, error: &io::Error) -> Result<(), Failure> {
         tracing::debug!(%error, failures = self.read_failures, "can not read the socket");
         self.outlet.socket_stats.receive_errors += 1;
@@ -260,7 +261,7 @@ impl Driver {
         self.node.handle_timeout(now);
     }
 
-    /// Takes what waits along with the first, so that small messages share packets.
+    /// Takes all requests that wait, so that small messages share packets.
     fn on_requests(&mut self, first: Request) {
         self.on_request(first);
         for _ in 1..REQUEST_BATCH {
@@ -282,7 +283,7 @@ impl Driver {
                 let request = pending.insert(Reply::Send(reply));
                 Command::SendDirect { request, target, payload }
             }
-            // A dial takes seconds, and nothing else is to wait for it.
+            // A dial takes seconds, and other requests must not wait for it.
             Request::Connect { reply, .. } if pending.has_all_connects() => {
                 let _ = reply.send(Err(ConnectError::Busy));
                 return;
@@ -294,7 +295,7 @@ impl Driver {
             Request::CloseEdge { peer, reply } => {
                 Command::CloseEdge { request: pending.insert(Reply::CloseEdge(reply)), peer }
             }
-            // Whoever asked may be gone by now.
+            // The caller may have given up.
             Request::Edges(reply) => return drop(reply.send(self.node.edges())),
             Request::Stats(reply) => return drop(reply.send(self.stats())),
             Request::ExportPeers(reply) => return drop(reply.send(self.node.export_peers())),
@@ -315,7 +316,7 @@ impl Driver {
         self.input(Input::Command(Command::Bootstrap(peers)));
     }
 
-    /// Passes on what changed: how the wall clock was set, the addresses of this machine.
+    /// Hands changes of the wall clock and of the interface addresses to the node.
     fn refresh(&mut self) {
         self.correct_wall(WALL_STEP_MIN_NANOS);
         let socket = &*self.outlet.sockets[&SocketId::MAIN];
@@ -330,8 +331,7 @@ impl Driver {
         }
     }
 
-    /// Tells the node what the wall clock shows, if that is off by this much from what it is taken
-    /// to show.
+    /// Corrects the wall clock of the node if it is off by at least this much.
     fn correct_wall(&mut self, off_min_nanos: u64) {
         let (now, wall) = (clock::now(), self.outlet.platform.wall());
         if self.wall_clock.at(now).0.abs_diff(wall.0) >= off_min_nanos {
@@ -351,16 +351,16 @@ impl Driver {
     }
 }
 
-/// Reads until there is nothing more, but no more than [`READ_ROUNDS`] times. Returns whether a
-/// read succeeded, and what was wrong if one failed.
+/// Reads until the socket is empty, but at most [`READ_ROUNDS`] times. Returns whether a read
+/// succeeded, and the error of one that failed.
 fn read_rounds(mut read: impl FnMut() -> io::Result<()>) -> (bool, io::Result<()>) {
     let mut succeeded = false;
     for _ in 0..READ_ROUNDS {
         match read() {
             Ok(()) => succeeded = true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // How Windows says that nobody listens where something was sent to. That says nothing
-            // of this socket, and anybody can make it say so.
+            // Windows reports an ICMP port unreachable in this way. It concerns a remote address,
+            // not this socket, and any peer can cause it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             Err(error) => return (succeeded, Err(error)),
         }
@@ -386,7 +386,7 @@ async fn readable(sockets: &BTreeMap<SocketId, Box<dyn Socket>>) -> io::Result<(
 /// Waits until the socket can be written, if there is such a socket.
 async fn writable(sockets: &BTreeMap<SocketId, Box<dyn Socket>>, id: Option<SocketId>) {
     if let Some(socket) = id.and_then(|id| sockets.get(&id)) {
-        // What is wrong with the socket shows when it is used.
+        // An error of the socket shows at the next send.
         let _ = poll_fn(|cx| socket.poll_writable(cx)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Everything outside the node, as far as it carries out what the node wants done.
+//! Outlet of the driver: carries out the outputs of the node on sockets and channels.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +22,7 @@ pub(super) struct Blocked {
     pub(super) done: usize,
 }
 
-/// Everything that carries out what the node wants done.
+/// Sockets and channels of one node.
 pub(super) struct DriverOutlet {
     pub(super) platform: Arc<dyn Platform>,
     pub(super) sockets: BTreeMap<SocketId, Box<dyn Socket>>,
@@ -30,11 +30,11 @@ pub(super) struct DriverOutlet {
     pub(super) socket_stats: SocketStats,
     pub(super) pending: Pending,
     pub(super) outlets: Outlets,
-    /// Messages for which the application had no room.
+    /// Deliveries that found the queue of the application full.
     pub(super) dropped: DroppedDeliveries,
-    /// What was dropped here rather than in the node.
+    /// Drops here, which the node does not count.
     pub(super) stats: Stats,
-    /// Sockets that were asked for during a drain, with what became of them.
+    /// Sockets that a drain asked for, with their address if they could be bound.
     pub(super) opened: Vec<(SocketId, Option<SocketAddr>)>,
     pub(super) left: bool,
 }
@@ -59,7 +59,7 @@ impl DriverOutlet {
         }
     }
 
-    /// Sends what did not fit before. False if it still does not.
+    /// Sends the rest of a blocked send. False if there is still no room.
     pub(super) fn resume(&mut self) -> bool {
         let Some(mut blocked) = self.blocked.take() else { return true };
         let Some(socket) = self.sockets.get(&blocked.transmit.socket) else { return true };

@@ -1,23 +1,23 @@
-//! Callers that wait for the outcome of a command.
+//! Pending requests: callers that wait for the outcome of a command.
 //!
-//! Each command has a caller-chosen number and is settled by exactly one event, so an entry leaves
-//! when its event comes. A caller that gave up leaves its entry behind until then.
+//! Each command has its own number and is settled by exactly one event, which removes the entry.
+//! The entry of a caller that gave up stays until then.
 //!
-//! A connect is settled when its dials are, which takes seconds. Everything else is settled in the
-//! next drain, so it piles up only while the socket is full. Each of the two has a cap of its own,
-//! or a row of dials would keep the rest waiting.
+//! A connect is settled when its dials are, which takes seconds. Other commands are settled in the
+//! next drain, so they accumulate only while the socket is full. The two have separate caps, so
+//! that dials do not delay other commands.
 
 use std::collections::BTreeMap;
 
 use nodenet_proto::api::{ConnectError, Event, RequestId, SendFailure};
 use tokio::sync::oneshot;
 
-/// Connects whose outcome is open, at most; further ones are refused.
+/// Connects whose outcome is open, at most; further ones are refused (guess).
 const CONNECTS_MAX: usize = 1_024;
-/// Other commands whose outcome is open, at most; further requests wait in their channel.
+/// Other commands whose outcome is open, at most; further requests wait in their channel (guess).
 const COMMANDS_MAX: usize = 1_024;
 
-/// Where an answer goes.
+/// The channel for an outcome.
 pub(crate) enum Reply {
     /// A message, routed or direct.
     Send(oneshot::Sender<Result<u8, SendFailure>>),
@@ -25,35 +25,35 @@ pub(crate) enum Reply {
     Connect(oneshot::Sender<Result<(), ConnectError>>),
     /// The end of an edge.
     CloseEdge(oneshot::Sender<bool>),
-    /// The end of the node; nobody waits for this one here.
+    /// The end of the node, which is reported elsewhere.
     Leave,
 }
 
-/// Everyone who waits.
+/// All pending requests.
 #[derive(Default)]
 pub(crate) struct Pending {
     by_request: BTreeMap<RequestId, Reply>,
-    /// How many of them wait for a connect.
+    /// Connects among them.
     connects: usize,
     next: u64,
 }
 
 impl Pending {
-    /// Files a waiter under a number that was never used before.
-    pub(crate) fn insert(&mut self, waiter: Reply) -> RequestId {
+    /// Adds a request under a new number.
+    pub(crate) fn insert(&mut self, reply: Reply) -> RequestId {
         let request = RequestId(self.next);
         self.next += 1;
-        self.connects += usize::from(matches!(waiter, Reply::Connect(_)));
-        self.by_request.insert(request, waiter);
+        self.connects += usize::from(matches!(reply, Reply::Connect(_)));
+        self.by_request.insert(request, reply);
         request
     }
 
-    /// Whether no more requests are to be taken for now.
+    /// Whether no more requests may be taken now.
     pub(crate) fn is_full(&self) -> bool {
         self.by_request.len() - self.connects >= COMMANDS_MAX
     }
 
-    /// Whether no more connects are to be taken for now.
+    /// Whether no more connects may be taken now.
     pub(crate) fn has_all_connects(&self) -> bool {
         self.connects >= CONNECTS_MAX
     }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn connects_and_other_commands_fill_a_place_of_their_own() {
+    fn connects_and_other_commands_have_separate_caps() {
         let mut pending = Pending::default();
         let connect = |_| Reply::Connect(oneshot::channel().0);
         let dials: Vec<_> = (0..CONNECTS_MAX).map(|n| pending.insert(connect(n))).collect();

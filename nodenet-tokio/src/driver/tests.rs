@@ -94,7 +94,7 @@ async fn a_full_socket_keeps_one_send_until_there_is_room() {
 }
 
 #[tokio::test]
-async fn reads_that_fail_pause_and_in_the_end_give_up() {
+async fn reads_that_fail_pause_and_give_up_in_the_end() {
     let mut rig = Rig::on_loopback();
     let error = || io::Error::other("the interface is gone");
     let mut pause = Duration::ZERO;
@@ -127,7 +127,7 @@ async fn a_read_that_succeeds_forgives_those_that_failed() {
 }
 
 #[test]
-fn a_port_that_nobody_listens_at_is_no_failure_of_the_socket() {
+fn a_remote_port_that_is_closed_is_no_failure_of_the_socket() {
     let read = |answers: &[io::ErrorKind]| {
         let mut answers = answers.iter();
         // After these answers there is one datagram in each read.
@@ -139,8 +139,12 @@ fn a_port_that_nobody_listens_at_is_no_failure_of_the_socket() {
     assert_eq!(read(&[]), (true, Ok(()), 0));
     assert_eq!(read(&[WouldBlock, Other]), (false, Ok(()), 1));
     assert_eq!(read(&[Other]), (false, Err(Other), 0));
-    assert_eq!(read(&[ConnectionReset]), (true, Ok(()), 0), "what comes after it is read");
-    assert_eq!(read(&[ConnectionReset; 9]), (false, Ok(()), 9 - READ_ROUNDS), "not for ever");
+    assert_eq!(read(&[ConnectionReset]), (true, Ok(()), 0), "the next datagram is read");
+    assert_eq!(
+        read(&[ConnectionReset; 9]),
+        (false, Ok(()), 9 - READ_ROUNDS),
+        "the number of reads is bounded"
+    );
 }
 
 #[tokio::test]
@@ -159,7 +163,7 @@ async fn sockets_are_opened_and_closed_on_demand() {
 }
 
 #[tokio::test]
-async fn events_find_their_listeners_and_a_full_queue_is_counted() {
+async fn events_reach_subscribers_and_drops_of_a_full_queue_are_counted() {
     let mut rig = Rig::on_loopback();
     let peer = NodeId::from_bytes([9; 32]);
     let delivered = |byte| Event::Delivered {
@@ -178,8 +182,8 @@ async fn events_find_their_listeners_and_a_full_queue_is_counted() {
 
     let reason = EdgeDownReason::Left;
     rig.driver.outlet.event(Event::EdgeDown { peer, reason });
-    let told = timeout(Duration::ZERO, rig.events.recv()).await;
-    assert_eq!(told, Ok(Some(NodeEvent::Protocol(Event::EdgeDown { peer, reason }))));
+    let event = timeout(Duration::ZERO, rig.events.recv()).await;
+    assert_eq!(event, Ok(Some(NodeEvent::Protocol(Event::EdgeDown { peer, reason }))));
 }
 
 #[tokio::test]
@@ -195,7 +199,7 @@ async fn a_message_to_oneself_that_found_no_room_was_not_sent() {
         });
         answer
     };
-    // The queue of the rig holds two. All are asked before the first is handed out.
+    // The queue of the rig holds two. All requests come before the first delivery.
     let answers = [false, true, false, true].map(|direct| send(&mut rig, direct));
     rig.driver.drain();
     let full = Err(SendFailure::Backpressure);
@@ -213,16 +217,16 @@ async fn a_message_to_oneself_that_found_no_room_was_not_sent() {
 async fn a_clock_that_jumped_is_seen_before_anything_else_is_handled() {
     let hub = Hub::new(3);
     let mut rig = Rig::new(Arc::new(hub.clone()), hub.addr(1));
-    // The hub's clock shows ten minutes less than this node was told.
-    let told = UnixNanos(hub.wall().0 + 600_000_000_000);
-    rig.driver.wall_clock = WallClock::new(clock::now(), told);
-    rig.driver.input(Input::WallClock(told));
+    // The hub's clock shows ten minutes less than the node takes it to show.
+    let ahead = UnixNanos(hub.wall().0 + 600_000_000_000);
+    rig.driver.wall_clock = WallClock::new(clock::now(), ahead);
+    rig.driver.input(Input::WallClock(ahead));
     let (reply, answer) = oneshot::channel();
     let Rig { driver, handles, .. } = rig;
     assert!(handles.requests.try_send(Request::Stats(reply)).is_ok(), "the queue is empty");
     let driver = tokio::spawn(driver.run());
     let counters = answer.await.expect("the driver answers").protocol.counters;
-    assert_eq!(counters.wall_clock_setbacks, 1, "it was told of that before it answered");
+    assert_eq!(counters.wall_clock_setbacks, 1, "the correction comes before the answer");
     driver.abort();
 }
 
@@ -230,6 +234,6 @@ async fn a_clock_that_jumped_is_seen_before_anything_else_is_handled() {
 async fn an_idle_driver_waits_for_a_deadline_that_is_still_to_come() {
     let mut rig = Rig::on_loopback();
     let due = rig.driver.drain();
-    // A node without edges or seeds has nothing to wait for, or something to come.
+    // A node without edges and bootstrap peers has no deadline, or one that is still to come.
     assert!(due.is_none_or(|due| due > clock::now()), "a deadline in the past is a busy loop");
 }

@@ -34,7 +34,7 @@ pub(crate) trait Platform: fmt::Debug + Send + Sync {
     /// The seed of all random streams of a node whose main socket is bound to `local_addr`.
     fn node_seed(&self, local_addr: SocketAddr) -> Result<Seed, getrandom::Error>;
 
-    /// The addresses at which a socket can be reached as far as this platform can tell, best first.
+    /// The addresses at which a socket can be reached as far as this platform knows, best first.
     /// Loopback stands last, and is left out unless `allow_local` or there is no other.
     fn reachable_addrs(&self, socket: &dyn Socket, allow_local: bool) -> Vec<SocketAddr>;
 }

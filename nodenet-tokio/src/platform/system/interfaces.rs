@@ -1,14 +1,14 @@
-//! At which addresses of this machine a socket can be reached.
+//! Interface addresses of this machine at which a socket can be reached.
 //!
 //! Responsible for: reading the interfaces and putting the addresses in order. Never: an
-//! unspecified, multicast or IPv6 link-local address; what is reachable from outside, which only
-//! peers can tell.
+//! unspecified, multicast or IPv6 link-local address; reachability from outside, which only peers
+//! observe.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// The addresses at which a socket bound to `bound` can be reached, best first: a bound address
 /// itself, or for a wildcard those of the interfaces. Loopback stands last, and is left out unless
-/// `allow_local` or nothing else is there.
+/// `allow_local` or there is no other.
 pub(crate) fn reachable_addrs(
     bound: SocketAddr,
     serves_ipv4: bool,
@@ -31,8 +31,8 @@ pub(crate) fn reachable_addrs(
     ips.into_iter().map(|ip| SocketAddr::new(ip, bound.port())).collect()
 }
 
-/// How far an address reaches; earlier is better. Peers that dial only the first address they are
-/// told exist, so IPv4, which more of them speak, goes before IPv6 of the same reach.
+/// Reach of an address; earlier is better. Some peers dial only the first address of a node, and
+/// more of them support IPv4, so IPv4 goes before IPv6 of the same reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
     GlobalV4,
@@ -75,9 +75,9 @@ fn in_order(ips: Vec<IpAddr>, preferred: &[Option<IpAddr>], allow_local: bool) -
     ranked.into_iter().map(|(.., ip)| ip).collect()
 }
 
-/// The address that the system would send from towards the internet, which tells the interface of
-/// the default route from bridges and tunnels. Connecting a UDP socket sends nothing; the
-/// destinations are reserved for documentation (RFC 5737, RFC 3849).
+/// The source address towards the internet. It distinguishes the interface of the default route
+/// from bridges and tunnels. Connecting a UDP socket sends nothing; the destinations are reserved
+/// for documentation (RFC 5737, RFC 3849).
 fn default_source(any: impl Into<IpAddr>) -> Option<IpAddr> {
     let any = any.into();
     let far: IpAddr = match any {

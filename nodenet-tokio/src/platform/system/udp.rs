@@ -3,8 +3,8 @@
 //! Responsible for: dual stack, buffer sizes, offloads with their fallback, and the size limit of
 //! one send. Never: waits, retries a datagram, or decides what to send.
 //!
-//! On a dual-stack socket the system shows IPv4 peers as `::ffff:a.b.c.d`. They are folded to IPv4
-//! on receipt and mapped back on sending, because the core compares addresses.
+//! A dual-stack socket reports IPv4 peers as IPv4-mapped IPv6 addresses, `::ffff:a.b.c.d`. They are
+//! folded to IPv4 on receipt and mapped back on sending, because the core compares addresses.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,14 +20,14 @@ use crate::platform::{READ_BATCH, READ_LEN, ReadBuf, Received, Socket, SocketSta
 
 /// Largest UDP payload over IPv4, and so the most bytes one segmented send may carry (RFC 768).
 const UDP_PAYLOAD_MAX: usize = 65_507;
-/// Asked of the system for each direction; it may grant less. Smaller buffers lose datagrams when
-/// the task is not scheduled for a few milliseconds (measured: none lost at 4 MiB).
+/// Buffer requested from the system for each direction; it may grant less. Smaller buffers lose
+/// datagrams when the task is not scheduled for a few milliseconds (measured: none lost at 4 MiB).
 const SOCKET_BUFFER_LEN: usize = 4 << 20;
 /// Most datagrams in one segmented send: as many as fit [`UDP_PAYLOAD_MAX`] at the largest datagram
 /// that path discovery reaches on Ethernet (1,472 bytes).
 const SEGMENTS_MAX: usize = UDP_PAYLOAD_MAX / 1_472;
 
-/// How to reach the system.
+/// Interface to the system.
 enum Access {
     /// Offloads, ECN and the local address of each datagram.
     Offload(UdpSocketState),
@@ -53,7 +53,7 @@ impl UdpSocket {
         let access = match UdpSocketState::new((&io).into()) {
             Ok(state) => Access::Offload(state),
             Err(error) => {
-                tracing::debug!(%error, "no socket offloads here, going on without");
+                tracing::debug!(%error, "the system has no socket offloads; going on without");
                 Access::Plain
             }
         };
@@ -170,11 +170,11 @@ impl Socket for UdpSocket {
     }
 }
 
-/// Binds a UDP socket as a node wants it: with large buffers, and for `[::]` serving IPv4, too. On
-/// a machine without IPv6 `[::]` stands for `0.0.0.0`.
+/// Binds a UDP socket with large buffers, for `[::]` as a dual-stack socket. On a machine without
+/// IPv6 `[::]` means `0.0.0.0`.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub(crate) fn bind_udp(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     match open(addr) {
         Err(_) if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !has_ipv6() => {
@@ -185,7 +185,7 @@ pub(crate) fn bind_udp(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
 }
 
 /// Sends `bytes` from `*done` on, in pieces of as many segments as one send may carry. False when
-/// there is no room; `*done` then tells how far it came.
+/// there is no room; `*done` is then the number of bytes sent.
 fn send_pieces(
     bytes: &[u8],
     done: &mut usize,
@@ -200,7 +200,7 @@ fn send_pieces(
         match send(piece) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            // The system does not segment after all: the same bytes again, one by one.
+            // The system does not segment: the same bytes again, one datagram at a time.
             Err(_) if piece.len() > segment_len && segments_max() == 1 => continue,
             Err(_) => stats.send_errors += 1,
         }
@@ -214,7 +214,7 @@ fn open(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     if addr.is_ipv6() {
         socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
-    // Best effort: the node works with the system's default, it only loses more under load.
+    // Best effort: with the default of the system the node works, and loses more under load.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_LEN);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_LEN);
     socket.bind(&addr.into())?;
@@ -226,7 +226,7 @@ fn has_ipv6() -> bool {
     std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
-/// The datagrams in one read. An empty datagram is one, too.
+/// The datagrams in one read. An empty read is one empty datagram.
 fn split(bytes: &[u8], stride: usize) -> impl Iterator<Item = &[u8]> {
     let empty = bytes.is_empty().then_some(bytes);
     empty.into_iter().chain(bytes.chunks(stride.max(1)))

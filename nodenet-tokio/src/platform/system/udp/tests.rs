@@ -82,7 +82,7 @@ async fn a_dual_stack_socket_shows_ipv4_peers_as_ipv4() {
 }
 
 #[tokio::test]
-async fn what_the_socket_can_not_speak_is_counted_and_forgotten() {
+async fn a_datagram_of_another_family_is_counted_and_dropped() {
     let (v4, _) = pair("127.0.0.1:0", "127.0.0.1:0");
     let v6: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
     assert!(!v4.supports(&v6));
@@ -91,7 +91,7 @@ async fn what_the_socket_can_not_speak_is_counted_and_forgotten() {
 }
 
 #[tokio::test]
-async fn a_datagram_the_system_refuses_is_counted_and_forgotten() {
+async fn a_datagram_that_the_system_refuses_is_counted_and_dropped() {
     let (a, b) = pair("127.0.0.1:0", "127.0.0.1:0");
     let stats = send(&a, b.local_addr(), None, &vec![0; 65_508]).await;
     assert_eq!(stats, SocketStats { send_errors: 1, ..SocketStats::default() });
@@ -127,7 +127,7 @@ fn a_batch_that_can_not_be_segmented_goes_out_one_by_one() {
     let segments_max = std::cell::Cell::new(40);
     let mut stats = SocketStats::default();
     let mut send = |piece: &[u8]| {
-        // As the first attempt shows, in the middle of it.
+        // The first attempt lowers the number.
         if segments_max.replace(1) == 40 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
