@@ -104,10 +104,10 @@ mod tests {
             ("169.254.1.1:4242", "or one link"),
             ("[fe80::1]:4242", "or one link"),
         ] {
-            let text = check(&["192.0.2.1:1", text], false).unwrap_err().to_string();
+            let error = check(&["192.0.2.1:1", text], false).unwrap_err().to_string();
             for part in [&format!("can not advertise {text}: "), problem, "for example 203.0.113.5"]
             {
-                assert!(text.contains(part), "{part:?} is missing in: {text}");
+                assert!(error.contains(part), "{part:?} is missing in: {error}");
             }
         }
     }

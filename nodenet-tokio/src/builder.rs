@@ -10,7 +10,7 @@ use nodenet_proto::node::{self, Input};
 use tokio::sync::Semaphore;
 
 use crate::advertise::check_all;
-use crate::bootstrap::{BootstrapPeer, literal_peers, resolve_for_ever};
+use crate::bootstrap::{BootstrapPeer, literal_peers, resolve_names};
 use crate::channels::Channels;
 use crate::clock;
 use crate::driver::Driver;
@@ -212,7 +212,7 @@ impl Builder {
             // Without handles there is no receiver.
             let _ = outcome.send(Some(ended));
         });
-        tokio::spawn(resolve_for_ever(bootstrap, handles.bootstrap.clone()));
+        tokio::spawn(resolve_names(bootstrap, handles.bootstrap.clone()));
         Ok(Node::new(Shared { id, local_addr, advertised, handles }))
     }
 }

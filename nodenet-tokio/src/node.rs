@@ -8,7 +8,7 @@ use nodenet_proto::NodeId;
 use nodenet_proto::api::{ConnectError, EdgeInfo, KnownPeer, SendFailure as SendError};
 use tokio::sync::oneshot;
 
-use crate::bootstrap::{BootstrapPeer, literal_peers, resolve_for_ever};
+use crate::bootstrap::{BootstrapPeer, literal_peers, resolve_names};
 use crate::channels::{Handles, Request};
 use crate::error::{Closed, Failure};
 use crate::events::{Deliveries, NodeEvents, NodeStats};
@@ -201,7 +201,7 @@ impl Node {
     ) -> Result<(), Closed> {
         let peers: Vec<_> = peers.into_iter().collect();
         self.0.handles.bootstrap.send(literal_peers(&peers)).await.map_err(|_| Closed)?;
-        tokio::spawn(resolve_for_ever(peers, self.0.handles.bootstrap.clone()));
+        tokio::spawn(resolve_names(peers, self.0.handles.bootstrap.clone()));
         Ok(())
     }
 

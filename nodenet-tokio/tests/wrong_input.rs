@@ -43,7 +43,7 @@ fn bad_bootstrap_syntax() {
         (&format!("{ID}@host"), "\"host\" has no port"),
         (&format!("{ID}@host:0"), "\"0\" is not a port from 1 to 65535"),
         (&format!("{ID}@:4242"), "the host is missing"),
-        (&format!("{ID}@::1:4242"), "IPv6 addresses stand in brackets"),
+        (&format!("{ID}@::1:4242"), "IPv6 addresses need brackets"),
     ] {
         let list = format!("{ID}@127.0.0.1:1, {entry}");
         let said = failure(1, &["run", "--bootstrap", &list]);
@@ -56,7 +56,7 @@ fn an_address_that_is_none() {
     for (addr, problem) in [
         ("4242", "there is no port"),
         ("127.0.0.1:port", "\"port\" is not a port"),
-        ("::1:5", "IPv6 addresses stand in brackets"),
+        ("::1:5", "IPv6 addresses need brackets"),
     ] {
         let said = failure(1, &["run", "--addr", addr]);
         assert_says(&said, &[addr, problem, "for example 0.0.0.0:4242"]);
@@ -114,7 +114,7 @@ fn key_file_that_others_can_read() {
     let seed = scratch.arg("seed");
     for args in [&["run", "--addr", "127.0.0.1:0", "--seed", &seed][..], &["id", "--seed", &seed]] {
         let said = failure(1, args);
-        assert_says(&said, &["open to others (mode 0644)", &format!("chmod 600 {seed}")]);
+        assert_says(&said, &["open to other users (mode 0644)", &format!("chmod 600 {seed}")]);
     }
 }
 

@@ -1,7 +1,7 @@
-//! Entry points into a network, as an operator writes them: `<id>@host:port`.
+//! Bootstrap peers as an operator writes them: `<id>@host:port`.
 //!
-//! Responsible for: their text form, and resolving host names for as long as the node lives. Names
-//! come from the operator only; an address that a peer sent is never resolved.
+//! Responsible for: their text form, and resolving their host names as long as the node runs. Names
+//! come from the operator only. Never: resolves an address that a peer sent.
 
 mod resolve;
 
@@ -12,11 +12,11 @@ use std::str::FromStr;
 use nodenet_proto::NodeId;
 use nodenet_proto::addr::scope;
 
-pub(crate) use resolve::{literal_peers, resolve_for_ever};
+pub(crate) use resolve::{literal_peers, resolve_names};
 
 /// A peer through which a node enters the network.
 ///
-/// Written `<64 hex digits>@<host>:<port>`; an IPv6 address stands in brackets.
+/// The text form is `<64 hex digits>@<host>:<port>`, with an IPv6 address in brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootstrapPeer {
     id: NodeId,
@@ -36,7 +36,7 @@ impl BootstrapPeer {
         Self { id, host: Host::Ip(addr.ip()), port: addr.port() }
     }
 
-    /// Whom to expect.
+    /// The identifier that must answer.
     pub fn id(&self) -> NodeId {
         self.id
     }
@@ -44,12 +44,12 @@ impl BootstrapPeer {
     /// Reads a comma-separated list. Blanks around an entry and empty entries are skipped.
     ///
     /// # Errors
-    /// For the first entry that can not be read, which the error names.
+    /// For the first entry that is malformed; the error quotes it.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, ParseBootstrapError> {
         text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::parse).collect()
     }
 
-    /// Whether it lies on this very machine.
+    /// Whether its address is on this machine.
     pub fn is_loopback(&self) -> bool {
         match &self.host {
             Host::Ip(ip) => ip.is_loopback(),
@@ -69,7 +69,7 @@ impl fmt::Display for BootstrapPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
             Host::Ip(ip) => write!(f, "{}@{}", self.id, SocketAddr::new(*ip, self.port)),
-            // A zone or anything else with a colon needs the brackets it came in.
+            // A host with a colon, such as an address with a zone, needs its brackets.
             Host::Name(name) if name.contains(':') => {
                 write!(f, "{}@[{name}]:{}", self.id, self.port)
             }
@@ -108,14 +108,14 @@ fn parse_entry(text: &str) -> Result<BootstrapPeer, String> {
         && scope(ip).is_none()
     {
         return Err(format!(
-            "nobody can be dialed at {ip}, which is no address of one host; take the line that the \
+            "{ip} can not be dialed, because it is no address of one host; take the line that the \
              peer prints when it starts, or 127.0.0.1 for a peer on this machine"
         ));
     }
     Ok(BootstrapPeer { id, host, port })
 }
 
-/// Splits `host:port`, where a host with colons stands in brackets.
+/// Splits `host:port`, where a host with colons is in brackets.
 pub(crate) fn parse_endpoint(text: &str) -> Result<(&str, u16), String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -129,8 +129,8 @@ pub(crate) fn parse_endpoint(text: &str) -> Result<(&str, u16), String> {
     };
     if !text.starts_with('[') && host.contains(':') {
         return Err(match text.parse::<Ipv6Addr>() {
-            Ok(_) => format!("\"{text}\" has no port, and IPv6 addresses stand in brackets"),
-            Err(_) => format!("\"{host}\" has colons; IPv6 addresses stand in brackets"),
+            Ok(_) => format!("\"{text}\" has no port, and IPv6 addresses need brackets"),
+            Err(_) => format!("\"{host}\" has colons; IPv6 addresses need brackets"),
         });
     }
     if host.is_empty() {
@@ -184,13 +184,13 @@ mod tests {
             ("ID@host:65536", "\"65536\" is not a port"),
             ("ID@host:+1", "\"+1\" is not a port"),
             ("ID@host:http", "\"http\" is not a port"),
-            ("ID@::1", "stand in brackets"),
-            ("ID@2001:db8::1:x", "stand in brackets"),
+            ("ID@::1", "need brackets"),
+            ("ID@2001:db8::1:x", "need brackets"),
             ("ID@[::1]", "no \"]:\""),
             ("ID@[]:5", "host is missing"),
-            ("ID@0.0.0.0:5", "nobody can be dialed at 0.0.0.0"),
+            ("ID@0.0.0.0:5", "0.0.0.0 can not be dialed"),
             ("ID@[::]:5", "or 127.0.0.1 for a peer on this machine"),
-            ("ID@[::ffff:0.0.0.0]:5", "nobody can be dialed at ::ffff:0.0.0.0"),
+            ("ID@[::ffff:0.0.0.0]:5", "::ffff:0.0.0.0 can not be dialed"),
             ("ID@255.255.255.255:5", "no address of one host"),
             ("ID@224.0.0.1:5", "no address of one host"),
             ("ID@[ff02::1]:5", "no address of one host"),

@@ -1,12 +1,12 @@
-//! Where bootstrap peers are: what was given as an address, and what names lead to now.
+//! Name resolution of bootstrap peers, repeated as long as the node runs.
 //!
-//! Responsible for: asking again and again, and keeping of every name what it led to last. Never:
-//! which of the addresses is dialed.
+//! Responsible for: resolving each name again and again, and keeping its last addresses. Never:
+//! which address is dialed.
 //!
-//! Every name has a task of its own, so that one whose name servers are silent keeps no other
-//! waiting. The system's resolver runs on a thread that nobody can stop: a lookup that is given up
-//! goes on there until the system gives up as well. So a name is never asked for while an earlier
-//! lookup is out, or a silent one would take a thread more every few seconds.
+//! Each name has its own task, so that a name whose servers do not answer does not delay the
+//! others. The resolver of the system runs on a thread that can not be stopped: a lookup that is
+//! given up goes on there until the system gives up. So a name has one lookup at a time, or a name
+//! without an answer would take another thread every few seconds.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,68 +24,68 @@ use tokio::time::{sleep, timeout};
 
 use super::{BootstrapPeer, Host};
 
-/// Time between two resolutions of a name that was found (guess: a common time to live of records).
+/// Time between two resolutions of a name that was found (guess: a common TTL of records).
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(300);
-/// Time to the next attempt at a name that was not found.
+/// Time to the next attempt at a name that was not found (guess).
 const RESOLVE_RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// After this long without an answer the operator is told (guess: resolvers ask a second time about
+/// Time without an answer after which a warning follows (guess: resolvers ask a second time about
 /// then).
-const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
+const LOOKUP_WARN_AFTER: Duration = Duration::from_secs(5);
 
-/// What a lookup gave.
+/// Result of a lookup.
 type Answer = io::Result<Vec<SocketAddr>>;
 
-/// What is known without asking anyone.
+/// The peers with a literal address, which need no lookup.
 pub(crate) fn literal_peers(peers: &[BootstrapPeer]) -> Vec<api::BootstrapPeer> {
     collect(peers.iter().filter_map(|peer| Some((peer.id, peer.literal_addr()?))))
 }
 
-/// Resolves the names among `peers` again and again and sends the seeds that an answer changed,
-/// each with its literal addresses as well. Ends when nobody listens any more, or at once if there
-/// is no name.
-pub(crate) async fn resolve_for_ever(
+/// Resolves the names among `peers` again and again, and sends the peers whose addresses changed,
+/// with their literal addresses included. Ends when the receiver is closed, or at once if there is
+/// no name.
+pub(crate) async fn resolve_names(
     peers: Vec<BootstrapPeer>,
-    seeds: mpsc::Sender<Vec<api::BootstrapPeer>>,
+    resolved: mpsc::Sender<Vec<api::BootstrapPeer>>,
 ) {
-    resolve_with(lookup, peers, seeds).await;
+    resolve_with(lookup, peers, resolved).await;
 }
 
 async fn resolve_with<F: Future<Output = Answer> + Send + 'static>(
     lookup: impl Fn(String, u16) -> F + Send + Sync + 'static,
     peers: Vec<BootstrapPeer>,
-    seeds: mpsc::Sender<Vec<api::BootstrapPeer>>,
+    resolved: mpsc::Sender<Vec<api::BootstrapPeer>>,
 ) {
     let mut entries: Vec<Entry> = peers.iter().map(Entry::new).collect();
-    let mut known = all_seeds(&entries);
+    let mut known = all_peers(&entries);
     let (report, mut found) = mpsc::channel(1);
     let lookup = Arc::new(lookup);
-    // Dropped at the end, and all tasks with it.
+    // Dropped at the end, with all tasks.
     let mut tasks = JoinSet::new();
     for (place, name) in peers.into_iter().enumerate().filter_map(Name::of) {
         let (lookup, report) = (Arc::clone(&lookup), report.clone());
-        tasks.spawn(async move { name.resolve_for_ever(&*lookup, (place, report)).await });
+        tasks.spawn(async move { name.resolve_names(&*lookup, (place, report)).await });
     }
     drop(report);
     loop {
         let found = tokio::select! {
             biased;
-            () = seeds.closed() => return,
+            () = resolved.closed() => return,
             found = found.recv() => found,
         };
-        // Nobody is left to report if there is no name.
+        // Without names there is no task that reports.
         let Some((place, addrs)) = found else { return };
         entries[place].addrs = addrs;
-        let all = all_seeds(&entries);
-        // Of the others it may be known otherwise where they are now.
-        let changed: Vec<_> = all.iter().filter(|seed| !known.contains(seed)).cloned().collect();
+        let all = all_peers(&entries);
+        // The others may have newer addresses from elsewhere.
+        let changed: Vec<_> = all.iter().filter(|peer| !known.contains(peer)).cloned().collect();
         known = all;
-        if !changed.is_empty() && seeds.send(changed).await.is_err() {
+        if !changed.is_empty() && resolved.send(changed).await.is_err() {
             return;
         }
     }
 }
 
-/// One entry and where it led last.
+/// One entry and its last addresses.
 struct Entry {
     id: NodeId,
     addrs: Vec<SocketAddr>,
@@ -106,7 +106,7 @@ struct Name {
 }
 
 impl Name {
-    /// The entry at a place in the list, if its host is a name.
+    /// The entry at this index of the list, if its host is a name.
     fn of((place, peer): (usize, BootstrapPeer)) -> Option<(usize, Self)> {
         match &peer.host {
             Host::Ip(_) => None,
@@ -117,24 +117,23 @@ impl Name {
         }
     }
 
-    /// Reports where it leads. What was found once is better than nothing, so a failure is not
-    /// reported.
-    async fn resolve_for_ever<F: Future<Output = Answer>>(
+    /// Reports each result. A failure is not reported: the last addresses may still be right.
+    async fn resolve_names<F: Future<Output = Answer>>(
         mut self,
         lookup: impl Fn(String, u16) -> F,
         (place, report): (usize, mpsc::Sender<(usize, Vec<SocketAddr>)>),
     ) {
         loop {
             let mut answer = pin!(lookup(self.host.clone(), self.peer.port));
-            let answer = match timeout(LOOKUP_PATIENCE, answer.as_mut()).await {
+            let answer = match timeout(LOOKUP_WARN_AFTER, answer.as_mut()).await {
                 Ok(answer) => answer,
                 Err(_) => {
-                    self.tell(&Err(io::Error::new(io::ErrorKind::TimedOut, "no answer yet")));
+                    self.log(&Err(io::Error::new(io::ErrorKind::TimedOut, "no answer yet")));
                     answer.await
                 }
             };
-            let answer = refuse_nothing(answer);
-            self.tell(&answer);
+            let answer = refuse_empty(answer);
+            self.log(&answer);
             let Ok(addrs) = answer else {
                 sleep(RESOLVE_RETRY_INTERVAL).await;
                 continue;
@@ -146,52 +145,55 @@ impl Name {
         }
     }
 
-    /// Tells the operator, if it is news.
-    fn tell(&mut self, answer: &Answer) {
-        if !self.is_news(answer.is_err()) {
+    /// Logs the result if it differs from the last one in success.
+    fn log(&mut self, answer: &Answer) {
+        if !self.is_change(answer.is_err()) {
             return;
         }
         let peer = &self.peer;
         match answer {
             Ok(_) => tracing::info!(%peer, "the bootstrap peer's name is resolved"),
             Err(error) => {
-                tracing::warn!(%peer, %error, "can not resolve the bootstrap peer's name, trying on");
+                tracing::warn!(
+                    %peer, %error,
+                    "can not resolve the bootstrap peer's name; it is tried again and again"
+                );
             }
         }
     }
 
-    /// Whether this is the first of a row of failures, or the end of one.
-    fn is_news(&mut self, failed: bool) -> bool {
+    /// Whether a row of failures begins or ends with this result.
+    fn is_change(&mut self, failed: bool) -> bool {
         std::mem::replace(&mut self.failed, failed) != failed
     }
 }
 
-/// An answer without an address is as good as none.
-fn refuse_nothing(answer: Answer) -> Answer {
-    let nothing = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    answer.and_then(|found| (!found.is_empty()).then_some(found).ok_or_else(nothing))
+/// An answer without an address counts as a failure.
+fn refuse_empty(answer: Answer) -> Answer {
+    let empty = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    answer.and_then(|found| (!found.is_empty()).then_some(found).ok_or_else(empty))
 }
 
-fn all_seeds(entries: &[Entry]) -> Vec<api::BootstrapPeer> {
+fn all_peers(entries: &[Entry]) -> Vec<api::BootstrapPeer> {
     let addrs = |entry: &Entry| entry.addrs.iter().map(|addr| (entry.id, *addr)).collect();
     collect(entries.iter().flat_map::<Vec<_>, _>(addrs))
 }
 
-/// Asks the system, on a thread that goes on when the future is dropped.
+/// Resolves with the system, on a thread that goes on when the future is dropped.
 async fn lookup(name: String, port: u16) -> Answer {
     Ok(tokio::net::lookup_host((name, port)).await?.collect())
 }
 
-/// One seed for each identifier, with its addresses in the order given.
+/// One peer for each identifier, with its addresses in the given order.
 fn collect(found: impl Iterator<Item = (NodeId, SocketAddr)>) -> Vec<api::BootstrapPeer> {
-    let mut seeds = BTreeMap::<NodeId, Vec<SocketAddr>>::new();
+    let mut peers = BTreeMap::<NodeId, Vec<SocketAddr>>::new();
     for (id, addr) in found {
-        let addrs = seeds.entry(id).or_default();
+        let addrs = peers.entry(id).or_default();
         if !addrs.contains(&addr) {
             addrs.push(addr);
         }
     }
-    seeds.into_iter().map(|(id, addrs)| api::BootstrapPeer { id, addrs }).collect()
+    peers.into_iter().map(|(id, addrs)| api::BootstrapPeer { id, addrs }).collect()
 }
 
 #[cfg(test)]
@@ -205,38 +207,36 @@ mod tests {
     use tokio::sync::{Notify, mpsc};
     use tokio::time::{Instant, sleep, timeout};
 
-    use super::{
-        BootstrapPeer, Name, literal_peers, refuse_nothing, resolve_for_ever, resolve_with,
-    };
+    use super::{BootstrapPeer, Name, literal_peers, refuse_empty, resolve_names, resolve_with};
 
     const ID: &str = "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5";
 
     #[test]
-    fn addresses_of_one_peer_are_one_seed() {
+    fn addresses_of_one_identifier_are_one_peer() {
         let list = format!("{ID}@192.0.2.1:1,{ID}@192.0.2.2:1,{ID}@192.0.2.1:1,{ID}@name:1");
-        let seeds = literal_peers(&BootstrapPeer::parse_list(&list).unwrap());
-        assert_eq!(seeds.len(), 1);
+        let found = literal_peers(&BootstrapPeer::parse_list(&list).unwrap());
+        assert_eq!(found.len(), 1);
         let addrs = ["192.0.2.1:1", "192.0.2.2:1"].map(|addr| addr.parse().unwrap());
-        assert_eq!(seeds[0].addrs, addrs);
+        assert_eq!(found[0].addrs, addrs);
     }
 
     #[tokio::test]
     async fn names_are_resolved_and_literals_come_along() {
         let peers = BootstrapPeer::parse_list(&format!("{ID}@localhost:77,{ID}@192.0.2.1:1"));
-        let (seeds, mut resolved) = mpsc::channel(1);
-        let task = tokio::spawn(resolve_for_ever(peers.unwrap(), seeds));
-        let seeds = timeout(Duration::from_secs(5), resolved.recv()).await.unwrap().unwrap();
-        assert_eq!(seeds.len(), 1);
-        assert!(seeds[0].addrs.iter().any(|addr| addr.ip().is_loopback() && addr.port() == 77));
-        assert!(seeds[0].addrs.contains(&"192.0.2.1:1".parse().unwrap()));
+        let (sender, mut resolved) = mpsc::channel(1);
+        let task = tokio::spawn(resolve_names(peers.unwrap(), sender));
+        let found = timeout(Duration::from_secs(5), resolved.recv()).await.unwrap().unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(found[0].addrs.iter().any(|addr| addr.ip().is_loopback() && addr.port() == 77));
+        assert!(found[0].addrs.contains(&"192.0.2.1:1".parse().unwrap()));
         drop(resolved);
-        timeout(Duration::from_secs(5), task).await.expect("ends with its listener").unwrap();
+        timeout(Duration::from_secs(5), task).await.expect("ends with its receiver").unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn names_are_asked_again_and_only_changes_are_told() {
+    async fn names_are_resolved_again_and_only_changes_are_sent() {
         let peers = BootstrapPeer::parse_list(&format!("{ID}@name:77")).unwrap();
-        let (seeds, mut resolved) = mpsc::channel(1);
+        let (sender, mut resolved) = mpsc::channel(1);
         let begin = Instant::now();
         // Not found for 25 s, then at one address for 20 minutes, then unknown again, then moved.
         let answer = move |name: String, port| {
@@ -248,26 +248,26 @@ mod tests {
             };
             ready(found)
         };
-        let task = tokio::spawn(resolve_with(answer, peers, seeds));
+        let task = tokio::spawn(resolve_with(answer, peers, sender));
         let mut next = async || {
-            let seeds = resolved.recv().await.expect("the task runs");
-            (begin.elapsed().as_secs(), seeds[0].addrs[0].to_string())
+            let found = resolved.recv().await.expect("the task runs");
+            (begin.elapsed().as_secs(), found[0].addrs[0].to_string())
         };
         assert_eq!(next().await, (30, "192.0.2.1:77".to_owned()));
         let (at, addr) = next().await;
         assert_eq!(addr, "192.0.2.2:77");
         assert!((1_500..1_500 + 10).contains(&at), "{at}");
         drop(resolved);
-        task.await.expect("it ends with its listener");
+        task.await.expect("it ends with its receiver");
     }
 
-    /// What is told over 25 minutes, and when, of these entries.
-    async fn told(
+    /// What is sent over 25 minutes for these entries, and when.
+    async fn sent(
         list: &str,
         answer: impl Fn(&str, u64) -> Option<&'static str> + Send + Sync + 'static,
     ) -> Vec<(u64, Vec<String>)> {
         let peers = BootstrapPeer::parse_list(list).unwrap();
-        let (seeds, mut resolved) = mpsc::channel(1);
+        let (sender, mut resolved) = mpsc::channel(1);
         let begin = Instant::now();
         let lookup = move |name: String, _port| {
             let found = answer(&name, begin.elapsed().as_secs());
@@ -275,40 +275,40 @@ mod tests {
                 found.map(|addr| vec![addr.parse().unwrap()]).ok_or(io::ErrorKind::TimedOut.into()),
             )
         };
-        let task = tokio::spawn(resolve_with(lookup, peers, seeds));
-        let mut told = Vec::new();
-        while let Ok(seeds) =
+        let task = tokio::spawn(resolve_with(lookup, peers, sender));
+        let mut sent = Vec::new();
+        while let Ok(found) =
             timeout(Duration::from_secs(1_500).saturating_sub(begin.elapsed()), resolved.recv())
                 .await
         {
-            let addrs = seeds.expect("the task runs").into_iter().flat_map(|seed| seed.addrs);
-            told.push((begin.elapsed().as_secs(), addrs.map(|addr| addr.to_string()).collect()));
+            let addrs = found.expect("the task runs").into_iter().flat_map(|peer| peer.addrs);
+            sent.push((begin.elapsed().as_secs(), addrs.map(|addr| addr.to_string()).collect()));
         }
         task.abort();
-        told
+        sent
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_dead_name_does_not_hide_that_another_moved() {
+    async fn a_name_that_fails_does_not_hide_that_another_moved() {
         let list = format!("{ID}@moves:1,{}@dead:1", ID.replace('4', "5"));
-        let told = told(&list, |name, at_s| match name {
+        let sent = sent(&list, |name, at_s| match name {
             "moves" if at_s < 600 => Some("192.0.2.1:1"),
             "moves" => Some("192.0.2.2:1"),
             // Found once, and then never again.
             _ => (at_s == 0).then_some("192.0.2.3:1"),
         });
         let text = |addrs: &[&str]| addrs.iter().map(|addr| (*addr).to_owned()).collect::<Vec<_>>();
-        let told = told.await;
-        assert_eq!(told[..2], [(0, text(&["192.0.2.1:1"])), (0, text(&["192.0.2.3:1"]))]);
-        assert_eq!(told[2..], [(600, text(&["192.0.2.2:1"]))], "and only that");
+        let sent = sent.await;
+        assert_eq!(sent[..2], [(0, text(&["192.0.2.1:1"])), (0, text(&["192.0.2.3:1"]))]);
+        assert_eq!(sent[2..], [(600, text(&["192.0.2.2:1"]))], "and only that");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_id_with_a_literal_keeps_what_its_name_led_to() {
+    async fn an_id_with_a_literal_keeps_the_address_of_its_name() {
         let list = format!("{ID}@name:1,{ID}@192.0.2.9:1");
-        let told = told(&list, |_, at_s| (at_s == 0).then_some("192.0.2.1:1")).await;
+        let sent = sent(&list, |_, at_s| (at_s == 0).then_some("192.0.2.1:1")).await;
         let both = ["192.0.2.1:1", "192.0.2.9:1"].map(str::to_owned).to_vec();
-        assert_eq!(told, [(0, both)]);
+        assert_eq!(sent, [(0, both)]);
     }
 
     /// Entries that differ in identifier and name.
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_name_that_never_answers_keeps_no_other_from_being_told() {
+    async fn a_name_without_an_answer_delays_no_other() {
         let silent_asked = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&silent_asked);
         let lookup = move |name: String, _port| {
@@ -337,14 +337,14 @@ mod tests {
                 Ok(vec!["192.0.2.1:1".parse().unwrap()])
             }
         };
-        let (seeds, mut resolved) = mpsc::channel(1);
+        let (sender, mut resolved) = mpsc::channel(1);
         let peers = list_of(&["silent", "slow", "quick"]);
         let ids = [peers[1].id(), peers[2].id()];
-        tokio::spawn(resolve_with(lookup, peers, seeds));
+        tokio::spawn(resolve_with(lookup, peers, sender));
         let begin = Instant::now();
         let mut next = async || {
-            let seeds = resolved.recv().await.expect("the task runs");
-            let ids = seeds.iter().map(|seed| seed.id).collect::<Vec<_>>();
+            let found = resolved.recv().await.expect("the task runs");
+            let ids = found.iter().map(|peer| peer.id).collect::<Vec<_>>();
             (begin.elapsed().as_secs(), ids)
         };
         assert_eq!(next().await, (0, vec![ids[1]]));
@@ -354,15 +354,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_task_ends_with_its_listener_in_the_middle_of_a_lookup() {
+    async fn the_task_ends_with_its_receiver_in_the_middle_of_a_lookup() {
         let asked = Arc::new(Notify::new());
-        let (seeds, resolved) = mpsc::channel(1);
+        let (sender, resolved) = mpsc::channel(1);
         let notify = Arc::clone(&asked);
         let lookup = move |_, _| {
             notify.notify_one();
             pending()
         };
-        let task = tokio::spawn(resolve_with(lookup, list_of(&["silent"]), seeds));
+        let task = tokio::spawn(resolve_with(lookup, list_of(&["silent"]), sender));
         asked.notified().await;
         drop(resolved);
         let begin = Instant::now();
@@ -371,28 +371,28 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_failures_is_told_once_and_its_end_as_well() {
+    fn a_row_of_failures_is_logged_at_its_begin_and_its_end() {
         let peer = format!("{ID}@name:1").parse().unwrap();
         let (_, mut name) = Name::of((0, peer)).expect("it is a name");
-        let mut told = |failed: [bool; 4]| failed.map(|failed| name.is_news(failed));
-        assert_eq!(told([false, false, true, true]), [false, false, true, false]);
-        assert_eq!(told([true, false, false, true]), [false, true, false, true]);
+        let mut logged = |failed: [bool; 4]| failed.map(|failed| name.is_change(failed));
+        assert_eq!(logged([false, false, true, true]), [false, false, true, false]);
+        assert_eq!(logged([true, false, false, true]), [false, true, false, true]);
     }
 
     #[test]
-    fn no_address_is_as_good_as_no_answer() {
+    fn an_answer_without_an_address_is_a_failure() {
         let addr = "192.0.2.1:1".parse().unwrap();
-        assert_eq!(refuse_nothing(Ok(vec![addr])).unwrap(), [addr]);
-        assert_eq!(refuse_nothing(Ok(vec![])).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(refuse_empty(Ok(vec![addr])).unwrap(), [addr]);
+        assert_eq!(refuse_empty(Ok(vec![])).unwrap_err().kind(), io::ErrorKind::NotFound);
         let failure = io::ErrorKind::TimedOut;
-        assert_eq!(refuse_nothing(Err(failure.into())).unwrap_err().kind(), failure);
+        assert_eq!(refuse_empty(Err(failure.into())).unwrap_err().kind(), failure);
     }
 
     #[tokio::test]
     async fn without_names_there_is_nothing_to_resolve() {
         let peers = BootstrapPeer::parse_list(&format!("{ID}@192.0.2.1:1")).unwrap();
-        let (seeds, mut resolved) = mpsc::channel(1);
-        resolve_for_ever(peers, seeds).await;
+        let (sender, mut resolved) = mpsc::channel(1);
+        resolve_names(peers, sender).await;
         assert_eq!(resolved.recv().await, None);
     }
 }

@@ -1,16 +1,13 @@
-//! The file that keeps a node's master seed, its only secret: 32 raw bytes.
+//! Key file: the master seed of a node, its only secret, as 32 raw bytes.
 //!
-//! Responsible for: creating it so that it is either whole or absent and nobody else can read it,
-//! refusing one that is not so, and keeping a second process from using it. Never: what the seed
-//! means.
+//! Responsible for: creating it whole and readable by its owner only, refusing a file that is not
+//! so, and locking it against a second process. Never: what the seed means.
 //!
-//! The lock is on the file itself. It lasts as long as the [`KeyFile`], and no longer than the
-//! process, however that ends. So keep it beside the node, under a name: `let _ =` drops it at
-//! once.
+//! The lock is on the file itself. It lasts as long as the [`KeyFile`], and ends with the process
+//! in any case. So keep the value beside the node in a named variable: `let _ =` drops it at once.
 //!
-//! Of many starters at the same moment one gets to run under the identity in the file. The others
-//! get [`KeyFileError::Exists`] or [`KeyFileError::InUse`], whose text says that another was
-//! first and what to do:
+//! Of several processes that start at once, one runs under the identity in the file. The others get
+//! [`KeyFileError::Exists`] or [`KeyFileError::InUse`], whose texts say what to do:
 //!
 //! ```no_run
 //! # use std::path::Path;
@@ -30,9 +27,9 @@
 //! ```
 //!
 //! Beside `node.seed`, a start that is cut off while it creates the file leaves `node.seed.`, 16
-//! hex digits and `.tmp`. That holds a secret, possibly that of `node.seed`. It is never read, for
-//! its owner only, and can be removed when no node is starting. File systems without hard links
-//! keep an empty `node.seed.creating`, too: leave it there.
+//! hex digits and `.tmp`. It holds a secret, possibly that of `node.seed`. It is never read, only
+//! its owner may read it, and it can be removed when no node is starting. On a file system without
+//! hard links an empty `node.seed.creating` stays; do not remove it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -51,10 +48,10 @@ const DIRECTORY_NAME: &str = "nodenet";
 /// A master seed; wiped when dropped.
 pub type MasterSeed = Zeroizing<[u8; MASTER_SEED_LEN]>;
 
-/// An open and locked key file. Dropped, it is locked no more, and another process may run under
+/// An open and locked key file. Dropping it releases the lock, and another process may run under
 /// the same identity.
 #[derive(Debug)]
-#[must_use = "the key file is locked only while this lives: keep it for as long as the node runs"]
+#[must_use = "dropping this releases the lock: keep it as long as the node runs"]
 pub struct KeyFile {
     seed: MasterSeed,
     /// Holds the lock.
@@ -71,37 +68,37 @@ pub enum KeyFileError {
          restore it from a backup, or move it away to get a new identity", path.display()
     )]
     WrongLength {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How long it is, in bytes.
+        /// Its length in bytes.
         len: u64,
     },
-    /// It holds nothing but zeros.
+    /// It consists of zeros.
     #[error(
-        "key file {} holds {MASTER_SEED_LEN} zero bytes: its content was lost, as by a power cut or a \
-         faulty disk, and an identity of zeros is a secret that everybody knows; restore it from a \
-         backup, or move it away to get a new identity", path.display()
+        "key file {} holds {MASTER_SEED_LEN} zero bytes: its content was lost, as by a power cut \
+         or a faulty disk, and a secret of zeros is no secret; restore it from a backup, or move it \
+         away to get a new identity", path.display()
     )]
     Zeros {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// The seed to be written is nothing but zeros.
+    /// The seed to be written consists of zeros.
     #[error(
-        "key file {} was not created: a seed of {MASTER_SEED_LEN} zero bytes is a secret that \
-         everybody knows; draw one from entropy", path.display()
+        "key file {} was not created: a seed of {MASTER_SEED_LEN} zero bytes is no secret; draw \
+         one from entropy", path.display()
     )]
     ZeroSeed {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// Others may read or write it.
+    /// Other users may read or write it.
     #[error(
-        "key file {} is open to others (mode {mode:04o}), but it is the only secret of the \
+        "key file {} is open to other users (mode {mode:04o}), but it is the only secret of the \
          node; run: chmod 600 {}", path.display(), path.display()
     )]
     OpenToOthers {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -112,42 +109,41 @@ pub enum KeyFileError {
          stop the other node, or give this one a key file of its own", path.display()
     )]
     InUse {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
     /// It is a directory or a device.
     #[error("key file {} is not a regular file; give the path of a file", path.display())]
     NotAFile {
-        /// Which path.
+        /// The path.
         path: PathBuf,
     },
-    /// There is a file already, or another starter is about to give it its name; it was not
-    /// touched.
+    /// The file exists already, or another process is about to create it. It was not changed.
     #[error(
-        "key file {} exists already: another node was first to create it, and it was left as it is; \
+        "key file {} exists already: another node was first to create it, and it was not changed; \
          start again to use the identity in it once the other node has stopped, or give this one a \
          key file of its own", path.display()
     )]
     Exists {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// It can not be created, or nothing written to it.
+    /// It can not be created or written.
     #[error("can not write key file {}: {cause}; {}", path.display(), write_advice(path, cause))]
     NotWritable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// The system says no.
+    /// The system refused an operation.
     #[error("can not {action} {}: {cause}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// With which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
     /// There is no per-user directory.
@@ -156,12 +152,13 @@ pub enum KeyFileError {
 }
 
 impl KeyFile {
-    /// Opens and locks a key file; nothing if there is none.
+    /// Opens and locks a key file; none if there is no file.
     ///
     /// # Errors
-    /// If it is not a regular file of the right length, holds zeros, is open to others, or in use.
+    /// If it is not a regular file of the right length, holds zeros, is open to other users, or in
+    /// use.
     pub fn open(path: &Path) -> Result<Option<Self>, KeyFileError> {
-        // Locked before it is read: what it holds then stays the identity of this node.
+        // Locked before it is read, so that the content can not change in between.
         let open = |path: &Path| {
             let file = open_for_lock(path).map_err(|cause| read_error(path, cause))?;
             lock(&file, path)?;
@@ -171,17 +168,17 @@ impl KeyFile {
         Ok(opened.map(|(file, seed)| Self { seed, _file: file }))
     }
 
-    /// Whether a key file could be created here: to be asked before a seed is searched for, which
-    /// may take hours. Leaves nothing behind.
+    /// Checks that a key file could be created here, before the search for a seed, which may take
+    /// hours. Leaves no file behind.
     ///
     /// # Errors
-    /// If the file can not be written.
+    /// If no file can be written.
     pub fn check_writable(path: &Path) -> Result<(), KeyFileError> {
         private_file::probe(path).map_err(|cause| not_writable(path, cause))
     }
 
-    /// Creates a key file and locks it. What exists is never overwritten: of many that create the
-    /// same file at once, all but one get [`KeyFileError::Exists`].
+    /// Creates a key file and locks it. An existing file is never overwritten: of several calls
+    /// that create the same file at once, all but one get [`KeyFileError::Exists`].
     ///
     /// The seed is written to a temporary file beside it, which gets the name when it is on the
     /// disk and locked.
@@ -207,17 +204,17 @@ impl KeyFile {
         Ok(Self { seed, _file: file })
     }
 
-    /// The identity that the seed stands for.
+    /// The identity that follows from the seed.
     pub fn identity(&self) -> Identity {
         Identity::from_master_seed(&self.seed)
     }
 }
 
-/// The identity of a key file, in use or not; nothing if there is none. Fit for showing, not for
-/// running a node.
+/// The identity of a key file, in use or not; none if there is no file. For display: a node needs
+/// the lock of [`KeyFile::open`].
 ///
 /// # Errors
-/// If it is not a regular file of the right length, holds zeros, or is open to others.
+/// If it is not a regular file of the right length, holds zeros, or is open to other users.
 pub fn peek(path: &Path) -> Result<Option<Identity>, KeyFileError> {
     let open = |path: &Path| File::open(path).map_err(|cause| read_error(path, cause));
     Ok(read(path, open)?.map(|(_, seed)| Identity::from_master_seed(&seed)))
@@ -238,7 +235,7 @@ fn read(
     open: impl FnOnce(&Path) -> Result<File, KeyFileError>,
 ) -> Result<Option<(File, MasterSeed)>, KeyFileError> {
     let failed = |cause| read_error(path, cause);
-    // Looked at first, because opening a pipe would wait for its other end.
+    // Checked first, because opening a pipe would wait for its other end.
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
             return Err(KeyFileError::NotAFile { path: path.to_owned() });
@@ -265,8 +262,8 @@ fn is_zeros(seed: &MasterSeed) -> bool {
     **seed == [0; MASTER_SEED_LEN]
 }
 
-/// Opens a file that is to be locked. For writing, although nobody does: NFS turns the lock into
-/// one that only writers get. A file that may only be read is still a seed.
+/// Opens a file for its lock. The mode is for writing although the file is never written, because
+/// NFS grants this lock to writers only. A read-only file is accepted, too.
 fn open_for_lock(path: &Path) -> io::Result<File> {
     match File::options().read(true).write(true).open(path) {
         Err(error) if is_read_only(&error) => File::open(path),
@@ -282,7 +279,7 @@ fn lock(file: &File, path: &Path) -> Result<(), KeyFileError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(KeyFileError::InUse { path: path.to_owned() }),
-        // A file system without locks still serves a node; two processes are then on their own.
+        // A node starts on a file system without locks, too, but a second process is not kept out.
         Err(TryLockError::Error(error)) if can_not_be_locked(&error) => {
             tracing::warn!(path = %path.display(), "the file system does not lock the key file");
             Ok(())
@@ -291,10 +288,10 @@ fn lock(file: &File, path: &Path) -> Result<(), KeyFileError> {
     }
 }
 
-/// Whether the lock failed because of the file system, not because of somebody else.
+/// Whether the lock failed because of the file system, not because of another process.
 fn can_not_be_locked(error: &io::Error) -> bool {
     const BAD_FILE_DESCRIPTOR: i32 = 9;
-    // What NFS says of a file that is open for reading only, see `open_for_lock`.
+    // The error of NFS for a file that is open for reading only, see `open_for_lock`.
     let wants_writer = cfg!(unix) && error.raw_os_error() == Some(BAD_FILE_DESCRIPTOR);
     error.kind() == io::ErrorKind::Unsupported || wants_writer
 }

@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::lock;
 use super::{KeyFile, KeyFileError, MasterSeed, create_directory, peek};
 
-/// A directory that goes away with the test.
+/// A directory that is removed with the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("nodenet-seed-file-{}-{number}", std::process::id());
+        let name = format!("nodenet-key-file-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir(&directory).unwrap();
@@ -45,7 +45,7 @@ fn seed(byte: u8) -> MasterSeed {
 }
 
 #[cfg(unix)]
-/// Writes a file that only its owner may read, or everyone.
+/// Writes a file with these permissions.
 fn write(path: &Path, bytes: &[u8], mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     fs::write(path, bytes).unwrap();
@@ -110,13 +110,13 @@ fn a_second_user_is_refused_until_the_first_is_done() {
 
 #[test]
 #[expect(unused_must_use, reason = "the compiler is to warn of this mistake")]
-fn a_lock_that_nobody_keeps_is_gone_and_warned_about() {
+fn a_lock_that_is_dropped_at_once_is_released_and_warned_about() {
     let scratch = Scratch::new();
     KeyFile::create(&scratch.path(), seed(1)).unwrap();
-    assert!(KeyFile::open(&scratch.path()).is_ok(), "anybody may lock it again");
+    assert!(KeyFile::open(&scratch.path()).is_ok(), "it can be locked again");
 }
 
-/// What a network file system asks of a file that is to be locked.
+/// A network file system locks only files that are open for writing.
 #[test]
 fn an_opened_file_is_open_for_writing() {
     let scratch = Scratch::new();
@@ -128,12 +128,12 @@ fn an_opened_file_is_open_for_writing() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_that_can_not_be_locked_still_serves() {
+fn a_file_that_can_not_be_locked_is_still_used() {
     use std::os::unix::fs::OpenOptionsExt;
     const O_PATH: i32 = 0o10_000_000;
     let scratch = Scratch::new();
     write(&scratch.path(), &[1; 32], 0o600);
-    // A handle to a name only is refused a lock in the way NFS refuses it to a reader.
+    // A lock on an O_PATH handle fails with the error of NFS for a reader.
     let handle = fs::File::options().read(true).custom_flags(O_PATH).open(scratch.path()).unwrap();
     assert_eq!(
         handle.try_lock().map_err(|error| io::Error::from(error).raw_os_error()),
@@ -159,7 +159,7 @@ fn a_file_that_others_can_read_is_refused_with_the_remedy() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_of_wrong_length_is_refused_and_left_alone() {
+fn a_file_of_wrong_length_is_refused_and_not_changed() {
     let scratch = Scratch::new();
     for len in [0, 31, 33, 64] {
         write(&scratch.path(), &vec![1; len], 0o600);
@@ -184,9 +184,9 @@ fn a_file_of_zeros_is_refused_with_what_happened_and_the_remedy() {
             assert!(said.contains(part), "{said}");
         }
     }
-    assert_eq!(fs::read(scratch.path()).unwrap(), [0; 32], "it is left alone");
+    assert_eq!(fs::read(scratch.path()).unwrap(), [0; 32], "it is not changed");
     write(&scratch.path(), &[[0; 31].as_slice(), &[1]].concat(), 0o600);
-    assert!(KeyFile::open(&scratch.path()).unwrap().is_some(), "one bit is enough to be drawn");
+    assert!(KeyFile::open(&scratch.path()).unwrap().is_some(), "one bit makes the difference");
 }
 
 #[test]
@@ -198,9 +198,9 @@ fn no_file_of_zeros_is_created() {
     assert_eq!(scratch.names(), [""; 0]);
 }
 
-/// What a process leaves that is killed before it gives the file its name, and after that.
+/// Leftovers of a process that was killed before it gave the file its name, and after that.
 #[test]
-fn what_a_killed_starter_leaves_is_neither_used_nor_touched() {
+fn leftovers_of_a_killed_process_are_neither_used_nor_changed() {
     let scratch = Scratch::new();
     let leftover = |digit: &str| format!("node.seed.{}.tmp", digit.repeat(16));
     fs::write(scratch.0.join(leftover("a")), [7; 32]).unwrap();
@@ -228,7 +228,7 @@ fn what_is_not_a_file_is_refused() {
 }
 
 #[test]
-fn where_no_file_can_be_is_known_before_there_is_a_seed() {
+fn a_path_that_can_not_be_written_is_known_before_there_is_a_seed() {
     let scratch = Scratch::new();
     KeyFile::check_writable(&scratch.path()).unwrap();
     assert_eq!(scratch.names(), [""; 0], "nothing is left behind");

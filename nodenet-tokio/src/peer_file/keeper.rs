@@ -1,4 +1,4 @@
-//! The task that writes a peer file for as long as a node runs.
+//! Task that writes a peer file while a node runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,21 +14,21 @@ use crate::node::WeakNode;
 use crate::{Node, NodeEvent, NodeEvents};
 
 /// Time from the first edge to the first writing, so that a node that is killed soon after its
-/// first start finds back (guess: edges that come up together share a writing).
+/// first start finds back into the network (guess: edges that come up together share one writing).
 const FIRST_AFTER: Duration = Duration::from_secs(1);
-/// Time from the start to the writing after that: a newcomer knows its neighbourhood by then
-/// (guess).
+/// Time from the start to the second writing: a new node knows its neighbourhood by then (guess).
 const SECOND_AFTER: Duration = Duration::from_secs(30);
-/// Time between two from then on (guess: what a crash may cost, against a disk that may sleep).
+/// Time between two writings from then on (guess: peers lost in a crash, against a disk that may
+/// sleep).
 const INTERVAL: Duration = Duration::from_secs(600);
-/// Machines that were started together do not write together.
+/// Jitter of both, so that machines that start together do not write together (guess).
 const JITTER_PERCENT: u32 = 25;
 
-/// Writes what a node exports to its [`PeerFile`] now and then. Dropped, it stops at once.
+/// Writes what a node exports to its [`PeerFile`] now and then. Dropping it stops it at once.
 ///
-/// A file that can not be written is told as a warning when that begins, and tried again.
+/// The first failed write in a row is logged as a warning; each is tried again.
 #[derive(Debug)]
-#[must_use = "the peers are kept only while this lives: keep it, and finish() before shutdown()"]
+#[must_use = "dropping this stops the writing: keep it, and call finish() before shutdown()"]
 pub struct Keeper {
     finish: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -37,18 +37,18 @@ pub struct Keeper {
 impl Keeper {
     pub(super) fn start(file: PeerFile, node: &Node) -> Self {
         let (finish, asked) = oneshot::channel();
-        // Nothing is secret about when; another stream for each node is all that is needed.
+        // The times are no secret; each node only needs its own stream.
         let random = Seed::from_bytes(*node.id().as_bytes()).stream("peer file");
         let (file, events) = (Arc::new(file), node.events());
         let task = Task { file, node: node.downgrade(), random, has_kept: false, failed: false };
         Self { finish, task: tokio::spawn(task.run(events, asked)) }
     }
 
-    /// Writes once more and stops. To be called before [`Node::shutdown`]: a node that has left
-    /// exports nothing.
+    /// Writes once more and stops. Call it before [`Node::shutdown`]: a node that has left exports
+    /// nothing.
     pub async fn finish(self) {
         let Self { finish, task } = self;
-        // A task that ended has nothing left to write.
+        // A task that has ended has nothing to write.
         let _ = finish.send(());
         let _ = task.await;
     }
@@ -58,9 +58,9 @@ struct Task {
     file: Arc<PeerFile>,
     node: WeakNode,
     random: Random,
-    /// Whether a peer was ever written.
+    /// Whether any peer has been written.
     has_kept: bool,
-    /// Whether the last writing failed.
+    /// Whether the last write failed.
     failed: bool,
 }
 
@@ -91,17 +91,17 @@ impl Task {
         }
     }
 
-    /// Writes what the node exports now; nothing if the node is gone.
+    /// Writes what the node exports now; none if the node is closed.
     async fn write(&mut self) -> Option<()> {
         let peers = self.node.upgrade()?.export_peers().await.ok()?;
         let has_peers = !peers.is_empty();
         let file = Arc::clone(&self.file);
-        // A disk may take its time.
+        // A disk may be slow.
         let saved = tokio::task::spawn_blocking(move || file.save(&peers)).await.ok()?;
         if let Err(error) = &saved
             && !self.failed
         {
-            tracing::warn!("{error}; a restart may have to rely on the bootstrap list");
+            tracing::warn!("{error}; a restart may need the bootstrap peers");
         }
         self.failed = saved.is_err();
         self.has_kept |= has_peers && !self.failed;
@@ -109,7 +109,7 @@ impl Task {
     }
 }
 
-/// Waits until an edge comes up; for ever once the node is gone.
+/// Waits until an edge comes up; without end once the node is closed.
 async fn edge_up(events: &mut NodeEvents) {
     loop {
         match events.recv().await {

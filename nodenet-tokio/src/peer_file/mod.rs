@@ -1,13 +1,13 @@
-//! The file that keeps the peers a node knew, so that it finds back into its network when every
-//! bootstrap contact is gone.
+//! Peer file: the peers that a node knew, so that it finds back into its network without any
+//! bootstrap peer.
 //!
-//! Responsible for: reading it, writing it so that it is either whole or absent, writing it now and
-//! then for as long as a node runs. Never: which peers are worth it ([`Node::export_peers`]), and
-//! never a reason for a node not to start: a file that can not be used costs what it holds, no
-//! more. (One that others may write to is for its owner to look at, and stays as it is until then.)
+//! Responsible for: reading it, replacing it as a whole, and writing it now and then while a node
+//! runs. Never: which peers are kept ([`Node::export_peers`] decides), and never a reason for a
+//! node not to start. A file that can not be used only costs its content; one that other users may
+//! write to stays as it is until its owner has checked it.
 //!
-//! Life of a [`PeerFile`]: opened before the node starts, its peers given to
-//! [`Builder::known_peers`], then handed to a [`Keeper`], which writes what the node exports.
+//! Life of a [`PeerFile`]: it is opened before the node starts, and [`Builder::known_peers`] gets
+//! its peers. Then a [`Keeper`] owns it and writes what the node exports.
 //!
 //! ```no_run
 //! # use std::path::PathBuf;
@@ -47,8 +47,8 @@ use crate::private_file;
 pub const PEERS_MAX: usize = 128;
 /// Length of a file, at most. [`PEERS_MAX`] peers with eight of the longest addresses need less.
 const LEN_MAX: u64 = 96 * 1024;
-/// While fewer peers than this proved themselves, those of the run before stay in the file behind
-/// them, as far as there is room: a node that is stopped just after its start, or was offline,
+/// While a node exports fewer peers than this, those of the run before stay in the file behind
+/// them, as far as there is room. So a node that is stopped just after its start, or was offline,
 /// loses nothing (guess).
 const FEW: usize = 32;
 
@@ -56,58 +56,58 @@ const FEW: usize = 32;
 #[derive(Debug)]
 pub struct PeerFile {
     path: PathBuf,
-    /// What it held when it was opened, best first.
+    /// Its peers when it was opened, best first.
     earlier: Vec<KnownPeer>,
-    /// The permission bits with which others might write to what was there. Then its owner is asked
-    /// whether to trust it, so it is left alone.
+    /// The permission bits of an existing file that other users may write to. Its owner has to
+    /// decide whether to trust it, so it is not replaced.
     open_to_others: Option<u32>,
 }
 
-/// Why a peer file can not be used. A node does without it.
+/// Why a peer file can not be used. A node starts without it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerFileError {
-    /// It was cut short, or something else wrote to it.
+    /// It was cut short, or another program wrote to it.
     #[error(
         "peer file {} is damaged in line {line}: {problem}; it is not used, and replaced when the \
          node knows peers", path.display()
     )]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Where, counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What is wrong there.
+        /// The fault in it.
         problem: &'static str,
     },
-    /// It is in a format that this version does not know.
+    /// It has a format that this version does not know.
     #[error(
         "peer file {} is of another version of nodenet; it is not used, and replaced when the node \
          knows peers", path.display()
     )]
     OtherVersion {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// It is far too long for what it should hold.
+    /// It is longer than any file that this program writes.
     #[error(
         "peer file {} has {len} bytes, more than {LEN_MAX}; it is not used, and replaced when the \
          node knows peers", path.display()
     )]
     TooLong {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How long it is, in bytes.
+        /// Its length in bytes.
         len: u64,
     },
-    /// Others could have put peers of theirs into it.
+    /// Other users could have chosen the peers in it.
     #[error(
-        "others may write to peer file {} (mode {mode:04o}) and choose this node's peers; it is \
-         neither used nor replaced; if you trust what is in it, run: chmod 600 {}; if not, remove it; \
-         then start again", path.display(), path.display()
+        "other users may write to peer file {} (mode {mode:04o}) and choose this node's peers; it \
+         is neither used nor replaced; if you trust its content, run: chmod 600 {}; if not, remove \
+         it; then start again", path.display(), path.display()
     )]
     OpenToOthers {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -115,34 +115,33 @@ pub enum PeerFileError {
     /// It is a directory or a device.
     #[error("peer file {} is not a regular file; move it away", path.display())]
     NotAFile {
-        /// Which path.
+        /// The path.
         path: PathBuf,
     },
-    /// The system says no.
+    /// The system refused an operation.
     #[error("can not {action} peer file {}: {cause}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
 }
 
 impl PeerFile {
-    /// Where the peers of the node with this key file are kept: beside it, with `.peers` appended
-    /// to its name.
+    /// The path of the peer file for a key file: the same, with `.peers` appended.
     pub fn beside(key_file: &Path) -> PathBuf {
         let mut name = key_file.as_os_str().to_owned();
         name.push(".peers");
         name.into()
     }
 
-    /// Reads a peer file. One that does not exist yet is empty.
+    /// Reads a peer file. A file that does not exist counts as empty.
     ///
     /// # Errors
-    /// If what is there can not be used; go on with [`PeerFile::afresh`].
+    /// If the file can not be used; continue with [`PeerFile::afresh`].
     pub fn open(path: &Path) -> Result<Self, PeerFileError> {
         let earlier = match read(path)? {
             Some(bytes) => text::read(&bytes).map_err(|error| error.of(path))?,
@@ -151,27 +150,26 @@ impl PeerFile {
         Ok(Self { path: path.to_owned(), earlier, open_to_others: None })
     }
 
-    /// A file that starts empty: what is there now will be replaced, unread. Unless others may
-    /// write to it: then its owner may want to look at it, and [`PeerFile::save`] refuses to
-    /// replace it for as long as this value lives.
+    /// A file that starts empty. [`PeerFile::save`] replaces an existing file unread, unless other
+    /// users may write to that: then it refuses, so that the owner can check the content.
     pub fn afresh(path: &Path) -> Self {
         let found = fs::metadata(path).ok().filter(fs::Metadata::is_file);
         let open_to_others = found.and_then(|found| writable_for_others(&found));
         Self { path: path.to_owned(), earlier: Vec::new(), open_to_others }
     }
 
-    /// The peers it held when it was opened, best first, for
+    /// Its peers when it was opened, best first, for
     /// [`Builder::known_peers`](crate::Builder::known_peers).
     pub fn peers(&self) -> &[KnownPeer] {
         &self.earlier
     }
 
-    /// Replaces the file by one with these peers, best first. If they are fewer than 32, those it
-    /// held when it was opened come behind them, up to [`PEERS_MAX`]; if there are none, the file
-    /// stays as it is.
+    /// Replaces the file by one with these peers, best first. If they are fewer than 32, the peers
+    /// from when it was opened follow them, up to [`PEERS_MAX`]. Without peers, the file stays as
+    /// it is.
     ///
     /// # Errors
-    /// If it can not be written, or was open to others; what was there before is then unharmed.
+    /// If it can not be written, or was open to other users. The existing file stays then.
     pub fn save(&self, tried: &[KnownPeer]) -> Result<(), PeerFileError> {
         if tried.is_empty() {
             return Ok(());
@@ -181,7 +179,7 @@ impl PeerFile {
         let is_new = |peer: &&KnownPeer| tried.iter().all(|other| other.id != peer.id);
         let earlier = if tried.len() < FEW { &self.earlier[..] } else { &[] };
         let earlier = earlier.iter().filter(is_new);
-        // No more than there is room for.
+        // The text ends where the room does.
         let text = text::write(tried.iter().chain(earlier));
         let failed = |cause| io_error("write", &self.path, cause);
         let written = private_file::write_beside(&self.path, text.as_bytes());
@@ -192,8 +190,8 @@ impl PeerFile {
     }
 
     /// Writes what `node` exports to the file: a second after its first edge, half a minute after
-    /// this call, about every ten minutes from then on, and when the keeper is told to finish. Does
-    /// not keep the node alive.
+    /// this call, about every ten minutes from then on, and in [`Keeper::finish`]. Does not keep
+    /// the node running.
     pub fn keep(self, node: &Node) -> Keeper {
         Keeper::start(self, node)
     }
@@ -202,7 +200,7 @@ impl PeerFile {
 /// The bytes of the file, if it exists.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, PeerFileError> {
     let failed = |cause| io_error("read", path, cause);
-    // Looked at first, because opening a pipe would wait for its other end.
+    // Checked first, because opening a pipe would wait for its other end.
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
             return Err(PeerFileError::NotAFile { path: path.to_owned() });
@@ -222,7 +220,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, PeerFileError> {
     Ok(Some(bytes))
 }
 
-/// The permissions of a file, if others may write to it.
+/// The permissions of a file, if other users may write to it.
 fn writable_for_others(found: &fs::Metadata) -> Option<u32> {
     private_file::open_to_others(found, 0o022)
 }

@@ -79,9 +79,9 @@ fn what_was_saved_is_read_back_in_order() {
     assert_eq!(scratch.peers(), peers[1..], "a file is replaced");
 }
 
-/// Two nodes that were given one peer file: the last one wins, and no file is a mix of two.
+/// Two nodes with one peer file: the last writer wins, and no file is a mix of two.
 #[test]
-fn a_file_that_many_save_at_once_is_that_of_one_of_them() {
+fn a_file_that_many_save_at_once_is_from_one_of_them() {
     let scratch = Scratch::new();
     for round in 0..20 {
         let gate = Arc::new(Barrier::new(10));
@@ -112,7 +112,7 @@ fn the_format_is_this() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_is_for_its_owner_only_and_one_that_is_not_is_left_alone() {
+fn a_file_is_for_its_owner_only_and_an_open_one_is_not_replaced() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let scratch = Scratch::new();
     let file = PeerFile::open(&scratch.path()).unwrap();
@@ -129,10 +129,10 @@ fn a_file_is_for_its_owner_only_and_one_that_is_not_is_left_alone() {
     assert!(later.save(&[]).is_ok(), "nothing is to be written");
     let error = later.save(&some(0..2)).unwrap_err();
     assert!(matches!(error, PeerFileError::OpenToOthers { mode: 0o666, .. }), "{error}");
-    // What its owner is told to do, while the node still runs.
+    // What the text of the error asks for, while the node runs.
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(later.save(&some(0..2)).is_err(), "it is not read, so it is not replaced");
-    assert_eq!(scratch.peers(), some(0..1), "the next start has all that was trusted");
+    assert!(later.save(&some(0..2)).is_err(), "a file that was not read is not replaced");
+    assert_eq!(scratch.peers(), some(0..1), "the next start has the old content");
     PeerFile::afresh(&scratch.path()).save(&some(0..2)).unwrap();
     assert_eq!((mode(), scratch.peers()), (0o600, some(0..2)));
 }
@@ -153,7 +153,7 @@ fn a_file_that_was_cut_short_anywhere_is_not_used() {
 }
 
 #[test]
-fn garbage_is_told_by_line_and_never_more_than_that() {
+fn garbage_is_an_error_with_its_line() {
     let key = "ab".repeat(32);
     let line = format!("{key} 192.0.2.1:1\n");
     let addrs = |count| " 192.0.2.1:1".repeat(count);
@@ -189,7 +189,7 @@ fn garbage_is_told_by_line_and_never_more_than_that() {
     }
 }
 
-/// Whatever one byte becomes: either the file is refused, or it holds claims like any other.
+/// With one byte changed, the file is refused, or it holds claims like any other.
 #[test]
 fn a_changed_byte_never_does_more_than_change_a_claim() {
     let whole = text::write(some(0..3).iter()).into_bytes();
@@ -224,7 +224,7 @@ fn a_file_holds_no_more_than_its_caps_and_they_fit() {
 }
 
 #[test]
-fn what_the_last_run_knew_is_kept_while_this_one_knows_little() {
+fn peers_of_the_last_run_are_kept_while_this_one_knows_few() {
     let scratch = Scratch::new();
     PeerFile::afresh(&scratch.path()).save(&some(0..PEERS_MAX as u64)).unwrap();
     let file = PeerFile::open(&scratch.path()).unwrap();
@@ -232,7 +232,7 @@ fn what_the_last_run_knew_is_kept_while_this_one_knows_little() {
     assert_eq!(scratch.peers(), some(0..128), "a node that was offline loses nothing");
     file.save(&[some(200..202), some(1..2)].concat()).unwrap();
     let few = [some(200..202), some(1..2), some(0..1), some(2..126)].concat();
-    assert!(scratch.peers() == few, "the best stay, behind the new ones, and nobody twice");
+    assert!(scratch.peers() == few, "the best stay, behind the new ones, and each is there once");
     let enough = 200 + FEW as u64;
     file.save(&some(200..enough - 1)).unwrap();
     assert!(scratch.peers() == [some(200..enough - 1), some(0..128 - 31)].concat());
@@ -261,7 +261,7 @@ fn the_file_stands_beside_the_key_file() {
 
 #[tokio::test(start_paused = true)]
 #[expect(unused_must_use, reason = "the compiler is to warn of this mistake")]
-async fn a_keeper_that_nobody_keeps_writes_nothing_and_is_warned_about() {
+async fn a_keeper_that_is_dropped_at_once_writes_nothing_and_is_warned_about() {
     let (hub, scratch) = (Hub::new(1), Scratch::new());
     let _first = hub.builder(1).start().await.unwrap();
     let node = hub.builder(2).bootstrap([hub.peer(1)]).start().await.unwrap();
@@ -269,5 +269,5 @@ async fn a_keeper_that_nobody_keeps_writes_nothing_and_is_warned_about() {
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert!(!scratch.path().exists());
     PeerFile::afresh(&scratch.path()).save(&node.export_peers().await.unwrap()).unwrap();
-    assert!(scratch.path().exists(), "there was something to write");
+    assert!(scratch.path().exists(), "there were peers to write");
 }

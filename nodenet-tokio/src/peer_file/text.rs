@@ -1,4 +1,4 @@
-//! What stands in a peer file: lines of text, so that a person can read it.
+//! Text format of a peer file.
 //!
 //! ```text
 //! nodenet-peers 1
@@ -6,9 +6,9 @@
 //! end <number of peers>
 //! ```
 //!
-//! One line for each peer, best first. The identifier is the hash of the key. The last line tells a
-//! whole file from one that was cut short. There is no checksum: what is read is only ever dialed,
-//! and whoever answers has to prove that it holds the key.
+//! One line for each peer, best first. The identifier is the hash of the key. The last line
+//! distinguishes a whole file from one that was cut short. There is no checksum: the addresses are
+//! only dialed, and the peer that answers has to prove that it holds the key.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use nodenet_proto::identity::node_id;
 
 use super::{PEERS_MAX, PeerFileError};
 
-/// The first word of a file.
+/// The name at the start of a file.
 const NAME: &str = "nodenet-peers";
 /// The version of the format.
 const VERSION: &str = "1";
@@ -30,14 +30,14 @@ const ADDRS_MAX: usize = 8;
 /// Why a text is not a peer file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Malformed {
-    /// In this line, counted from 1, this is wrong.
+    /// The line, counted from 1, and the fault in it.
     Damaged(usize, &'static str),
     /// It is of another version.
     OtherVersion,
 }
 
 impl Malformed {
-    /// The same, with the name of the file.
+    /// The error, with the path of the file.
     pub(super) fn of(self, path: &Path) -> PeerFileError {
         let path = path.to_owned();
         match self {
@@ -47,7 +47,7 @@ impl Malformed {
     }
 }
 
-/// The text for at most [`PEERS_MAX`] of these peers; those without an address are left out.
+/// The text for the first [`PEERS_MAX`] of these peers that have an address.
 pub(super) fn write<'a>(peers: impl Iterator<Item = &'a KnownPeer>) -> String {
     let mut text = format!("{NAME} {VERSION}\n");
     let mut count = 0;
@@ -98,10 +98,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<KnownPeer>, Malformed> {
 }
 
 fn read_peer(line: &str) -> Result<KnownPeer, &'static str> {
-    let mut words = line.split(' ');
-    let key = words.next().and_then(read_key).ok_or("a key has 64 hexadecimal digits")?;
-    let addrs: Vec<SocketAddr> = words
-        .map(|word| word.parse().map_err(|_| "an address is not one"))
+    let mut fields = line.split(' ');
+    let key = fields.next().and_then(read_key).ok_or("a key has 64 hexadecimal digits")?;
+    let addrs: Vec<SocketAddr> = fields
+        .map(|field| field.parse().map_err(|_| "an address is not one"))
         .collect::<Result<_, _>>()?;
     match addrs.len() {
         1..=ADDRS_MAX => Ok(KnownPeer { id: node_id(&key), key, addrs }),

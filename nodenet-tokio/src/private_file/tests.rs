@@ -4,7 +4,7 @@ use std::thread;
 
 use super::*;
 
-/// A directory that goes away with the test.
+/// A directory that is removed with the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -37,7 +37,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The part of a temporary name that was drawn, if that is how it is made up.
+/// The random part of a temporary name, if the name has that form.
 fn drawn<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
     let drawn = name.strip_prefix("secret.")?.strip_suffix(ending)?;
     let is_hex = |c: char| c.is_ascii_hexdigit() && !c.is_ascii_uppercase();
@@ -58,7 +58,7 @@ fn writers_of_one_path_in_one_process_have_a_temporary_file_each() {
         assert_eq!(open_to_others(&fs::metadata(&temporary.0).unwrap(), 0o7177), None);
     }
     drop(written);
-    assert_eq!(scratch.names(), [""; 0], "unpublished, they are gone");
+    assert_eq!(scratch.names(), [""; 0], "unpublished files are removed");
 }
 
 #[test]
@@ -82,13 +82,13 @@ fn a_probe_has_neither_the_name_nor_the_length_of_a_secret() {
     assert_eq!(scratch.names(), [""; 0], "nothing is left behind");
 }
 
-/// Looks at the directory while probes are made in it.
+/// Lists the directory while probes are made in it.
 #[test]
 fn no_probe_is_ever_seen_under_the_name_of_a_secret() {
     let (scratch, enough) = (Scratch::new(), Arc::new(AtomicBool::new(false)));
     let probes = thread::spawn({
         let (path, enough) = (scratch.path(), Arc::clone(&enough));
-        // Far more than it takes.
+        // Far more than are needed.
         move || {
             for _ in 0..100_000 {
                 if enough.load(Ordering::Relaxed) {
@@ -112,7 +112,7 @@ fn no_probe_is_ever_seen_under_the_name_of_a_secret() {
 }
 
 #[test]
-fn what_is_published_replaces_nothing_and_what_replaces_does() {
+fn publish_replaces_no_file_and_replace_does() {
     for publish in [publish, publish_by_rename] {
         let scratch = Scratch::new();
         let (first, _) = write_beside(&scratch.path(), b"first").unwrap();
@@ -132,7 +132,7 @@ fn what_is_published_replaces_nothing_and_what_replaces_does() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_to_nowhere_takes_the_name_as_a_file_does() {
+fn a_dangling_link_takes_the_name_as_a_file_does() {
     for publish in [publish, publish_by_rename] {
         let scratch = Scratch::new();
         std::os::unix::fs::symlink("nowhere", scratch.path()).unwrap();

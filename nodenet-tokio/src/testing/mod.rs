@@ -1,14 +1,14 @@
-//! In-memory sockets for whole nodes, so that an application can test a cluster of itself.
+//! In-memory network for whole nodes, so that an application can test a cluster of itself.
 //!
 //! A [`Hub`] stands in for the network. Nodes on it are ordinary [`crate::Node`]s, driven by the
 //! same task as over UDP; only their sockets, their wall clock and their randomness come from the
 //! hub. Between them lie links with latency, jitter, loss and a rate, which a test can change, cut
 //! and heal.
 //!
-//! Under tokio's paused clock minutes pass in moments, and a run is a function of the hub's seed
-//! and of what the application does: start the runtime with `start_paused = true`, make identities
-//! from numbers ([`Hub::builder`]), and write `biased;` into the application's own `select!`, which
-//! else draws lots. Without the paused clock everything works in real time.
+//! Under tokio's paused clock virtual minutes pass at once, and a run is a function of the hub's
+//! seed and of what the application does. For that, start the runtime with `start_paused = true`,
+//! make identities from numbers ([`Hub::builder`]), and write `biased;` into each `select!` of the
+//! application, which is random otherwise. Without the paused clock a hub works in real time.
 //!
 //! ```
 //! use std::time::Duration;
@@ -30,7 +30,7 @@
 //!     assert_eq!(delivery.originator, cluster[4].id());
 //!
 //!     hub.partition([first.local_addr()]);
-//!     let _ = cluster[4].send(first.id(), "is anybody there?").await;
+//!     let _ = cluster[4].send(first.id(), "is this node there?").await;
 //!     let waiting = tokio::time::timeout(Duration::from_secs(1), first.deliveries().recv()).await;
 //!     assert!(waiting.is_err(), "nothing crosses the cut");
 //!     hub.heal();
@@ -62,13 +62,13 @@ use crate::platform::{Platform, Socket};
 use network::{Network, PORT, host_ip};
 use socket::HubSocket;
 
-/// What wall clocks show when the first node starts: 2026-01-01 00:00 UTC. Any time does.
+/// Wall time at the start of the first node: 2026-01-01 00:00 UTC, chosen freely.
 const WALL_AT_START: i64 = 1_767_225_600_000_000_000;
 
 /// An in-memory network. Clones are handles to the same one.
 ///
 /// A host is an IP address, so where a method takes a [`SocketAddr`] for a host its port does not
-/// matter. Every host reaches every other, whatever the families of their addresses.
+/// matter. Each host reaches each other, across address families.
 #[derive(Clone)]
 pub struct Hub(Arc<Shared>);
 
@@ -81,31 +81,32 @@ struct Shared {
 impl Hub {
     /// A network without nodes. Every link is a [`LinkProfile::REGION`].
     ///
-    /// Everything random, here and in the nodes, comes from `seed`. What becomes of a datagram
-    /// depends on nothing but the seed, its link and how many went before it on that link.
+    /// All randomness, here and in the nodes, comes from `seed`. The fate of a datagram depends
+    /// only on the seed, its link, and how many datagrams went before it on that link.
     pub fn new(seed: u64) -> Self {
         let seed = Seed::from_u64(seed);
         let network = Mutex::new(Network::new(seed.child("network", 0)));
         Self(Arc::new(Shared { seed, network }))
     }
 
-    /// Prepares node `number`: with an identity of its own, at [`Hub::addr`] of the same number. To
-    /// run a node with another identity here use [`Builder::hub`].
+    /// Prepares node `number`, with its own identity, at [`Hub::addr`] of the same number. For
+    /// another identity use [`Builder::hub`].
     pub fn builder(&self, number: u32) -> Builder {
         Node::builder(self.identity(number)).hub(self).bind(self.addr(number))
     }
 
-    /// Node `number` as the others name it to enter the network through it.
+    /// Node `number` as a bootstrap peer of others.
     pub fn peer(&self, number: u32) -> BootstrapPeer {
         BootstrapPeer::new(self.identity(number).id(), self.addr(number))
     }
 
-    /// Where node `number` is.
+    /// The address of node `number`.
     pub fn addr(&self, number: u32) -> SocketAddr {
         SocketAddr::new(host_ip(number), PORT)
     }
 
-    /// Makes every link like this that has no profile of its own, for datagrams sent from now on.
+    /// Sets the profile of all links without a profile of their own, for datagrams sent from now
+    /// on.
     ///
     /// # Panics
     /// If the loss is not a share, or latency and jitter together are longer than a day.
@@ -132,10 +133,10 @@ impl Hub {
         self.network().set_profile(from.ip(), to.ip(), profile);
     }
 
-    /// Splits these hosts from all others. Among themselves they go on as before; what is on its
-    /// way across the cut is lost. Another call splits off others, or moves these.
+    /// Splits these hosts from all others. Links among them stay as they are; datagrams on their
+    /// way across the cut are lost. Another call splits off other hosts, or moves these.
     ///
-    /// To crash a node, split it off before you drop its handles: nobody hears it leave.
+    /// To crash a node, split it off before you drop its handles: no peer receives its Leave then.
     pub fn partition(&self, hosts: impl IntoIterator<Item = SocketAddr>) {
         self.network().partition(hosts.into_iter().map(|addr| addr.ip()));
     }
@@ -145,14 +146,14 @@ impl Hub {
         self.network().heal();
     }
 
-    /// Makes the sockets of a host refuse what is to be sent, as if the system's buffer were full,
-    /// or take it again.
+    /// Makes the sockets of a host refuse datagrams, as if the send buffer of the system were full,
+    /// or accept them again.
     pub fn set_send_buffer_full(&self, host: SocketAddr, full: bool) {
         let wake = self.network().set_full(host.ip(), full);
         wake.into_iter().for_each(std::task::Waker::wake);
     }
 
-    /// What became of the datagrams so far.
+    /// Counters of datagrams so far.
     pub fn stats(&self) -> HubStats {
         self.network().stats()
     }
@@ -187,8 +188,8 @@ impl Platform for Hub {
 }
 
 impl Builder {
-    /// Runs the node on an in-memory network instead of this machine's, for tests: on a host of its
-    /// own, unless an address is bound after this call.
+    /// Runs the node on an in-memory network, for tests. It gets a host of its own, unless an
+    /// address is bound after this call.
     pub fn hub(self, hub: &Hub) -> Self {
         self.platform(Arc::new(hub.clone()))
     }

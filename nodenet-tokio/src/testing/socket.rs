@@ -1,4 +1,4 @@
-//! A socket on a hub, with the calls of a real one.
+//! Socket on a hub.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,11 +18,11 @@ const READ_BATCH: usize = 64;
 /// Datagrams in one send, as with segmentation offload.
 const SEGMENTS_MAX: usize = 44;
 
-/// One socket. Closing it forgets what is on its way to it.
+/// One socket. Datagrams on their way to it are lost when it is closed.
 pub(crate) struct HubSocket {
     hub: Hub,
     local_addr: SocketAddr,
-    /// Until the next datagram arrives. Held only during a poll.
+    /// Timer for the arrival of the next datagram. Locked only during a poll.
     arrival: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
@@ -78,7 +78,7 @@ impl Socket for HubSocket {
     fn try_receive(&self, _: &mut ReadBuf, each: &mut dyn FnMut(Received)) -> io::Result<()> {
         let now = clock::now();
         for taken in 0..READ_BATCH {
-            // Not held while the node works, which may send.
+            // The lock is released before the node handles the datagram, because the node may send.
             let received = self.hub.network().receive(now, self.local_addr);
             match received {
                 Some(received) => each(received),

@@ -74,8 +74,8 @@ async fn a_partition_loses_what_is_under_way_and_healing_restores() {
 #[tokio::test(start_paused = true)]
 async fn a_link_of_its_own_may_differ_by_direction() {
     let (hub, a, b) = pair(1);
-    let deaf = LinkProfile { loss: 1.0, ..LinkProfile::REGION };
-    hub.set_link_one_way(a.local_addr(), b.local_addr(), deaf);
+    let lossy = LinkProfile { loss: 1.0, ..LinkProfile::REGION };
+    hub.set_link_one_way(a.local_addr(), b.local_addr(), lossy);
     send(&a, &b, None, b"there");
     send(&b, &a, None, b"back");
     assert_eq!(&receive(&a).await[0].data[..], b"back");
@@ -116,14 +116,14 @@ async fn addresses_are_unique_and_free_again_when_closed() {
     let addr = a.local_addr();
     send(&b, &a, None, b"under way");
     drop(a);
-    assert!(send_to(&b, addr, None, b"nobody there"));
+    assert!(send_to(&b, addr, None, b"to a closed port"));
     assert_eq!(hub.stats().unreachable, 1);
     let reborn = HubSocket::bind(&hub, addr).unwrap();
-    assert!(is_silent(&reborn).await, "what was for the former socket is gone with it");
+    assert!(is_silent(&reborn).await, "datagrams for the former socket are lost with it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_socket_that_nobody_reads_overflows() {
+async fn a_socket_that_is_not_read_overflows() {
     let (hub, a, b) = pair(1);
     for _ in 0..4_500 {
         send(&a, &b, None, &[7; 1_000]);
@@ -136,7 +136,7 @@ async fn a_socket_that_nobody_reads_overflows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_trace_tells_runs_apart() {
+async fn runs_that_differ_have_different_traces() {
     let run = async |seed, text: &[u8], pause_ms| {
         let (hub, a, b) = pair(seed);
         hub.set_links(LinkProfile { loss: 0.5, ..LinkProfile::MOBILE });
@@ -163,7 +163,7 @@ async fn in_real_time_the_latency_is_real() {
 
 #[test]
 #[should_panic(expected = "1.5 is not a share")]
-fn a_loss_beyond_everything_is_refused() {
+fn a_loss_above_one_is_refused() {
     Hub::new(1).set_links(LinkProfile { loss: 1.5, ..LinkProfile::REGION });
 }
 

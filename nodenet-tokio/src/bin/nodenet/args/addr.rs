@@ -15,7 +15,7 @@ pub(super) fn parse_listen_addr(text: &str) -> Result<SocketAddr, String> {
         return Ok(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
     }
     if host.parse::<Ipv6Addr>().is_ok() {
-        return Err("IPv6 addresses stand in brackets".to_owned());
+        return Err("IPv6 addresses need brackets".to_owned());
     }
     let mut found = (host, port).to_socket_addrs().map_err(|error| error.to_string())?;
     // A name that has both: IPv4, because more peers speak it.

@@ -108,7 +108,7 @@ fn what_is_advertised_can_be_dialed() {
         ("239.1.2.3:4242", "no address of one host"),
         ("[ff0e::1]:4242", "no address of one host"),
         ("255.255.255.255:1", "no address of one host"),
-        ("192.0.2.1:0", "nobody can be dialed at port 0"),
+        ("192.0.2.1:0", "port 0 can not be dialed"),
         ("192.0.2.1", "no IP address with a port"),
         ("example.org:4242", "no IP address with a port"),
     ] {
