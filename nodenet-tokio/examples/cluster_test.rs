@@ -1,7 +1,8 @@
-//! How an application tests a cluster of itself: in one process, without ports, in virtual time.
+//! Test of a cluster of an application: in one process, without ports, in virtual time.
 //!
-//! The application is a notice board: every member keeps all notes and now and then sends them to
-//! all others. Does it come together again after the network was cut in two for ten minutes?
+//! The application is a notice board: each member keeps all notes and sends them to all others
+//! every five seconds. The test checks that all members have all notes again after the network was
+//! cut in two for ten minutes.
 //!
 //! Run it with `cargo run -p nodenet-tokio --example cluster_test`. In an application the last
 //! function would be a `#[tokio::test(start_paused = true)]`, which needs tokio's feature
@@ -17,7 +18,7 @@ use nodenet_tokio::testing::{Hub, LinkProfile};
 use nodenet_tokio::{Builder, Node, StartError};
 use tokio::time::{Instant, interval, sleep};
 
-/// The application. It does not know what it runs on: a hub here, UDP in production.
+/// The application. It is the same on a hub, as here, and over UDP in production.
 struct Board {
     node: Node,
     members: Vec<NodeId>,
@@ -33,11 +34,11 @@ impl Board {
     }
 
     fn pin(&self, note: &str) {
-        self.notes.lock().expect("nobody panics").insert(note.to_owned());
+        self.notes.lock().expect("no holder panics").insert(note.to_owned());
     }
 
     fn notes(&self) -> BTreeSet<String> {
-        self.notes.lock().expect("nobody panics").clone()
+        self.notes.lock().expect("no holder panics").clone()
     }
 
     async fn run(self: Arc<Self>) {
@@ -48,14 +49,15 @@ impl Board {
                 biased;
                 delivery = deliveries.recv() => match delivery {
                     Some(delivery) => {
-                        String::from_utf8_lossy(&delivery.payload).lines().for_each(|note| self.pin(note));
+                        let text = String::from_utf8_lossy(&delivery.payload);
+                        text.lines().for_each(|note| self.pin(note));
                     }
                     None => return,
                 },
                 _ = round.tick() => {
                     let text = self.notes().into_iter().collect::<Vec<_>>().join("\n");
                     for member in self.members.iter().filter(|member| **member != self.node.id()) {
-                        // A member that can not be reached gets it another time.
+                        // A member that can not be reached gets the notes in a later round.
                         let _ = self.node.send(*member, text.clone()).await;
                     }
                 }
@@ -72,7 +74,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let members: Vec<NodeId> = (1..=6).map(|number| hub.peer(number).id()).collect();
     let mut boards = Vec::new();
     for number in 1..=6 {
-        // Everyone enters through 1 and 4, so that each half stays whole.
+        // All members join through 1 and 4, so that each half stays connected.
         let entry =
             [1, 4].into_iter().filter(|entry| *entry != number).map(|entry| hub.peer(entry));
         boards.push(Board::start(hub.builder(number).bootstrap(entry), members.clone()).await?);
@@ -95,7 +97,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
 
     hub.heal();
     sleep(Duration::from_secs(120)).await;
-    assert!(boards.iter().all(|board| board.notes().len() == 3), "everyone has everything");
+    assert!(boards.iter().all(|board| board.notes().len() == 3), "all members have all notes");
     println!("{:?} of the cluster's time, {:?}", begin.elapsed(), hub.stats());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A node without a runtime: one `std` socket, one plain loop.
+//! Driver without a runtime: one `std` socket, one plain loop.
 //!
 //! Two of them talk on loopback, each on a thread of its own: the second joins through the first,
 //! sends it a message by identifier and waits for the answer.
@@ -20,10 +20,10 @@ use nodenet_proto::identity::Identity;
 use nodenet_proto::io::{SocketId, Transmit, TransmitBuf};
 use nodenet_proto::node::{Config, Input, Node};
 
-/// A UDP datagram is never longer.
+/// Largest length of a UDP datagram.
 const DATAGRAM_LEN_MAX: usize = 65_535;
-/// The loop gives up after this long.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest run of the loop.
+const RUN_BOUND: Duration = Duration::from_secs(20);
 
 /// Ends when the second peer has its answer and the first has left.
 pub(crate) fn main() -> io::Result<()> {
@@ -42,13 +42,13 @@ pub(crate) fn main() -> io::Result<()> {
             target: from,
             payload: answer.into(),
         });
-        // Leaving lets what is queued go out first.
+        // A Leave waits for queued data.
         first.command(Command::Leave { request: RequestId(1) });
         first.run_until(|event| matches!(event, Event::Left { .. }).then_some(()))
     });
 
-    let seed = BootstrapPeer { id: first_id, addrs: vec![first_addr] };
-    second.command(Command::Bootstrap(vec![seed]));
+    let peer = BootstrapPeer { id: first_id, addrs: vec![first_addr] };
+    second.command(Command::Bootstrap(vec![peer]));
     second.run_until(|event| matches!(event, Event::EdgeUp { .. }).then_some(()))?;
     let payload = Bytes::from_static(b"hello");
     second.command(Command::Send { request: RequestId(0), target: first_id, payload });
@@ -62,7 +62,7 @@ pub(crate) fn main() -> io::Result<()> {
     echo.join().expect("the other thread panicked")
 }
 
-/// A node, its socket, and what it told the application.
+/// A node with its socket and its events.
 pub(crate) struct Peer {
     pub(crate) id: NodeId,
     pub(crate) node: Node,
@@ -70,7 +70,7 @@ pub(crate) struct Peer {
     io: Io,
 }
 
-/// What the node gets to carry out its wishes.
+/// The outlet of the node.
 struct Io {
     socket: UdpSocket,
     events: VecDeque<Event>,
@@ -80,7 +80,8 @@ impl Peer {
     pub(crate) fn bind(addr: &str) -> io::Result<Self> {
         let socket = UdpSocket::bind(addr)?;
         let mut config = Config::default();
-        // On loopback nothing else can be dialed; and a std socket does not forbid fragments.
+        // On loopback all addresses are local. A std socket does not forbid fragments, so the path
+        // MTU can not be probed.
         config.engine.allow_local_addrs = true;
         config.quic.mtu_discovery = false;
         let identity = Identity::from_master_seed(&random()?);
@@ -105,17 +106,17 @@ impl Peer {
 
     /// Runs until `wanted` takes an event.
     fn run_until<T>(&mut self, wanted: impl FnMut(Event) -> Option<T>) -> io::Result<T> {
-        self.run_for(PATIENCE, wanted)?.ok_or(io::ErrorKind::TimedOut.into())
+        self.run_for(RUN_BOUND, wanted)?.ok_or(io::ErrorKind::TimedOut.into())
     }
 
     /// The loop: drain, wait for a datagram or the deadline, feed it in, again. Ends with the first
     /// event that `wanted` takes, or without one after this time.
     pub(crate) fn run_for<T>(
         &mut self,
-        patience: Duration,
+        bound: Duration,
         mut wanted: impl FnMut(Event) -> Option<T>,
     ) -> io::Result<Option<T>> {
-        let give_up_at = now() + patience;
+        let give_up_at = now() + bound;
         let mut bytes = vec![0; DATAGRAM_LEN_MAX];
         loop {
             // A blocking socket takes everything.
@@ -131,10 +132,10 @@ impl Peer {
             }
             let wake_at = deadline.map_or(give_up_at, |deadline| deadline.at.min(give_up_at));
             let wait = wake_at.saturating_duration_since(now());
-            // A timeout of zero would mean for ever.
+            // A timeout of zero would mean none.
             self.io.socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
             let received = self.io.socket.recv_from(&mut bytes);
-            // The machine may have slept, and somebody may have set its clock.
+            // The machine may have slept, and its clock may have been set.
             self.node.handle_input(now(), Input::WallClock(wall()));
             match received {
                 Ok((len, remote)) => {
@@ -153,9 +154,9 @@ impl Peer {
 }
 
 impl Outlet for Io {
-    fn transmit(&mut self, how: &Transmit, bytes: &[u8]) -> bool {
-        // UDP may lose what it likes; a send that fails is lost, and the node copes.
-        let _ = self.socket.send_to(bytes, how.remote);
+    fn transmit(&mut self, transmit: &Transmit, bytes: &[u8]) -> bool {
+        // A send that fails counts as a lost datagram, which the protocol repairs.
+        let _ = self.socket.send_to(bytes, transmit.remote);
         true
     }
 
@@ -176,8 +177,7 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// How Windows says that nobody listens where something was sent to. The socket is as good as
-/// before.
+/// Windows reports an ICMP port unreachable in this way. The socket can still be used.
 fn is_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ConnectionReset
 }

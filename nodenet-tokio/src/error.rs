@@ -104,7 +104,8 @@ pub enum Failure {
     Socket(String),
     /// The task that drove the node panicked or was aborted with its runtime.
     #[error(
-        "the task that drives the node ended early; its runtime was shut down, or it panicked, which is a bug to report"
+        "the task that drives the node ended early: its runtime was shut down, or it panicked, \
+         which is a bug to report"
     )]
     Died,
 }

@@ -1,10 +1,10 @@
-//! Two people on one machine, as the README has it.
+//! Two chats on one machine, as in the README.
 
 mod kit;
 
 use kit::{Running, Scratch};
 
-/// Starts a chat; returns it with its identifier and the line others join through it with.
+/// Starts a chat. Returns it with its identifier and the line through which others join.
 fn start(scratch: &Scratch, name: &str, args: &[&str]) -> (Running, String, String) {
     let seed = scratch.arg(name);
     let chat = Running::start(&[&["chat", "--seed", &seed], args].concat());
@@ -15,7 +15,7 @@ fn start(scratch: &Scratch, name: &str, args: &[&str]) -> (Running, String, Stri
 }
 
 #[test]
-fn two_people_talk() {
+fn two_chats_exchange_messages() {
     let scratch = Scratch::new();
     let (mut alice, alice_id, line) = start(&scratch, "alice", &["--addr", "127.0.0.1:0"]);
     let (mut bob, bob_id, _) = start(&scratch, "bob", &["--bootstrap", &line]);
@@ -26,7 +26,7 @@ fn two_people_talk() {
     let heard = alice.line("hello, who is there?");
     assert_eq!(heard, format!("{} (routed, 1 hop): hello, who is there?", &bob_id[..8]));
 
-    // Whoever was heard can be named by the beginning of the id.
+    // The originator of a message can be named by the beginning of its id.
     alice.type_line(&format!("/to {}", &bob_id[..8]));
     alice.line(&format!("lines go to {bob_id} by routing"));
     alice.type_line("/direct");
@@ -41,7 +41,7 @@ fn two_people_talk() {
     assert!(alice.line("accepted").contains(&bob_id));
     alice.line("1 edge(s)");
     alice.type_line("/fly");
-    alice.line("there is no /fly");
+    alice.line("there is no command /fly");
 
     bob.type_line("/quit");
     assert_eq!(bob.end().code(), Some(0));
@@ -51,7 +51,7 @@ fn two_people_talk() {
 }
 
 #[test]
-fn an_edge_can_be_asked_for() {
+fn an_edge_can_be_requested() {
     let scratch = Scratch::new();
     let (alice, alice_id, line) = start(&scratch, "alice", &["--addr", "127.0.0.1:0"]);
     let (mut bob, bob_id, _) = start(&scratch, "bob", &["--addr", "127.0.0.1:0"]);
@@ -72,7 +72,7 @@ fn an_edge_can_be_asked_for() {
 
 #[cfg(unix)]
 #[test]
-fn an_input_that_can_not_be_read_is_told_and_the_node_leaves() {
+fn an_input_that_can_not_be_read_is_an_error_and_the_node_leaves() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");
     let mut chat = kit::nodenet(&["chat", "--addr", "127.0.0.1:0", "--seed", &seed]);
@@ -81,6 +81,9 @@ fn an_input_that_can_not_be_read_is_told_and_the_node_leaves() {
     let output = chat.stdin(directory).output().expect("the program starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("can not read what is typed"), "{said}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("leaving"), "it does not just vanish");
+    assert!(said.contains("can not read standard input"), "{said}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("leaving"),
+        "it leaves the network first"
+    );
 }

@@ -1,4 +1,4 @@
-//! Nodes that die without a word.
+//! Nodes that end without a Leave.
 
 mod kit;
 
@@ -10,10 +10,11 @@ use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::{BootstrapPeer, Event, Node, NodeEvent, mint};
 use tokio::time::{sleep, timeout};
 
-/// One of few edges that says nothing is pinged within 41 s and dead five seconds later; a busy
-/// machine is a little late.
+/// Time until a silent edge is closed. Of a few edges, it is pinged within 41 s and closed five
+/// seconds later; a busy machine takes longer.
 const DEAD_BOUND: Duration = Duration::from_secs(60);
-/// After a minute without edges that is told at the next look, within 5 s; a busy machine is late.
+/// Time until the warning that there is no edge: a minute, and up to 5 s until the next check; a
+/// busy machine takes longer.
 const WARNING_BOUND: Duration = Duration::from_secs(75);
 
 async fn start(bootstrap: Option<&Node>) -> Node {
@@ -37,7 +38,7 @@ fn spawn(scratch: &Scratch, hub: &Node) -> (Running, NodeId) {
     (process, id)
 }
 
-/// Sends until the process has it, as an application would that wants an answer.
+/// Sends again and again until the message arrives at the process.
 async fn reach(from: &Node, to: NodeId, process: &Running) {
     let stop = tokio::spawn({
         let from = from.clone();
@@ -61,7 +62,7 @@ async fn assert_delivers(from: &Node, to: &Node) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_node_is_noticed_the_others_go_on_and_it_can_come_back() {
+async fn a_killed_node_is_noticed_and_can_come_back_while_the_others_go_on() {
     let hub = start(None).await;
     let other = start(Some(&hub)).await;
     let scratch = Scratch::new();
@@ -73,13 +74,13 @@ async fn a_killed_node_is_noticed_the_others_go_on_and_it_can_come_back() {
     process.end();
     let noticed = timeout(DEAD_BOUND, async {
         loop {
-            // What the others have to say is not held up by one who is gone.
+            // The ended node does not delay messages of the others.
             assert_delivers(&other, &hub).await;
             assert_delivers(&hub, &other).await;
             let event = timeout(Duration::from_secs(1), events.recv()).await;
-            if matches!(event, Ok(Some(NodeEvent::Protocol(Event::EdgeDown { peer, .. }))) if peer == id)
-            {
-                return;
+            match event {
+                Ok(Some(NodeEvent::Protocol(Event::EdgeDown { peer, .. }))) if peer == id => return,
+                _ => {}
             }
         }
     });
@@ -92,7 +93,7 @@ async fn a_killed_node_is_noticed_the_others_go_on_and_it_can_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_comes_back_before_anyone_noticed_is_reachable_at_once() {
+async fn a_node_that_restarts_before_its_peers_notice_is_reachable_at_once() {
     let hub = start(None).await;
     let other = start(Some(&hub)).await;
     let scratch = Scratch::new();
@@ -106,9 +107,9 @@ async fn a_node_that_comes_back_before_anyone_noticed_is_reachable_at_once() {
 }
 
 #[test]
-fn that_nobody_answers_is_told_after_a_minute() {
+fn a_minute_without_an_answer_is_reported() {
     let scratch = Scratch::new();
-    // A socket that nobody reads.
+    // A socket that is not read.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
     let addr = silent.local_addr().expect("it is bound");
     let bootstrap = format!("{}@{addr}", "7".repeat(64));
@@ -117,7 +118,7 @@ fn that_nobody_answers_is_told_after_a_minute() {
     let seed = scratch.arg("chat");
     let chat = Running::start(&["chat", "--bootstrap", &bootstrap, "--seed", &seed]);
     let said = chat.line_within("no lasting edge to any node for 60 s", WARNING_BOUND);
-    assert!(said.starts_with('('), "unprompted: {said}");
-    // There may be others: what was dropped, and that no address is a global one.
+    assert!(said.starts_with('('), "the warning comes unprompted: {said}");
+    // Other warnings may come: drops, and that no address is global.
     while node.event_within("warning", WARNING_BOUND)["name"] != "lonely" {}
 }

@@ -1,6 +1,6 @@
-//! First starts at the same moment on one key file: one identity, the one in the file.
+//! First starts at the same moment on one key file: they get one identity, that in the file.
 //!
-//! Every round has ten starters and a new path. `NODENET_ROUNDS` sets the rounds of each test. The
+//! Each round has ten starters and a new path. `NODENET_ROUNDS` sets the number of rounds. The
 //! figures are on standard output: `--nocapture` shows them.
 
 mod kit;
@@ -26,28 +26,28 @@ fn rounds(default: usize) -> usize {
     }
 }
 
-/// How a starter ended: with the identity it runs under, or with what it says of the reason.
+/// Result of a starter: the identity it runs under, or the text of the error.
 type Started = Result<NodeId, String>;
 
-/// What all rounds came to.
+/// Sums over all rounds.
 #[derive(Debug, Default, PartialEq)]
 struct Tally {
     rounds: usize,
     /// Starters with an identity.
     winners: usize,
-    /// Starters that were told that another was first, and what to do.
+    /// Starters whose error says that another was first, and what to do.
     losers: usize,
-    /// Starters that failed with anything else.
-    astray: usize,
+    /// Starters with another error.
+    other_errors: usize,
     /// Starters with an identity that is not in the file.
     mismatches: usize,
     /// Rounds whose file holds zeros.
     zeros: usize,
-    /// Rounds whose file is not there or can not be used.
+    /// Rounds whose file is missing or can not be used.
     unusable: usize,
     /// Rounds without a starter that has an identity.
     without_winner: usize,
-    /// Files other than those of the rounds.
+    /// Other files than those of the rounds.
     leftovers: usize,
 }
 
@@ -66,10 +66,10 @@ impl Tally {
                     self.winners += 1;
                     self.mismatches += usize::from(Some(*id) != kept_id);
                 }
-                Err(said) if tells_who_was_first(said, path) => self.losers += 1,
+                Err(said) if is_that_another_was_first(said, path) => self.losers += 1,
                 Err(said) => {
-                    self.astray += 1;
-                    println!("astray: {said}");
+                    self.other_errors += 1;
+                    println!("other_errors: {said}");
                 }
             }
         }
@@ -90,14 +90,14 @@ impl Tally {
     }
 }
 
-/// What a loser has to be told: which file, that another was first, what to do.
-fn tells_who_was_first(said: &str, path: &Path) -> bool {
+/// Whether an error names the file, and says that another was first and what to do.
+fn is_that_another_was_first(said: &str, path: &Path) -> bool {
     said.contains(path.to_str().expect("the path is UTF-8"))
         && said.contains("another node was first")
         && said.contains("give this one a key file of its own")
 }
 
-/// The public example of `key_file`.
+/// The example in the documentation of `key_file`.
 fn open_or_create(path: &Path) -> Result<KeyFile, KeyFileError> {
     Ok(match KeyFile::open(path)? {
         Some(key_file) => key_file,
@@ -105,7 +105,7 @@ fn open_or_create(path: &Path) -> Result<KeyFile, KeyFileError> {
     })
 }
 
-/// The same, asking first whether there can be a file, as the program does.
+/// The same, with a check first that a file can be written, as in the program.
 fn open_or_ask_and_create(path: &Path) -> Result<KeyFile, KeyFileError> {
     if let Some(key_file) = KeyFile::open(path)? {
         return Ok(key_file);
@@ -126,7 +126,8 @@ fn race_in_threads(name: &str, start: fn(&Path) -> Result<KeyFile, KeyFileError>
                 start(&path)
             })
         });
-        // What was opened stays open, so that a winner is still there when the next one comes.
+        // Opened files stay open, so that a winner still holds the lock when the next starter
+        // comes.
         let started = starters.map(|starter| starter.join().expect("no starter panics"));
         let identity = |file: &KeyFile| file.identity().id();
         let told = |result: &Result<_, KeyFileError>| {
@@ -142,14 +143,14 @@ fn race_in_threads(name: &str, start: fn(&Path) -> Result<KeyFile, KeyFileError>
 fn of_ten_threads_one_has_an_identity_and_that_is_in_the_file() {
     let tally = race_in_threads("threads, as in the public example", open_or_create);
     tally.assert_one_identity();
-    assert_eq!(tally.winners, tally.rounds, "one at a time");
+    assert_eq!(tally.winners, tally.rounds, "one in each round");
 }
 
 #[test]
 fn of_ten_threads_that_ask_first_one_has_an_identity_and_that_is_in_the_file() {
     let tally = race_in_threads("threads, asking first", open_or_ask_and_create);
     tally.assert_one_identity();
-    assert_eq!(tally.winners, tally.rounds, "one at a time");
+    assert_eq!(tally.winners, tally.rounds, "one in each round");
 }
 
 #[cfg(target_os = "linux")]
@@ -171,7 +172,7 @@ mod namespaces {
             let path = scratch.path(&format!("{round}.seed"));
             let mut starters = [(); STARTERS].map(|()| waiting(unshare, &path));
             for starter in &mut starters {
-                // All start within the time that ten writes to a pipe take.
+                // All start within the time of ten writes to a pipe.
                 let mut gate = starter.stdin.take().expect("it is piped");
                 gate.write_all(b"go\n").expect("the shell reads");
             }
@@ -181,7 +182,7 @@ mod namespaces {
         tally.assert_one_identity();
     }
 
-    /// How to get a process namespace on this machine, if there is a way. The unprivileged one
+    /// Arguments of `unshare` that make a process namespace here, if there are any. Unprivileged
     /// first.
     fn process_namespace() -> Option<&'static [&'static str]> {
         const WAYS: [&[&str]; 2] = [
@@ -197,13 +198,13 @@ mod namespaces {
             let skip = "SKIPPED: no process namespace can be made here; allow unprivileged user \
                         namespaces, or run the test as root, with unshare of util-linux";
             assert!(std::env::var_os("CI_STRICT").is_none_or(|strict| strict != "1"), "{skip}");
-            // Past the capture of a test that passes.
+            // Not captured, as `println!` would be in a test that passes.
             writeln!(std::io::stderr(), "{skip}").expect("there is a standard error");
         }
         way
     }
 
-    /// The program in a namespace of its own, held back until it is written to.
+    /// The program in a namespace of its own. It starts when its input gets a line.
     fn waiting(unshare: &[&str], path: &Path) -> Child {
         Command::new("unshare")
             .args(unshare)

@@ -1,4 +1,4 @@
-//! What `run --json` tells a program that looks after it.
+//! JSON lines of `run --json`, as a supervising program reads them.
 
 mod kit;
 
@@ -14,7 +14,7 @@ fn assert_numbers(line: &Value, group: &str, names: &[&str]) {
 }
 
 #[test]
-fn a_node_that_does_not_start_says_so_to_programs_too() {
+fn a_failed_start_is_the_last_json_line() {
     let scratch = Scratch::new();
     let taken = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
     let addr = taken.local_addr().expect("it is bound").to_string();
@@ -25,12 +25,12 @@ fn a_node_that_does_not_start_says_so_to_programs_too() {
     let error = line["error"].as_str().expect("a text");
     assert!(error.contains("another process uses that port"), "{error}");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains(error), "people are told the same: {said}");
+    assert!(said.contains(error), "the text for people is the same: {said}");
 }
 
 #[cfg(unix)]
 #[test]
-fn counters_come_when_asked_for_and_the_last_line_tells_the_end() {
+fn counters_come_at_the_interval_and_the_last_line_is_stopped() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");
     let args = ["run", "--addr", "127.0.0.1:0", "--seed", &seed, "--json", "--stats-interval", "1"];
@@ -50,13 +50,13 @@ fn counters_come_when_asked_for_and_the_last_line_tells_the_end() {
 
 #[cfg(unix)]
 #[test]
-fn peers_that_close_at_once_are_told_to_programs_and_people() {
+fn peers_that_close_at_once_are_a_warning_in_json_and_in_text() {
     let scratch = Scratch::new();
     let seed = scratch.arg("hub");
     let args = ["run", "--addr", "127.0.0.1:0", "--seed", &seed, "--json", "--pow", "8"];
     let hub = Running::start(&args);
     let line = hub.event("started")["bootstrap"].as_str().expect("loopback will do").to_owned();
-    // Identities of less work, and not by luck.
+    // Fixed identities without the proof of work.
     scratch.write_secret("node", &[1; 32]);
     scratch.write_secret("chat", &[2; 32]);
     let seed = scratch.arg("node");
@@ -74,7 +74,7 @@ fn peers_that_close_at_once_are_told_to_programs_and_people() {
 }
 
 #[test]
-fn the_help_says_where_the_lines_are_explained() {
+fn the_help_names_the_document_of_the_lines() {
     let help = String::from_utf8(run_to_end(&["run", "--help"]).stdout).expect("text");
     assert!(help.contains("docs/JSON.md") && help.contains("--stats-interval"), "{help}");
 }

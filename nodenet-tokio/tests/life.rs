@@ -1,4 +1,4 @@
-//! The life of the program: identities, start, stop.
+//! Start and stop of the program, its identities, and the demo.
 
 mod kit;
 
@@ -6,7 +6,7 @@ use kit::{Running, Scratch, run_to_end};
 use serde_json::{Value, json};
 
 #[test]
-fn an_identity_is_minted_once_and_shown_after_that() {
+fn an_identity_is_minted_once_and_then_shown() {
     let scratch = Scratch::new();
     let args = ["id", "--seed", &scratch.arg("seed"), "--pow", "4", "--json"];
     let show = || {
@@ -27,7 +27,7 @@ fn an_identity_is_minted_once_and_shown_after_that() {
 
 #[cfg(unix)]
 #[test]
-fn a_key_path_that_is_no_text_is_shown_as_well_as_it_can_be() {
+fn a_key_path_that_is_no_utf8_is_shown_with_replacements() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let scratch = Scratch::new();
@@ -96,7 +96,7 @@ fn a_signal_stops_a_node_with_status_zero() {
 }
 
 #[test]
-fn the_line_to_paste_has_a_usable_address() {
+fn the_bootstrap_line_has_a_usable_address() {
     for addr in ["127.0.0.1:0", "0.0.0.0:0", ":0", "[::]:0"] {
         let scratch = Scratch::new();
         let node = Running::start(&["run", "--addr", addr, "--seed", &scratch.arg("seed")]);
@@ -122,7 +122,7 @@ fn an_advertised_address_comes_first() {
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
     let scratch = Scratch::new();
-    // A neighbour that never answers again keeps a leaving node waiting for a moment.
+    // A neighbour that is stopped delays the node that leaves for a moment.
     let seed = scratch.arg("hub");
     let hub = Running::start(&["run", "--addr", "127.0.0.1:0", "--seed", &seed, "--json"]);
     let line = hub.event("started")["bootstrap"].as_str().unwrap().to_owned();
@@ -133,16 +133,20 @@ fn a_second_signal_ends_the_process_at_once() {
     leaf.signal("INT");
     leaf.log_line("shutting down");
     leaf.signal("INT");
-    assert_eq!(leaf.end().code(), Some(130), "left alone it would have ended with 0");
+    assert_eq!(
+        leaf.end().code(),
+        Some(130),
+        "without the second signal it would have ended with 0"
+    );
     hub.signal("CONT");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_demo_that_a_signal_ended_tells_which() {
+fn a_demo_that_a_signal_ended_has_its_exit_status() {
     for (signal, status) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
         let mut demo = Running::start(&["demo", "--nodes", "3"]);
-        // It settles for two seconds after that, at least.
+        // It needs two seconds after that, at least.
         demo.log_line("joining");
         demo.signal(signal);
         assert_eq!(demo.end().code(), Some(status), "{signal}");
@@ -156,7 +160,7 @@ fn a_demo_that_a_signal_ended_tells_which() {
 #[test]
 fn the_log_level_flag_wins_over_the_environment() {
     let scratch = Scratch::new();
-    // Told as a warning, before the program ends because it has nothing to start from.
+    // Logged as a warning, before the program ends for want of an address and of peers.
     scratch.write_secret("seed.peers", b"damaged");
     let seed = scratch.arg("seed");
     let warns = |args: &[&str], rust_log: Option<&str>| {

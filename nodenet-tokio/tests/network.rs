@@ -16,8 +16,8 @@ use nodenet_tokio::{
     mint,
 };
 
-/// Nothing here takes longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait in these tests.
+const WAIT_BOUND: Duration = Duration::from_secs(20);
 
 fn builder() -> Builder {
     let seed = mint::random_seed().expect("the system has entropy");
@@ -37,7 +37,9 @@ async fn start_through(node: &Node) -> Node {
 }
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} takes too long"))
+    tokio::time::timeout(WAIT_BOUND, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} takes too long"))
 }
 
 /// Waits until there is an edge.
@@ -68,10 +70,13 @@ async fn event(events: &mut NodeEvents, wanted: impl Fn(&NodeEvent) -> bool) -> 
 }
 
 async fn edge_down(events: &mut NodeEvents, of: NodeId) -> EdgeDownReason {
-    let is_down = |event: &NodeEvent| matches!(event, NodeEvent::Protocol(Event::EdgeDown { peer, .. }) if *peer == of);
+    let is_down = |event: &NodeEvent| match event {
+        NodeEvent::Protocol(Event::EdgeDown { peer, .. }) => *peer == of,
+        _ => false,
+    };
     match event(events, is_down).await {
         NodeEvent::Protocol(Event::EdgeDown { reason, .. }) => reason,
-        other => unreachable!("{other:?} was not wanted"),
+        other => unreachable!("{other:?} was not waited for"),
     }
 }
 
@@ -128,7 +133,7 @@ async fn messages_of_every_length_arrive_intact_and_longer_ones_are_refused() {
 }
 
 #[tokio::test]
-async fn a_message_to_oneself_arrives() {
+async fn a_message_to_the_node_itself_arrives() {
     let node = start().await;
     assert_eq!(node.send(node.id(), "note").await, Ok(0));
     assert_eq!(receive(&node).await.payload, "note");
@@ -143,7 +148,7 @@ async fn without_edges_there_is_no_route() {
 }
 
 #[tokio::test]
-async fn connecting_says_why_it_failed() {
+async fn a_connect_that_fails_has_a_reason() {
     let (a, b) = (start().await, start().await);
     let nobody = NodeId::from_bytes([7; 32]);
     let connect = |target, addr| soon("connecting", a.connect(target, [addr]));
@@ -157,7 +162,7 @@ async fn connecting_says_why_it_failed() {
 }
 
 #[tokio::test]
-async fn the_edge_policy_and_the_difficulty_have_their_say() {
+async fn a_connect_fails_by_edge_policy_and_by_difficulty() {
     let b = start().await;
     let unwanted = b.id();
     let choosy = builder().edge_policy(move |peer| *peer != unwanted).start().await;
@@ -197,7 +202,7 @@ fn worker(zero: bool) -> Identity {
 }
 
 #[tokio::test]
-async fn a_node_that_leaves_is_gone_at_once() {
+async fn the_edges_of_a_node_that_leaves_end_at_once() {
     let a = start().await;
     let b = start_through(&a).await;
     connected(&a, b.id()).await;
@@ -217,7 +222,7 @@ async fn a_node_that_leaves_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn dropping_the_last_handle_leaves() {
+async fn a_node_leaves_when_its_last_handle_is_dropped() {
     let a = start().await;
     let b = start_through(&a).await;
     connected(&a, b.id()).await;
@@ -289,7 +294,7 @@ async fn clones_of_deliveries_share_one_queue_and_dropped_waits_lose_nothing() {
     }
     let mut got = BTreeSet::new();
     for i in 0..20_u8 {
-        node.send(node.id(), vec![i]).await.expect("it is for ourselves");
+        node.send(node.id(), vec![i]).await.expect("its own queue has room");
         let deliveries = if i % 2 == 0 { &first } else { &second };
         let delivery = soon("a message", deliveries.recv()).await.expect("it runs");
         got.insert(delivery.payload[0]);
@@ -312,7 +317,7 @@ async fn a_dual_stack_node_serves_both_families() {
     };
     let dual = builder().bind(any).protocol(allow).start().await.expect("there are free ports");
     let mut ips = vec!["127.0.0.1"];
-    // A machine without IPv6 serves what it has.
+    // A machine without IPv6 serves IPv4.
     if dual.local_addr().is_ipv6() {
         ips.push("::1");
     }
@@ -320,7 +325,7 @@ async fn a_dual_stack_node_serves_both_families() {
         let local = SocketAddr::new(ip.parse().expect("it is an address"), 0);
         let Ok(node) = builder().bind(local).start().await else { continue };
         let addr = SocketAddr::new(local.ip(), dual.local_addr().port());
-        soon("connecting", node.connect(dual.id(), [addr])).await.expect("it listens there");
+        soon("connecting", node.connect(dual.id(), [addr])).await.expect("it is bound there");
         node.send(dual.id(), ip).await.expect("there is an edge");
         assert_eq!(receive(&dual).await.payload, ip);
         connected(&dual, node.id()).await;

@@ -1,4 +1,4 @@
-//! Nodes whose outputs are gone, full, stalled or non-blocking, and how they end when asked to.
+//! Nodes with outputs that are closed, full, stalled or non-blocking, and their end by a signal.
 #![cfg(target_os = "linux")]
 
 mod kit;
@@ -13,8 +13,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use kit::plug::{
-    Neighbour, closed_pipe, dead_terminal, full_disk, full_pipe, has_terminals, node, nonblocking,
-    terminal,
+    Neighbour, closed_pipe, closed_terminal, full_disk, full_pipe, has_terminals, node,
+    nonblocking, terminal,
 };
 use kit::{Killed, PATIENCE, Scratch, lines, nodenet, now, signal, wait};
 use nodenet_tokio::peer_file::PeerFile;
@@ -22,18 +22,18 @@ use tokio::sync::Barrier;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-/// Longest time by which an output may hold up the end that a signal asks for.
+/// Longest time by which an output may delay the end after a signal.
 const SIGNAL_BOUND: Duration = Duration::from_secs(1);
-/// A busy machine may be late now and then. What is held up is late each time.
+/// Tries of a test: a busy machine may be late now and then, a real delay occurs each time.
 const ATTEMPTS: usize = 3;
 
-/// What a program gets for its outputs.
+/// Outputs of a program under test.
 struct Plug {
     stdout: Stdio,
     stderr: Stdio,
-    /// The other end of the one that works, if one does.
+    /// The other end of the output that is read, if one is.
     works: Option<PipeReader>,
-    /// The end that is open and not read.
+    /// An end that is open and not read.
     held: Option<PipeReader>,
 }
 
@@ -60,11 +60,11 @@ impl Plug {
     }
 }
 
-/// A program, and the other ends of its outputs.
+/// A program under test, and the other ends of its outputs.
 struct Started {
     child: Killed,
     works: Option<mpsc::Receiver<String>>,
-    /// Has to be open as long as the program runs.
+    /// Stays open as long as the program runs.
     _held: Option<PipeReader>,
 }
 
@@ -74,7 +74,7 @@ fn start(command: &mut Command, plug: Plug) -> Started {
     Started { child: Killed::start(command), works: works.map(lines), _held: held }
 }
 
-/// Sends a signal, and waits for the end; returns the exit status, and how long it took.
+/// Sends a signal and waits for the end. Returns the exit status and the time it took.
 async fn ends_by(mut program: Started, name: &'static str) -> (Option<i32>, Duration) {
     let ended = spawn_blocking(move || {
         let since = now();
@@ -84,8 +84,8 @@ async fn ends_by(mut program: Started, name: &'static str) -> (Option<i32>, Dura
     ended.await.expect("it ends")
 }
 
-/// Fails if `try_once` says each time that something was held up.
-async fn is_held_up_by_nothing<F: Future<Output = Vec<Duration>>>(try_once: impl Fn() -> F) {
+/// Fails if each call of `try_once` returns a delay above the bound.
+async fn assert_no_delay<F: Future<Output = Vec<Duration>>>(try_once: impl Fn() -> F) {
     let mut delays = Vec::new();
     for _ in 0..ATTEMPTS {
         delays = try_once().await;
@@ -93,11 +93,11 @@ async fn is_held_up_by_nothing<F: Future<Output = Vec<Duration>>>(try_once: impl
             return;
         }
     }
-    panic!("signals are held up by {delays:?}");
+    panic!("signals are delayed by {delays:?}");
 }
 
-/// Starts a node with these outputs, lets another join through it and sends it messages, and then
-/// asks it to stop; returns how long that took.
+/// Starts a node with these outputs, makes another join through it, sends it messages, and stops it
+/// by a signal. Returns how long the stop took.
 async fn goes_on_and_leaves(
     command: &'static str,
     make: fn() -> Plug,
@@ -124,22 +124,22 @@ async fn goes_on_and_leaves(
                 || line.contains(": still there?")
                 || line.contains("7374696c6c2074686572653f")
         };
-        hub.say_until("still there?", move || works.try_iter().any(|line| text(&line))).await;
+        hub.send_until("still there?", move || works.try_iter().any(|line| text(&line))).await;
     }
 
-    timeout(PATIENCE, together.wait()).await.expect("the others are as far");
+    timeout(PATIENCE, together.wait()).await.expect("the others get there");
     let (status, span) = ends_by(program, name).await;
     assert_eq!(status, Some(0), "{name}");
-    hub.heard_farewell().await;
+    hub.peer_left().await;
     let kept = PeerFile::open(&PeerFile::beside(&hub.scratch().path("seed"))).expect("whole");
     assert!(!kept.peers().is_empty(), "{name}: the peers are kept");
     span
 }
 
-/// The same with every signal that asks for a stop, beside a node whose outputs are read: these are
-/// to end as soon as that one.
+/// The same with each signal, beside a node whose outputs are read: all have to end as soon as that
+/// one.
 async fn survives(command: &'static str, make: fn() -> Plug) {
-    is_held_up_by_nothing(|| async {
+    assert_no_delay(|| async {
         let together = Arc::new(Barrier::new(4));
         let usual = goes_on_and_leaves("run", Plug::usual, "TERM", together.clone());
         let nodes = ["TERM", "INT", "HUP"]
@@ -147,7 +147,7 @@ async fn survives(command: &'static str, make: fn() -> Plug) {
         let usual = usual.await;
         let mut delays = Vec::new();
         for node in nodes {
-            let span = node.await.expect("the node does as it should");
+            let span = node.await.expect("its test passes");
             delays.push(span.saturating_sub(usual));
         }
         delays
@@ -212,9 +212,9 @@ async fn outputs_that_share_a_pipe_that_is_not_read_hold_up_no_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_terminal_that_is_gone_ends_no_node() {
+async fn a_closed_terminal_ends_no_node() {
     if has_terminals() {
-        survives("run", || Plug::both(dead_terminal(), None)).await;
+        survives("run", || Plug::both(closed_terminal(), None)).await;
     }
 }
 
@@ -232,7 +232,7 @@ async fn a_chat_that_is_not_read_holds_up_no_node() {
     survives("chat", make).await;
 }
 
-/// One that shares its terminal with a program that made it non-blocking, for reading as well.
+/// Another program that shares the terminal may have made it non-blocking.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_on_a_non_blocking_terminal_reads_and_writes_on() {
     let mut hub = Neighbour::new().await;
@@ -244,13 +244,13 @@ async fn a_chat_on_a_non_blocking_terminal_reads_and_writes_on() {
     let mut child = Killed::start(command.stdin(stdin).stdout(stdout).stderr(OwnedFd::from(chat)));
     let shown = lines(terminal.try_clone().expect("descriptors are left"));
     hub.joined().await;
-    writeln!(terminal, "/to {}\nis anybody there?", hub.node.id()).expect("it is read");
+    writeln!(terminal, "/to {}\nis this node there?", hub.node.id()).expect("it is read");
     let heard = timeout(PATIENCE, hub.node.deliveries().recv()).await.expect("in time");
-    assert_eq!(heard.expect("it runs").payload, "is anybody there?");
-    hub.say_until("yes", || shown.try_iter().any(|line| line.ends_with(": yes"))).await;
+    assert_eq!(heard.expect("it runs").payload, "is this node there?");
+    hub.send_until("yes", || shown.try_iter().any(|line| line.ends_with(": yes"))).await;
     writeln!(terminal, "/quit").expect("it is read");
     assert_eq!(wait(&mut child, PATIENCE).code(), Some(0));
-    hub.heard_farewell().await;
+    hub.peer_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,29 +264,29 @@ async fn a_node_started_with_nohup_goes_on_after_a_hangup() {
         signal(&program.child, "HUP");
     }
     let works = program.works.take().expect("its log is read");
-    hub.say_until("still there?", || works.try_iter().any(|line| line.contains("still there?")))
+    hub.send_until("still there?", || works.try_iter().any(|line| line.contains("still there?")))
         .await;
     let other = node(Some(itself)).await;
     timeout(PATIENCE, other.joined()).await.expect("in time").expect("it joins through it");
     let (status, _) = ends_by(program, "TERM").await;
     assert_eq!(status, Some(0));
-    hub.heard_farewell().await;
+    hub.peer_left().await;
 }
 
-/// The kernel sends a hangup to a node in the foreground, and so does its shell.
+/// The kernel sends a hangup to a node in the foreground, and the shell sends another.
 #[tokio::test(flavor = "multi_thread")]
-async fn hangups_that_come_together_ask_once() {
+async fn hangups_that_come_together_count_once() {
     for first in ["HUP", "TERM"] {
         let mut hub = Neighbour::new().await;
         let plug = Plug::both(closed_pipe(), None);
         let mut program = start(&mut nodenet(&hub.args("run")), plug);
         hub.joined().await;
-        // One shell, so that they come within a moment.
+        // One shell sends both, so that they come within milliseconds.
         let both = format!("kill -{first} {0}; kill -HUP {0}", program.child.id());
         let sent = Command::new("sh").args(["-c", &both]).status();
         assert!(sent.expect("there is a shell").success());
         assert_eq!(wait(&mut program.child, PATIENCE).code(), Some(0), "{first}");
-        hub.heard_farewell().await;
+        hub.peer_left().await;
     }
 }
 
@@ -297,14 +297,14 @@ async fn a_node_in_a_terminal_that_is_closed_leaves() {
     }
     let mut hub = Neighbour::new().await;
     let command = nodenet(&hub.args("run"));
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    let words: Vec<_> = words.map(|word| word.to_str().expect("it is UTF-8")).collect();
+    let parts = [command.get_program()].into_iter().chain(command.get_args());
+    let parts: Vec<_> = parts.map(|part| part.to_str().expect("it is UTF-8")).collect();
     let mut script = Command::new("script");
-    script.args(["-qfec", &format!("exec {}", words.join(" ")), "/dev/null"]);
+    script.args(["-qfec", &format!("exec {}", parts.join(" ")), "/dev/null"]);
     let holder = Killed::start(script.stdin(Stdio::piped()).stdout(Stdio::null()));
     hub.joined().await;
     drop(holder);
-    hub.heard_farewell().await;
+    hub.peer_left().await;
     let seed = hub.scratch().path("seed");
     let kept = PeerFile::open(&PeerFile::beside(&seed)).expect("it is whole");
     assert!(!kept.peers().is_empty());
@@ -339,9 +339,9 @@ async fn a_result_that_can_not_be_written_is_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_does_not_need_standard_error() {
     let scratch = Scratch::new();
-    // Where there are no terminals, another output that is gone.
+    // Without terminals, another closed output.
     let gone_terminal = || match has_terminals() {
-        true => Stdio::from(dead_terminal()),
+        true => Stdio::from(closed_terminal()),
         false => closed_pipe().into(),
     };
     let [one, other, third] = ["one", "other", "third"].map(|name| scratch.arg(name));
@@ -363,8 +363,8 @@ async fn a_result_does_not_need_standard_error() {
         assert_eq!(output.status.code(), Some(0), "{command:?}");
         assert_ne!(output.stdout, b"", "{command:?}");
     }
-    // Nor does a failure, which keeps its status.
-    for (args, status) in [(&["run", "--bootstrap", "nobody"][..], 1), (&["run", "--loud"], 2)] {
+    // A failure does not need it either, and keeps its status.
+    for (args, status) in [(&["run", "--bootstrap", "malformed"][..], 1), (&["run", "--loud"], 2)] {
         let failing = nodenet(args).stderr(full_disk()).status();
         assert_eq!(failing.expect("the program starts").code(), Some(status));
     }
@@ -372,7 +372,7 @@ async fn a_result_does_not_need_standard_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_a_command_whose_output_is_not_read() {
-    is_held_up_by_nothing(|| async {
+    assert_no_delay(|| async {
         let scratch = Scratch::new();
         let [seed, unborn] = ["seed", "unborn"].map(|name| scratch.arg(name));
         let minted = nodenet(&["id", "--seed", &seed]).output();
@@ -385,8 +385,8 @@ async fn a_signal_ends_a_command_whose_output_is_not_read() {
             (&["demo", "--nodes", "2"], "INT", 130),
             (&["demo", "--nodes", "2"], "TERM", 143),
         ] {
-            // Nothing shows from outside how far it is: the demo takes four seconds, and is at work
-            // after one of these times and at its result after the other.
+            // The progress can not be observed from outside. The demo takes four seconds: it is at
+            // work after the first of these times, and writes its result after the second.
             for millis in [1_500, 6_500] {
                 let (reader, writer) = full_pipe();
                 let program = start(&mut nodenet(args), Plug::both(writer, Some(reader)));
@@ -413,7 +413,7 @@ async fn a_signal_ends_a_command_that_draws_on_a_terminal_that_is_not_read() {
     if !has_terminals() {
         return;
     }
-    is_held_up_by_nothing(|| async {
+    assert_no_delay(|| async {
         let scratch = Scratch::new();
         let unborn = scratch.arg("unborn");
         let mut delays = Vec::new();
@@ -424,7 +424,7 @@ async fn a_signal_ends_a_command_that_draws_on_a_terminal_that_is_not_read() {
             signal(&holder, "STOP");
             fill(&terminal).await;
             let program = start(&mut nodenet(args), Plug::both(terminal, None));
-            // Long enough for a picture, which would block.
+            // Long enough for a drawing, which would block.
             sleep(Duration::from_millis(1_000)).await;
             let (ended, span) = ends_by(program, "TERM").await;
             assert_eq!(ended, Some(status), "{args:?}");
@@ -454,7 +454,7 @@ async fn fill(terminal: &File) {
     }
 }
 
-/// Nothing that comes from outside makes the program panic; but tokio does if it is misconfigured.
+/// No input makes the program panic, but tokio does for a bad environment variable.
 #[test]
 fn a_panic_is_reported_and_waits_for_no_reader() {
     let panics = |stderr: Stdio| {

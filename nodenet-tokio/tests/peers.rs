@@ -1,4 +1,4 @@
-//! A node that comes back when everyone it was told of is gone.
+//! Nodes that return without any of their bootstrap peers.
 
 mod kit;
 
@@ -11,14 +11,14 @@ use nodenet_tokio::testing::Hub;
 use nodenet_tokio::{BootstrapPeer, Node, mint};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Ends a node as a power failure does: nobody hears of it.
+/// Ends a node as a power failure does: no peer receives a Leave.
 fn crash(hub: &Hub, node: Node) {
     hub.partition([node.local_addr()]);
     drop(node);
 }
 
 #[tokio::test(start_paused = true)]
-async fn exported_peers_lead_back_when_the_bootstrap_peer_is_gone_for_good() {
+async fn exported_peers_lead_back_without_the_bootstrap_peer() {
     let hub = Hub::new(21);
     let mut cluster = vec![hub.builder(1).start().await.unwrap()];
     for number in 2..=8 {
@@ -54,7 +54,7 @@ async fn exported_peers_lead_back_when_the_bootstrap_peer_is_gone_for_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_keeper_writes_soon_then_now_and_then_and_does_not_keep_the_node() {
+async fn a_keeper_writes_soon_and_then_seldom_and_does_not_keep_the_node_running() {
     let hub = Hub::new(22);
     let scratch = Scratch::new();
     let path = scratch.path("node.seed.peers");
@@ -83,7 +83,7 @@ async fn a_keeper_writes_soon_then_now_and_then_and_does_not_keep_the_node() {
     drop(closed);
     drop(node);
     let down = timeout(Duration::from_secs(10), events.recv()).await;
-    assert!(down.is_ok(), "with its last handle the node leaves, whoever keeps its peers");
+    assert!(down.is_ok(), "a keeper does not keep the node running");
     keeper.finish().await;
 }
 
@@ -116,7 +116,7 @@ async fn the_program_comes_back_without_any_of_its_bootstrap_peers() {
         let peer = wanderer.event("edge_up")["peer"].to_string();
         met += usize::from(others.iter().any(|node| peer.contains(&node.id().to_string())));
     }
-    // Those who dialed it still have to say where they are.
+    // Peers that dialed it send their addresses in this time.
     sleep(Duration::from_secs(2)).await;
     wanderer.signal("TERM");
     assert_eq!(wanderer.end().code(), Some(0));
@@ -146,7 +146,7 @@ async fn the_program_comes_back_without_any_of_its_bootstrap_peers() {
 }
 
 #[test]
-fn a_damaged_peer_file_is_told_once_and_changes_nothing_else() {
+fn a_damaged_peer_file_is_logged_and_does_not_prevent_the_start() {
     let scratch = Scratch::new();
     scratch.write_secret("seed.peers", b"nodenet-peers 1\nhalf a li");
     let (seed, addr) = (scratch.arg("seed"), "127.0.0.1:0");
@@ -157,6 +157,6 @@ fn a_damaged_peer_file_is_told_once_and_changes_nothing_else() {
     node.signal("TERM");
     assert_eq!(node.end().code(), Some(0));
     let said = kit::failure(1, &["run", "--seed", &seed]);
-    assert!(said.contains("damaged in line 2"), "a node that met nobody replaced nothing: {said}");
+    assert!(said.contains("damaged in line 2"), "a node without peers did not replace it: {said}");
     assert!(said.contains("--bootstrap ID@HOST:PORT"), "{said}");
 }

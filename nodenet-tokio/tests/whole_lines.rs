@@ -1,5 +1,4 @@
-//! Lines of a program whose outputs are slow, full or taken over by others: each is whole or
-//! counted.
+//! Lines of a program with outputs that are slow, full or shared: each is whole or counted.
 #![cfg(target_os = "linux")]
 
 mod kit;
@@ -19,10 +18,10 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-/// Messages of a flood: their lines take three times the room there is for lines that wait.
+/// Messages of a flood: their lines take three times the room of the queue.
 const FLOOD: usize = 60;
 
-/// What was read.
+/// Lines that were read.
 #[derive(Debug, Default)]
 struct Tally {
     messages: usize,
@@ -43,16 +42,16 @@ impl Tally {
         }
     }
 
-    /// Every message is there or counted, and so is that there were more than fit.
+    /// Each message was printed or counted as missed, and there were some of both.
     fn assert_complete(&self) {
-        assert!(self.messages > 1, "what waited comes at last: {self:?}");
-        assert!(self.missed > 0, "more did not fit: {self:?}");
-        // What else did not fit is counted as well.
+        assert!(self.messages > 1, "the lines that waited come: {self:?}");
+        assert!(self.missed > 0, "some did not fit: {self:?}");
+        // Lines of other kinds that did not fit are counted, too.
         assert!(self.messages + self.missed as usize >= FLOOD, "{self:?}");
     }
 }
 
-/// A reader that takes little at a time, and not often.
+/// A slow reader: a little at a time, with pauses.
 struct Slow<R>(R);
 
 impl<R: Read> Read for Slow<R> {
@@ -69,7 +68,7 @@ fn command(hub: &Neighbour) -> Command {
     nodenet(&args)
 }
 
-/// Waits until the log warns that lines were missed, and returns that.
+/// Waits for the warning that lines were missed, and returns it.
 fn warned(log: &mpsc::Receiver<String>) -> String {
     let give_up_at = now() + PATIENCE;
     loop {
@@ -81,7 +80,7 @@ fn warned(log: &mpsc::Receiver<String>) -> String {
     }
 }
 
-/// Ends a node that is read from, and takes its last lines.
+/// Ends a node whose output is read, and takes its last lines.
 fn take_the_end(mut child: Killed, lines: mpsc::Receiver<String>, tally: &mut Tally) {
     signal(&child, "TERM");
     assert_eq!(wait(&mut child, PATIENCE).code(), Some(0));
@@ -106,7 +105,7 @@ async fn is_read_slowly(blocking: bool) {
     }
     tally.assert_complete();
     block_in_place(|| take_the_end(child, shown, &mut tally));
-    hub.heard_farewell().await;
+    hub.peer_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,14 +113,14 @@ async fn a_slow_reader_gets_whole_lines_and_the_count_of_the_others() {
     both(is_read_slowly(true), is_read_slowly(false)).await;
 }
 
-/// Runs two at once, which take their time.
+/// Runs two slow cases at once.
 async fn both(
     one: impl Future<Output = ()> + Send + 'static,
     other: impl Future<Output = ()> + Send + 'static,
 ) {
     let both = [tokio::spawn(one), tokio::spawn(other)];
     for ended in both {
-        ended.await.expect("both do as they should");
+        ended.await.expect("both pass");
     }
 }
 
@@ -159,7 +158,7 @@ async fn outputs_that_share_a_non_blocking_pipe_do_not_mix_up_their_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_read_again_tells_how_many_lines_are_missing() {
+async fn a_log_that_is_read_again_has_the_number_of_missing_lines() {
     let mut hub = Neighbour::new().await;
     let (reader, writer) = full_pipe();
     let mut command = command(&hub);
@@ -168,27 +167,27 @@ async fn a_log_that_is_read_again_tells_how_many_lines_are_missing() {
     drop(command);
     let shown = lines(child.stdout.take().expect("it is piped"));
     hub.joined().await;
-    // Its packets alone fill the log by far.
+    // The trace of its packets alone fills the queue of the log.
     hub.flood(FLOOD).await;
     hub.flood(FLOOD).await;
     let heard = || shown.try_iter().any(|line| line.contains("6e6f77"));
-    hub.say_until("now", heard).await;
+    hub.send_until("now", heard).await;
     let log = lines(reader);
     let give_up_at = now() + PATIENCE;
     let said = block_in_place(|| {
         loop {
             let left = give_up_at.saturating_duration_since(now());
-            let line = log.recv_timeout(left).expect("it tells in time");
+            let line = log.recv_timeout(left).expect("it comes in time");
             if line.contains("lines are missing here") {
                 return line;
             }
         }
     });
-    let count = said.split(' ').nth(1).expect("it begins with the program's name");
+    let count = said.split(' ').nth(1).expect("it begins with the name of the program");
     assert!(count.parse::<u64>().expect("a number") > 0, "{said}");
     signal(&child, "TERM");
     assert_eq!(wait(&mut child, PATIENCE).code(), Some(0));
-    assert!(log.iter().any(|line| line.contains("shutting down")), "it says more after that");
+    assert!(log.iter().any(|line| line.contains("shutting down")), "more lines follow");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,13 +208,13 @@ async fn a_fifo_gets_lines_again_when_another_reader_comes() {
     let mut first = String::new();
     BufReader::new(reader).read_line(&mut first).expect("it is open");
     assert!(first.contains("started"), "{first}");
-    // That reader is gone, and lines come to nothing.
+    // That reader is closed, and writes fail.
     hub.joined().await;
     hub.flood(2).await;
     thread::sleep(Duration::from_millis(1_500));
 
     let shown = lines(File::open(&path).expect("it is there"));
-    // Where the other reader stopped is its own affair.
+    // The first line may be the rest of one that the other reader began.
     block_in_place(|| shown.recv_timeout(PATIENCE)).expect("lines come again");
     let mut tally = Tally::default();
     while tally.last != "stats" {
@@ -227,7 +226,7 @@ async fn a_fifo_gets_lines_again_when_another_reader_comes() {
     assert_eq!(tally.last, "stopped");
 }
 
-/// Starts a node that prints into a file by way of a shell, which gets the file as `$0`.
+/// Starts a node by a shell, which redirects its output to a file and gets that as `$0`.
 fn start_by(shell: &[&str], hub: &Neighbour, file: &str) -> (Killed, mpsc::Receiver<String>) {
     let command = command(hub);
     let mut started = Command::new(shell[0]);
@@ -237,7 +236,7 @@ fn start_by(shell: &[&str], hub: &Neighbour, file: &str) -> (Killed, mpsc::Recei
     (child, log)
 }
 
-/// Waits until the whole lines of a file have this in them, and returns them.
+/// Waits until the whole lines of a file contain `part`, and returns them.
 fn whole_lines(path: &Path, part: &str) -> String {
     let give_up_at = now() + PATIENCE;
     loop {
@@ -251,7 +250,7 @@ fn whole_lines(path: &Path, part: &str) -> String {
     }
 }
 
-/// Waits until a file takes nothing more, or nothing comes.
+/// Waits until a file does not grow any more.
 fn wait_for_rest(path: &Path) {
     let len = || fs::metadata(path).expect("it is there").len();
     let mut before = u64::MAX;
@@ -287,16 +286,16 @@ async fn is_truncated(redirect: &str) {
     });
     assert!(tally.messages > 1 && tally.missed > 0, "{tally:?}");
     stop(child);
-    hub.heard_farewell().await;
+    hub.peer_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_may_not_grow_gets_whole_lines_again_when_it_is_truncated() {
-    // For appending, and at the place where the last line ended.
+    // Opened for appending, and opened at a position.
     both(is_truncated(">>"), is_truncated(">")).await;
 }
 
-/// Leaves 100 KiB for lines.
+/// A disk with 100 KiB of room for lines.
 const FULL_DISK: &str = "mount -t tmpfs -o size=2m none \"$0\" || exit 77; \
     dd if=/dev/zero of=\"$0/ballast\" bs=1k count=1948 2>/dev/null || exit 77; \
     exec \"$@\" >> \"$0/lines\"";
@@ -324,7 +323,7 @@ async fn is_full(truncate: bool) {
     let said = block_in_place(|| warned(&log));
     assert!(said.contains("can not be written: No space left on device"), "{said}");
 
-    // The disk is mounted for the node only.
+    // The disk is mounted in the namespace of the node only.
     let disk = PathBuf::from(format!("/proc/{id}/root{directory}"));
     let path = disk.join("lines");
     let before = fs::read_to_string(&path).expect("it is text");
@@ -333,7 +332,7 @@ async fn is_full(truncate: bool) {
         File::create(&path).expect("it is ours");
     }
     fs::remove_file(disk.join("ballast")).expect("it is ours");
-    // These are counted where what waited ends.
+    // The count of missed lines follows the lines that waited.
     block_in_place(|| whole_lines(&path, "\"missed\""));
     let text = block_in_place(|| whole_lines(&path, "\"stats\""));
     let mut tally = Tally::default();
@@ -343,7 +342,7 @@ async fn is_full(truncate: bool) {
         true => assert!(tally.messages > 1 && tally.missed > 0, "{tally:?}"),
     }
     stop(child);
-    hub.heard_farewell().await;
+    hub.peer_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

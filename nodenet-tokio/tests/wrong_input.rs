@@ -1,4 +1,4 @@
-//! Wrong input gives an error that says what to do.
+//! Errors of the program for wrong input: each says what to do.
 
 mod kit;
 
@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use kit::{Running, Scratch, failure, run_to_end};
 
 const ID: &str = "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5";
-/// The seed behind [`ID`], which has one leading zero bit.
+/// The master seed of [`ID`], which has one leading zero bit.
 const SEED: [u8; 32] = {
     let mut seed = [0; 32];
     let mut i = 0;
@@ -25,18 +25,18 @@ fn assert_says(said: &str, parts: &[&str]) {
 }
 
 #[test]
-fn neither_address_nor_bootstrap() {
+fn a_run_without_address_and_bootstrap_is_an_error() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");
     for args in [&["run"][..], &["run", "-addr", ""], &["chat"], &["-pow", "0"]] {
-        // A key file of its own: peers of an earlier run would do.
+        // A fresh key file, because peers of an earlier run would suffice.
         let said = failure(1, &[args, &["--seed", &seed]].concat());
         assert_says(&said, &["--addr HOST:PORT", "--bootstrap ID@HOST:PORT", "or both"]);
     }
 }
 
 #[test]
-fn bad_bootstrap_syntax() {
+fn a_malformed_bootstrap_entry_is_an_error() {
     for (entry, problem) in [
         ("somewhere:4242", "there is no @"),
         ("12ab@host:1", "\"12ab\" is not a node id: a node id has exactly 64 hexadecimal digits"),
@@ -52,7 +52,7 @@ fn bad_bootstrap_syntax() {
 }
 
 #[test]
-fn an_address_that_is_none() {
+fn a_malformed_address_is_an_error() {
     for (addr, problem) in [
         ("4242", "there is no port"),
         ("127.0.0.1:port", "\"port\" is not a port"),
@@ -64,7 +64,7 @@ fn an_address_that_is_none() {
 }
 
 #[test]
-fn port_in_use() {
+fn a_port_in_use_is_an_error() {
     let scratch = Scratch::new();
     let taken = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
     let addr = taken.local_addr().expect("it is bound").to_string();
@@ -75,14 +75,14 @@ fn port_in_use() {
 }
 
 #[test]
-fn an_address_of_another_machine() {
+fn an_address_of_another_machine_is_an_error() {
     let scratch = Scratch::new();
     let said = failure(1, &["run", "--addr", "192.0.2.1:0", "--seed", &scratch.arg("seed")]);
     assert_says(&said, &["192.0.2.1:0", "no interface of this machine has that address"]);
 }
 
 #[test]
-fn key_file_of_wrong_length() {
+fn a_key_file_of_wrong_length_is_an_error() {
     let scratch = Scratch::new();
     scratch.write_secret("seed", &[7; 33]);
     let seed = scratch.arg("seed");
@@ -90,11 +90,11 @@ fn key_file_of_wrong_length() {
         let said = failure(1, args);
         assert_says(&said, &[&seed, "has 33 bytes, a seed has 32", "move it away"]);
     }
-    assert_eq!(std::fs::read(scratch.path("seed")).unwrap(), [7; 33], "it was left alone");
+    assert_eq!(std::fs::read(scratch.path("seed")).unwrap(), [7; 33], "it was not changed");
 }
 
 #[test]
-fn key_file_of_zeros() {
+fn a_key_file_of_zeros_is_an_error() {
     let scratch = Scratch::new();
     scratch.write_secret("seed", &[0; 32]);
     let seed = scratch.arg("seed");
@@ -102,12 +102,12 @@ fn key_file_of_zeros() {
         let said = failure(1, args);
         assert_says(&said, &[&seed, "holds 32 zero bytes", "from a backup, or move it away"]);
     }
-    assert_eq!(std::fs::read(scratch.path("seed")).unwrap(), [0; 32], "it was left alone");
+    assert_eq!(std::fs::read(scratch.path("seed")).unwrap(), [0; 32], "it was not changed");
 }
 
 #[cfg(unix)]
 #[test]
-fn key_file_that_others_can_read() {
+fn a_key_file_that_others_can_read_is_an_error() {
     let scratch = Scratch::new();
     scratch.write_secret("seed", &SEED);
     scratch.set_mode("seed", 0o644);
@@ -119,7 +119,7 @@ fn key_file_that_others_can_read() {
 }
 
 #[test]
-fn key_file_in_a_directory_that_is_not_there() {
+fn a_key_file_in_a_missing_directory_is_an_error() {
     let scratch = Scratch::new();
     let seed = scratch.arg("missing/seed");
     // A search for that much work would not end.
@@ -128,7 +128,7 @@ fn key_file_in_a_directory_that_is_not_there() {
 }
 
 #[test]
-fn more_work_than_the_seed_has() {
+fn more_work_than_the_identity_has_is_an_error() {
     let scratch = Scratch::new();
     scratch.write_secret("seed", &SEED);
     let seed = scratch.arg("seed");
@@ -149,7 +149,7 @@ fn more_work_than_the_seed_has() {
 }
 
 #[test]
-fn more_work_than_an_identifier_can_have() {
+fn more_work_than_an_identifier_can_have_is_an_error() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");
     for pow in ["257", "100000"] {
@@ -161,7 +161,7 @@ fn more_work_than_an_identifier_can_have() {
 }
 
 #[test]
-fn a_command_line_that_can_not_be_read() {
+fn a_malformed_command_line_is_an_error() {
     for (args, problem) in [
         (&["run", "--loud"][..], "--loud"),
         (&["run", "--addr", ":0", "--log-level", "loud"], "debug, info, warn, error"),
@@ -179,13 +179,13 @@ fn a_command_line_that_can_not_be_read() {
 }
 
 #[test]
-fn a_message_to_nobody_one_too_large_and_one_without_a_route() {
+fn messages_without_target_without_route_and_of_too_many_bytes_are_errors() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");
     let mut chat = Running::start(&["chat", "--addr", "127.0.0.1:0", "--seed", &seed]);
     chat.line("/to <id>");
     chat.type_line("hello?");
-    assert_says(&chat.line("nobody to send to"), &["name a node with /to <id>"]);
+    assert_says(&chat.line("no target yet"), &["name a node with /to <id>"]);
     chat.type_line("/to 12");
     assert_says(&chat.line("no id that begins with 12"), &["64 hexadecimal digits"]);
     chat.type_line(&format!("/to {ID}"));
@@ -203,7 +203,7 @@ fn a_message_to_nobody_one_too_large_and_one_without_a_route() {
 }
 
 #[test]
-fn a_key_file_that_is_in_use() {
+fn a_key_file_in_use_is_an_error() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");
     let args = ["run", "--addr", "127.0.0.1:0", "--seed", &seed];

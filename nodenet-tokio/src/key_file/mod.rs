@@ -76,8 +76,8 @@ pub enum KeyFileError {
     /// It consists of zeros.
     #[error(
         "key file {} holds {MASTER_SEED_LEN} zero bytes: its content was lost, as by a power cut \
-         or a faulty disk, and a secret of zeros is no secret; restore it from a backup, or move it \
-         away to get a new identity", path.display()
+         or a faulty disk, and a secret of zeros is no secret; restore it from a backup, or move \
+         it away to get a new identity", path.display()
     )]
     Zeros {
         /// The file.

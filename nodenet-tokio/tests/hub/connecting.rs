@@ -16,7 +16,7 @@ async fn an_edge_that_the_peer_refuses_comes_up_and_goes_down_again() {
     let choosy = hub.builder(1).edge_policy(|_| false).start().await.unwrap();
     let node = hub.builder(2).start().await.unwrap();
     let mut events = node.events();
-    let asked = {
+    let connecting = {
         let (node, id, addr) = (node.clone(), choosy.id(), choosy.local_addr());
         tokio::spawn(async move { node.connect(id, [addr]).await })
     };
@@ -29,7 +29,7 @@ async fn an_edge_that_the_peer_refuses_comes_up_and_goes_down_again() {
         "{down:?}"
     );
     assert!(begin.elapsed() < 5 * LinkProfile::REGION.latency, "{:?}", begin.elapsed());
-    let refused = timeout(Duration::from_secs(1), asked).await.expect("it ends").unwrap();
+    let refused = timeout(Duration::from_secs(1), connecting).await.expect("it ends").unwrap();
     assert!(matches!(refused, Err(ConnectError::NotTaken(_))), "{refused:?}");
     assert!(node.edges().await.unwrap().is_empty());
 }
@@ -37,15 +37,16 @@ async fn an_edge_that_the_peer_refuses_comes_up_and_goes_down_again() {
 #[tokio::test(start_paused = true)]
 async fn a_bootstrap_peer_that_can_not_be_reached_is_reported_once() {
     let hub = Hub::new(16);
-    let nobody = hub.peer(1);
-    let node = hub.builder(2).bootstrap([nobody.clone()]).start().await.unwrap();
+    let absent = hub.peer(1);
+    let node = hub.builder(2).bootstrap([absent.clone()]).start().await.unwrap();
     let mut events = node.events();
-    let told = wait_for(&mut events, |_| true).await;
-    let NodeEvent::Protocol(Event::BootstrapFailed { peer, error: ConnectError::Dial(_) }) = told
+    let reported = wait_for(&mut events, |_| true).await;
+    let NodeEvent::Protocol(Event::BootstrapFailed { peer, error: ConnectError::Dial(_) }) =
+        reported
     else {
-        panic!("{told:?}");
+        panic!("{reported:?}");
     };
-    assert_eq!(peer, nobody.id());
+    assert_eq!(peer, absent.id());
     assert!(timeout(Duration::from_secs(600), events.recv()).await.is_err(), "it is tried on");
 
     let _late = hub.builder(1).start().await.unwrap();
@@ -80,11 +81,11 @@ async fn a_connect_whose_caller_gave_up_still_brings_an_edge_up() {
 async fn dials_without_an_answer_keep_no_other_request_waiting() {
     let hub = Hub::new(19);
     let (a, b) = pair(&hub).await;
-    // As many as may wait: 64 for each of sixteen peers, for the core lets no more wait for one
+    // As many as may wait: 64 for each of sixteen peers, because the core has a cap of 64 for one
     // peer.
-    let nobody = (100..116).map(|number| (hub.peer(number).id(), hub.addr(number)));
+    let absent = (100..116).map(|number| (hub.peer(number).id(), hub.addr(number)));
     let mut connects = JoinSet::new();
-    for (target, addr) in nobody.flat_map(|peer| [peer; 64]) {
+    for (target, addr) in absent.flat_map(|peer| [peer; 64]) {
         let a = a.clone();
         connects.spawn(async move { a.connect(target, [addr]).await });
     }
@@ -112,15 +113,15 @@ async fn a_peer_learns_every_address_that_a_node_may_advertise() {
     let b = hub.builder(2).bootstrap([hub.peer(1)]).start().await.unwrap();
     sleep(Duration::from_secs(60)).await;
     let known = b.export_peers().await.unwrap();
-    let told = &known.iter().find(|peer| peer.id == a.id()).expect("it is its neighbour").addrs;
-    assert!(advertised.iter().all(|addr| told.contains(addr)), "{told:?}");
+    let reported = &known.iter().find(|peer| peer.id == a.id()).expect("it is its neighbour").addrs;
+    assert!(advertised.iter().all(|addr| reported.contains(addr)), "{reported:?}");
 
     let five = advertised.into_iter().chain([hub.addr(9)]);
     let refused = hub.builder(3).advertise(five).start().await.expect_err("that is one too many");
     assert!(matches!(refused, StartError::TooManyAdvertised { count: 5 }), "{refused}");
-    let nobody = SocketAddr::from(([198, 51, 100, 1], 0));
-    let refused = hub.builder(3).advertise([nobody]).start().await.expect_err("it has no port");
-    assert!(matches!(refused, StartError::Advertise { addr, .. } if addr == nobody), "{refused}");
+    let absent = SocketAddr::from(([198, 51, 100, 1], 0));
+    let refused = hub.builder(3).advertise([absent]).start().await.expect_err("it has no port");
+    assert!(matches!(refused, StartError::Advertise { addr, .. } if addr == absent), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The compiled program as a child process, and directories that go away.
+//! The compiled program as a child process, and scratch directories.
 #![allow(dead_code, reason = "every test program uses its own part")]
 
 use std::fs;
@@ -16,10 +16,10 @@ use serde_json::Value;
 #[cfg(target_os = "linux")]
 pub(crate) mod plug;
 
-/// Nothing in these tests takes longer, unless it says so.
+/// Longest wait in these tests, unless a test has its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A directory of its own for a test.
+/// A directory for one test, removed with it.
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -73,7 +73,7 @@ pub(crate) fn nodenet<S: AsRef<str>>(args: &[S]) -> Command {
     command
 }
 
-/// Runs the program to its end, which it must reach by itself.
+/// Runs the program to its end, without a signal.
 pub(crate) fn run_to_end<S: AsRef<str>>(args: &[S]) -> Output {
     let mut child = nodenet(args)
         .stdin(Stdio::null())
@@ -85,7 +85,7 @@ pub(crate) fn run_to_end<S: AsRef<str>>(args: &[S]) -> Output {
     child.wait_with_output().expect("the child is ours")
 }
 
-/// Runs the program, which must fail with this status; returns what it says about that.
+/// Runs the program, which must fail with this status. Returns its standard error.
 pub(crate) fn failure<S: AsRef<str>>(status: i32, args: &[S]) -> String {
     let output = run_to_end(args);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -124,22 +124,22 @@ impl Drop for Killed {
     }
 }
 
-/// Waits for a program to end by itself.
-pub(crate) fn wait(child: &mut Child, patience: Duration) -> ExitStatus {
-    let give_up_at = now() + patience;
+/// Waits for the end of a program.
+pub(crate) fn wait(child: &mut Child, bound: Duration) -> ExitStatus {
+    let give_up_at = now() + bound;
     loop {
         if let Some(status) = child.try_wait().expect("the child is ours") {
             return status;
         }
         if now() >= give_up_at {
             let _ = child.kill();
-            panic!("the program did not end within {patience:?}");
+            panic!("the program did not end within {bound:?}");
         }
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// A running program, and what it says.
+/// A running program and its output.
 pub(crate) struct Running {
     child: Killed,
     stdout: mpsc::Receiver<String>,
@@ -161,9 +161,9 @@ impl Running {
         self.line_within(text, PATIENCE)
     }
 
-    /// The same within `patience`.
-    pub(crate) fn line_within(&self, text: &str, patience: Duration) -> String {
-        next_line(&self.stdout, text, patience)
+    /// The same, within `bound`.
+    pub(crate) fn line_within(&self, text: &str, bound: Duration) -> String {
+        next_line(&self.stdout, text, bound)
     }
 
     /// The next line on standard error that contains `text`.
@@ -171,13 +171,13 @@ impl Running {
         next_line(&self.stderr, text, PATIENCE)
     }
 
-    /// The next JSON object of this kind on standard output, within `patience`.
-    pub(crate) fn event_within(&self, kind: &str, patience: Duration) -> Value {
-        let give_up_at = now() + patience;
+    /// The next JSON object of this kind on standard output, within `bound`.
+    pub(crate) fn event_within(&self, kind: &str, bound: Duration) -> Value {
+        let give_up_at = now() + bound;
         loop {
             let left = give_up_at.saturating_duration_since(now());
             let line = self.stdout.recv_timeout(left);
-            let line = line.unwrap_or_else(|_| panic!("no {kind} within {patience:?}"));
+            let line = line.unwrap_or_else(|_| panic!("no {kind} within {bound:?}"));
             let value: Value = serde_json::from_str(&line).expect("every line is JSON");
             if value["event"] == kind {
                 return value;
@@ -193,7 +193,7 @@ impl Running {
         self.type_bytes(format!("{line}\n").as_bytes());
     }
 
-    /// Types whatever a terminal of another encoding would send.
+    /// Types bytes, as a terminal of another encoding would send them.
     pub(crate) fn type_bytes(&mut self, bytes: &[u8]) {
         let stdin = self.child.stdin.as_mut().expect("it is piped");
         stdin.write_all(bytes).expect("the program reads");
@@ -214,7 +214,7 @@ impl Running {
         wait(&mut self.child, PATIENCE)
     }
 
-    /// Whether it still runs.
+    /// Whether the program still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the child is ours").is_none()
     }
@@ -227,7 +227,8 @@ pub(crate) fn signal(child: &Child, name: &str) {
     assert!(status.success(), "{kill}");
 }
 
-/// The lines of a source, as they come. It is read to its end, whatever becomes of them.
+/// The lines of a source, as they come. The source is read to its end, even if the receiver is
+/// dropped.
 pub(crate) fn lines(source: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -238,8 +239,8 @@ pub(crate) fn lines(source: impl Read + Send + 'static) -> mpsc::Receiver<String
     receiver
 }
 
-fn next_line(source: &mpsc::Receiver<String>, text: &str, patience: Duration) -> String {
-    let give_up_at = now() + patience;
+fn next_line(source: &mpsc::Receiver<String>, text: &str, bound: Duration) -> String {
+    let give_up_at = now() + bound;
     let mut others = Vec::new();
     loop {
         let left = give_up_at.saturating_duration_since(now());

@@ -1,5 +1,4 @@
-//! Outputs that are gone, full or non-blocking, and nodes to see what becomes of a program that has
-//! them.
+//! Outputs that are closed, full or non-blocking, and neighbours that observe a program with them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write, pipe};
@@ -20,17 +19,17 @@ use super::{Killed, PATIENCE, Scratch};
 const O_NONBLOCK: i32 = 0o4000;
 const O_NOCTTY: i32 = 0o400;
 
-/// Bytes of a message of a flood, which make a line of twice as many.
+/// Bytes of a message of a flood; its line has twice as many.
 const MESSAGE_LEN: usize = 30_000;
 
-/// A pipe whose reader is gone.
+/// A pipe whose reader is closed.
 pub(crate) fn closed_pipe() -> PipeWriter {
     let (reader, writer) = pipe().expect("descriptors are left");
     drop(reader);
     writer
 }
 
-/// A pipe that has no room, and its reader, which must live for that.
+/// A pipe without room, and its reader, which must stay open for that.
 pub(crate) fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, writer) = pipe().expect("descriptors are left");
     let mut filler = nonblocking(writer.try_clone().expect("descriptors are left"));
@@ -48,12 +47,12 @@ pub(crate) fn nonblocking(pipe: PipeWriter) -> File {
     file.expect("a pipe can be opened again")
 }
 
-/// A device that says the disk is full.
+/// A device whose writes fail as on a full disk.
 pub(crate) fn full_disk() -> File {
     OpenOptions::new().write(true).open("/dev/full").expect("Linux has it")
 }
 
-/// Whether there is script, of util-linux, which the terminals below are made with.
+/// Whether there is `script` of util-linux, which makes the terminals below.
 pub(crate) fn has_terminals() -> bool {
     let found = Command::new("script").arg("--version").stdout(Stdio::null()).status().is_ok();
     if !found {
@@ -64,7 +63,7 @@ pub(crate) fn has_terminals() -> bool {
 
 /// A terminal, and the process that holds its other end.
 pub(crate) fn terminal() -> (File, Killed) {
-    // What script runs there tells its name and then waits for a line that never comes.
+    // The shell in it prints the name of the terminal, and waits for a line that never comes.
     let mut script = Command::new("script");
     script.args(["-qfec", "tty; read line", "/dev/null"]);
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -77,16 +76,16 @@ pub(crate) fn terminal() -> (File, Killed) {
     (terminal.expect("it is there"), holder)
 }
 
-/// A terminal whose other end is gone.
-pub(crate) fn dead_terminal() -> File {
+/// A terminal whose other end is closed.
+pub(crate) fn closed_terminal() -> File {
     let (mut terminal, holder) = terminal();
     drop(holder);
-    let error = terminal.write(b"x").expect_err("it is dead");
+    let error = terminal.write(b"x").expect_err("it is closed");
     assert_eq!(error.raw_os_error(), Some(5), "EIO, not {error}");
     terminal
 }
 
-/// For what this machine does not let a test do. Fails if nothing may be left out.
+/// Reports a test that this machine does not permit. Fails if no test may be skipped.
 pub(crate) fn skip(what: &str, why: &str) {
     let strict = std::env::var_os("CI_STRICT").is_some_and(|value| value == "1");
     assert!(!strict, "{what} was not tested: {why}");
@@ -104,12 +103,12 @@ pub(crate) async fn node(bootstrap: Option<BootstrapPeer>) -> Node {
         .expect("loopback has free ports")
 }
 
-/// A node that a program is to join through, so that it is seen from outside, whatever its outputs
-/// say.
+/// A node through which the program joins, to observe it from outside, independently of its
+/// outputs.
 pub(crate) struct Neighbour {
     pub(crate) node: Node,
     events: NodeEvents,
-    /// Who the program is.
+    /// The identifier of the program.
     pub(crate) id: NodeId,
     scratch: Scratch,
 }
@@ -137,7 +136,7 @@ impl Neighbour {
         &self.scratch
     }
 
-    /// Waits until the program has joined; returns what others put after `--bootstrap`.
+    /// Waits until the program has joined. Returns it as a bootstrap peer.
     pub(crate) async fn joined(&mut self) -> BootstrapPeer {
         let remote = self.wait_for(|event, id| match event {
             NodeEvent::Protocol(Event::EdgeUp { peer, remote, .. }) if *peer == id => Some(*remote),
@@ -147,8 +146,8 @@ impl Neighbour {
         BootstrapPeer::new(self.id, remote)
     }
 
-    /// Waits until the program said goodbye. An edge that just dies is another matter.
-    pub(crate) async fn heard_farewell(&mut self) {
+    /// Waits for the Leave of the program. An edge that ends otherwise fails the test.
+    pub(crate) async fn peer_left(&mut self) {
         let reason = self.wait_for(|event, id| match event {
             NodeEvent::Protocol(Event::EdgeDown { peer, reason }) if *peer == id => Some(*reason),
             _ => None,
@@ -168,7 +167,7 @@ impl Neighbour {
         waiting.await.expect("it comes in time")
     }
 
-    /// Sends so many long messages over the edge; over a new one where a busy machine lost it.
+    /// Sends `count` long messages over the edge, or over a new one if a busy machine lost it.
     pub(crate) async fn flood(&self, count: usize) {
         let flooding = timeout(PATIENCE, async {
             for _ in 0..count {
@@ -181,14 +180,14 @@ impl Neighbour {
         flooding.await.expect("the program takes them");
     }
 
-    /// Sends a short message until `heard` is true.
-    pub(crate) async fn say_until(&self, text: &'static str, mut heard: impl FnMut() -> bool) {
-        let saying = timeout(PATIENCE, async {
-            while !heard() {
+    /// Sends a short message again and again until `is_seen` is true.
+    pub(crate) async fn send_until(&self, text: &'static str, mut is_seen: impl FnMut() -> bool) {
+        let sending = timeout(PATIENCE, async {
+            while !is_seen() {
                 let _ = self.node.send_direct(self.id, text).await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
-        saying.await.expect("the program says what it hears");
+        sending.await.expect("the program prints the message");
     }
 }

@@ -1,4 +1,4 @@
-//! Monotonic time of the program, by the clock of the runtime.
+//! Monotonic clock of the program, which is that of the runtime.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The identity of this machine's node: loaded, minted, shown.
+//! Identity of this machine's node: loaded from the key file, or minted with progress.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,12 @@ use crate::output::Output;
 use crate::output::term::draw_target;
 use crate::signals::Signals;
 
-/// Time between two progress reports where there is no terminal to draw on.
+/// Time between two progress reports without a terminal (guess).
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-/// Time between two on a terminal.
+/// Time between two progress reports on a terminal (guess).
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The key file named on the command line, or the user's own.
+/// The path of the key file: from the command line, or the default of the user.
 pub(crate) fn key_path(args: &IdentityArgs) -> Result<PathBuf, CommandError> {
     match &args.seed {
         Some(path) => Ok(path.clone()),
@@ -29,8 +29,8 @@ pub(crate) fn key_path(args: &IdentityArgs) -> Result<PathBuf, CommandError> {
     }
 }
 
-/// Opens the key file, or mints an identity into a new one. Fails if another node uses the file,
-/// or was first to create it: what was minted here is then not used.
+/// Opens the key file, or mints an identity into a new one. Fails if another node uses the file or
+/// was first to create it; the identity that was minted here is then discarded.
 pub(crate) async fn load_or_mint(
     path: &Path,
     difficulty: u16,
@@ -40,7 +40,7 @@ pub(crate) async fn load_or_mint(
     let file = match KeyFile::open(path)? {
         Some(file) => file,
         None => {
-            // The search may take hours, and what it finds is gone if it can not be saved.
+            // The search may take hours, and its result is lost if it can not be saved.
             KeyFile::check_writable(path)?;
             let seed = mint(difficulty, signals, err).await?;
             let file = KeyFile::create(path, seed)?;
@@ -57,12 +57,12 @@ pub(crate) fn check_work(
     path: &Path,
     difficulty: u16,
 ) -> Result<(), CommandError> {
-    // Nothing to mint would help.
+    // No identity would satisfy it.
     pow::Minter::new(difficulty).map_err(MintError::from)?;
     if pow::satisfies(&identity.id(), difficulty) {
         return Ok(());
     }
-    Err(CommandError::Said(format!(
+    Err(CommandError::Other(format!(
         "the identity in {} has {} leading zero bits, --pow asks for {difficulty}; name another \
          key file with --seed, or move this one away, to mint an identity with more",
         path.display(),
@@ -90,7 +90,8 @@ async fn mint(
             seed = minting.finish() => break seed?,
             _ = signals.stop() => {
                 bar.finish_and_clear();
-                return Err(CommandError::Said("interrupted while minting; nothing was saved".to_owned()));
+                let text = "interrupted while minting; nothing was saved";
+                return Err(CommandError::Other(text.to_owned()));
             }
             _ = reports.tick() => {
                 let progress = describe(&minting.progress());
@@ -110,7 +111,7 @@ async fn mint(
 fn describe(progress: &MintProgress) -> String {
     let remaining = match progress.expected_remaining {
         Some(span) => format!("about {} to go on average", describe_span(span)),
-        None => "longer to go than can be said".to_owned(),
+        None => "the expected time is beyond any measure".to_owned(),
     };
     let rate = count(progress.tries_per_s as u64);
     format!(
@@ -152,7 +153,7 @@ mod tests {
     use super::describe;
 
     #[test]
-    fn progress_is_told_in_units_that_people_read() {
+    fn progress_is_shown_in_units_that_people_read() {
         let progress = |remaining_s| MintProgress {
             tries: 1_234_567,
             tries_per_s: 81_234.5,
@@ -160,16 +161,19 @@ mod tests {
             expected_remaining: Some(Duration::from_secs(remaining_s)),
         };
         let head = "1234 thousand tries in 15 s, 81 thousand per second, about";
-        for (remaining_s, said) in [
+        for (remaining_s, shown) in [
             (90, "90 s"),
             (600, "10 minutes"),
             (7_200, "2 hours"),
             (5 * 86_400, "5 days"),
             (400_000 * 31_536_000, "400 thousand years"),
         ] {
-            assert_eq!(describe(&progress(remaining_s)), format!("{head} {said} to go on average"));
+            assert_eq!(
+                describe(&progress(remaining_s)),
+                format!("{head} {shown} to go on average")
+            );
         }
         let hopeless = MintProgress { expected_remaining: None, ..progress(0) };
-        assert!(describe(&hopeless).ends_with("longer to go than can be said"));
+        assert!(describe(&hopeless).ends_with("the expected time is beyond any measure"));
     }
 }

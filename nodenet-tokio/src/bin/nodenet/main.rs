@@ -40,14 +40,14 @@ enum CommandError {
     #[error(transparent)]
     Closed(#[from] Closed),
     #[error(
-        "can not read what is typed: {0}; start the program where its standard input can be read"
+        "can not read standard input: {0}; start the program where its standard input can be read"
     )]
     Input(std::io::Error),
     #[error("can not write the result: {0}")]
     Output(#[from] std::io::Error),
-    /// Said in the words of the place it happened.
+    /// Any other failure, with its text.
     #[error("{0}")]
-    Said(String),
+    Other(String),
 }
 
 fn main() -> ExitCode {
@@ -75,10 +75,10 @@ fn execute(command: Box<dyn Cmd>, outputs: &Outputs) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CommandError::Said(format!("can not start: {error}")))?;
+        .map_err(|error| CommandError::Other(format!("can not start: {error}")))?;
     let ended = runtime.block_on(async {
         let signals = Signals::listen()
-            .map_err(|error| CommandError::Said(format!("can not listen for signals: {error}")))?;
+            .map_err(|error| CommandError::Other(format!("can not listen for signals: {error}")))?;
         command.execute(signals, outputs).await
     });
     // A thread that reads the terminal, or writes a result, can not be stopped, so it is not

@@ -1,4 +1,4 @@
-//! Session of one node of the program: its files, its start, its end, and what commands show of it.
+//! Session of one node: its start with key file and peer file, its end, and texts about it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,24 +16,23 @@ use crate::output::Output;
 use crate::signals::Signals;
 use crate::{CommandError, identity};
 
-/// Time between two looks at whether something is to be said.
+/// Time between two checks of the health of a node (guess).
 pub(crate) const TICK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A node and what it must not be without.
+/// A running node with its files.
 pub(crate) struct Session {
     pub(crate) node: Node,
     peers: Vec<BootstrapPeer>,
-    /// Peers of the last run.
+    /// Number of peers from the last run.
     remembered: usize,
     keeper: Keeper,
-    /// Keeps the key file locked.
+    /// Holds the lock of the key file.
     _key_file: KeyFile,
 }
 
 impl Session {
-    /// Does all that stands between the command line and a running node, in the order of
-    /// PROTOCOL.md#start-order, but binds before it mints: an address that is taken should not cost
-    /// the search.
+    /// Starts a node from the flags, in the order of PROTOCOL.md#start-order, but binds before it
+    /// mints: an address in use is an error before the search, not after it.
     pub(crate) async fn start(
         args: &NodeArgs,
         signals: &mut Signals,
@@ -63,13 +62,13 @@ impl Session {
         Ok(Self { node, peers, remembered, keeper, _key_file: key_file })
     }
 
-    /// Keeps the peers for the next start and leaves the network.
+    /// Saves the peers for the next start and leaves the network.
     pub(crate) async fn leave(self) -> Result<(), CommandError> {
         self.keeper.finish().await;
         Ok(self.node.shutdown().await?)
     }
 
-    /// Takes what happened to the node, and returns what is to be said about it.
+    /// Hands an event to `health`, and returns the notices that follow.
     pub(crate) async fn observe(&self, health: &mut Health, event: &NodeEvent) -> Vec<Notice> {
         if matches!(event, NodeEvent::Missed(_)) {
             // A node that is closed has no edges.
@@ -78,23 +77,23 @@ impl Session {
         health.handle_event(now(), event)
     }
 
-    /// What another node puts after `--bootstrap` to join through this one.
+    /// The value of `--bootstrap` with which another node joins through this one.
     pub(crate) fn bootstrap_line(&self) -> Option<String> {
         let addr = *self.node.reachable_addrs().first()?;
         Some(BootstrapPeer::new(self.node.id(), addr).to_string())
     }
 
-    /// Whether some address of this node can be dialed from anywhere, as far as it looks from here.
+    /// Whether some address of this node can be dialed from anywhere, as far as this machine knows.
     pub(crate) fn is_globally_reachable(&self) -> bool {
-        // A node that was told its address is where its operator wants it.
+        // A node on a given address is where its operator wants it.
         let bound_to_wildcard = self.node.local_addr().ip().is_unspecified();
         !bound_to_wildcard || self.node.reachable_addrs().iter().any(is_global)
     }
 
-    /// Logs what the node is and where it listens.
+    /// Logs the identifier and the addresses of the node.
     pub(crate) fn announce(&self) {
         let node = &self.node;
-        // Programs parse this line.
+        // Programs parse these two lines.
         tracing::info!("node {}", node.id());
         tracing::info!("listening on {} (quic)", node.local_addr());
         let reachable: Vec<String> =
@@ -109,8 +108,7 @@ impl Session {
     }
 }
 
-/// The peers of the last run, kept beside the key file. That they can not be used is no reason not
-/// to start.
+/// The peer file beside the key file. One that can not be used does not prevent the start.
 fn open_peer_file(key_path: &Path) -> PeerFile {
     let path = PeerFile::beside(key_path);
     PeerFile::open(&path).unwrap_or_else(|error| {
@@ -124,7 +122,7 @@ fn is_global(addr: &SocketAddr) -> bool {
     scope(addr.ip()) == Some(Scope::Global) && addr.port() != 0
 }
 
-/// How a message came, for people.
+/// The path of a message, for people.
 pub(crate) fn describe_path(path: DeliveryPath) -> String {
     match path {
         DeliveryPath::Direct => "direct".to_owned(),
@@ -138,7 +136,7 @@ mod tests {
     use super::is_global;
 
     #[test]
-    fn an_address_that_nobody_has_is_not_reachable_from_anywhere() {
+    fn an_address_of_no_single_host_is_not_globally_reachable() {
         let is_global = |addr: &str| is_global(&addr.parse().unwrap());
         for addr in ["8.8.8.8:1", "[2001:4860::8]:1"] {
             assert!(is_global(addr), "{addr}");

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 
 use crate::clock::now;
 
-/// Two signals of which one is SIGHUP ask once if they come within this time: a terminal that is
-/// closed sends several, some of them through its shell, and a service manager may send one right
-/// after SIGTERM, and either may be noticed first (guess: they come within milliseconds).
+/// Time within which two signals, one of them SIGHUP, count as one request. A terminal that is
+/// closed sends several, some through its shell, and a service manager may send one right after
+/// SIGTERM; either may be noticed first (guess: they come within milliseconds).
 const HANGUP_BOUND: Duration = Duration::from_secs(1);
 
 /// A signal, by its number.
@@ -22,18 +22,18 @@ impl Signal {
     #[cfg(unix)]
     const TERM: Self = Self(15);
 
-    /// Exit status of a process that this signal ended: 128 plus its number, as shells have it.
+    /// Exit status of a process that this signal ended: 128 plus its number, as in shells.
     pub(crate) fn exit_status(self) -> u8 {
         128 + self.0
     }
 
-    /// Whether this signal, so long after the first, is a second request.
+    /// Whether this signal, this time after the first, is a second request.
     fn asks_again(self, first: Self, after: Duration) -> bool {
         ![self, first].contains(&Self::HUP) || after >= HANGUP_BOUND
     }
 }
 
-/// Whether somebody asked the program to stop.
+/// Requests to stop the program.
 #[derive(Debug, Clone)]
 pub(crate) struct Signals(watch::Receiver<Option<Signal>>);
 
@@ -80,14 +80,14 @@ mod unix {
 
     use super::Signal;
 
-    /// Sent to a process whose file would grow beyond what it may (signal(7); MIPS numbers
-    /// differently, and has SIGCONT there, for which a handler does no harm).
+    /// SIGXFSZ, sent to a process whose file would exceed its size limit (signal(7)). On MIPS the
+    /// number means SIGCONT, for which a handler does no harm.
     const XFSZ: i32 = 25;
 
     pub(super) struct Source {
         interrupt: tokio::signal::unix::Signal,
         terminate: tokio::signal::unix::Signal,
-        /// None where it was ignored when the program started, as nohup has it.
+        /// None if it was ignored when the program started, as under nohup.
         hangup: Option<tokio::signal::unix::Signal>,
     }
 
@@ -97,7 +97,7 @@ mod unix {
                 true => None,
                 false => Some(signal(SignalKind::hangup())?),
             };
-            // It would end the process. With a handler, which stays, the write fails instead.
+            // SIGXFSZ would end the process. With a handler, which stays, the write fails instead.
             drop(signal(SignalKind::from_raw(XFSZ))?);
             let interrupt = signal(SignalKind::interrupt())?;
             Ok(Self { interrupt, terminate: signal(SignalKind::terminate())?, hangup })
@@ -118,22 +118,22 @@ mod unix {
         }
     }
 
-    /// Whether SIGHUP is ignored. To be asked before it is listened for.
+    /// Whether SIGHUP is ignored. Call it before a handler is installed.
     fn ignores_hangup() -> bool {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         is_hangup_ignored_in(&status).unwrap_or_else(does_a_child_ignore_hangup)
     }
 
-    /// The same from what Linux says about a process (proc_pid_status(5)): a set of signals in
-    /// hexadecimal, of which the first is the lowest bit.
+    /// The same from the status of a process on Linux (proc_pid_status(5)): a set of signals in
+    /// hexadecimal, with the first signal in the lowest bit.
     fn is_hangup_ignored_in(status: &str) -> Option<bool> {
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
         let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
         Some(ignored & 1 != 0)
     }
 
-    /// The same anywhere: a child inherits what is ignored (POSIX, execve), so a shell that sends
-    /// itself a SIGHUP tells.
+    /// The same on any Unix: a child inherits ignored signals (POSIX, execve), so a shell that
+    /// sends itself a SIGHUP shows it.
     fn does_a_child_ignore_hangup() -> bool {
         let mut shell = Command::new("sh");
         shell.args(["-c", "kill -HUP $$"]);
@@ -146,7 +146,7 @@ mod unix {
         use super::{does_a_child_ignore_hangup, is_hangup_ignored_in};
 
         #[test]
-        fn linux_and_a_shell_say_the_same_about_hangups() {
+        fn linux_and_a_shell_agree_about_hangups() {
             assert_eq!(
                 is_hangup_ignored_in("Name:\tnodenet\nSigIgn:\t0000000000001001\n"),
                 Some(true)
@@ -158,8 +158,8 @@ mod unix {
             assert_eq!(is_hangup_ignored_in("SigIgn:\tsomething\n"), None);
             assert_eq!(is_hangup_ignored_in(""), None);
             if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-                let said = is_hangup_ignored_in(&status).expect("Linux says it");
-                assert_eq!(does_a_child_ignore_hangup(), said);
+                let expected = is_hangup_ignored_in(&status).expect("Linux has the field");
+                assert_eq!(does_a_child_ignore_hangup(), expected);
             }
         }
     }

@@ -1,7 +1,7 @@
-//! What somebody types, line by line.
+//! Lines from standard input.
 //!
-//! Responsible for: taking any bytes, whatever encoding a terminal or a pipe has, and holding no
-//! more of them than a message may have. Never: what a line means.
+//! Responsible for: reading bytes of any encoding, and keeping no more of a line than a message may
+//! have. Never: what a line means.
 
 use std::io;
 use std::time::Duration;
@@ -9,22 +9,21 @@ use std::time::Duration;
 use nodenet_tokio::proto::wire::{DIRECT_PAYLOAD_MAX, SEND_PAYLOAD_MAX};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-/// Bytes of a line, at most: one more than any message may have, so that whoever sends it says so.
+/// Bytes of a line, at most: one more than any message may have, so that sending it is the error.
 const LINE_LEN_MAX: usize =
     if DIRECT_PAYLOAD_MAX > SEND_PAYLOAD_MAX { DIRECT_PAYLOAD_MAX } else { SEND_PAYLOAD_MAX } + 1;
 
-/// How often a source is looked at that does not wait for what is typed (guess: too short to
-/// notice).
+/// Time between two reads of a non-blocking source (guess: too short to notice).
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What came next.
+/// Result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// A line without its end. Where it was not UTF-8, replacement characters stand.
+    /// A line without its end. Bytes that are no UTF-8 are replaced.
     Line(String),
-    /// A line that was too long to be kept; this many bytes at least.
+    /// A line that was too long to be kept, with at least this many bytes.
     TooLong(usize),
-    /// Nothing, and nothing comes after it.
+    /// The end of the source.
     End,
 }
 
@@ -32,7 +31,7 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct Lines<R> {
     source: R,
-    /// The beginning of the line that is being typed.
+    /// The beginning of the current line.
     line: Vec<u8>,
 }
 
@@ -41,13 +40,12 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         Self { source, line: Vec::new() }
     }
 
-    /// The next line. Cancel safe: what was read is kept.
+    /// The next line. Cancel safe: the bytes that were read are kept.
     pub(crate) async fn next(&mut self) -> io::Result<Input> {
         loop {
             let bytes = match self.source.fill_buf().await {
                 Ok(bytes) => bytes,
-                // Another process that shares the terminal may have made it non-blocking, which
-                // holds for reading as well as for writing.
+                // Another process that shares the terminal may have made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     tokio::time::sleep(LOOK_INTERVAL).await;
                     continue;
@@ -119,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_typed_before_somebody_else_was_heard_is_kept() {
+    async fn bytes_that_were_read_before_a_cancellation_are_kept() {
         let (mut keyboard, terminal) = tokio::io::duplex(64);
         let mut lines = Lines::new(tokio::io::BufReader::new(terminal));
         for piece in ["hel", "lo"] {

@@ -18,7 +18,7 @@ pub(super) fn parse_listen_addr(text: &str) -> Result<SocketAddr, String> {
         return Err("IPv6 addresses need brackets".to_owned());
     }
     let mut found = (host, port).to_socket_addrs().map_err(|error| error.to_string())?;
-    // A name that has both: IPv4, because more peers speak it.
+    // A name with both families: IPv4, because more peers support it.
     let first = found.next().ok_or("the name has no address")?;
     Ok(std::iter::once(first)
         .chain(found)
@@ -28,7 +28,7 @@ pub(super) fn parse_listen_addr(text: &str) -> Result<SocketAddr, String> {
 
 /// Reads an address that others can dial.
 pub(super) fn parse_advertised(text: &str) -> Result<SocketAddr, String> {
-    let advice = "write the one under which others reach this node, for example 203.0.113.5:4242";
+    let advice = "write the one at which peers reach this node, for example 203.0.113.5:4242";
     let addr: SocketAddr = text
         .parse()
         .map_err(|_| format!("it is no IP address with a port, IPv6 in brackets; {advice}"))?;

@@ -18,28 +18,28 @@ pub(crate) struct NodeArgs {
     /// UDP address to listen on. No host means all interfaces, port 0 a free one. [default: :0]
     #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true)]
     pub(crate) addr: String,
-    /// Nodes to join through, separated by commas. Beside them the peers of the last run are tried,
-    /// which are kept in a file beside the key file, with .peers appended to its name.
+    /// Nodes to join through, separated by commas. The peers of the last run are tried as well.
+    /// They are in a file beside the key file, with .peers appended to its name.
     #[arg(long, value_name = "ID@HOST:PORT,…", default_value = "", hide_default_value = true)]
     pub(crate) bootstrap: String,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
-    /// Edges that others may open; 0 or less means as many as a node can have, 32768.
+    /// Edges that peers may open; 0 or less means as many as a node can have, 32768.
     #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
     pub(crate) max_inbound: i64,
-    /// Of these from one IPv4 address or IPv6 /64; 0 or less means any number.
+    /// Conns that peers may open from one IPv4 address or IPv6 /64; 0 or less means any number.
     #[arg(long, value_name = "N", default_value_t = 32, allow_negative_numbers = true)]
     pub(crate) max_inbound_per_ip: i64,
-    /// Address under which this node can be reached from outside, a forwarded port for example. May
-    /// be given several times.
+    /// Address at which this node can be reached from outside, for example a forwarded port. May be
+    /// given several times.
     #[arg(long, value_name = "IP:PORT", value_parser = parse_advertised)]
     pub(crate) advertise: Vec<SocketAddr>,
-    /// Spare a battery: have few edges, and have neighbours leave the pinging to this node, which
-    /// does it seldom and for all of them at once. It still forwards and is still found.
+    /// Spare a battery: have few edges, and ping neighbours seldom and all at once, while they do
+    /// not ping this node. It still forwards messages and can still be found.
     #[arg(long)]
     light: bool,
-    /// How much to say on standard error. Without this flag the environment variable RUST_LOG
-    /// decides, and without that it is info for run, warn for chat.
+    /// Level of the log on standard error. Without this flag the environment variable RUST_LOG
+    /// decides; without both it is info for run and warn for chat.
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub(crate) log_level: Option<LogLevel>,
     /// Volunteer as a relay. Not part of this version.
@@ -50,27 +50,28 @@ pub(crate) struct NodeArgs {
     relay: bool,
 }
 
+/// Flags of an identity.
 #[derive(Debug, Args)]
 pub(crate) struct IdentityArgs {
     /// Key file: 32 secret bytes, from which all keys of the node follow. Created if there is none.
     /// [default: nodenet.seed in the user's configuration directory]
     #[arg(long, visible_alias = "key", value_name = "FILE")]
     pub(crate) seed: Option<PathBuf>,
-    /// Leading zero bits that the network asks of identifiers; the same for all its nodes. Each bit
-    /// doubles the work of minting one.
+    /// Leading zero bits that each identifier in the network must have. Each bit doubles the work
+    /// of minting one.
     #[arg(long, value_name = "BITS", default_value_t = 0, allow_negative_numbers = true)]
     pow: i64,
 }
 
 impl IdentityArgs {
-    /// The difficulty; negative ones ask for nothing, like 0. Larger ones than an identifier has
-    /// bits are refused when minting.
+    /// The difficulty. Negative values mean 0. A value above the bits of an identifier is refused
+    /// when minting.
     pub(crate) fn difficulty(&self) -> u16 {
         u16::try_from(self.pow.max(0)).unwrap_or(u16::MAX)
     }
 }
 
-/// Least severity that the log has.
+/// Lowest severity in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogLevel {
     Debug,
@@ -94,7 +95,7 @@ impl NodeArgs {
     /// The address to listen on.
     pub(crate) fn listen_addr(&self) -> Result<SocketAddr, CommandError> {
         parse_listen_addr(&self.addr).map_err(|problem| {
-            CommandError::Said(format!(
+            CommandError::Other(format!(
                 "can not listen on \"{}\": {problem}; write host:port, for example 0.0.0.0:4242",
                 self.addr
             ))
@@ -106,17 +107,17 @@ impl NodeArgs {
         self.relay
     }
 
-    /// What the node spends on the network.
+    /// Resources that the node spends on the network.
     pub(crate) fn profile(&self) -> Profile {
         if self.light { Profile::Light } else { Profile::Router }
     }
 
-    /// Whether there is anything to start from.
+    /// Checks that the node listens at a known address or has peers to join through.
     pub(crate) fn check_presence(&self, remembers_peers: bool) -> Result<(), CommandError> {
         if self.addr.is_empty() && self.bootstrap.is_empty() && !remembers_peers {
-            return Err(CommandError::Said(
-                "give --addr HOST:PORT to listen where others can join, --bootstrap \
-                 ID@HOST:PORT to join through a node that is there, or both"
+            return Err(CommandError::Other(
+                "give --addr HOST:PORT to listen at a known address, --bootstrap ID@HOST:PORT to \
+                 join through another node, or both"
                     .to_owned(),
             ));
         }
@@ -124,13 +125,13 @@ impl NodeArgs {
     }
 }
 
-/// A cap as the command line has it; 0 and less lift it.
+/// A cap from the command line; 0 and less lift it.
 pub(crate) fn cap(value: i64) -> usize {
     if value <= 0 { usize::MAX } else { usize::try_from(value).unwrap_or(usize::MAX) }
 }
 
-/// Gives long flags with one dash their second, as users of the Go program write them, and puts
-/// `run` where no command stands.
+/// Gives long flags with one dash a second one, because users of the Go program write one, and
+/// inserts `run` where there is no command.
 pub(crate) fn normalise(
     args: impl Iterator<Item = OsString>,
     program: &clap::Command,

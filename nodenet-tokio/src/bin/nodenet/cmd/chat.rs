@@ -30,7 +30,7 @@ const HELP: &str = "\
   /direct       send them over the edge to that node instead
   /routed       send them by routing again
   /connect <ip:port>
-                get an edge to that node, which is there
+                get an edge to that node, at this address
   /peers        show the edges
   /id           show the line others join through this node with
   /help         show this
@@ -93,25 +93,25 @@ fn read_line(line: &str) -> Line<'_> {
         "/id" => Line::Id,
         "/help" => Line::Help,
         "/quit" => Line::Quit,
-        // A line that is to begin with a slash begins with two.
+        // A text that begins with a slash is typed with two.
         _ if line.starts_with("//") => Line::Text(&line[1..]),
         _ if line.starts_with('/') => Line::Unknown(word),
         _ => Line::Text(line),
     }
 }
 
-/// Whom lines go to.
+/// A session with a prompt, and the target of its lines.
 struct Chat {
     session: Session,
     node: Node,
     out: Output,
     target: Option<NodeId>,
     direct: bool,
-    /// Everyone seen so far, for prefixes.
+    /// Identifiers seen so far, for prefixes.
     seen: BTreeSet<NodeId>,
 }
 
-/// Identifiers kept for completion, at most; strangers can add to them by sending messages.
+/// Identifiers kept for prefixes, at most: each message can add one (guess).
 const SEEN_MAX: usize = 1_000;
 
 async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended {
@@ -136,16 +136,17 @@ async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended 
                 ended?;
                 break Ok(());
             }
-            typed = lines.next() => match typed {
+            input = lines.next() => match input {
                 Ok(Input::Line(line)) => if !chat.on_line(read_line(&line)).await? { break Ok(()) },
-                Ok(Input::TooLong(len)) => say!(out, "not sent: the line has {len} bytes or more; send it in parts"),
+                Ok(Input::TooLong(len)) => {
+                    say!(out, "not sent: the line has {len} bytes or more; send it in parts");
+                }
                 Ok(Input::End) => break Ok(()),
                 Err(error) => break Err(CommandError::Input(error)),
             },
             Some(delivery) = deliveries.recv() => {
                 chat.remember(delivery.originator);
-                // A person reads along, so the burst is generous, but nobody may flood the
-                // terminal.
+                // A person reads along, so the burst is generous, but bounded.
                 if let Some(suppressed) = limit.allow(now()) {
                     if suppressed > 0 {
                         say!(out, "({suppressed} more messages, not shown)");
@@ -159,9 +160,9 @@ async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended 
                 if let NodeEvent::Protocol(Event::EdgeUp { peer, .. }) = event {
                     chat.remember(peer);
                 }
-                tell(out, chat.session.observe(&mut health, &event).await);
+                report(out, chat.session.observe(&mut health, &event).await);
             }
-            _ = ticks.tick() => tell(out, health.handle_tick(now())),
+            _ = ticks.tick() => report(out, health.handle_tick(now())),
         }
     };
     say!(out, "leaving");
@@ -169,8 +170,8 @@ async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended 
     ended.map(|()| ExitCode::SUCCESS)
 }
 
-/// Says what happened to the node, in between.
-fn tell(out: &Output, notices: impl IntoIterator<Item = Notice>) {
+/// Prints notices between the messages.
+fn report(out: &Output, notices: impl IntoIterator<Item = Notice>) {
     for notice in notices {
         match notice {
             Notice::Info(text) | Notice::Warning(_, text) => say!(out, "({text})"),
@@ -185,7 +186,7 @@ impl Chat {
         Self { session, node, out, target: None, direct: false, seen: BTreeSet::new() }
     }
 
-    /// Carries out one line. False when it is time to go.
+    /// Carries out one line. False when the line ends the chat.
     async fn on_line(&mut self, line: Line<'_>) -> Result<bool, CommandError> {
         match line {
             Line::Quit => return Ok(false),
@@ -209,7 +210,9 @@ impl Chat {
                 );
             }
             Line::Connect(addr) => self.connect(addr),
-            Line::Unknown(word) => say!(self.out, "there is no {word}; /help shows what there is"),
+            Line::Unknown(word) => {
+                say!(self.out, "there is no command {word}; /help lists the commands")
+            }
             Line::Text(text) => self.send(text).await,
         }
         Ok(true)
@@ -217,7 +220,7 @@ impl Chat {
 
     async fn send(&self, text: &str) {
         let Some(target) = self.target else {
-            say!(self.out, "nobody to send to yet; name a node with /to <id>");
+            say!(self.out, "no target yet; name a node with /to <id>");
             return;
         };
         let payload = text.to_owned().into_bytes();
@@ -230,7 +233,7 @@ impl Chat {
         }
     }
 
-    /// Dials in the background: the prompt does not wait for somebody who may not answer.
+    /// Dials in the background: the prompt does not wait for an answer that may not come.
     fn connect(&self, addr: &str) {
         let (Some(target), Ok(addr)) = (self.target, addr.parse::<SocketAddr>()) else {
             say!(
@@ -318,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_stands_for_the_one_id_that_begins_with_it() {
+    fn a_prefix_means_the_only_id_that_begins_with_it() {
         let ids = [[0x11; 32], [0x12; 32], [0xab; 32]].map(NodeId::from_bytes);
         let seen = BTreeSet::from(ids);
         assert_eq!(find("AB", &seen), Ok(ids[2]));

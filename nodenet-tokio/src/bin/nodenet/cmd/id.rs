@@ -36,7 +36,7 @@ impl Cmd for IdArgs {
 async fn show_or_mint(args: IdArgs, mut signals: Signals, outputs: &Outputs) -> Ended {
     let difficulty = args.identity.difficulty();
     let path = key_path(&args.identity)?;
-    // A running node's identity can be shown, too: nothing is locked for that.
+    // The identity of a running node can be shown, too: this takes no lock.
     let (identity, minted) = match key_file::peek(&path)? {
         Some(identity) => (identity, false),
         None => {
@@ -50,7 +50,7 @@ async fn show_or_mint(args: IdArgs, mut signals: Signals, outputs: &Outputs) -> 
         let shown = serde_json::json!({
             "id": id.to_string(),
             "leading_zero_bits": id.leading_zeros(),
-            // Not every path is text; JSON is.
+            // A path may be no UTF-8, which JSON must be.
             "seed_file": path.to_string_lossy(),
             "minted": minted,
         });
@@ -65,7 +65,7 @@ async fn show_or_mint(args: IdArgs, mut signals: Signals, outputs: &Outputs) -> 
         written = outputs.write_result(result) => written?,
         _ = signals.stop() => {
             let text = "interrupted before the identifier was read from standard output";
-            return Err(CommandError::Said(text.to_owned()));
+            return Err(CommandError::Other(text.to_owned()));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
-//! Commands of the program: the command line, and one module for each command.
+//! Commands of the program: the command line, and a module for each command.
 //!
-//! A new command is a module here, a variant of [`Command`] and an arm of [`Command::into_cmd`]. Its
-//! flags are a struct in its module that implements [`Cmd`].
+//! A new command is a module here, a variant of [`Command`] and an arm of [`Command::into_cmd`].
+//! The flags are a struct in the module, which implements [`Cmd`].
 
 mod chat;
 mod demo;
@@ -85,15 +85,15 @@ pub(crate) trait Cmd {
         LogLevel::Warn
     }
 
-    /// The line on standard output that stands for lines that did not fit.
+    /// Makes the line on standard output that replaces lines that did not fit.
     fn missed_line(&self) -> fn(u64) -> String {
         crate::output::missed_text
     }
 }
 
-/// Reads the command line. Where there is no command to carry out, prints what there is to print
-/// instead, and returns the exit status: 2 if the command line can not be read. Signals have their
-/// usual effect until here, so this may wait for the output.
+/// Reads the command line. Without a command to carry out it prints the help or the error, and
+/// returns the exit status: 2 if the command line can not be read. Signals have their usual effect
+/// until here, so this may wait for the output.
 pub(crate) fn parse() -> Result<Box<dyn Cmd>, ExitCode> {
     read(std::env::args_os()).map_err(|problem| {
         let wants_stdout = !problem.use_stderr();

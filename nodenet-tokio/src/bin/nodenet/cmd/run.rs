@@ -27,11 +27,11 @@ const TICKS_PER_SUMMARY: u32 = 12;
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
-    /// Print what happens as JSON, one object to a line, on standard output. docs/JSON.md in the
-    /// source explains the lines.
+    /// Print events as JSON, one object to a line, on standard output. docs/JSON.md in the source
+    /// explains the lines.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print a line with all counters, too, every so many seconds. Needs --json.
+    /// Print a line with all counters as well, in this interval of seconds. Needs --json.
     #[arg(
         long, value_name = "SECS", requires = "json",
         value_parser = clap::value_parser!(u32).range(1..)
@@ -40,7 +40,7 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// Time between two lines with all counters, if these are wanted.
+    /// Time between two lines with all counters, if the flag is given.
     pub(crate) fn stats_interval(&self) -> Option<Duration> {
         self.stats_interval.map(|secs| Duration::from_secs(secs.into()))
     }
@@ -71,7 +71,7 @@ impl Cmd for RunArgs {
 async fn run(args: RunArgs, signals: Signals, outputs: &Outputs) -> Ended {
     let lines = JsonLines::new(args.json, &outputs.out);
     let ended = route(&args, signals, &lines, outputs).await;
-    // However it ends, the last line tells.
+    // The last line says how it ended, in each case.
     lines.print_last(&match &ended {
         Ok(()) => json::stopped(),
         Err(error) => json::failed(error),
@@ -99,7 +99,7 @@ async fn route(
     let line = session.bootstrap_line();
     lines.print_with(|| json::started(&node, line.as_deref()));
     announce_bootstrap_line(line, args.json, &outputs.out);
-    // A node that is closed answers nothing. The next round says why it is.
+    // A closed node returns errors here. The next round of the loop has the reason.
     loop {
         tokio::select! {
             _ = signals.stop() => break,
@@ -113,15 +113,15 @@ async fn route(
             }
             Some(event) = events.recv() => {
                 lines.print_with(|| json::event(&event));
-                tell(lines, session.observe(&mut health, &event).await);
+                report(lines, session.observe(&mut health, &event).await);
             }
             _ = ticks.tick() => {
-                tell(lines, health.handle_tick(now()));
-                tell(lines, health.handle_reachability(now(), session.is_globally_reachable()));
-                tell(lines, health.handle_missed_lines(now(), lines.missed(), lines.problem()));
+                report(lines, health.handle_tick(now()));
+                report(lines, health.handle_reachability(now(), session.is_globally_reachable()));
+                report(lines, health.handle_missed_lines(now(), lines.missed(), lines.problem()));
                 tick_count += 1;
                 if tick_count % TICKS_PER_SUMMARY == 0 && let Ok(stats) = node.stats().await {
-                    tell(lines, health.handle_stats(&stats.protocol));
+                    report(lines, health.handle_stats(&stats.protocol));
                 }
             }
             () = next_tick(&mut stats_ticks) => if let Ok(stats) = node.stats().await {
@@ -133,14 +133,14 @@ async fn route(
     session.leave().await
 }
 
-/// Ticks, the first after one period. Those that come too late are left out.
+/// Ticks, the first after one period. Late ones are skipped.
 fn interval_from_now(period: Duration) -> Interval {
     let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks
 }
 
-/// Waits for the next tick; for ever where there are none. Cancel safe.
+/// Waits for the next tick; without end if there are none. Cancel safe.
 async fn next_tick(ticks: &mut Option<Interval>) {
     match ticks {
         Some(ticks) => drop(ticks.tick().await),
@@ -155,12 +155,12 @@ fn announce_bootstrap_line(line: Option<String>, json: bool, out: &Output) {
             tracing::info!("others join through this node with --bootstrap and this line:");
             out.say(line);
         }
-        None => tracing::warn!("this machine has no address that others could join through"),
+        None => tracing::warn!("this machine has no address through which others could join"),
     }
 }
 
-/// Says it to people, and what is a warning to programs as well.
-fn tell(lines: &JsonLines, notices: impl IntoIterator<Item = Notice>) {
+/// Logs notices, and prints warnings as JSON as well.
+fn report(lines: &JsonLines, notices: impl IntoIterator<Item = Notice>) {
     for notice in notices {
         notice.log();
         if let Notice::Warning(warning, text) = notice {

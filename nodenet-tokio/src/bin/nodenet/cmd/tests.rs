@@ -26,7 +26,7 @@ fn the_definition_is_consistent() {
 }
 
 #[test]
-fn one_dash_is_as_good_as_two_and_run_goes_without_saying() {
+fn a_flag_may_have_one_dash_and_run_is_the_default_command() {
     for line in [
         "nodenet run --addr :1 --max-inbound-per-ip=-1 --log-level debug --pow 3",
         "nodenet run -addr :1 -max-inbound-per-ip -1 -log-level=debug -pow=3",
@@ -59,7 +59,7 @@ fn relaying_is_refused_unless_the_flag_says_no() {
 }
 
 #[test]
-fn a_node_is_a_router_unless_it_is_to_be_light() {
+fn a_node_is_a_router_without_the_flag_light() {
     for command in ["run", "chat"] {
         let args = |flag| node_args(&format!("nodenet {command} -addr :1{flag}"));
         assert_eq!(args("").profile(), Profile::Router);
@@ -68,7 +68,7 @@ fn a_node_is_a_router_unless_it_is_to_be_light() {
 }
 
 #[test]
-fn counters_are_printed_when_that_is_asked_for() {
+fn the_interval_of_counters_is_a_flag() {
     let interval = |line| match parse(line).unwrap() {
         Command::Run(args) => args.stats_interval(),
         other => panic!("{line} is {other:?}"),
@@ -79,7 +79,7 @@ fn counters_are_printed_when_that_is_asked_for() {
 }
 
 #[test]
-fn what_can_not_be_read_is_a_usage_error() {
+fn a_malformed_command_line_is_a_usage_error() {
     for line in [
         "nodenet run --unknown",
         "nodenet run -addr",
@@ -98,7 +98,7 @@ fn what_can_not_be_read_is_a_usage_error() {
 }
 
 #[test]
-fn what_is_advertised_can_be_dialed() {
+fn an_advertised_address_can_be_dialed() {
     let args = node_args("nodenet run -advertise 192.0.2.1:1 -advertise [2001:db8::1]:2");
     assert_eq!(args.advertise.len(), 2);
     for (addr, problem) in [
@@ -114,9 +114,9 @@ fn what_is_advertised_can_be_dialed() {
     ] {
         let error = parse(&format!("nodenet run -advertise {addr}")).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{addr}");
-        let said = error.to_string();
+        let text = error.to_string();
         for part in [problem, addr, "for example 203.0.113.5:4242"] {
-            assert!(said.contains(part), "{part:?} is missing in: {said}");
+            assert!(text.contains(part), "{part:?} is missing in: {text}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Health of the edges of a node: whether it has any that last.
 //!
-//! A peer that refuses this node closes the conn as soon as the handshake tells it whose it is. So
-//! an edge counts only once it has lasted for a second; one that its peer closes before is refused.
+//! A peer that refuses this node closes the conn as soon as the handshake has shown the identifier.
+//! So an edge counts as lasting after a second, and as refused if its peer closes it before.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ enum Connectivity {
     Warned,
 }
 
-/// The edges of a node, and what was said about them.
+/// The edges of a node, and the notices about them so far.
 #[derive(Debug)]
 pub(super) struct EdgeHealth {
     edges: BTreeMap<NodeId, Edge>,
@@ -80,7 +80,7 @@ impl EdgeHealth {
         std::mem::replace(&mut self.first, FirstEdge::Seen) == FirstEdge::Awaited
     }
 
-    /// Takes an edge that is gone. Returns whether this node had dialed it, and the warning that
+    /// Takes an edge that ended. Returns whether this node had dialed it, and the warning that
     /// follows, if any.
     pub(super) fn down(
         &mut self,
@@ -139,7 +139,7 @@ impl EdgeHealth {
         }
     }
 
-    /// An edge is gone that was lasting, or that its peer did not close.
+    /// An edge ended that was lasting, or that its peer did not close.
     fn lost(&mut self, now: Instant) {
         self.refusals = 0;
         if let Connectivity::Normal { no_edges_since } = &mut self.connectivity {

@@ -1,7 +1,7 @@
 //! Health of a running node: which of its events and figures become notices, and how often.
 //!
 //! Responsible for: that nothing a peer can cause fills the log. Edges that peers open or close are
-//! for the debug level, and floods are summed up. Never: how a notice is shown.
+//! for the debug level, and floods are summed up. Never: the form in which a notice is shown.
 
 mod edges;
 mod notice;
@@ -23,7 +23,7 @@ const UNREACHABLE_INTERVAL: Duration = Duration::from_secs(600);
 /// (guess).
 const MISSED_LINES_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What is known of the health of a node, and what was said about it.
+/// Health of a node, with the notices so far.
 #[derive(Debug)]
 pub(crate) struct Health {
     edges: EdgeHealth,
@@ -31,7 +31,7 @@ pub(crate) struct Health {
     missed_lines: Reminder,
     /// Missed lines that a warning has counted.
     missed_lines_reported: u64,
-    /// What was dropped until the last summary.
+    /// Drops until the last summary.
     drops: Stats,
 }
 
@@ -137,7 +137,7 @@ impl Health {
         Some(Notice::Warning(Warning::Missed, text))
     }
 
-    /// Sums up what was dropped since the last summary.
+    /// Sums up the drops since the last summary.
     pub(crate) fn handle_stats(&mut self, stats: &Stats) -> Option<Notice> {
         let grown: Vec<String> = DropReason::ALL
             .iter()

@@ -19,11 +19,11 @@ mod unix {
 
     use super::{Sink, io};
 
-    /// A descriptor of its own: the lock of `std::io::stdout` would be held as long as a write
+    /// A separate descriptor: the lock of `std::io::stdout` would be held as long as a write
     /// blocks.
     pub(in super::super) struct Descriptor {
         file: File,
-        /// What it leads to, by device and inode.
+        /// The file behind it, by device and inode.
         place: (u64, u64),
         is_regular_file: bool,
     }
@@ -88,7 +88,7 @@ mod unix {
                 assert!(!log.was_truncated());
                 fs::write(&path, b"new\n").expect("it is ours");
                 assert!(log.was_truncated());
-                assert!(!log.was_truncated(), "told once");
+                assert!(!log.was_truncated(), "reported once");
                 log.write(b"line\n").expect("there is room");
                 assert_eq!(fs::read(&path).expect("it is there"), b"new\nline\n");
                 fs::remove_file(&path).expect("it is ours");
@@ -102,7 +102,7 @@ mod unix {
                 let again = writer.try_clone().expect("descriptors are left");
                 [writer, again].map(|writer| {
                     let file = std::os::fd::OwnedFd::from(writer).into();
-                    Descriptor::from_file(file).expect("it can be looked at")
+                    Descriptor::from_file(file).expect("it has metadata")
                 })
             };
             let ([one, again], [other, _]) = (descriptor(), descriptor());
@@ -118,7 +118,7 @@ mod other {
 
     use super::{Sink, io};
 
-    /// The stream of the standard library, which knows how a console wants its text.
+    /// The stream of the standard library, which converts text for a console.
     pub(in super::super) struct Descriptor(Box<dyn Write + Send>);
 
     impl Descriptor {
@@ -130,7 +130,7 @@ mod other {
             Ok(Self(Box::new(io::stderr())))
         }
 
-        /// Not to be found out here.
+        /// This can not be found out here.
         pub(in super::super) fn is_same_place(&self, _other: &Self) -> bool {
             false
         }
@@ -139,7 +139,7 @@ mod other {
     impl Sink for Descriptor {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let len = self.0.write(bytes)?;
-            // What is taken stays in the buffer if this fails, and goes first with the next write.
+            // If this fails, the bytes stay in the buffer and are written first next time.
             let _ = self.0.flush();
             Ok(len)
         }

@@ -1,7 +1,6 @@
-//! What `run --json` prints: one object to a line, for a program that looks after the node.
+//! JSON lines of `run --json`: one object to a line, for a supervising program.
 //!
-//! Responsible for: the names in these objects, which docs/JSON.md explains. Never: when to print
-//! one.
+//! Responsible for: the names in these objects (docs/JSON.md). Never: when to print one.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +12,7 @@ use super::Output;
 use crate::CommandError;
 use crate::health::Warning;
 
-/// JSON on standard output, one object to a line, if it is wanted.
+/// JSON on standard output, one object to a line, if the flag is given.
 pub(crate) struct JsonLines(Option<Output>);
 
 impl JsonLines {
@@ -21,14 +20,14 @@ impl JsonLines {
         Self(wanted.then(|| out.clone()))
     }
 
-    /// Prints what `make` returns, which is asked only if it is wanted and there is room for it.
+    /// Prints the result of `make`, which is called only if there is an output with room.
     pub(crate) fn print_with(&self, make: impl FnOnce() -> Value) {
         if let Some(out) = &self.0 {
             out.say_with(make);
         }
     }
 
-    /// Prints the last line, whether there is room or not.
+    /// Prints the last line, also without room.
     pub(crate) fn print_last(&self, line: &Value) {
         if let Some(out) = &self.0 {
             out.say_last(line);
@@ -40,7 +39,7 @@ impl JsonLines {
         self.0.as_ref().map_or(0, Output::missed)
     }
 
-    /// Why nothing can be written, if that is so.
+    /// The error that keeps lines from being written, if there is one.
     pub(crate) fn problem(&self) -> Option<String> {
         self.0.as_ref().and_then(Output::problem)
     }
@@ -94,13 +93,13 @@ pub(crate) fn event(event: &NodeEvent) -> Value {
             json!({ "event": "clock_skew_suspected", "offset_s": offset_s })
         }
         NodeEvent::Missed(count) => missed(*count),
-        // The library may know more than this program; a name must not change with its inner words.
+        // The library may have events that this program does not know. A name must not follow their
+        // Debug form.
         other => json!({ "event": "other", "text": format!("{other:?}") }),
     }
 }
 
-/// Events that this program did not take in time, or lines that did not fit: either way a reader
-/// does not know what it has not read.
+/// Events that this program did not take in time, or lines that did not fit.
 pub(crate) fn missed(count: u64) -> Value {
     json!({ "event": "missed", "count": count })
 }
@@ -124,8 +123,7 @@ pub(crate) fn stats(stats: &NodeStats) -> Value {
     })
 }
 
-/// How much was dropped for each reason, none left out: a reader need not ask what a missing one
-/// means.
+/// The number of drops for each reason, zeros included, so that a missing name means nothing else.
 pub(crate) fn drops(stats: &Stats) -> BTreeMap<&'static str, u64> {
     DropReason::ALL.iter().map(|reason| (reason.name(), stats.drops(*reason))).collect()
 }
@@ -138,7 +136,7 @@ pub(crate) fn failed(error: &CommandError) -> Value {
     json!({ "event": "failed", "error": error.to_string() })
 }
 
-/// What readers are told.
+/// The document for readers of these lines.
 #[cfg(test)]
 pub(crate) const DOCUMENT: &str = include_str!("../../../../../docs/JSON.md");
 
@@ -180,10 +178,10 @@ mod tests {
             event(&NodeEvent::DeliveriesDropped(3)),
             event(&NodeEvent::Protocol(Event::ClockSkewSuspected { offset_s: -40 })),
             event(&NodeEvent::Missed(3)),
-            warning(Warning::NoEdges, "alone"),
+            warning(Warning::NoEdges, "no edge"),
             stats(&node.stats().await.expect("it runs")),
             stopped(),
-            failed(&CommandError::Said("no".to_owned())),
+            failed(&CommandError::Other("no".to_owned())),
         ]
     }
 

@@ -1,5 +1,4 @@
-//! What the program says on standard error, and how it keeps strangers from filling the disk with
-//! it.
+//! Log on standard error, with bounds on what peers can make it write.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -11,42 +10,42 @@ use crate::args::LogLevel;
 
 /// Bytes of a message that are shown (PROTOCOL.md#message-preview).
 const PREVIEW_LEN: usize = 64;
-/// Messages shown at once, and then per second (guesses: enough to watch by eye).
+/// Messages shown at once, and then per second (guesses: enough to follow by eye).
 const SHOWN_BURST: f64 = 10.0;
 const SHOWN_PER_S: f64 = 2.0;
 
-/// Starts logging: at the level that was asked for; if none was, as `RUST_LOG` has it; without that
-/// at the usual level. The log goes to `err`.
-pub(crate) fn start(asked: Option<LogLevel>, usual: LogLevel, err: Output) {
-    let filter = match (asked, EnvFilter::try_from_default_env()) {
+/// Starts logging to `err`: at the level of the flag, without it as `RUST_LOG` says, without both
+/// at the default level.
+pub(crate) fn start(flag: Option<LogLevel>, default: LogLevel, err: Output) {
+    let filter = match (flag, EnvFilter::try_from_default_env()) {
         (None, Ok(filter)) => filter,
-        (None, Err(_)) => at_level(usual),
+        (None, Err(_)) => at_level(default),
         (Some(level), _) => at_level(level),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(move || err.clone())
-        // That goes to standard error past the queue.
+        // These would go to standard error past the queue.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
 }
 
-/// This level for all that is ours; of others only what is wrong.
+/// This level for the crates of this project, and warnings for all others.
 fn at_level(level: LogLevel) -> EnvFilter {
     let ours = level.name();
     EnvFilter::new(format!("warn,nodenet={ours},nodenet_tokio={ours},nodenet_proto={ours}"))
 }
 
-/// The beginning of a payload, quoted, with everything escaped that a terminal could obey.
+/// The beginning of a payload, quoted, with all control characters escaped.
 pub(crate) fn preview(payload: &[u8]) -> String {
     let shown = String::from_utf8_lossy(&payload[..payload.len().min(PREVIEW_LEN)]);
     let more = if payload.len() > PREVIEW_LEN { "…" } else { "" };
     format!("{shown:?}{more}")
 }
 
-/// Lets a burst through, then a few per second, and counts the rest.
+/// Rate limit: a burst, then a few per second; counts the rest.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     tokens: f64,
@@ -59,7 +58,7 @@ impl RateLimit {
         Self { tokens: SHOWN_BURST, at: now, suppressed: 0 }
     }
 
-    /// Whether to show one more; if so, how many were not shown since the last.
+    /// Returns how many were suppressed since the last one, if one more may be shown.
     pub(crate) fn allow(&mut self, now: Instant) -> Option<u64> {
         let elapsed: Duration = now.saturating_duration_since(self.at);
         self.at = now;

@@ -1,9 +1,8 @@
 //! Standard output and standard error, each with a bounded queue of lines and a thread that writes
 //! it.
 //!
-//! Responsible for: that no output, whatever becomes of it, ends the program, keeps a task waiting
-//! or gets half a line; lines that do not fit are counted, and told as missed. Never: what a line
-//! says.
+//! Responsible for: that no state of an output ends the program, delays a task or cuts a line.
+//! Lines that do not fit are counted and reported as missed. Never: the content of a line.
 
 mod descriptor;
 pub(crate) mod json;
@@ -22,45 +21,45 @@ use std::time::Duration;
 use crate::clock::now;
 use descriptor::Descriptor;
 use queue::Queue;
-use writer::{Patience, is_full, write_whole};
+use writer::{RetryPolicy, is_full, write_whole};
 
 /// Bytes of lines that wait for standard output (guess: seven messages of the largest size).
 const OUT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of lines that wait for standard error (guess: two thousand lines).
 const ERR_BYTES_MAX: usize = 1 << 18;
-/// At the end, longest wait for both outputs to take what was said (guess: a reader that runs needs
-/// milliseconds; one that does not must not hold up the end).
+/// Longest wait at the end for both outputs to be written (guess: an active reader needs
+/// milliseconds, and a stalled one must not delay the end).
 const END_BOUND: Duration = Duration::from_millis(300);
-/// Longest wait for standard error to take the message of a panic, which may be the last (guess).
+/// Longest wait for the message of a panic on standard error, which may be the last (guess).
 const PANIC_BOUND: Duration = Duration::from_millis(100);
 
-/// Both outputs. When this is dropped, they get a moment to take what was said.
+/// Both outputs. Dropping this waits a moment for their queues to be written.
 pub(crate) struct Outputs {
     pub(crate) out: Output,
     pub(crate) err: Output,
 }
 
 impl Outputs {
-    /// Starts the threads. `tell_missed` makes the line on standard output that says how many were
-    /// missed.
-    pub(crate) fn start(tell_missed: fn(u64) -> String) -> io::Result<Self> {
-        let out = Output(Arc::new(Queue::new(OUT_BYTES_MAX, tell_missed)));
+    /// Starts the threads. `missed_line` makes the line on standard output with the number of
+    /// missed ones.
+    pub(crate) fn start(missed_line: fn(u64) -> String) -> io::Result<Self> {
+        let out = Output(Arc::new(Queue::new(OUT_BYTES_MAX, missed_line)));
         let err = Output(Arc::new(Queue::new(ERR_BYTES_MAX, missed_of_log)));
         let (to_out, to_err) = (Descriptor::stdout()?, Descriptor::stderr()?);
         let turn = Turn::default();
-        // Two threads that write to one place would mix up their lines there.
+        // Two threads that write to one file would mix up their lines there.
         let other = if to_out.is_same_place(&to_err) { turn.clone() } else { Turn::default() };
         out.spawn_writer("stdout", to_out, turn)?;
         err.spawn_writer("stderr", to_err, other)?;
         Ok(Self { out, err })
     }
 
-    /// Writes the result of a command to standard output, after what was said on standard error.
-    /// Waits for a reader, if there is one. A future that is dropped leaves a thread behind, which
-    /// ends with the process.
+    /// Writes the result of a command to standard output, after the lines on standard error. Waits
+    /// for a reader, if there is one. A future that is dropped leaves a thread behind, which ends
+    /// with the process.
     ///
     /// # Errors
-    /// If standard output does not take it: this is not tried twice.
+    /// If standard output does not take it; there is no second try.
     pub(crate) async fn write_result(&self, result: String) -> io::Result<()> {
         let err = self.err.clone();
         let written = tokio::task::spawn_blocking(move || {
@@ -88,17 +87,17 @@ impl Drop for Outputs {
 pub(crate) struct Output(Arc<Queue>);
 
 impl Output {
-    /// Says a line, or counts it as missed. Never waits.
+    /// Queues a line, or counts it as missed. Never waits.
     pub(crate) fn say(&self, line: impl Display) {
         self.0.push(whole(line));
     }
 
-    /// The same for a line that is costly to make: it is made only if there seems to be room.
+    /// The same for a line that is costly to make: `make` is called only if there seems to be room.
     pub(crate) fn say_with<L: Display>(&self, make: impl FnOnce() -> L) {
         self.0.push_with(|| whole(make()));
     }
 
-    /// Says the last line, for which there is always room.
+    /// Queues the last line, for which there is always room.
     pub(crate) fn say_last(&self, line: impl Display) {
         self.0.push_last(whole(line));
     }
@@ -108,14 +107,14 @@ impl Output {
         self.0.missed()
     }
 
-    /// Why nothing can be written, if that is so.
+    /// The error that keeps lines from being written, if there is one.
     pub(crate) fn problem(&self) -> Option<String> {
         self.0.problem()
     }
 
     fn spawn_writer(&self, name: &str, mut to: Descriptor, turn: Turn) -> io::Result<()> {
         let queue = Arc::clone(&self.0);
-        // Nothing waits for this thread: it may be blocked for as long as the process lives.
+        // This thread is never joined: it may be blocked as long as the process runs.
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             while let Some(line) = queue.next() {
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +128,7 @@ impl Output {
     }
 }
 
-/// For the log, which comes in whole lines.
+/// For the log, which writes whole lines.
 impl io::Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line.to_vec());
@@ -144,10 +143,10 @@ impl io::Write for Output {
 /// Held by the thread that writes a line.
 type Turn = Arc<Mutex<()>>;
 
-/// Tries on whatever happens, and at the end of the program only while the output is just full.
+/// Tries again after each error; at the end of the program only while the output is just full.
 struct UntilTheEnd<'a>(&'a Queue);
 
-impl Patience for UntilTheEnd<'_> {
+impl RetryPolicy for UntilTheEnd<'_> {
     fn wait(&mut self, error: &io::Error, span: Duration) -> bool {
         if !is_full(error) {
             if self.0.is_ending() {
@@ -160,17 +159,17 @@ impl Patience for UntilTheEnd<'_> {
     }
 }
 
-/// Waits for a reader, and takes any error for final.
+/// Waits while the output is full; any other error is final.
 struct WhileFull;
 
-impl Patience for WhileFull {
+impl RetryPolicy for WhileFull {
     fn wait(&mut self, error: &io::Error, span: Duration) -> bool {
         thread::sleep(span);
         is_full(error)
     }
 }
 
-/// Has panics reported like everything else on standard error: the usual report would wait for it.
+/// Reports panics through the queue: the default report would wait for standard error.
 pub(crate) fn report_panics(err: Output) {
     std::panic::set_hook(Box::new(move |info| {
         let thread = thread::current();
@@ -183,7 +182,7 @@ pub(crate) fn report_panics(err: Output) {
     }));
 }
 
-/// What people read in place of lines on standard output that did not fit.
+/// The line for people in place of lines on standard output that did not fit.
 pub(crate) fn missed_text(count: u64) -> String {
     format!("({count} lines are missing here: they were not read, or could not be written)")
 }

@@ -1,4 +1,4 @@
-//! Bounded line queue between tasks, which must not wait, and the thread that writes.
+//! Bounded queue of lines between tasks, which must not wait, and the thread that writes.
 //!
 //! Responsible for: the order of lines, and the count of those that did not fit. Never: a
 //! descriptor.
@@ -12,8 +12,8 @@ pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     bytes_max: usize,
-    /// Makes the line that tells how many were missed.
-    tell_missed: fn(u64) -> String,
+    /// Makes the line with the number of missed ones.
+    missed_text: fn(u64) -> String,
 }
 
 #[derive(Default)]
@@ -21,19 +21,19 @@ struct State {
     lines: VecDeque<Vec<u8>>,
     /// Bytes of these, and of the line that is being written.
     bytes: usize,
-    /// Lines that did not fit since the last line that tells how many.
-    untold: u64,
-    /// All since the start.
+    /// Lines that did not fit since the last such line.
+    unreported: u64,
+    /// Lines that did not fit since the start.
     missed: u64,
-    /// Why the output takes nothing, if that is an error.
+    /// The error for which the output takes nothing, if there is one.
     problem: Option<String>,
-    /// Nothing comes any more, and what can not be written now never will.
+    /// No line comes any more, and lines that can not be written now are discarded.
     ending: bool,
 }
 
 impl Queue {
-    pub(super) fn new(bytes_max: usize, tell_missed: fn(u64) -> String) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), bytes_max, tell_missed }
+    pub(super) fn new(bytes_max: usize, missed_text: fn(u64) -> String) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), bytes_max, missed_text }
     }
 
     /// Appends a line, or counts it if there is no room. Never waits for the output.
@@ -57,13 +57,12 @@ impl Queue {
         }
     }
 
-    /// Appends a line that the reader waits for, whether there is room or not. For the last one.
+    /// Appends the last line, also without room, because the reader waits for it.
     pub(super) fn push_last(&self, line: Vec<u8>) {
         self.append(&mut self.lock(), line);
     }
 
-    /// Appends bytes of which only the newest are of interest; without room they are left out, and
-    /// not counted.
+    /// Appends a drawing that the next one replaces. Without room it is left out and not counted.
     #[cfg(unix)]
     pub(super) fn push_transient(&self, bytes: Vec<u8>) {
         let mut state = self.lock();
@@ -72,8 +71,7 @@ impl Queue {
         }
     }
 
-    /// The next line to write, as soon as there is one; nothing at the end. [`Queue::wrote`]
-    /// follows.
+    /// Waits for the next line to write; none at the end. [`Queue::wrote`] follows.
     pub(super) fn next(&self) -> Option<Vec<u8>> {
         let mut state = self.lock();
         loop {
@@ -100,7 +98,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Forgets what waits: it can not be written.
+    /// Discards the lines that wait: they can not be written.
     pub(super) fn give_up(&self) {
         let mut state = self.lock();
         let missed = state.missed;
@@ -121,12 +119,12 @@ impl Queue {
         }
     }
 
-    /// Notes why the output takes nothing.
+    /// Notes the error for which the output takes nothing.
     pub(super) fn note_problem(&self, problem: String) {
         self.lock().problem = Some(problem);
     }
 
-    /// Why the output takes nothing, if that is an error.
+    /// The error for which the output takes nothing, if there is one.
     pub(super) fn problem(&self) -> Option<String> {
         self.lock().problem.clone()
     }
@@ -148,21 +146,21 @@ impl Queue {
 
     /// Waits until everything is written, for `span` at most.
     pub(super) fn wait_written(&self, span: Duration) {
-        let is_waiting = |state: &mut State| state.bytes > 0 || state.untold > 0;
+        let is_waiting = |state: &mut State| state.bytes > 0 || state.unreported > 0;
         let waited = self.changed.wait_timeout_while(self.lock(), span, is_waiting);
         drop(waited);
     }
 
-    /// Whether a line of this length fits. Any fits where nothing waits. After a miss half of the
-    /// room must be free first: otherwise a slow reader would get a line about missed ones with
-    /// every other.
+    /// Whether a line of this length fits. Any line fits into an empty queue. After a miss half of
+    /// the room must be free first: otherwise every second line for a slow reader would report
+    /// missed ones.
     fn has_room(&self, state: &State, len: usize) -> bool {
-        let bytes_max = if state.untold == 0 { self.bytes_max } else { self.bytes_max / 2 };
+        let bytes_max = if state.unreported == 0 { self.bytes_max } else { self.bytes_max / 2 };
         state.bytes == 0 || state.bytes + len < bytes_max
     }
 
     fn append(&self, state: &mut State, line: Vec<u8>) {
-        // Told where the gap is.
+        // The gap is reported where it is.
         let missed = self.missed_line(state);
         for line in missed.into_iter().chain([line]) {
             state.bytes += line.len();
@@ -172,8 +170,8 @@ impl Queue {
     }
 
     fn missed_line(&self, state: &mut State) -> Option<Vec<u8>> {
-        let missed = std::mem::take(&mut state.untold);
-        (missed > 0).then(|| ((self.tell_missed)(missed) + "\n").into_bytes())
+        let missed = std::mem::take(&mut state.unreported);
+        (missed > 0).then(|| ((self.missed_text)(missed) + "\n").into_bytes())
     }
 
     /// No invariant spans two steps, so what a thread that panicked leaves behind can be used.
@@ -184,7 +182,7 @@ impl Queue {
 
 impl State {
     fn miss(&mut self) {
-        self.untold += 1;
+        self.unreported += 1;
         self.missed += 1;
     }
 }
@@ -213,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_do_not_fit_are_counted_and_told_where_they_are_missing() {
+    fn lines_that_do_not_fit_are_counted_and_reported_where_they_are_missing() {
         let queue = queue();
         fill(&queue);
         for _ in 0..3 {
@@ -231,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn missed_lines_are_told_even_if_nothing_follows() {
+    fn missed_lines_are_reported_even_if_no_line_follows() {
         let queue = queue();
         fill(&queue);
         queue.push(vec![b'x'; 50]);
@@ -242,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_is_not_told_of_every_missed_line() {
+    fn a_slow_reader_does_not_get_a_report_for_each_missed_line() {
         let queue = queue();
         fill(&queue);
         queue.push(b"123456789\n".to_vec());
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn any_line_fits_where_nothing_waits_and_the_last_one_always() {
+    fn any_line_fits_into_an_empty_queue_and_the_last_one_always() {
         let queue = queue();
         queue.push(vec![b'x'; 1_000]);
         queue.push(b"no room\n".to_vec());
@@ -282,7 +280,7 @@ mod tests {
     #[test]
     fn the_wait_for_a_stalled_output_is_bounded() {
         let queue = queue();
-        queue.push(b"nobody takes it\n".to_vec());
+        queue.push(b"it is not taken\n".to_vec());
         queue.wait_written(Duration::from_millis(1));
         queue.end();
         queue.give_up();

@@ -1,22 +1,22 @@
-//! Terminals: text that they obey in nothing, and progress drawn through the queue of standard error.
+//! Terminals: harmless text, and progress bars drawn through the queue of standard error.
 
 use indicatif::ProgressDrawTarget;
 
 use super::Output;
 
-/// `text` from the network with a replacement for each control character, so that a terminal obeys
-/// none of it.
+/// `text` with a replacement for each control character, so that text from the network does not
+/// control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Where progress is drawn: nowhere, unless standard error is a terminal.
+/// The target of progress bars: hidden unless standard error is a terminal.
 #[cfg(unix)]
 pub(crate) fn draw_target(err: &Output) -> ProgressDrawTarget {
     unix::draw_target(err)
 }
 
-/// The same. A console that is not read stalls what it is drawn by.
+/// The same. A console that is not read blocks the thread that draws.
 #[cfg(not(unix))]
 pub(crate) fn draw_target(_err: &Output) -> ProgressDrawTarget {
     ProgressDrawTarget::stderr()
@@ -32,7 +32,7 @@ mod unix {
 
     use super::Output;
 
-    /// Drawings a second (as indicatif has it for its own terminals).
+    /// Drawings a second (as in indicatif for its own terminals).
     const DRAWINGS_PER_S: u8 = 20;
 
     pub(super) fn draw_target(err: &Output) -> ProgressDrawTarget {
@@ -43,19 +43,19 @@ mod unix {
         ProgressDrawTarget::term_like_with_hz(Box::new(terminal), DRAWINGS_PER_S)
     }
 
-    /// A terminal that takes a whole drawing at a time, and misses one if it is too slow.
+    /// A terminal that gets whole drawings, and misses one if it is too slow.
     struct Terminal {
         err: Output,
         drawing: Mutex<String>,
     }
 
     impl Terminal {
-        fn draw(&self, what: fmt::Arguments<'_>) -> io::Result<()> {
+        fn draw(&self, part: fmt::Arguments<'_>) -> io::Result<()> {
             let mut drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
-            drawing.write_fmt(what).map_err(io::Error::other)
+            drawing.write_fmt(part).map_err(io::Error::other)
         }
 
-        /// Moves the cursor (ECMA-48, CUU and its kin: no count would mean one).
+        /// Moves the cursor (ECMA-48, CUU to CUB; a missing count means one).
         fn move_cursor(&self, count: usize, direction: char) -> io::Result<()> {
             if count == 0 { Ok(()) } else { self.draw(format_args!("\x1b[{count}{direction}")) }
         }

@@ -1,42 +1,42 @@
-//! Writer of whole lines to descriptors that may be full, slow, non-blocking or gone.
+//! Writer of whole lines to descriptors that may be full, slow, non-blocking or closed.
 //!
 //! Responsible for: that a line, once begun, is continued where it stopped, however long that
-//! takes. Never: what waits behind it.
+//! takes. Never: the queue behind it.
 
 use std::io;
 use std::time::Duration;
 
-/// Time before something that was refused is tried again; doubled each time (guess).
+/// Time before a refused write is tried again; it doubles each time (guess).
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// Longest one while a non-blocking output is full: its reader is there, and may be slow (guess).
+/// Longest pause while a non-blocking output is full: its reader exists, and may be slow (guess).
 const FULL_PAUSE_MAX: Duration = Duration::from_millis(100);
-/// Longest one after an error. A full disk may have room again, and a FIFO another reader. One that
-/// never works again costs one call a second (guess).
+/// Longest pause after an error. A full disk may have room again, and a FIFO another reader. An
+/// output that never works again costs one call a second (guess).
 const BROKEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Where lines go.
+/// Target of lines.
 pub(super) trait Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Whether the file was truncated below the place that the last write came to, so that the
-    /// beginning of a line is gone. The next write goes to its end.
+    /// Whether the file was truncated below the end of the last write, so that the beginning of a
+    /// line is lost. The next write goes to the new end.
     fn was_truncated(&mut self) -> bool;
 }
 
-/// What to do about an output that takes nothing.
-pub(super) trait Patience {
-    /// Waits for about `span`, and says whether to go on.
+/// Retry policy for an output that takes nothing.
+pub(super) trait RetryPolicy {
+    /// Waits for about `span`, and returns whether to try again.
     fn wait(&mut self, error: &io::Error, span: Duration) -> bool;
 }
 
 /// Writes a line whole.
 ///
 /// # Errors
-/// If the patience ended. The line may be cut then.
+/// If the policy ends the tries. The line may be cut then.
 pub(super) fn write_whole(
     sink: &mut impl Sink,
     line: &[u8],
-    patience: &mut impl Patience,
+    policy: &mut impl RetryPolicy,
 ) -> io::Result<()> {
     let (mut rest, mut pause) = (line, FIRST_PAUSE);
     while !rest.is_empty() {
@@ -52,7 +52,7 @@ pub(super) fn write_whole(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => error,
         };
-        if !patience.wait(&error, pause) {
+        if !policy.wait(&error, pause) {
             return Err(error);
         }
         pause = (pause * 2).min(pause_max(&error));
@@ -75,9 +75,9 @@ mod tests {
     use std::io::{self, ErrorKind};
     use std::time::Duration;
 
-    use super::{Patience, Sink, write_whole};
+    use super::{RetryPolicy, Sink, write_whole};
 
-    /// An output that does what was written down for it, and then takes everything.
+    /// An output that follows a script, and then takes everything.
     #[derive(Default)]
     struct Script {
         steps: VecDeque<Step>,
@@ -88,7 +88,7 @@ mod tests {
     enum Step {
         Take(usize),
         Fail(ErrorKind),
-        /// Fails because it is full, and is emptied then.
+        /// Fails as a full file does, which is truncated then.
         Truncate,
     }
 
@@ -113,10 +113,10 @@ mod tests {
         }
     }
 
-    /// Goes on so many times, and remembers how long it was to wait.
+    /// Tries this many times, and records the pauses.
     struct Times(usize, Vec<Duration>);
 
-    impl Patience for Times {
+    impl RetryPolicy for Times {
         fn wait(&mut self, _error: &io::Error, span: Duration) -> bool {
             self.1.push(span);
             self.1.len() <= self.0
@@ -125,9 +125,9 @@ mod tests {
 
     fn write(steps: Vec<Step>, times: usize) -> (io::Result<()>, String, Vec<Duration>) {
         let mut script = Script { steps: steps.into(), ..Script::default() };
-        let mut patience = Times(times, Vec::new());
-        let ended = write_whole(&mut script, b"a whole line\n", &mut patience);
-        (ended, String::from_utf8(script.written).expect("it is text"), patience.1)
+        let mut policy = Times(times, Vec::new());
+        let ended = write_whole(&mut script, b"a whole line\n", &mut policy);
+        (ended, String::from_utf8(script.written).expect("it is text"), policy.1)
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         let (ended, written, pauses) = write(steps, 100);
         assert!(ended.is_ok());
         assert_eq!(written, "a whole line\n");
-        assert_eq!(pauses.len(), 4, "an interruption is no reason to wait");
+        assert_eq!(pauses.len(), 4, "there is no pause after an interruption");
     }
 
     #[test]
@@ -157,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_a_bound_and_patience_ends() {
+    fn pauses_grow_to_a_bound_and_the_tries_end() {
         for (kind, longest_ms) in [(ErrorKind::WouldBlock, 100), (ErrorKind::BrokenPipe, 1_000)] {
             let steps = (0..30).map(|_| Step::Fail(kind)).collect();
             let (ended, written, pauses) = write(steps, 20);
-            assert_eq!(ended.expect_err("patience ended").kind(), kind);
+            assert_eq!(ended.expect_err("the tries ended").kind(), kind);
             assert_eq!((written.as_str(), pauses.len()), ("", 21));
             assert_eq!(pauses[0], Duration::from_millis(1));
             assert_eq!(pauses[20], Duration::from_millis(longest_ms));

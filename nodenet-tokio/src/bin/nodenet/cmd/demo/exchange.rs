@@ -1,8 +1,9 @@
-//! Every node sends one message to every other, each exactly once, and counts what arrives.
+//! Message exchange of the demo: each node sends one message to each other, and arrivals are
+//! counted.
 //!
-//! Senders are paced by what arrives: a bounded number of messages is under way, so that a slow
-//! machine is not flooded and the routing budget of no edge is spent. A message that is lost is not
-//! sent again; its place is given away after a while.
+//! Arrivals pace the senders: the number of messages under way is bounded, so that a slow machine
+//! is not flooded and no edge runs out of routing budget. A lost message is not sent again; its
+//! place is free after a while.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,33 +17,34 @@ use tokio::time::{sleep, timeout};
 
 use crate::clock::now;
 
-/// Messages under way at once, in the whole network.
+/// Messages under way at once, in the whole network (guess).
 const UNDER_WAY_MAX: usize = 256;
-/// A sender that gets no place for this long goes on without: something was lost.
+/// Time after which a sender goes on without a place, because a message was lost (guess).
 const PACE_BOUND: Duration = Duration::from_millis(250);
-/// Pause before a message that did not leave is offered again.
+/// Pause before a message that was refused is offered again (guess).
 const OFFER_INTERVAL: Duration = Duration::from_millis(20);
-/// How often it is offered before it counts as lost.
+/// Offers of a message before it counts as lost (guess).
 const OFFERS_MAX: usize = 250;
-/// When nothing arrived for this long after the last message left, nothing will.
+/// Time without an arrival after the last message left, after which the exchange ends (guess).
 const SILENCE_BOUND: Duration = Duration::from_secs(5);
-/// How long to listen for copies after everything has arrived.
+/// Time to wait for copies after all messages have arrived (guess).
 const DUPLICATE_BOUND: Duration = Duration::from_millis(300);
-/// What a message says: sender, target, and when it left, as microseconds since the start.
+/// Length of a message: sender, target, and the time at which it left, in microseconds since the
+/// start.
 const MESSAGE_LEN: usize = 12;
 
-/// How it went.
+/// Result of an exchange.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// How often each message arrived, by sender and target.
+    /// Number of arrivals of each message, by sender and target.
     arrivals: Vec<u32>,
     /// Edges crossed by each first copy.
     pub(crate) hops: Vec<u8>,
     /// Time each first copy took.
     pub(crate) latencies: Vec<Duration>,
-    /// Messages that arrived and nobody sent.
+    /// Messages that arrived and were never sent.
     pub(crate) foreign: usize,
-    /// Why messages did not leave, if any did not; the last reason.
+    /// The last reason for which a message did not leave, if there is one.
     pub(crate) send_error: Option<SendError>,
     nodes: usize,
 }
@@ -74,7 +76,7 @@ impl Outcome {
         self.arrivals.iter().map(|count| count.saturating_sub(1) as usize).sum()
     }
 
-    /// Who did not reach whom, by number.
+    /// Sender and target of the messages that did not arrive, by number.
     pub(crate) fn missing(&self) -> impl Iterator<Item = (usize, usize)> {
         let pairs = (0..self.nodes).flat_map(|from| (0..self.nodes).map(move |to| (from, to)));
         pairs.filter(|(from, to)| from != to && self.arrivals[from * self.nodes + to] == 0)
@@ -105,7 +107,7 @@ struct Arrival {
     latency: Duration,
 }
 
-/// The exchange about to happen.
+/// An exchange that is about to start.
 pub(crate) struct Exchange<'a> {
     nodes: &'a [Node],
     started: Instant,
@@ -164,11 +166,11 @@ async fn send_all(
     let mut last_error = None;
     for to in (1..ids.len()).map(|step| (index + step) % ids.len()) {
         if let Ok(Ok(place)) = timeout(PACE_BOUND, places.acquire()).await {
-            // Given back by whoever takes the message in.
+            // The arrival of the message gives the place back.
             place.forget();
         }
         let mut offers = 0;
-        // What did not leave was not sent, so each message is sent at most once.
+        // A message that was refused was not sent, so each message is sent at most once.
         while let Err(error) = node.send(ids[to], message(index, to, started)).await {
             offers += 1;
             if offers == OFFERS_MAX || error == SendError::Closed {
@@ -201,7 +203,7 @@ async fn receive_all(
                 let latency = (now() - started).saturating_sub(sent_at);
                 Arrival { from, to, hops, latency }
             }
-            // Nobody sends to itself: this is counted as foreign.
+            // No node sends to itself, so this counts as foreign.
             None => Arrival { from: index, to: index, hops, latency: Duration::ZERO },
         };
         if report.send(arrival).await.is_err() {
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn first_copies_others_and_strangers_are_told_apart() {
+    fn first_copies_duplicates_and_foreign_messages_are_counted_apart() {
         let mut outcome = Outcome::new(3);
         assert_eq!((outcome.expected(), outcome.missing().count()), (6, 6));
         assert!(outcome.take(&arrival(0, 1)));
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_who_to_whom_and_when() {
+    fn a_message_has_sender_target_and_time() {
         let started = now();
         let (from, to, at) = read_message(&message(3, 999, started)).unwrap();
         assert_eq!((from, to), (3, 999));

@@ -1,8 +1,8 @@
-//! `nodenet demo`: the main job in one command.
+//! `nodenet demo`: a network on this machine that delivers a message from each node to each other.
 //!
-//! Starts a network of nodes with real sockets on loopback, all joining through the first, has
-//! every node send one message to every other by identifier, and tells how it went. The nodes share
-//! nothing but this process: what one knows of another came over its socket.
+//! Starts nodes with UDP sockets on loopback, which join through the first one. Each node sends one
+//! message to each other by identifier, and a report follows. The nodes share only the process: all
+//! that a node knows of another came over its socket.
 
 mod exchange;
 mod report;
@@ -30,15 +30,15 @@ use crate::signals::Signals;
 use exchange::{Exchange, Outcome};
 use report::Report;
 
-/// Nodes that found nobody by then do not join any more.
+/// Time after which a node without an edge counts as not joined (guess).
 const JOIN_BOUND: Duration = Duration::from_secs(30);
-/// The network counts as settled when nobody's nearest neighbours changed for this long...
+/// Time without a change of nearest neighbours after which the network counts as settled (guess).
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
-/// ... or when this has passed since everyone joined.
+/// Longest wait for that after all nodes joined (guess).
 const SETTLE_BOUND: Duration = Duration::from_secs(15);
-/// How often they are looked at.
+/// Time between two checks of that (guess).
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// Longest wait for a node to leave.
+/// Longest wait for a node to leave (guess).
 const LEAVE_BOUND: Duration = Duration::from_secs(5);
 
 /// Flags of `nodenet demo`.
@@ -96,7 +96,7 @@ struct Network {
     caps_lifted: bool,
 }
 
-/// When how many nodes had their first edge.
+/// Number of nodes that joined, and the time at which the last did.
 struct Joined {
     count: usize,
     after: Duration,
@@ -104,7 +104,7 @@ struct Joined {
 
 impl Network {
     async fn start(count: u16, progress: &Progress) -> Result<Self, CommandError> {
-        // The first node binds the first address, so the second tells whether there are more.
+        // The first node binds the first address, so the second shows whether there are more.
         let own_addresses = has_address(address_of(1))?;
         if !own_addresses {
             progress.err.say(
@@ -137,7 +137,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Waits until everyone has joined, then exchanges the messages.
+    /// Waits until all nodes have joined, then exchanges the messages.
     async fn run(&self, progress: &Progress) -> (Joined, Outcome) {
         let joined = self.join(progress).await;
         let count = self.nodes.len() as u64;
@@ -161,7 +161,7 @@ impl Network {
                 progress.step();
             }
         }
-        // A node that knows one other is in; messages find their way once edges stop coming.
+        // A node with one edge has joined, but the nearest neighbours take a moment to settle.
         let _ = timeout(SETTLE_BOUND, self.settle()).await;
         joined
     }
@@ -177,8 +177,7 @@ impl Network {
         }
     }
 
-    /// The nearest neighbours of every node. Other edges come and go for as long as faster ones are
-    /// tried.
+    /// The nearest neighbours of each node. Other edges come and go while faster ones are tried.
     async fn neighbours(&self) -> Vec<Vec<NodeId>> {
         let mut all = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
@@ -237,7 +236,7 @@ fn has_address(ip: Ipv4Addr) -> Result<bool, CommandError> {
     }
 }
 
-/// What is going on, on a terminal as a bar, elsewhere as a line for each phase.
+/// Progress: a bar on a terminal, elsewhere a line for each phase.
 struct Progress {
     bar: ProgressBar,
     err: Output,

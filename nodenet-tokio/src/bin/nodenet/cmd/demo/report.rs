@@ -1,4 +1,4 @@
-//! The table at the end of the demo, for people and for programs.
+//! Report of the demo: a table for people, or JSON for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -12,12 +12,12 @@ use super::exchange::Outcome;
 use crate::output::Output;
 use crate::output::json::drops;
 
-/// Lost messages that are named to people.
+/// Lost messages in the text for people, at most (guess).
 const MISSING_SHOWN: usize = 10;
-/// And to programs: a thousand nodes that all lost each other would be a million.
+/// Lost messages in the JSON, at most: a thousand nodes could lose a million (guess).
 const LOST_PAIRS_MAX: usize = 1_000;
 
-/// Everything there is to tell.
+/// Results of a demo.
 pub(crate) struct Report {
     pub(crate) nodes: usize,
     pub(crate) first: SocketAddr,
@@ -29,11 +29,11 @@ pub(crate) struct Report {
     pub(crate) outcome: Outcome,
     /// Edges of each node.
     pub(crate) edges: Vec<usize>,
-    /// What all nodes discarded, added up.
+    /// Drops of all nodes, added up.
     pub(crate) drops: Stats,
 }
 
-/// The same in numbers; the names are an interface for scripts.
+/// The results as figures; the names are an interface for scripts (docs/JSON.md).
 #[derive(Debug, Serialize)]
 struct Figures {
     nodes: usize,
@@ -100,7 +100,7 @@ impl Report {
         writeln!(out, "  in all          {:.1} s", self.elapsed.as_secs_f64())
     }
 
-    /// Says on standard error what is known about messages that did not arrive.
+    /// Explains on standard error why messages did not arrive, as far as that is known.
     pub(crate) fn explain_loss(&self, err: &Output) {
         if self.is_success() {
             return;
@@ -157,7 +157,7 @@ impl Report {
 }
 
 fn ms(span: Duration) -> f64 {
-    // Microseconds are as fine as it gets; more digits are noise.
+    // More digits than microseconds are noise.
     span.as_micros() as f64 / 1e3
 }
 
@@ -184,8 +184,8 @@ mod tests {
     use super::{Outcome, Report, mean, percentile};
     use crate::output::json::DOCUMENT;
 
-    /// Two nodes that sent each other something, and nothing arrived.
-    fn silence() -> Report {
+    /// The report of two nodes whose messages to each other did not arrive.
+    fn nothing_arrived() -> Report {
         let (mut outcome, mut drops) = (Outcome::new(2), Stats::default());
         outcome.send_error = Some(SendError::Unroutable);
         drops.count_drop(DropReason::DeadEnd);
@@ -204,15 +204,15 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_told_what_was_lost_and_why_and_every_figure_is_documented() {
-        let figures = serde_json::to_value(silence().figures()).expect("figures are plain");
+    fn lost_messages_are_in_the_figures_with_a_reason_and_each_figure_is_documented() {
+        let figures = serde_json::to_value(nothing_arrived().figures()).expect("figures are plain");
         assert_eq!(figures["lost_pairs"], serde_json::json!([[1, 2], [2, 1]]));
         assert_eq!(
             (&figures["drops"]["dead_end"], &figures["drops"]["stale"]),
             (&1.into(), &0.into())
         );
-        let said = figures["send_error"].as_str().expect("there is one");
-        assert!(said.starts_with("unroutable"), "{said}");
+        let error = figures["send_error"].as_str().expect("there is one");
+        assert!(error.starts_with("unroutable"), "{error}");
         for name in figures.as_object().expect("it is one object").keys() {
             assert!(DOCUMENT.contains(&format!("`{name}`")), "docs/JSON.md lacks `{name}`");
         }
