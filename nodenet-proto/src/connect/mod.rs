@@ -222,12 +222,14 @@ impl Connect {
         let Some((peer, addr)) = self.dials.remove(&dial) else { return };
         let Some(attempt) = self.attempts.get_mut(&peer) else { return };
         attempt.on_dial_failed(addr, error);
+        let (is_over, is_pending) = (attempt.is_over(cx.now), attempt.pending > 0);
         if error == DialError::IdentityMismatch {
             cx.act(Action::Elsewhere { peer, addr });
         }
-        if attempt.is_over(cx.now) {
-            self.fail(cx, peer, ConnectError::Dial(error));
-        } else if attempt.pending == 0 {
+        if is_over {
+            return self.fail(cx, peer, ConnectError::Dial(error));
+        }
+        if !is_pending {
             self.dial_next(cx, peer);
         }
         self.arm(cx);
@@ -283,7 +285,6 @@ impl Connect {
     ) {
         self.cancel_dials(cx, &peer);
         self.fail(cx, peer, error);
-        self.arm(cx);
     }
 
     /// Gives everything up.
@@ -351,6 +352,8 @@ impl Connect {
         if attempt.is_requested {
             cx.act(Action::Settle { peer, result: Err(error) });
         }
+        // Before the other machines hear of it: what they plan comes after this timer.
+        self.arm(cx);
         cx.act(Action::Failed { peer, error, is_partial: attempt.is_partial });
     }
 

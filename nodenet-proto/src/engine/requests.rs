@@ -50,8 +50,7 @@ pub(super) struct Requests {
 impl Requests {
     /// No requests of the application on the node `own`.
     pub(super) const fn new(own: NodeId) -> Self {
-        let (connects, leaves) = (BTreeMap::new(), Vec::new());
-        Self { own, connects, leaves, open: 0, is_refused: false }
+        Self { own, connects: BTreeMap::new(), leaves: Vec::new(), open: 0, is_refused: false }
     }
 
     /// A request came in.
@@ -72,9 +71,7 @@ impl Requests {
                 let (originator, request) = (self.own, Some(request));
                 Event::Delivered { originator, payload, path, request }
             }
-            Outcome::Undelivered => {
-                Event::SendFailed { request, error: SendFailure::Backpressure }
-            }
+            Outcome::Undelivered => Event::SendFailed { request, error: SendFailure::Backpressure },
             Outcome::Send(Ok(copies)) => Event::Sent { request, copies },
             Outcome::Send(Err(error)) => {
                 self.is_refused |= error == SendFailure::Backpressure;
@@ -149,7 +146,8 @@ mod tests {
 
     #[test]
     fn every_request_for_an_edge_gets_the_one_outcome() {
-        let (mut requests, mut events) = (Requests::new(NodeId::from_bytes([0; 32])), VecDeque::new());
+        let (mut requests, mut events) =
+            (Requests::new(NodeId::from_bytes([0; 32])), VecDeque::new());
         for number in 1..=2 {
             requests.open();
             requests.await_edge(PEER, RequestId(number));
@@ -179,7 +177,8 @@ mod tests {
 
     #[test]
     fn only_a_message_without_room_asks_for_a_signal() {
-        let (mut requests, mut events) = (Requests::new(NodeId::from_bytes([0; 32])), VecDeque::new());
+        let (mut requests, mut events) =
+            (Requests::new(NodeId::from_bytes([0; 32])), VecDeque::new());
         for error in [SendFailure::Unroutable, SendFailure::Backpressure] {
             requests.open();
             requests.settle(&mut events, RequestId(1), Outcome::Send(Err(error)));

@@ -23,7 +23,7 @@ use bytes::Bytes;
 
 use self::edges::{Edge, EdgeTable};
 use crate::NodeId;
-use crate::api::{ConnectError, KnownPeer, BootstrapPeer, SendFailure};
+use crate::api::{BootstrapPeer, ConnectError, KnownPeer, SendFailure};
 use crate::connect::Candidate;
 use crate::context::Context;
 use crate::stats::Gauges;

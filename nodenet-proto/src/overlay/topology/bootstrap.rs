@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::NodeId;
-use crate::api::{ConnectError, EdgeDownReason, Event, BootstrapPeer};
+use crate::api::{BootstrapPeer, ConnectError, EdgeDownReason, Event};
 use crate::connect::{Candidate, Purpose, Want, dialable};
 use crate::context::Context;
 use crate::env::backoff;

@@ -21,7 +21,7 @@ use super::actions::{Action, Timer};
 use super::edges::{EdgeTable, EdgeUp, Edges, EndedEdge, Phase};
 use super::peers::{Ask, Contact, Observed, Peers, Provenance, Question};
 use crate::NodeId;
-use crate::api::{Config, ConnectError, EdgeDownReason, Profile, BootstrapPeer};
+use crate::api::{BootstrapPeer, Config, ConnectError, EdgeDownReason, Profile};
 use crate::context::Context;
 use crate::stats::Gauges;
 use crate::wire::{self, Capabilities};
