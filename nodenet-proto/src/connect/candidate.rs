@@ -15,9 +15,9 @@ pub(crate) enum Source {
     /// The operator or the application.
     Given,
     /// The peer proved its identifier there.
-    Proven,
+    Verified,
     /// The peer itself or others claim it.
-    Claimed,
+    Unverified,
 }
 
 /// An address at which a peer may answer.

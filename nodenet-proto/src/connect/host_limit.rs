@@ -60,7 +60,7 @@ impl HostLimit {
 
     fn admits(&self, Candidate { addr, source }: Candidate, taken: usize) -> bool {
         let here = || self.dialed.iter().filter(|other| **other == host(addr.ip())).count();
-        addr.ip().is_loopback() || source != Source::Claimed || here() + taken < PER_HOST
+        addr.ip().is_loopback() || source != Source::Unverified || here() + taken < PER_HOST
     }
 }
 
@@ -82,10 +82,10 @@ mod tests {
     fn a_host_is_dialed_at_eight_unproven_addresses_at_once() {
         let (host, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
         let addrs = [at(host, 1..6), at(other, 1..2)].concat();
-        let claimed = candidates(&addrs, Source::Claimed);
+        let unverified = candidates(&addrs, Source::Unverified);
         let open = |dialed: usize| {
             let hosts = core::iter::repeat_n(host.into(), dialed);
-            HostLimit::new(hosts).open_addrs(&claimed)
+            HostLimit::new(hosts).open_addrs(&unverified)
         };
         assert_eq!(open(0), addrs);
         assert_eq!(open(5), [at(host, 1..4), at(other, 1..2)].concat());
@@ -98,10 +98,10 @@ mod tests {
         let hosts = [host[0].ip(), loopback[0].ip()];
         let busy = HostLimit::new(hosts.into_iter().cycle().take(2 * PER_HOST));
         let admits = |addrs: &[SocketAddr], source| busy.admits_any(candidates(addrs, source));
-        assert!(!admits(&host, Source::Claimed));
-        assert!(admits(&host, Source::Proven) && admits(&host, Source::Given));
-        assert!(admits(&loopback, Source::Claimed));
-        assert!(admits(&at([192, 0, 2, 2], 1..2), Source::Claimed));
+        assert!(!admits(&host, Source::Unverified));
+        assert!(admits(&host, Source::Verified) && admits(&host, Source::Given));
+        assert!(admits(&loopback, Source::Unverified));
+        assert!(admits(&at([192, 0, 2, 2], 1..2), Source::Unverified));
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         let at = |ip: &str| SocketAddr::new(ip.parse().expect("a literal"), 1);
         let [one, same, other] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(at);
         let busy = HostLimit::new(core::iter::repeat_n(one.ip(), PER_HOST));
-        assert!(!busy.admits_any(candidates(&[same], Source::Claimed)));
-        assert!(busy.admits_any(candidates(&[other], Source::Claimed)));
+        assert!(!busy.admits_any(candidates(&[same], Source::Unverified)));
+        assert!(busy.admits_any(candidates(&[other], Source::Unverified)));
     }
 }

@@ -104,7 +104,7 @@ fn want(
 ) -> Result<(), ConnectError> {
     let source = match purpose {
         Purpose::Request | Purpose::Bootstrap => Source::Given,
-        Purpose::Edge | Purpose::Probe => Source::Claimed,
+        Purpose::Edge | Purpose::Probe => Source::Unverified,
     };
     let candidates = addrs.iter().map(|&addr| Candidate { addr, source }).collect();
     connect.want(cx, Want { peer, candidates, purpose })

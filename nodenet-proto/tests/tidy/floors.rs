@@ -37,7 +37,8 @@ const ABOVE_BOUNDARY: [&str; 3] = ["wire", "api", "context"];
 const KNOWS_BOTH: [&str; 2] = ["node", "testkit"];
 
 /// The rooms of the overlay, the lowest first; `mod` is its `mod.rs`.
-const OVERLAY: &[&str] = &["edges", "peers", "routing", "topology", "frames", "exchange", "mod"];
+const OVERLAY: &[&str] =
+    &["actions", "edges", "peers", "routing", "topology", "exchange", "frames", "mod"];
 
 /// Violations in the tree.
 pub(crate) fn findings(tree: &Tree) -> Vec<Finding> {

@@ -72,7 +72,7 @@ const REPLACED: &[(&str, &str, &str)] = &[
     ("nodenet-proto/", "Knowledge", "Peers"),
     ("nodenet-proto/", "Pace", "Period"),
     ("nodenet-proto/", "Proven", "Verified"),
-    ("nodenet-proto/", "BootstrapPeer", "BootstrapPeer"),
+    ("nodenet-proto/", "SeedPeer", "BootstrapPeer"),
     ("nodenet-proto/", "Skew", "ClockSkewDetector"),
     ("nodenet-proto/", "Stamps", "OriginationClock"),
     ("nodenet-proto/", "World", "EngineNet, ConnNet or NodeNet"),

@@ -19,10 +19,10 @@ const EXPORT_MAX: usize = 128;
 const PER_SUBNET: usize = 2;
 
 impl Peers {
-    /// ContactTable worth remembering, best first. Live edges whose address is not known from a dial or a
-    /// signature come last, at the address from which they speak now: a peer that opened its conn
-    /// signs its addresses only when it is asked, half a minute later, and a NAT between may still
-    /// let this node through.
+    /// ContactTable worth remembering, best first. Live edges whose address is not known from a
+    /// dial or a signature come last, at the address from which they speak now: a peer that opened
+    /// its conn signs its addresses only when it is asked, half a minute later, and a NAT between
+    /// may still let this node through.
     pub(crate) fn export(&self, edges: &EdgeTable, conns: &dyn Conns) -> Vec<KnownPeer> {
         let known = |contact: &Contact| KnownPeer {
             id: contact.id,
@@ -55,10 +55,10 @@ impl Peers {
     }
 }
 
-/// ContactTable that proved themselves at an address, then those that only signed theirs: all that a node
-/// has whom others dialed and who dialed nobody but its bootstrap contacts. Of either, live ones
-/// first, among them those that anybody can dial, and taken from every bucket in turn, so that a
-/// part of them is as spread as the whole. Hearsay is left out.
+/// ContactTable that proved themselves at an address, then those that only signed theirs: all that
+/// a node has whom others dialed and who dialed nobody but its bootstrap contacts. Of either, live
+/// ones first, among them those that anybody can dial, and taken from every bucket in turn, so that
+/// a part of them is as spread as the whole. Hearsay is left out.
 fn choose(peers: &ContactTable, is_live: impl Fn(&NodeId) -> bool) -> Vec<&Contact> {
     let is_anchor = |contact: &Contact| Capabilities(contact.caps).has(Capabilities::PUBLIC_ANCHOR);
     let worth =

@@ -1,4 +1,5 @@
-//! Bootstrap peers: when the peers that the operator named are dialed (PROTOCOL.md#bootstrap-peers).
+//! Bootstrap peers: when the peers that the operator named are dialed
+//! (PROTOCOL.md#bootstrap-peers).
 //!
 //! Responsible for: their addresses, the waits between attempts, and what the application is told
 //! of failures. Never: how an attempt goes.

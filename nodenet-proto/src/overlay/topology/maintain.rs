@@ -303,7 +303,7 @@ fn want(cx: &mut Context<'_, Action>, contacts: &ContactTable, peer: &NodeId, pu
 fn candidates_of(contact: &Contact) -> impl Iterator<Item = connect::Candidate> + '_ {
     contact.addrs().map(|addr| connect::Candidate {
         addr,
-        source: if contact.is_proven_at(addr) { Source::Proven } else { Source::Claimed },
+        source: if contact.is_proven_at(addr) { Source::Verified } else { Source::Unverified },
     })
 }
 
