@@ -1,9 +1,9 @@
 //! The transport boundary: commands, events and sends between the engine and its transport.
 //!
 //! Two enums and one trait. `quic` implements them over UDP, with `splice` for the sockets of a
-//! relay volunteer; the simulator implements them over in-memory conns. A conn is authenticated
-//! when the engine gets its first event. Identifiers are counters and never reused, so a late event
-//! for a conn that is gone is recognised and discarded.
+//! relay volunteer. The simulator implements them over in-memory conns. A conn is authenticated
+//! when the engine gets its first event. Identifiers are counters and never reused, so that a late
+//! event for a conn that is gone is recognised and discarded.
 
 pub mod contract;
 

@@ -1,5 +1,5 @@
-//! Ready queue: datagrams that belong to no conn. QUIC writes version negotiation, Retry, refusal and
-//! reset while it takes input; the engine asks for punches.
+//! Ready queue of datagrams that belong to no conn. QUIC writes version negotiation, Retry, refusal
+//! and reset while it takes input; the engine asks for punches.
 
 use std::collections::VecDeque;
 

@@ -15,6 +15,7 @@ mod dial;
 mod dials;
 mod host;
 mod machine;
+mod nat;
 mod net;
 mod partition;
 mod step;

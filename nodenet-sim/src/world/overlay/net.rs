@@ -243,27 +243,6 @@ impl Net {
         Some((from.peer(), frame))
     }
 
-    /// Sends a datagram that belongs to no conn.
-    pub(crate) fn punch(&mut self, host: Host, remote: SocketAddr, bytes: &Bytes) {
-        self.meters.count_punch(host, self.now, bytes.len());
-        self.punch = Some((host, remote, bytes.clone()));
-    }
-
-    /// From the next packet on, the conns of `host` come from another port.
-    pub(crate) fn rebind(&mut self, host: Host) {
-        for end in self.host_state(host).ends.clone() {
-            let (at, generation) = (self.delayed(end), self.conns.generation(end));
-            self.queue.push(at, Scheduled::PathChanged { end: end.peer(), generation });
-        }
-    }
-
-    /// A packet from another port of the peer arrives. Gives the new address.
-    pub(crate) fn on_path_changed(&mut self, end: EndRef) -> SocketAddr {
-        let moved = &mut self.conns.end_mut(end.peer()).seen_at;
-        moved.set_port(moved.port() ^ 1);
-        SocketAddr::from(*moved)
-    }
-
     /// Whether the conn of `end` is the same and the end is open.
     pub(crate) fn current(&self, end: EndRef, generation: u32) -> bool {
         self.conns.is_current(end, generation) && self.conns.end(end).state == EndState::Open
@@ -377,7 +356,7 @@ impl Net {
     }
 
     /// When something sent from `end` now arrives, if no loss delays it and nothing goes before it.
-    fn delayed(&self, end: EndRef) -> Moment {
+    pub(super) fn delayed(&self, end: EndRef) -> Moment {
         let conn = self.conns.conn(end);
         let ordinal = u64::from(self.conns.end(end).sent) << 1 | u64::from(end.is_dialer());
         let fate = hash::fate(self.config.salt, conn.link, ordinal);
