@@ -79,9 +79,9 @@ fn an_input_that_can_not_be_read_is_an_error_and_the_node_leaves() {
     // A directory can be opened and not be read.
     let directory = std::fs::File::open("/").expect("there is a root directory");
     let output = chat.stdin(directory).output().expect("the program starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("can not read standard input"), "{said}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("can not read standard input"), "{text}");
     assert!(
         String::from_utf8_lossy(&output.stdout).contains("leaving"),
         "it leaves the network first"

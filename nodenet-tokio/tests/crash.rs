@@ -117,8 +117,8 @@ fn a_minute_without_an_answer_is_reported() {
     let node = Running::start(&["run", "--bootstrap", &bootstrap, "--seed", &seed, "--json"]);
     let seed = scratch.arg("chat");
     let chat = Running::start(&["chat", "--bootstrap", &bootstrap, "--seed", &seed]);
-    let said = chat.line_within("no lasting edge to any node for 60 s", WARNING_BOUND);
-    assert!(said.starts_with('('), "the warning comes unprompted: {said}");
+    let text = chat.line_within("no lasting edge to any node for 60 s", WARNING_BOUND);
+    assert!(text.starts_with('('), "the warning comes unprompted: {text}");
     // Other warnings may come: drops, and that no address is global.
     while node.event_within("warning", WARNING_BOUND)["name"] != "lonely" {}
 }

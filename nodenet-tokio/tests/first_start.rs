@@ -66,10 +66,12 @@ impl Tally {
                     self.winners += 1;
                     self.mismatches += usize::from(Some(*id) != kept_id);
                 }
-                Err(said) if is_that_another_was_first(said, path) => self.losers += 1,
-                Err(said) => {
+                Err(message_text) if is_that_another_was_first(message_text, path) => {
+                    self.losers += 1
+                }
+                Err(message_text) => {
                     self.other_errors += 1;
-                    println!("other_errors: {said}");
+                    println!("other_errors: {message_text}");
                 }
             }
         }
@@ -91,10 +93,10 @@ impl Tally {
 }
 
 /// Whether an error names the file, and says that another was first and what to do.
-fn is_that_another_was_first(said: &str, path: &Path) -> bool {
-    said.contains(path.to_str().expect("the path is UTF-8"))
-        && said.contains("another node was first")
-        && said.contains("give this one a key file of its own")
+fn is_that_another_was_first(message_text: &str, path: &Path) -> bool {
+    message_text.contains(path.to_str().expect("the path is UTF-8"))
+        && message_text.contains("another node was first")
+        && message_text.contains("give this one a key file of its own")
 }
 
 /// The example in the documentation of `key_file`.
@@ -130,10 +132,10 @@ fn race_in_threads(name: &str, start: fn(&Path) -> Result<KeyFile, KeyFileError>
         // comes.
         let started = starters.map(|starter| starter.join().expect("no starter panics"));
         let identity = |file: &KeyFile| file.identity().id();
-        let told = |result: &Result<_, KeyFileError>| {
+        let outcome = |result: &Result<_, KeyFileError>| {
             result.as_ref().map(identity).map_err(ToString::to_string)
         };
-        tally.add(&path, &started.iter().map(told).collect::<Vec<_>>());
+        tally.add(&path, &started.iter().map(outcome).collect::<Vec<_>>());
     }
     tally.finish(name, &scratch);
     tally
@@ -222,12 +224,12 @@ mod namespaces {
         kit::wait(&mut starter, kit::PATIENCE);
         let output = starter.wait_with_output().expect("the child is ours");
         let text = |bytes| String::from_utf8(bytes).expect("it is text");
-        let (shown, said) = (text(output.stdout), text(output.stderr));
+        let (shown, message_text) = (text(output.stdout), text(output.stderr));
         match output.status.code() {
             Some(0) => Ok(shown.trim_end().parse().expect("an identity, and nothing else")),
             status => {
-                assert_eq!((status, shown.as_str()), (Some(1), ""), "{said}");
-                Err(said)
+                assert_eq!((status, shown.as_str()), (Some(1), ""), "{message_text}");
+                Err(message_text)
             }
         }
     }

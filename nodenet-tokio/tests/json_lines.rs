@@ -24,8 +24,8 @@ fn a_failed_start_is_the_last_json_line() {
     assert_eq!(line["event"], "failed");
     let error = line["error"].as_str().expect("a text");
     assert!(error.contains("another process uses that port"), "{error}");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains(error), "the text for people is the same: {said}");
+    let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(shown.contains(error), "the text for people is the same: {shown}");
 }
 
 #[cfg(unix)]

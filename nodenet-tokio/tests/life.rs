@@ -60,8 +60,8 @@ fn the_default_key_file_is_for_its_owner_only() {
     let nowhere = kit::nodenet(&["id"]).env_remove("XDG_CONFIG_HOME").env_remove("HOME").output();
     let nowhere = nowhere.unwrap();
     assert_eq!(nowhere.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&nowhere.stderr).into_owned();
-    assert!(said.contains("name the key file yourself"), "{said}");
+    let message_text = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+    assert!(message_text.contains("name the key file yourself"), "{message_text}");
 }
 
 #[cfg(unix)]
@@ -166,9 +166,10 @@ fn the_log_level_flag_wins_over_the_environment() {
     let warns = |args: &[&str], rust_log: Option<&str>| {
         let mut command = kit::nodenet(&[&["run", "--seed", &seed], args].concat());
         command.envs(rust_log.map(|filter| ("RUST_LOG", filter)));
-        let said = String::from_utf8(command.output().expect("it starts").stderr).expect("text");
-        assert!(said.contains("--bootstrap ID@HOST:PORT"), "{said}");
-        said.contains("seed.peers is damaged")
+        let message_text =
+            String::from_utf8(command.output().expect("it starts").stderr).expect("text");
+        assert!(message_text.contains("--bootstrap ID@HOST:PORT"), "{message_text}");
+        message_text.contains("seed.peers is damaged")
     };
     assert!(warns(&[], None));
     assert!(!warns(&[], Some("error")));

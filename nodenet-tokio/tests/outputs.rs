@@ -330,9 +330,12 @@ async fn a_result_that_can_not_be_written_is_an_error() {
     }
     while let Some(ended) = commands.join_next().await {
         let (output, command, why) = ended.expect("it ends");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
-        assert!(said.contains("can not write the result: ") && said.contains(why), "{said}");
+        let message_text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {message_text}");
+        assert!(
+            message_text.contains("can not write the result: ") && message_text.contains(why),
+            "{message_text}"
+        );
     }
 }
 
@@ -463,9 +466,14 @@ fn a_panic_is_reported_and_waits_for_no_reader() {
         Killed::start(command.stderr(stderr))
     };
     let mut child = panics(Stdio::piped());
-    let said: Vec<String> = lines(child.stderr.take().expect("it is piped")).iter().collect();
-    let said = said.join("\n");
-    assert!(said.contains("thread 'main' panicked at") && said.contains("must be usize"), "{said}");
+    let message_text: Vec<String> =
+        lines(child.stderr.take().expect("it is piped")).iter().collect();
+    let message_text = message_text.join("\n");
+    assert!(
+        message_text.contains("thread 'main' panicked at")
+            && message_text.contains("must be usize"),
+        "{message_text}"
+    );
     let (_reader, writer) = full_pipe();
     for stderr in [Stdio::from(writer), full_disk().into(), closed_pipe().into()] {
         let mut child = panics(stderr);

@@ -151,12 +151,12 @@ fn a_damaged_peer_file_is_logged_and_does_not_prevent_the_start() {
     scratch.write_secret("seed.peers", b"nodenet-peers 1\nhalf a li");
     let (seed, addr) = (scratch.arg("seed"), "127.0.0.1:0");
     let mut node = Running::start(&["run", "--addr", addr, "--seed", &seed, "--json"]);
-    let said = node.log_line("peer file");
-    assert!(said.contains("seed.peers is damaged in line 2") && said.contains("WARN"), "{said}");
+    let text = node.log_line("peer file");
+    assert!(text.contains("seed.peers is damaged in line 2") && text.contains("WARN"), "{text}");
     node.event("started");
     node.signal("TERM");
     assert_eq!(node.end().code(), Some(0));
-    let said = kit::failure(1, &["run", "--seed", &seed]);
-    assert!(said.contains("damaged in line 2"), "a node without peers did not replace it: {said}");
-    assert!(said.contains("--bootstrap ID@HOST:PORT"), "{said}");
+    let text = kit::failure(1, &["run", "--seed", &seed]);
+    assert!(text.contains("damaged in line 2"), "a node without peers did not replace it: {text}");
+    assert!(text.contains("--bootstrap ID@HOST:PORT"), "{text}");
 }

@@ -96,8 +96,8 @@ async fn is_read_slowly(blocking: bool) {
     let log = lines(child.stderr.take().expect("it is piped"));
     hub.joined().await;
     hub.flood(FLOOD).await;
-    let said = block_in_place(|| warned(&log));
-    assert!(said.contains("not read fast enough"), "{said}");
+    let message_text = block_in_place(|| warned(&log));
+    assert!(message_text.contains("not read fast enough"), "{message_text}");
     let shown = lines(Slow(reader));
     let mut tally = Tally::default();
     while tally.messages + (tally.missed as usize) < FLOOD {
@@ -174,7 +174,7 @@ async fn a_log_that_is_read_again_has_the_number_of_missing_lines() {
     hub.send_until("now", heard).await;
     let log = lines(reader);
     let give_up_at = now() + PATIENCE;
-    let said = block_in_place(|| {
+    let message_text = block_in_place(|| {
         loop {
             let left = give_up_at.saturating_duration_since(now());
             let line = log.recv_timeout(left).expect("it comes in time");
@@ -183,8 +183,8 @@ async fn a_log_that_is_read_again_has_the_number_of_missing_lines() {
             }
         }
     });
-    let count = said.split(' ').nth(1).expect("it begins with the name of the program");
-    assert!(count.parse::<u64>().expect("a number") > 0, "{said}");
+    let count = message_text.split(' ').nth(1).expect("it begins with the name of the program");
+    assert!(count.parse::<u64>().expect("a number") > 0, "{message_text}");
     signal(&child, "TERM");
     assert_eq!(wait(&mut child, PATIENCE).code(), Some(0));
     assert!(log.iter().any(|line| line.contains("shutting down")), "more lines follow");
@@ -274,8 +274,8 @@ async fn is_truncated(redirect: &str) {
     let (child, log) = start_by(&["sh", "-c", &script], &hub, &file);
     hub.joined().await;
     hub.flood(FLOOD).await;
-    let said = block_in_place(|| warned(&log));
-    assert!(said.contains("can not be written: File too large"), "{said}");
+    let message_text = block_in_place(|| warned(&log));
+    assert!(message_text.contains("can not be written: File too large"), "{message_text}");
     let mut tally = Tally::default();
     block_in_place(|| {
         while tally.last != "stats" {
@@ -315,13 +315,13 @@ async fn is_full(truncate: bool) {
     tokio::select! {
         _ = hub.joined() => {}
         () = has_ended => {
-            let said: Vec<String> = log.iter().collect();
-            return skip("a full disk", &format!("no file system can be mounted: {said:?}"));
+            let message_text: Vec<String> = log.iter().collect();
+            return skip("a full disk", &format!("no file system can be mounted: {message_text:?}"));
         }
     }
     hub.flood(FLOOD).await;
-    let said = block_in_place(|| warned(&log));
-    assert!(said.contains("can not be written: No space left on device"), "{said}");
+    let message_text = block_in_place(|| warned(&log));
+    assert!(message_text.contains("can not be written: No space left on device"), "{message_text}");
 
     // The disk is mounted in the namespace of the node only.
     let disk = PathBuf::from(format!("/proc/{id}/root{directory}"));

@@ -18,9 +18,9 @@ const SEED: [u8; 32] = {
     seed
 };
 
-fn assert_says(said: &str, parts: &[&str]) {
+fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {
-        assert!(said.contains(part), "{part:?} is missing in: {said}");
+        assert!(text.contains(part), "{part:?} is missing in: {text}");
     }
 }
 
@@ -30,8 +30,8 @@ fn a_run_without_address_and_bootstrap_is_an_error() {
     let seed = scratch.arg("seed");
     for args in [&["run"][..], &["run", "-addr", ""], &["chat"], &["-pow", "0"]] {
         // A fresh key file, because peers of an earlier run would suffice.
-        let said = failure(1, &[args, &["--seed", &seed]].concat());
-        assert_says(&said, &["--addr HOST:PORT", "--bootstrap ID@HOST:PORT", "or both"]);
+        let text = failure(1, &[args, &["--seed", &seed]].concat());
+        assert_says(&text, &["--addr HOST:PORT", "--bootstrap ID@HOST:PORT", "or both"]);
     }
 }
 
@@ -46,8 +46,8 @@ fn a_malformed_bootstrap_entry_is_an_error() {
         (&format!("{ID}@::1:4242"), "IPv6 addresses need brackets"),
     ] {
         let list = format!("{ID}@127.0.0.1:1, {entry}");
-        let said = failure(1, &["run", "--bootstrap", &list]);
-        assert_says(&said, &[entry, problem, "write <64 hex digits>@<host>:<port>"]);
+        let text = failure(1, &["run", "--bootstrap", &list]);
+        assert_says(&text, &[entry, problem, "write <64 hex digits>@<host>:<port>"]);
     }
 }
 
@@ -58,8 +58,8 @@ fn a_malformed_address_is_an_error() {
         ("127.0.0.1:port", "\"port\" is not a port"),
         ("::1:5", "IPv6 addresses need brackets"),
     ] {
-        let said = failure(1, &["run", "--addr", addr]);
-        assert_says(&said, &[addr, problem, "for example 0.0.0.0:4242"]);
+        let text = failure(1, &["run", "--addr", addr]);
+        assert_says(&text, &[addr, problem, "for example 0.0.0.0:4242"]);
     }
 }
 
@@ -69,16 +69,16 @@ fn a_port_in_use_is_an_error() {
     let taken = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
     let addr = taken.local_addr().expect("it is bound").to_string();
     let seed = scratch.arg("seed");
-    let said = failure(1, &["run", "--addr", &addr, "--seed", &seed]);
-    assert_says(&said, &[&addr, "another process uses that port", "choose another port"]);
+    let text = failure(1, &["run", "--addr", &addr, "--seed", &seed]);
+    assert_says(&text, &[&addr, "another process uses that port", "choose another port"]);
     assert!(!scratch.path("seed").exists(), "an address that is taken costs no identity");
 }
 
 #[test]
 fn an_address_of_another_machine_is_an_error() {
     let scratch = Scratch::new();
-    let said = failure(1, &["run", "--addr", "192.0.2.1:0", "--seed", &scratch.arg("seed")]);
-    assert_says(&said, &["192.0.2.1:0", "no interface of this machine has that address"]);
+    let text = failure(1, &["run", "--addr", "192.0.2.1:0", "--seed", &scratch.arg("seed")]);
+    assert_says(&text, &["192.0.2.1:0", "no interface of this machine has that address"]);
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn a_key_file_of_wrong_length_is_an_error() {
     scratch.write_secret("seed", &[7; 33]);
     let seed = scratch.arg("seed");
     for args in [&["run", "--addr", "127.0.0.1:0", "--seed", &seed][..], &["id", "--seed", &seed]] {
-        let said = failure(1, args);
-        assert_says(&said, &[&seed, "has 33 bytes, a seed has 32", "move it away"]);
+        let text = failure(1, args);
+        assert_says(&text, &[&seed, "has 33 bytes, a seed has 32", "move it away"]);
     }
     assert_eq!(std::fs::read(scratch.path("seed")).unwrap(), [7; 33], "it was not changed");
 }
@@ -99,8 +99,8 @@ fn a_key_file_of_zeros_is_an_error() {
     scratch.write_secret("seed", &[0; 32]);
     let seed = scratch.arg("seed");
     for args in [&["run", "--addr", "127.0.0.1:0", "--seed", &seed][..], &["id", "--seed", &seed]] {
-        let said = failure(1, args);
-        assert_says(&said, &[&seed, "holds 32 zero bytes", "from a backup, or move it away"]);
+        let text = failure(1, args);
+        assert_says(&text, &[&seed, "holds 32 zero bytes", "from a backup, or move it away"]);
     }
     assert_eq!(std::fs::read(scratch.path("seed")).unwrap(), [0; 32], "it was not changed");
 }
@@ -113,8 +113,8 @@ fn a_key_file_that_others_can_read_is_an_error() {
     scratch.set_mode("seed", 0o644);
     let seed = scratch.arg("seed");
     for args in [&["run", "--addr", "127.0.0.1:0", "--seed", &seed][..], &["id", "--seed", &seed]] {
-        let said = failure(1, args);
-        assert_says(&said, &["open to other users (mode 0644)", &format!("chmod 600 {seed}")]);
+        let text = failure(1, args);
+        assert_says(&text, &["open to other users (mode 0644)", &format!("chmod 600 {seed}")]);
     }
 }
 
@@ -123,8 +123,8 @@ fn a_key_file_in_a_missing_directory_is_an_error() {
     let scratch = Scratch::new();
     let seed = scratch.arg("missing/seed");
     // A search for that much work would not end.
-    let said = failure(1, &["id", "--seed", &seed, "--pow", "60"]);
-    assert_says(&said, &["can not write key file", &format!("{seed}: "), "create the directory"]);
+    let text = failure(1, &["id", "--seed", &seed, "--pow", "60"]);
+    assert_says(&text, &["can not write key file", &format!("{seed}: "), "create the directory"]);
 }
 
 #[test]
@@ -136,9 +136,9 @@ fn more_work_than_the_identity_has_is_an_error() {
         &["run", "--addr", "127.0.0.1:0", "--seed", &seed, "--pow", "8"][..],
         &["id", "--seed", &seed, "-pow", "8"],
     ] {
-        let said = failure(1, args);
+        let text = failure(1, args);
         assert_says(
-            &said,
+            &text,
             &[
                 &seed,
                 "has 1 leading zero bits, --pow asks for 8",
@@ -153,8 +153,8 @@ fn more_work_than_an_identifier_can_have_is_an_error() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");
     for pow in ["257", "100000"] {
-        let said = failure(1, &["id", "--seed", &seed, "--pow", pow]);
-        assert_says(&said, &["256 bits", "256 at most"]);
+        let text = failure(1, &["id", "--seed", &seed, "--pow", pow]);
+        assert_says(&text, &["256 bits", "256 at most"]);
     }
     scratch.write_secret("seed", &SEED);
     assert_says(&failure(1, &["id", "--seed", &seed, "--pow", "257"]), &["256 at most"]);
@@ -209,6 +209,6 @@ fn a_key_file_in_use_is_an_error() {
     let args = ["run", "--addr", "127.0.0.1:0", "--seed", &seed];
     let first = Running::start(&args);
     first.log_line("node ");
-    let said = failure(1, &args);
-    assert_says(&said, &[&seed, "in use: another node was first", "a key file of its own"]);
+    let text = failure(1, &args);
+    assert_says(&text, &[&seed, "in use: another node was first", "a key file of its own"]);
 }

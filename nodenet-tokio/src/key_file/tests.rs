@@ -84,9 +84,9 @@ fn an_existing_file_is_never_overwritten() {
     drop(KeyFile::create(&scratch.path(), seed(1)).unwrap());
     let error = KeyFile::create(&scratch.path(), seed(2)).unwrap_err();
     assert!(matches!(error, KeyFileError::Exists { .. }), "{error}");
-    let said = error.to_string();
+    let text = error.to_string();
     for part in ["another node was first", "start again", "a key file of its own"] {
-        assert!(said.contains(part), "{said}");
+        assert!(text.contains(part), "{text}");
     }
     assert_eq!(fs::read(scratch.path()).unwrap(), [1; 32]);
     assert_eq!(scratch.names(), ["node.seed"]);
@@ -98,9 +98,9 @@ fn a_second_user_is_refused_until_the_first_is_done() {
     let first = KeyFile::create(&scratch.path(), seed(1)).unwrap();
     let error = KeyFile::open(&scratch.path()).unwrap_err();
     assert!(matches!(error, KeyFileError::InUse { .. }), "{error}");
-    let said = error.to_string();
-    assert!(said.contains("another node was first"), "{said}");
-    assert!(said.contains("stop the other node"), "{said}");
+    let text = error.to_string();
+    assert!(text.contains("another node was first"), "{text}");
+    assert!(text.contains("stop the other node"), "{text}");
     assert_eq!(peek(&scratch.path()).unwrap().unwrap().id(), first.identity().id());
     drop(first);
     let second = KeyFile::open(&scratch.path()).unwrap().unwrap();
@@ -178,10 +178,10 @@ fn a_file_of_zeros_is_refused_with_what_happened_and_the_remedy() {
     let peeked = peek(&scratch.path()).map(drop);
     for error in [opened.unwrap_err(), peeked.unwrap_err()] {
         assert!(matches!(error, KeyFileError::Zeros { .. }), "{error}");
-        let said = error.to_string();
-        assert!(said.contains(&scratch.path().display().to_string()), "{said}");
+        let text = error.to_string();
+        assert!(text.contains(&scratch.path().display().to_string()), "{text}");
         for part in ["holds 32 zero bytes", "power cut", "backup", "move it away"] {
-            assert!(said.contains(part), "{said}");
+            assert!(text.contains(part), "{text}");
         }
     }
     assert_eq!(fs::read(scratch.path()).unwrap(), [0; 32], "it is not changed");
@@ -236,11 +236,11 @@ fn a_path_that_can_not_be_written_is_known_before_there_is_a_seed() {
     let early = KeyFile::check_writable(&path).unwrap_err().to_string();
     let late = KeyFile::create(&path, seed(1)).unwrap_err().to_string();
     let directory = path.parent().unwrap().display();
-    for said in [&early, &late] {
+    for text in [&early, &late] {
         let begin = format!("can not write key file {}: ", path.display());
-        assert!(said.starts_with(&begin), "the path that was given: {said}");
+        assert!(text.starts_with(&begin), "the path that was given: {text}");
         let end = format!("create the directory {directory} first, or name another file");
-        assert!(said.ends_with(&end), "{said}");
+        assert!(text.ends_with(&end), "{text}");
     }
     fs::write(scratch.0.join("missing"), "a file").unwrap();
     assert!(KeyFile::check_writable(&path).is_err());

@@ -121,9 +121,12 @@ fn a_file_is_for_its_owner_only_and_an_open_one_is_not_replaced() {
     assert_eq!(mode(), 0o600);
     for open in [0o620, 0o602, 0o666] {
         fs::set_permissions(scratch.path(), fs::Permissions::from_mode(open)).unwrap();
-        let said = scratch.error().to_string();
-        assert!(said.contains(&format!("mode {open:04o}")) && said.contains("chmod 600"), "{said}");
-        assert!(said.contains("neither used nor replaced"), "{said}");
+        let shown = scratch.error().to_string();
+        assert!(
+            shown.contains(&format!("mode {open:04o}")) && shown.contains("chmod 600"),
+            "{shown}"
+        );
+        assert!(shown.contains("neither used nor replaced"), "{shown}");
     }
     let later = PeerFile::afresh(&scratch.path());
     assert!(later.save(&[]).is_ok(), "nothing is to be written");
@@ -147,9 +150,9 @@ fn a_file_that_was_cut_short_anywhere_is_not_used() {
     }
     let scratch = Scratch::new();
     scratch.write(&whole.as_bytes()[..whole.len() - 1]);
-    let said = scratch.error().to_string();
-    assert!(said.contains("damaged in line 5") && said.contains("replaced when"), "{said}");
-    assert!(said.contains(scratch.path().to_str().unwrap()), "{said}");
+    let shown = scratch.error().to_string();
+    assert!(shown.contains("damaged in line 5") && shown.contains("replaced when"), "{shown}");
+    assert!(shown.contains(scratch.path().to_str().unwrap()), "{shown}");
 }
 
 #[test]

@@ -88,10 +88,10 @@ pub(crate) fn run_to_end<S: AsRef<str>>(args: &[S]) -> Output {
 /// Runs the program, which must fail with this status. Returns its standard error.
 pub(crate) fn failure<S: AsRef<str>>(status: i32, args: &[S]) -> String {
     let output = run_to_end(args);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(status), "{said}");
+    let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{shown}");
     assert_eq!(output.stdout, b"", "errors belong on standard error");
-    said
+    shown
 }
 
 /// A child process; killed when dropped.

@@ -99,7 +99,7 @@ async fn mint(
                     bar.set_message(progress);
                     bar.tick();
                 } else {
-                    err.say(format_args!("minting: {progress}"));
+                    err.print(format_args!("minting: {progress}"));
                 }
             }
         }

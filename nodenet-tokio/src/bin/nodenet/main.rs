@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     let level = command.node_args().and_then(|node| node.log_level);
     output::log::start(level, command.default_log_level(), outputs.err.clone());
     execute(command, &outputs).unwrap_or_else(|error| {
-        outputs.err.say(format_args!("nodenet: {error}"));
+        outputs.err.print(format_args!("nodenet: {error}"));
         ExitCode::FAILURE
     })
 }

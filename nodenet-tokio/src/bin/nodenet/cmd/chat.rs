@@ -37,9 +37,9 @@ const HELP: &str = "\
   /quit         leave";
 
 /// Prints a line on an output.
-macro_rules! say {
+macro_rules! show {
     ($out:expr, $($text:tt)*) => {
-        $out.say(format_args!($($text)*))
+        $out.print(format_args!($($text)*))
     };
 }
 
@@ -126,9 +126,9 @@ async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended 
     let mut health = Health::new(now());
     let mut limit = RateLimit::new(now());
 
-    say!(out, "you are {}", node.id());
+    show!(out, "you are {}", node.id());
     chat.show_bootstrap_line();
-    say!(out, "/to <id> and then type; /help shows the rest");
+    show!(out, "/to <id> and then type; /help shows the rest");
     let ended = loop {
         tokio::select! {
             _ = signals.stop() => break Ok(()),
@@ -139,7 +139,7 @@ async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended 
             input = lines.next() => match input {
                 Ok(Input::Line(line)) => if !chat.on_line(read_line(&line)).await? { break Ok(()) },
                 Ok(Input::TooLong(len)) => {
-                    say!(out, "not sent: the line has {len} bytes or more; send it in parts");
+                    show!(out, "not sent: the line has {len} bytes or more; send it in parts");
                 }
                 Ok(Input::End) => break Ok(()),
                 Err(error) => break Err(CommandError::Input(error)),
@@ -149,11 +149,11 @@ async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended 
                 // A person reads along, so the burst is generous, but bounded.
                 if let Some(suppressed) = limit.allow(now()) {
                     if suppressed > 0 {
-                        say!(out, "({suppressed} more messages, not shown)");
+                        show!(out, "({suppressed} more messages, not shown)");
                     }
                     let text = String::from_utf8_lossy(&delivery.payload);
                     let path = describe_path(delivery.path);
-                    say!(out, "{:?} ({path}): {}", delivery.originator, printable(&text));
+                    show!(out, "{:?} ({path}): {}", delivery.originator, printable(&text));
                 }
             }
             Some(event) = events.recv() => {
@@ -165,7 +165,7 @@ async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended 
             _ = ticks.tick() => report(out, health.handle_tick(now())),
         }
     };
-    say!(out, "leaving");
+    show!(out, "leaving");
     chat.session.leave().await?;
     ended.map(|()| ExitCode::SUCCESS)
 }
@@ -174,7 +174,7 @@ async fn chat(args: ChatArgs, mut signals: Signals, outputs: &Outputs) -> Ended 
 fn report(out: &Output, notices: impl IntoIterator<Item = Notice>) {
     for notice in notices {
         match notice {
-            Notice::Info(text) | Notice::Warning(_, text) => say!(out, "({text})"),
+            Notice::Info(text) | Notice::Warning(_, text) => show!(out, "({text})"),
             Notice::Debug(_) => notice.log(),
         }
     }
@@ -191,19 +191,19 @@ impl Chat {
         match line {
             Line::Quit => return Ok(false),
             Line::Empty => {}
-            Line::Help => say!(self.out, "{HELP}"),
+            Line::Help => show!(self.out, "{HELP}"),
             Line::Id => self.show_bootstrap_line(),
             Line::Peers => self.show_peers().await?,
             Line::To(text) => match find(text, &self.seen) {
                 Ok(id) => {
                     (self.target, self.direct) = (Some(id), false);
-                    say!(self.out, "lines go to {id} by routing");
+                    show!(self.out, "lines go to {id} by routing");
                 }
-                Err(problem) => say!(self.out, "{problem}"),
+                Err(problem) => show!(self.out, "{problem}"),
             },
             Line::Direct | Line::Routed => {
                 self.direct = line == Line::Direct;
-                say!(
+                show!(
                     self.out,
                     "lines go {}",
                     if self.direct { "over the edge" } else { "by routing" }
@@ -211,7 +211,7 @@ impl Chat {
             }
             Line::Connect(addr) => self.connect(addr),
             Line::Unknown(word) => {
-                say!(self.out, "there is no command {word}; /help lists the commands")
+                show!(self.out, "there is no command {word}; /help lists the commands")
             }
             Line::Text(text) => self.send(text).await,
         }
@@ -220,7 +220,7 @@ impl Chat {
 
     async fn send(&self, text: &str) {
         let Some(target) = self.target else {
-            say!(self.out, "no target yet; name a node with /to <id>");
+            show!(self.out, "no target yet; name a node with /to <id>");
             return;
         };
         let payload = text.to_owned().into_bytes();
@@ -229,14 +229,14 @@ impl Chat {
             false => self.node.send(target, payload).await.map(|_copies| ()),
         };
         if let Err(error) = sent {
-            say!(self.out, "not sent: {error}");
+            show!(self.out, "not sent: {error}");
         }
     }
 
     /// Dials in the background: the prompt does not wait for an answer that may not come.
     fn connect(&self, addr: &str) {
         let (Some(target), Ok(addr)) = (self.target, addr.parse::<SocketAddr>()) else {
-            say!(
+            show!(
                 self.out,
                 "name a node with /to <id> first, and then its address: /connect <ip:port>"
             );
@@ -245,8 +245,8 @@ impl Chat {
         let (node, out) = (self.node.clone(), self.out.clone());
         tokio::spawn(async move {
             match node.connect(target, [addr]).await {
-                Ok(()) => say!(out, "there is an edge to {target}"),
-                Err(error) => say!(out, "no edge to {target}: {error}"),
+                Ok(()) => show!(out, "there is an edge to {target}"),
+                Err(error) => show!(out, "no edge to {target}: {error}"),
             }
         });
     }
@@ -256,15 +256,15 @@ impl Chat {
         for edge in &edges {
             let direction = if edge.outgoing { "dialed" } else { "accepted" };
             let rtt_ms = edge.rtt.as_secs_f64() * 1e3;
-            say!(self.out, "  {}  {direction}, {}, {rtt_ms:.1} ms", edge.peer, edge.remote);
+            show!(self.out, "  {}  {direction}, {}, {rtt_ms:.1} ms", edge.peer, edge.remote);
         }
-        say!(self.out, "{} edge(s)", edges.len());
+        show!(self.out, "{} edge(s)", edges.len());
         Ok(())
     }
 
     fn show_bootstrap_line(&self) {
         if let Some(line) = self.session.bootstrap_line() {
-            say!(self.out, "others join through you with: --bootstrap {line}");
+            show!(self.out, "others join through you with: --bootstrap {line}");
         }
     }
 

@@ -58,7 +58,7 @@ async fn show_or_mint(args: IdArgs, mut signals: Signals, outputs: &Outputs) -> 
     } else {
         let what = if minted { "new identity, saved in key file" } else { "key file" };
         let (bits, path) = (id.leading_zeros(), path.display());
-        outputs.err.say(format_args!("{bits} leading zero bits; {what} {path}"));
+        outputs.err.print(format_args!("{bits} leading zero bits; {what} {path}"));
         format!("{id}\n")
     };
     tokio::select! {

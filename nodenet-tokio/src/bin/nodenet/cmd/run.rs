@@ -153,7 +153,7 @@ fn announce_bootstrap_line(line: Option<String>, json: bool, out: &Output) {
         Some(_) if json => {}
         Some(line) => {
             tracing::info!("others join through this node with --bootstrap and this line:");
-            out.say(line);
+            out.print(line);
         }
         None => tracing::warn!("this machine has no address through which others could join"),
     }

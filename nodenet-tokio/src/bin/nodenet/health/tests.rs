@@ -179,20 +179,20 @@ fn a_node_without_a_global_address_is_reported_every_ten_minutes() {
 #[test]
 fn missed_lines_are_reported_every_ten_minutes_with_the_reason() {
     let (mut health, start) = (Health::new(start()), start());
-    let mut said = |second: u32, missed, problem: Option<&str>| {
+    let mut shown = |second: u32, missed, problem: Option<&str>| {
         let problem = problem.map(str::to_owned);
         match health.handle_missed_lines(start + second * SECOND, missed, problem)? {
             Notice::Warning(Warning::Missed, text) => Some(text),
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(said(0, 0, None), None);
-    let first = said(5, 3, None).expect("lines were missed");
+    assert_eq!(shown(0, 0, None), None);
+    let first = shown(5, 3, None).expect("lines were missed");
     assert!(first.starts_with("3 lines") && first.contains("not read fast enough"), "{first}");
-    assert_eq!(said(10, 4, None), None, "reported once in a while");
-    let again = said(605, 9, Some("No space left")).expect("it is time");
+    assert_eq!(shown(10, 4, None), None, "reported once in a while");
+    let again = shown(605, 9, Some("No space left")).expect("it is time");
     assert!(again.starts_with("6 lines") && again.contains("written: No space left"), "{again}");
-    assert_eq!(said(2_000, 9, None), None, "nothing new");
+    assert_eq!(shown(2_000, 9, None), None, "nothing new");
 }
 
 #[test]

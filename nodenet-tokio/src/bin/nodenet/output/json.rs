@@ -23,14 +23,14 @@ impl JsonLines {
     /// Prints the result of `make`, which is called only if there is an output with room.
     pub(crate) fn print_with(&self, make: impl FnOnce() -> Value) {
         if let Some(out) = &self.0 {
-            out.say_with(make);
+            out.print_with(make);
         }
     }
 
     /// Prints the last line, also without room.
     pub(crate) fn print_last(&self, line: &Value) {
         if let Some(out) = &self.0 {
-            out.say_last(line);
+            out.print_last(line);
         }
     }
 

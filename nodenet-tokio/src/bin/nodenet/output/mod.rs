@@ -88,17 +88,17 @@ pub(crate) struct Output(Arc<Queue>);
 
 impl Output {
     /// Queues a line, or counts it as missed. Never waits.
-    pub(crate) fn say(&self, line: impl Display) {
+    pub(crate) fn print(&self, line: impl Display) {
         self.0.push(whole(line));
     }
 
     /// The same for a line that is costly to make: `make` is called only if there seems to be room.
-    pub(crate) fn say_with<L: Display>(&self, make: impl FnOnce() -> L) {
+    pub(crate) fn print_with<L: Display>(&self, make: impl FnOnce() -> L) {
         self.0.push_with(|| whole(make()));
     }
 
     /// Queues the last line, for which there is always room.
-    pub(crate) fn say_last(&self, line: impl Display) {
+    pub(crate) fn print_last(&self, line: impl Display) {
         self.0.push_last(whole(line));
     }
 
@@ -173,10 +173,10 @@ impl RetryPolicy for WhileFull {
 pub(crate) fn report_panics(err: Output) {
     std::panic::set_hook(Box::new(move |info| {
         let thread = thread::current();
-        err.say(format_args!("thread '{}' {info}", thread.name().unwrap_or("without a name")));
+        err.print(format_args!("thread '{}' {info}", thread.name().unwrap_or("without a name")));
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
-            err.say(backtrace);
+            err.print(backtrace);
         }
         err.0.wait_written(PANIC_BOUND);
     }));

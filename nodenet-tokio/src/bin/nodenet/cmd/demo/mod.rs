@@ -107,7 +107,7 @@ impl Network {
         // The first node binds the first address, so the second shows whether there are more.
         let own_addresses = has_address(address_of(1))?;
         if !own_addresses {
-            progress.err.say(
+            progress.err.print(
                 "this system has no loopback address but 127.0.0.1: all nodes share it, so the \
                  demo lifts the caps on conns from one address",
             );
@@ -254,7 +254,7 @@ impl Progress {
         self.bar.set_length(steps);
         self.bar.set_position(0);
         if self.bar.is_hidden() {
-            self.err.say(format_args!("{name} ({steps})"));
+            self.err.print(format_args!("{name} ({steps})"));
         }
     }
 

@@ -107,18 +107,18 @@ impl Report {
         }
         if self.joined < self.nodes {
             let missing = self.nodes - self.joined;
-            err.say(format_args!("{missing} of {} nodes did not join", self.nodes));
+            err.print(format_args!("{missing} of {} nodes did not join", self.nodes));
         }
         if let Some(error) = self.outcome.send_error {
-            err.say(format_args!("some messages did not leave: {error}"));
+            err.print(format_args!("some messages did not leave: {error}"));
         }
         for (from, to) in self.outcome.missing().take(MISSING_SHOWN) {
-            err.say(format_args!("lost: node {} to node {}", from + 1, to + 1));
+            err.print(format_args!("lost: node {} to node {}", from + 1, to + 1));
         }
         for reason in DropReason::ALL {
             match self.drops.drops(*reason) {
                 0 => {}
-                count => err.say(format_args!("dropped: {} {count}", reason.name())),
+                count => err.print(format_args!("dropped: {} {count}", reason.name())),
             }
         }
     }
