@@ -115,15 +115,10 @@ impl Growth {
                 seen.all += value;
             }
         }
-        self.note(world.now(), (nodes, &tables), heap.unwrap_or(0));
+        self.note(world.now(), nodes, &tables, heap.unwrap_or(0));
     }
 
-    fn note(
-        &mut self,
-        at: Moment,
-        (nodes, tables): (u64, &BTreeMap<&'static str, Seen>),
-        heap: u64,
-    ) {
+    fn note(&mut self, at: Moment, nodes: u64, tables: &BTreeMap<&'static str, Seen>, heap: u64) {
         // A sample at the very end of a day belongs to that day.
         let elapsed = at.since(Moment::START).as_nanos().saturating_sub(1);
         let number = (elapsed / self.day.as_nanos().max(1)) as usize;
@@ -170,7 +165,8 @@ impl Growth {
     /// `None` if the run had no such days.
     pub fn grown(
         &self,
-        (earlier, later): (u32, u32),
+        earlier: u32,
+        later: u32,
         of: Measure,
         share: f64,
     ) -> Option<Vec<GrownTable>> {
@@ -206,13 +202,13 @@ mod tests {
         let mut growth = Growth::new(DAY);
         for &(secs, [a, b]) in seen {
             let seen = Seen { most: a.max(b), all: a + b, ..Seen::default() };
-            growth.note(Moment::from_secs(secs), (2, &BTreeMap::from([("table", seen)])), secs);
+            growth.note(Moment::from_secs(secs), 2, &BTreeMap::from([("table", seen)]), secs);
         }
         growth
     }
 
     fn grown(growth: &Growth, days: (u32, u32), of: Measure) -> Option<usize> {
-        growth.grown(days, of, 0.02).map(|grown| grown.len())
+        growth.grown(days.0, days.1, of, 0.02).map(|grown| grown.len())
     }
 
     #[test]

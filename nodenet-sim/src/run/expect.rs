@@ -36,11 +36,12 @@ impl Run {
     /// Checks that no table grew from one day to another.
     pub(super) fn expect_bounded(
         &mut self,
-        (earlier, later): (u32, u32),
+        earlier: u32,
+        later: u32,
         of: Measure,
         share: f64,
     ) -> Result<(), String> {
-        let Some(grown) = self.growth.grown((earlier, later), of, share) else {
+        let Some(grown) = self.growth.grown(earlier, later, of, share) else {
             return Err(format!("the run was over before day {}", earlier.max(later)));
         };
         let on_average = match of {

@@ -234,7 +234,7 @@ impl Run {
             }
             Stage::Expect { delivered_share } => self.expect_delivered(delivered_share),
             Stage::ExpectBounded { of, earlier_day, later_day, growth_share_max } => {
-                self.expect_bounded((earlier_day, later_day), of, growth_share_max)
+                self.expect_bounded(earlier_day, later_day, of, growth_share_max)
             }
         }
     }

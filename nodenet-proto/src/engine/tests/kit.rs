@@ -368,7 +368,7 @@ impl EngineNet {
             transport::Command::Dial { dial, expected, remote, deadline } => {
                 self.wire.dials.push((self.now, who, expected, remote));
                 self.wire.dialing.insert((who, dial));
-                self.dial(who, dial, expected, (remote, deadline));
+                self.dial(who, dial, expected, remote, deadline);
             }
             transport::Command::CancelDial(dial) => {
                 if self.wire.dialing.remove(&(who, dial)) {
@@ -389,7 +389,8 @@ impl EngineNet {
         who: Who,
         dial: DialId,
         expected: NodeId,
-        (remote, deadline): (SocketAddr, Instant),
+        remote: SocketAddr,
+        deadline: Instant,
     ) {
         let there = self.participants.iter().position(|p| p.addr == remote && p.alive);
         let failed = |error| transport::Event::DialFailed { dial, error };

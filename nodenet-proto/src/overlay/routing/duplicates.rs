@@ -195,7 +195,8 @@ mod tests {
     /// A message that is verified at `now`. Returns whether it is taken.
     fn take(
         duplicates: &mut Duplicates,
-        (now, sent): (i64, i64),
+        now: i64,
+        sent: i64,
         number: u16,
         neighbour: NodeId,
     ) -> bool {
@@ -211,27 +212,28 @@ mod tests {
     /// How many of these a neighbour gets taken.
     fn taken(
         duplicates: &mut Duplicates,
-        when: (i64, i64),
+        now: i64,
+        sent: i64,
         numbers: std::ops::Range<u16>,
         neighbour: NodeId,
     ) -> usize {
-        numbers.filter(|&number| take(duplicates, when, number, neighbour)).count()
+        numbers.filter(|&number| take(duplicates, now, sent, number, neighbour)).count()
     }
 
     #[test]
     fn a_message_is_remembered_until_it_is_stale() {
         let mut duplicates = Duplicates::new();
-        assert!(take(&mut duplicates, (0, 5), 1, ALICE));
-        assert!(!take(&mut duplicates, (0, 5), 1, BOB));
-        assert!(!take(&mut duplicates, (35, 5), 1, ALICE), "it is fresh to the last");
-        assert!(take(&mut duplicates, (36, 36), 2, ALICE));
+        assert!(take(&mut duplicates, 0, 5, 1, ALICE));
+        assert!(!take(&mut duplicates, 0, 5, 1, BOB));
+        assert!(!take(&mut duplicates, 35, 5, 1, ALICE), "it is fresh to the last");
+        assert!(take(&mut duplicates, 36, 36, 2, ALICE));
         assert_eq!(duplicates.len(), 1);
     }
 
     #[test]
     fn digests_that_differ_late_are_told_apart() {
         let mut duplicates = Duplicates::new();
-        assert!(take(&mut duplicates, (0, 0), 1, ALICE));
+        assert!(take(&mut duplicates, 0, 0, 1, ALICE));
         let mut other = digest(1);
         other[15] ^= 1;
         assert!(!duplicates.contains(&other, at(0)));
@@ -240,11 +242,9 @@ mod tests {
     #[test]
     fn nothing_fresh_is_forgotten_for_what_is_new() {
         let mut duplicates = Duplicates::with_room(SMALL);
-        assert_eq!(taken(&mut duplicates, (0, 0), 0..100, ALICE), 8);
-        assert!(
-            !take(&mut duplicates, (30, 0), 0, ALICE) && !take(&mut duplicates, (30, 0), 0, BOB)
-        );
-        assert_eq!(taken(&mut duplicates, (31, 31), 100..200, ALICE), 8, "when it is stale");
+        assert_eq!(taken(&mut duplicates, 0, 0, 0..100, ALICE), 8);
+        assert!(!take(&mut duplicates, 30, 0, 0, ALICE) && !take(&mut duplicates, 30, 0, 0, BOB));
+        assert_eq!(taken(&mut duplicates, 31, 31, 100..200, ALICE), 8, "when it is stale");
     }
 
     /// A flood over one neighbour leaves half of the room to the others.
@@ -257,7 +257,7 @@ mod tests {
             .into_iter()
             .chain(others)
             .zip(&mut numbers)
-            .map(|(who, from)| taken(&mut duplicates, (0, 0), from..from + 100, who))
+            .map(|(who, from)| taken(&mut duplicates, 0, 0, from..from + 100, who))
             .collect();
         // What every neighbour is sure of comes on top, until that is gone too.
         assert_eq!(counts, [8, 4, 2, 2, 2, 2, 0, 0]);
@@ -266,10 +266,10 @@ mod tests {
     #[test]
     fn what_lies_far_ahead_makes_room_after_the_clock_was_set_back() {
         let mut duplicates = Duplicates::with_room(SMALL);
-        assert_eq!(taken(&mut duplicates, (1000, 1000), 0..100, ALICE), 8);
-        assert!(take(&mut duplicates, (0, 0), 100, BOB));
-        assert!(!take(&mut duplicates, (1000, 1000), 0, BOB), "there was room for both");
-        assert_eq!(taken(&mut duplicates, (0, 0), 200..300, ALICE), 8);
+        assert_eq!(taken(&mut duplicates, 1000, 1000, 0..100, ALICE), 8);
+        assert!(take(&mut duplicates, 0, 0, 100, BOB));
+        assert!(!take(&mut duplicates, 1000, 1000, 0, BOB), "there was room for both");
+        assert_eq!(taken(&mut duplicates, 0, 0, 200..300, ALICE), 8);
     }
 
     #[test]

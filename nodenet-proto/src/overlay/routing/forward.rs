@@ -267,7 +267,7 @@ impl Routing {
         sent: UnixNanos,
     ) -> bool {
         let fresh = is_fresh(sent, cx.wall);
-        if let Some(offset_s) = self.skew.observe(cx.wall, from, (sent, fresh), edges) {
+        if let Some(offset_s) = self.skew.observe(cx.wall, from, sent, fresh, edges) {
             cx.act(Action::Event(Event::ClockSkewSuspected { offset_s }));
         }
         fresh

@@ -39,7 +39,8 @@ impl ClockSkewDetector {
         &mut self,
         wall: UnixNanos,
         from: NodeId,
-        (sent, fresh): (UnixNanos, bool),
+        sent: UnixNanos,
+        fresh: bool,
         edges: usize,
     ) -> Option<i64> {
         if self.reported {
@@ -93,7 +94,7 @@ mod tests {
         (0..count)
             .filter_map(|i| {
                 let from = NodeId::from_bytes([i as u8 % witnesses; 32]);
-                skew.observe(wall, from, (sent, fresh), witnesses.into())
+                skew.observe(wall, from, sent, fresh, witnesses.into())
             })
             .collect()
     }
@@ -133,11 +134,11 @@ mod tests {
         let mut skew = ClockSkewDetector::default();
         let liar = NodeId::from_bytes([9; 32]);
         for _ in 0..100 {
-            assert_eq!(skew.observe(wall, liar, (UnixNanos(99 * S), false), 2), None);
+            assert_eq!(skew.observe(wall, liar, UnixNanos(99 * S), false, 2), None);
         }
         let mut alone = ClockSkewDetector::default();
         let heard =
-            (0..AGREEING).find_map(|_| alone.observe(wall, liar, (UnixNanos(99 * S), false), 1));
+            (0..AGREEING).find_map(|_| alone.observe(wall, liar, UnixNanos(99 * S), false, 1));
         assert_eq!(heard, Some(99));
     }
 
@@ -146,7 +147,7 @@ mod tests {
         let mut skew = ClockSkewDetector::default();
         for sent in [i64::MIN, i64::MAX] {
             let from = NodeId::from_bytes([1; 32]);
-            assert_eq!(skew.observe(UnixNanos(0), from, (UnixNanos(sent), false), 1), None);
+            assert_eq!(skew.observe(UnixNanos(0), from, UnixNanos(sent), false, 1), None);
         }
     }
 }

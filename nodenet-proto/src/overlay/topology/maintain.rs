@@ -359,8 +359,8 @@ fn lacking(cx: &Context<'_, Action>, view: View<'_>, wanted: &[NodeId], bucket: 
     let peers = view.edges.iter().map(|edge| &edge.peer);
     let peers = peers.chain(&in_flight).chain(wanted);
     let peers = peers.chain(contacts.map(|contact| &contact.id));
-    let scope = (view.edges.own(), cx.config.difficulty);
-    lacking_slots(scope, (bucket, edge_targets(cx.config).slot_bits), peers)
+    let bits = edge_targets(cx.config).slot_bits;
+    lacking_slots(view.edges.own(), cx.config.difficulty, bucket, bits, peers)
 }
 
 /// A question to one of the `among` edges nearest to `target`, at random. Light nodes are asked

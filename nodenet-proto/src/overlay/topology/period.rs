@@ -23,12 +23,7 @@ impl Period {
     }
 
     /// It was done now, without news: the period grows by this factor, up to `max`.
-    pub(crate) fn slow_down(
-        &mut self,
-        now: Instant,
-        rng: &mut Random,
-        (factor, max): (u32, Duration),
-    ) {
+    pub(crate) fn slow_down(&mut self, now: Instant, rng: &mut Random, factor: u32, max: Duration) {
         self.due = now + rng.jitter(self.wait, JITTER_PERCENT);
         self.wait = (self.wait * factor).min(max);
     }
@@ -64,7 +59,7 @@ mod tests {
         for _ in 0..4 {
             let now = pace.due;
             assert!(pace.is_due(now));
-            pace.slow_down(now, &mut rng, (2, s(40)));
+            pace.slow_down(now, &mut rng, 2, s(40));
             waits.push(pace.due.duration_since(now));
         }
         for (wait, expected) in waits.into_iter().zip([10, 20, 40, 40]) {
@@ -77,7 +72,7 @@ mod tests {
         assert_eq!(pace.due, now + s(5), "never later");
         pace.repeat(now, s(1));
         assert_eq!(pace.due, now + s(1));
-        pace.slow_down(pace.due, &mut rng, (2, s(40)));
+        pace.slow_down(pace.due, &mut rng, 2, s(40));
         assert!(pace.due >= now + s(5), "the period is what it was");
     }
 }

@@ -185,12 +185,12 @@ impl Schedule {
     /// long it may rely on neighbours to announce themselves.
     pub(crate) fn on_own_asked(&mut self, now: Instant, rng: &mut Random, is_reachable: bool) {
         let max = if is_reachable { OWN_WAIT_MAX } else { OWN_WAIT_UNREACHABLE_MAX };
-        self.own.slow_down(now, rng, (self.growth, max));
+        self.own.slow_down(now, rng, self.growth, max);
     }
 
     /// A neighbour was asked.
     pub(crate) fn on_vicinity_asked(&mut self, now: Instant, rng: &mut Random) {
-        self.vicinity.slow_down(now, rng, (self.growth, VICINITY_WAIT_MAX));
+        self.vicinity.slow_down(now, rng, self.growth, VICINITY_WAIT_MAX);
     }
 
     /// The first of these buckets whose lookup is due, if one may be made now.
@@ -208,7 +208,7 @@ impl Schedule {
     /// A bucket was looked into.
     pub(crate) fn on_bucket_asked(&mut self, now: Instant, rng: &mut Random, bucket: u16) {
         self.next_lookup = now + LOOKUP_SPACING;
-        self.buckets[usize::from(bucket)].slow_down(now, rng, (self.growth, BUCKET_WAIT_MAX));
+        self.buckets[usize::from(bucket)].slow_down(now, rng, self.growth, BUCKET_WAIT_MAX);
     }
 
     /// A lookup into a bucket taught something. One teaches about one corner of it, so the next

@@ -36,7 +36,8 @@ const fn towards(target: &NodeId) -> DecisionInputs<'_> {
 /// What is decided, the next hops by their place in `peers`.
 fn decided(
     own: NodeId,
-    (target, hop_limit): (NodeId, u8),
+    target: NodeId,
+    hop_limit: u8,
     avoid: &[NodeId],
     peers: &[NodeId],
     candidates_max: usize,
@@ -57,13 +58,13 @@ const FF: NodeId = id([0xff]);
 fn a_message_for_us_is_delivered_whatever_its_head_says() {
     let us = NodeId::from_bytes([0x42; 32]);
     for (hop_limit, avoid) in [(10, &[][..]), (0, &[]), (5, &[us])] {
-        assert_eq!(decided(us, (us, hop_limit), avoid, &[id([0x42])], 8), Err(Decision::Deliver));
+        assert_eq!(decided(us, us, hop_limit, avoid, &[id([0x42])], 8), Err(Decision::Deliver));
     }
 }
 
 #[test]
 fn the_hop_limit_is_clamped_and_lowered() {
-    let forwarded = |hop_limit| decided(ZERO, (FF, hop_limit), &[], &[id([0xf0])], 8);
+    let forwarded = |hop_limit| decided(ZERO, FF, hop_limit, &[], &[id([0xf0])], 8);
     assert_eq!(forwarded(0), Err(Decision::HopLimitSpent));
     for (received, sent) in [(1, 0), (16, 15), (17, 15), (255, 15)] {
         assert_eq!(forwarded(received), Ok((sent, vec![0])), "{received}");
@@ -72,16 +73,16 @@ fn the_hop_limit_is_clamped_and_lowered() {
 
 #[test]
 fn nobody_closer_is_a_dead_end() {
-    assert_eq!(decided(ZERO, (FF, 10), &[], &[], 8), Err(Decision::DeadEnd));
+    assert_eq!(decided(ZERO, FF, 10, &[], &[], 8), Err(Decision::DeadEnd));
     let mut nearly = [0xff; 32];
     nearly[31] = 0xfe;
     let (nearly, all) = (NodeId::from_bytes(nearly), NodeId::from_bytes([0xff; 32]));
-    assert_eq!(decided(nearly, (all, 10), &[], &[ZERO], 8), Err(Decision::DeadEnd));
+    assert_eq!(decided(nearly, all, 10, &[], &[ZERO], 8), Err(Decision::DeadEnd));
 }
 
 #[test]
 fn the_nearest_comes_first_and_the_farther_do_not_come() {
-    let hops = |own, peers: &[NodeId]| decided(own, (FF, 10), &[], peers, 8);
+    let hops = |own, peers: &[NodeId]| decided(own, FF, 10, &[], peers, 8);
     assert_eq!(hops(ZERO, &[FF, id([0xf0])]), Ok((9, vec![0, 1])));
     assert_eq!(hops(ZERO, &[id([0xa0]), id([0xf0]), id([0xc0])]), Ok((9, vec![1, 2, 0])));
     assert_eq!(hops(id([0xf0]), &[id([0xfe]), id([0x0f]), id([0xe0])]), Ok((9, vec![0])));
@@ -90,19 +91,19 @@ fn the_nearest_comes_first_and_the_farther_do_not_come() {
 #[test]
 fn the_avoided_are_left_out_the_target_among_them() {
     let [f0, e0] = [id([0xf0]), id([0xe0])];
-    assert_eq!(decided(ZERO, (FF, 10), &[f0], &[f0, e0], 8), Ok((9, vec![1])));
-    assert_eq!(decided(ZERO, (FF, 10), &[f0, e0], &[f0, e0], 8), Err(Decision::DeadEnd));
-    assert_eq!(decided(ZERO, (FF, 10), &[FF], &[FF, f0], 8), Ok((9, vec![1])));
+    assert_eq!(decided(ZERO, FF, 10, &[f0], &[f0, e0], 8), Ok((9, vec![1])));
+    assert_eq!(decided(ZERO, FF, 10, &[f0, e0], &[f0, e0], 8), Err(Decision::DeadEnd));
+    assert_eq!(decided(ZERO, FF, 10, &[FF], &[FF, f0], 8), Ok((9, vec![1])));
 }
 
 #[test]
 fn candidates_are_counted_before_they_are_sifted() {
     let [fe, fd] = [id([0xfe]), id([0xfd])];
     let peers = [fe, fd, id([0xf0]), id([0xe0])];
-    assert_eq!(decided(ZERO, (FF, 10), &[fe, fd], &peers, 2), Err(Decision::DeadEnd));
-    assert_eq!(decided(ZERO, (FF, 10), &[], &[fe], 0), Err(Decision::DeadEnd));
+    assert_eq!(decided(ZERO, FF, 10, &[fe, fd], &peers, 2), Err(Decision::DeadEnd));
+    assert_eq!(decided(ZERO, FF, 10, &[], &[fe], 0), Err(Decision::DeadEnd));
     let peers = [0xfe, 0xfd, 0xf0, 0xe0, 0xd0, 0xc0, 0xb0, 0xa0, 0x90].map(|byte| id([byte]));
-    assert_eq!(decided(ZERO, (FF, 10), &[], &peers, 8), Ok((9, (0..8).collect())));
+    assert_eq!(decided(ZERO, FF, 10, &[], &peers, 8), Ok((9, (0..8).collect())));
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn it_agrees_with_a_scan_of_every_edge() {
         expected.retain(|&i| target.compare_distance(&peers[i], &own).is_lt());
         expected.retain(|&i| !avoid.contains(&peers[i]));
         let expected: Vec<u64> = expected.into_iter().map(|i| i as u64).collect();
-        let hops = decided(own, (target, 9), &avoid, &peers, CANDIDATES);
+        let hops = decided(own, target, 9, &avoid, &peers, CANDIDATES);
         assert_eq!(hops.map(|(_, hops)| hops).unwrap_or_default(), expected, "{count} edges");
     }
 }
@@ -229,7 +230,8 @@ fn it_agrees_with_the_reference_on_random_tables() {
         let avoid: Vec<NodeId> = known.avoid.iter().copied().map(NodeId::from_bytes).collect();
         let outcome = decided(
             NodeId::from_bytes(known.own),
-            (NodeId::from_bytes(known.target), known.hop_limit),
+            NodeId::from_bytes(known.target),
+            known.hop_limit,
             &avoid,
             &peers,
             known.candidates_max,

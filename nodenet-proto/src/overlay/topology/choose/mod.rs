@@ -158,7 +158,7 @@ impl<'a> Picks<'a> {
             .map(|edge| &edge.id)
             .chain(self.inputs.in_flight.iter().map(|dial| &dial.id))
             .chain(self.chosen.iter().map(|contact| &contact.id));
-        let taken = Taken::by((own, self.inputs.difficulty), bits, ids);
+        let taken = Taken::by(own, self.inputs.difficulty, bits, ids);
         let is_fit = |contact: &&Candidate| !outgoing_only || contact.light != Light::Itself;
         let fit = self.inputs.candidates.iter().filter(is_fit);
         let mut open: BTreeMap<Slot, Vec<&'a Candidate>> = BTreeMap::new();
@@ -215,11 +215,13 @@ const RTT_GOOD_MS: u16 = 30;
 /// The slots of a bucket that none of these peers lies in, `bits` and `difficulty` as in
 /// [`ChoiceInputs`].
 pub(crate) fn lacking_slots<'a>(
-    (own, difficulty): (&NodeId, u16),
-    (bucket, bits): (u16, u16),
+    own: &NodeId,
+    difficulty: u16,
+    bucket: u16,
+    bits: u16,
     peers: impl Iterator<Item = &'a NodeId>,
 ) -> Vec<Slot> {
-    Taken::by((own, difficulty), bits, peers).open_in(bucket).collect()
+    Taken::by(own, difficulty, bits, peers).open_in(bucket).collect()
 }
 
 /// Up to `want` contacts worth trying in place of slow fingers: of the slots with one outgoing

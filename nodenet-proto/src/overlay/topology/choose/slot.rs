@@ -57,7 +57,8 @@ impl Taken {
     /// The slots that these peers lie in. The first bucket that can exist is that of the
     /// `difficulty`.
     pub(crate) fn by<'a>(
-        (own, difficulty): (&NodeId, u16),
+        own: &NodeId,
+        difficulty: u16,
         bits: u16,
         peers: impl Iterator<Item = &'a NodeId>,
     ) -> Self {
@@ -152,7 +153,7 @@ mod tests {
         let own = NodeId::from_bytes(rng.array());
         for difficulty in [0, 1, 5, 20] {
             let lacking = |bucket, peers: &[NodeId]| -> Vec<u8> {
-                let slots = lacking_slots((&own, difficulty), (bucket, 2), peers.iter());
+                let slots = lacking_slots(&own, difficulty, bucket, 2, peers.iter());
                 assert!(slots.iter().all(|slot| slot.bucket == bucket));
                 slots.iter().map(|slot| slot.part).collect()
             };
@@ -178,7 +179,7 @@ mod tests {
         let mut rng = Seed::from_u64(4).stream("test");
         let own = NodeId::from_bytes(rng.array());
         let peer = id_in(&own, 7, &mut rng);
-        let lacking = |bucket| lacking_slots((&own, 0), (bucket, 0), [peer].iter());
+        let lacking = |bucket| lacking_slots(&own, 0, bucket, 0, [peer].iter());
         assert_eq!(lacking(7), []);
         assert_eq!(lacking(8), [Slot { bucket: 8, part: 0 }]);
     }

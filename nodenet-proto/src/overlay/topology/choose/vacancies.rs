@@ -49,5 +49,5 @@ fn taken(inputs: &ChoiceInputs<'_>) -> Taken {
     let is_near = |id| boundary.is_some_and(|boundary| boundary.is_within(id));
     let live = inputs.live.iter().filter(|edge| edge.outgoing || is_near(&edge.id));
     let ids = live.map(|edge| &edge.id).chain(inputs.in_flight.iter().map(|dial| &dial.id));
-    Taken::by((inputs.own, inputs.difficulty), inputs.edge_targets.slot_bits, ids)
+    Taken::by(inputs.own, inputs.difficulty, inputs.edge_targets.slot_bits, ids)
 }
