@@ -113,6 +113,7 @@ pub mod node;
 pub mod overlay;
 pub mod pow;
 pub mod quic;
+mod splice;
 pub mod stats;
 #[cfg(test)]
 mod testkit;

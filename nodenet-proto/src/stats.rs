@@ -35,6 +35,14 @@ drop_reasons! {
     /// A datagram on a socket, or a report about one, that no machine asked for or needs any more.
     UnknownSocket => "unknown_socket",
 
+    // Splices (splice).
+    /// A datagram on a side of a splice from another remote than the one that is pinned there.
+    SpliceOtherRemote => "splice_other_remote",
+    /// A datagram on a side of a splice whose other side is not pinned to a remote yet.
+    SpliceNotPinned => "splice_not_pinned",
+    /// A datagram beyond the rates of its splice, or of all splices together.
+    SpliceRateLimited => "splice_rate_limited",
+
     // Conns (quic).
     /// A datagram that QUIC has no use for: malformed, of an unknown version or of no known conn.
     Stray => "stray",
@@ -58,7 +66,7 @@ drop_reasons! {
     FrameTimeout => "frame_timeout",
     /// A QUIC datagram frame on an overlay conn.
     UnexpectedDatagram => "unexpected_datagram",
-    /// A ready datagram (retry, refusal, reset) beyond the queue's cap.
+    /// A ready datagram (retry, refusal, reset, punch, relayed) beyond the queue's cap.
     ReadyQueueFull => "ready_queue_full",
     /// Input for a conn that is not known (any more).
     UnknownConn => "unknown_conn",

@@ -11,8 +11,9 @@ use crate::addr::{Subnet, is_plausible_reflexive};
 use crate::buf::{Frame, HeadPool};
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
-use crate::node::demux::Payload;
+use crate::node::demux::payload_of;
 use crate::quic::tls::certificate::{Certificate, parse_extension};
+use crate::splice::Payload;
 use crate::wire::media::{MediaError, MediaFrame};
 use crate::wire::nat::{Connect, ConnectAck, RelayBind, RelayGrant, RelayRequest, punch_target};
 use crate::wire::rendezvous::{Hello, Reply};
@@ -101,7 +102,7 @@ pub fn nat(input: &[u8]) {
     check_decoder::<RelayGrant>(input);
     check_decoder::<RelayBind>(input);
     let may_be_quic = input.first().is_some_and(|first| *first >= 0x40);
-    assert_eq!(Payload::of(input) == Payload::Quic, may_be_quic);
+    assert_eq!(payload_of(input) == Some(Payload::Quic), may_be_quic);
 }
 
 /// The content of a media datagram, and of a message.

@@ -28,13 +28,15 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::NodeId;
+use crate::addr::canonical;
 use crate::api::{self, Command, EdgeInfo, Event, KnownPeer};
 use crate::engine::Engine;
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
 use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::quic::{self, Quic};
-use crate::stats::{DropReason, Stats};
+use crate::splice::Splices;
+use crate::stats::Stats;
 use pump::EngineState;
 
 /// Settings of a [`Node`].
@@ -126,6 +128,7 @@ pub enum Output {
 pub struct Node {
     engine: Engine,
     quic: Quic,
+    splices: Splices,
     engine_state: EngineState,
     /// What arrived, and what no machine of the node has a use for.
     stats: Stats,
@@ -155,8 +158,14 @@ impl Node {
         let seed = seed.child("engine", 0);
         let engine =
             Engine::new(config.engine, identity, Box::new(Ed25519Crypto), &seed, now, wall);
-        let (engine_state, stats) = (EngineState::HasInput, Stats::default());
-        Ok(Self { engine, quic, engine_state, stats, now })
+        Ok(Self {
+            engine,
+            quic,
+            splices: Splices::new(now),
+            engine_state: EngineState::HasInput,
+            stats: Stats::default(),
+            now,
+        })
     }
 
     /// This node's identifier.
@@ -171,10 +180,10 @@ impl Node {
             Input::Datagram { socket, remote, local_ip, ecn, data } => {
                 self.on_datagram(now, socket, remote, local_ip, ecn, data);
             }
-            // No machine asked for a socket, so the driver reports about one that is not known.
-            Input::SocketOpened { .. } | Input::SocketFailed { .. } => {
-                self.stats.count_drop(DropReason::UnknownSocket);
+            Input::SocketOpened { socket, local } => {
+                self.splices.handle_socket_opened(socket, canonical(local));
             }
+            Input::SocketFailed { socket } => self.splices.handle_socket_failed(socket),
             Input::Command(command) => {
                 self.engine_state = EngineState::HasInput;
                 self.engine.handle_command(now, command, &mut self.quic);
@@ -194,6 +203,7 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.enter(now);
         self.quic.handle_timeout(now);
+        self.splices.handle_timeout(now);
         self.engine_state = EngineState::HasInput;
         self.engine.handle_timeout(now, &mut self.quic);
     }
@@ -211,6 +221,7 @@ impl Node {
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
         stats.merge(&self.quic.stats());
+        stats.merge(self.splices.stats());
         stats.merge(self.engine.stats());
         stats.gauges.merge(&self.engine.gauges());
         stats
@@ -233,6 +244,7 @@ impl Node {
     pub fn check(&self) {
         self.engine.check();
         self.quic.check();
+        self.splices.check();
     }
 
     /// The time of this call. Where a driver's clock goes backwards, the node's stands still.

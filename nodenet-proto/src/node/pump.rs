@@ -12,6 +12,8 @@ use super::{Node, Output};
 use crate::api::Event;
 use crate::engine;
 use crate::io::{Deadline, TransmitBuf};
+use crate::splice;
+use crate::transport::Command;
 
 /// What the pump knows of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -22,42 +24,38 @@ pub(super) enum EngineState {
     Waits(Option<Deadline>),
 }
 
-/// Stages of a round. Between two stages, engine and transport take what they have for each other.
-#[derive(Debug, Clone, Copy)]
+/// Stages of a drain. Before conns read and before datagrams leave, engine and transport take what
+/// they have for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// Readable conns have a turn.
     Read,
-    /// A batch of datagrams is handed out.
+    /// A batch of datagrams is handed out, or a socket is asked for.
     Transmit,
+    /// Nothing is left to read and to send: timers that are due fire.
+    Expire,
+}
+
+/// Whether timers fired in this drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timers {
+    NotYet,
+    Fired,
 }
 
 impl Node {
-    /// The next thing to do.
+    /// The next thing to do. Most of what is asked here has the answer no: the questions are cheap,
+    /// the calls are not.
+    #[inline]
     pub(super) fn pump(&mut self, buf: &mut TransmitBuf) -> Output {
         buf.bytes.clear();
-        if let Some(output) = self.rounds(buf) {
-            return output;
-        }
-        // Timers fire once in a call: one that is due again at once must not hold the call up.
-        if self.deadline().is_some_and(|deadline| deadline.at <= self.now) {
-            self.handle_timeout(self.now);
-            if let Some(output) = self.rounds(buf) {
-                return output;
-            }
-        }
-        Output::Timeout(self.deadline())
-    }
-
-    /// Goes through the stages until there is an output, or nothing to do but to wait. Most of what
-    /// is asked here has the answer no: the questions are cheap, the calls are not.
-    fn rounds(&mut self, buf: &mut TransmitBuf) -> Option<Output> {
-        let mut stage = Stage::Read;
+        let (mut stage, mut timers) = (Stage::Read, Timers::NotYet);
         loop {
-            let is_waiting = matches!(self.engine_state, EngineState::Waits(_));
-            if (!is_waiting || self.quic.has_event())
+            if stage != Stage::Expire
+                && self.has_exchange()
                 && let Some(event) = self.exchange()
             {
-                return Some(Output::Event(event));
+                return Output::Event(event);
             }
             stage = match stage {
                 Stage::Read if self.quic.is_readable() => {
@@ -65,18 +63,42 @@ impl Node {
                     Stage::Transmit
                 }
                 Stage::Read | Stage::Transmit => {
+                    // First, for the rates of splices leave most of the time to conns.
+                    if self.splices.has_output()
+                        && let Some(output) = self.splices.poll_output(buf)
+                    {
+                        return of_splice(output);
+                    }
                     if self.quic.is_dirty()
                         && let Some(transmit) = self.quic.poll_transmit(buf)
                     {
-                        return Some(Output::Transmit(transmit));
+                        return Output::Transmit(transmit);
                     }
-                    if !self.quic.is_readable() && !self.quic.has_event() {
-                        return None;
+                    match self.quic.is_readable() || self.quic.has_event() {
+                        true => Stage::Read,
+                        false => Stage::Expire,
                     }
+                }
+                Stage::Expire => {
+                    let deadline = self.deadline();
+                    // Once: a timer that is due again at once must not hold the call up.
+                    if timers == Timers::Fired || deadline.is_none_or(|next| next.at > self.now) {
+                        return Output::Timeout(deadline);
+                    }
+                    timers = Timers::Fired;
+                    self.handle_timeout(self.now);
                     Stage::Read
                 }
             };
         }
+    }
+
+    /// Whether engine or transport may have something for the other.
+    #[inline]
+    fn has_exchange(&self) -> bool {
+        matches!(self.engine_state, EngineState::HasInput)
+            || self.quic.has_event()
+            || self.splices.has_event()
     }
 
     /// Passes on what engine and transport have for each other, until one has something for the
@@ -87,17 +109,29 @@ impl Node {
             while let EngineState::HasInput = self.engine_state {
                 match self.engine.poll() {
                     engine::Output::Event(event) => return Some(event),
-                    engine::Output::Transport(command) => {
-                        self.quic.handle_command(self.now, command);
-                    }
+                    engine::Output::Transport(command) => self.on_command(command),
                     engine::Output::Timeout(deadline) => {
                         self.engine_state = EngineState::Waits(deadline);
                     }
                 }
             }
-            let event = self.quic.poll_event()?;
+            let event = self.quic.poll_event().or_else(|| self.splices.poll_event())?;
             self.engine_state = EngineState::HasInput;
             self.engine.handle_transport(self.now, event, &mut self.quic);
+        }
+    }
+
+    /// Gives a command to the machine that carries it out.
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::OpenSplice { splice, local_ip, expected } => {
+                self.splices.open(self.now, splice, local_ip, expected);
+            }
+            Command::CloseSplice(splice) => self.splices.close(splice),
+            Command::Dial { .. }
+            | Command::CancelDial(_)
+            | Command::Close { .. }
+            | Command::Punch { .. } => self.quic.handle_command(self.now, command),
         }
     }
 
@@ -107,9 +141,21 @@ impl Node {
             EngineState::HasInput => None,
             EngineState::Waits(deadline) => deadline,
         };
-        match (self.quic.next_deadline(), engine) {
+        let conns = match (self.quic.next_deadline(), engine) {
             (Some(quic), Some(engine)) if engine.at < quic.at => Some(engine),
             (quic, engine) => quic.or(engine),
+        };
+        match self.splices.next_deadline() {
+            Some(splice) if conns.is_none_or(|conns| splice.at < conns.at) => Some(splice),
+            _ => conns,
         }
+    }
+}
+
+fn of_splice(output: splice::Output) -> Output {
+    match output {
+        splice::Output::OpenSocket { socket, local_ip } => Output::OpenSocket { socket, local_ip },
+        splice::Output::CloseSocket { socket } => Output::CloseSocket { socket },
+        splice::Output::Transmit(transmit) => Output::Transmit(transmit),
     }
 }

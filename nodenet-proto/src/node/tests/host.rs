@@ -156,10 +156,10 @@ impl Outlet for Desk<'_> {
     }
 
     fn open_socket(&mut self, socket: SocketId, _local_ip: std::net::IpAddr) {
-        panic!("nobody asks for {socket:?} yet");
+        panic!("no machine asks for {socket:?} yet");
     }
 
     fn close_socket(&mut self, socket: SocketId) {
-        panic!("nobody asked for {socket:?}");
+        panic!("no machine asked for {socket:?}");
     }
 }

@@ -4,6 +4,7 @@ mod determinism;
 mod host;
 mod hostile;
 mod pacing;
+mod relay;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

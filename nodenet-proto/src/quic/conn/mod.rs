@@ -160,8 +160,8 @@ impl Conn {
         self.take_touched()
     }
 
-    /// QUIC has taken input and may have moved to another path, which it does not report: to one from
-    /// which a packet came, or back from one that did not prove itself (RFC 9000 §9).
+    /// QUIC has taken input and may use another path, which it does not report: one from which a
+    /// packet came, or the one before if that did not prove itself (RFC 9000 §9).
     #[inline]
     pub(super) fn observe_path(&mut self, before: SocketAddr, endpoint: &mut Endpoint) {
         let remote = self.quic.remote_address();

@@ -1,7 +1,7 @@
 //! NATs as conns see them: punches that leave, and mappings that are forgotten.
 //!
-//! Responsible for: the address at which a peer sees a conn. Never: which dials a NAT lets in, which
-//! `dial` decides by rules.
+//! Responsible for: another address at which a peer sees a conn. Never: which dials a NAT lets in,
+//! which `dial` decides by rules.
 
 use std::net::SocketAddr;
 
