@@ -271,10 +271,14 @@ impl Quic {
         for (dial, id) in &self.endpoint.dials {
             assert!(self.conns.contains_key(id), "{dial} has a conn");
         }
-        let with_handle = self.conns.values().filter(|conn| conn.handle.is_some()).count();
+        let with_handle = self.conns.values().filter(|conn| conn.handle().is_some()).count();
         assert_eq!(self.endpoint.bound().count(), with_handle);
         for (handle, id) in self.endpoint.bound() {
-            assert_eq!(self.conns[&id].handle, Some(handle), "a handle means the conn that has it");
+            assert_eq!(
+                self.conns[&id].handle(),
+                Some(handle),
+                "a handle means the conn that has it"
+            );
         }
     }
 

@@ -96,8 +96,8 @@ enum Turn {
 /// One conn.
 pub(super) struct Conn {
     pub(super) id: ConnId,
-    /// What QUIC's endpoint calls it; nothing once the endpoint has forgotten it.
-    pub(super) handle: Option<ConnectionHandle>,
+    /// The number by which QUIC's endpoint calls it; nothing once the endpoint has forgotten it.
+    handle: Option<u32>,
     pub(super) quic: Connection,
     pub(super) timers: ConnTimers,
     /// What the transport's queue of timers holds for it.
@@ -108,8 +108,8 @@ pub(super) struct Conn {
     touched: Touched,
     phase: Phase,
     opened: Opened,
-    /// When QUIC's timers last fired.
-    timed_out_at: Option<Instant>,
+    /// QUIC's timers fired since the conn last settled.
+    has_timed_out: bool,
     stream: Option<StreamId>,
     /// Absent while no frame is in progress.
     receiver: Option<Box<Receiver>>,
@@ -128,7 +128,7 @@ impl Conn {
     ) -> Self {
         Self {
             id,
-            handle: Some(handle),
+            handle: Some(handle.0 as u32),
             quic,
             timers: ConnTimers::default(),
             wakes_at: None,
@@ -136,7 +136,7 @@ impl Conn {
             touched: Touched::default(),
             phase: Phase::Handshake,
             opened,
-            timed_out_at: None,
+            has_timed_out: false,
             stream: None,
             receiver: None,
             sender: Sender::default(),
@@ -288,10 +288,11 @@ impl Conn {
         if self.phase == Phase::Over && self.handle.is_none() {
             return Touched { over: true, ..Touched::default() };
         }
+        let has_timed_out = core::mem::take(&mut self.has_timed_out);
         match self.quic.poll_timeout() {
             // What is overdue is handled now, but once: a deadline that stays overdue must not keep
             // this turn from ending.
-            Some(at) if at <= now && self.timed_out_at != Some(now) => {
+            Some(at) if at <= now && !has_timed_out => {
                 self.on_timer(now, ConnTimer::Quic, endpoint);
             }
             Some(at) if at <= now => self.timers.set(ConnTimer::Quic, now + profile::GRANULARITY),
@@ -305,6 +306,11 @@ impl Conn {
     pub(super) fn release(&mut self, admission: &mut Admission) {
         debug_assert!(self.handle.is_none(), "only a conn that is over is released");
         core::mem::replace(&mut self.opened, Opened::Dialed).release(admission);
+    }
+
+    /// What QUIC's endpoint calls it; nothing once the endpoint has forgotten it.
+    pub(super) fn handle(&self) -> Option<ConnectionHandle> {
+        self.handle.map(|number| ConnectionHandle(number as usize))
     }
 
     /// Whether the engine knows it and may send on it.
@@ -373,7 +379,7 @@ impl Conn {
     fn on_timer(&mut self, now: Instant, timer: ConnTimer, endpoint: &mut Endpoint) {
         match timer {
             ConnTimer::Quic => {
-                self.timed_out_at = Some(now);
+                self.has_timed_out = true;
                 let before = self.quic.remote_address();
                 self.quic.handle_timeout(now);
                 self.observe_path(before, endpoint);
@@ -400,7 +406,7 @@ impl Conn {
 
     fn forward_endpoint_events(&mut self, endpoint: &mut Endpoint) {
         while let Some(event) = self.quic.poll_endpoint_events() {
-            let Some(handle) = self.handle else { continue };
+            let Some(handle) = self.handle() else { continue };
             if event.is_drained() {
                 self.handle = None;
                 endpoint.unbind(handle);
@@ -413,7 +419,8 @@ impl Conn {
 
     /// Does not wait until QUIC needs it no longer.
     fn forget(&mut self, endpoint: &mut Endpoint) {
-        if let Some(handle) = self.handle.take() {
+        if let Some(handle) = self.handle() {
+            self.handle = None;
             endpoint.unbind(handle);
             endpoint.quic.handle_event(handle, EndpointEvent::drained());
         }

@@ -6,9 +6,10 @@
 use std::time::Instant;
 
 /// Timers of a conn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ConnTimer {
     /// QUIC itself: loss detection, idle, pacing, draining.
+    #[default]
     Quic,
     /// A handshake must finish.
     Handshake,
@@ -37,7 +38,7 @@ const PHASES: [&[ConnTimer]; 4] = [
     &[ConnTimer::Forget],
 ];
 /// Places for timers other than QUIC's: as many as the largest phase has. A place for every timer
-/// would take 56 bytes more on each conn.
+/// would take 80 bytes more on each conn.
 const PLACES: usize = largest(&PHASES);
 
 const fn largest(phases: &[&[ConnTimer]]) -> usize {
@@ -84,7 +85,10 @@ impl ConnTimer {
 #[derive(Debug, Default)]
 pub(crate) struct ConnTimers {
     quic: Option<Instant>,
-    others: [Option<(Instant, ConnTimer)>; PLACES],
+    /// Deadlines of the others, by place.
+    others: [Option<Instant>; PLACES],
+    /// The timer that each of them is of.
+    timers: [ConnTimer; PLACES],
 }
 
 impl ConnTimers {
@@ -93,7 +97,10 @@ impl ConnTimers {
     pub(crate) fn set(&mut self, timer: ConnTimer, at: Instant) {
         match timer {
             ConnTimer::Quic => self.quic = Some(at),
-            _ => self.others[timer.place()] = Some((at, timer)),
+            _ => {
+                self.others[timer.place()] = Some(at);
+                self.timers[timer.place()] = timer;
+            }
         }
     }
 
@@ -117,7 +124,7 @@ impl ConnTimers {
     pub(crate) fn is_set(&self, timer: ConnTimer) -> bool {
         match timer {
             ConnTimer::Quic => self.quic.is_some(),
-            _ => self.others[timer.place()].is_some_and(|(_, set)| set == timer),
+            _ => self.timers[timer.place()] == timer && self.others[timer.place()].is_some(),
         }
     }
 
@@ -128,7 +135,8 @@ impl ConnTimers {
         if self.others.iter().all(Option::is_none) {
             return quic;
         }
-        let others = self.others.iter().flatten().copied();
+        let others = self.others.into_iter().zip(self.timers);
+        let others = others.filter_map(|(at, timer)| Some((at?, timer)));
         quic.into_iter().chain(others).min_by_key(|(at, timer)| (*at, *timer as u8))
     }
 
