@@ -22,7 +22,7 @@ pub struct Transmit {
     pub socket: SocketId,
     /// The destination.
     pub remote: SocketAddr,
-    /// The local address to send from, if it matters.
+    /// From which of this machine's addresses, if it matters.
     pub local_ip: Option<IpAddr>,
     /// ECN bits to set.
     pub ecn: Option<EcnCodepoint>,

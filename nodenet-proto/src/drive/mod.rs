@@ -13,14 +13,14 @@ use crate::api::Event;
 use crate::io::{Deadline, SocketId, Transmit, TransmitBuf};
 use crate::node::{Node, Output};
 
-/// What a driver does for its node.
+/// The outputs of a node, as calls to its driver.
 pub trait Outlet {
-    /// Sends the datagram or datagrams in `bytes`. Returns false if the socket can not take them
+    /// Sends the datagram or datagrams in `bytes`. Returns false if the socket does not take them
     /// now; then the outlet has kept a copy, sends it when the socket is writable, and drains
     /// again.
     fn transmit(&mut self, how: &Transmit, bytes: &[u8]) -> bool;
 
-    /// Tells the application.
+    /// Gives an event to the application.
     fn event(&mut self, event: Event);
 
     /// Opens a UDP socket on a port of the system's choice and reports

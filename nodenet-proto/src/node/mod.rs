@@ -4,13 +4,13 @@
 //! through the machines (`pump`). Never: a rule of the protocol.
 //!
 //! # The contract of the loop
-//! 0. Once the socket is bound, and whenever they change, tell the node at which addresses it can
-//!    be reached ([`Input::LocalAddrs`]): without them it has none to name to others, unless the
-//!    operator configured some. Every minute, and after the machine slept, tell it the wall clock
-//!    ([`Input::WallClock`]): the node reckons it from monotonic time, which stands still
+//! 0. Once the socket is bound, and whenever they change, give the node the addresses at which it
+//!    can be reached ([`Input::LocalAddrs`]). Without them it has none to name to others, unless
+//!    the operator configured some. Every minute, and after the machine slept, give it the wall
+//!    clock ([`Input::WallClock`]). The node derives it from monotonic time, which stands still
 //!    meanwhile, and messages with a stamp that is off by more than 30 s are dropped at both ends.
-//! 1. Give the node what happened with [`Node::handle_input`], or tell it that a deadline passed
-//!    with [`Node::handle_timeout`]. Time enters only here and must not go backwards.
+//! 1. Give the node what happened with [`Node::handle_input`], or call [`Node::handle_timeout`]
+//!    when a deadline passed. Time enters only here and must not go backwards.
 //! 2. Call [`Node::poll_output`] and carry out what it says until it says [`Output::Timeout`].
 //! 3. Wait for the next input or until that deadline, whichever comes first. Go to 1.
 //!
@@ -48,7 +48,7 @@ pub struct Config {
     pub quic: quic::Config,
 }
 
-/// Why a configuration can not work.
+/// Why a configuration does not work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The identity does not clear the configured difficulty.
@@ -72,9 +72,9 @@ pub enum Input {
         socket: SocketId,
         /// From where. IPv4-mapped IPv6 addresses are folded to IPv4 here.
         remote: SocketAddr,
-        /// To which of our addresses, if the system tells.
+        /// To which of this machine's addresses, if the system reports it.
         local_ip: Option<IpAddr>,
-        /// Its ECN bits, if the system tells.
+        /// Its ECN bits, if the system reports them.
         ecn: Option<EcnCodepoint>,
         /// Its payload.
         data: BytesMut,
@@ -110,7 +110,7 @@ pub enum Output {
     OpenSocket {
         /// How the socket will be called. Never [`SocketId::MAIN`], never used twice.
         socket: SocketId,
-        /// On which of our addresses.
+        /// On which of this machine's addresses.
         local_ip: IpAddr,
     },
     /// Close a socket that was asked for.
@@ -118,7 +118,7 @@ pub enum Output {
         /// Which.
         socket: SocketId,
     },
-    /// Tell the application.
+    /// Give this to the application.
     Event(Event),
     /// Nothing more until then, or until the next input.
     Timeout(Option<Deadline>),
@@ -142,7 +142,7 @@ impl Node {
     /// well. It has nothing to do with the master seed that an identity is kept as.
     ///
     /// # Errors
-    /// If the configuration can not work with this identity.
+    /// If the configuration does not work with this identity.
     pub fn new(
         config: Config,
         identity: Identity,

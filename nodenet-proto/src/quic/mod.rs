@@ -1,9 +1,9 @@
 //! The transport over quinn-proto: one endpoint, authenticated conns, frames on one stream each.
 //!
-//! Responsible for: handshakes and who may begin one, framing, queues and backpressure, bounds that
+//! Responsible for: handshakes and their admission, framing, queues and backpressure, bounds that
 //! QUIC does not have, closing (PROTOCOL.md#conns). Never: a routing decision, or what is in a
-//! frame. It speaks the language of [`crate::transport`] with the engine and datagrams with the
-//! driver.
+//! frame. Its vocabulary is that of [`crate::transport`] towards the engine, and datagrams towards
+//! the driver.
 //!
 //! # The life of a call
 //! An input (datagram, command, timeout) is given to QUIC, and what QUIC reports at once becomes
@@ -105,8 +105,8 @@ impl Quic {
         }
     }
 
-    /// Tells the time to the calls that do not take it: [`Conns::try_send`], [`Self::read`] and
-    /// [`Self::poll_transmit`]. Handlers tell it too.
+    /// Sets the time for the calls that do not take it: [`Conns::try_send`], [`Self::read`] and
+    /// [`Self::poll_transmit`]. Handlers set it, too.
     pub fn advance(&mut self, now: Instant) {
         if now == self.now {
             return;
@@ -196,12 +196,12 @@ impl Quic {
         !self.turns.none_to_transmit() || !self.ready.is_empty()
     }
 
-    /// Whether there is something to tell the engine.
+    /// Whether there is an event for the engine.
     pub fn has_event(&self) -> bool {
         !self.endpoint.events.is_empty()
     }
 
-    /// The next thing to tell the engine.
+    /// The next event for the engine.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.endpoint.events.pop_front()
     }
@@ -496,8 +496,8 @@ fn can_be_dialed(remote: SocketAddr) -> bool {
     !(broadcast || ip.is_multicast() || ip.is_unspecified() || remote.port() == 0)
 }
 
-/// How we listen. QUIC itself holds no handshake that we did not decide about, so its own limits on
-/// these are low.
+/// Settings of the listener. QUIC itself holds no handshake that admission did not decide about, so
+/// its own limits on these are low.
 fn listener(tls: &Tls, config: &Config) -> ServerConfig {
     let mut server = tls.server_config();
     server.transport_config(profile::accepted(config.mtu_discovery));

@@ -31,11 +31,11 @@ pub enum Side {
 pub trait ConnNet {
     /// The time.
     fn now(&self) -> Instant;
-    /// Who a transport proves to be.
+    /// The identity that a transport proves.
     fn id(&self, side: Side) -> NodeId;
     /// Where a transport can be dialed.
     fn addr(&self, side: Side) -> SocketAddr;
-    /// A plausible address at which nobody is.
+    /// A plausible address without a transport.
     fn dead_addr(&self) -> SocketAddr;
     /// Gives a command to a transport.
     fn command(&mut self, side: Side, command: Command);

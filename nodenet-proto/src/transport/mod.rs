@@ -54,7 +54,7 @@ pub enum Class {
     Control,
     /// Frames this node originates for its application.
     Own,
-    /// Frames forwarded for others, and answers to strangers.
+    /// Frames forwarded for others, and answers to peers without an edge.
     Transit,
     /// The Leave, which goes behind everything that waits: the peer takes nothing that follows it.
     Leave,
@@ -100,9 +100,9 @@ pub enum Role {
 /// Which end opened a conn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// We did, by this dial.
+    /// This node, by this dial.
     Outgoing(DialId),
-    /// The peer did.
+    /// The peer.
     Inbound,
 }
 
@@ -114,7 +114,7 @@ pub enum Command {
     Dial {
         /// Names the attempt.
         dial: DialId,
-        /// Whom the other end must prove to be.
+        /// The identity that the other end must prove.
         expected: NodeId,
         /// Where.
         remote: SocketAddr,
@@ -165,7 +165,7 @@ pub enum CloseMode {
 /// What the transport reports to the engine.
 #[derive(Debug)]
 pub enum Event {
-    /// A conn is up and its peer proved who it is.
+    /// A conn is up and its peer proved its identity.
     ConnUp {
         /// The new conn.
         conn: ConnId,
@@ -232,13 +232,13 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// Nobody answered, or the handshake failed.
+    /// No answer, or the handshake failed.
     #[error("nobody answered there, or the handshake failed")]
     NoRoute,
-    /// Somebody else answered.
+    /// Another node answered.
     #[error("the node that answered there has another identifier")]
     IdentityMismatch,
-    /// The address can not be dialed at all.
+    /// The address cannot be dialed.
     #[error("that address can not be dialed")]
     BadAddress,
     /// The deadline passed.
@@ -265,7 +265,7 @@ pub enum ConnDownReason {
     /// Nothing was heard for the idle timeout.
     #[error("timed out")]
     TimedOut,
-    /// The peer stopped taking what we send.
+    /// The peer stopped taking what is sent.
     #[error("the peer stopped reading")]
     Stalled,
     /// No complete first frame in time.

@@ -27,7 +27,7 @@ use crate::wire::{DIRECT_PAYLOAD_MAX, SEND_PAYLOAD_MAX};
 pub trait NodeNet {
     /// The driver's monotonic time.
     fn now(&self) -> Instant;
-    /// Who a node is.
+    /// The id of a node.
     fn id(&self, side: Side) -> NodeId;
     /// Where a node can be dialed.
     fn addr(&self, side: Side) -> SocketAddr;

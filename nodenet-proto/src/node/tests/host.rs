@@ -16,12 +16,12 @@ use crate::testkit::{self, Host, Net, Outbox};
 /// The wall time when the network starts.
 pub(super) const WALL: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 
-/// A node and what it told its application.
+/// A node and the events for its application.
 pub(super) struct Machine {
     pub(super) node: Node,
     pub(super) addr: SocketAddr,
     pub(super) id: NodeId,
-    /// What the application was told and the test did not take yet.
+    /// Events that the test did not take yet.
     pub(super) events: Vec<Event>,
     requests: u64,
     deadline: Option<Instant>,
@@ -85,7 +85,7 @@ impl Machine {
         self.node.handle_input(net.now, Input::Command(command));
     }
 
-    /// Takes all payloads that were delivered, with who sent them.
+    /// Takes all payloads that were delivered, with their originators.
     pub(super) fn take_delivered(&mut self) -> Vec<(NodeId, Bytes)> {
         let mut delivered = Vec::new();
         self.events.retain(|event| match event {
@@ -98,7 +98,7 @@ impl Machine {
         delivered
     }
 
-    /// To whom there are edges.
+    /// The peers to which there are edges.
     pub(super) fn neighbours(&self) -> Vec<NodeId> {
         self.node.edges().iter().map(|edge| edge.peer).collect()
     }

@@ -86,7 +86,7 @@ impl Attack {
 }
 
 /// One peer is known, with what is left of its budgets, and a timer is set to look after that.
-/// Dials go on, and questions that nobody answered go with the next one that is asked.
+/// Dials go on, and questions without an answer go with the next one that is asked.
 fn assert_remembers_only(victim: &Machine) {
     let gauges = Gauges { dials: 0, questions: 0, ..victim.node.stats().gauges };
     let remembered = Gauges { contacts: 1, retained_budgets: 1, timers: 1, ..Gauges::default() };

@@ -43,7 +43,7 @@ impl Conn {
             StreamEvent::Stopped { id, .. } if Some(id) == ours => {
                 self.move_to_ending(now, ConnDownReason::ClosedByPeer, endpoint);
             }
-            // Of streams that were refused, or of kinds that we never open.
+            // Of streams that were refused, or of kinds that are never opened.
             _ => {}
         }
     }

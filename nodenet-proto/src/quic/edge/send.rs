@@ -1,4 +1,4 @@
-//! What waits to be sent on one conn.
+//! Send queues of one conn, and the frame that is being written.
 //!
 //! Queues of whole frames, one for each [`Class`], each with a cap on the memory its frames pin; a
 //! more urgent class goes first. One frame at a time is being written: once its first byte is in
@@ -20,8 +20,8 @@ use crate::transport::{Class, UNACKED_MAX};
 /// Memory that a queue may pin, by class (guess: twice and four times the largest frame; one
 /// Leave). A queue that is empty takes any frame.
 pub(crate) const QUEUE_MAX: [usize; Class::ALL.len()] = [128 * 1024, 256 * 1024, 256 * 1024, 256];
-/// Memory that a chunk is charged at least with, by class. What we forward pins a datagram; what we
-/// wrote ourselves pins only its own allocation.
+/// Memory that a chunk is charged with, at least, by class. A forwarded chunk pins a datagram; one
+/// that was written here pins only its own allocation.
 const CHUNK_COST_MIN: [usize; Class::ALL.len()] = [256, 256, CHUNK_COST, 256];
 /// A first chunk up to this long is copied behind the length prefix, because QUIC's buffer searches
 /// linearly through the chunks. It takes in a forwarder's fresh head (38 bytes) and small control
@@ -133,7 +133,7 @@ impl Sender {
         Ok(progress)
     }
 
-    /// Takes note of what the peer acknowledged: so many paced frames.
+    /// Notes what the peer acknowledged. Returns the number of paced frames among it.
     #[inline]
     pub(crate) fn observe_acks(&mut self, pool: &mut Pool) -> u8 {
         if self.unacked.is_empty() {
@@ -144,8 +144,8 @@ impl Sender {
         acked
     }
 
-    /// What so many acknowledgements say of the path. Where QUIC takes nothing it is what QUIC
-    /// takes that shows whether the peer reads.
+    /// Progress that acknowledgements of `acked` frames show. While QUIC takes nothing they show
+    /// none: only what QUIC takes shows whether the peer reads.
     pub(crate) fn ack_progress(&self, acked: u8) -> Progress {
         match self.blocked {
             true => Progress::default(),

@@ -1,10 +1,10 @@
-//! Who may connect: caps on accepted conns and on handshakes that others began.
+//! Admission: caps on accepted conns and on handshakes that peers began.
 //!
 //! Decisions are made twice. When the first packet of a handshake arrives, [`Admission::decide`]
 //! says what to do with it, before any state is made. When the handshake is complete,
 //! [`Admission::accept`] reserves a slot in all and one for the peer's address; both are held until
-//! the conn is over. The address of a handshake counts only if Retry proved it, because anyone can
-//! write another's address on a packet.
+//! the conn is over. The address of a handshake counts only if Retry proved it, because a source
+//! address can be forged.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -119,7 +119,7 @@ impl Admission {
         HalfOpen(counted)
     }
 
-    /// The handshake is complete or came to nothing.
+    /// The handshake is complete or failed.
     pub(crate) fn end_handshake(&mut self, half_open: HalfOpen) {
         self.handshakes -= 1;
         if let Some(remote) = half_open.0 {

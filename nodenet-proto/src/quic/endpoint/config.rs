@@ -3,20 +3,20 @@
 /// Settings of the QUIC transport.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Conns that others opened, at most (reference; PROTOCOL.md#accepted-conns). With none the
+    /// Conns that peers opened, at most (reference; PROTOCOL.md#accepted-conns). With none the
     /// node only dials.
     pub accepted_conns_max: usize,
     /// Of these from one IPv4 address or IPv6 /64, at most (reference; PROTOCOL.md#accepted-conns);
     /// from one /56 twice as many, from one /48 four times (guess: it takes two sites to fill the
     /// default cap on all).
     pub accepted_conns_per_address_max: usize,
-    /// Handshakes that others began and did not finish, at most. One costs about 26 kB and at most
+    /// Handshakes that peers began and did not finish, at most. One costs about 26 kB and at most
     /// 20 s (guess: 128, thus 3.3 MB).
     pub handshakes_max: usize,
     /// From this many handshakes on a peer has to prove its address with Retry first (guess: 32).
     pub handshakes_unproven_max: usize,
-    /// Handshakes from one proven IPv4 address or IPv6 /64, at most, so that one host can not fill
-    /// the cap for everybody (guess: 16); from one /56 twice as many, from one /48 four times.
+    /// Handshakes from one proven IPv4 address or IPv6 /64, at most, so that one host does not fill
+    /// the cap for all (guess: 16); from one /56 twice as many, from one /48 four times.
     pub handshakes_per_address_max: usize,
     /// Whether the driver's socket never fragments, so that path MTU discovery may probe.
     pub mtu_discovery: bool,

@@ -1,6 +1,6 @@
 //! The endpoint: what all conns of one node share below the boundary.
 //!
-//! Responsible for: QUIC's endpoint, who may begin a handshake, certificates, the settings of QUIC,
+//! Responsible for: QUIC's endpoint, admission of handshakes, certificates, the settings of QUIC,
 //! storage for frames, events for the engine. Never: the life of one conn.
 
 pub(crate) mod admission;

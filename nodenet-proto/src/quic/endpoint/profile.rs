@@ -1,4 +1,4 @@
-//! The numbers QUIC runs with, and where each comes from.
+//! Settings of QUIC and time-outs of conns, each with its source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 /// A conn that is over is forgotten after this long, whatever QUIC thinks. It would keep it for
 /// three probe timeouts (RFC 9000 §10.2), and a peer can stretch these to minutes by acknowledging
 /// late: so long it would hold a place that others need. (Guess: three probe timeouts of a path of
-/// 0.3 s.) Whoever comes with an old packet after that gets a stateless reset.
+/// 0.3 s.) An old packet that arrives after that draws a stateless reset.
 pub(crate) const FORGET: Duration = Duration::from_secs(3);
 
 /// A timer of QUIC that stays overdue is looked at again after this long (RFC 9002 §6.1.2).
@@ -40,7 +40,7 @@ const IDLE_MS: u32 = 300_000;
 const STREAM_RECEIVE_WINDOW: u32 = 512 * 1024;
 /// Bytes a peer may send ahead on all streams (PROTOCOL.md#receive-windows).
 const RECEIVE_WINDOW: u32 = 768 * 1024;
-/// Bytes that we hand to QUIC before they are acknowledged, at most: four of the largest frames. A
+/// Bytes that QUIC is handed before they are acknowledged, at most: four of the largest frames. A
 /// peer that stopped reading is noticed only when this is full (PROTOCOL.md#send-window).
 const SEND_WINDOW_MAX: u64 = 256 * 1024;
 /// The same at least (guess: a few of the largest packets more than the smallest congestion
@@ -64,13 +64,13 @@ const MTU_STEP: u16 = (MTU_MAX - INITIAL_MTU) / 2 + 1;
 /// Round-trip time to assume before one is measured: the first retransmission of a dial then comes
 /// after 0.3 s instead of 1 s (guess; PROTOCOL.md#initial-rtt).
 const INITIAL_RTT: Duration = Duration::from_millis(100);
-/// Bidirectional streams a peer may have open on a conn that we accepted: one carries the edge. The
-/// other is there so that a peer that opens it is told, and not left waiting for credit.
+/// Bidirectional streams a peer may have open on an accepted conn: one carries the edge. The other
+/// is there so that a peer that opens it gets a refusal instead of waiting for credit.
 const ACCEPTED_BIDI_STREAMS: u32 = 2;
-/// Unidirectional streams a peer may have open on a conn that we accepted. Limits are granted
+/// Unidirectional streams a peer may have open on an accepted conn. Limits are granted
 /// before the ALPN is known (PROTOCOL.md#edge-stream); overlay conns refuse every one.
 const ACCEPTED_UNI_STREAMS: u32 = 16;
-/// Buffer for QUIC datagrams on conns that we accepted; overlay conns drain and drop them
+/// Buffer for QUIC datagrams on accepted conns; overlay conns drain and drop them
 /// (PROTOCOL.md#quic-datagrams).
 const DATAGRAM_BUFFER: usize = 64 * 1024;
 
@@ -79,13 +79,13 @@ const DATAGRAM_BUFFER: usize = 64 * 1024;
 /// (at least 4 KiB; PROTOCOL.md#undecided-handshakes).
 pub(crate) const INCOMING_BUFFER: u64 = 8 * 1024;
 
-/// Bytes that we hand to QUIC before they are acknowledged, on a path that takes this many at a
+/// Bytes that QUIC is handed before they are acknowledged, on a path that takes this many at a
 /// time.
 pub(crate) fn send_window(congestion_window: u64) -> u64 {
     congestion_window.saturating_mul(CONGESTION_WINDOWS).clamp(SEND_WINDOW_MIN, SEND_WINDOW_MAX)
 }
 
-/// How we dial overlay conns.
+/// Settings of dialed overlay conns.
 pub(crate) fn dialed(mtu_discovery: bool) -> Arc<TransportConfig> {
     let mut transport = common(mtu_discovery);
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
@@ -94,7 +94,7 @@ pub(crate) fn dialed(mtu_discovery: bool) -> Arc<TransportConfig> {
     Arc::new(transport)
 }
 
-/// How we accept.
+/// Settings of accepted conns.
 pub(crate) fn accepted(mtu_discovery: bool) -> Arc<TransportConfig> {
     let mut transport = common(mtu_discovery);
     transport.max_concurrent_bidi_streams(VarInt::from_u32(ACCEPTED_BIDI_STREAMS));

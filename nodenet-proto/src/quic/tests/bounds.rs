@@ -1,4 +1,4 @@
-//! Caps and clocks: who may connect, how long anything may take, how much may wait.
+//! Caps and time-outs of conns, handshakes and queues.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -44,8 +44,8 @@ fn a_stuck_peer_is_noticed_after_five_seconds() {
     assert!(raw.close_code(conn).is_some());
 }
 
-/// What becomes, within a minute, of a conn whose peer takes `window` bytes in every `pace` seconds
-/// while long frames wait for it: how many seconds passed, and why it ended.
+/// A conn whose peer takes `window` bytes in every `pace` seconds while long frames wait for it,
+/// for a minute: the seconds until it ended, and why it did.
 fn take_slowly(window: u32, pace: u32) -> (u32, Option<ConnDownReason>) {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(window));
@@ -290,7 +290,7 @@ fn datagrams_of_no_conn_are_counted_and_draw_no_answer() {
 fn answers_to_handshakes_wait_in_a_bounded_queue() {
     let mut net = Net::new(17);
     let mut peer = Peer::new(1, &net);
-    // An Initial of a version nobody speaks, long enough for an answer.
+    // An Initial of an unknown version, long enough for an answer.
     let mut hello = vec![0xc0, 0x1a, 0x1a, 0x1a, 0x1a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0];
     hello.resize(1200, 0);
     for number in 0..100 {
