@@ -8,9 +8,8 @@ use nodenet_proto::env::Seed;
 use nodenet_proto::overlay::edges::EdgeTable;
 use nodenet_proto::overlay::edges::budgets::EdgeBudgets;
 use nodenet_proto::overlay::routing::decide::{DecisionInputs, decide};
+use nodenet_proto::testkit::base;
 use nodenet_proto::transport::ConnId;
-
-use crate::kit::base;
 
 /// Targets of successive decisions, so that no result stays in a cache.
 const TARGETS: usize = 256;

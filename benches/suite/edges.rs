@@ -15,8 +15,8 @@ use bytes::Bytes;
 use nodenet_benches::{Limit, Row};
 use nodenet_proto::env::Seed;
 use nodenet_proto::quic::tls::Tls;
-
-use crate::kit::{Bare, Host, Net, NodeHost, PING, Unmetered, addr, base, identity};
+use nodenet_proto::testkit::transit::{self, Bare, PING, ideal_net};
+use nodenet_proto::testkit::{Host, NodeHost, addr, base, identity};
 
 /// Edges over which memory is averaged.
 const EDGES: usize = 1_000;
@@ -48,7 +48,7 @@ fn held_by_node(count: usize) -> i64 {
 
 /// Bytes that quinn-proto holds for `count` connections on which both ends have sent.
 fn held_by_bare(count: usize) -> i64 {
-    let mut server = Bare::new(&identity(0), &Seed::from_u64(0));
+    let mut server = transit::bare(0);
     server.answers = true;
     let _clients = connect(count, &mut server);
     assert_eq!((server.open(), server.heard), (count, count * PING.len()));
@@ -57,7 +57,7 @@ fn held_by_bare(count: usize) -> i64 {
 }
 
 fn with_edges(count: usize) -> (NodeHost, Bare) {
-    let mut node = NodeHost::with_maintenance(0, base(), true);
+    let mut node = transit::node(0, base(), true);
     let clients = connect(count, &mut node);
     assert_eq!(node.node.edges().len(), count);
     (node, clients)
@@ -65,8 +65,8 @@ fn with_edges(count: usize) -> (NodeHost, Bare) {
 
 /// Connects `count` peers, each with an identity of its own, that send once and fall silent.
 fn connect(count: usize, server: &mut dyn Host) -> Bare {
-    let mut clients = Bare::new(&identity(1), &Seed::from_u64(1));
-    let mut net = Net::new(base(), 0, Unmetered);
+    let mut clients = transit::bare(1);
+    let mut net = ideal_net();
     for first in (1..=count).step_by(AT_ONCE) {
         let conns: Vec<usize> = (first..=count.min(first + AT_ONCE - 1))
             .map(|number| {

@@ -5,9 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use nodenet_benches::{Limit, Row, time_once};
 use nodenet_proto::api::{Command, Event, RequestId};
-use nodenet_proto::env::Seed;
-
-use crate::kit::{Bare, Net, NodeHost, PING, Unmetered, addr, base, identity};
+use nodenet_proto::testkit::transit::{self, PING, ideal_net};
+use nodenet_proto::testkit::{addr, base, identity};
 
 /// Longer than the draining of a closed connection.
 const AFTERWARDS: Duration = Duration::from_secs(3);
@@ -19,22 +18,21 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 fn nodes() -> impl FnMut() -> Duration {
-    let now = base();
-    let mut net = Net::new(now, 0, Unmetered);
-    let (mut dialer, mut acceptor) = (NodeHost::new(0, now), NodeHost::new(1, now));
+    let mut net = ideal_net();
+    let [mut dialer, mut acceptor] = [0, 1].map(|number| transit::node(number, base(), false));
     let target = identity(1).id();
     let mut requests = 0;
     move || {
         requests += 2;
         let (request, addrs) = (RequestId(requests), vec![addr(1)]);
         let taken = time_once(|| {
-            dialer.command(net.now, Command::Connect { request, target, addrs });
+            dialer.command(&net, Command::Connect { request, target, addrs });
             net.settle(&mut [&mut dialer, &mut acceptor]);
         });
         let connected = |event: &Event| matches!(event, Event::Connected { .. });
         assert!(dialer.events.iter().any(connected), "{:?}", dialer.events);
         let request = RequestId(requests + 1);
-        dialer.command(net.now, Command::CloseEdge { request, peer: target });
+        dialer.command(&net, Command::CloseEdge { request, peer: target });
         net.run(&mut [&mut dialer, &mut acceptor], AFTERWARDS);
         assert!(dialer.node.edges().is_empty() && acceptor.node.edges().is_empty());
         dialer.events.clear();
@@ -44,10 +42,8 @@ fn nodes() -> impl FnMut() -> Duration {
 }
 
 fn bare() -> impl FnMut() -> Duration {
-    let now = base();
-    let mut net = Net::new(now, 0, Unmetered);
-    let [mut dialer, mut acceptor] =
-        [0, 1].map(|number| Bare::new(&identity(number), &Seed::from_u64(number)));
+    let mut net = ideal_net();
+    let [mut dialer, mut acceptor] = [0, 1].map(transit::bare);
     move || {
         let before = (acceptor.connected, acceptor.heard);
         let taken = time_once(|| {

@@ -11,8 +11,6 @@ mod decide;
 mod edges;
 mod envelope;
 mod handshake;
-#[path = "../../nodenet-proto/tests/kit/mod.rs"]
-mod kit;
 mod minting;
 mod transit;
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use nodenet_benches::{Limit, Row, time_once};
+use nodenet_proto::testkit::NodeHost;
+use nodenet_proto::testkit::host::Meter;
+use nodenet_proto::testkit::transit::{Bare, Relay, Transit, burst};
 use nodenet_proto::wire::SEND_PAYLOAD_MAX;
-
-use crate::kit::{Bare, Meter, NodeHost, Relay, Transit, burst};
 
 pub(crate) fn rows() -> Vec<Row> {
     let alone = [200, 1_024, SEND_PAYLOAD_MAX].map(|len| of(len, 1, Limit::Ratio(1.3)));
@@ -39,8 +40,8 @@ fn carrier<R: Relay>(payload_len: usize, count: usize) -> impl FnMut() -> Durati
     move || {
         // Signed anew each time, because relays forward only fresh messages.
         let message = transit.message(payload_len);
-        transit.net.meter.0 = Duration::ZERO;
+        transit.relay.meter.0 = Duration::ZERO;
         transit.carry(&message, count);
-        transit.net.meter.0
+        transit.relay.meter.0
     }
 }

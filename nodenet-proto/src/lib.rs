@@ -87,10 +87,11 @@
 //! ```
 //!
 //! # Where to read next
-//! - [`node`]: the contract of the loop. [`drive::contract`] tests any loop against it.
+//! - [`node`]: the contract of the loop. `testkit::contract::drive` tests any loop against it; the
+//!   feature `testkit` compiles it.
 //! - [`api`]: commands, events, errors and settings.
-//! - [`engine`], [`transport`], [`quic`] and [`overlay`]: the machines inside a node and the
-//!   boundary between them. `docs/ARCHITECTURE.md` has the picture.
+//! - [`engine`], [`transport`] and [`quic`]: the machines inside a node and the boundary between
+//!   them. `docs/ARCHITECTURE.md` has the picture.
 //! - [`wire`]: the byte layouts. `docs/PROTOCOL.md` has the rules that comments cite.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -110,13 +111,19 @@ pub mod id;
 pub mod identity;
 pub mod io;
 pub mod node;
+#[cfg(not(feature = "bench-internals"))]
+#[allow(unreachable_pub, reason = "benches reach it with the feature `bench-internals`")]
+mod overlay;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "it is no part of the API")]
 pub mod overlay;
 pub mod pow;
 pub mod quic;
 mod splice;
 pub mod stats;
-#[cfg(test)]
-mod testkit;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 pub mod transport;
 pub mod wire;
 

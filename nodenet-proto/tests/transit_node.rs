@@ -1,10 +1,10 @@
 //! Test of allocations in transit through a whole node. A relay of bare quinn-proto with the same
 //! bytes is the bound, for their number and for their bytes, so no payload is copied either.
 
-mod kit;
-
 use allocation_counter::measure;
-use kit::{Bare, Meter, NodeHost, Relay, Transit, burst};
+use nodenet_proto::testkit::NodeHost;
+use nodenet_proto::testkit::host::Meter;
+use nodenet_proto::testkit::transit::{Bare, Relay, Transit, burst};
 use nodenet_proto::wire::SEND_PAYLOAD_MAX;
 
 /// Small messages, in bursts, until every part of every pool was in use once.
@@ -55,11 +55,11 @@ fn allocations<R: Relay>(payload_len: usize, burst: usize) -> (f64, f64) {
         for _ in 0..WARM_UP {
             transit.carry(&message, burst);
         }
-        transit.net.meter.is_on = true;
+        transit.relay.meter.is_on = true;
         for _ in 0..MEASURED {
             transit.carry(&message, burst);
         }
-        let Allocations { count, bytes, .. } = transit.net.meter;
+        let Allocations { count, bytes, .. } = transit.relay.meter;
         (count as f64 / MEASURED as f64, bytes as f64 / MEASURED as f64)
     };
     let (one, other) = (with_history(0), with_history(1));

@@ -74,6 +74,8 @@ pub(crate) struct Peer {
 struct Io {
     socket: UdpSocket,
     events: VecDeque<Event>,
+    /// Further sockets that the node asked for. A loop around one blocking socket has none.
+    refused: Vec<SocketId>,
 }
 
 impl Peer {
@@ -88,7 +90,7 @@ impl Peer {
         let id = identity.id();
         let seed = Seed::from_bytes(random()?);
         let node = Node::new(config, identity, seed, now(), wall()).map_err(io::Error::other)?;
-        let io = Io { socket, events: VecDeque::new() };
+        let io = Io { socket, events: VecDeque::new(), refused: Vec::new() };
         // A std socket sends one datagram at a time.
         let mut peer = Self { id, node, buf: TransmitBuf::new(1), io };
         let local_addr = peer.addr()?;
@@ -122,6 +124,12 @@ impl Peer {
             // A blocking socket takes everything.
             let drained = drive::drain(&mut self.node, &mut self.buf, &mut self.io);
             let Drained::Idle(deadline) = drained else { unreachable!("see Io::transmit") };
+            if !self.io.refused.is_empty() {
+                for socket in self.io.refused.drain(..) {
+                    self.node.handle_input(now(), Input::SocketFailed { socket });
+                }
+                continue;
+            }
             while let Some(event) = self.io.events.pop_front() {
                 if let Some(found) = wanted(event) {
                     return Ok(Some(found));
@@ -164,13 +172,11 @@ impl Outlet for Io {
         self.events.push_back(event);
     }
 
-    fn open_socket(&mut self, _socket: SocketId, _local_ip: IpAddr) {
-        unreachable!("only relay volunteers ask for more sockets");
+    fn open_socket(&mut self, socket: SocketId, _local_ip: IpAddr) {
+        self.refused.push(socket);
     }
 
-    fn close_socket(&mut self, _socket: SocketId) {
-        unreachable!("none was opened");
-    }
+    fn close_socket(&mut self, _socket: SocketId) {}
 }
 
 fn is_timeout(error: &io::Error) -> bool {

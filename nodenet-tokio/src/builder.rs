@@ -87,6 +87,7 @@ impl Builder {
 
     /// Runs the node on another platform, on an address that the platform chooses unless one is
     /// bound after this call.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn platform(mut self, platform: Arc<dyn Platform>) -> Self {
         self.platform = platform;
         self.listen = Listen::ANYWHERE;

@@ -36,8 +36,8 @@
 //! - [`Builder`] has the settings of a node, [`Node`] its operations, [`NodeEvents`] its events.
 //! - [`mint`] finds an identity with proof of work on all cores, and [`key_file`] keeps it between
 //!   runs. [`peer_file`] keeps the peers, so that a restart does not depend on the bootstrap list.
-//! - [`testing`] puts whole nodes on an in-memory network, to test a cluster of an application in
-//!   virtual time.
+//! - `testing` puts whole nodes on an in-memory network, to test a cluster of an application in
+//!   virtual time (feature `testing`, which is on by default).
 //! - [`proto`] is the protocol without I/O, for drivers of another kind.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -56,6 +56,7 @@ mod node;
 pub mod peer_file;
 mod platform;
 mod private_file;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use advertise::check_advertised;

@@ -1,5 +1,5 @@
-//! Contract suite of drivers ([`nodenet_proto::drive::contract`]): tokio over UDP, tokio on a hub,
-//! and the plain loop of the example.
+//! Contract suite of drivers ([`nodenet_proto::testkit::contract::drive`]): tokio over UDP, tokio
+//! on a hub, and the plain loop of the example.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{Command, Event};
-use nodenet_proto::drive::contract::{CASES, LONG_CASES, NodeNet, Side};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::Counters;
+use nodenet_proto::testkit::contract::drive::{CASES, LONG_CASES, NodeNet, Side};
 use nodenet_tokio::testing::Hub;
 use nodenet_tokio::{Builder, Node, NodeEvent, SendError};
 use tokio::runtime::Runtime;

@@ -5,8 +5,6 @@
 //! when the engine gets its first event. Identifiers are counters and never reused, so that a late
 //! event for a conn that is gone is recognised and discarded.
 
-pub mod contract;
-
 use core::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

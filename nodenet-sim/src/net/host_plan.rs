@@ -1,41 +1,10 @@
-//! Host plan: addresses, positions and NAT types of simulated hosts (RFC 4787 §4.1).
+//! Host plan: addresses and positions of simulated hosts.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use nodenet_proto::env::{Random, Seed};
 
-use crate::hash;
 use crate::net::latency::{Attachment, Position};
-
-/// NAT in front of a host (RFC 4787 §4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nat {
-    /// No NAT: every host can dial this one.
-    Public,
-    /// A NAT with endpoint-independent mapping (RFC 4787 §4.1), which can be punched.
-    Easy,
-    /// A NAT with address-dependent mapping: its outside port differs for every destination.
-    Hard,
-}
-
-impl Nat {
-    /// A drawn type: `share` of all hosts are behind a NAT, three tenths of these behind a hard one
-    /// (guess).
-    pub fn draw(share: f64, random: &mut Random) -> Self {
-        if !hash::hit(random.next_u64(), share) {
-            Self::Public
-        } else if random.below(10) < 3 {
-            Self::Hard
-        } else {
-            Self::Easy
-        }
-    }
-
-    /// Whether hosts behind `self` and `other` can have a conn at all.
-    pub fn connects(self, other: Self) -> bool {
-        self == Self::Public || other == Self::Public || (self == Self::Easy && other == Self::Easy)
-    }
-}
 
 /// The address of a host and its attachment to the network.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +94,7 @@ mod tests {
 
     use nodenet_proto::env::Seed;
 
-    use super::{AddressPlan, HOSTS_PER_SHARED_SUBNET, Nat};
+    use super::{AddressPlan, HOSTS_PER_SHARED_SUBNET};
 
     #[test]
     fn addresses_are_unique_and_a_quarter_share_a_subnet() {
@@ -141,20 +110,5 @@ mod tests {
         let sharing: u32 = subnets.values().filter(|&&hosts| hosts > 1).sum();
         assert!((4_600..5_400).contains(&sharing), "{sharing} of 20,000 share a subnet");
         assert!(subnets.values().all(|&hosts| hosts <= HOSTS_PER_SHARED_SUBNET));
-    }
-
-    #[test]
-    fn nats_connect_by_the_rule() {
-        use Nat::{Easy, Hard, Public};
-        let connects = |a: Nat, b| {
-            assert_eq!(a.connects(b), b.connects(a));
-            a.connects(b)
-        };
-        assert!(connects(Public, Public) && connects(Public, Easy) && connects(Public, Hard));
-        assert!(connects(Easy, Easy) && !connects(Easy, Hard) && !connects(Hard, Hard));
-        let mut random = Seed::from_u64(1).stream("test");
-        let drawn: Vec<_> = (0..10_000).map(|_| Nat::draw(0.6, &mut random)).collect();
-        let count = |nat| drawn.iter().filter(|&&drawn| drawn == nat).count();
-        assert!(count(Public).abs_diff(4_000) < 200 && count(Hard).abs_diff(1_800) < 150);
     }
 }

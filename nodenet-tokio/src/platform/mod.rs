@@ -1,7 +1,7 @@
 //! Platform traits: the sockets, the wall clock, the addresses and the entropy of a node.
 //!
 //! Responsible for: what the driver may use of its surroundings. Never: how they work, which
-//! [`system`] knows for production and [`crate::testing`] for tests.
+//! [`system`] knows for production and `crate::testing` for tests.
 //!
 //! Both traits are object-safe, so that [`crate::Builder`] and [`crate::Node`] need no type
 //! parameter. The price is one virtual call for each batch of datagrams. Monotonic time is no part

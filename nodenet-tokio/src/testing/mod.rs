@@ -3,7 +3,7 @@
 //! A [`Hub`] stands in for the network. Nodes on it are ordinary [`crate::Node`]s, driven by the
 //! same task as over UDP; only their sockets, their wall clock and their randomness come from the
 //! hub. Between them lie links with latency, jitter, loss and a rate, which a test can change, cut
-//! and heal.
+//! and heal, and NAT boxes if the test puts hosts behind them ([`Hub::add_nat`]).
 //!
 //! Under tokio's paused clock virtual minutes pass at once, and a run is a function of the hub's
 //! seed and of what the application does. For that, start the runtime with `start_paused = true`,
@@ -38,7 +38,6 @@
 //! }
 //! ```
 
-mod link;
 mod network;
 mod socket;
 #[cfg(test)]
@@ -46,20 +45,24 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use nodenet_proto::env::{Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
+use nodenet_proto::testkit::NatBox;
 
-pub use link::LinkProfile;
 pub use network::HubStats;
+pub use nodenet_proto::testkit::nat_box::{
+    Behavior, Hairpinning, NatConfig, Pooling, PortAllocation,
+};
+pub use nodenet_proto::testkit::{LinkProfile, LossBursts};
 
 use crate::bootstrap::BootstrapPeer;
 use crate::builder::Builder;
 use crate::clock;
 use crate::node::Node;
 use crate::platform::{Platform, Socket};
-use network::{Network, PORT, host_ip};
+use network::{Network, PORT, host_ip, nat_ips};
 use socket::HubSocket;
 
 /// Wall time at the start of the first node: 2026-01-01 00:00 UTC, chosen freely.
@@ -112,7 +115,7 @@ impl Hub {
     /// If the loss is not a share, or latency and jitter together are longer than a day.
     pub fn set_links(&self, profile: LinkProfile) {
         profile.check();
-        self.network().set_default_profile(profile);
+        self.with_network(|network| network.set_default_profile(profile));
     }
 
     /// Gives the link between two hosts a profile of its own, in both directions.
@@ -130,7 +133,29 @@ impl Hub {
     /// If the loss is not a share, or latency and jitter together are longer than a day.
     pub fn set_link_one_way(&self, from: SocketAddr, to: SocketAddr, profile: LinkProfile) {
         profile.check();
-        self.network().set_profile(from.ip(), to.ip(), profile);
+        self.with_network(|network| network.set_profile(from.ip(), to.ip(), profile));
+    }
+
+    /// Puts these hosts behind one NAT box with addresses of its own. Other hosts see them there.
+    ///
+    /// A link to or from these hosts is one to or from the addresses of the box, which
+    /// [`Self::set_link`] does not name: it has the profile of [`Self::set_links`].
+    ///
+    /// # Panics
+    /// If the configuration has no ports.
+    pub fn add_nat(&self, hosts: impl IntoIterator<Item = SocketAddr>, config: NatConfig) {
+        let hosts = hosts.into_iter().map(|addr| addr.ip());
+        self.with_network(|network| {
+            network.add_gateway(hosts, |seed, number| NatBox::new(config, nat_ips(number), seed));
+        });
+    }
+
+    /// Puts these hosts behind one stateful firewall.
+    pub fn add_firewall(&self, hosts: impl IntoIterator<Item = SocketAddr>, filtering: Behavior) {
+        let hosts = hosts.into_iter().map(|addr| addr.ip());
+        self.with_network(|network| {
+            network.add_gateway(hosts, |seed, _| NatBox::firewall(filtering, seed));
+        });
     }
 
     /// Splits these hosts from all others. Links among them stay as they are; datagrams on their
@@ -138,24 +163,24 @@ impl Hub {
     ///
     /// To crash a node, split it off before you drop its handles: no peer receives its Leave then.
     pub fn partition(&self, hosts: impl IntoIterator<Item = SocketAddr>) {
-        self.network().partition(hosts.into_iter().map(|addr| addr.ip()));
+        let hosts = hosts.into_iter().map(|addr| addr.ip());
+        self.with_network(|network| network.partition(clock::now(), hosts));
     }
 
     /// Ends all partitions.
     pub fn heal(&self) {
-        self.network().heal();
+        self.with_network(|network| network.heal(clock::now()));
     }
 
     /// Makes the sockets of a host refuse datagrams, as if the send buffer of the system were full,
     /// or accept them again.
     pub fn set_send_buffer_full(&self, host: SocketAddr, full: bool) {
-        let wake = self.network().set_full(host.ip(), full);
-        wake.into_iter().for_each(std::task::Waker::wake);
+        self.with_network(|network| network.set_full(host.ip(), full));
     }
 
     /// Counters of datagrams so far.
     pub fn stats(&self) -> HubStats {
-        self.network().stats()
+        self.with_network(|network| network.stats(clock::now()))
     }
 
     fn identity(&self, number: u32) -> Identity {
@@ -163,8 +188,14 @@ impl Hub {
         Identity::from_master_seed(&seed.bytes("master seed"))
     }
 
-    fn network(&self) -> MutexGuard<'_, Network> {
-        self.0.network.lock().expect("nothing panics while it holds the network")
+    /// Calls `act` with the network, and then the wakers of the sockets that it concerns.
+    fn with_network<T>(&self, act: impl FnOnce(&mut Network) -> T) -> T {
+        let mut network = self.0.network.lock().expect("no call panics while it holds the network");
+        let result = act(&mut network);
+        let wake = network.take_wakers();
+        drop(network);
+        wake.into_iter().for_each(std::task::Waker::wake);
+        result
     }
 }
 
@@ -174,12 +205,12 @@ impl Platform for Hub {
     }
 
     fn wall(&self) -> UnixNanos {
-        let elapsed = self.network().elapsed(clock::now()).as_nanos();
+        let elapsed = self.with_network(|network| network.elapsed(clock::now())).as_nanos();
         UnixNanos(WALL_AT_START.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX)))
     }
 
     fn node_seed(&self, local_addr: SocketAddr) -> Result<Seed, getrandom::Error> {
-        Ok(self.network().node_seed(local_addr.ip()))
+        Ok(self.with_network(|network| network.node_seed(local_addr.ip())))
     }
 
     fn reachable_addrs(&self, socket: &dyn Socket, _allow_local: bool) -> Vec<SocketAddr> {

@@ -1,106 +1,123 @@
-//! The network inside a hub: hosts, what lies between them, and the datagrams under way.
+//! Network of a hub: sockets with wakers around the network of the protocol's test kit.
 //!
-//! Responsible for: addresses, links, cuts, arrival in order of time, counting. Never: reads a
-//! clock or wakes a task; it says whom to wake.
+//! Responsible for: bound sockets, what has arrived at each and was not read yet, and whom to wake.
+//! Never: links, NAT boxes and what is under way, which [`Net`] has; clocks; calls of wakers, which
+//! the caller makes with [`Network::take_wakers`].
 //!
-//! A host is an IP address. A [`Port`] is a bound socket, and keeps what is on its way to it, so a
-//! datagram is gone with the socket that it was for.
+//! A host is an IP address, a [`Port`] a bound socket. The test kit wants to be asked for arrivals,
+//! so each call here first takes those that are due. A reader waits for the next arrival that may
+//! be for it: behind a NAT box only the box knows, so there every socket waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use nodenet_proto::env::{Crypto, Ed25519Crypto, Seed};
 use nodenet_proto::io::EcnCodepoint;
+use nodenet_proto::testkit::link::Passage;
+use nodenet_proto::testkit::{Arrival, Datagram, LinkProfile, NatBox, Net, Realm};
 
-use super::link::{Link, LinkProfile, Loss};
 use crate::platform::Received;
 
-/// The port of a socket that did not ask for one; more on one host count up from it.
+/// The port of a socket bound to port 0. Further sockets of one host count up from it.
 pub(super) const PORT: u16 = 4_242;
-/// Bytes on their way to one socket, at most: what a socket of this machine is granted to buffer,
-/// too.
+/// Bytes that wait in one socket, at most: also what a system grants a socket to buffer.
 const INBOX_BYTES_MAX: usize = 4 << 20;
+/// Datagrams under way at once: five times what a link of 1 Gbit/s and 280 ms holds.
+const FLIGHTS_MAX: usize = 1 << 17;
 
-/// What became of the datagrams on a [`super::Hub`].
+/// Counters of a [`super::Hub`]: what happened to its datagrams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubStats {
     /// Datagrams sent.
     pub sent: u64,
-    /// Datagrams that the receiving node took.
+    /// Datagrams that the receiving node read.
     pub delivered: u64,
-    /// Lost by chance, by the profile of the link.
+    /// Duplicates that the profile of a link made.
+    pub duplicated: u64,
+    /// Lost at random, by the profile of the link.
     pub lost: u64,
     /// Lost because the link or the receiver had no room for more.
     pub overflowed: u64,
-    /// Lost because they were longer than the link takes.
+    /// Lost because they were longer than the MTU of the link.
     pub too_long: u64,
     /// Lost at a partition.
     pub cut: u64,
-    /// For an address at which nobody listens.
+    /// Dropped by a NAT box or a firewall.
+    pub filtered: u64,
+    /// Arrived at an address without a socket.
     pub unreachable: u64,
-    /// A fingerprint of everything that was sent: when, from where, to where, the bytes, and when
-    /// it was to arrive. Two runs that have it in common did the same.
+    /// Hash over every datagram sent: when, from where, to where, its bytes, and when it was to
+    /// arrive. Two runs with the same hash did the same.
     pub trace_hash: u64,
-}
-
-struct Flight {
-    from: SocketAddr,
-    ecn: Option<EcnCodepoint>,
-    data: BytesMut,
 }
 
 #[derive(Default)]
 struct Port {
-    /// By time of arrival, then in the order of sending.
-    inbox: BTreeMap<(Instant, u64), Flight>,
+    inbox: VecDeque<Datagram>,
     inbox_bytes: usize,
+    /// When something arrives that may be for this socket.
+    expected: BTreeSet<Instant>,
     reader: Option<Waker>,
     writer: Option<Waker>,
+}
+
+impl Port {
+    fn forget_past(&mut self, now: Instant) {
+        while self.expected.first().is_some_and(|at| *at <= now) {
+            self.expected.pop_first();
+        }
+    }
 }
 
 pub(super) struct Network {
     seed: Seed,
     /// When the first socket was bound.
     began: Option<Instant>,
-    /// For all pairs that have none of their own.
-    default_profile: LinkProfile,
-    profiles: BTreeMap<(IpAddr, IpAddr), LinkProfile>,
-    links: BTreeMap<(IpAddr, IpAddr), Link>,
-    /// Hosts that were split off, and with whom.
-    islands: BTreeMap<IpAddr, u64>,
-    islands_made: u64,
+    net: Net,
+    /// Hosts that are not in the public realm.
+    realms: BTreeMap<IpAddr, Realm>,
+    gateways: u32,
     ports: BTreeMap<SocketAddr, Port>,
-    /// Hosts whose sockets take nothing to send.
+    /// Hosts whose sockets refuse datagrams.
     full: BTreeSet<IpAddr>,
     /// Nodes started on each host so far.
     starts: BTreeMap<IpAddr, u64>,
     hosts_handed_out: u16,
+    /// What the test kit does not count.
     stats: HubStats,
     trace: [u8; 32],
+    wake: Vec<Waker>,
 }
 
 impl Network {
     pub(super) fn new(seed: Seed) -> Self {
+        let mut net = Net::with_seed(seed.child("links", 0));
+        net.flights_max = FLIGHTS_MAX;
         Self {
             seed,
             began: None,
-            default_profile: LinkProfile::default(),
-            profiles: BTreeMap::new(),
-            links: BTreeMap::new(),
-            islands: BTreeMap::new(),
-            islands_made: 0,
+            net,
+            realms: BTreeMap::new(),
+            gateways: 0,
             ports: BTreeMap::new(),
             full: BTreeSet::new(),
             starts: BTreeMap::new(),
             hosts_handed_out: 0,
             stats: HubStats::default(),
             trace: [0; 32],
+            wake: Vec::new(),
         }
+    }
+
+    /// The tasks to wake after a call of any other method.
+    #[must_use]
+    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.wake)
     }
 
     /// Time since the first socket was bound.
@@ -108,16 +125,30 @@ impl Network {
         self.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
     }
 
-    pub(super) fn stats(&self) -> HubStats {
+    pub(super) fn stats(&mut self, now: Instant) -> HubStats {
+        self.advance(now);
         let mut first = [0; 8];
         first.copy_from_slice(&self.trace[..8]);
-        HubStats { trace_hash: u64::from_le_bytes(first), ..self.stats }
+        let net = self.net.stats();
+        HubStats {
+            sent: net.sent,
+            duplicated: net.duplicated,
+            lost: net.lost,
+            overflowed: net.overflowed + self.stats.overflowed,
+            too_long: net.too_long,
+            cut: net.cut,
+            filtered: net.filtered,
+            trace_hash: u64::from_le_bytes(first),
+            ..self.stats
+        }
     }
 
-    /// Binds a socket. An unspecified address stands for a host that nobody uses, port 0 for the
+    /// Binds a socket. An unspecified address is replaced by that of an unused host, port 0 by the
     /// first free one.
     pub(super) fn bind(&mut self, now: Instant, addr: SocketAddr) -> io::Result<SocketAddr> {
-        self.began.get_or_insert(now);
+        if self.began.is_none() {
+            (self.began, self.net.now) = (Some(now), now);
+        }
         let ip = if addr.ip().is_unspecified() { self.unused_host()? } else { addr.ip() };
         let addr = match addr.port() {
             0 => (PORT..=u16::MAX)
@@ -133,11 +164,12 @@ impl Network {
         Ok(addr)
     }
 
-    pub(super) fn unbind(&mut self, addr: SocketAddr) {
+    pub(super) fn unbind(&mut self, now: Instant, addr: SocketAddr) {
+        self.advance(now);
         self.ports.remove(&addr);
     }
 
-    /// The randomness of the next node on this host.
+    /// The seed of the next node on this host.
     pub(super) fn node_seed(&mut self, ip: IpAddr) -> Seed {
         let starts = self.starts.entry(ip).or_default();
         *starts += 1;
@@ -145,37 +177,52 @@ impl Network {
     }
 
     pub(super) fn set_default_profile(&mut self, profile: LinkProfile) {
-        self.default_profile = profile;
+        self.net.link = profile;
     }
 
     pub(super) fn set_profile(&mut self, from: IpAddr, to: IpAddr, profile: LinkProfile) {
-        self.profiles.insert((from, to), profile);
+        self.net.set_profile(from, to, profile);
+    }
+
+    /// Puts hosts behind a box that `make` makes of its seed and its number.
+    pub(super) fn add_gateway(
+        &mut self,
+        hosts: impl IntoIterator<Item = IpAddr>,
+        make: impl FnOnce(&Seed, u32) -> NatBox,
+    ) {
+        self.gateways += 1;
+        let nat = make(&self.seed.child("gateway", self.gateways.into()), self.gateways);
+        let realm = self.net.add_gateway(Realm::PUBLIC, nat);
+        for ip in hosts {
+            let before = self.realms.insert(ip, realm).unwrap_or(Realm::PUBLIC);
+            self.net.remove(before, ip);
+            self.net.place(realm, ip);
+        }
     }
 
     /// Splits these hosts from all others.
-    pub(super) fn partition(&mut self, hosts: impl IntoIterator<Item = IpAddr>) {
-        self.islands_made += 1;
-        let island = self.islands_made;
-        self.islands.extend(hosts.into_iter().map(|ip| (ip, island)));
+    pub(super) fn partition(&mut self, now: Instant, hosts: impl IntoIterator<Item = IpAddr>) {
+        self.advance(now);
+        self.net.partition(hosts);
     }
 
-    pub(super) fn heal(&mut self) {
-        self.islands.clear();
+    pub(super) fn heal(&mut self, now: Instant) {
+        self.advance(now);
+        self.net.heal();
     }
 
-    /// Makes the sockets of a host full, or not. Returns whom to wake.
-    #[must_use]
-    pub(super) fn set_full(&mut self, host: IpAddr, full: bool) -> Vec<Waker> {
+    /// Makes the sockets of a host full, or not.
+    pub(super) fn set_full(&mut self, host: IpAddr, full: bool) {
         if full {
             self.full.insert(host);
-            return Vec::new();
+            return;
         }
         self.full.remove(&host);
         let ports = self.ports.iter_mut().filter(|(addr, _)| addr.ip() == host);
-        ports.filter_map(|(_, port)| port.writer.take()).collect()
+        self.wake.extend(ports.filter_map(|(_, port)| port.writer.take()));
     }
 
-    /// Whether the socket takes datagrams to send; if not, who is woken when it does.
+    /// Whether the socket accepts datagrams. If not, the waker is called when it does again.
     pub(super) fn is_writable(&mut self, at: SocketAddr, waker: Option<&Waker>) -> bool {
         let is_full = self.full.contains(&at.ip());
         if let (true, Some(waker), Some(port)) = (is_full, waker, self.ports.get_mut(&at)) {
@@ -184,67 +231,93 @@ impl Network {
         !is_full
     }
 
-    /// Puts one datagram on its way. Returns whom to wake.
-    #[must_use]
+    /// Puts one datagram on its way.
     pub(super) fn send(
         &mut self,
         now: Instant,
         (from, to): (SocketAddr, SocketAddr),
         ecn: Option<EcnCodepoint>,
         datagram: &[u8],
-    ) -> Option<Waker> {
-        self.stats.sent += 1;
-        let ends = (from.ip(), to.ip());
-        let profile = *self.profiles.get(&ends).unwrap_or(&self.default_profile);
-        let seed = &self.seed;
-        let new_link = || Link::new(seed.child(&format!("link {} {}", ends.0, ends.1), 0));
-        let link = self.links.entry(ends).or_insert_with(new_link);
-        let fate = link.carry(&profile, now, datagram.len());
-        self.observe(now, (from, to), datagram, fate.ok());
-        let arrival = match fate {
-            Ok(arrival) if self.is_joined(ends) => arrival,
-            Ok(_) => return count(&mut self.stats.cut),
-            Err(Loss::Chance) => return count(&mut self.stats.lost),
-            Err(Loss::QueueFull) => return count(&mut self.stats.overflowed),
-            Err(Loss::TooLong) => return count(&mut self.stats.too_long),
-        };
-        let Some(port) = self.ports.get_mut(&to) else {
-            return count(&mut self.stats.unreachable);
-        };
-        if port.inbox_bytes + datagram.len() > INBOX_BYTES_MAX {
-            return count(&mut self.stats.overflowed);
+    ) {
+        self.advance(now);
+        let realm = self.realm_of(from.ip());
+        let sent = Datagram { from, to, ecn, data: BytesMut::from(datagram) };
+        let passage = self.net.send(realm, sent);
+        self.observe(now, (from, to), datagram, passage.map(|passage| passage.at));
+        let Some(Passage { at, again }) = passage else { return };
+        for at in [Some(at), again].into_iter().flatten() {
+            self.expect(to, at);
         }
-        port.inbox_bytes += datagram.len();
-        let data = BytesMut::from(datagram);
-        port.inbox.insert((arrival, self.stats.sent), Flight { from, ecn, data });
-        let is_next = port.inbox.keys().next() == Some(&(arrival, self.stats.sent));
-        if is_next { port.reader.take() } else { None }
     }
 
-    /// When the next datagram arrives at a socket; the waker is called if that changes.
-    pub(super) fn next_arrival(&mut self, at: SocketAddr, waker: &Waker) -> Option<Instant> {
+    /// Has the sockets that an arrival may be for wait for it.
+    fn expect(&mut self, to: SocketAddr, at: Instant) {
+        let Self { ports, realms, wake, net, .. } = self;
+        let mut expect = |port: &mut Port| {
+            port.forget_past(net.now);
+            port.expected.insert(at);
+            if port.expected.first() == Some(&at) {
+                wake.extend(port.reader.take());
+            }
+        };
+        match ports.get_mut(&to) {
+            Some(port) => expect(port),
+            None => {
+                let behind = ports.iter_mut().filter(|(addr, _)| realms.contains_key(&addr.ip()));
+                behind.for_each(|(_, port)| expect(port));
+            }
+        }
+    }
+
+    /// When a socket may have something to read next. The waker is called if that changes.
+    pub(super) fn next_arrival(
+        &mut self,
+        now: Instant,
+        at: SocketAddr,
+        waker: &Waker,
+    ) -> Option<Instant> {
+        self.advance(now);
         let port = self.ports.get_mut(&at)?;
         port.reader = Some(waker.clone());
-        port.inbox.keys().next().map(|(arrival, _)| *arrival)
+        port.forget_past(now);
+        if port.inbox.is_empty() { port.expected.first().copied() } else { Some(now) }
     }
 
     /// Takes the next datagram that has arrived at a socket.
     pub(super) fn receive(&mut self, now: Instant, at: SocketAddr) -> Option<Received> {
-        loop {
-            let port = self.ports.get_mut(&at)?;
-            let first = port.inbox.first_entry().filter(|first| first.key().0 <= now)?;
-            let Flight { from, ecn, data } = first.remove();
-            port.inbox_bytes -= data.len();
-            if self.is_joined((from.ip(), at.ip())) {
-                self.stats.delivered += 1;
-                return Some(Received { remote: from, local_ip: Some(at.ip()), ecn, data });
+        self.advance(now);
+        let port = self.ports.get_mut(&at)?;
+        let Datagram { from, ecn, data, .. } = port.inbox.pop_front()?;
+        port.inbox_bytes -= data.len();
+        self.stats.delivered += 1;
+        Some(Received { remote: from, local_ip: Some(at.ip()), ecn, data })
+    }
+
+    /// Takes all arrivals that are due to their sockets.
+    fn advance(&mut self, now: Instant) {
+        self.net.now = self.net.now.max(now);
+        if self.net.next_arrival().is_none_or(|at| at > now) {
+            return;
+        }
+        while let Some((realm, arrival)) = self.net.poll_arrival() {
+            let Arrival::Datagram(datagram) = arrival else { continue };
+            let is_here = self.realm_of(datagram.to.ip()) == realm;
+            match self.ports.get_mut(&datagram.to).filter(|_| is_here) {
+                None => self.stats.unreachable += 1,
+                Some(port) if port.inbox_bytes + datagram.data.len() > INBOX_BYTES_MAX => {
+                    self.stats.overflowed += 1;
+                }
+                Some(port) => {
+                    port.inbox_bytes += datagram.data.len();
+                    port.inbox.push_back(datagram);
+                    self.wake.extend(port.reader.take());
+                }
             }
-            self.stats.cut += 1;
         }
     }
 
-    fn is_joined(&self, (a, b): (IpAddr, IpAddr)) -> bool {
-        self.islands.get(&a) == self.islands.get(&b)
+    fn realm_of(&self, ip: IpAddr) -> Realm {
+        self.realms.get(&ip).copied().unwrap_or(Realm::PUBLIC)
     }
 
     /// Hosts without an address of their own are counted from the end of the range whose beginning
@@ -283,7 +356,10 @@ pub(super) fn host_ip(number: u32) -> IpAddr {
     Ipv6Addr::new(0x2001, 0xdb8, low, high, 0, 0, 0, 1).into()
 }
 
-fn count(counter: &mut u64) -> Option<Waker> {
-    *counter += 1;
-    None
+/// The addresses of the NAT box with this number, one of each family: in the space for benchmarks
+/// (RFC 2544), and in that for documentation beyond the first 2^32 hosts.
+pub(super) fn nat_ips(number: u32) -> Vec<IpAddr> {
+    let (high, low) = ((number >> 16) as u16, number as u16);
+    let v4 = Ipv4Addr::new(198, 18, (number >> 8) as u8, number as u8);
+    vec![v4.into(), Ipv6Addr::new(0x2001, 0xdb8, high, low, 1, 0, 0, 1).into()]
 }

@@ -18,7 +18,7 @@ const READ_BATCH: usize = 64;
 /// Datagrams in one send, as with segmentation offload.
 const SEGMENTS_MAX: usize = 44;
 
-/// One socket. Datagrams on their way to it are lost when it is closed.
+/// One socket. Datagrams that it did not read are lost when it is closed.
 pub(crate) struct HubSocket {
     hub: Hub,
     local_addr: SocketAddr,
@@ -28,7 +28,7 @@ pub(crate) struct HubSocket {
 
 impl HubSocket {
     pub(crate) fn bind(hub: &Hub, addr: SocketAddr) -> io::Result<Self> {
-        let local_addr = hub.network().bind(clock::now(), addr)?;
+        let local_addr = hub.with_network(|network| network.bind(clock::now(), addr))?;
         Ok(Self { hub: hub.clone(), local_addr, arrival: Mutex::new(None) })
     }
 }
@@ -55,7 +55,9 @@ impl Socket for HubSocket {
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let next = self.hub.network().next_arrival(self.local_addr, cx.waker());
+        let next = self.hub.with_network(|network| {
+            network.next_arrival(clock::now(), self.local_addr, cx.waker())
+        });
         let Some(at) = next.map(Instant::from_std) else { return Poll::Pending };
         if at <= Instant::now() {
             return Poll::Ready(Ok(()));
@@ -69,7 +71,8 @@ impl Socket for HubSocket {
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.hub.network().is_writable(self.local_addr, Some(cx.waker())) {
+        let waker = Some(cx.waker());
+        match self.hub.with_network(|network| network.is_writable(self.local_addr, waker)) {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }
@@ -79,7 +82,7 @@ impl Socket for HubSocket {
         let now = clock::now();
         for taken in 0..READ_BATCH {
             // The lock is released before the node handles the datagram, because the node may send.
-            let received = self.hub.network().receive(now, self.local_addr);
+            let received = self.hub.with_network(|network| network.receive(now, self.local_addr));
             match received {
                 Some(received) => each(received),
                 None if taken == 0 => return Err(io::ErrorKind::WouldBlock.into()),
@@ -98,28 +101,22 @@ impl Socket for HubSocket {
     ) -> bool {
         let now = clock::now();
         let segment_len = transmit.segment_len.unwrap_or(bytes.len()).max(1);
-        let mut network = self.hub.network();
-        if !network.is_writable(self.local_addr, None) {
-            return false;
-        }
-        let mut wake = Vec::new();
-        for datagram in bytes[*done..].chunks(segment_len) {
-            wake.extend(network.send(
-                now,
-                (self.local_addr, transmit.remote),
-                transmit.ecn,
-                datagram,
-            ));
-            *done += datagram.len();
-        }
-        drop(network);
-        wake.into_iter().for_each(std::task::Waker::wake);
-        true
+        self.hub.with_network(|network| {
+            if !network.is_writable(self.local_addr, None) {
+                return false;
+            }
+            for datagram in bytes[*done..].chunks(segment_len) {
+                let ends = (self.local_addr, transmit.remote);
+                network.send(now, ends, transmit.ecn, datagram);
+                *done += datagram.len();
+            }
+            true
+        })
     }
 }
 
 impl Drop for HubSocket {
     fn drop(&mut self) {
-        self.hub.network().unbind(self.local_addr);
+        self.hub.with_network(|network| network.unbind(clock::now(), self.local_addr));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nodenet_proto::io::{EcnCodepoint, SocketId, Transmit};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Hub, HubSocket, HubStats, LinkProfile};
+use super::{Hub, HubSocket, HubStats, LinkProfile, NatConfig};
 use crate::platform::{ReadBuf, Received, Socket, SocketStats};
 
 const LATENCY: Duration = LinkProfile::REGION.latency;
@@ -114,9 +114,11 @@ async fn addresses_are_unique_and_free_again_when_closed() {
     assert_ne!(beside.local_addr().port(), a.local_addr().port());
 
     let addr = a.local_addr();
-    send(&b, &a, None, b"under way");
+    send(&b, &a, None, b"not read");
+    sleep(LATENCY).await;
     drop(a);
     assert!(send_to(&b, addr, None, b"to a closed port"));
+    sleep(LATENCY).await;
     assert_eq!(hub.stats().unreachable, 1);
     let reborn = HubSocket::bind(&hub, addr).unwrap();
     assert!(is_silent(&reborn).await, "datagrams for the former socket are lost with it");
@@ -128,18 +130,52 @@ async fn a_socket_that_is_not_read_overflows() {
     for _ in 0..4_500 {
         send(&a, &b, None, &[7; 1_000]);
     }
-    assert_eq!(hub.stats().overflowed, 4_500 - (4 << 20) / 1_000);
     sleep(LATENCY).await;
+    assert_eq!(hub.stats().overflowed, 4_500 - (4 << 20) / 1_000);
     receive(&b).await;
     send(&a, &b, None, b"room again");
+    assert_eq!(&receive_last(&b).await[..], b"room again");
     assert_eq!(hub.stats().overflowed, 4_500 - (4 << 20) / 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_behind_a_nat_box_is_seen_at_the_box_and_reached_by_those_it_asked() {
+    let (hub, a, b) = pair(1);
+    let (sibling, stranger) = (socket(&hub), socket(&hub));
+    hub.add_nat([a.local_addr(), sibling.local_addr()], NatConfig::default());
+    send(&a, &b, None, b"question");
+    let seen = receive(&b).await[0].remote;
+    assert_ne!(seen.ip(), a.local_addr().ip());
+
+    send_to(&b, seen, None, b"answer");
+    send_to(&stranger, seen, None, b"unasked");
+    send_to(&b, a.local_addr(), None, b"to a private address");
+    let (got, is_silent) = tokio::join!(receive(&a), is_silent(&sibling));
+    assert_eq!((&got[0].data[..], got[0].remote, got.len()), (&b"answer"[..], b.local_addr(), 1));
+    assert!(is_silent, "the box tells hosts apart");
+    let HubStats { filtered, unreachable, .. } = hub.stats();
+    assert_eq!((filtered, unreachable), (1, 1));
+
+    send(&sibling, &a, None, b"beside each other");
+    assert_eq!(receive(&a).await[0].remote, sibling.local_addr());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_wakes_its_reader() {
+    let (hub, a, b) = pair(1);
+    let jitter = Duration::from_millis(500);
+    hub.set_links(LinkProfile { duplication: 1.0, jitter, ..LinkProfile::REGION });
+    send(&a, &b, None, b"twice");
+    assert_eq!(receive(&b).await.len(), 1);
+    assert_eq!(&receive(&b).await[0].data[..], b"twice");
+    assert_eq!(hub.stats().duplicated, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn runs_that_differ_have_different_traces() {
     let run = async |seed, text: &[u8], pause_ms| {
         let (hub, a, b) = pair(seed);
-        hub.set_links(LinkProfile { loss: 0.5, ..LinkProfile::MOBILE });
+        hub.set_links(LinkProfile { loss: 0.5, ..LinkProfile::LTE });
         for _ in 0..20 {
             send(&a, &b, None, text);
             sleep(Duration::from_millis(pause_ms)).await;
@@ -201,6 +237,15 @@ async fn receive(socket: &HubSocket) -> Vec<Received> {
         let _ = socket.try_receive(&mut buf, &mut |one| got.push(one));
     }
     got
+}
+
+/// Takes datagrams until none waits, and returns the last.
+async fn receive_last(socket: &HubSocket) -> Vec<u8> {
+    let mut last = Vec::new();
+    while let Ok(got) = timeout(Duration::from_secs(1), receive(socket)).await {
+        last = got[got.len() - 1].data.to_vec();
+    }
+    last
 }
 
 /// Whether nothing arrives for a minute.

@@ -56,7 +56,7 @@ fn scenario(seed: u64) -> (HubStats, Vec<String>) {
     runtime.block_on(async {
         let begin = Instant::now();
         let hub = Hub::new(seed);
-        hub.set_links(LinkProfile { loss: 0.05, ..LinkProfile::MOBILE });
+        hub.set_links(LinkProfile { loss: 0.05, ..LinkProfile::LTE });
         let cluster = cluster(&hub, 6).await;
         let (report, mut reports) = tokio::sync::mpsc::unbounded_channel();
         for (number, node) in cluster.iter().enumerate() {

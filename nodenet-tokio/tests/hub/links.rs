@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nodenet_tokio::testing::{Hub, HubStats, LinkProfile};
+use nodenet_tokio::testing::{Hub, HubStats, LinkProfile, NatConfig};
 use nodenet_tokio::{EdgeDownReason, Profile};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -104,4 +104,20 @@ async fn large_messages_pass_a_link_of_limited_rate() {
     assert_eq!(a.deliveries().recv().await.unwrap().payload, payload);
     let took = begin.elapsed();
     assert!(took > Duration::from_millis(600) && took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_behind_a_nat_box_joins_and_is_dialed_by_no_other() {
+    let hub = Hub::new(6);
+    hub.add_nat([hub.addr(2)], NatConfig::default());
+    let (a, b) = pair(&hub).await;
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        from.send(to.id(), "through the box").await.unwrap();
+        let delivery = timeout(Duration::from_secs(1), to.deliveries().recv()).await.unwrap();
+        assert_eq!(delivery.unwrap().originator, from.id());
+    }
+    let c = hub.builder(3).start().await.unwrap();
+    let dialed = c.connect(b.id(), [hub.addr(2)]).await;
+    assert!(dialed.is_err(), "its own address leads nowhere: {dialed:?}");
+    assert!(hub.stats().unreachable > 0, "{:?}", hub.stats());
 }

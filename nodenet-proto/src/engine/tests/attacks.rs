@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::kit::{EngineNet, LATENCY, WALL, Who, identity};
-use crate::NodeId;
+use super::puppets::{deliveries, drops, flood, lookup, route, routed, sign, victim};
 use crate::api::{Config, EdgeDownReason, Event};
 use crate::buf::Frame;
 use crate::env::{Ed25519Crypto, UnixNanos};
 use crate::stats::DropReason;
 use crate::transport::{Class, ConnId};
-use crate::wire::envelope::{Envelope, Signer};
+use crate::wire::envelope::Envelope;
 use crate::wire::frame::app_frame;
 use crate::wire::{
     self, Capabilities, Decode, Encode, FrameHeader, FrameType, Lookup, Message, Neighbors,
@@ -19,52 +19,6 @@ use crate::wire::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// An engine and a puppet with an edge to it; the puppet's end of the conn.
-pub(super) fn victim() -> (EngineNet, Who, ConnId) {
-    let mut world = EngineNet::of(1);
-    let puppet = world.add_puppet(identity(50));
-    let conn = world.open(puppet, 0);
-    world.say(conn, wire::Ping.to_frame());
-    world.events(0);
-    (world, puppet, conn)
-}
-
-pub(super) fn sign(
-    who: u64,
-    frame_type: FrameType,
-    target: NodeId,
-    sent: UnixNanos,
-    payload: &[u8],
-) -> Envelope {
-    let identity = identity(who);
-    let signer = Signer { identity: &identity, crypto: &Ed25519Crypto };
-    Envelope::sign(signer, frame_type, target, sent, Bytes::copy_from_slice(payload)).unwrap()
-}
-
-pub(super) fn route(who: u64, target: NodeId, sent: UnixNanos, payload: &[u8]) -> Frame {
-    sign(who, FrameType::Route, target, sent, payload).to_frame(FrameType::Route)
-}
-
-pub(super) fn lookup(who: u64, target: NodeId, sent: UnixNanos, nonce: u64) -> Frame {
-    let lookup = Lookup { nonce: nonce.to_be_bytes() }.to_bytes();
-    sign(who, FrameType::Lookup, target, sent, &lookup).to_frame(FrameType::Lookup)
-}
-
-pub(super) fn drops(world: &EngineNet, reason: DropReason) -> u64 {
-    world.engine(0).stats().drops(reason)
-}
-
-pub(super) fn deliveries(world: &mut EngineNet) -> usize {
-    let events = world.events(0);
-    events.iter().filter(|event| matches!(event, Event::Delivered { .. })).count()
-}
-
-/// Says it without letting time pass, so that no budget refills.
-pub(super) fn flood(world: &mut EngineNet, conn: ConnId, frame: impl Into<Frame>) {
-    let (conn, frame) = (ConnId(conn.0 ^ 1), frame.into());
-    world.give(0, crate::transport::Event::Frame { conn, frame });
-}
 
 #[test]
 fn a_message_with_a_forged_signature_is_not_delivered() {
@@ -387,12 +341,6 @@ fn told_of(world: &mut EngineNet, (puppet, conn): (Who, ConnId), who: Who) -> Ca
     let id = world.id(who);
     let contact = answer.contacts.as_slice().iter().find(|contact| contact.id == id);
     contact.unwrap().capabilities
-}
-
-pub(super) fn routed(frame: Bytes) -> RoutedFrame {
-    let frame = Frame::from(frame);
-    let (header, payload_at) = FrameHeader::of(&frame).unwrap();
-    RoutedFrame::parse(frame, header.frame_type().unwrap(), payload_at).unwrap()
 }
 
 /// The nonce of what the victim last asked this puppet.

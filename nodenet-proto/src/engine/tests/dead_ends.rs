@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::attacks::{drops, flood, route, routed, sign};
 use super::kit::{EngineNet, LATENCY, Who, identity};
+use super::puppets::{drops, flood, route, routed, sign};
 use crate::NodeId;
 use crate::stats::DropReason;
 use crate::transport::ConnId;

@@ -10,5 +10,6 @@ mod knowledge;
 mod light;
 mod pacing;
 mod places;
+mod puppets;
 mod routing;
 mod swarm;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::attacks::{drops, flood, route};
 use super::kit::{EngineNet, Who, identity};
+use super::puppets::{drops, flood, route};
 use crate::api::{Command, Event, RequestId, SendFailure};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, ConnDownReason, ConnId};

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::attacks::drops;
 use super::kit::{EngineNet, Who, identity};
+use super::puppets::drops;
 use crate::api::{Command, Config, KnownPeer};
 use crate::stats::DropReason;
 use crate::transport::ConnId;

@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::net::{Outbox, addr};
-use super::{Script, Seed};
+use super::{HOSTILE, Script, addr};
 use crate::NodeId;
 use crate::buf::Frame;
-use crate::env::{Ed25519Crypto, UnixNanos};
+use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
 use crate::io::TransmitBuf;
 use crate::quic::{Config, Quic};
+use crate::testkit::{Datagram, Host, Outbox};
 use crate::transport::{Class, CloseMode, Command, ConnId, Conns, DialId, Event};
 use crate::wire::frame::Message;
 use crate::wire::{AvoidSet, Encode, Envelope, FrameHeader, FrameType, Ping, Signer};
@@ -29,7 +29,6 @@ pub(super) struct Hostile {
     heard: VecDeque<Frame>,
     dials: u64,
     buf: TransmitBuf,
-    pub(super) outbox: Outbox,
 }
 
 impl Hostile {
@@ -42,7 +41,6 @@ impl Hostile {
             heard: VecDeque::new(),
             dials: 0,
             buf: TransmitBuf::new(1),
-            outbox: Outbox::default(),
         }
     }
 
@@ -109,35 +107,6 @@ impl Hostile {
         self.say(conn, Envelope { hop_limit, ..envelope }.to_frame(frame_type));
     }
 
-    pub(super) fn receive(&mut self, now: Instant, from: SocketAddr, data: BytesMut) {
-        self.quic.handle_datagram(now, from, None, None, data);
-    }
-
-    pub(super) fn expire(&mut self, now: Instant) {
-        if self.deadline().is_some_and(|at| at <= now) {
-            self.quic.handle_timeout(now);
-        }
-    }
-
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        Some(self.quic.next_deadline()?.at)
-    }
-
-    /// Does what its transport has to do.
-    pub(super) fn drain(&mut self) {
-        loop {
-            while let Some(event) = self.quic.poll_event() {
-                self.on_event(event);
-            }
-            if self.quic.read() {
-                continue;
-            }
-            self.buf.bytes.clear();
-            let Some(how) = self.quic.poll_transmit(&mut self.buf) else { break };
-            self.outbox.push(how.remote, how.segment_len, &self.buf.bytes);
-        }
-    }
-
     fn on_event(&mut self, event: Event) {
         match event {
             Event::ConnUp { conn, .. } => {
@@ -170,5 +139,37 @@ impl Hostile {
             // A queue that is full loses the frame, as it may.
             let _ = self.quic.try_send(conn, Class::Own, frame);
         }
+    }
+}
+
+impl Host for Hostile {
+    fn addr(&self) -> SocketAddr {
+        addr(HOSTILE)
+    }
+
+    fn receive(&mut self, now: Instant, datagram: Datagram) {
+        self.quic.handle_datagram(now, datagram.from, None, None, datagram.data);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.quic.handle_timeout(now);
+    }
+
+    fn drain(&mut self, _now: Instant, out: &mut Outbox) {
+        loop {
+            while let Some(event) = self.quic.poll_event() {
+                self.on_event(event);
+            }
+            if self.quic.read() {
+                continue;
+            }
+            self.buf.bytes.clear();
+            let Some(transmit) = self.quic.poll_transmit(&mut self.buf) else { break };
+            out.push((&transmit).into(), &self.buf.bytes);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.quic.next_deadline()?.at)
     }
 }

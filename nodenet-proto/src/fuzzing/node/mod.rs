@@ -7,40 +7,45 @@
 //! network heals, and then every request must be settled, by exactly one event.
 
 mod hostile;
-mod net;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::NodeId;
-use crate::api::{Command, Event, RequestId};
-use crate::drive::{Drained, drain};
-use crate::env::{Seed, UnixNanos};
+use crate::api::{BootstrapPeer, Command, Event, RequestId};
+use crate::env::UnixNanos;
 use crate::identity::Identity;
-use crate::io::{SocketId, TransmitBuf};
-use crate::node::{Config, Input, Node};
+use crate::node::{Config, Input};
+use crate::testkit::{self, Datagram, Host, LinkProfile, Net, NodeHost, WALL};
 use hostile::Hostile;
-use net::{Net, Outbox, addr};
 
 /// Steps that are taken at most.
 const STEPS_MAX: usize = 256;
-/// Where the hostile peer is among the hosts; the two nodes come before it.
+/// One way, where time matters.
+const LATENCY: Duration = Duration::from_millis(5);
+/// Datagrams under way at once; the oldest are lost.
+const FLIGHTS_MAX: usize = 256;
+/// The hostile peer among the hosts; the two nodes come before it, and nobody listens behind it.
 const HOSTILE: usize = 2;
 /// How long the healed network is watched: longer than anything a request waits for.
 const AFTERMATH: Duration = Duration::from_secs(90);
 /// How often a deadline may be due at the same instant: a few timers may fire one after the other.
 const STANDSTILL_MAX: u32 = 100;
-/// Wall time at the start.
-const WALL: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
+
+/// The address of a host.
+fn addr(host: usize) -> SocketAddr {
+    testkit::addr(host as u8 + 1)
+}
 
 /// Runs the scenario that `input` spells.
 pub fn node_bytes(input: &[u8]) {
     let mut world = NodeNet::new();
     let mut script = Script(input);
     world.run(Duration::from_secs(1));
-    let edges = world.parties.each_ref().map(|party| party.node.edges().len());
+    let edges = world.parties.each_ref().map(|party| party.host.node.edges().len());
     assert_eq!(edges, [2, 2], "a scenario starts on a network where everybody found everybody");
     for _ in 0..STEPS_MAX {
         let Some(step) = script.next() else { break };
@@ -83,14 +88,9 @@ impl<'a> Script<'a> {
     }
 }
 
-/// One of the two nodes, its driver and its application.
+/// One of the two nodes and its application.
 struct Party {
-    node: Node,
-    buf: TransmitBuf,
-    deadline: Option<Instant>,
-    /// The socket takes nothing.
-    is_blocked: bool,
-    outbox: Outbox,
+    host: NodeHost,
     log: Log,
 }
 
@@ -123,22 +123,20 @@ struct NodeNet {
 
 impl NodeNet {
     fn new() -> Self {
-        let net = Net::new();
+        let mut net = Net::new(0);
+        net.link = LinkProfile { latency: LATENCY, mtu: usize::MAX, ..LinkProfile::IDEAL };
+        net.flights_max = FLIGHTS_MAX;
         let identities = [1, 2, 3].map(|seed| Identity::from_master_seed(&[seed; 32]));
         let [a, b, hostile] = identities.each_ref().map(Identity::id);
         let ids = [a, b, hostile, NodeId::from_bytes([0x55; 32])];
         let [first, second, third] = identities;
-        let party = |identity: Identity, number: u64| {
-            let seed = Seed::from_u64(number);
-            let node = Node::new(Config::default(), identity, seed, net.now, WALL);
-            Party {
-                node: node.expect("no work is asked for"),
-                buf: TransmitBuf::new(4),
-                deadline: None,
-                is_blocked: false,
-                outbox: Outbox::default(),
-                log: Log::default(),
-            }
+        let party = |identity: Identity, number: usize| {
+            let (config, seed) = (Config::default(), number as u64);
+            let mut host = NodeHost::at(addr(number), identity, seed, config, net.now);
+            host.buf.segments_max = 4;
+            // Every step ends with a check.
+            host.checks = false;
+            Party { host, log: Log::default() }
         };
         let parties = [party(first, 0), party(second, 1)];
         let hostile = Hostile::new(third, net.now);
@@ -156,32 +154,39 @@ impl NodeNet {
                 let millis = u64::from(script.byte());
                 self.pass(Duration::from_millis(millis * millis));
             }
-            1 => self.arrive_all(),
-            2 => self.arrive(script.byte()),
-            3 => drop(self.net.take(script.byte())),
-            4 => self.net.duplicate(script.byte()),
-            5 => self.net.corrupt(script.byte(), script.byte(), script.byte()),
+            1 => self.with_hosts(|net, hosts| net.deliver_all(hosts)),
+            2 => self.with_hosts(|net, hosts| net.deliver(hosts, script.byte().into())),
+            3 => self.net.lose(script.byte().into()),
+            4 => self.net.duplicate(script.byte().into()),
+            5 => {
+                let [index, at, bits] = [script.byte(), script.byte(), script.byte()];
+                self.net.corrupt(index.into(), at.into(), bits);
+            }
             6 => {
                 let (from, to) = (script.below(4), script.below(3));
-                self.net.inject(from, to, script.bytes());
-                self.arrive_last();
+                let (from, to, data) = (addr(from), addr(to), BytesMut::from(script.bytes()));
+                let datagram = Datagram { from, to, ecn: None, data };
+                self.with_hosts(|net, hosts| {
+                    let host = hosts.iter_mut().find(|host| host.listens_at(to));
+                    host.expect("a host of this network").receive(net.now, datagram);
+                });
             }
             7 | 8 => self.command(script),
             9 => {
                 let party = script.below(2);
-                self.parties[party].is_blocked ^= true;
+                let host = &mut self.parties[party].host;
+                host.set_socket_full(!host.is_socket_full());
             }
             10 => {
                 let party = script.below(2);
                 let millis = i64::from(script.byte() as i8) * 1_000;
-                let passed = (now - self.net.base).as_nanos() as i64;
-                let wall = UnixNanos(WALL.0 + passed + millis * 1_000_000);
-                self.parties[party].node.handle_input(now, Input::WallClock(wall));
+                let wall = UnixNanos(self.wall().0 + millis * 1_000_000);
+                self.parties[party].host.node.handle_input(now, Input::WallClock(wall));
             }
             11 => {
                 let party = script.below(2);
                 let addrs = (0..script.below(20)).map(|_| addr(script.below(4))).collect();
-                self.parties[party].node.handle_input(now, Input::LocalAddrs(addrs));
+                self.parties[party].host.node.handle_input(now, Input::LocalAddrs(addrs));
             }
             12 => self.hostile.act(now, &self.ids, script),
             13 => self.hostile.say_any_frame(script),
@@ -215,80 +220,41 @@ impl NodeNet {
             4 => Command::Leave { request },
             _ => return self.connect(party, script.below(2)),
         };
-        let now = self.net.now;
         let party = &mut self.parties[party];
         party.log.unsettled.insert(request);
-        party.node.handle_input(now, Input::Command(command));
+        party.host.command(&self.net, command);
     }
 
     /// Names one node to the other as a way into the network.
     fn connect(&mut self, party: usize, to: usize) {
-        let seeds = vec![crate::api::BootstrapPeer { id: self.ids[to], addrs: vec![addr(to)] }];
-        let command = Input::Command(Command::Bootstrap(seeds));
-        self.parties[party].node.handle_input(self.net.now, command);
+        let bootstrap = vec![BootstrapPeer { id: self.ids[to], addrs: vec![addr(to)] }];
+        self.parties[party].host.command(&self.net, Command::Bootstrap(bootstrap));
     }
 
-    /// Lets everybody send what they have.
+    /// Calls `act` with the network and the hosts on it.
+    fn with_hosts<T>(&mut self, act: impl FnOnce(&mut Net, &mut [&mut dyn Host; 3]) -> T) -> T {
+        let [a, b] = &mut self.parties;
+        act(&mut self.net, &mut [&mut a.host, &mut b.host, &mut self.hostile])
+    }
+
+    /// Lets every host send what it has.
     fn settle(&mut self) {
-        for (index, party) in self.parties.iter_mut().enumerate() {
-            if party.is_blocked && party.outbox.is_full() {
-                continue;
-            }
-            party.outbox.capacity = if party.is_blocked { 1 } else { usize::MAX };
-            let mut outlet = (&mut party.outbox, &mut party.log);
-            let drained = drain(&mut party.node, &mut party.buf, &mut outlet);
-            match drained {
-                Drained::Idle(deadline) => party.deadline = deadline.map(|deadline| deadline.at),
-                Drained::Blocked => assert!(party.is_blocked, "only a full socket takes nothing"),
-            }
-            if !party.is_blocked {
-                self.net.send(index, &mut party.outbox);
-            }
+        self.with_hosts(|net, hosts| net.flush(hosts));
+        for party in &mut self.parties {
+            party.host.events.drain(..).for_each(|event| party.log.event(event));
         }
-        self.hostile.drain();
-        self.net.send(HOSTILE, &mut self.hostile.outbox);
     }
 
-    /// Lets `span` pass at once; whoever had something to do meanwhile does it late.
+    /// Lets `span` pass at once; a timer that was due meanwhile fires late.
     fn pass(&mut self, span: Duration) {
         self.net.now += span;
-        let now = self.net.now;
-        for party in &mut self.parties {
-            if party.deadline.is_some_and(|at| at <= now) {
-                party.node.handle_timeout(now);
+        self.with_hosts(|net, hosts| {
+            for host in hosts {
+                if host.deadline().is_some_and(|at| at <= net.now) {
+                    host.expire(net.now);
+                }
             }
-        }
-        self.hostile.expire(now);
-    }
-
-    fn arrive(&mut self, index: u8) {
-        if let Some(flight) = self.net.take(index) {
-            self.hand_over(flight);
-        }
-    }
-
-    fn arrive_last(&mut self) {
-        if let Some(flight) = self.net.take_last() {
-            self.hand_over(flight);
-        }
-    }
-
-    fn arrive_all(&mut self) {
-        for flight in self.net.take_all() {
-            self.hand_over(flight);
-        }
-    }
-
-    fn hand_over(&mut self, flight: net::Flight) {
-        let now = self.net.now;
-        let (socket, remote, data) = (SocketId::MAIN, addr(flight.from), flight.data);
-        match self.parties.get_mut(flight.to) {
-            Some(party) => {
-                let input = Input::Datagram { socket, remote, local_ip: None, ecn: None, data };
-                party.node.handle_input(now, input);
-            }
-            None => self.hostile.receive(now, remote, data),
-        }
+        });
     }
 
     /// Lets `span` pass on a network that loses nothing, with everybody on time.
@@ -297,13 +263,12 @@ impl NodeNet {
         let mut stood_still = 0;
         loop {
             self.settle();
-            if self.net.is_busy() {
-                self.net.now += net::LATENCY;
-                self.arrive_all();
+            if self.net.under_way() > 0 {
+                self.net.now += LATENCY;
+                self.with_hosts(|net, hosts| net.deliver_all(hosts));
                 continue;
             }
-            let deadlines = self.parties.iter().filter(|party| !party.is_blocked);
-            let deadlines = deadlines.filter_map(|party| party.deadline);
+            let deadlines = self.parties.iter().filter_map(|party| party.host.deadline());
             let next = deadlines.chain(self.hostile.deadline()).min();
             let Some(next) = next.filter(|next| *next <= until) else { break };
             stood_still = if next > self.net.now { 0 } else { stood_still + 1 };
@@ -319,7 +284,7 @@ impl NodeNet {
     /// Ends the scenario well: nothing is lost any more, and every request is settled.
     fn heal(&mut self) {
         for party in &mut self.parties {
-            party.is_blocked = false;
+            party.host.set_socket_full(false);
         }
         self.run(AFTERMATH);
         for party in &self.parties {
@@ -332,11 +297,11 @@ impl NodeNet {
 
     fn check(&self) {
         for party in &self.parties {
-            party.node.check();
+            party.host.node.check();
         }
     }
 
     fn wall(&self) -> UnixNanos {
-        UnixNanos(WALL.0 + (self.net.now - self.net.base).as_nanos() as i64)
+        UnixNanos(WALL.0 + self.net.elapsed().as_nanos() as i64)
     }
 }

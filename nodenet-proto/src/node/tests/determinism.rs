@@ -7,8 +7,7 @@ use std::time::Duration;
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 
-use super::host::Machine;
-use crate::testkit::Net;
+use crate::testkit::{Net, NodeHost};
 
 /// In the environment of the other process, which runs the same test: which seed to run with.
 const SEED: &str = "NODENET_TEST_SEED";
@@ -22,7 +21,7 @@ const THIS: &str = concat!(
 /// were.
 fn run(seed: u64) -> String {
     let mut net = Net::new(seed);
-    net.loss_percent = 10;
+    net.set_loss_percent(10);
     let hash = Arc::new(Mutex::new(Blake2b::<U32>::new()));
     let (tapped, start) = (Arc::clone(&hash), net.now);
     net.tap = Some(Box::new(move |at, from, to, data| {
@@ -31,8 +30,8 @@ fn run(seed: u64) -> String {
         hash.update(format!("{from} {to} {}", data.len()));
         hash.update(data);
     }));
-    let mut a = Machine::seeded(1, &net, 2 * seed);
-    let mut b = Machine::seeded(2, &net, 2 * seed + 1);
+    let mut a = NodeHost::seeded(1, &net, 2 * seed);
+    let mut b = NodeHost::seeded(2, &net, 2 * seed + 1);
     b.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut b], Duration::from_secs(20));
     for number in 0..40_u8 {
@@ -41,7 +40,7 @@ fn run(seed: u64) -> String {
         net.run(&mut [&mut a, &mut b], Duration::from_millis(700));
     }
     assert_eq!((a.take_delivered().len(), b.take_delivered().len()), (40, 40));
-    let sent = net.sent;
+    let sent = net.stats().sent;
     assert!(sent > 500, "{sent} datagrams");
     net.tap = None;
     let hash = Arc::into_inner(hash).and_then(|hash| hash.into_inner().ok()).expect("the only one");

@@ -6,12 +6,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{Dir, StreamId, TransportConfig, VarInt};
 
-use super::host::Machine;
 use crate::api::{Command, EdgeDownReason, Event, RequestId, SendFailure};
 use crate::node::Config;
 use crate::quic::tests::raw::Raw;
 use crate::stats::{DropReason, Gauges};
-use crate::testkit::{self, Host, Net};
+use crate::testkit::{self, Datagram, Host, Net, NodeHost};
 use crate::transport::ConnDownReason;
 use crate::wire::frame::app_frame;
 use crate::wire::{self, Message};
@@ -46,7 +45,7 @@ fn app(payload: &[u8]) -> Vec<u8> {
 struct Attack {
     net: Net,
     raw: Raw,
-    victim: Machine,
+    victim: NodeHost,
     conn: usize,
     stream: StreamId,
 }
@@ -54,7 +53,7 @@ struct Attack {
 impl Attack {
     fn new(transport: TransportConfig) -> Self {
         let mut net = Net::new(30);
-        let (mut raw, mut victim) = (Raw::with_transport(1, transport), Machine::new(2, &net));
+        let (mut raw, mut victim) = (Raw::with_transport(1, transport), NodeHost::new(2, &net));
         let conn = Raw::connect(&mut net, &mut raw, &mut victim);
         let stream = raw.open(conn, Dir::Bi, &ping());
         net.run(&mut [&mut raw, &mut victim], SECOND);
@@ -87,7 +86,7 @@ impl Attack {
 
 /// One peer is known, with what is left of its budgets, and a timer is set to look after that.
 /// Dials go on, and questions without an answer go with the next one that is asked.
-fn assert_remembers_only(victim: &Machine) {
+fn assert_remembers_only(victim: &NodeHost) {
     let gauges = Gauges { dials: 0, questions: 0, ..victim.node.stats().gauges };
     let remembered = Gauges { contacts: 1, retained_budgets: 1, timers: 1, ..Gauges::default() };
     assert_eq!(gauges, remembered, "nothing is kept but the memory of it");
@@ -186,7 +185,7 @@ fn streams_nobody_asked_for_are_refused_for_ever_and_hold_nothing() {
 #[test]
 fn a_flood_of_frames_is_shed_and_others_are_served_meanwhile() {
     let mut attack = Attack::new(TransportConfig::default());
-    let mut honest = Machine::new(3, &attack.net);
+    let mut honest = NodeHost::new(3, &attack.net);
     honest.bootstrap(&attack.net, &attack.victim);
     attack.net.run(&mut [&mut attack.raw, &mut attack.victim, &mut honest], SECOND);
     let flood: Vec<u8> = (0..8000).flat_map(|_| app(b"flood")).collect();
@@ -208,7 +207,7 @@ fn a_flood_of_frames_is_shed_and_others_are_served_meanwhile() {
 #[test]
 fn a_conn_that_never_speaks_is_no_edge_and_gives_its_slot_back() {
     let mut net = Net::new(31);
-    let (mut raw, mut victim) = (Raw::new(1), Machine::new(2, &net));
+    let (mut raw, mut victim) = (Raw::new(1), NodeHost::new(2, &net));
     Raw::connect(&mut net, &mut raw, &mut victim);
     net.run(&mut [&mut raw, &mut victim], 40 * SECOND);
     assert_eq!(victim.node.stats().drops(DropReason::FirstFrameTimeout), 1);
@@ -220,7 +219,7 @@ fn a_neighbour_that_stops_reading_is_dropped_after_five_seconds_and_delays_nobod
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(16 * 1024));
     let mut attack = Attack::new(transport);
-    let mut honest = Machine::new(3, &attack.net);
+    let mut honest = NodeHost::new(3, &attack.net);
     honest.bootstrap(&attack.net, &attack.victim);
     attack.net.run(&mut [&mut attack.raw, &mut attack.victim, &mut honest], SECOND);
     attack.victim.events.clear();
@@ -270,7 +269,7 @@ fn leaving_does_not_wait_for_a_neighbour_that_stopped_reading() {
 #[test]
 fn half_open_handshakes_from_spoofed_addresses_keep_nobody_out() {
     let mut net = Net::new(32);
-    let (mut spoofer, mut victim) = (Raw::new(1), Machine::new(2, &net));
+    let (mut spoofer, mut victim) = (Raw::new(1), NodeHost::new(2, &net));
     for number in 0..300 {
         spoofer.addr = elsewhere(number);
         spoofer.dial(net.now, victim.addr);
@@ -282,7 +281,7 @@ fn half_open_handshakes_from_spoofed_addresses_keep_nobody_out() {
     assert_eq!(stats.drops(DropReason::ReadyQueueFull), 268 - 64);
     assert!(stats.counters.bytes_sent <= 3 * stats.counters.bytes_received);
 
-    let mut honest = Machine::new(3, &net);
+    let mut honest = NodeHost::new(3, &net);
     honest.bootstrap(&net, &victim);
     net.run(&mut [&mut honest, &mut victim], SECOND);
     assert_eq!(honest.neighbours(), [victim.id]);
@@ -298,7 +297,7 @@ fn one_address_gets_its_share_of_conns_and_refused_ones_count_until_they_are_gon
     let mut net = Net::new(33);
     let mut config = Config::default();
     config.quic.accepted_conns_per_address_max = 2;
-    let mut victim = Machine::with_config(2, &net, 2, config);
+    let mut victim = NodeHost::with_config(2, &net, 2, config);
     let mut raws: Vec<Raw> = (0..12).map(|number| Raw::new(10 + number)).collect();
     for (port, raw) in (1000..).zip(&mut raws) {
         raw.addr = SocketAddr::from(([203, 0, 113, 7], port));
@@ -319,7 +318,7 @@ fn one_address_gets_its_share_of_conns_and_refused_ones_count_until_they_are_gon
 #[test]
 fn a_peer_that_comes_and_goes_leaves_nothing_behind() {
     let mut net = Net::new(34);
-    let (mut raw, mut victim) = (Raw::new(1), Machine::new(2, &net));
+    let (mut raw, mut victim) = (Raw::new(1), NodeHost::new(2, &net));
     raw.accept_no_more();
     for _ in 0..40 {
         let conn = Raw::connect(&mut net, &mut raw, &mut victim);
@@ -336,12 +335,13 @@ fn a_peer_that_comes_and_goes_leaves_nothing_behind() {
 #[test]
 fn whatever_a_datagram_begins_with_it_is_counted_once_and_makes_no_conn() {
     let mut net = Net::new(35);
-    let mut victim = Machine::new(2, &net);
+    let mut victim = NodeHost::new(2, &net);
     let mut sent = 0;
     for first in 0..=255_u8 {
         for len in [1_usize, 20, 1200] {
             let data = BytesMut::from(&vec![first; len][..]);
-            victim.receive(net.now, testkit::addr(9), None, data);
+            let (from, to) = (testkit::addr(9), victim.addr);
+            victim.receive(net.now, Datagram { from, to, ecn: None, data });
             sent += 1;
         }
         net.run(&mut [&mut victim], Duration::from_millis(1));
@@ -357,13 +357,13 @@ fn whatever_a_datagram_begins_with_it_is_counted_once_and_makes_no_conn() {
 #[test]
 fn an_identity_without_work_gets_no_edge_and_one_with_work_does() {
     let net = Net::new(36);
-    let has_work = |number: &u8| testkit::identity(*number).id().leading_zeros() >= 3;
+    let has_work = |number: &u8| testkit::identity(u64::from(*number)).id().leading_zeros() >= 3;
     let dear: Vec<u8> = (10..).filter(has_work).take(2).collect();
     let cheap = (10..).find(|number| !has_work(number)).expect("seven of eight");
     let mut config = Config::default();
     config.engine.difficulty = 3;
     let mut net = net;
-    let mut victim = Machine::with_config(dear[0], &net, 1, config.clone());
+    let mut victim = NodeHost::with_config(dear[0], &net, 1, config.clone());
     let mut raw = Raw::new(cheap);
     let conn = Raw::connect(&mut net, &mut raw, &mut victim);
     raw.open(conn, Dir::Bi, &ping());
@@ -372,7 +372,7 @@ fn an_identity_without_work_gets_no_edge_and_one_with_work_does() {
     assert_eq!(victim.node.stats().drops(DropReason::PeerWorkUnmet), 1);
     assert_eq!(victim.events, []);
 
-    let mut honest = Machine::with_config(dear[1], &net, 2, config);
+    let mut honest = NodeHost::with_config(dear[1], &net, 2, config);
     honest.bootstrap(&net, &victim);
     net.run(&mut [&mut honest, &mut victim], SECOND);
     assert_eq!(victim.neighbours(), [honest.id]);
@@ -383,7 +383,7 @@ fn an_identity_without_work_gets_no_edge_and_one_with_work_does() {
 #[test]
 fn two_nodes_that_dial_each_other_at_once_have_one_edge_and_hear_everything_once() {
     let mut net = Net::new(37);
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     let connect =
         |target, addr| Command::Connect { request: RequestId(1), target, addrs: vec![addr] };
     a.command(&net, connect(b.id, b.addr));
@@ -408,10 +408,10 @@ fn two_nodes_that_dial_each_other_at_once_have_one_edge_and_hear_everything_once
 #[test]
 fn a_peer_that_was_started_again_is_reachable_at_once() {
     let mut net = Net::new(38);
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut b], 2 * SECOND);
-    let mut again = Machine::seeded(2, &net, 99);
+    let mut again = NodeHost::seeded(2, &net, 99);
     again.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut again], 2 * SECOND);
     a.take_delivered();
@@ -426,8 +426,8 @@ fn a_peer_that_was_started_again_is_reachable_at_once() {
 #[test]
 fn a_slow_path_is_no_dead_path() {
     let mut net = Net::new(39);
-    net.latency = Duration::from_millis(1800);
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    net.link.latency = Duration::from_millis(1800);
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut b], 30 * SECOND);
     assert_eq!(a.neighbours(), [b.id]);
@@ -439,7 +439,7 @@ fn a_slow_path_is_no_dead_path() {
 #[test]
 fn a_clock_that_runs_backwards_stands_still() {
     let mut net = Net::new(40);
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut b], 2 * SECOND);
     let now = net.now;
@@ -461,12 +461,12 @@ fn a_clock_that_runs_backwards_stands_still() {
 fn an_edge_that_carries_all_that_a_bad_path_takes_is_no_dead_edge() {
     for (latency_ms, loss_percent) in [(150, 2), (150, 5), (100, 10)] {
         let mut net = Net::new(41);
-        net.latency = Duration::from_millis(latency_ms);
-        let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+        net.link.latency = Duration::from_millis(latency_ms);
+        let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
         b.bootstrap(&net, &a);
         net.run(&mut [&mut a, &mut b], 2 * SECOND);
         a.events.clear();
-        net.loss_percent = loss_percent;
+        net.set_loss_percent(loss_percent);
         let mut sent = 0;
         for number in 0..1200 {
             // The other side says nothing of itself, so that only pings show that it lives.

@@ -1,7 +1,6 @@
 //! Whole nodes on an in-memory network in virtual time.
 
 mod determinism;
-mod host;
 mod hostile;
 mod pacing;
 mod relay;
@@ -13,20 +12,19 @@ use bytes::{Bytes, BytesMut};
 
 use crate::api::{Command, EdgeDownReason, Event, RequestId};
 use crate::env::Seed;
-use crate::io::{EcnCodepoint, SocketId, TransmitBuf};
+use crate::io::{SocketId, TransmitBuf};
 use crate::node::{Config, ConfigError, Input, Node, Output};
 use crate::stats::DropReason;
-use crate::testkit::{self, Host, Net, Outbox};
+use crate::testkit::{self, Datagram, Host, Net, NodeHost, Outbox, WALL};
 use crate::wire::SEND_PAYLOAD_MAX;
 use crate::wire::nat::PUNCH_DATAGRAM;
-use host::{Machine, WALL};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn two_nodes_find_each_other_and_exchange_messages() {
     let mut net = Net::new(1);
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut b], 2 * SECOND);
     assert_eq!((a.neighbours(), b.neighbours()), (vec![b.id], vec![a.id]));
@@ -47,7 +45,7 @@ fn two_nodes_find_each_other_and_exchange_messages() {
 fn a_node_forwards_between_two_that_only_share_it() {
     let mut net = Net::new(2);
     let (mut a, mut b, mut c) =
-        (Machine::new(1, &net), Machine::new(2, &net), Machine::new(3, &net));
+        (NodeHost::new(1, &net), NodeHost::new(2, &net), NodeHost::new(3, &net));
     a.bootstrap(&net, &b);
     c.bootstrap(&net, &b);
     net.run(&mut [&mut a, &mut b, &mut c], 2 * SECOND);
@@ -67,7 +65,7 @@ fn a_node_forwards_between_two_that_only_share_it() {
 #[test]
 fn a_leave_is_noticed_at_once_and_settled_when_everything_is_out() {
     let mut net = Net::new(3);
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut b], 2 * SECOND);
     a.events.clear();
@@ -84,7 +82,7 @@ fn a_leave_is_noticed_at_once_and_settled_when_everything_is_out() {
 #[test]
 fn edges_outlive_minutes_of_silence_and_not_the_death_of_the_peer() {
     let mut net = Net::new(4);
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut b], 400 * SECOND);
     assert_eq!((a.neighbours(), b.neighbours()), (vec![b.id], vec![a.id]));
@@ -97,7 +95,7 @@ fn edges_outlive_minutes_of_silence_and_not_the_death_of_the_peer() {
 #[test]
 fn inputs_without_a_drain_between_them_lose_nothing() {
     let mut net = Net::new(5);
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut b], 2 * SECOND);
     for number in 0..32 {
@@ -105,7 +103,7 @@ fn inputs_without_a_drain_between_them_lose_nothing() {
     }
     net.settle(&mut [&mut b]);
     // All of it arrives before the node is asked for anything.
-    net.latency = Duration::ZERO;
+    net.link.latency = Duration::ZERO;
     net.run(&mut [&mut a, &mut b], SECOND);
     let delivered: Vec<u8> = a.take_delivered().iter().map(|(_, payload)| payload[0]).collect();
     assert_eq!(delivered, (0..32).collect::<Vec<u8>>());
@@ -114,7 +112,7 @@ fn inputs_without_a_drain_between_them_lose_nothing() {
 #[test]
 fn a_deadline_that_passed_is_handled_in_the_same_call() {
     let net = Net::new(6);
-    let mut a = Machine::new(1, &net);
+    let mut a = NodeHost::new(1, &net);
     let mut buf = TransmitBuf::new(1);
     let dead = testkit::identity(2).id();
     let (request, addrs) = (RequestId(1), vec![testkit::addr(2)]);
@@ -124,7 +122,8 @@ fn a_deadline_that_passed_is_handled_in_the_same_call() {
     // The driver slept through every deadline and got a datagram first.
     let late = net.now + 60 * SECOND;
     let (remote, data) = (testkit::addr(3), BytesMut::from(&[0x40; 40][..]));
-    a.receive(late, remote, None, data);
+    let to = a.addr;
+    a.receive(late, Datagram { from: remote, to, ecn: None, data });
     let mut failed = false;
     loop {
         match a.node.poll_output(&mut buf) {
@@ -142,7 +141,7 @@ fn a_deadline_that_passed_is_handled_in_the_same_call() {
 #[test]
 fn input_for_a_socket_that_no_machine_asked_for_is_dropped() {
     let net = Net::new(7);
-    let mut a = Machine::new(1, &net);
+    let mut a = NodeHost::new(1, &net);
     let socket = SocketId(1);
     let (remote, data) = (testkit::addr(2), BytesMut::from(&[0xc0; 1200][..]));
     let datagram = Input::Datagram { socket, remote, local_ip: None, ecn: None, data };
@@ -157,9 +156,10 @@ fn input_for_a_socket_that_no_machine_asked_for_is_dropped() {
 #[test]
 fn datagrams_that_are_not_quic_are_counted_by_kind_and_draw_no_answer() {
     let net = Net::new(8);
-    let mut a = Machine::new(1, &net);
+    let mut a = NodeHost::new(1, &net);
     for datagram in [&b""[..], &[0x00, 1, 2], &[0x3f; 100], &PUNCH_DATAGRAM] {
-        a.receive(net.now, testkit::addr(2), None, BytesMut::from(datagram));
+        let (from, to, data) = (testkit::addr(2), a.addr, BytesMut::from(datagram));
+        a.receive(net.now, Datagram { from, to, ecn: None, data });
     }
     let mut buf = TransmitBuf::new(1);
     assert!(matches!(a.node.poll_output(&mut buf), Output::Timeout(_)));
@@ -172,7 +172,7 @@ fn datagrams_that_are_not_quic_are_counted_by_kind_and_draw_no_answer() {
 #[test]
 fn a_peer_in_another_spelling_of_its_address_is_the_same_peer() {
     let mut net = Net::new(9);
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     a.bootstrap(&net, &b);
     net.run(&mut [&mut a, &mut DualStack(&mut b)], 2 * SECOND);
     assert_eq!(b.node.edges()[0].remote, a.addr);
@@ -181,23 +181,19 @@ fn a_peer_in_another_spelling_of_its_address_is_the_same_peer() {
 }
 
 /// A machine whose socket reports IPv4 peers as IPv4-mapped IPv6 addresses.
-struct DualStack<'a>(&'a mut Machine);
+struct DualStack<'a>(&'a mut NodeHost);
 
 impl Host for DualStack<'_> {
     fn addr(&self) -> SocketAddr {
         self.0.addr()
     }
 
-    fn receive(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        ecn: Option<EcnCodepoint>,
-        data: BytesMut,
-    ) {
-        let SocketAddr::V4(v4) = from else { panic!("the addresses of this network are IPv4") };
-        let mapped = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
-        self.0.receive(now, mapped, ecn, data);
+    fn receive(&mut self, now: Instant, mut datagram: Datagram) {
+        let SocketAddr::V4(v4) = datagram.from else {
+            panic!("the addresses of this network are IPv4");
+        };
+        datagram.from = SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()));
+        self.0.receive(now, datagram);
     }
 
     fn expire(&mut self, now: Instant) {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::host::Machine;
 use crate::NodeId;
 use crate::api::{Event, RequestId, SendFailure};
 use crate::stats::DropReason;
-use crate::testkit::{Host, Net};
+use crate::testkit::{Host, Net, NodeHost};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,7 +19,7 @@ struct Flood {
 
 impl Flood {
     /// Offers until one is refused.
-    fn offer(&mut self, net: &mut Net, from: &mut Machine) {
+    fn offer(&mut self, net: &mut Net, from: &mut NodeHost) {
         while !self.waits {
             let request = from.send_direct(net, self.target, &self.next.to_be_bytes());
             net.settle(&mut [from]);
@@ -28,7 +27,7 @@ impl Flood {
         }
     }
 
-    fn observe(&mut self, from: &mut Machine, request: RequestId) {
+    fn observe(&mut self, from: &mut NodeHost, request: RequestId) {
         for event in from.events.drain(..) {
             match event {
                 Event::Sent { request: settled, copies: 1 } if settled == request => self.next += 1,
@@ -44,8 +43,8 @@ impl Flood {
 /// minute. Returns how many messages were taken and asserts that each arrived, once, in order.
 fn flood(minutes: u32, latency: Duration) -> u32 {
     let mut net = Net::new(40);
-    net.latency = latency;
-    let (mut a, mut b) = (Machine::new(1, &net), Machine::new(2, &net));
+    net.link.latency = latency;
+    let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
     net.run(&mut [&mut a, &mut b], 5 * SECOND);
     b.events.clear();

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::host::WALL;
 use crate::api::{self, Event, RequestId};
 use crate::drive::{Drained, Outlet, drain};
 use crate::env::Seed;
 use crate::io::{SocketId, Transmit, TransmitBuf};
 use crate::node::{Config, Input, Node};
-use crate::testkit;
+use crate::testkit::{self, WALL};
 use crate::transport::{Command, SpliceId};
 use crate::wire::nat::PUNCH_DATAGRAM;
 
@@ -60,7 +59,7 @@ impl Outlet for Desk {
 
 impl Party {
     fn new(number: u8, now: Instant) -> Self {
-        let (identity, seed) = (testkit::identity(number), Seed::from_u64(number.into()));
+        let (identity, seed) = (testkit::identity(number.into()), Seed::from_u64(number.into()));
         let node = Node::new(Config::default(), identity, seed, now, WALL).expect("no work is due");
         let sockets = vec![(SocketId::MAIN, testkit::addr(number))];
         Self { node, desk: Desk { sockets, ..Desk::default() }, deadline: None }

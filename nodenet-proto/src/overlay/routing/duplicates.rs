@@ -108,13 +108,8 @@ impl Duplicates {
     }
 
     /// Number of messages remembered.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether none is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Asserts that the views agree and the caps hold.

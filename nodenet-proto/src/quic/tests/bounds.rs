@@ -1,8 +1,7 @@
 //! Caps and time-outs of conns, handshakes and queues.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -10,11 +9,12 @@ use quinn_proto::{Dir, TransportConfig, VarInt};
 
 use super::peer::{Pair, Peer};
 use super::raw::Raw;
-use crate::io::{EcnCodepoint, TransmitBuf};
+use crate::io::TransmitBuf;
 use crate::quic::Config;
 use crate::quic::edge::send::QUEUE_MAX;
 use crate::stats::DropReason;
-use crate::testkit::{self, Host, Net, Outbox};
+use crate::testkit::link::packet_len;
+use crate::testkit::{self, Datagram, Host, Net, Outbox};
 use crate::transport::{
     Class, CloseMode, Command, ConnDownReason, Conns, DialError, Event, FRAME_MAX, SendError,
 };
@@ -81,7 +81,7 @@ fn a_conn_stalls_if_nothing_moves_or_a_frame_takes_too_long() {
 #[test]
 fn a_slow_peer_that_takes_frames_in_time_is_left_alone() {
     let mut pair = Pair::new(7);
-    pair.net.latency = Duration::from_millis(400);
+    pair.net.link.latency = Duration::from_millis(400);
     for _ in 0..20 {
         let _ = pair.a.try_send(pair.at_a, Class::Own, &[1; FRAME_MAX]);
         pair.run_ms(1500);
@@ -113,7 +113,7 @@ fn urgent_frames_overtake_what_waits_and_never_a_frame_that_is_begun() {
 #[test]
 fn a_drain_waits_for_the_acknowledgement_and_not_longer_than_a_second() {
     let mut pair = Pair::new(9);
-    pair.net.latency = Duration::from_millis(100);
+    pair.net.link.latency = Duration::from_millis(100);
     for _ in 0..3 {
         pair.a.send(pair.at_a, &[5; 20_000]);
     }
@@ -126,7 +126,7 @@ fn a_drain_waits_for_the_acknowledgement_and_not_longer_than_a_second() {
     assert_eq!(pair.b.take_down(), Some((pair.at_b, ConnDownReason::ClosedByPeer)));
 
     let mut pair = Pair::new(9);
-    pair.net.loss_percent = 100;
+    pair.net.set_loss_percent(100);
     pair.a.send(pair.at_a, b"lost");
     pair.a.close(&pair.net, pair.at_a, CloseMode::Drain);
     pair.run_ms(950);
@@ -141,7 +141,7 @@ fn a_drain_waits_for_the_acknowledgement_and_not_longer_than_a_second() {
 #[test]
 fn a_conn_that_is_over_gives_its_place_back_within_three_seconds() {
     let mut pair = Pair::new(12);
-    pair.net.latency = Duration::from_millis(1_500);
+    pair.net.link.latency = Duration::from_millis(1_500);
     for _ in 0..20 {
         pair.b.send(pair.at_b, b"slow");
         pair.run_ms(4_000);
@@ -257,7 +257,7 @@ fn a_handshake_that_goes_on_and_on_is_given_up_after_twenty_seconds() {
     }
     net.run(&mut [&mut peer], SECOND);
     assert_eq!(peer.drops(DropReason::HandshakeTimeout), 1);
-    assert!(net.sent > 8);
+    assert!(net.stats().sent > 8);
     net.run(&mut [&mut peer], 10 * SECOND);
     assert_eq!(peer.quic.stats().gauges, Default::default(), "nothing is kept");
 }
@@ -268,9 +268,9 @@ fn the_first_retransmission_of_a_dial_comes_early() {
     let mut peer = Peer::new(1, &net);
     peer.dial(&net, testkit::identity(2).id(), testkit::addr(2));
     net.run(&mut [&mut peer], Duration::from_millis(50));
-    assert_eq!(net.sent, 1);
+    assert_eq!(net.stats().sent, 1);
     net.run(&mut [&mut peer], Duration::from_millis(350));
-    assert!(net.sent >= 2, "a probe within 0.4 s");
+    assert!(net.stats().sent >= 2, "a probe within 0.4 s");
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn answers_to_handshakes_wait_in_a_bounded_queue() {
     }
     assert_eq!(peer.drops(DropReason::ReadyQueueFull), 36);
     net.settle(&mut [&mut peer]);
-    assert_eq!(net.sent, 64);
+    assert_eq!(net.stats().sent, 64);
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn punches_wait_in_a_bounded_queue_and_go_to_single_hosts_only() {
     }
     assert_eq!(peer.drops(DropReason::ReadyQueueFull), 36);
     net.settle(&mut [&mut peer]);
-    assert_eq!(net.sent, 64);
+    assert_eq!(net.stats().sent, 64);
 }
 
 #[test]
@@ -386,14 +386,15 @@ fn one_batch_stays_within_a_udp_payload() {
 
 /// What is longer than the datagrams that conns begin with: the probes of each of two ends, in
 /// order, on a path that carries datagrams of this length.
-fn probes(mtu: usize) -> [Vec<usize>; 2] {
+fn probes(payload_len_max: usize) -> [Vec<usize>; 2] {
     let mut net = Net::new(7);
-    net.mtu = mtu;
-    let seen: Rc<RefCell<[Vec<usize>; 2]>> = Rc::default();
-    let tap = Rc::clone(&seen);
+    net.link.mtu = packet_len(true, payload_len_max);
+    let seen: Arc<Mutex<[Vec<usize>; 2]>> = Arc::default();
+    let tap = Arc::clone(&seen);
     net.tap = Some(Box::new(move |_, from, _, bytes| {
         if bytes.len() > 1280 {
-            tap.borrow_mut()[usize::from(from == testkit::addr(2))].push(bytes.len());
+            let end = usize::from(from == testkit::addr(2));
+            tap.lock().expect("one thread")[end].push(bytes.len());
         }
     }));
     let mut pair = Pair::on(net);
@@ -402,7 +403,7 @@ fn probes(mtu: usize) -> [Vec<usize>; 2] {
         pair.b.send(pair.at_b, b"b");
         pair.run_ms(500);
     }
-    seen.take()
+    std::mem::take(&mut *seen.lock().expect("one thread"))
 }
 
 #[test]
@@ -454,14 +455,8 @@ impl Host for Silent<'_> {
         self.0.addr
     }
 
-    fn receive(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        ecn: Option<EcnCodepoint>,
-        data: BytesMut,
-    ) {
-        self.0.receive(now, from, ecn, data);
+    fn receive(&mut self, now: Instant, datagram: Datagram) {
+        self.0.receive(now, datagram);
     }
 
     fn expire(&mut self, _now: Instant) {}

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::peer::Peer;
 use crate::NodeId;
 use crate::buf::Frame;
+use crate::testkit::contract::transport::{CASES, ConnNet, Side};
 use crate::testkit::{self, Net};
-use crate::transport::contract::{CASES, ConnNet, Side};
 use crate::transport::{Class, Command, ConnId, Conns, Event, PathInfo, SendError};
 
 struct QuicWorld {
@@ -19,9 +19,9 @@ struct QuicWorld {
 }
 
 impl QuicWorld {
-    fn new(loss_percent: u64) -> Self {
+    fn new(loss_percent: u32) -> Self {
         let mut net = Net::new(3);
-        net.loss_percent = loss_percent;
+        net.set_loss_percent(loss_percent);
         let (a, b) = (Peer::new(1, &net), Peer::new(2, &net));
         Self { net, a, b }
     }

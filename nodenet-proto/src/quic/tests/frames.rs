@@ -38,7 +38,7 @@ fn a_dial_comes_up_at_both_ends_and_frames_go_both_ways() {
 #[test]
 fn frames_of_every_length_arrive_in_order_despite_loss() {
     let mut net = Net::new(2);
-    net.loss_percent = 10;
+    net.set_loss_percent(10);
     let mut pair = Pair::on(net);
     let lengths = [0, 1, 127, 128, 300, 1200, 16_383, 16_384, 65_535, FRAME_MAX];
     let frames: Vec<Vec<u8>> = lengths.iter().map(|len| vec![*len as u8; *len]).collect();

@@ -3,16 +3,16 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::NodeId;
 use crate::buf::Frame;
 use crate::env::Seed;
-use crate::io::{EcnCodepoint, TransmitBuf};
+use crate::io::TransmitBuf;
 use crate::quic::tls::Tls;
 use crate::quic::{Config, Quic};
 use crate::stats::DropReason;
-use crate::testkit::{self, Host, Net, Outbox};
+use crate::testkit::{self, Datagram, Host, Net, Outbox};
 use crate::transport::{
     Class, CloseMode, Command, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Event,
     SendError,
@@ -50,13 +50,13 @@ impl Peer {
     /// The peer with this number, whose listener serves these application protocols.
     pub(super) fn serving(number: u8, net: &Net, protocols: &[&[u8]]) -> Self {
         let seed = Seed::from_u64(u64::from(number));
-        let tls = Tls::with_protocols(&testkit::identity(number), &seed, &[], protocols);
+        let tls = Tls::with_protocols(&testkit::identity(number.into()), &seed, &[], protocols);
         let quic = Quic::with_tls(Config::default(), tls, &seed, net.now);
         Self { quic, ..Self::new(number, net) }
     }
 
     fn with_seed(number: u8, net: &Net, config: Config, seed: &Seed) -> Self {
-        let identity = testkit::identity(number);
+        let identity = testkit::identity(number.into());
         Self {
             quic: Quic::new(config, &identity, seed, net.now),
             addr: testkit::addr(number),
@@ -162,13 +162,8 @@ impl Host for Peer {
         self.addr
     }
 
-    fn receive(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        ecn: Option<EcnCodepoint>,
-        data: BytesMut,
-    ) {
+    fn receive(&mut self, now: Instant, datagram: Datagram) {
+        let Datagram { from, ecn, data, .. } = datagram;
         self.quic.handle_datagram(now, from, None, ecn, data);
     }
 
@@ -183,12 +178,11 @@ impl Host for Peer {
             self.events.extend(std::iter::from_fn(|| self.quic.poll_event()));
             self.buf.bytes.clear();
             if let Some(transmit) = self.quic.poll_transmit(&mut self.buf) {
-                let ecn = transmit.ecn;
                 if self.buf.bytes[0] & 0xc0 == 0 {
                     let punch = Bytes::copy_from_slice(&self.buf.bytes);
                     self.punches.push((transmit.remote, punch));
                 }
-                out.push(transmit.remote, ecn, transmit.segment_len, &self.buf.bytes);
+                out.push((&transmit).into(), &self.buf.bytes);
             } else if !had_turn {
                 break;
             }

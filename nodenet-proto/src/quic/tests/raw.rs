@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quinn_proto::{
     ClientConfig, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint,
     Event, ServerConfig, StreamEvent, StreamId, Transmit, TransportConfig, VarInt,
@@ -13,9 +13,9 @@ use quinn_proto::{
 
 use crate::NodeId;
 use crate::env::Seed;
-use crate::io::EcnCodepoint;
 use crate::quic::tls::{Entropy, Tls, with_entropy};
-use crate::testkit::{self, Host, Net, Outbox};
+use crate::testkit::host::Outgoing;
+use crate::testkit::{self, Datagram, Host, Net, Outbox};
 
 /// A QUIC endpoint with a node's keys and none of its manners.
 pub(crate) struct Raw {
@@ -44,19 +44,19 @@ impl Raw {
     /// The same with other settings. It never tires of waiting.
     pub(crate) fn with_transport(number: u8, mut transport: TransportConfig) -> Self {
         transport.max_idle_timeout(None);
-        let tls = Tls::new(&testkit::identity(number), &Seed::from_u64(u64::from(number)));
+        let tls = Tls::new(&testkit::identity(number.into()), &Seed::from_u64(u64::from(number)));
         Self::with_tls(number, tls, transport)
     }
 
     /// The same for other application protocols.
     pub(crate) fn with_protocols(number: u8, protocols: &[&[u8]]) -> Self {
         let seed = Seed::from_u64(u64::from(number));
-        let tls = Tls::with_protocols(&testkit::identity(number), &seed, protocols, &[]);
+        let tls = Tls::with_protocols(&testkit::identity(number.into()), &seed, protocols, &[]);
         Self::with_tls(number, tls, TransportConfig::default())
     }
 
     fn with_tls(number: u8, tls: Tls, transport: TransportConfig) -> Self {
-        let identity = testkit::identity(number);
+        let identity = testkit::identity(number.into());
         let seed = Seed::from_u64(u64::from(number));
         let transport = Arc::new(transport);
         let mut server: ServerConfig = tls.server_config();
@@ -215,13 +215,8 @@ impl Host for Raw {
         self.addr
     }
 
-    fn receive(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        ecn: Option<EcnCodepoint>,
-        data: BytesMut,
-    ) {
+    fn receive(&mut self, now: Instant, datagram: Datagram) {
+        let Datagram { from, ecn, data, .. } = datagram;
         if data[0] & 0x80 != 0 {
             self.long_headers.push(data[0]);
         }
@@ -245,12 +240,12 @@ impl Host for Raw {
     fn drain(&mut self, now: Instant, out: &mut Outbox) {
         let mut sent = Outbox::default();
         for (transmit, bytes) in self.responses.drain(..) {
-            sent.push(transmit.destination, transmit.ecn, None, &bytes[..transmit.size]);
+            sent.push(outgoing(&transmit, None), &bytes[..transmit.size]);
         }
         let mut buf = Vec::new();
         for conn in self.conns.values_mut() {
             while let Some(transmit) = conn.poll_transmit(now, 1, &mut buf) {
-                sent.push(transmit.destination, transmit.ecn, transmit.segment_size, &buf);
+                sent.push(outgoing(&transmit, transmit.segment_size), &buf);
                 buf.clear();
             }
         }
@@ -264,4 +259,8 @@ impl Host for Raw {
     fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
+}
+
+fn outgoing(transmit: &Transmit, segment_len: Option<usize>) -> Outgoing {
+    Outgoing { from: None, to: transmit.destination, ecn: transmit.ecn, segment_len }
 }

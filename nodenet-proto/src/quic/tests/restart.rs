@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use super::peer::{Pair, Peer};
 use crate::stats::DropReason;
-use crate::testkit::{Host, Net, Outbox};
+use crate::testkit::{Datagram, Host, Net, Outbox};
 use crate::transport::{ConnDownReason, ConnId};
 
 /// There and back.
@@ -90,7 +90,8 @@ fn what_is_replayed_from_a_dead_conn_draws_less_than_it_brings() {
     let mut successor = Peer::started_again(2, &pair.net);
     let mut resets = 0;
     for packet in packets.iter().cycle().take(1000) {
-        successor.receive(pair.net.now, from, None, BytesMut::from(&packet[..]));
+        let (to, data) = (successor.addr, BytesMut::from(&packet[..]));
+        successor.receive(pair.net.now, Datagram { from, to, ecn: None, data });
         let before = successor.quic.stats().counters;
         successor.drain(pair.net.now, &mut Outbox::default());
         let after = &successor.quic.stats().counters;

@@ -44,11 +44,11 @@ fn a_conn_holds_32_frames_until_the_peer_acknowledges_them() {
 #[test]
 fn frames_that_were_lost_count_until_they_arrive() {
     let mut pair = Pair::new(51);
-    pair.net.loss_percent = 100;
+    pair.net.set_loss_percent(100);
     assert_eq!(fill(&mut pair, Class::Own, b"lost"), 32);
     pair.run_ms(2_000);
     assert_eq!(fill(&mut pair, Class::Own, b"more"), 0);
-    pair.net.loss_percent = 0;
+    pair.net.set_loss_percent(0);
     pair.run_ms(2_500);
     assert_eq!(pair.b.take_frames().len(), 32);
     assert_eq!(fill(&mut pair, Class::Own, b"more"), 32);
@@ -57,7 +57,7 @@ fn frames_that_were_lost_count_until_they_arrive() {
 #[test]
 fn what_waits_for_quic_counts_as_well() {
     let mut pair = Pair::new(52);
-    pair.net.loss_percent = 100;
+    pair.net.set_loss_percent(100);
     let long = [7; 20_000];
     // QUIC takes the first of them and a part; the rest waits in the conn's queue.
     assert!((2..32).contains(&fill(&mut pair, Class::Own, &long)));
@@ -80,7 +80,7 @@ fn transit_leaves_a_quarter_to_frames_of_our_own_and_neither_bounds_control() {
 #[test]
 fn a_peer_that_acknowledges_nothing_is_noticed_after_five_seconds() {
     let mut pair = Pair::new(54);
-    pair.net.loss_percent = 100;
+    pair.net.set_loss_percent(100);
     assert_eq!(fill(&mut pair, Class::Own, b"x"), 32);
     pair.run_ms(4_900);
     assert_eq!(pair.a.take_down(), None);

@@ -4,9 +4,9 @@
 //! reaches no host fails when the handshake bound or its own deadline passes, whichever is first.
 //!
 //! # Reachability
-//! Two hosts can have a conn at all if one of them is public or both NATs are easy. Every host can
-//! dial a public one. A host behind a NAT accepts no dial without a mapping: a dial to its address
-//! succeeds only
+//! Two hosts can have a conn at all if [`crate::net::oracle`] finds a direct path possible: if one
+//! of them is public or both NATs are easy. Every host can dial a public one. A host behind a NAT
+//! accepts no dial without a mapping: a dial to its address succeeds only
 //! - back to it, within two minutes after it dialed the dialer, or while the two share a conn (its
 //!   NAT lets that peer in), or
 //! - punched, if the two have a conn to a common third host that is up, which would pass the punch

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::buf::Frame;
-use nodenet_proto::transport::contract::{CASES, ConnNet, Side};
+use nodenet_proto::testkit::contract::transport::{CASES, ConnNet, Side};
 use nodenet_proto::transport::{Class, Command, ConnId, Event, PathInfo, SendError};
 
 use super::scripted::Lab;

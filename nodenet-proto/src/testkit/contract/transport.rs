@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{
-    Class, CloseMode, Command, ConnDownReason, ConnId, DialError, DialId, Direction, Event,
-    PathInfo, Role, SendError, SpliceId, SpliceOverReason,
-};
 use crate::NodeId;
 use crate::buf::Frame;
-use crate::transport::FRAME_MAX;
+use crate::transport::{
+    Class, CloseMode, Command, ConnDownReason, ConnId, DialError, DialId, Direction, Event,
+    FRAME_MAX, PathInfo, Role, SendError, SpliceId, SpliceOverReason,
+};
 
 /// One of the two transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +34,11 @@ pub trait ConnNet {
     fn id(&self, side: Side) -> NodeId;
     /// Where a transport can be dialed.
     fn addr(&self, side: Side) -> SocketAddr;
-    /// A plausible address without a transport.
+    /// A plausible address without a host.
     fn dead_addr(&self) -> SocketAddr;
     /// Gives a command to a transport.
     fn command(&mut self, side: Side, command: Command);
-    /// Calls [`super::Conns::try_send`].
+    /// Calls [`crate::transport::Conns::try_send`].
     fn try_send(
         &mut self,
         side: Side,
@@ -47,7 +46,7 @@ pub trait ConnNet {
         class: Class,
         frame: Frame,
     ) -> Result<(), SendError>;
-    /// Calls [`super::Conns::path`].
+    /// Calls [`crate::transport::Conns::path`].
     fn path(&self, side: Side, conn: ConnId) -> Option<PathInfo>;
     /// The next thing that a transport reported.
     fn poll_event(&mut self, side: Side) -> Option<Event>;

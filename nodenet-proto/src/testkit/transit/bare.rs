@@ -6,22 +6,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use nodenet_proto::env::Seed;
-use nodenet_proto::identity::Identity;
-use nodenet_proto::quic::tls::{Entropy, Tls, server_name, with_entropy};
 use quinn_proto::{
     Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, IdleTimeout, StreamEvent,
     StreamId, TransportConfig, VarInt,
 };
 
-use super::{Host, Outbox, SEGMENTS_MAX};
+use super::SEGMENTS_MAX;
+use crate::env::Seed;
+use crate::identity::Identity;
+use crate::quic::tls::{Entropy, Tls, server_name, with_entropy};
+use crate::testkit::host::{Datagram, Host, Outbox, Outgoing};
 
 /// An endpoint, its connections, and on each of them at most one stream.
 ///
 /// A relay of two connections writes what arrives on the stream of one to the stream of the other,
 /// in the chunks it arrived in, as soon as a message is complete: a stream that another may write
 /// to must not be left in the middle of one. That is the least that a relay can do.
-pub(crate) struct Bare {
+pub struct Bare {
+    addr: SocketAddr,
     tls: Tls,
     endpoint: Endpoint,
     conns: Vec<Option<Box<Conn>>>,
@@ -32,13 +34,13 @@ pub(crate) struct Bare {
     /// Storage for chunks on their way from one connection to another.
     passing: VecDeque<Bytes>,
     /// Connections whose handshake was completed.
-    pub(crate) connected: usize,
+    pub connected: usize,
     /// Length of the messages that are passed on. Zero: what arrives is counted and forgotten.
-    pub(crate) relays: usize,
+    pub relays: usize,
     /// Whether it says on each stream what it heard there first.
-    pub(crate) answers: bool,
+    pub answers: bool,
     /// Bytes that arrived on streams.
-    pub(crate) heard: usize,
+    pub heard: usize,
 }
 
 struct Conn {
@@ -57,7 +59,7 @@ struct Conn {
 
 impl Bare {
     /// An endpoint without connections.
-    pub(crate) fn new(identity: &Identity, seed: &Seed) -> Self {
+    pub fn new(addr: SocketAddr, identity: &Identity, seed: &Seed) -> Self {
         let tls = Tls::new(identity, seed);
         let mut server = tls.server_config();
         server.transport_config(transport(2, 16, Some(64 * 1024)));
@@ -65,6 +67,7 @@ impl Bare {
         let config = Arc::new(tls.endpoint_config());
         let endpoint = Endpoint::new(config, Some(Arc::new(server)), false, None);
         Self {
+            addr,
             tls,
             endpoint,
             conns: Vec::new(),
@@ -80,7 +83,7 @@ impl Bare {
     }
 
     /// Dials, as `tls` proves to be.
-    pub(crate) fn dial(&mut self, now: Instant, remote: SocketAddr, tls: Option<&Tls>) -> usize {
+    pub fn dial(&mut self, now: Instant, remote: SocketAddr, tls: Option<&Tls>) -> usize {
         let mut config = tls.unwrap_or(&self.tls).client_config();
         config.transport_config(transport(0, 0, None));
         let name = server_name(remote);
@@ -91,7 +94,7 @@ impl Bare {
     }
 
     /// Opens the stream of a connection and writes to it.
-    pub(crate) fn write(&mut self, index: usize, data: Bytes) {
+    pub fn write(&mut self, index: usize, data: Bytes) {
         let conn = self.conns[index].as_mut().expect("it is not closed");
         conn.stream = conn.stream.or_else(|| conn.quic.streams().open(Dir::Bi));
         conn.waiting.push_back(data);
@@ -100,7 +103,7 @@ impl Bare {
     }
 
     /// Closes every connection.
-    pub(crate) fn close_all(&mut self, now: Instant) {
+    pub fn close_all(&mut self, now: Instant) {
         for index in 0..self.conns.len() {
             if let Some(conn) = &mut self.conns[index] {
                 conn.quic.close(now, VarInt::from_u32(0), Bytes::new());
@@ -110,7 +113,7 @@ impl Bare {
     }
 
     /// Bytes that it holds for its own bookkeeping, beside what quinn-proto holds.
-    pub(crate) fn bookkeeping(&self) -> usize {
+    pub fn bookkeeping(&self) -> usize {
         let queues =
             self.conns.iter().flatten().map(|conn| {
                 (conn.arrived.capacity() + conn.waiting.capacity()) * size_of::<Bytes>()
@@ -120,7 +123,7 @@ impl Bare {
     }
 
     /// Connections that are not gone.
-    pub(crate) fn open(&self) -> usize {
+    pub fn open(&self) -> usize {
         self.endpoint.open_connections()
     }
 
@@ -237,7 +240,8 @@ impl Bare {
                 self.buf.clear();
                 let sent = conn.quic.poll_transmit(now, SEGMENTS_MAX, &mut self.buf);
                 let Some(sent) = sent else { break };
-                out.push(sent.destination, sent.segment_size, &self.buf);
+                let (to, segment_len) = (sent.destination, sent.segment_size);
+                out.push(Outgoing { from: None, to, ecn: None, segment_len }, &self.buf);
             }
             while let Some(event) = conn.quic.poll_endpoint_events() {
                 conn.is_drained |= event.is_drained();
@@ -278,8 +282,12 @@ impl Conn {
 }
 
 impl Host for Bare {
-    fn receive(&mut self, now: Instant, from: SocketAddr, data: BytesMut) {
-        self.scoped(|bare| bare.handle(now, from, data));
+    fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    fn receive(&mut self, now: Instant, datagram: Datagram) {
+        self.scoped(|bare| bare.handle(now, datagram.from, datagram.data));
     }
 
     fn drain(&mut self, now: Instant, out: &mut Outbox) {

@@ -3,9 +3,7 @@
 //! A driver implements [`Outlet`] and calls [`drain`] after every input and every deadline. It
 //! never matches on [`Output`] itself, so a new kind of output is a compile error in one place.
 //!
-//! Whether a driver does its part is what [`contract`] tests.
-
-pub mod contract;
+//! Whether a driver does its part is what `testkit::contract::drive` tests (feature `testkit`).
 
 use std::net::IpAddr;
 

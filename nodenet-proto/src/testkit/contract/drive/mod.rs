@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+pub use super::transport::Side;
 use crate::NodeId;
 use crate::api::{Command, ConnectError, DeliveryPath, EdgeDownReason, Event, RequestId};
 use crate::stats::Counters;
 use crate::transport::DialError;
-pub use crate::transport::contract::Side;
 use crate::wire::{DIRECT_PAYLOAD_MAX, SEND_PAYLOAD_MAX};
 
 /// Two nodes that the driver under test drives.
