@@ -33,62 +33,67 @@ pub(super) const HEADER_LEN_MAX: usize = 2 + UVARINT_LEN_MAX;
 
 const _: () = assert!(2 + uvarint_len(DIRECT_PAYLOAD_MAX as u64) + DIRECT_PAYLOAD_MAX == FRAME_MAX);
 
-/// The type of a frame (PROTOCOL.md#frame-types). Frames with an unassigned type are ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum FrameType {
+/// Defines the frame types, one a line: where a frame travels, its name and its number.
+macro_rules! frame_types {
+    ($($(#[$doc:meta])* $travels:ident $name:ident = $byte:literal,)*) => {
+        /// The type of a frame (PROTOCOL.md#frame-types). Frames with an unassigned type are
+        /// ignored.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum FrameType {
+            $($(#[$doc])* $name = $byte,)*
+        }
+
+        impl FrameType {
+            /// Every assigned type.
+            pub const ALL: [Self; [$($byte),*].len()] = [$(Self::$name),*];
+
+            /// Whether the payload is an envelope that is forwarded towards a target.
+            pub const fn is_routed(self) -> bool {
+                match self {
+                    $(Self::$name => frame_types!(@$travels),)*
+                }
+            }
+        }
+    };
+    (@routed) => { true };
+    (@on_edge) => { false };
+}
+
+frame_types! {
     /// Routed: payload of an application.
-    Route = 1,
+    routed Route = 1,
     /// On the edge: liveness probe.
-    Ping = 2,
+    on_edge Ping = 2,
     /// On the edge: answer to a ping, with the observed address.
-    Pong = 3,
+    on_edge Pong = 3,
     /// Routed: request for the nodes nearest to the target.
-    Lookup = 4,
+    routed Lookup = 4,
     /// Routed: answer to a lookup or a siblings request.
-    Neighbors = 5,
+    routed Neighbors = 5,
     /// On the edge: request for the nodes nearest to the peer.
-    Siblings = 6,
+    on_edge Siblings = 6,
     /// On the edge: the sender leaves the network.
-    Leave = 7,
+    on_edge Leave = 7,
     /// Routed: rendezvous request.
-    Hello = 8,
+    routed Hello = 8,
     /// Routed: rendezvous answer.
-    Reply = 9,
+    routed Reply = 9,
     /// Routed: hole-punch request.
-    Connect = 10,
+    routed Connect = 10,
     /// Routed: hole-punch answer.
-    ConnectAck = 11,
+    routed ConnectAck = 11,
     /// On the edge: request to relay to a target.
-    RelayRequest = 12,
+    on_edge RelayRequest = 12,
     /// On the edge: the relay's address for the requester.
-    RelayGrant = 13,
+    on_edge RelayGrant = 13,
     /// On the edge: the relay's address for the target.
-    RelayBind = 14,
+    on_edge RelayBind = 14,
     /// On the edge: payload of an application, never routed.
-    App = 64,
+    on_edge App = 64,
 }
 
 impl FrameType {
-    /// Every assigned type.
-    pub const ALL: [Self; 15] = [
-        Self::Route,
-        Self::Ping,
-        Self::Pong,
-        Self::Lookup,
-        Self::Neighbors,
-        Self::Siblings,
-        Self::Leave,
-        Self::Hello,
-        Self::Reply,
-        Self::Connect,
-        Self::ConnectAck,
-        Self::RelayRequest,
-        Self::RelayGrant,
-        Self::RelayBind,
-        Self::App,
-    ];
-
     /// The type with the number `byte`, if it is assigned.
     pub fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|frame_type| frame_type.to_byte() == byte)
@@ -97,20 +102,6 @@ impl FrameType {
     /// The number of this type.
     pub const fn to_byte(self) -> u8 {
         self as u8
-    }
-
-    /// Whether the payload is an envelope that is forwarded towards a target.
-    pub const fn is_routed(self) -> bool {
-        matches!(
-            self,
-            Self::Route
-                | Self::Lookup
-                | Self::Neighbors
-                | Self::Hello
-                | Self::Reply
-                | Self::Connect
-                | Self::ConnectAck
-        )
     }
 }
 
