@@ -74,7 +74,7 @@ pub(crate) mod testing {
     use crate::buf::Frame;
     use crate::env::{Ed25519Crypto, OriginationClock, Random, Seed, UnixNanos, test_base};
     use crate::identity::Identity;
-    use crate::stats::Stats;
+    use crate::stats::{DropReason, Stats};
     use crate::transport::{Class, ConnId, Conns, PathInfo, SendError};
     use crate::wire::envelope::AGE_MAX;
 
@@ -84,7 +84,6 @@ pub(crate) mod testing {
 
     impl Paths {
         /// The conn has this remote address and this round-trip time.
-        #[expect(dead_code)]
         pub(crate) fn set(&mut self, conn: ConnId, remote: SocketAddr, rtt: Duration) {
             self.0.insert(conn, PathInfo { remote, rtt });
         }
@@ -150,6 +149,13 @@ pub(crate) mod testing {
             };
             let result = act(&mut cx);
             (result, out)
+        }
+
+        /// The input discarded since the last call: each reason with its count.
+        pub(crate) fn take_drops(&mut self) -> Vec<(DropReason, u64)> {
+            let stats = std::mem::take(&mut self.stats);
+            let counts = DropReason::ALL.iter().map(|&reason| (reason, stats.drops(reason)));
+            counts.filter(|(_, count)| *count > 0).collect()
         }
 
         /// Time goes on.

@@ -123,3 +123,22 @@ pub(crate) fn send(conn: ConnId, frame: Frame) -> Action {
     let hops = FixedVec::from_iter([conn]);
     Action::Offer { class: Class::Control, frame, hops }
 }
+
+/// Comparison of actions in the tests of one room.
+#[cfg(test)]
+pub(in crate::overlay) mod testing {
+    use super::Action;
+    use crate::buf::Frame;
+
+    /// The actions as text, in order. Frames are in one piece, because the pieces of a frame do not
+    /// change what is sent.
+    pub(in crate::overlay) fn shown(actions: impl IntoIterator<Item = Action>) -> Vec<String> {
+        let show = |mut action: Action| {
+            if let Action::Offer { frame, .. } = &mut action {
+                *frame = Frame::from(frame.to_bytes());
+            }
+            format!("{action:?}")
+        };
+        actions.into_iter().map(show).collect()
+    }
+}

@@ -404,3 +404,6 @@ pub(super) fn unproven_max(places: usize) -> usize {
 pub(crate) fn whole_ms(rtt: Duration) -> u16 {
     u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).max(1)
 }
+
+#[cfg(test)]
+mod tests;
