@@ -294,3 +294,6 @@ fn is_light(edges: &Edges, conn: ConnId) -> bool {
 fn may_take_detour(message: &RoutedFrame) -> bool {
     message.frame_type() != FrameType::Neighbors && !message.avoid().contains(message.target())
 }
+
+#[cfg(test)]
+mod tests;
