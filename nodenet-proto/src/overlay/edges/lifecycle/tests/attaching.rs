@@ -31,6 +31,15 @@ fn an_edge_over_loopback_counts_for_no_subnet() {
 }
 
 #[test]
+fn the_first_conn_that_the_peer_opened_gives_the_edge_its_subnet() {
+    let mut room = router();
+    let mapped = std::net::Ipv4Addr::new(198, 51, 100, 7).to_ipv6_mapped();
+    let peer = Peer { remote: SocketAddr::from((mapped, 4242)), ..peer(1) };
+    assert_eq!(room.attach(1, peer, false), up(1, peer, [false, true, true]));
+    assert_eq!(room.edge(peer).subnet, Some(Subnet::of([198, 51, 100, 0].into())));
+}
+
+#[test]
 fn a_second_conn_joins_the_edge_without_an_event() {
     let mut room = router();
     room.attach(1, peer(1), true);

@@ -46,6 +46,15 @@ fn an_edge_lives_on_over_its_other_conns() {
 }
 
 #[test]
+fn an_edge_that_lost_the_conn_dialed_here_takes_the_last_place_for_inbound_edges() {
+    let mut room = Room::with_places(1);
+    room.attach(1, peer(1), true);
+    room.attach(2, peer(1), false);
+    assert_eq!(room.conn_down(1), (Lost::Spare, shown([stop(1)])));
+    assert_eq!((room.owner(2), room.drops()), (From::Edge(peer(1).id), vec![]));
+}
+
+#[test]
 fn an_edge_that_lost_the_conn_dialed_here_may_be_one_inbound_edge_too_many() {
     let mut room = Room::with_places(1);
     room.attach(1, peer(1), false);

@@ -90,6 +90,17 @@ fn a_pong_is_free_while_it_is_due_on_its_conn() {
 }
 
 #[test]
+fn a_free_frame_takes_no_token() {
+    let mut room = router();
+    room.attach_and_ping(1, peer(1));
+    let mut charge = |frame_type| room.charge(1, peer(1), Some(frame_type)).0;
+    for _ in 0..40 {
+        assert!(charge(FrameType::Leave) && charge(FrameType::Pong));
+    }
+    assert_eq!((0..40).filter(|_| charge(FrameType::Ping)).count(), 32);
+}
+
+#[test]
 fn a_frame_of_a_peer_without_an_edge_may_not_pass() {
     let mut room = router();
     assert_eq!(room.charge(1, peer(1), Some(FrameType::Leave)), (false, vec![]));

@@ -48,6 +48,17 @@ fn a_silent_conn_is_pinged() {
 }
 
 #[test]
+fn among_many_edges_a_conn_may_be_silent_for_longer() {
+    let mut room = router();
+    for index in 1..=60 {
+        room.attach(index.into(), peer(index), true);
+    }
+    room.around.pass(27 * SECOND);
+    let expected = shown([set(1, at(64))]);
+    assert_eq!(room.check_liveness(1), (Lost::Nothing, expected), "66 s, jittered and aligned");
+}
+
+#[test]
 fn a_silent_conn_that_frames_do_not_leave_on_is_not_pinged() {
     let mut room = router();
     room.attach(1, peer(1), true);

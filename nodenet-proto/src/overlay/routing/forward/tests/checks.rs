@@ -5,6 +5,17 @@ use crate::api::Event;
 
 const NANOS_PER_S: i64 = 1_000_000_000;
 
+impl Room {
+    /// Remembers so many more messages that came over a neighbour.
+    fn fill_duplicates(&mut self, neighbour: u8, count: usize) {
+        for number in self.remembered()..self.remembered() + count {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            self.routing.duplicates.insert(&digest, id(neighbour), WALL);
+        }
+    }
+}
+
 /// The first identity whose identifier begins with exactly so many zero bits.
 fn with_work(zeros: u16) -> Identity {
     let mut identities = (1..).map(identity);
@@ -124,15 +135,8 @@ fn a_question_is_taken_once() {
 #[test]
 fn a_message_that_can_not_be_remembered_is_not_delivered() {
     let mut room = Room::new(&[0x80, 0x40]);
-    let mut digests = (0_u64..).map(|number| {
-        let mut digest = [0; 32];
-        digest[..8].copy_from_slice(&number.to_be_bytes());
-        digest
-    });
-    let duplicates = &mut room.routing.duplicates;
-    while duplicates.has_room(WALL, &id(0x80)) {
-        let digest = digests.next().expect("there is no end");
-        duplicates.insert(&digest, id(0x80), WALL);
+    while room.routing.duplicates.has_room(WALL, &id(0x80)) {
+        room.fill_duplicates(0x80, 1);
     }
     let sent = message(1, id(OWN), b"no room");
     for sent in [forged(&sent), sent.clone()] {
@@ -145,6 +149,26 @@ fn a_message_that_can_not_be_remembered_is_not_delivered() {
     room.pass(31);
     let sent = ahead(1, 31 * NANOS_PER_S, b"room again");
     assert_eq!(room.route(0x80, FrameType::Route, &sent).0, delivered(1));
+}
+
+#[test]
+fn a_message_takes_room_of_the_neighbour_that_it_came_over() {
+    let full = {
+        let mut room = Room::new(&[0x80]);
+        while room.routing.duplicates.has_room(WALL, &id(0x80)) {
+            room.fill_duplicates(0x80, 1);
+        }
+        room.remembered()
+    };
+    let expected = [(FrameType::Route, delivered(1)), (FrameType::Lookup, asked(1, id(OWN)))];
+    for (frame_type, last) in expected {
+        let mut room = Room::new(&[0x80]);
+        room.fill_duplicates(0x80, full - 1);
+        let sent = |nonce| sign(&identity(1), frame_type, id(OWN), WALL, nonce);
+        assert_eq!(room.route(0x80, frame_type, &sent(&NONCE)).0, last);
+        assert_eq!(room.route(0x80, frame_type, &sent(&[8; 8])), (Arrived::Done, vec![]));
+        assert_eq!(room.drops(), [(DropReason::DuplicatesFull, 1)]);
+    }
 }
 
 #[test]
