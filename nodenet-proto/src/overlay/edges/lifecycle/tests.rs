@@ -90,11 +90,11 @@ impl Room {
         (conn.pinged, conn.unanswered, conn.pong_due)
     }
 
-    fn owner(&self, conn: u64) -> From {
+    fn sender(&self, conn: u64) -> SentBy {
         match self.edges.sender(ConnId(conn)) {
-            Sender::Edge(peer) => From::Edge(peer),
-            Sender::Unproven(peer) => From::Unproven(peer),
-            Sender::Gone => From::Gone,
+            Sender::Edge(peer) => SentBy::Edge(peer),
+            Sender::Unproven(peer) => SentBy::Unproven(peer),
+            Sender::Gone => SentBy::Gone,
         }
     }
 
@@ -103,9 +103,9 @@ impl Room {
     }
 }
 
-/// What a conn is for.
+/// The sender of a frame, in a form that compares.
 #[derive(Debug, PartialEq)]
-enum From {
+enum SentBy {
     Edge(NodeId),
     Unproven(Peer),
     Gone,

@@ -166,7 +166,7 @@ fn avoiding(envelope: &Envelope, avoid: &[NodeId]) -> Envelope {
     envelope.avoiding(AvoidSet::from_iter(avoid.iter().copied()))
 }
 
-/// The same message with a signature of nobody.
+/// The same message with a signature of no key.
 fn forged(envelope: &Envelope) -> Envelope {
     Envelope { signature: [1; 64], ..envelope.clone() }
 }

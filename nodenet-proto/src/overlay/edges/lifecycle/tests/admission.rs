@@ -8,7 +8,7 @@ use crate::overlay::edges::lifecycle::unproven_max;
 fn an_accepted_conn_is_unproven_and_no_edge_yet() {
     let mut room = router();
     assert_eq!(room.accept(1, peer(1)), NONE);
-    assert_eq!(room.owner(1), From::Unproven(peer(1)));
+    assert_eq!(room.sender(1), SentBy::Unproven(peer(1)));
     assert_eq!((room.edges.table().len(), room.edges.unproven), (0, 1));
     assert_eq!(room.drops(), []);
 }
@@ -17,7 +17,7 @@ fn an_accepted_conn_is_unproven_and_no_edge_yet() {
 fn a_node_without_places_closes_every_accepted_conn() {
     let mut room = Room::with_places(0);
     assert_eq!(room.accept(1, peer(1)), shown([abort(1)]));
-    assert_eq!((room.owner(1), room.edges.unproven), (From::Gone, 0));
+    assert_eq!((room.sender(1), room.edges.unproven), (SentBy::Gone, 0));
     assert!(room.edges.has_conns(), "until the transport reports its end");
     assert_eq!(room.drops(), [(DropReason::InboundFull, 1)]);
 }
@@ -30,9 +30,9 @@ fn one_unproven_conn_too_many_closes_the_oldest() {
     }
     assert_eq!((room.edges.unproven, room.drops()), (4, vec![]));
     assert_eq!(room.accept(6, peer(6)), shown([abort(2)]));
-    assert_eq!((room.owner(2), room.edges.unproven), (From::Gone, 4));
+    assert_eq!((room.sender(2), room.edges.unproven), (SentBy::Gone, 4));
     for conn in [3, 4, 5, 6] {
-        assert_eq!(room.owner(conn), From::Unproven(peer(conn as u8)));
+        assert_eq!(room.sender(conn), SentBy::Unproven(peer(conn as u8)));
     }
     assert_eq!(room.drops(), [(DropReason::InboundFull, 1)]);
 }
@@ -66,8 +66,8 @@ fn every_unproven_conn_is_closed_and_the_edges_are_not() {
     let ((), actions) = room.run(|edges, cx| edges.reject_all_unproven(cx));
     assert_eq!(actions, shown([abort(3), abort(1)]));
     assert_eq!(
-        [1, 2, 3].map(|conn| room.owner(conn)),
-        [From::Gone, From::Edge(peer(2).id), From::Gone]
+        [1, 2, 3].map(|conn| room.sender(conn)),
+        [SentBy::Gone, SentBy::Edge(peer(2).id), SentBy::Gone]
     );
     assert_eq!((room.edges.unproven, room.drops()), (0, vec![]));
 }
@@ -78,7 +78,7 @@ fn a_rejected_conn_makes_room_for_another() {
     room.accept(1, peer(1));
     let ((), actions) = room.run(|edges, cx| edges.reject_unproven(cx, ConnId(1)));
     assert_eq!(actions, shown([abort(1)]));
-    assert_eq!((room.owner(1), room.edges.unproven), (From::Gone, 0));
+    assert_eq!((room.sender(1), room.edges.unproven), (SentBy::Gone, 0));
     assert_eq!(room.accept(2, peer(2)), NONE);
     assert_eq!(room.drops(), [], "what the conn did wrong was counted before");
 }
@@ -88,7 +88,7 @@ fn a_refused_conn_is_closed_at_once() {
     let mut room = router();
     let ((), actions) = room.run(|edges, cx| edges.refuse(cx, ConnId(1)));
     assert_eq!(actions, shown([abort(1)]));
-    assert!(room.edges.has_conns() && room.owner(1) == From::Gone);
+    assert!(room.edges.has_conns() && room.sender(1) == SentBy::Gone);
     assert_eq!(room.drops(), []);
 }
 
@@ -103,7 +103,7 @@ fn the_first_frame_makes_an_unproven_conn_an_inbound_edge() {
     let (is_outgoing, is_new, is_taken) = (false, true, true);
     let up = EdgeUp { peer: peer(1), conn: ConnId(1), is_outgoing, is_new, is_taken };
     assert_eq!(attached.up, Some(up));
-    assert_eq!((room.owner(1), room.edges.unproven), (From::Edge(peer(1).id), 0));
+    assert_eq!((room.sender(1), room.edges.unproven), (SentBy::Edge(peer(1).id), 0));
     assert_eq!(room.edges.table().inbound(), 1);
     assert_eq!(room.drops(), []);
 }
@@ -116,7 +116,7 @@ fn the_first_frame_of_a_peer_that_is_not_admitted_closes_its_conn() {
     let (attached, actions) = room.run(|edges, cx| edges.prove(cx, ConnId(2), peer(2)));
     assert!(attached.is_none());
     assert_eq!(actions, shown([abort(2)]));
-    assert_eq!((room.owner(2), room.edges.unproven), (From::Gone, 0));
+    assert_eq!((room.sender(2), room.edges.unproven), (SentBy::Gone, 0));
     assert_eq!(room.edges.table().len(), 1);
     assert_eq!(room.drops(), [(DropReason::InboundFull, 1)]);
 }

@@ -15,7 +15,7 @@ fn the_first_conn_of_a_dial_makes_an_edge_that_the_peer_has_not_taken() {
     assert_eq!(actions, shown([edge_up(peer(1), true)]));
     assert_eq!(lost(attached.loss), Lost::Nothing);
     assert_eq!(attached.up, Some(up(1, peer(1), [true, true, false])));
-    assert_eq!(room.owner(1), From::Edge(peer(1).id));
+    assert_eq!(room.sender(1), SentBy::Edge(peer(1).id));
     let edge = room.edge(peer(1));
     assert_eq!((edge.key, edge.since, edge.is_taken()), (peer(1).key, at(0), false));
     assert_eq!(edge.subnet, Some(Subnet::of([192, 0, 2, 0].into())));
@@ -48,7 +48,7 @@ fn a_second_conn_joins_the_edge_without_an_event() {
     assert_eq!(actions, NONE);
     assert_eq!(lost(attached.loss), Lost::Nothing);
     assert_eq!(attached.up, Some(up(2, elsewhere, [false, false, true])));
-    assert_eq!(room.owner(2), From::Edge(peer(1).id));
+    assert_eq!(room.sender(2), SentBy::Edge(peer(1).id));
     let subnet = room.edge(peer(1)).subnet;
     assert_eq!(subnet, Some(Subnet::of([192, 0, 2, 0].into())), "the peer chose the other one");
 }
@@ -72,7 +72,7 @@ fn a_fourth_conn_closes_the_one_silent_longest() {
     assert_eq!(actions, shown([stop(1), abort(1)]));
     assert_eq!(lost(attached.loss), Lost::Spare);
     assert_eq!(attached.up, Some(up(4, peer(1), [true, false, false])));
-    assert_eq!((room.owner(1), room.owner(4)), (From::Gone, From::Edge(peer(1).id)));
+    assert_eq!((room.sender(1), room.sender(4)), (SentBy::Gone, SentBy::Edge(peer(1).id)));
     assert_eq!(room.drops(), []);
 }
 
@@ -89,7 +89,7 @@ fn a_replacement_that_leaves_one_inbound_edge_too_many_ends_the_edge() {
     assert_eq!(actions, shown(expected));
     let ended = Lost::Edge(peer(2).id, EdgeDownReason::ClosedHere, vec![3, 4, 5]);
     assert_eq!((lost(attached.loss), attached.up), (ended, None));
-    assert_eq!([2, 3, 4, 5].map(|conn| room.owner(conn)), [const { From::Gone }; 4]);
+    assert_eq!([2, 3, 4, 5].map(|conn| room.sender(conn)), [const { SentBy::Gone }; 4]);
     assert_eq!(room.edges.table().len(), 1);
     assert_eq!(room.drops(), [(DropReason::InboundFull, 1)]);
 }

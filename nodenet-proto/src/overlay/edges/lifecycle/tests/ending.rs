@@ -41,7 +41,7 @@ fn an_edge_lives_on_over_its_other_conns() {
     room.attach(1, peer(1), true);
     room.attach(2, peer(1), false);
     assert_eq!(room.conn_down(1), (Lost::Spare, shown([stop(1)])));
-    assert_eq!((room.owner(1), room.owner(2)), (From::Gone, From::Edge(peer(1).id)));
+    assert_eq!((room.sender(1), room.sender(2)), (SentBy::Gone, SentBy::Edge(peer(1).id)));
     assert_eq!((room.edges.table().inbound(), room.drops()), (1, vec![]));
 }
 
@@ -51,7 +51,7 @@ fn an_edge_that_lost_the_conn_dialed_here_takes_the_last_place_for_inbound_edges
     room.attach(1, peer(1), true);
     room.attach(2, peer(1), false);
     assert_eq!(room.conn_down(1), (Lost::Spare, shown([stop(1)])));
-    assert_eq!((room.owner(2), room.drops()), (From::Edge(peer(1).id), vec![]));
+    assert_eq!((room.sender(2), room.drops()), (SentBy::Edge(peer(1).id), vec![]));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn an_edge_that_lost_the_conn_dialed_here_may_be_one_inbound_edge_too_many() {
     expected.extend(leave(&[3]));
     let ended = Lost::Edge(peer(2).id, EdgeDownReason::ClosedHere, vec![3]);
     assert_eq!(room.conn_down(2), (ended, shown(expected)));
-    assert_eq!((room.owner(2), room.owner(3)), (From::Gone, From::Gone));
+    assert_eq!((room.sender(2), room.sender(3)), (SentBy::Gone, SentBy::Gone));
     assert_eq!(room.drops(), [(DropReason::InboundFull, 1)]);
 }
 
@@ -99,7 +99,7 @@ fn closing_one_of_several_conns_keeps_the_edge() {
     room.attach(1, peer(1), true);
     room.attach(2, peer(1), true);
     assert_eq!(room.close_conn(peer(1), 2), (Lost::Spare, shown([abort(2), stop(2)])));
-    assert_eq!((room.owner(1), room.owner(2)), (From::Edge(peer(1).id), From::Gone));
+    assert_eq!((room.sender(1), room.sender(2)), (SentBy::Edge(peer(1).id), SentBy::Gone));
     assert!(room.edges.has_conns());
 }
 
@@ -118,7 +118,7 @@ fn closing_a_conn_that_is_not_part_of_the_edge_ends_no_edge() {
     let mut room = router();
     room.attach(1, peer(1), true);
     assert_eq!(room.close_conn(peer(1), 9), (Lost::Nothing, shown([abort(9)])));
-    assert_eq!(room.owner(1), From::Edge(peer(1).id));
+    assert_eq!(room.sender(1), SentBy::Edge(peer(1).id));
 }
 
 #[test]
@@ -132,8 +132,8 @@ fn an_edge_closes_with_a_leave_on_every_conn_behind_what_is_queued() {
     assert_eq!(actions, shown(leave(&[5, 3, 4])));
     let ended = lost(ended.map_or(Loss::Nothing, Loss::Edge));
     assert_eq!(ended, Lost::Edge(peer(1).id, EdgeDownReason::ClosedHere, vec![5, 3, 4]));
-    assert_eq!([3, 4, 5].map(|conn| room.owner(conn)), [const { From::Gone }; 3]);
-    assert_eq!((room.owner(6), room.drops()), (From::Edge(peer(2).id), vec![]));
+    assert_eq!([3, 4, 5].map(|conn| room.sender(conn)), [const { SentBy::Gone }; 3]);
+    assert_eq!((room.sender(6), room.drops()), (SentBy::Edge(peer(2).id), vec![]));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_spare_conn_is_closed_when_more_are_accepted_than_settled() {
     assert_eq!(room.close_spare_conn(3), (Lost::Nothing, vec![]));
     assert_eq!(room.close_spare_conn(2), (Lost::Spare, shown([abort(1), stop(1)])));
     assert_eq!(room.close_spare_conn(0), (Lost::Nothing, vec![]), "no edge has two");
-    assert_eq!((room.owner(1), room.drops()), (From::Gone, vec![]));
+    assert_eq!((room.sender(1), room.drops()), (SentBy::Gone, vec![]));
 }
 
 #[test]

@@ -39,8 +39,8 @@ fn a_frame_is_from_the_peer_of_its_conn() {
     room.accept(2, peer(2));
     let _ = room.run(|edges, cx| edges.refuse(cx, ConnId(3)));
     assert_eq!(
-        [1, 2, 3, 4].map(|conn| room.owner(conn)),
-        [From::Edge(peer(1).id), From::Unproven(peer(2)), From::Gone, From::Gone,]
+        [1, 2, 3, 4].map(|conn| room.sender(conn)),
+        [SentBy::Edge(peer(1).id), SentBy::Unproven(peer(2)), SentBy::Gone, SentBy::Gone,]
     );
 }
 

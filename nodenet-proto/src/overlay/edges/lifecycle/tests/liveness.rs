@@ -84,7 +84,7 @@ fn an_unanswered_ping_closes_its_conn_after_five_seconds() {
     room.around.pass(5 * SECOND);
     let ended = Lost::Edge(peer(1).id, EdgeDownReason::Dead, vec![1]);
     assert_eq!(room.check_liveness(1), (ended, shown([abort(1), stop(1)])));
-    assert_eq!((room.owner(1), room.drops()), (From::Gone, vec![]));
+    assert_eq!((room.sender(1), room.drops()), (SentBy::Gone, vec![]));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_dead_conn_leaves_the_edge_to_the_others() {
     room.attach_and_ping(2, peer(1));
     room.around.pass(5 * SECOND);
     assert_eq!(room.check_liveness(2), (Lost::Spare, shown([abort(2), stop(2)])));
-    assert_eq!(room.owner(1), From::Edge(peer(1).id));
+    assert_eq!(room.sender(1), SentBy::Edge(peer(1).id));
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn a_forged_message_is_discarded_and_leaves_no_trace() {
 }
 
 #[test]
-fn a_forged_question_costs_nobody_a_token() {
+fn a_forged_question_costs_no_originator_a_token() {
     let mut room = Room::new(&[0x80]);
     let sent = forged(&question(1, TARGET));
     assert_eq!(room.route(0x80, FrameType::Lookup, &sent), (Arrived::Done, vec![]));
