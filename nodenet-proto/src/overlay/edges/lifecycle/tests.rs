@@ -76,6 +76,12 @@ impl Room {
         self.run(|edges, cx| edges.charge(cx, ConnId(conn), &peer.id, of))
     }
 
+    /// Frames of this type arrive until one may not pass or causes an action, 2000 at most. Returns
+    /// how many passed.
+    fn spend(&mut self, conn: u64, peer: Peer, of: Option<FrameType>) -> usize {
+        (0..2000).take_while(|_| self.charge(conn, peer, of) == (true, vec![])).count()
+    }
+
     fn edge(&self, peer: Peer) -> &Edge {
         self.edges.table().get(&peer.id).expect("there is an edge")
     }

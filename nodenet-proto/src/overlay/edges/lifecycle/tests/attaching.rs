@@ -98,7 +98,7 @@ fn a_replacement_that_leaves_one_inbound_edge_too_many_ends_the_edge() {
 fn a_peer_that_comes_back_finds_its_budgets_as_it_left_them() {
     let mut room = router();
     room.attach(1, peer(1), false);
-    while room.charge(1, peer(1), Some(FrameType::Ping)).0 {}
+    assert_eq!(room.spend(1, peer(1), Some(FrameType::Ping)), 32);
     let spent = room.edge(peer(1)).budgets;
     let (ended, _) = room.run(|edges, cx| edges.close_edge(cx, &peer(1).id));
     assert!(ended.is_some());
