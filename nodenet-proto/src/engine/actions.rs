@@ -24,7 +24,7 @@ impl Engine {
         act: impl FnOnce(&mut Overlay, &mut Context<'_, overlay::Action>, &Connect) -> T,
     ) -> T {
         let mut actions = core::mem::take(&mut self.actions);
-        let mut cx = self.env.overlay_context(&mut actions, conns);
+        let mut cx = self.env.context(|streams| &mut streams.overlay, &mut actions, conns);
         let result = act(&mut self.overlay, &mut cx, &self.connect);
         for action in actions.drain(..) {
             self.carry_out(action, conns);
@@ -41,7 +41,7 @@ impl Engine {
         act: impl FnOnce(&mut Connect, &mut Context<'_, connect::Action>) -> T,
     ) -> T {
         let mut actions = Vec::new();
-        let mut cx = self.env.connect_context(&mut actions, conns);
+        let mut cx = self.env.context(|streams| &mut streams.connect, &mut actions, conns);
         let result = act(&mut self.connect, &mut cx);
         for action in actions {
             self.carry_out_connect(action, conns);

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::api::{Config, SelfDescription};
-use crate::connect;
 use crate::context::Context;
 use crate::env::{Crypto, OriginationClock, Random, Seed, UnixNanos, WallClock};
 use crate::identity::Identity;
-use crate::overlay;
 use crate::stats::Stats;
 use crate::transport::Conns;
 use crate::wire::envelope::AGE_MAX;
@@ -24,13 +22,19 @@ pub(super) struct Env {
     now: Instant,
     wall: WallClock,
     stamps: OriginationClock,
-    /// A stream for each machine, so that a draw of one changes nothing for the others.
     streams: Streams,
 }
 
-struct Streams {
-    overlay: Random,
-    connect: Random,
+/// A random stream for each machine, so that a draw of one changes nothing for the others.
+pub(super) struct Streams {
+    pub(super) overlay: Random,
+    pub(super) connect: Random,
+}
+
+impl Streams {
+    fn new(seed: &Seed) -> Self {
+        Self { overlay: seed.stream("overlay"), connect: seed.stream("connect") }
+    }
 }
 
 impl Env {
@@ -51,7 +55,7 @@ impl Env {
             now,
             wall: WallClock::new(now, wall),
             stamps: OriginationClock::new(AGE_MAX),
-            streams: Streams { overlay: seed.stream("overlay"), connect: seed.stream("connect") },
+            streams: Streams::new(seed),
         }
     }
 
@@ -67,13 +71,15 @@ impl Env {
         }
     }
 
-    /// What the overlay may use in one call.
+    /// What a machine may use in one call: the random stream that `of` picks, and `out` for its
+    /// actions.
     #[inline]
-    pub(super) fn overlay_context<'a>(
+    pub(super) fn context<'a, A>(
         &'a mut self,
-        out: &'a mut Vec<overlay::Action>,
+        of: impl FnOnce(&'a mut Streams) -> &'a mut Random,
+        out: &'a mut Vec<A>,
         paths: &'a dyn Conns,
-    ) -> Context<'a, overlay::Action> {
+    ) -> Context<'a, A> {
         Context {
             out,
             paths,
@@ -81,28 +87,7 @@ impl Env {
             wall: self.wall.at(self.now),
             config: &self.config,
             own: &mut self.own,
-            rng: &mut self.streams.overlay,
-            stats: &mut self.stats,
-            crypto: &*self.crypto,
-            identity: &self.identity,
-            stamps: &mut self.stamps,
-        }
-    }
-
-    /// What the connect machine may use in one call.
-    pub(super) fn connect_context<'a>(
-        &'a mut self,
-        out: &'a mut Vec<connect::Action>,
-        paths: &'a dyn Conns,
-    ) -> Context<'a, connect::Action> {
-        Context {
-            out,
-            paths,
-            now: self.now,
-            wall: self.wall.at(self.now),
-            config: &self.config,
-            own: &mut self.own,
-            rng: &mut self.streams.connect,
+            rng: of(&mut self.streams),
             stats: &mut self.stats,
             crypto: &*self.crypto,
             identity: &self.identity,
