@@ -4,7 +4,7 @@
 //! Machines are strangers to each other. Each run of one hands its actions over in order, and each
 //! action is carried out before the next, with all that it leads to.
 
-use super::requests::Outcome;
+use super::requests::{Outcome, Wait};
 use super::timers::Timer;
 use super::{ACTIONS_KEPT, Engine};
 use crate::api::{ConnectError, Event};
@@ -59,8 +59,8 @@ impl Engine {
                     self.events.push_back(Event::Delivered { originator, payload, path, request });
                 }
             }
-            Action::Frame(frame) => self.serve_frame(frame),
-            Action::Message(message) => self.serve_message(*message),
+            Action::Frame(frame) => self.serve_frame(conns, frame),
+            Action::Message(message) => self.serve_message(conns, *message),
             Action::Connect(want) => self.want(conns, want),
             Action::EdgeUp { peer, is_taken } => {
                 self.makes_room = true;
@@ -96,7 +96,8 @@ impl Engine {
                 self.commands.push_back(transport::Command::CancelDial(dial));
             }
             Action::Settle { peer, result } => {
-                self.requests.settle_edge(&mut self.events, peer, result);
+                let outcome = Outcome::Connect(peer, result);
+                self.requests.settle_all(&mut self.events, Wait::Edge(peer), &outcome);
             }
             Action::Elsewhere { peer, addr } => self.overlay.handle_elsewhere(&peer, addr),
             Action::Failed { peer, error, is_partial } => {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::requests::Outcome;
+use super::requests::{Outcome, Wait};
 use super::timers::{LEAVE_TIMEOUT, Timer};
 use super::{Engine, Life};
 use crate::NodeId;
@@ -80,11 +80,11 @@ impl Engine {
                 return self.settle(request, Outcome::Connect(peer, Ok(())));
             }
             Prospect::Refused(error) => Some(error),
-            Prospect::Edge { is_taken: false } if self.requests.has_room(&peer) => {
+            Prospect::Edge { is_taken: false } if self.requests.has_room(Wait::Edge(peer)) => {
                 self.connect.await_first_frame(peer);
                 None
             }
-            Prospect::Unconnected(known) if self.requests.has_room(&peer) => {
+            Prospect::Unconnected(known) if self.requests.has_room(Wait::Edge(peer)) => {
                 let given = addrs.iter().copied().map(Candidate::given);
                 let candidates = given.chain(known).collect();
                 let want = Want { peer, candidates, purpose: Purpose::Request };
@@ -94,13 +94,13 @@ impl Engine {
         };
         match refused {
             Some(error) => self.settle(request, Outcome::Connect(peer, Err(error))),
-            None => self.requests.await_edge(peer, request),
+            None => self.requests.wait(Wait::Edge(peer), request),
         }
     }
 
     fn leave(&mut self, conns: &mut dyn Conns, request: RequestId) {
         self.life = Life::Leaving;
-        self.requests.await_left(request);
+        self.requests.wait(Wait::Left, request);
         self.run_connect(conns, |connect, cx| connect.stop(cx));
         self.run_overlay(conns, |overlay, cx, _| overlay.leave(cx));
         self.timers.set(Timer::Leave, self.env.now() + LEAVE_TIMEOUT);
@@ -222,7 +222,7 @@ impl Engine {
             Command::CloseEdge { request, .. } => (request, Outcome::EdgeClosed(false)),
             Command::Bootstrap(_) | Command::ImportPeers(_) => return,
             Command::Leave { request } if self.life == Life::Leaving => {
-                return self.requests.await_left(request);
+                return self.requests.wait(Wait::Left, request);
             }
             Command::Leave { request } => (request, Outcome::Left),
         };
@@ -239,6 +239,6 @@ impl Engine {
 
     pub(super) fn settle_leave(&mut self) {
         self.life = Life::Left;
-        self.requests.settle_left(&mut self.events);
+        self.requests.settle_all(&mut self.events, Wait::Left, &Outcome::Left);
     }
 }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::env::Env;
-use self::requests::Requests;
+use self::requests::{Requests, Wait};
 use self::timers::Timer;
 use crate::NodeId;
 use crate::api::{Config, Event, INBOUND_EDGES_CAP};
@@ -218,7 +218,10 @@ impl Engine {
     pub fn check(&self) {
         self.overlay.check(self.env.config());
         self.connect.check();
-        self.requests.check(|peer| self.connect.is_requested(peer));
+        self.requests.check(|wait| match wait {
+            Wait::Edge(peer) => self.connect.is_requested(&peer),
+            Wait::Left => self.life == Life::Leaving,
+        });
         self.timers.check();
         assert!(self.actions.is_empty());
         for timer in self.timers.keys() {

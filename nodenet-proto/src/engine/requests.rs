@@ -3,8 +3,8 @@
 //! Responsible for: which requests wait for an outcome, and turning outcomes into events. Never:
 //! decides an outcome.
 //!
-//! Most requests are settled while their command is handled. A request for an edge waits for the
-//! attempt and for the first frame of the peer, and a leave for the last conn; those are kept here.
+//! Most requests are settled while their command is handled. The others wait here, each for one
+//! thing ([`Wait`]).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,9 +13,18 @@ use bytes::Bytes;
 use crate::NodeId;
 use crate::api::{ConnectError, DeliveryPath, Event, RequestId, SendFailure};
 
-/// Requests for an edge to one peer, at most (a guess). If there are as many, the newest is
-/// refused.
-pub(super) const PER_PEER_MAX: usize = 64;
+/// Requests that wait for the same, at most (a guess). If there are as many, the newest is refused;
+/// requests to leave are kept all the same, because the node takes no other after the first.
+pub(super) const WAITING_MAX: usize = 64;
+
+/// What a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wait {
+    /// The first frame over an edge to this peer.
+    Edge(NodeId),
+    /// The end of the last conn.
+    Left,
+}
 
 /// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +47,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Requests {
     own: NodeId,
-    connects: BTreeMap<NodeId, Vec<RequestId>>,
-    leaves: Vec<RequestId>,
+    waiting: BTreeMap<Wait, Vec<RequestId>>,
     /// Requests that came in and were not settled.
     open: usize,
     /// Whether a message was refused for lack of room, and the application has not been told since
@@ -50,7 +58,7 @@ pub(super) struct Requests {
 impl Requests {
     /// No requests of the application on the node `own`.
     pub(super) const fn new(own: NodeId) -> Self {
-        Self { own, connects: BTreeMap::new(), leaves: Vec::new(), open: 0, is_refused: false }
+        Self { own, waiting: BTreeMap::new(), open: 0, is_refused: false }
     }
 
     /// A request came in.
@@ -84,37 +92,25 @@ impl Requests {
         });
     }
 
-    /// A request waits for an edge to `peer`.
-    pub(super) fn await_edge(&mut self, peer: NodeId, request: RequestId) {
-        self.connects.entry(peer).or_default().push(request);
+    /// A request waits.
+    pub(super) fn wait(&mut self, wait: Wait, request: RequestId) {
+        self.waiting.entry(wait).or_default().push(request);
     }
 
-    /// Whether one more request may wait for an edge to `peer`.
-    pub(super) fn has_room(&self, peer: &NodeId) -> bool {
-        self.connects.get(peer).is_none_or(|requests| requests.len() < PER_PEER_MAX)
+    /// Whether one more request may wait for the same.
+    pub(super) fn has_room(&self, wait: Wait) -> bool {
+        self.waiting.get(&wait).is_none_or(|requests| requests.len() < WAITING_MAX)
     }
 
-    /// Settles the requests that wait for an edge to `peer`.
-    pub(super) fn settle_edge(
+    /// Settles all requests that wait for the same, in the order in which they came.
+    pub(super) fn settle_all(
         &mut self,
         events: &mut VecDeque<Event>,
-        peer: NodeId,
-        result: Result<(), ConnectError>,
+        wait: Wait,
+        outcome: &Outcome,
     ) {
-        for request in self.connects.remove(&peer).unwrap_or_default() {
-            self.settle(events, request, Outcome::Connect(peer, result));
-        }
-    }
-
-    /// A request waits until the node has left.
-    pub(super) fn await_left(&mut self, request: RequestId) {
-        self.leaves.push(request);
-    }
-
-    /// Settles the requests that wait until the node has left.
-    pub(super) fn settle_left(&mut self, events: &mut VecDeque<Event>) {
-        for request in core::mem::take(&mut self.leaves) {
-            self.settle(events, request, Outcome::Left);
+        for request in self.waiting.remove(&wait).unwrap_or_default() {
+            self.settle(events, request, outcome.clone());
         }
     }
 
@@ -123,17 +119,17 @@ impl Requests {
         core::mem::take(&mut self.is_refused)
     }
 
-    /// Asserts the invariants: every request that is open waits, and `is_reached_for` says that its
-    /// peer is being reached.
+    /// Asserts the invariants: every request that is open waits, and for something that `ends`.
     ///
     /// # Panics
     /// If they do not hold, which is a bug here.
-    pub(super) fn check(&self, is_reached_for: impl Fn(&NodeId) -> bool) {
-        let connects = self.connects.values().map(Vec::len).sum::<usize>();
-        assert_eq!(self.open, connects + self.leaves.len(), "a request is settled exactly once");
-        for (peer, requests) in &self.connects {
-            assert!(!requests.is_empty() && requests.len() <= PER_PEER_MAX);
-            assert!(is_reached_for(peer), "a request for {peer} would wait for ever");
+    pub(super) fn check(&self, ends: impl Fn(Wait) -> bool) {
+        let waiting = self.waiting.values().map(Vec::len).sum::<usize>();
+        assert_eq!(self.open, waiting, "a request is settled exactly once");
+        for (wait, requests) in &self.waiting {
+            assert!(!requests.is_empty());
+            assert!(*wait == Wait::Left || requests.len() <= WAITING_MAX);
+            assert!(ends(*wait), "requests would wait for {wait:?} for ever");
         }
     }
 }
@@ -143,18 +139,24 @@ mod tests {
     use super::*;
 
     const PEER: NodeId = NodeId::from_bytes([1; 32]);
+    const EDGE: Wait = Wait::Edge(PEER);
+
+    fn requests() -> Requests {
+        Requests::new(NodeId::from_bytes([0; 32]))
+    }
 
     #[test]
-    fn every_request_for_an_edge_gets_the_one_outcome() {
-        let (mut requests, mut events) =
-            (Requests::new(NodeId::from_bytes([0; 32])), VecDeque::new());
+    fn all_requests_that_wait_for_the_same_get_the_one_outcome() {
+        let (mut requests, mut events) = (requests(), VecDeque::new());
         for number in 1..=2 {
             requests.open();
-            requests.await_edge(PEER, RequestId(number));
+            requests.wait(EDGE, RequestId(number));
         }
-        requests.check(|peer| *peer == PEER);
-        requests.settle_edge(&mut events, PEER, Err(ConnectError::Closed));
-        requests.settle_edge(&mut events, PEER, Ok(()));
+        requests.check(|wait| wait == EDGE);
+        requests.settle_all(&mut events, Wait::Left, &Outcome::Left);
+        let closed = Outcome::Connect(PEER, Err(ConnectError::Closed));
+        requests.settle_all(&mut events, EDGE, &closed);
+        requests.settle_all(&mut events, EDGE, &Outcome::Connect(PEER, Ok(())));
         let failed = |number| Event::ConnectFailed {
             request: RequestId(number),
             error: ConnectError::Closed,
@@ -165,20 +167,19 @@ mod tests {
 
     #[test]
     fn requests_for_one_peer_are_bounded() {
-        let mut requests = Requests::new(NodeId::from_bytes([0; 32]));
-        for number in 0..PER_PEER_MAX as u64 {
-            assert!(requests.has_room(&PEER));
+        let mut requests = requests();
+        for number in 0..WAITING_MAX as u64 {
+            assert!(requests.has_room(EDGE));
             requests.open();
-            requests.await_edge(PEER, RequestId(number));
+            requests.wait(EDGE, RequestId(number));
         }
-        assert!(!requests.has_room(&PEER));
-        assert!(requests.has_room(&NodeId::from_bytes([2; 32])));
+        assert!(!requests.has_room(EDGE));
+        assert!(requests.has_room(Wait::Edge(NodeId::from_bytes([2; 32]))));
     }
 
     #[test]
     fn only_a_message_without_room_asks_for_a_signal() {
-        let (mut requests, mut events) =
-            (Requests::new(NodeId::from_bytes([0; 32])), VecDeque::new());
+        let (mut requests, mut events) = (requests(), VecDeque::new());
         for error in [SendFailure::Unroutable, SendFailure::Backpressure] {
             requests.open();
             requests.settle(&mut events, RequestId(1), Outcome::Send(Err(error)));
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "exactly once")]
     fn a_request_that_nothing_settles_is_found() {
-        let mut requests = Requests::new(NodeId::from_bytes([0; 32]));
+        let mut requests = requests();
         requests.open();
         requests.check(|_| true);
     }
