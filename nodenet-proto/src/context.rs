@@ -1,8 +1,8 @@
 //! Context of one handler call: time, randomness, settings, counters, keys, and the list that takes
 //! actions.
 //!
-//! Every handler of a machine borrows a [`Context`] for the length of one call. What the machine
-//! wants done it hands to [`Context::act`]; it keeps no output of its own.
+//! Every handler of a machine borrows a [`Context`] for the length of one call. The machine hands
+//! its actions to [`Context::act`] and keeps no output of its own.
 
 use std::time::Instant;
 
@@ -21,10 +21,10 @@ pub(crate) struct Context<'a, A> {
     pub(crate) wall: UnixNanos,
     /// The settings of this node.
     pub(crate) config: &'a Config,
-    /// What this node says of itself to others. A machine that finds out that it is otherwise
-    /// changes it at once, so that what the same call still sends is true.
+    /// What this node announces of itself. A machine that observes a change of it writes it here at
+    /// once, so that what the same call still sends is true.
     pub(crate) own: &'a mut SelfDescription,
-    /// The paths of conns, for reading alone.
+    /// The paths of conns, read-only.
     pub(crate) paths: &'a dyn Conns,
     /// This machine's random stream.
     pub(crate) rng: &'a mut Random,
@@ -36,12 +36,12 @@ pub(crate) struct Context<'a, A> {
     pub(crate) identity: &'a Identity,
     /// Takes the actions of this call, in order.
     pub(crate) out: &'a mut Vec<A>,
-    /// Stamps of the messages that begin here.
+    /// Stamps of the messages that this node originates.
     pub(crate) stamps: &'a mut OriginationClock,
 }
 
 impl<'a, A> Context<'a, A> {
-    /// Has something done once the call returns.
+    /// Adds an action, which the engine carries out once the call returns.
     pub(crate) fn act(&mut self, action: A) {
         self.out.push(action);
     }
@@ -51,12 +51,12 @@ impl<'a, A> Context<'a, A> {
         self.stats.count_drop(reason);
     }
 
-    /// The stamp of a message that begins now.
+    /// The stamp of a message that this node originates now.
     pub(crate) fn stamp(&mut self) -> UnixNanos {
         self.stamps.next(self.wall)
     }
 
-    /// What signs messages in the name of this node.
+    /// The signer of this node's messages.
     pub(crate) fn signer(&self) -> Signer<'a> {
         Signer { identity: self.identity, crypto: self.crypto }
     }
@@ -113,7 +113,7 @@ pub(crate) mod testing {
     }
 
     impl Surroundings {
-        /// Of a node with this configuration, at the start of the test.
+        /// The surroundings of a node with this configuration, at the start of the test.
         pub(crate) fn new(config: Config) -> Self {
             Self {
                 now: test_base(),
@@ -128,7 +128,7 @@ pub(crate) mod testing {
             }
         }
 
-        /// Lets a machine act. Returns its result and its actions.
+        /// Calls a machine with a context. Returns its result and its actions.
         pub(crate) fn run<A, T>(
             &mut self,
             act: impl FnOnce(&mut Context<'_, A>) -> T,
@@ -158,7 +158,7 @@ pub(crate) mod testing {
             counts.filter(|(_, count)| *count > 0).collect()
         }
 
-        /// Time goes on.
+        /// Advances both clocks.
         pub(crate) fn pass(&mut self, span: Duration) {
             self.now += span;
             self.wall.0 += span.as_nanos() as i64;

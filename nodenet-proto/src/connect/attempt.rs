@@ -52,8 +52,8 @@ impl Attempt {
     }
 
     /// Takes one more purpose and the candidates that come with it, which are dialed after those
-    /// known. An attempt that now has to go on for longer dials all of them once more when the
-    /// dials under way have ended, because those end at the earlier deadline.
+    /// known. If that moves the deadline, the attempt dials all of them once more when the dials
+    /// under way have ended. Those end at the earlier deadline.
     pub(super) fn fold(&mut self, now: Instant, purpose: Purpose, addrs: Vec<SocketAddr>) {
         // The time for the next candidate may have passed when there was none.
         if self.next_at <= now {

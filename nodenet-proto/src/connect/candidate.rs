@@ -1,4 +1,4 @@
-//! Candidate addresses of a peer (RFC 8445 §5.1): where it may answer, and who says so.
+//! Candidate addresses of a peer (RFC 8445 §5.1), each with its source.
 
 use std::net::SocketAddr;
 
@@ -9,23 +9,23 @@ use crate::stats::DropReason;
 /// Addresses of one attempt, at most (PROTOCOL.md#dial-attempts).
 pub(crate) const CANDIDATES_MAX: usize = 8;
 
-/// Who says that a peer answers at an address.
+/// Source of a candidate address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The operator or the application.
     Given,
     /// The peer proved its identifier there.
     Verified,
-    /// The peer itself or others claim it.
+    /// The peer signed it, or others gossiped it.
     Unverified,
 }
 
 /// An address at which a peer may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// Where.
+    /// The address.
     pub(crate) addr: SocketAddr,
-    /// On whose word.
+    /// Its source.
     pub(crate) source: Source,
 }
 
@@ -37,7 +37,7 @@ impl Candidate {
 }
 
 /// The first eight of `candidates` that one host can answer at, in canonical form. Addresses of
-/// this machine are among them: an operator, unlike a peer, may well mean them.
+/// this machine are allowed: an operator, unlike a peer, may mean them.
 pub(crate) fn dialable<A>(
     cx: &mut Context<'_, A>,
     candidates: impl IntoIterator<Item = Candidate>,

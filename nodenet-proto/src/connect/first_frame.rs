@@ -1,15 +1,15 @@
-//! Requested peers that have an edge and have not sent a frame over it yet.
+//! Connect requests that wait for the peer's first frame (docs/decisions/0011).
 //!
-//! A handshake shows who the peer is, not that it takes the edge: it may be full, or refuse this
-//! node, and closes the conn then. Every edge begins with a ping, so the first frame of a peer that
-//! takes the edge arrives within a round trip.
+//! A handshake proves the peer's identifier, not that the peer takes the edge. It may be full, or
+//! refuse this node, and closes the conn then. Every edge begins with a ping. The first frame of a
+//! peer that takes the edge thus arrives within a round trip.
 
 use std::collections::BTreeSet;
 
 use crate::NodeId;
 
-/// The peers whose first frame is awaited. Each has a request, so their number is bounded by the
-/// bound on requests.
+/// The peers of which the first frame is awaited. Each has a request, so the bound on requests
+/// bounds their number.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FirstFrames {
     awaited: BTreeSet<NodeId>,
@@ -21,7 +21,7 @@ impl FirstFrames {
         self.awaited.insert(peer);
     }
 
-    /// The wait for `peer` is over. Whether there was one.
+    /// The wait for `peer` is over. Returns whether there was one.
     pub(super) fn settle(&mut self, peer: &NodeId) -> bool {
         !self.awaited.is_empty() && self.awaited.remove(peer)
     }

@@ -1,31 +1,30 @@
 //! Limit on concurrent dials to one host at addresses that the peer has not proved
 //! (THREATS.md#e10).
 //!
-//! Responsible for: which candidates of a peer may be dialed now. Never: dials, or remembers
-//! anything.
+//! Responsible for: which candidates of a peer may be dialed now. Never: dials, or keeps state.
 //!
-//! An answer names up to sixty-four contacts, and its author may place all of them at one host, at
-//! as many ports. That host never asked for it, and every node that hears of it would dial it as
-//! often as it can. An address that the peer proved is its own. So is loopback, and what the
-//! operator or the application names is theirs to judge.
+//! An answer names up to sixty-four contacts. A false one may place all of them at one host, at as
+//! many ports. Without the limit every node with that answer would dial the host, a victim, as
+//! often as it can. A verified address belongs to the peer, and loopback to this node. Addresses of
+//! the operator or the application are exempt.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::candidate::{CANDIDATES_MAX, Candidate, Source};
 use crate::addr::Subnet;
 
-/// Unproven addresses of one host that are dialed at once: as many as one contact may have, because
-/// a peer behind a NAT may be known by that many ports. Peers that share a host take turns, and are
-/// done within a round trip if they answer.
+/// Unproven addresses of one host that are dialed at once. They are as many as one contact may
+/// have, because a peer behind a NAT may be known by that many ports. Peers that share a host take
+/// turns, each of about a round trip if it answers.
 const PER_HOST: usize = CANDIDATES_MAX;
 
-/// The hosts that are being dialed, each as often as there are addresses of it.
+/// The hosts that are being dialed, each once for each of its addresses.
 #[derive(Debug)]
 pub(crate) struct HostLimit {
     dialed: Vec<IpAddr>,
 }
 
-/// Names a host: by its IPv4 address, or by the IPv6 /64 that it has all of.
+/// Names a host: its IPv4 address, or the IPv6 /64 that belongs to it.
 fn host(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         ip @ IpAddr::V4(_) => ip,
@@ -34,7 +33,7 @@ fn host(ip: IpAddr) -> IpAddr {
 }
 
 impl HostLimit {
-    /// With these hosts being dialed.
+    /// The limit while these hosts are being dialed.
     pub(super) fn new(hosts: impl Iterator<Item = IpAddr>) -> Self {
         Self { dialed: hosts.map(host).collect() }
     }

@@ -1,21 +1,21 @@
 //! Connect machine: attempts to reach one peer each at its candidate addresses.
 //!
-//! Responsible for: how an attempt goes, which purposes share it, and how many dials go to one
-//! host. Never: chooses peers, judges who may become an edge, or knows requests by name.
+//! Responsible for: the steps of an attempt, the purposes that share it, and how many dials go to
+//! one host. Never: chooses peers, decides which peer may become an edge, or knows requests by id.
 //!
 //! # Life of an attempt
-//! 1. A [`Want`] names a peer, its candidates and a [`Purpose`]. If there is an attempt at that
-//!    peer it folds into it; otherwise one begins with the first candidate.
+//! 1. A [`Want`] names a peer, its candidates and a [`Purpose`]. It folds into an attempt at that
+//!    peer, if there is one; otherwise one begins with the first candidate.
 //! 2. Each further candidate is dialed 250 ms after the one before, or as soon as no dial is under
 //!    way.
-//! 3. The first conn that comes up leads to an edge, to a refusal, or, for a probe, to nothing but
-//!    a measurement. Each of the three ends the attempt and cancels its other dials. An edge that
-//!    the peer opens meanwhile ends it, too.
-//! 4. If the application asked, the outcome waits for the first frame of the peer
-//!    (docs/decisions/0011): the peer may still close the conn.
+//! 3. The first conn that comes up leads to an edge, to a refusal, or, for a probe, to a
+//!    measurement alone. Each of the three ends the attempt and cancels its other dials. An edge
+//!    that the peer opens meanwhile ends it, too.
+//! 4. For the application the outcome waits for the first frame of the peer (docs/decisions/0011):
+//!    the peer may still close the conn.
 //! 5. The attempt fails with its last dial, or at its deadline.
 //!
-//! Waits between attempts are not its business: each want makes one attempt.
+//! It has no waits between attempts: each want makes one attempt.
 
 mod attempt;
 mod candidate;
@@ -38,27 +38,27 @@ use crate::api::{ConnectError, EdgeDownReason};
 use crate::context::Context;
 use crate::transport::{DialError, DialId};
 
-/// Attempts at once, apart from those at bootstrap peers (a guess). If there are as many, the
-/// newest want is refused.
+/// Attempts at once, apart from those at bootstrap peers (a guess). If there are as many, a new
+/// want is refused.
 const ATTEMPTS_MAX: usize = 64;
 /// An attempt ends after this long (PROTOCOL.md#dial-attempts).
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// An attempt for the topology ends after this long: there are other contacts, and the farthest on
-/// earth needs half a second or, with one packet lost, one and a half. (The reference allows
-/// 500 ms: PROTOCOL.md#dial-attempts.)
+/// An attempt for the topology ends after this long, because there are other contacts. The farthest
+/// on earth needs half a second or, with one packet lost, one and a half. (The reference allows 500
+/// ms: PROTOCOL.md#dial-attempts.)
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What an attempt is for; where purposes share an attempt, the earliest counts.
+/// Purpose of an attempt; where purposes share an attempt, the first of this list counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// The application asked for an edge.
     Request,
     /// A bootstrap peer leads into the network.
     Bootstrap,
-    /// The topology wants an edge.
+    /// The topology chose the peer as an edge.
     Edge,
-    /// The topology wants to know whether the peer answers, and how fast. Whether it becomes an
-    /// edge depends on that.
+    /// The topology measures whether the peer answers, and how fast. Whether it becomes an edge
+    /// depends on that.
     Probe,
 }
 
@@ -71,18 +71,18 @@ impl Purpose {
     }
 }
 
-/// A peer that is to be reached.
+/// A request to connect to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Want {
     /// The peer.
     pub(crate) peer: NodeId,
-    /// Where it may answer, best first.
+    /// Its candidate addresses, best first.
     pub(crate) candidates: Vec<Candidate>,
-    /// What for.
+    /// The purpose.
     pub(crate) purpose: Purpose,
 }
 
-/// What the connect machine wants done.
+/// What the engine carries out for the connect machine.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Open a conn.
@@ -91,12 +91,12 @@ pub(crate) enum Action {
         dial: DialId,
         /// The identifier that the other end must prove.
         expected: NodeId,
-        /// Where.
+        /// The address.
         remote: SocketAddr,
-        /// When to give up.
+        /// When it fails with a time-out.
         deadline: Instant,
     },
-    /// Forget a dial.
+    /// Cancel a dial.
     CancelDial(DialId),
     /// The requests for an edge to this peer have an outcome.
     Settle {
@@ -118,7 +118,7 @@ pub(crate) enum Action {
         peer: NodeId,
         /// Why.
         error: ConnectError,
-        /// Whether candidates were left out, so that the failure says nothing about the peer.
+        /// Whether candidates were left out, so that the peer may be alive at one of them.
         is_partial: bool,
     },
     /// Set the timer, replacing it if it is set.
@@ -147,12 +147,12 @@ impl Connect {
         }
     }
 
-    /// Begins an attempt, or folds into the one under way. A topology that wants a peer which is
-    /// being dialed already changes nothing about that attempt.
+    /// Begins an attempt, or folds into the one under way. A want of the topology for a peer that
+    /// is being dialed already leaves that attempt as it is.
     ///
     /// # Errors
-    /// [`ConnectError::NoAddress`] if no candidate can be dialed, [`ConnectError::Busy`] if too
-    /// many attempts are under way or all candidates are at hosts that are dialed often enough.
+    /// [`ConnectError::NoAddress`] if no candidate can be dialed. [`ConnectError::Busy`] if too
+    /// many attempts are under way, or all candidates are at hosts at their limit of dials.
     pub(crate) fn want(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -203,8 +203,8 @@ impl Connect {
         self.arm(cx);
     }
 
-    /// A dial brought a conn up. Returns what it was for; nothing if the dial was given up
-    /// meanwhile. The attempt ends with what the conn leads to.
+    /// A dial brought a conn up. Returns its purpose; nothing if the dial was cancelled meanwhile.
+    /// The attempt ends with what the conn leads to.
     pub(crate) fn handle_dial_up(&mut self, dial: DialId) -> Option<Purpose> {
         let (peer, _) = self.dials.remove(&dial)?;
         let attempt = self.attempts.get_mut(&peer)?;
@@ -212,7 +212,7 @@ impl Connect {
         Some(attempt.purpose)
     }
 
-    /// A dial failed. One that was given up meanwhile is ignored.
+    /// A dial failed. One that was cancelled meanwhile is ignored.
     pub(crate) fn handle_dial_failed(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -235,8 +235,8 @@ impl Connect {
         self.arm(cx);
     }
 
-    /// There is an edge to `peer`, whichever side opened it. Requests are settled if the peer
-    /// `is_taken` to be bound by it, and otherwise wait for its first frame.
+    /// There is an edge to `peer`, in either direction. Requests are settled if the peer has taken
+    /// it, as `is_taken` states, and otherwise wait for its first frame.
     pub(crate) fn handle_edge_up(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -287,7 +287,7 @@ impl Connect {
         self.fail(cx, peer, error);
     }
 
-    /// Gives everything up.
+    /// Ends every attempt.
     pub(crate) fn stop(&mut self, cx: &mut Context<'_, Action>) {
         let attempts = core::mem::take(&mut self.attempts);
         for (dial, _) in core::mem::take(&mut self.dials) {
@@ -352,7 +352,7 @@ impl Connect {
         if attempt.is_requested {
             cx.act(Action::Settle { peer, result: Err(error) });
         }
-        // Before the other machines hear of it: what they plan comes after this timer.
+        // Before the action for the other machines: what they plan comes after this timer.
         self.arm(cx);
         cx.act(Action::Failed { peer, error, is_partial: attempt.is_partial });
     }

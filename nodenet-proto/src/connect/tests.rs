@@ -12,14 +12,14 @@ use crate::transport::{DialError, DialId};
 const PEER: NodeId = NodeId::from_bytes([1; 32]);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connect machine, its clock, and its timer, which fires by itself when time passes.
+/// A connect machine, its clock, and its timer, which fires when the clock reaches it.
 struct Bench {
     connect: Connect,
     around: Surroundings,
     due: Option<Instant>,
 }
 
-/// What the machine did, without what the timer is set to.
+/// An action of the machine, without the time that the timer is set to.
 #[derive(Debug, PartialEq, Eq)]
 enum Did {
     Dial(u64, SocketAddr),
@@ -192,7 +192,7 @@ fn only_addresses_that_a_host_can_answer_at_are_dialed_eight_at_most() {
 }
 
 #[test]
-fn an_attempt_at_a_contact_reports_how_it_went() {
+fn an_attempt_at_a_contact_reports_its_outcome() {
     let mut bench = Bench::new();
     let (addrs, purpose) = ([addr(1), addr(2)], Purpose::Edge);
     assert_eq!(bench.want(purpose, &addrs), [Did::Dial(0, addr(1))]);
@@ -256,7 +256,7 @@ fn a_probe_ends_with_the_first_conn_that_comes_up() {
 }
 
 #[test]
-fn a_probe_of_a_peer_that_the_application_wants_meanwhile_is_one_no_more() {
+fn a_probe_becomes_a_request_if_the_application_asks_for_the_peer() {
     let mut bench = Bench::new();
     bench.want(Purpose::Probe, &[addr(1)]);
     assert_eq!(bench.want(Purpose::Request, &[]), []);
@@ -291,7 +291,7 @@ fn a_refused_peer_ends_the_attempt_and_its_other_dials() {
 }
 
 #[test]
-fn giving_up_settles_every_request() {
+fn stopping_settles_every_request() {
     let mut bench = Bench::new();
     bench.want(Purpose::Request, &[addr(1)]);
     bench.connect.await_first_frame(NodeId::from_bytes([2; 32]));

@@ -1,4 +1,4 @@
-//! Actions and timers of the overlay: all that its rooms may ask of the engine.
+//! Actions and timers of the overlay: all that its rooms ask of the engine.
 
 use std::time::Instant;
 
@@ -14,19 +14,19 @@ use crate::wire::{FrameType, RoutedFrame};
 /// Conns that are tried for one frame, at most (PROTOCOL.md#forwarding-decision).
 pub const CANDIDATES: usize = 8;
 
-/// What wakes the overlay.
+/// Timers of the overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Timer {
-    /// A bootstrap peer is to be dialed.
+    /// The next dial of a bootstrap peer is due.
     Bootstrap,
-    /// The liveness of this conn is to be judged.
+    /// The next liveness check of this conn is due.
     Conn(ConnId),
     /// A task of the maintenance is due.
     Maintenance,
 }
 
 impl Timer {
-    /// For traces.
+    /// The name in traces.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Bootstrap => "overlay_bootstrap",
@@ -50,7 +50,7 @@ pub(crate) struct ServiceFrame {
 }
 
 /// A routed message for this node that the overlay does not serve. It is fresh, charged to the
-/// neighbour and has the work of the network; its signature is not checked.
+/// neighbour and has the proof of work of the network; its signature is not checked.
 #[derive(Debug)]
 pub(crate) struct ServiceMessage {
     /// The neighbour that forwarded it.
@@ -59,16 +59,16 @@ pub(crate) struct ServiceMessage {
     pub(crate) message: RoutedFrame,
 }
 
-/// What the overlay wants done.
+/// What the engine carries out for the overlay.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Reach a peer.
+    /// Connect to a peer.
     Connect(Want),
     /// There is an edge to this peer.
     EdgeUp {
         /// The peer.
         peer: NodeId,
-        /// Whether the peer has sent a frame over it or opened it.
+        /// Whether the peer opened it or sent a frame over it.
         is_taken: bool,
     },
     /// The first frame of this peer arrived.
@@ -87,7 +87,7 @@ pub(crate) enum Action {
         /// How.
         mode: CloseMode,
     },
-    /// Hand this frame to the first of these conns that takes it. If none does it is lost.
+    /// Hand this frame to the first of these conns that takes it. If none does, it is lost.
     Offer {
         /// Its class.
         class: Class,
@@ -98,18 +98,18 @@ pub(crate) enum Action {
     },
     /// Give a message to the application.
     Deliver {
-        /// Who sent it, authenticated.
+        /// The node that sent it, authenticated.
         originator: NodeId,
-        /// What it says.
+        /// The payload.
         payload: bytes::Bytes,
-        /// How it came.
+        /// The path that it took.
         path: DeliveryPath,
     },
     /// Hand a frame to the service that its type is for.
     Frame(ServiceFrame),
     /// Hand a routed message to the service that its type is for.
     Message(Box<ServiceMessage>),
-    /// Tell the application.
+    /// Report this event to the application.
     Event(Event),
     /// Set a timer, replacing it if it is set.
     Set(Timer, Instant),
@@ -117,8 +117,8 @@ pub(crate) enum Action {
     Stop(Timer),
 }
 
-/// A control frame for one conn. If its queue is full the peer has not been listening for a while,
-/// and liveness will tell.
+/// A control frame for one conn. If its queue is full, the frame is lost: the peer has not read for
+/// a while, and the liveness check decides about the conn.
 pub(crate) fn send(conn: ConnId, frame: Frame) -> Action {
     let hops = FixedVec::from_iter([conn]);
     Action::Offer { class: Class::Control, frame, hops }

@@ -1,6 +1,6 @@
-//! Exchange between the rooms of the overlay: the only file where one of them hears of another.
+//! Exchange between the rooms of the overlay: the only file that passes results of one to another.
 //!
-//! Responsible for: the order in which rooms hear of an event. Never: decides anything; each method
+//! Responsible for: the order in which rooms handle an event. Never: decides anything; each method
 //! takes what one room returns and passes it on.
 
 use std::time::Instant;
@@ -25,10 +25,10 @@ pub(crate) struct Overlay {
     pub(super) topology: Topology,
 }
 
-/// What came of a conn that this node dialed.
+/// The outcome of a conn that this node dialed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialed {
-    /// It is part of an edge, or was while another conn took its place.
+    /// It is part of an edge, or was until another conn took its place.
     Edge,
     /// It was a probe, and the peer does not become an edge.
     Probed,
@@ -76,7 +76,7 @@ impl Overlay {
         let table = self.edges.table();
         if purpose == Purpose::Probe && !self.topology.is_worth_an_edge(cx, table, &peer.id, rtt_ms)
         {
-            // The peer received nothing on it yet, so to the peer there was no edge either.
+            // The peer received nothing on it yet, so for the peer there was no edge either.
             self.edges.refuse(cx, conn);
             let observed = self.peers.observe_probe(cx, self.edges.table(), peer, rtt_ms);
             self.topology.on_observed(observed);
@@ -184,7 +184,7 @@ impl Overlay {
         }
     }
 
-    /// Whether the peer of a conn is alive is to be judged.
+    /// The liveness timer of a conn fired.
     pub(super) fn check_liveness(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
         let loss = self.edges.check_liveness(cx, conn);
         self.on_loss(cx, loss);
@@ -268,7 +268,7 @@ impl Overlay {
         self.peers.answer_siblings(cx, self.edges.table(), conn, from, siblings);
     }
 
-    /// A ping arrived. A node of our kind may say in it what it can do.
+    /// A ping arrived. A node of this implementation may announce its capabilities in it.
     pub(super) fn on_ping(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -299,7 +299,7 @@ impl Overlay {
         }
     }
 
-    /// Peers that were known earlier are handed in.
+    /// Takes peers that an earlier run exported.
     pub(crate) fn import(&mut self, cx: &mut Context<'_, Action>, peers: &[KnownPeer]) {
         for peer in peers {
             let observed = self.peers.import(cx, self.edges.table(), peer);

@@ -1,8 +1,8 @@
 //! Frames of the overlay: from an arriving frame to the room that it concerns
 //! (PROTOCOL.md#charge-before-decoding).
 //!
-//! Responsible for: telling the sender, charging it, and decoding what is not routed. Never: says
-//! what follows from a frame.
+//! Responsible for: finding the sender, charging it, and decoding what is not routed. Never:
+//! decides what follows from a frame.
 
 use super::actions::{Action, ServiceFrame};
 use super::edges::Sender;
@@ -38,7 +38,7 @@ impl Overlay {
             }
             Sender::Gone => return cx.discard(DropReason::UnknownConn),
         };
-        // The edge stays: the frame may be of a version to come.
+        // The edge stays: the frame may be of a later version.
         let Ok((header, payload_at)) = header else {
             return cx.discard(DropReason::MalformedFrame);
         };
@@ -87,7 +87,7 @@ impl Overlay {
     }
 }
 
-/// What the sender of a ping says that it can do. Any other payload is ignored.
+/// The capabilities that the sender of a ping announces. Any other payload is ignored.
 fn own_capabilities(payload: &Frame) -> Option<wire::Capabilities> {
     let mut copy = [0; 5];
     let len = payload.copy_to(0, &mut copy);

@@ -7,7 +7,7 @@
 //! Four rooms own the state, each importing only from those before it: `edges`, `peers`, `routing`,
 //! `topology`. A method of a room has its effects through the context, and returns what happened.
 //! `exchange` passes that on to the other rooms, and has the inputs that concern several; `frames`
-//! says which frame concerns which room. This file has the other inputs and what the engine reads.
+//! maps each frame to its room. This file has the other inputs and what the engine reads.
 
 mod actions;
 pub mod edges;
@@ -34,7 +34,7 @@ pub(crate) use self::edges::Peer;
 pub(crate) use self::exchange::{Dialed, Overlay};
 pub(crate) use self::routing::{DirectSend, MultiPathSend};
 
-/// What stands between the application and an edge to a peer.
+/// What an edge to a peer still takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Prospect {
     /// There is an edge.
@@ -49,13 +49,13 @@ pub(crate) enum Prospect {
 }
 
 impl Overlay {
-    /// A conn is up that no machine wants any more. Nothing was sent on it, so the peer has not
-    /// taken it for an edge.
+    /// A conn is up that no machine asks for any more. Nothing was sent on it, so for the peer it
+    /// is no edge yet.
     pub(crate) fn handle_unwanted(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) {
         self.edges.refuse(cx, conn);
     }
 
-    /// Another node answers at an address of a peer.
+    /// Another node answers at an address of this peer.
     pub(crate) fn handle_elsewhere(&mut self, peer: &NodeId, addr: SocketAddr) {
         self.peers.forget_addr(peer, addr);
     }

@@ -1,4 +1,5 @@
-//! Who may become an edge (PROTOCOL.md#edge-admission).
+//! Admission of edges: proof of work, policy of the application, cap of inbound edges
+//! (PROTOCOL.md#edge-admission).
 
 use super::EdgeTable;
 use crate::NodeId;
@@ -8,18 +9,18 @@ use crate::stats::DropReason;
 /// Why a peer may not become an edge, in the order in which it is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Its identifier lacks the required work. The application can not waive that.
+    /// Its identifier lacks the required work. The application cannot waive that.
     WorkUnmet,
-    /// The application's policy says no.
+    /// The application's policy refuses it.
     Policy,
     /// It is this node itself.
     SelfEdge,
-    /// Others have opened as many edges as we take.
+    /// The number of inbound edges is at its cap.
     InboundFull,
 }
 
 impl Refusal {
-    /// What is counted.
+    /// The reason under which it is counted.
     pub(crate) const fn drop_reason(self) -> DropReason {
         match self {
             Self::WorkUnmet => DropReason::PeerWorkUnmet,
@@ -29,7 +30,7 @@ impl Refusal {
         }
     }
 
-    /// What an application that asked for the edge is told.
+    /// The error for an application that asked for the edge.
     pub(crate) const fn connect_error(self) -> ConnectError {
         match self {
             Self::WorkUnmet => ConnectError::WorkUnmet,
@@ -41,7 +42,7 @@ impl Refusal {
 }
 
 /// Whether `peer`, which proved its identifier, may become an edge or add a conn to the one it has.
-/// Outgoing edges are never capped: we chose them.
+/// Outgoing edges have no cap: this node chose them.
 ///
 /// # Errors
 /// The first check that fails.

@@ -1,10 +1,10 @@
-//! How much work a neighbour or an originator may cause (PROTOCOL.md#edge-budgets,
+//! Budgets of neighbours and originators: how much work each may cause (PROTOCOL.md#edge-budgets,
 //! PROTOCOL.md#originator-budget).
 //!
-//! Budgets are kept by identifier, not by conn: closing a conn and opening another gives nobody a
-//! fresh one (PROTOCOL.md#budgets-outlive-edges). Each is kept until it is full again, because a
-//! full one is the same as none. Two tables use that rule, [`Originators`] and [`RetainedBudgets`];
-//! neither is ever wiped, and one that is full forgets whoever is nearest to a full bucket.
+//! Budgets are kept by identifier, not by conn: a peer that opens its conn anew gets no fresh one
+//! (PROTOCOL.md#budgets-outlive-edges). Each is kept until it is full again, because a full one is
+//! the same as none. Two tables use that rule, [`Originators`] and [`RetainedBudgets`]. Neither is
+//! ever wiped; one that is full evicts the entry that is nearest to a full bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -14,8 +14,8 @@ use crate::env::token_bucket::{Rate, TokenBucket};
 
 /// Originators with a bucket that is not full (PROTOCOL.md#originator-budget).
 const ORIGINATORS_MAX: usize = 4096;
-/// Former neighbours with budgets that are not full: as many as can be edges at once, so that
-/// replacing every edge in the two seconds a budget takes to fill loses none.
+/// Former neighbours with budgets that are not full: as many as can be edges at once. Replacing
+/// every edge in the two seconds that a budget takes to fill loses none.
 const RETAINED_MAX: usize = 512;
 
 impl Rate {
@@ -23,15 +23,15 @@ impl Rate {
     pub const CONTROL: Self = Self::new(16, 32);
     /// Routed and application frames of one edge (PROTOCOL.md#edge-budgets).
     pub const FORWARD: Self = Self::new(512, 1024);
-    /// Messages sent to one edge, our own and those in transit: less than the [`Self::FORWARD`]
-    /// that the peer charges them to, because it charges questions to that as well, and in bursts
-    /// that an application on the reference takes from its queue of 64. 480 a second, rounded down
-    /// to whole nanoseconds.
+    /// Messages sent to one edge, this node's own and those in transit. The rate is below the
+    /// [`Self::FORWARD`] that the peer charges them to, because requests are charged to that as
+    /// well. The burst is one that an application on the reference takes from its queue of 64. 480
+    /// a second, rounded down to whole nanoseconds.
     pub const OUTBOUND: Self = Self::at_most(480, 32);
     /// Work done for one verified originator (PROTOCOL.md#originator-budget).
     pub const ORIGINATOR: Self = Self::new(16, 32);
-    /// Detours that one edge may cause whatever the others do (a guess: what one peer that is hard
-    /// to reach is sent in a conversation). It fills as fast as the others.
+    /// Detours that one edge may cause in any case (a guess: the messages of a conversation with
+    /// one peer that is hard to reach). It fills as fast as the others.
     pub const DETOUR_SURE: Self = Self::new(4, 8);
     /// Detours that all edges share beyond these (a guess: at sixteen copies each, about as much as
     /// two edges may have forwarded).
@@ -58,18 +58,18 @@ impl EdgeBudgets {
         self.control.take(now, Rate::CONTROL, 1)
     }
 
-    /// Charges so many routed or application frames, or none and returns false if there is too
-    /// little left.
+    /// Charges this number of routed or application frames, or none and returns false if there is
+    /// too little left.
     pub fn charge_forward(&mut self, now: Instant, frames: u64) -> bool {
         self.forward.take(now, Rate::FORWARD, frames)
     }
 
-    /// Whether a detour of so many pieces is within what this neighbour is sure of.
+    /// Whether a detour of this number of pieces is within what this neighbour is sure of.
     pub fn may_detour(&self, now: Instant, pieces: u64) -> bool {
         self.detour.holds(now, Rate::DETOUR_SURE, pieces)
     }
 
-    /// Charges a detour of so many pieces; false if there is too little left.
+    /// Charges a detour of this number of pieces; false if there is too little left.
     pub fn charge_detour(&mut self, now: Instant, pieces: u64) -> bool {
         self.detour.take(now, Rate::DETOUR_SURE, pieces)
     }
@@ -125,7 +125,7 @@ impl RetainedBudgets {
         self.0.insert(now, peer, budgets);
     }
 
-    /// The budgets of a neighbour that comes, or comes back.
+    /// The budgets of a neighbour whose edge begins: the retained ones, if there are any.
     pub fn resume(&mut self, now: Instant, peer: &NodeId) -> EdgeBudgets {
         self.0.remove(peer).unwrap_or(EdgeBudgets::new(now))
     }
@@ -160,8 +160,8 @@ impl Refill for EdgeBudgets {
     }
 }
 
-/// Values that mean nothing once they are full, ordered by when that is. At one rate that order is
-/// also the order by how full they are now.
+/// Buckets that need no entry once they are full, ordered by when that is. At one rate that order
+/// is also the order by how full they are now.
 #[derive(Debug, Clone)]
 struct RefillTable<V> {
     values: BTreeMap<NodeId, V>,
@@ -182,7 +182,8 @@ impl<V: Refill> RefillTable<V> {
 
     fn insert(&mut self, now: Instant, id: NodeId, value: V) {
         self.remove(&id);
-        // Before the newcomer goes in: evicting that one itself would never throttle it.
+        // Evicts before the new entry goes in: an entry that evicts itself would never be
+        // throttled.
         while let Some(&(full_at, fullest)) = self.by_full_at.first() {
             if full_at > now && self.values.len() < self.max {
                 break;
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_to_a_full_table_is_throttled_too() {
+    fn a_new_originator_in_a_full_table_is_throttled_too() {
         let mut originators = Originators(RefillTable::new(4));
         for number in 0..4 {
             allowed(&mut originators, 0, id(number), 32);
@@ -277,7 +278,7 @@ mod tests {
         assert!(!again.may_detour(now, 1));
         assert!(
             retained_budgets.resume(now, &id(1)).charge_forward(now, 1),
-            "kept once, for whoever resumes"
+            "kept once, for the edge that resumes"
         );
         retained_budgets.check();
     }

@@ -1,8 +1,8 @@
-//! Edge to one peer: up to three conns (PROTOCOL.md#conns-of-an-edge) and what routing has to know
-//! of the peer.
+//! Edge to one peer: up to three conns (PROTOCOL.md#conns-of-an-edge) and what routing reads about
+//! the peer.
 //!
-//! Frames leave on the conn that most recently received a frame, so a dead conn loses that role to
-//! the first frame on a live one.
+//! Frames leave on the conn that most recently received one. A dead conn thus loses that role with
+//! the first frame on a live conn.
 
 use std::time::Instant;
 
@@ -16,9 +16,9 @@ use crate::transport::ConnId;
 /// One conn of an edge.
 #[derive(Debug, Clone)]
 pub struct Conn {
-    /// Its name.
+    /// Its id.
     pub id: ConnId,
-    /// Whether we dialed it.
+    /// Whether this node dialed it.
     pub outgoing: bool,
     /// When it last received a frame, or came up.
     pub heard: Instant,
@@ -37,9 +37,9 @@ pub struct Edge {
     pub peer: NodeId,
     /// Its Ed25519 key, proved by the transport.
     pub key: [u8; 32],
-    /// Since when.
+    /// When it began.
     pub since: Instant,
-    /// What the peer may still cause.
+    /// Budgets of what the peer may still cause.
     pub budgets: EdgeBudgets,
     /// What this node may still send, filled by [`crate::env::Rate::OUTBOUND`].
     pub outbound: TokenBucket,
@@ -48,13 +48,13 @@ pub struct Edge {
     /// Whether the peer sent a frame other than a Leave, or opened the edge. Until then it may not
     /// have taken an edge that this node opened.
     pub(super) is_taken: bool,
-    /// Where the peer is, for diversity; nothing on loopback.
+    /// The peer's subnet, for diversity; nothing on loopback.
     pub subnet: Option<Subnet>,
     /// Round-trip time in milliseconds when a ping was last answered; 0 is not known.
     pub rtt_ms: u16,
-    /// The conn most recently heard.
+    /// The conn that most recently received a frame.
     pub(super) send_conn: Conn,
-    /// The others, least recently heard first. Most edges have none.
+    /// The other conns, the longest silent first. Most edges have none.
     pub(super) surplus: Vec<Conn>,
     pub(super) sibling: bool,
 }
@@ -65,7 +65,7 @@ impl Edge {
         &self.send_conn
     }
 
-    /// Its conns, least recently heard first.
+    /// Its conns, the longest silent first.
     pub fn conns(&self) -> impl DoubleEndedIterator<Item = &Conn> {
         self.surplus.iter().chain(core::iter::once(&self.send_conn))
     }
@@ -80,7 +80,7 @@ impl Edge {
         self.conns().filter(|conn| !conn.outgoing).count()
     }
 
-    /// Whether we dialed any of its conns.
+    /// Whether this node dialed any of its conns.
     pub fn is_outgoing(&self) -> bool {
         self.conns().any(|conn| conn.outgoing)
     }
@@ -117,7 +117,7 @@ impl Edge {
         self.send_conn.unanswered = false;
     }
 
-    /// Takes a conn that comes up. Returns the one silent longest if there are too many.
+    /// Adds a conn. Returns the one silent longest if there are too many.
     pub(super) fn add(&mut self, conn: Conn) -> Option<ConnId> {
         let replaced = (self.conn_count() == CONNS_PER_EDGE).then(|| self.surplus.remove(0).id);
         self.surplus.push(core::mem::replace(&mut self.send_conn, conn));

@@ -11,18 +11,18 @@ use crate::stats::DropReason;
 use crate::transport::ConnId;
 use crate::wire::{self, Addr, FrameType, Message};
 
-/// Who sent a frame.
+/// The sender of a frame.
 pub(crate) enum Sender {
     /// The peer of an edge.
     Edge(NodeId),
-    /// A peer whose conn is unproven until now.
+    /// A peer whose conn is unproven up to this frame.
     Unproven(Peer),
     /// The conn is closing or unknown.
     Gone,
 }
 
 impl Edges {
-    /// Who sent a frame that arrived on `conn`.
+    /// The sender of a frame that arrived on `conn`.
     #[inline]
     pub(crate) fn sender(&self, conn: ConnId) -> Sender {
         match self.conns.get(&conn) {
@@ -32,9 +32,9 @@ impl Edges {
         }
     }
 
-    /// Notes that the peer lives and charges the frame to it, before anything is decoded
+    /// Notes that the peer is alive and charges the frame to it, before anything is decoded
     /// (PROTOCOL.md#charge-before-decoding). A frame of no known type proves nothing
-    /// (THREATS.md#e34). Free are a Leave, which comes once, and the Pong that is due.
+    /// (THREATS.md#e34). A Leave, which comes once, and the Pong that is due are free.
     #[inline]
     pub(crate) fn charge(
         &mut self,
@@ -81,9 +81,9 @@ impl Edges {
         }
     }
 
-    /// A pong arrived. That any frame came is noted already; what is left is whether it was asked
-    /// for. Returns the round-trip time in milliseconds if it differs by more than a quarter from
-    /// the one noted.
+    /// A pong arrived. [`Self::charge`] has noted the frame; what is left is whether a ping asked
+    /// for it. Returns the round-trip time in milliseconds if it differs by more than a quarter
+    /// from the one noted.
     pub(crate) fn observe_pong(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -106,8 +106,8 @@ impl Edges {
         is_news.then_some(rtt_ms)
     }
 
-    /// The first whole frame arrived on a conn that the peer opened: the conn joins an edge, or is
-    /// closed and the frame lost with it.
+    /// The first whole frame arrived on a conn that the peer opened. The conn joins an edge, or is
+    /// closed and the frame is lost.
     pub(crate) fn prove(
         &mut self,
         cx: &mut Context<'_, Action>,

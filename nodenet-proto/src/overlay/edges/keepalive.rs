@@ -1,24 +1,24 @@
-//! How often a silent edge is asked for a sign of life.
+//! Adaptive ping interval of idle edges.
 //!
-//! Responsible for: how long an edge may be silent before it is pinged, and what is done together
-//! with what. Never: pings, or keeps a timer.
+//! Responsible for: how long an edge may be silent before it is pinged, and which timers fire
+//! together. Never: pings, or keeps a timer.
 //!
-//! **Ping rarely, decide fast.** What harms routing is the share of edges that are dead without
-//! anybody knowing. A dead edge goes unnoticed for half the ping interval on average, plus the
-//! [`ANSWER_WAIT`] that a ping is given. So the interval follows from how often edges die: as long
-//! as none does, it is the longest, and in churn it is as short as keeps the undetected share at
-//! [`DEAD_SHARE`] (an idealised model of 10,000 nodes lost 0.02 % of messages at 2 %, 0.14 % at 4
-//! %). Where many die at once, the first few that are noticed bring the looks at all others
-//! forward. A NAT that forgets mappings sooner than the longest interval shows by deaths, too.
+//! **Ping rarely, decide fast.** Routing suffers from the share of edges that are dead and not yet
+//! detected. A dead edge is undetected for half the ping interval on average, plus the
+//! [`ANSWER_WAIT`] of the ping. The interval therefore follows from how often edges die. It is the
+//! longest as long as none does; in churn it keeps the undetected share at [`DEAD_SHARE`] (an
+//! idealised model of 10,000 nodes lost 0.02 % of messages at 2 %, 0.14 % at 4 %). Where many die
+//! at once, the first few that are detected bring the checks of all others forward. A NAT whose
+//! mappings expire sooner than the longest interval shows as dead edges, too.
 //!
-//! **What it costs.** An acknowledged ping exchange is 3 datagrams and 222 bytes (measured on
-//! quinn-proto over IPv4), on both ends. A router with 90 edges, each pinged by whichever end first
-//! finds it silent for 100 s, pays 90 × 222 × 864 = 17 MB a day. A light node asks all of its 24
-//! edges (measured in a simulated network of 10,000) every 110 s: 24 × 222 × 785 = 4.2 MB a day.
+//! **Cost.** An acknowledged ping exchange is 3 datagrams and 222 bytes (measured on quinn-proto
+//! over IPv4), on both ends. The end that first finds an edge silent for 100 s pings it. A router
+//! with 90 edges thus pays 90 × 222 × 864 = 17 MB a day. A light node pings all of its 24 edges
+//! (measured in a simulated network of 10,000) every 110 s: 24 × 222 × 785 = 4.2 MB a day.
 //!
 //! **Compatibility.** A reference node drops an edge over which it *received* nothing for 45 s (a
-//! sibling) or 75 s, but it pings after 15 or 25 s, and our answers are what it then receives. Its
-//! pings in turn are what we receive, so its edges are never silent long enough for ours.
+//! sibling) or 75 s. It pings after 15 or 25 s, and receives the answers of this node. Its pings
+//! also keep the edge from being silent long enough for a ping of this node.
 
 use std::time::{Duration, Instant};
 
@@ -27,72 +27,73 @@ use crate::api::Profile;
 
 /// How long a ping may go unanswered, retransmissions included (PROTOCOL.md#answer-time).
 pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// Longest silence before a router asks: with the jitter of a look and [`LOOKS_APART`] as long as a
-/// NAT that keeps RFC 4787 §4.3 (two minutes) lets it.
+/// Longest silence before a router pings. With the jitter of a check and [`LOOKS_APART`] it stays
+/// below the two minutes for which a NAT keeps a mapping (RFC 4787 §4.3).
 const INTERVAL_MAX: Duration = Duration::from_secs(100);
-/// A router with few edges asks sooner: each of them matters more, and all of them together cost no
-/// more than many do. Longest silence for each edge there is, up to the above (a guess: 90 edges
-/// make it 99 s).
+/// Longest silence for each edge there is, up to the above (a guess: 90 edges make it 99 s). A
+/// router with few edges pings sooner: each of them matters more, and together they cost no more
+/// than many do.
 const INTERVAL_PER_EDGE: Duration = Duration::from_millis(1100);
-/// The same, however few edges there are (a guess).
+/// The least that [`INTERVAL_PER_EDGE`] leads to, with few edges (a guess).
 const INTERVAL_FEW_EDGES: Duration = Duration::from_secs(30);
-/// Shortest silence before a router asks, however many edges die (reference;
+/// Shortest silence before a router pings, even if many edges die (reference;
 /// PROTOCOL.md#ping-interval).
 const INTERVAL_MIN: Duration = Duration::from_secs(15);
-/// A router looks at its edges so often at most, at several of them at once: what a look costs is
-/// mostly waking up (a guess).
+/// Grid of a router's liveness checks. Several edges are checked at once, because the cost of a
+/// check is mostly that of the wake-up (a guess).
 const LOOKS_APART: Duration = Duration::from_secs(8);
-/// The same for everything else that it does by itself: half as much, so that every other time it
-/// is awake anyway.
+/// Grid of a router's maintenance tasks: half as much, so that every other task shares a wake-up
+/// with a liveness check.
 const SCHEDULE_APART: Duration = Duration::from_secs(4);
-/// How often a light node asks all of its edges at once: as rarely as a NAT that keeps RFC 4787
-/// §4.3 (two minutes) lets it, with the jitter of the network to spare.
+/// How often a light node pings all of its edges at once. With the jitter of the network it stays
+/// below the two minutes of RFC 4787 §4.3.
 const BATCH_INTERVAL: Duration = Duration::from_secs(110);
-/// Silence after which an edge of a light node is part of the batch. It must be short: an edge that
-/// is left out waits for the next batch, and its NAT mapping ends meanwhile.
+/// Silence after which an edge of a light node is part of the batch. It is short, because an edge
+/// that is left out waits for the next batch, and its NAT mapping expires meanwhile.
 const BATCH_SILENCE: Duration = ANSWER_WAIT;
-/// An edge of a light node is looked at in the last batch within so much silence. With the jitter
-/// of a look that is no later than a batch and an answer.
+/// An edge of a light node is checked in the last batch within this silence. With the jitter of a
+/// check that is no later than a batch and an answer.
 const BATCH_LOOK: Duration = Duration::from_secs(104);
-/// Silence of a light peer before it is asked after all: its own batch, one missed, and an answer.
+/// Silence of a light peer before this node pings it after all: its own batch, one missed, and an
+/// answer.
 pub(crate) const LIGHT_PATIENCE: Duration = Duration::from_secs(240);
-/// The share of undetected dead edges that is aimed at.
+/// Target for the share of undetected dead edges.
 const DEAD_SHARE: f64 = 0.01;
-/// Over what time deaths are averaged.
+/// Time over which deaths are averaged.
 const MEMORY: Duration = Duration::from_secs(120);
 
-/// The rate at which edges die without a word, and what follows from it.
+/// The rate at which edges die without a Leave, and the ping interval that follows from it.
 #[derive(Debug, Clone)]
 pub(crate) struct Keepalive {
     profile: Profile,
-    /// Where the batches begin.
+    /// Start of the grid of batches.
     origin: Instant,
     /// Deaths, each counting for less the longer ago it was.
     deaths: f64,
     counted_at: Instant,
-    /// The longest silence after which an edge may be looked at now.
+    /// The longest silence after which a check of an edge is planned now.
     longest_look: Duration,
 }
 
 /// How long the edges of this node may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Silence {
-    /// An edge is looked at again after about so much of it.
+    /// An edge is checked again after about this silence.
     pub(crate) look_after: Duration,
-    /// An edge that is looked at is pinged after so much of it.
+    /// An edge that is checked is pinged after this silence.
     pub(crate) ping_after: Duration,
 }
 
 impl Silence {
-    /// An edge is looked at when a ping is due.
+    /// An edge is checked when a ping is due.
     pub(crate) const fn of(period: Duration) -> Self {
         Self { look_after: period, ping_after: period }
     }
 }
 
 impl Keepalive {
-    /// No edge has died yet. Batches begin at a time that depends on who this node is, so that
-    /// those that are started together do not wake together for ever.
+    /// No edge has died yet. The grid of batches starts at a time that depends on the identifier,
+    /// so that nodes that start together do not ping together for ever.
     pub(crate) fn new(now: Instant, own: &NodeId, profile: Profile) -> Self {
         let share = (own.prefix() & u64::from(u32::MAX)) as u32;
         let apart = match profile {
@@ -104,13 +105,13 @@ impl Keepalive {
         Self { profile, origin, deaths: 0.0, counted_at: now, longest_look: Duration::ZERO }
     }
 
-    /// An edge was found dead.
+    /// An edge was detected to be dead.
     pub(crate) fn on_death(&mut self, now: Instant) {
         self.deaths = self.recent_deaths(now) + 1.0;
         self.counted_at = now;
     }
 
-    /// How long edges may be silent, when there are so many.
+    /// How long edges may be silent if there are `edges` of them.
     pub(crate) fn silence(&self, now: Instant, edges: usize) -> Silence {
         if self.profile == Profile::Light {
             return Silence { look_after: BATCH_LOOK, ping_after: BATCH_SILENCE };
@@ -125,12 +126,12 @@ impl Keepalive {
         Silence::of(Duration::from_secs_f64(seconds))
     }
 
-    /// A look at an edge was planned for when it is silent for this long.
+    /// A check of an edge was planned for when it is silent for this long.
     pub(crate) fn on_planned(&mut self, silence: Silence) {
         self.longest_look = self.longest_look.max(silence.look_after);
     }
 
-    /// Whether looks are due much sooner than they were planned. If so, they are planned anew.
+    /// Whether checks are due much sooner than they were planned. If so, they are planned anew.
     pub(crate) fn is_urgent(&mut self, silence: Silence) -> bool {
         let must = silence.look_after < self.longest_look / 4 * 3;
         if must {
@@ -139,8 +140,8 @@ impl Keepalive {
         must
     }
 
-    /// When something planned for `at` is done: a router does together what is due within a few
-    /// seconds, a light node everything.
+    /// When a task planned for `at` is done: on the grid of a router, or in the batch of a light
+    /// node.
     pub(crate) fn align(&self, at: Instant, now: Instant) -> Instant {
         match self.profile {
             Profile::Router => self.align_to(SCHEDULE_APART, at, now),
@@ -148,8 +149,8 @@ impl Keepalive {
         }
     }
 
-    /// When an edge that is to be looked at at `at` is: a light node does it in the batch before
-    /// rather than in the one after, which would be too late.
+    /// When an edge whose check is planned for `at` is checked. A light node does it in the batch
+    /// before; the one after would be too late.
     pub(crate) fn align_look(&self, at: Instant, now: Instant) -> Instant {
         if self.profile == Profile::Router {
             return self.align_to(LOOKS_APART, at, now);
@@ -191,7 +192,7 @@ mod tests {
     use super::*;
     use crate::env::test_base;
 
-    /// Whose batches begin at once.
+    /// A node whose grid of batches starts at once.
     const PUNCTUAL: NodeId = NodeId::from_bytes([0; 32]);
 
     fn keepalive(profile: Profile) -> Keepalive {
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_network_is_asked_as_rarely_as_allowed() {
+    fn edges_of_a_network_without_deaths_are_pinged_as_rarely_as_allowed() {
         let now = test_base();
         let mut keepalive = keepalive(Profile::Router);
         assert_eq!(keepalive.silence(now, 100), Silence::of(INTERVAL_MAX));
@@ -211,7 +212,7 @@ mod tests {
     fn churn_shortens_the_interval_to_what_keeps_the_dead_share() {
         let now = test_base();
         let mut keepalive = keepalive(Profile::Router);
-        // Two in a hundred every 30 s, for ten minutes, seen by a node with 100 edges.
+        // Two in a hundred die every 30 s, for ten minutes, in a node with 100 edges.
         for second in 0..40 {
             let at = now + Duration::from_secs(second * 15);
             keepalive.on_death(at);
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_light_node_does_everything_together() {
+    fn a_light_node_pings_and_maintains_in_batches() {
         let now = test_base();
         let s = Duration::from_secs;
         let light = keepalive(Profile::Light);
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn few_edges_are_asked_more_often() {
+    fn few_edges_are_pinged_more_often() {
         let (now, s) = (test_base(), Duration::from_secs);
         let router = keepalive(Profile::Router);
         for (edges, silence) in [(0, 30), (1, 30), (50, 55), (100, 100), (usize::MAX, 100)] {
@@ -256,7 +257,7 @@ mod tests {
         }
     }
 
-    /// Two minutes is what a NAT has to keep a mapping for (RFC 4787 §4.3).
+    /// A NAT keeps a mapping for two minutes at least (RFC 4787 §4.3).
     #[test]
     fn no_edge_is_silent_for_two_minutes() {
         let (base, s) = (test_base(), Duration::from_secs);
@@ -267,7 +268,7 @@ mod tests {
                 for percent in [90, 100, 110] {
                     let wait = look_after * percent / 100;
                     let mut look = keepalive.align_look(heard + wait, heard);
-                    // With a tenth off for jitter it is too soon to ping.
+                    // Less a tenth for jitter, it is too soon to ping.
                     if look.duration_since(heard) < ping_after * 9 / 10 {
                         look = keepalive.align_look(heard + wait, look);
                     }

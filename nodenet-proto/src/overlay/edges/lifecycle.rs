@@ -19,7 +19,7 @@ use crate::transport::{Class, CloseMode, ConnDownReason, ConnId};
 use crate::wire::{self, Capabilities, Message};
 
 /// Conns without a whole frame that are allowed even if there are few places for edges: several
-/// peers may well dial at once (a guess).
+/// peers may dial at once (a guess).
 const UNPROVEN_MIN: usize = 8;
 
 /// What a handshake proved.
@@ -48,7 +48,7 @@ pub(crate) struct EdgeUp {
     pub(crate) is_taken: bool,
 }
 
-/// What came of a conn that was to join an edge.
+/// The outcome of adding a conn to an edge.
 #[derive(Debug)]
 pub(crate) struct AttachedConn {
     /// The loss of the conn that it replaced, if any.
@@ -84,7 +84,7 @@ impl EndedEdge {
 pub(crate) enum Loss {
     /// No edge lost a conn.
     Nothing,
-    /// An edge lost a conn and lives on over others. If this node had dialed the lost one, the edge
+    /// An edge lost a conn and has others left. If this node had dialed the lost one, the edge
     /// counts as inbound from now on.
     Spare,
     /// An edge ended.
@@ -153,8 +153,8 @@ impl Edges {
         AttachedConn { loss, up: Some(EdgeUp { peer, conn, is_outgoing, is_new, is_taken }) }
     }
 
-    /// Sends the first ping of a conn, or plans one. The acceptor hears of a conn by its first byte
-    /// only (PROTOCOL.md#first-ping), and a light node says that it is one while it is awake.
+    /// Sends the first ping of a conn, or plans one. The acceptor learns of a conn by its first
+    /// byte only (PROTOCOL.md#first-ping), and a light node announces itself while it is awake.
     pub(crate) fn greet(&mut self, cx: &mut Context<'_, Action>, up: &EdgeUp) -> Loss {
         if up.is_outgoing || cx.config.profile == Profile::Light {
             self.ping(cx, up.conn, &up.peer.id);
@@ -225,7 +225,7 @@ impl Edges {
     }
 
     /// The conns that a Leave of `peer` on `conn` ends: that one and every older one. A newer one
-    /// belongs to a peer that was restarted meanwhile, and lives.
+    /// belongs to a peer that was restarted meanwhile, and stays.
     pub(crate) fn ended_by_leave(
         &self,
         peer: &NodeId,
@@ -254,7 +254,7 @@ impl Edges {
         Loss::Nothing
     }
 
-    /// Judges whether the peer of a conn is alive, pings or closes it, and sets its timer.
+    /// Checks the liveness of a conn, pings or closes it, and sets its timer.
     pub(crate) fn check_liveness(&mut self, cx: &mut Context<'_, Action>, conn: ConnId) -> Loss {
         let Some(peer) = self.peer_of(conn) else { return Loss::Nothing };
         let silence = self.keepalive.silence(cx.now, self.table.len());
@@ -294,7 +294,7 @@ impl Edges {
         for edge in self.table.iter().filter(|edge| !edge.light) {
             let conn = edge.send_conn();
             if !conn.unanswered {
-                // Never this very moment, which is too late for a timer.
+                // Later than now, which is too late for a timer.
                 let soon = cx.rng.jitter(ANSWER_WAIT, 100).max(Duration::from_nanos(1));
                 let soonest = cx.now + soon;
                 let look = (conn.heard + silence.look_after).max(soonest);
@@ -307,8 +307,8 @@ impl Edges {
         self.conns.iter().filter(|(_, owner)| owner.is_unproven()).map(|(conn, _)| *conn)
     }
 
-    /// Makes room for a new conn. A peer that takes the edge sends a frame within a round trip, so
-    /// the conn that was silent longest is the least likely to become one.
+    /// Makes room for a new conn. A peer that takes the edge sends a frame within a round trip. The
+    /// conn that was silent longest is thus the least likely to become an edge.
     fn close_oldest_unproven(&mut self, cx: &mut Context<'_, Action>) {
         let oldest = self.unproven_conns().min();
         if let Some(oldest) = oldest {
@@ -348,8 +348,8 @@ impl Edges {
         }
     }
 
-    /// An edge lost a conn and lives on. If this node had dialed that one, the edge counts as
-    /// inbound from now on, and may be one too many.
+    /// An edge lost a conn and has others left. If this node had dialed that one, the edge counts
+    /// as inbound from now on, and may be one too many.
     fn settle_edge(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) -> Loss {
         if self.table.inbound() <= cx.config.inbound_edges_max {
             return Loss::Spare;
@@ -373,7 +373,7 @@ impl Edges {
     }
 
     /// A Leave spares the conns that are newer than the one it comes on, so it leaves on each. The
-    /// peer takes nothing that follows it, so it waits behind all that is queued.
+    /// peer ignores what follows it, so it is queued behind all other frames.
     fn send_leave(&mut self, cx: &mut Context<'_, Action>, edge: &Edge) {
         for conn in edge.conns() {
             let (frame, hops) = (wire::Leave.to_frame(), heapless::Vec::from_iter([conn.id]));
@@ -384,8 +384,8 @@ impl Edges {
     }
 }
 
-/// A router pings as the reference does; a light node says that it is one, so that the pinging is
-/// left to it.
+/// The ping of this node. A router's is that of the reference; a light node's announces it as one,
+/// so that the peer leaves the pings to it.
 fn ping_frame(own: Capabilities) -> Frame {
     if own.has(Capabilities::LIGHT) {
         wire::CapablePing { capabilities: own }.to_frame()
@@ -394,8 +394,8 @@ fn ping_frame(own: Capabilities) -> Frame {
     }
 }
 
-/// Unproven conns, at most: a quarter of the places for edges, so that silence can not fill them (a
-/// guess).
+/// Unproven conns, at most: a quarter of the places for edges, so that silent conns cannot fill
+/// them (a guess).
 pub(super) fn unproven_max(places: usize) -> usize {
     (places / 4).max(UNPROVEN_MIN).min(places)
 }

@@ -1,12 +1,12 @@
-//! Whether a conn still has somebody at its other end: rare pings and a fast decision
-//! (PROTOCOL.md#answer-time).
+//! Liveness check of a conn: rare pings and a fast decision (PROTOCOL.md#answer-time).
 //!
 //! Responsible for: when to ping and when to give up. Never: sends or closes anything.
 //!
-//! Only frames that arrive prove life. They note the time and touch no timer, but for the Pong that
-//! a ping waits for; the one timer of a conn asks [`judge`] when it fires and is set to whenever
-//! the answer could change. Of several conns of an edge only the one that frames leave on is
-//! pinged: a surplus conn harms nobody, and when its turn comes it is judged like any other.
+//! Only frames that arrive prove that a peer is alive. They note the time and touch no timer,
+//! except the Pong that a ping waits for. A conn has one timer, which calls [`judge`] when it fires
+//! and is then set to the time at which the verdict could change. Of several conns of an edge only
+//! the one that frames leave on is pinged. A surplus conn does no harm, and is judged once frames
+//! leave on it.
 
 use std::time::{Duration, Instant};
 
@@ -14,35 +14,36 @@ use super::Conn;
 use super::keepalive::{ANSWER_WAIT, Silence};
 use crate::env::Random;
 
-/// A ping is due after this long even on a busy conn, because its Pong tells the address at which
-/// the peer sees us (PROTOCOL.md#ping-refresh).
+/// A ping is due after this long even on a busy conn: its Pong has the address at which the peer
+/// sees this node (PROTOCOL.md#ping-refresh).
 const REFRESH: Duration = Duration::from_secs(300);
 /// Jitter of every period, in percent (PROTOCOL.md#jitter).
 const JITTER_PERCENT: u32 = 10;
 
-/// What a conn's timer is to do.
+/// What follows when the timer of a conn fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Look again then.
+    /// Judge again then.
     Wait(Instant),
-    /// Send a ping now, and look again when it must have been answered.
+    /// Send a ping now, and judge again when its answer is due.
     Ping,
     /// The peer does not answer: close the conn.
     Dead,
 }
 
-/// How a conn stands within its edge.
+/// The part of a conn in its edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// How long it may be silent.
     pub(crate) silence: Silence,
     /// Whether frames of the edge leave on this conn.
     pub(crate) send_conn: bool,
-    /// Whether the peer sleeps, and is not woken to tell where it sees us.
+    /// Whether the peer is a light node, which is not woken for the address at which it sees this
+    /// node.
     pub(crate) light: bool,
 }
 
-/// Judges a conn when its timer fired. `rng` jitters the next look.
+/// Judges a conn when its timer fired. `rng` jitters the next check.
 pub(crate) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Standing) -> Verdict {
     if conn.unanswered {
         let due = conn.pinged + ANSWER_WAIT;
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unanswered_ping_ends_it_after_five_seconds() {
+    fn an_unanswered_ping_ends_a_conn_after_five_seconds() {
         let pinged = Conn { unanswered: true, ..conn(0, 15) };
         assert_eq!(verdict(19, &pinged, BUSY), Verdict::Wait(at(20)));
         assert_eq!(verdict(20, &pinged, BUSY), Verdict::Dead);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_surplus_conn_is_left_alone() {
+    fn a_surplus_conn_is_not_pinged() {
         let surplus = Standing { send_conn: false, ..BUSY };
         assert!(wait(verdict(1000, &conn(0, 0), surplus)) > Duration::from_secs(1000));
     }

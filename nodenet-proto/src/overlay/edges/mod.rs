@@ -1,11 +1,11 @@
 //! Edges: the conns of this node, the edges that they form, and their liveness.
 //!
 //! Responsible for: which conn belongs to which edge, admission, pings, budgets, and what the end
-//! of a conn means for its edge. Never: dials, chooses peers, or routes.
+//! of a conn changes for its edge. Never: dials, chooses peers, or routes.
 //!
 //! # Life of an edge
-//! A conn that the peer opened is unproven until its first whole frame arrives; one that this node
-//! dialed is part of an edge at once. Then:
+//! A conn that the peer opened is unproven until its first whole frame arrives. A conn that this
+//! node dialed is part of an edge at once. Then:
 //! 1. *Admission* (`admit`) checks proof of work, the application's policy and the places for
 //!    inbound edges.
 //! 2. The first conn to a peer makes an [`Edge`]; up to two more join it. Frames leave on the conn
@@ -15,8 +15,8 @@
 //! 4. An edge ends with its last conn, with a Leave of either side, or when it is one too many. Its
 //!    budgets are retained until they are full again.
 //!
-//! Methods that end something return what that meant ([`Loss`], [`EndedEdge`]); the exchange passes
-//! it on to the other rooms.
+//! Methods that end a conn or an edge return the outcome (`Loss`, `EndedEdge`); the exchange
+//! passes it on to the other rooms.
 
 mod admit;
 pub mod budgets;
@@ -54,10 +54,10 @@ pub use self::table::{Attached, Detached, EdgeTable, Phase};
 pub const CONNS_PER_EDGE: usize = 3;
 /// Edges nearest to this node that count as its siblings (PROTOCOL.md#siblings).
 pub const SIBLINGS: usize = 16;
-/// Outgoing edges this node wants (PROTOCOL.md#edge-targets).
+/// Target number of outgoing edges (PROTOCOL.md#edge-targets).
 pub const TARGET_EDGES: usize = 64;
 
-/// What a conn is for.
+/// What a conn belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Owner {
     /// This peer opened it and has not sent a whole frame yet.
@@ -120,7 +120,7 @@ impl Edges {
         !self.conns.is_empty()
     }
 
-    /// Notes whether `peer` is a light node, on its own word.
+    /// Notes whether `peer` is a light node, as it announced itself.
     pub(crate) fn set_light(&mut self, peer: &NodeId, is_light: bool) {
         if let Some(edge) = self.table.get_mut(peer) {
             edge.light = is_light;
@@ -138,7 +138,7 @@ impl Edges {
         edge.is_some_and(|edge| edge.budgets.charge_detour(now, pieces))
     }
 
-    /// When a task that is planned for `at` is done, together with the pings of that time.
+    /// When a task that is planned for `at` is done: at the same time as liveness checks.
     pub(crate) fn align(&self, at: Instant, now: Instant) -> Instant {
         self.keepalive.align(at, now)
     }

@@ -1,7 +1,8 @@
 //! Edge table: every live edge, in the order of the identifiers.
 //!
 //! Responsible for: one edge per peer, roles, counts, the connectivity phase, and which edges are
-//! nearest to a target. Never: opens, closes or pings a conn, or decides who may become an edge.
+//! nearest to a target. Never: opens, closes or pings a conn, or decides which peer may become an
+//! edge.
 
 use std::cmp::Ordering;
 use std::time::Instant;
@@ -54,7 +55,7 @@ pub enum Attached {
 /// What [`EdgeTable::detach`] did.
 #[derive(Debug, Clone)]
 pub enum Detached {
-    /// The edge lives on over other conns.
+    /// The edge has other conns left.
     LivesOn,
     /// That was its last conn; this was the edge.
     EdgeGone(Box<Edge>),
@@ -214,17 +215,17 @@ impl EdgeTable {
         self.edges.is_empty()
     }
 
-    /// Number of edges that we opened.
+    /// Number of edges that this node opened.
     pub fn outgoing(&self) -> usize {
         self.outgoing
     }
 
-    /// Number of edges that others opened.
+    /// Number of edges that peers opened.
     pub fn inbound(&self) -> usize {
         self.edges.len() - self.outgoing
     }
 
-    /// Number of conns that others opened.
+    /// Number of conns that peers opened.
     pub fn accepted_conns(&self) -> usize {
         self.iter().map(Edge::accepted_conns).sum()
     }
@@ -259,7 +260,7 @@ impl EdgeTable {
         (0..nearest.len()).map(|rank| search.edge(&nearest, rank)).collect()
     }
 
-    /// The edges to peers whose identifiers share at least the first `bits` bits, 64 at most, with
+    /// The edges whose peers' identifiers share at least the first `bits` bits, 64 at most, with
     /// `id`.
     pub fn sharing(&self, id: &NodeId, bits: u16) -> &[Edge] {
         let differing = u64::MAX.checked_shr(bits.into()).unwrap_or(0);
@@ -308,7 +309,7 @@ impl EdgeTable {
         Err(at)
     }
 
-    /// Marks the siblings anew after `changed` came or went. Nothing but the nearest seventeen can
+    /// Marks the siblings anew after `changed` was added or removed. Only the nearest seventeen can
     /// have changed.
     fn reclassify(&mut self, changed: &NodeId) {
         let search = Search::new(&self.own, &self.prefixes, &self.edges);

@@ -8,7 +8,7 @@ use crate::transport::ConnId;
 
 pub(super) const OWN: NodeId = NodeId::from_bytes([0; 32]);
 
-/// The identifier whose only set bit is this one, counted from the most significant.
+/// The identifier with this bit set alone, counted from the most significant.
 pub(super) fn bit(index: usize) -> NodeId {
     let mut bytes = [0; 32];
     bytes[index / 8] = 0x80 >> (index % 8);
@@ -89,7 +89,7 @@ fn climbing_back_to_sixty_does_not_make_it_normal() {
 }
 
 #[test]
-fn the_sixteen_nearest_are_siblings_whoever_opened_them() {
+fn the_sixteen_nearest_are_siblings_in_either_direction() {
     let mut edges = EdgeTable::new(OWN);
     for index in 41..=60 {
         attach(&mut edges, bit(index), index as u64, index % 2 == 0);
@@ -168,7 +168,7 @@ fn a_fourth_conn_takes_the_place_of_the_one_silent_longest() {
 }
 
 #[test]
-fn an_edge_lives_as_long_as_any_of_its_conns() {
+fn an_edge_lasts_as_long_as_any_of_its_conns() {
     let mut edges = EdgeTable::new(OWN);
     attach(&mut edges, bit(1), 1, false);
     attach(&mut edges, bit(1), 2, true);

@@ -1,18 +1,19 @@
 //! Known answers of the reference's table of live edges (its vectors `edges`; `add_remove_errors`
-//! and `phase_bands_and_hysteresis` are in `tests`, what concerns contacts is in `edge_choice`).
+//! and `phase_bands_and_hysteresis` are in `tests`, what concerns contacts is in
+//! `topology::choose`).
 //!
 //! Not reproduced:
 //!
-//! - `EDGE_EXISTS`: a second conn of a peer joins its edge (PROTOCOL.md#conns-of-an-edge), whoever
-//!   opened either.
-//! - `idle` with a time for siblings and one for fingers: how long an edge may be silent depends on
-//!   how many there are and how many die (`keepalive`, `liveness`).
-//! - `touch` of a stranger: frames come on conns, each of which belongs to an edge.
-//! - budgets by identifier: they are part of the edge, so without one there is nothing to charge,
-//!   and what leaves this node itself is charged to nobody (in the reference the all-zero
-//!   identifier is free).
-//! - fresh budgets for an edge that comes back (`rate_buckets`, a weak spot): they outlive it
-//!   (`budgets`).
+//! - `EDGE_EXISTS`: a second conn of a peer joins its edge (PROTOCOL.md#conns-of-an-edge), in
+//!   either direction.
+//! - `idle` with a time for siblings and one for fingers: the time follows from how many edges
+//!   there are and how many die (`keepalive`, `liveness`).
+//! - `touch` of a peer without an edge: frames arrive on conns, each of which belongs to an edge.
+//! - budgets by identifier: they are part of the edge, so without one there is nothing to charge.
+//!   This node's own messages are charged to no budget (in the reference the all-zero identifier is
+//!   free).
+//! - fresh budgets for an edge that ends and begins again (`rate_buckets`, a weak spot): they
+//!   outlive it (`budgets`).
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
-//! One known peer: its key, where it may be reached and on whose word.
+//! Contact: a known peer's key and its addresses, each with its provenance.
 //!
-//! Responsible for: the compact record, the order and the caps of its addresses. Never: which
-//! bucket it belongs to, whether it is connected.
+//! Responsible for: the compact record, the order and the caps of its addresses. Never: decides
+//! which bucket it belongs to, or whether it is connected.
 //!
-//! A node keeps several hundred of these and a simulator a hundred thousand nodes, so the record is
-//! small: times are ticks of a tenth of a second, one address lies inline, more share one box.
+//! A node keeps several hundred contacts, and a simulator a hundred thousand nodes, so the record
+//! is small. Times are ticks of a tenth of a second; one address lies inline, more share one box.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use crate::addr::Subnet;
 /// Addresses kept for one contact, at most (PROTOCOL.md#addresses-of-a-contact).
 pub(crate) const ADDRS_MAX: usize = 8;
 
-/// Who says that an address is a peer's; a later variant outranks an earlier one.
+/// Source of the statement that an address is a peer's; a later variant outranks an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Provenance {
-    /// Somebody else mentioned it.
+    /// Another node mentioned it.
     Gossiped,
     /// The peer itself signed it.
     Signed,
-    /// The peer proved its identifier at the other end of it.
+    /// The peer proved its identifier at this address.
     Verified,
 }
 
@@ -45,7 +45,7 @@ impl Tick {
         Self(self.0.saturating_add(u32::try_from(span.as_millis() / 100).unwrap_or(u32::MAX)))
     }
 
-    /// How much later than `earlier` this is. A very long time if that never happened.
+    /// How much later than `earlier` this is. A very long time if `earlier` is [`Tick::NEVER`].
     pub(crate) fn since(self, earlier: Self) -> Duration {
         if earlier == Self::NEVER {
             return Duration::from_secs(u64::from(u32::MAX));
@@ -100,7 +100,7 @@ impl Addrs {
     }
 
     /// Adds an address, or raises its provenance. With [`ADDRS_MAX`] present the last goes: the
-    /// oldest of the least trusted. Returns false if the newcomer itself would have been that one.
+    /// oldest of the least trusted. Returns false if the new one itself would have been that one.
     fn insert(&mut self, new: Packed) -> bool {
         let mut all: heapless::Vec<Packed, { ADDRS_MAX + 1 }> =
             self.as_slice().iter().copied().collect();
@@ -145,22 +145,23 @@ pub(crate) struct Contact {
     addrs: Addrs,
     /// Capability bits.
     pub(crate) caps: u32,
-    /// The last word from the peer itself; mentions by others do not count (PROTOCOL.md#last-seen).
+    /// When the peer itself last sent or signed something; mentions by others do not count
+    /// (PROTOCOL.md#last-seen).
     pub(crate) last_seen: Tick,
-    /// The last mention by anyone.
+    /// When any node last mentioned it.
     pub(crate) mentioned: Tick,
-    /// Not to be dialed before.
+    /// When it may be dialed again.
     pub(crate) retry_at: Tick,
     /// Round-trip time in milliseconds when last connected; 0 is not known.
     pub(crate) rtt_ms: u16,
     /// Dials that failed in a row.
     pub(crate) failures: u8,
-    /// Whether `caps` are the peer's own word.
+    /// Whether the peer itself reported `caps`.
     pub(crate) caps_self_reported: bool,
 }
 
 impl Contact {
-    /// A contact of which nothing is known but its identity.
+    /// A contact of which only the identity is known.
     pub(crate) fn new(id: NodeId, key: [u8; 32]) -> Self {
         Self {
             id,
@@ -176,18 +177,18 @@ impl Contact {
         }
     }
 
-    /// Where it may be, best first: proven, then signed, then gossiped, the newest of each first.
+    /// Its addresses, best first: verified, then signed, then gossiped, the newest of each first.
     pub(crate) fn addrs(&self) -> impl ExactSizeIterator<Item = SocketAddr> + '_ {
         self.addrs.as_slice().iter().map(Packed::addr)
     }
 
-    /// Those that the peer itself proved or signed, best first.
+    /// The verified and the signed ones, best first.
     pub(crate) fn own_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let own = |addr: &&Packed| addr.provenance > Provenance::Gossiped;
         self.addrs.as_slice().iter().filter(own).map(Packed::addr)
     }
 
-    /// Whether the peer proved itself at this address.
+    /// Whether this address is verified.
     pub(crate) fn is_proven_at(&self, addr: SocketAddr) -> bool {
         self.addrs.as_slice().contains(&Packed::new(addr, Provenance::Verified))
     }
@@ -197,7 +198,7 @@ impl Contact {
         !self.addrs.as_slice().is_empty()
     }
 
-    /// Who vouches for its best address.
+    /// The provenance of its best address.
     pub(crate) fn provenance(&self) -> Option<Provenance> {
         self.addrs.as_slice().first().map(|addr| addr.provenance)
     }
@@ -207,7 +208,7 @@ impl Contact {
         self.addrs().next().and_then(|addr| Subnet::counted(addr.ip()))
     }
 
-    /// The subnet it counts for: that of its newest proven address. HostLimit never count
+    /// The subnet it counts for: that of its newest verified address. Other addresses never count
     /// (PROTOCOL.md#subnet-shares).
     pub(crate) fn counted_subnet(&self) -> Option<Subnet> {
         self.addrs
@@ -222,8 +223,8 @@ impl Contact {
         self.addrs.insert(Packed::new(addr, provenance))
     }
 
-    /// Takes the peer's own list: what it signed earlier and does not repeat is forgotten. Verified
-    /// addresses stay, and hearsay fills what room is left.
+    /// Takes the peer's own list: a signed address that is not in it is removed. Verified addresses
+    /// stay, and gossiped ones fill the places that are left.
     pub(crate) fn set_signed_addrs(&mut self, addrs: &[SocketAddr]) {
         if addrs.is_empty() {
             return;
@@ -234,23 +235,23 @@ impl Contact {
         }
     }
 
-    /// Forgets an address at which somebody else answered.
+    /// Removes an address at which another node answered.
     pub(crate) fn remove_addr(&mut self, addr: SocketAddr) {
         let gone = Packed::new(addr, Provenance::Gossiped);
         self.addrs.retain(|kept| !kept.is_at(&gone));
     }
 
-    /// Asserts that its addresses are few and in order.
+    /// Asserts that its addresses are within the cap and in order.
     ///
     /// # Panics
-    /// If they are not, which is a bug here.
+    /// If they are not, which is a bug of this module.
     pub(crate) fn check(&self) {
         let addrs = self.addrs.as_slice();
         assert!(addrs.len() <= ADDRS_MAX);
         assert!(addrs.is_sorted_by_key(|addr| core::cmp::Reverse(addr.provenance)));
     }
 
-    /// Whether the peer itself was ever heard.
+    /// Whether the peer itself ever sent or signed something.
     pub(crate) fn is_verified(&self) -> bool {
         self.last_seen != Tick::NEVER
     }
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn hearsay_never_lowers_a_provenance() {
+    fn gossip_never_lowers_a_provenance() {
         let mut c = contact();
         c.add_addr(addr(1), Provenance::Verified);
         c.add_addr(addr(1), Provenance::Gossiped);
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ninth_address_displaces_the_oldest_hearsay_and_no_own_address() {
+    fn a_ninth_address_displaces_the_oldest_gossiped_one_and_no_own_address() {
         let mut c = contact();
         for last in 1..=7 {
             c.add_addr(addr(last), Provenance::Signed);
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_s_list_replaces_what_it_signed_before() {
+    fn a_new_list_of_the_peer_replaces_its_signed_addresses() {
         let mut c = contact();
         c.add_addr(addr(9), Provenance::Verified);
         c.set_signed_addrs(&[addr(1), addr(2)]);
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn only_proven_addresses_count_for_a_subnet() {
+    fn only_verified_addresses_count_for_a_subnet() {
         let mut c = contact();
         c.add_addr(addr(1), Provenance::Signed);
         assert_eq!(c.counted_subnet(), None);

@@ -1,4 +1,4 @@
-//! A short memory of contacts that were given up, so that hearsay does not bring them back.
+//! Recently evicted contacts, which gossip alone does not bring back.
 //!
 //! Bounded to [`EVICTED_MAX`]; the oldest is forgotten first. Never consulted for what a peer
 //! itself signs or proves.
@@ -9,13 +9,13 @@ use std::time::Duration;
 use super::contact::Tick;
 use crate::NodeId;
 
-/// Evicted identifiers remembered, at most (a guess: several buckets' worth).
+/// Evicted identifiers kept, at most (a guess: as many as several buckets hold).
 const EVICTED_MAX: usize = 256;
-/// How long hearsay about a purged contact is ignored (PROTOCOL.md#evicted-contacts).
+/// How long gossip about an evicted contact is ignored (PROTOCOL.md#evicted-contacts).
 const MEMORY: Duration = Duration::from_secs(30 * 60);
 
-/// Identifiers purged lately, oldest first. Eight bytes tell them apart well enough: a false match
-/// costs one contact that hearsay alone vouches for.
+/// Identifiers evicted recently, oldest first. Eight bytes of each are enough: a false match costs
+/// one contact that is known by gossip alone.
 #[derive(Debug, Default)]
 pub(crate) struct Evicted {
     recent: VecDeque<(u64, Tick)>,
@@ -45,7 +45,7 @@ impl Evicted {
     }
 }
 
-/// The last eight bytes: unlike the first ones they differ between neighbours.
+/// The last eight bytes: unlike the first ones, they differ between nodes that are near each other.
 fn tag(id: &NodeId) -> u64 {
     let bytes = id.as_bytes();
     u64::from_be_bytes(std::array::from_fn(|i| bytes[24 + i]))
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn the_257th_makes_room_for_itself_by_the_oldest() {
+    fn the_257th_takes_the_place_of_the_oldest() {
         let mut evicted = Evicted::default();
         for number in 0..256 {
             evicted.insert(id(number), at(number.into()));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_half_an_hour_old_takes_no_room() {
+    fn an_entry_of_half_an_hour_takes_no_room() {
         let mut evicted = Evicted::default();
         (0..256).for_each(|number| evicted.insert(id(number), at(0)));
         evicted.insert(id(256), at(1800));

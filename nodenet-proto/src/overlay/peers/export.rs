@@ -1,7 +1,7 @@
-//! Which peers are worth remembering across a restart (PROTOCOL.md#export).
+//! Export of peers for a restart (PROTOCOL.md#export).
 //!
 //! Responsible for: a choice that leads back into the network even if every bootstrap contact is
-//! gone. Never: stores it; where it lies is the application's business.
+//! gone. Never: stores it; the application does.
 
 use core::cmp::Reverse;
 
@@ -13,16 +13,16 @@ use crate::overlay::edges::EdgeTable;
 use crate::transport::Conns;
 use crate::wire::Capabilities;
 
-/// ContactTable in one export, at most (a guess: the file is small; PROTOCOL.md#export).
+/// Contacts in one export, at most (a guess: the file is small; PROTOCOL.md#export).
 const EXPORT_MAX: usize = 128;
-/// Of one subnet, at most.
+/// Contacts of one subnet, at most.
 const PER_SUBNET: usize = 2;
 
 impl Peers {
-    /// ContactTable worth remembering, best first. Live edges whose address is not known from a
-    /// dial or a signature come last, at the address from which they speak now: a peer that opened
-    /// its conn signs its addresses only when it is asked, half a minute later, and a NAT between
-    /// may still let this node through.
+    /// Contacts worth keeping, best first. Live edges whose address is not known from a dial or a
+    /// signature come last, at the current address of their conn. A peer that opened its conn signs
+    /// its addresses only when it is asked, half a minute later. A NAT between may still let this
+    /// node through.
     pub(crate) fn export(&self, edges: &EdgeTable, conns: &dyn Conns) -> Vec<KnownPeer> {
         let known = |contact: &Contact| KnownPeer {
             id: contact.id,
@@ -55,10 +55,10 @@ impl Peers {
     }
 }
 
-/// ContactTable that proved themselves at an address, then those that only signed theirs: all that
-/// a node has whom others dialed and who dialed nobody but its bootstrap contacts. Of either, live
-/// ones first, among them those that anybody can dial, and taken from every bucket in turn, so that
-/// a part of them is as spread as the whole. Hearsay is left out.
+/// Contacts with a verified address, then those that only signed theirs. A node with inbound edges
+/// alone, apart from its bootstrap contacts, has only the latter. Of either, live ones come first,
+/// among them those that any node can dial. They are taken from every bucket in turn, so that a
+/// part of them is as spread as the whole. Gossiped addresses are left out.
 fn choose(peers: &ContactTable, is_live: impl Fn(&NodeId) -> bool) -> Vec<&Contact> {
     let is_anchor = |contact: &Contact| Capabilities(contact.caps).has(Capabilities::PUBLIC_ANCHOR);
     let worth =
@@ -107,7 +107,7 @@ mod tests {
         Ed25519Crypto.node_id(&key(number))
     }
 
-    /// A table whose own identifier shares no bit with anybody here: one bucket, in which order
+    /// A table whose own identifier shares no bit with any peer here: one bucket, in which order
     /// shows.
     fn table() -> ContactTable {
         ContactTable::new(NodeId::from_bytes([0; 32]), 0, test_base())
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn tried_peers_come_before_claims_the_live_before_the_silent_and_anchors_before_others() {
+    fn verified_peers_come_first_then_live_ones_then_anchors() {
         let mut table = table();
         let n: Vec<u16> = far().take(7).collect();
         let anchor = Capabilities::PUBLIC_ANCHOR.0;

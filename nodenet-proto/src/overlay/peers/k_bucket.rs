@@ -1,6 +1,6 @@
-//! One k-bucket: up to twenty contacts and up to twenty that wait for a place.
+//! K-bucket (Kademlia §2.2): up to twenty contacts, and a replacement cache (§4.1) of up to twenty.
 //!
-//! Responsible for: order, promotion, the two bounds. Never: who is admitted.
+//! Responsible for: order, promotion, the two bounds. Never: decides which contact is admitted.
 
 use super::contact::{Contact, Provenance};
 use crate::NodeId;
@@ -11,7 +11,7 @@ pub(crate) const K: usize = 20;
 /// The contacts that share one prefix length with the node itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
-    /// Last heard first; those never heard come last.
+    /// Most recently seen first; those never seen come last.
     entries: Vec<Contact>,
     /// Last mentioned first. Only ever occupied while `entries` is full.
     replacements: Vec<Contact>,
@@ -46,12 +46,12 @@ impl Bucket {
         self.replacements.iter_mut().find(|contact| contact.id == *id)
     }
 
-    /// The entry to doubt first: the one heard least recently.
+    /// The entry to probe first: the least recently seen.
     pub(crate) fn least_recent(&self) -> Option<NodeId> {
         self.entries.last().map(|contact| contact.id)
     }
 
-    /// Puts a contact in its place by the time it was last heard; of equals the newest comes first.
+    /// Inserts a contact by the time it was last seen; of equals the newest comes first.
     pub(crate) fn insert(&mut self, contact: Contact) {
         debug_assert!(!self.is_full(), "the caller made room");
         let at = self
@@ -63,7 +63,7 @@ impl Bucket {
         self.entries.insert(at, contact);
     }
 
-    /// Restores the order after an entry was heard.
+    /// Restores the order after an entry was seen.
     pub(crate) fn touch(&mut self, id: &NodeId) {
         if let Some(at) = self.entries.iter().position(|contact| contact.id == *id) {
             let contact = self.entries.remove(at);
@@ -80,26 +80,26 @@ impl Bucket {
         self.replacements.insert(0, contact);
     }
 
-    /// Takes a contact out of the entries.
+    /// Removes a contact from the entries.
     pub(crate) fn remove(&mut self, id: &NodeId) -> Option<Contact> {
         let at = self.entries.iter().position(|contact| contact.id == *id)?;
         Some(self.entries.remove(at))
     }
 
-    /// Takes a contact out of the replacement cache.
+    /// Removes a contact from the replacement cache.
     pub(crate) fn unstash(&mut self, id: &NodeId) -> Option<Contact> {
         let at = self.replacements.iter().position(|contact| contact.id == *id)?;
         Some(self.replacements.remove(at))
     }
 
-    /// Takes the freshest replacement, for promotion.
+    /// Removes the replacement that was mentioned last, for promotion.
     pub(crate) fn next_replacement(&mut self) -> Option<Contact> {
         (!self.replacements.is_empty()).then(|| self.replacements.remove(0))
     }
 
-    /// The entry that makes room for a newcomer, if one is worth less. First to go is whoever can
-    /// not be dialed (THREATS.md#e29); then, for a newcomer that proved itself, the oldest entry
-    /// that nobody but gossip vouches for (PROTOCOL.md#full-buckets).
+    /// The entry that makes room for a new contact, if one is worth less. An entry without an
+    /// address goes first (THREATS.md#e29). For a verified contact the oldest entry that is only
+    /// gossiped goes next (PROTOCOL.md#full-buckets).
     pub(crate) fn outdone_by(&self, newcomer: &Contact, provenance: Provenance) -> Option<NodeId> {
         let oldest = |is_worse: fn(&Contact) -> bool| {
             let worse = self.entries.iter().filter(|contact| is_worse(contact));

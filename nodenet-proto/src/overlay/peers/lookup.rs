@@ -1,15 +1,14 @@
-//! Questions to neighbours: whom do you know near this identifier? And the matching of answers to
-//! them.
+//! Node lookups at neighbours (Kademlia's `FIND_NODE`), and the matching of answers to them.
 //!
-//! Responsible for: correlation nonces, their lifetime, and who may answer. Never: encodes, sends,
-//! or decides what to ask.
+//! Responsible for: correlation nonces, their lifetime, and which neighbour may answer. Never:
+//! decides what to ask, or when.
 //!
-//! A lookup is iterative, as in Kademlia: one neighbour is asked directly, what it names is dialed,
-//! and whoever of these is nearer is asked next. On the wire a question is a Lookup whose hop limit
-//! is spent, so that the neighbour itself answers (PROTOCOL.md#lookups). A routed one would end
-//! nearer to the target, but its answer has to find the way back to a node that nobody there knows
-//! yet, which is what a joining node is. Nothing is believed from anyone but the neighbour that was
-//! asked (THREATS.md#e30), and it is asked by its edge.
+//! A lookup is iterative, as in Kademlia. A neighbour is asked, the peers that it names are dialed,
+//! and those that are nearer are asked next. On the wire a question is a Lookup whose hop limit is
+//! spent, so that the neighbour itself answers (PROTOCOL.md#lookups). A routed one would end nearer
+//! to the target. Its answer would need a route back to the asking node, which a joining node does
+//! not have yet. Only the answer of the neighbour that was asked is taken (THREATS.md#e30), and it
+//! is asked on its edge.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -30,30 +29,30 @@ const NONCE_LIFETIME: Duration = Duration::from_secs(30);
 /// Questions open at once, at most; the oldest is forgotten first (a guess: two a second).
 const OPEN_MAX: usize = 64;
 
-/// What is asked of a neighbour.
+/// The subject of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// Who is near me?
+    /// Nodes near this node.
     Own,
-    /// Who is near this identifier?
+    /// Nodes near this identifier.
     Near {
         /// The identifier.
         target: NodeId,
-        /// Whether there is neither an edge nor a contact in its slot.
+        /// Whether its slot has neither an edge nor a contact.
         lacking: bool,
     },
-    /// Who is near you?
+    /// Nodes near the neighbour.
     Vicinity,
 }
 
 /// A question to a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ask {
-    /// What is asked.
+    /// The subject.
     pub(crate) question: Question,
     /// The neighbour.
     pub(crate) peer: NodeId,
-    /// What ties the answer to the question.
+    /// The nonce that ties the answer to the question.
     pub(crate) nonce: Nonce,
 }
 
@@ -86,7 +85,7 @@ pub(crate) struct Lookups {
 }
 
 impl Lookups {
-    /// Notes that a neighbour is asked.
+    /// Notes a question to a neighbour.
     pub(crate) fn open_question(&mut self, now: Instant, ask: Ask) {
         let Ask { question, peer, nonce } = ask;
         self.expire(now);
@@ -101,8 +100,8 @@ impl Lookups {
         self.open.iter().any(|open| open.is_for(nonce, responder) && open.expires > now)
     }
 
-    /// Takes the question that `responder` answers. An answer that nobody asked for, that comes too
-    /// late or twice, or from another than the neighbour that was asked is discarded and counted.
+    /// Takes the question that `responder` answers. An answer without an open question is discarded
+    /// and counted. So is one that comes too late, twice, or from another neighbour.
     pub(crate) fn settle<A>(
         &mut self,
         cx: &mut Context<'_, A>,
@@ -138,7 +137,7 @@ impl Lookups {
 }
 
 impl Peers {
-    /// Puts a question to a neighbour.
+    /// Sends a question to a neighbour.
     pub(crate) fn ask(&mut self, cx: &mut Context<'_, Action>, edges: &EdgeTable, ask: Ask) {
         let Some(conn) = edges.get(&ask.peer).map(|edge| edge.send_conn().id) else { return };
         self.lookups.open_question(cx.now, ask);

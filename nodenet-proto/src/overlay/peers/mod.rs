@@ -1,9 +1,9 @@
-//! Peers: the contacts that a node knows, the questions by which it learns of more, and its answers
-//! to the questions of others.
+//! Peers: the contacts of a node, the lookups that find more, and the answers to the lookups of
+//! others.
 //!
-//! Responsible for: what is believed on whose word, which contacts are near a target, and
-//! correlation of answers with questions. Never: dials, decides when or what to ask, or who becomes
-//! an edge.
+//! Responsible for: the provenance of what is stored, which contacts are near a target, and
+//! correlation of answers with questions. Never: dials, or decides when or what to ask, or which
+//! peer becomes an edge.
 
 mod contact;
 mod evicted;
@@ -27,7 +27,7 @@ pub(crate) use self::lookup::{Ask, Question};
 pub(crate) use self::observe::Observed;
 pub(crate) use self::table::{ContactTable, HOLD_OFF, Observation, Outcome};
 
-/// What a node knows of others, and what it asked of them.
+/// The contacts of a node, and its open questions.
 pub(crate) struct Peers {
     table: ContactTable,
     lookups: Lookups,

@@ -1,5 +1,5 @@
-//! Observations of peers: handshakes, answers and messages, each with the provenance that it
-//! deserves (PROTOCOL.md#observations).
+//! Observations of peers: handshakes, answers and messages, each with its provenance
+//! (PROTOCOL.md#observations).
 //!
 //! Responsible for: turning what arrives into entries of the contact table. Never: decides what the
 //! table does with an entry, or what follows for the topology.
@@ -17,9 +17,10 @@ use crate::overlay::edges::{EdgeTable, EdgeUp, EndedEdge, Peer};
 use crate::stats::DropReason;
 use crate::wire::{self, Capabilities, ContactList, Decode, Neighbors, RoutedFrame};
 
-/// A peer that closed an edge of ours this young has no place for us (a guess: in a growing
-/// simulated network of 4,000, the peers that all others knew closed thirty edges for every node
-/// that joined, 29 of them younger than this, and twenty when refused nodes stayed away).
+/// A peer that closes an edge this young, which this node opened, has no place for it (a guess). In
+/// a growing simulated network of 4,000, the peers known to all others closed thirty edges for
+/// every node that joined. 29 of them were younger than this; it was twenty when refused nodes
+/// stayed away.
 const YOUNG: Duration = Duration::from_secs(5 * 60);
 /// Such a peer is not dialed for this long (a guess). One that left after a longer time may be back
 /// soon.
@@ -29,18 +30,18 @@ const NO_PLACE_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
 const PARTIAL_HOLD_OFF: Duration = Duration::from_secs(10);
 /// An edge that lived this long shows that the peer's failures are over (PROTOCOL.md#proven-edges).
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-/// An incumbent that was heard within this time is not probed (a guess).
+/// An incumbent that was seen within this time is not probed (a guess).
 const DOUBT_AFTER: Duration = Duration::from_secs(30 * 60);
 /// Peers that reach this node without having been dialed by it before it calls itself reachable (a
 /// guess).
 const UNSOLICITED_MIN: u8 = 2;
 
-/// What an observation taught.
+/// The result of an observation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Observed {
     /// Whether the peer was not known before.
     pub(crate) is_new: bool,
-    /// An incumbent in whose bucket the peer waits, and that was not heard for long.
+    /// An incumbent that was not seen for long, and in whose bucket the peer waits.
     pub(crate) doubtful: Option<NodeId>,
 }
 
@@ -58,7 +59,7 @@ pub(crate) struct Answer {
 }
 
 impl Peers {
-    /// An edge is up. Returns also whether the peer said earlier that it is a light node.
+    /// An edge is up. Returns also whether the peer announced earlier that it is a light node.
     pub(crate) fn observe_edge_up(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -73,7 +74,8 @@ impl Peers {
                 cx.own.set_reachable();
             }
         }
-        // A conn that the peer opened comes from where it can be dialed, unless a NAT is between.
+        // A conn that the peer opened comes from an address that can be dialed, unless a NAT is
+        // between.
         let provenance = if is_outgoing { Provenance::Verified } else { Provenance::Signed };
         let remote = canonical(peer.remote);
         let has_own_addrs = !is_outgoing && known.is_some_and(|contact| contact.is_dialable());
@@ -82,7 +84,7 @@ impl Peers {
         let observed = self.observe(cx, edges, &seen);
         let contact = self.table.find(&peer.id).filter(|contact| contact.caps_self_reported);
         let caps = Capabilities(contact.map_or(0, |contact| contact.caps));
-        // What others say of it would make a light node of one that is not.
+        // Gossiped capabilities could make a light node of one that is not.
         (observed, caps.has(Capabilities::LIGHT))
     }
 
@@ -127,8 +129,8 @@ impl Peers {
         }
     }
 
-    /// An attempt to reach a contact failed. If it was partial, the contact may well be where it
-    /// was not dialed.
+    /// An attempt to reach a contact failed. If it was partial, the contact may be at an address
+    /// that was not dialed.
     pub(crate) fn observe_failed_attempt(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -148,7 +150,7 @@ impl Peers {
         self.table.forget_addr(peer, addr);
     }
 
-    /// The peer lives.
+    /// The peer is alive.
     pub(crate) fn confirm(&mut self, cx: &Context<'_, Action>, peer: &NodeId) {
         self.table.confirm(peer, cx.now);
     }
@@ -158,7 +160,7 @@ impl Peers {
         self.table.shorten_hold_offs(cx.now, cx.rng);
     }
 
-    /// A neighbour says what it can do.
+    /// A neighbour announced its capabilities.
     pub(crate) fn observe_capabilities(&mut self, peer: &NodeId, capabilities: Capabilities) {
         self.table.learn_caps(peer, capabilities.0);
     }
@@ -168,8 +170,8 @@ impl Peers {
         self.table.measure_rtt(peer, rtt_ms);
     }
 
-    /// An originator proved that it lives by signing a message for this node. It is stored if there
-    /// is a place for a contact without an address (THREATS.md#e29).
+    /// An originator proved that it is alive: it signed a message for this node. It is stored if
+    /// there is a place for a contact without an address (THREATS.md#e29).
     pub(crate) fn observe_originator(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -199,7 +201,7 @@ impl Peers {
             return None;
         }
         let responder = cx.crypto.node_id(message.key());
-        // Whether it was asked for costs less to know than whether the responder signed it.
+        // The nonce is checked first: it costs less than the signature.
         if !self.lookups.expects(&nonce, &responder, cx.now) {
             cx.discard(DropReason::Unsolicited);
             return None;
@@ -208,9 +210,9 @@ impl Peers {
             cx.discard(DropReason::BadSignature);
             return None;
         }
-        // A question takes one answer, and this node bounds its questions. So the responder is not
-        // charged, or other messages in its name would make this node deaf to it, and no copy needs
-        // to be remembered.
+        // A question takes one answer, and this node bounds its questions. The responder is
+        // therefore not charged, and no copy is remembered. A charge would let other messages in
+        // its name keep its answers out.
         let question = self.lookups.settle(cx, &nonce, &responder)?;
         let Ok(answer) = Neighbors::decode_exact(&message.into_payload()) else {
             cx.discard(DropReason::MalformedMessage);
@@ -231,7 +233,7 @@ impl Peers {
         contact: &wire::Contact,
     ) -> Observed {
         let is_self_reported = contact.id == answer.responder;
-        // A contact without a key can not be proved to be any node (PROTOCOL.md#keyless-contacts).
+        // A contact without a key cannot prove any identifier (PROTOCOL.md#keyless-contacts).
         let Some(key) = contact.key else {
             cx.discard(DropReason::ContactRejected);
             return Observed::default();
@@ -239,7 +241,7 @@ impl Peers {
         let observed = answer.observed.filter(|_| is_self_reported);
         let addrs = plausible_addrs(cx, contact, observed);
         let provenance = if is_self_reported { Provenance::Signed } else { Provenance::Gossiped };
-        // A peer that can do nothing in particular says so; gossip that says nothing is none.
+        // A zero of the peer itself clears its capabilities; a gossiped zero has no meaning.
         let caps = Some(contact.capabilities.0).filter(|caps| is_self_reported || *caps != 0);
         let seen = Observation { id: contact.id, key, caps, addrs: &addrs, provenance };
         self.observe(cx, edges, &seen)
@@ -261,7 +263,7 @@ impl Peers {
         self.observe(cx, edges, &seen)
     }
 
-    /// Hands an observation to the table.
+    /// Passes an observation to the table.
     fn observe(
         &mut self,
         cx: &mut Context<'_, Action>,

@@ -1,6 +1,6 @@
-//! Answers to questions for nodes near an identifier (PROTOCOL.md#answers).
+//! Answers to lookups for nodes near an identifier (PROTOCOL.md#answers).
 //!
-//! Responsible for: which contacts an answer names, and what it says of them. Never: charges the
+//! Responsible for: which contacts an answer names, and what it reports of them. Never: charges the
 //! question, or decides whether it is answered.
 
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::wire::{
     self, Addr, Capabilities, Encode, FrameType, Lookup, Neighbors, Nonce, Siblings,
 };
 
-/// A peer without an edge is named if it was heard within this time (a guess: less than what dead
-/// edges take to be found out in the worst case, times a few).
+/// A peer without an edge is named if it was seen within this time (a guess: less than a few times
+/// what the detection of a dead edge takes in the worst case).
 const HEARD_LATELY: Duration = Duration::from_secs(600);
-/// First hops among which one takes the answer (PROTOCOL.md#answer-routes).
+/// First hops of an answer, of which one takes it (PROTOCOL.md#answer-routes).
 const ANSWER_HOPS: usize = 3;
 
 impl Peers {
@@ -52,7 +52,8 @@ impl Peers {
         let nearest = edges.closest::<ANSWER_HOPS>(originator);
         let hops = nearest.iter().map(|edge| edge.send_conn().id).collect();
         let frame: Frame = answer.to_frame(FrameType::Neighbors);
-        // Any originator decides which queue it fills: there it waits behind all that matters more.
+        // Any originator chooses which queue it fills, so the answer is queued behind classes of
+        // higher priority.
         cx.act(Action::Offer { class: Class::Transit, frame, hops });
     }
 
@@ -72,9 +73,9 @@ impl Peers {
             .expect("an answer is made to fit")
     }
 
-    /// The nodes nearest to `target` that this node knows to be alive, without the one that asks:
-    /// its live edges, and peers that it heard itself not long ago. Gossip is not passed on, or
-    /// dead nodes would live in it for ever.
+    /// The nodes nearest to `target` that are alive as far as this node knows, without the asking
+    /// one. They are its live edges, and peers that it saw itself not long ago. Gossip is not
+    /// passed on, or it would keep dead nodes for ever.
     fn contacts_near(
         &self,
         cx: &Context<'_, Action>,
@@ -106,7 +107,7 @@ impl Peers {
         all.into_iter().filter_map(describe).collect()
     }
 
-    /// A neighbour: where it proved itself, where it says that it is, and where it is now.
+    /// A neighbour: its verified addresses, its signed ones, and its current one.
     fn describe_edge(
         &self,
         cx: &Context<'_, Action>,
@@ -130,9 +131,9 @@ impl Peers {
     }
 }
 
-/// A contact as it is told to others. Only addresses that the peer itself reported are passed on,
-/// and that it is a light node only on its own word: a lie about that would take it out of every
-/// route.
+/// A contact as answers describe it. Only addresses that the peer itself reported are passed on.
+/// The bit of a light node is passed on only if the peer reported it: a false one would take it out
+/// of every route.
 fn describe_contact(cx: &Context<'_, Action>, contact: &Contact) -> wire::Contact {
     let addrs = contact.own_addrs().filter(|addr| cx.own.policy().may_advertise(*addr));
     let capabilities = Capabilities(contact.caps);

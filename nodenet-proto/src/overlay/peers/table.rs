@@ -1,14 +1,14 @@
 //! Contact table: k-buckets of contacts, each with a replacement cache (PROTOCOL.md#k-buckets).
 //!
-//! Responsible for: admission, whose word counts, order, caps, the nearest contacts to a target.
-//! Never: sends, dials or sets a timer; it says whom to probe, and the parent does it.
+//! Responsible for: admission, provenance, order, caps, the nearest contacts to a target. Never:
+//! sends, dials or sets a timer; it names a contact to probe, and the parent does it.
 //!
-//! A contact enters because somebody mentioned it ([`Provenance::Gossiped`]), because it signed
-//! something ([`Provenance::Signed`]), or because it proved itself at the end of a connection
-//! ([`Provenance::Verified`]). Only the last two count as having heard of it: they refresh it, set
-//! its capabilities and its own addresses. Hearsay adds candidates and nothing else
-//! (PROTOCOL.md#provenance). It leaves when dialing it failed for long enough, and is then not
-//! believed to be back on hearsay.
+//! A contact enters because another node mentioned it ([`Provenance::Gossiped`]), because it signed
+//! something ([`Provenance::Signed`]), or because it proved its identifier on a conn
+//! ([`Provenance::Verified`]). Only the last two come from the peer itself: they refresh the
+//! contact, set its capabilities and its own addresses. Gossip adds candidates only
+//! (PROTOCOL.md#provenance). A contact is evicted when dialing it failed for long enough, and
+//! gossip does not bring it back for a while.
 
 mod closest;
 
@@ -33,14 +33,16 @@ const BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// Longest wait between dials to a contact that never answered (PROTOCOL.md#failed-dials).
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Longest wait between dials to one that did answer before. Shorter than the reference's, so that
-/// two halves of a healed network find one another within a minute or two (our choice).
+/// two halves of a healed network find one another within a minute or two (a choice of this
+/// project).
 const BACKOFF_VERIFIED_MAX: Duration = Duration::from_secs(60);
-/// Failures in a row after which a contact that never answered is purged: the third, about three
-/// seconds of waiting. The reference takes eleven; mentions by others bring an honest one back, and
-/// the dead must not fill answers (PROTOCOL.md#failed-dials).
+/// Failures in a row after which a contact that never answered is evicted: the third, about three
+/// seconds of waiting. The reference takes eleven. Mentions by others bring an honest contact back,
+/// and dead ones must not fill answers (PROTOCOL.md#failed-dials).
 const FAILURES_MAX: u8 = 3;
-/// Failures in a row after which a contact that did answer before is purged: at the ceiling of
-/// [`BACKOFF_VERIFIED_MAX`] that is a little over a quarter of an hour, the reference's 14 minutes.
+/// Failures in a row after which a contact that did answer before is evicted. At the ceiling of
+/// [`BACKOFF_VERIFIED_MAX`] that is a little over a quarter of an hour, as the reference's 14
+/// minutes.
 const FAILURES_VERIFIED_MAX: u8 = 20;
 
 /// A peer to which an edge was closed is not dialed for this long (PROTOCOL.md#hold-off).
@@ -65,28 +67,28 @@ impl Default for SubnetCaps {
     }
 }
 
-/// What somebody says about a peer.
+/// A statement about a peer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Observation<'a> {
-    /// Whom it is about.
+    /// The peer.
     pub(crate) id: NodeId,
     /// Its key; must hash to `id`.
     pub(crate) key: [u8; 32],
-    /// Its capability bits, if anything is said about them.
+    /// Its capability bits, if the source states them.
     pub(crate) caps: Option<u32>,
-    /// Where it may be: dialable literals only, best first.
+    /// Its addresses: dialable literals only, best first.
     pub(crate) addrs: &'a [SocketAddr],
-    /// Who says so.
+    /// The source.
     pub(crate) provenance: Provenance,
 }
 
-/// What became of a sighting.
+/// The result of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It was about this node itself.
     Ignored,
-    /// The key does not match, the work is missing, the subnet has its share, or the peer was
-    /// purged a while ago and only hearsay says that it is back.
+    /// The key does not match, the work is missing, or the subnet has its share. Or the peer was
+    /// evicted a while ago, and it is only gossiped again.
     Rejected,
     /// The contact is new.
     Inserted,
@@ -129,7 +131,7 @@ impl ContactTable {
         }
     }
 
-    /// Takes a sighting.
+    /// Takes an observation.
     pub(crate) fn observe(
         &mut self,
         seen: &Observation<'_>,
@@ -159,7 +161,7 @@ impl ContactTable {
         self.admit(seen, index, tick)
     }
 
-    /// A newcomer that passed every check: an entry if there is room, else a replacement.
+    /// Adds a new contact that passed every check: an entry if there is room, else a replacement.
     fn admit(&mut self, seen: &Observation<'_>, index: usize, tick: Tick) -> Outcome {
         while self.buckets.len() <= index {
             self.buckets.push(Bucket::new());
@@ -185,7 +187,7 @@ impl ContactTable {
         Outcome::Inserted
     }
 
-    /// The contact lives, and its failures are over.
+    /// The contact is alive, and its failures are over.
     pub(crate) fn confirm(&mut self, id: &NodeId, now: Instant) {
         let tick = self.tick(now);
         let Some(bucket) = self.bucket_mut(id) else { return };
@@ -204,17 +206,17 @@ impl ContactTable {
         }
     }
 
-    /// The contact itself says what it can do. Those who ask about it are told.
+    /// The contact itself announced its capabilities, which answers pass on.
     pub(crate) fn learn_caps(&mut self, id: &NodeId, caps: u32) {
         if let Some(contact) = self.contact_mut(id) {
             (contact.caps, contact.caps_self_reported) = (caps, true);
         }
     }
 
-    /// A dial to the contact came to nothing. It waits, longer each time; a contact that failed too
-    /// often is purged. Returns true if it was.
+    /// A dial to the contact failed. The contact waits, longer each time; one that failed too often
+    /// is evicted. Returns true if it was.
     ///
-    /// A node that is `isolated` purges nobody: that nobody answers says something about itself.
+    /// A node that is `isolated` evicts no contact: if none answers, the cause may be at this node.
     pub(crate) fn dial_failed(
         &mut self,
         id: &NodeId,
@@ -251,8 +253,7 @@ impl ContactTable {
         }
     }
 
-    /// Nobody is held off for longer than the usual time from now on, whatever was said before.
-    /// Those that failed wait for as long as they have to.
+    /// Cuts every hold-off to the usual time from now on. Contacts that failed keep their wait.
     pub(crate) fn shorten_hold_offs(&mut self, now: Instant, rng: &mut Random) {
         let until = self.tick(now).plus(rng.jitter(HOLD_OFF, 20));
         for bucket in &mut self.buckets {
@@ -262,15 +263,15 @@ impl ContactTable {
         }
     }
 
-    /// Somebody else answered at this address.
+    /// Another node answered at this address.
     pub(crate) fn forget_addr(&mut self, id: &NodeId, addr: SocketAddr) {
         if let Some(contact) = self.contact_mut(id) {
             contact.remove_addr(addr);
         }
     }
 
-    /// Removes a contact that is gone, believes no hearsay about it for a while, and promotes a
-    /// replacement, whose identifier is returned.
+    /// Evicts a contact, ignores gossip about it for a while, and promotes a replacement, whose
+    /// identifier is returned.
     pub(crate) fn purge(&mut self, id: &NodeId, now: Instant) -> Option<NodeId> {
         let tick = self.tick(now);
         let bucket = self.bucket_mut(id)?;
@@ -316,7 +317,7 @@ impl ContactTable {
         self.buckets.iter().map(|bucket| bucket.replacements().len()).sum()
     }
 
-    /// Number of contacts given up lately.
+    /// Number of contacts evicted recently.
     pub(crate) fn evicted(&self) -> usize {
         self.evicted.len()
     }
@@ -326,8 +327,8 @@ impl ContactTable {
         &self.buckets
     }
 
-    /// The contacts of the buckets wanted that may be dialed now: have an address, are not backing
-    /// off. Entries and replacements alike.
+    /// The contacts of the given buckets that may be dialed now: they have an address and do not
+    /// back off. Entries and replacements alike.
     pub(crate) fn candidates(
         &self,
         now: Instant,
@@ -339,8 +340,8 @@ impl ContactTable {
         self.contacts_in(is_wanted).filter(may_be_dialed)
     }
 
-    /// How long until the next contact that backs off may be dialed again, of those wanted in the
-    /// buckets wanted.
+    /// How long until the next contact that backs off may be dialed again, of the given contacts in
+    /// the given buckets.
     pub(crate) fn next_retry(
         &self,
         now: Instant,
@@ -353,7 +354,7 @@ impl ContactTable {
         wanted.map(|contact| contact.retry_at).min().map(|next| next.since(tick))
     }
 
-    /// Entries and replacements of the buckets wanted.
+    /// Entries and replacements of the given buckets.
     fn contacts_in(&self, is_wanted: impl Fn(u16) -> bool) -> impl Iterator<Item = &Contact> {
         let wanted = self.buckets.iter().zip(0..).filter(move |(_, index)| is_wanted(*index));
         wanted.flat_map(|(bucket, _)| bucket.entries().iter().chain(bucket.replacements()))
@@ -365,7 +366,7 @@ impl ContactTable {
         bucket.entries().iter().chain(bucket.replacements()).find(|contact| contact.id == *id)
     }
 
-    /// Whether a contact is known that says anybody can dial it.
+    /// Whether this peer is a contact that announces that any node can dial it.
     pub(crate) fn is_anchor(&self, id: &NodeId) -> bool {
         let anchor = Capabilities::PUBLIC_ANCHOR;
         self.find(id).is_some_and(|contact| Capabilities(contact.caps).has(anchor))
@@ -442,10 +443,10 @@ impl ContactTable {
         bucket.replacement_mut(id)
     }
 
-    /// Whether a newcomer's identity may be stored at all.
+    /// Whether a new contact's identity may be stored at all.
     fn admits(&self, seen: &Observation<'_>, tick: Tick, crypto: &dyn Crypto) -> bool {
         let hearsay = seen.provenance == Provenance::Gossiped;
-        // Whoever waits for a place already was looked at when it came.
+        // A contact that waits for a place was checked when it came.
         if let Some(waiting) = self.find(&seen.id) {
             return waiting.key == seen.key;
         }
@@ -454,8 +455,8 @@ impl ContactTable {
             && crypto.node_id(&seen.key) == seen.id
     }
 
-    /// Whether the subnet of a sighting's proven address has room. HostLimit always fit: they do
-    /// not count.
+    /// Whether the subnet of an observation's verified address has room. Unverified addresses
+    /// always fit: they do not count.
     fn subnet_fits(&self, seen: &Observation<'_>, index: usize) -> bool {
         if seen.provenance != Provenance::Verified {
             return true;
@@ -472,7 +473,7 @@ impl ContactTable {
         for (at, contacts) in self.buckets.iter().enumerate() {
             for contact in contacts.entries() {
                 let Some(other) = contact.counted_subnet() else { continue };
-                // The tiers nest: who does not share the widest shares none.
+                // The tiers nest: a contact outside the widest is outside all of them.
                 if !Tier::Site.joins(subnet, other) || contact.id == *id {
                     continue;
                 }
@@ -490,7 +491,7 @@ impl ContactTable {
     }
 }
 
-/// Merges a sighting into a record of the same peer. Nothing that it leaves out is erased.
+/// Merges an observation into the record of the same peer. What it leaves out stays.
 fn learn(contact: &mut Contact, seen: &Observation<'_>, tick: Tick, proven_fits: bool) {
     contact.mentioned = contact.mentioned.max(tick);
     let is_self_reported = seen.provenance > Provenance::Gossiped;
@@ -503,8 +504,8 @@ fn learn(contact: &mut Contact, seen: &Observation<'_>, tick: Tick, proven_fits:
     }
     match seen.provenance {
         Provenance::Gossiped => {
-            // Hearsay about a peer whose own word is known adds candidates behind it. One source
-            // does not displace all that others said.
+            // Gossiped addresses of a peer that signed its own come behind those. One source does
+            // not displace the addresses of all others.
             for addr in seen.addrs.iter().take(ADDRS_MAX / 2).rev() {
                 contact.add_addr(*addr, Provenance::Gossiped);
             }

@@ -1,16 +1,16 @@
-//! The forwarding decision (PROTOCOL.md#forwarding-decision), and a way around dead ends.
+//! Forwarding decision of greedy routing (PROTOCOL.md#forwarding-decision), and detours around dead
+//! ends.
 //!
-//! Greedy routing ends at the node nearest to the target that has no edge to it. Where NATs keep
-//! neighbours apart that happens although the target is there: the two can not connect, but both
-//! have edges to the same others. So a dead end hands a message once to the neighbours nearest to
-//! the target though they are farther than itself: a detour. Whoever gets a message from a
-//! neighbour that is nearer than itself, and did not make it, knows that it is on a detour and
-//! passes it on to nobody but the target, so a detour is one edge long and has no branches.
+//! Greedy routing may end at the node nearest to the target that has no edge to it. Where NATs keep
+//! the two apart that happens although the target is alive: they cannot connect, but both have
+//! edges to the same others. A dead end therefore sends a message once to the neighbours nearest to
+//! the target, though they are farther than itself: a detour. A node that receives a message from a
+//! neighbour that is nearer than itself, and not its originator, infers the detour. It forwards the
+//! message to the target alone, so a detour is one edge long and has no branches.
 //!
-//! Three copies of a message leave over different edges, and all of them meet at the node nearest
-//! to the target that has an edge to it. If that one has just died all three are lost: in churn
-//! that was the fate of one message in a thousand. So one of the copies takes the second best way
-//! at every hop.
+//! Three copies of a message leave over different edges. All of them meet at the node nearest to
+//! the target that has an edge to it. If that node has just died, all three are lost: one message
+//! in a thousand in churn. One of the copies therefore takes the second-best hop everywhere.
 
 use heapless::Vec as FixedVec;
 
@@ -20,57 +20,59 @@ use crate::overlay::edges::EdgeTable;
 use crate::transport::ConnId;
 use crate::wire::envelope::HOP_LIMIT_MAX;
 
-/// Ways around a dead end that are tried at once. With 60 % of all nodes behind NATs, half of the
-/// neighbours of a node behind an easy one can have no edge to a target behind a hard one: of six,
-/// all are such in one case in sixty; of sixteen, in one in sixty thousand.
+/// Detours around a dead end that are tried at once. With 60 % of all nodes behind NATs, take a
+/// node behind an easy one and a target behind a hard one. Half of the neighbours of the node can
+/// have no edge to the target. Of six neighbours all are such in one case in sixty; of sixteen, in
+/// one in sixty thousand.
 pub const DETOURS: usize = 16;
-/// Edges among which those ways are chosen (a guess: the siblings of two nodes side by side).
+/// Edges among which the detours are chosen (a guess: the siblings of two adjacent nodes).
 const DETOURS_AMONG: usize = 2 * DETOURS;
 
-/// What to do with a routed message.
+/// What follows for a routed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// It is for this node.
     Deliver,
-    /// It goes on, to the first of these conns that takes it.
+    /// It is forwarded on the first of these conns that takes it.
     Forward {
-        /// The hop limit it goes on with.
+        /// The hop limit that it is forwarded with.
         hop_limit: u8,
         /// Nearest to the target first, but light nodes last; never empty.
         hops: FixedVec<ConnId, CANDIDATES>,
     },
-    /// Nobody here is closer to the target than this node.
+    /// No neighbour is closer to the target than this node.
     DeadEnd,
-    /// Somebody may be closer, but the message has crossed enough edges.
+    /// A neighbour may be closer, but the message has crossed as many edges as it may.
     HopLimitSpent,
 }
 
-/// What the decision depends on, beside the edges.
+/// Inputs of the decision, beside the edges.
 #[derive(Debug, Clone, Copy)]
 pub struct DecisionInputs<'a> {
-    /// For whom.
+    /// The target.
     pub target: &'a NodeId,
     /// Hop limit as received.
     pub hop_limit: u8,
-    /// Whom the originator asks to leave out.
+    /// The avoid set.
     pub avoid: &'a [NodeId],
-    /// The neighbour it came from, which does not get it back (PROTOCOL.md#arrival-edge).
+    /// The neighbour that it came from, which does not get it back (PROTOCOL.md#arrival-edge).
     pub from: Option<&'a NodeId>,
-    /// It comes from a neighbour that is nearer to the target than this node and did not make it.
+    /// It comes from a neighbour that is nearer to the target than this node and is not its
+    /// originator.
     pub on_detour: bool,
-    /// It is the copy that takes the second best way.
+    /// It is the copy that takes the second-best hop.
     pub second_best: bool,
 }
 
-/// Whether a message that avoids these nodes is the copy that takes the second best way. Its
-/// originator says so by naming the farther of two first; for one that does not know of this it is
-/// as good as chance.
+/// Whether a message that avoids these nodes is the copy that takes the second-best hop. Its
+/// originator marks it by naming the farther of two first; the order of other implementations is
+/// arbitrary.
 pub fn is_second_best(target: &NodeId, avoid: &[NodeId]) -> bool {
     matches!(avoid, [a, b, ..] if target.compare_distance(a, b).is_gt())
 }
 
-/// Decides what to do with a routed message. Looks at the [`CANDIDATES`] edges nearest to the
-/// target and keeps those that are closer to it than this node and not to be avoided.
+/// Decides what follows for a routed message. Takes the [`CANDIDATES`] edges nearest to the target
+/// and keeps those that are closer to it than this node and not in the avoid set.
 pub fn decide(edges: &EdgeTable, inputs: DecisionInputs<'_>) -> Decision {
     decide_among(edges, inputs, CANDIDATES)
 }
@@ -83,7 +85,7 @@ fn decide_among(edges: &EdgeTable, inputs: DecisionInputs<'_>, candidates_max: u
         return Decision::HopLimitSpent;
     };
     let near = edges.near(inputs.target);
-    // One more, because the neighbour it came from is most likely among them.
+    // One more, because the neighbour that it came from is most likely among them.
     let nearest = near.nearest::<{ CANDIDATES + 1 }>(candidates_max + 1);
     let (mut hops, mut candidates) = (FixedVec::new(), 0);
     let mut light: FixedVec<ConnId, CANDIDATES> = FixedVec::new();
@@ -94,7 +96,7 @@ fn decide_among(edges: &EdgeTable, inputs: DecisionInputs<'_>, candidates_max: u
             continue;
         }
         candidates += 1;
-        // In order of distance: whoever follows is farther still.
+        // In order of distance: the ones that follow are farther still.
         let is_over = candidates > candidates_max || !near.is_closer(&nearest, rank, edges.own());
         if is_over || (inputs.on_detour && peer.peer != *inputs.target) {
             break;
@@ -104,7 +106,7 @@ fn decide_among(edges: &EdgeTable, inputs: DecisionInputs<'_>, candidates_max: u
         }
         let is_target = peer.peer == *inputs.target;
         is_direct |= is_target;
-        // Who sleeps is woken for what is its own, or if nobody else is closer.
+        // Light nodes come last unless they are the target.
         let _ =
             if peer.light && !is_target { &mut light } else { &mut hops }.push(peer.send_conn().id);
     }
@@ -115,8 +117,8 @@ fn decide_among(edges: &EdgeTable, inputs: DecisionInputs<'_>, candidates_max: u
     if hops.is_empty() { Decision::DeadEnd } else { Decision::Forward { hop_limit, hops } }
 }
 
-/// Where a message goes from a dead end: to edges near the target, all of them farther from it than
-/// this node. Those that anybody `can_dial` come first: a NAT does not keep them apart from the
+/// The hops of a detour from a dead end: edges near the target, all of them farther from it than
+/// this node. Those that any node `can_dial` come first: no NAT keeps them from an edge to the
 /// target.
 pub fn detours(
     edges: &EdgeTable,

@@ -1,15 +1,15 @@
-//! Which messages were taken already.
+//! Duplicate detection at the end of a route (PROTOCOL.md#duplicates).
 //!
-//! A message reaches its terminal in up to three copies, and whoever holds one may send it again as
-//! long as it is fresh. The terminal therefore remembers the signing digest
-//! (PROTOCOL.md#duplicates), never bytes of the frame, which have many spellings
-//! (PROTOCOL.md#uvarint). Looked up before the signature is verified, so that copies cost no
-//! public-key operation; inserted after, so that forgeries take no room.
+//! A message reaches its last node in up to three copies, and a node that has one may send it again
+//! while it is fresh. The last node therefore keeps the signing digest, never bytes of the frame,
+//! which have many encodings (PROTOCOL.md#uvarint). The digest is looked up before the signature is
+//! verified, so that copies cost no public-key operation. It is inserted afterwards, so that
+//! forgeries take no room.
 //!
-//! What is fresh is not forgotten: otherwise whoever floods could bring back what was taken. Where
-//! there is no room a new message is refused. Whose message that is depends on the neighbour that
-//! it came over, not on its originator: an identifier costs nothing to make, so whoever floods uses
-//! a fresh one for each message (PROTOCOL.md#room-for-duplicates).
+//! A fresh digest is never evicted: otherwise a flood could replay what was taken. Without room a
+//! new message is refused. Room is accounted to the neighbour that forwarded the message, not to
+//! its originator. Identifiers cost nothing to make, so a flood has a fresh one for each message
+//! (PROTOCOL.md#room-for-duplicates).
 //!
 //! Never: counts, verifies, or reads a clock.
 
@@ -20,35 +20,35 @@ use crate::NodeId;
 use crate::env::UnixNanos;
 use crate::wire::envelope::AGE_MAX;
 
-/// How many keys there are room for.
+/// Number of keys that there is room for.
 #[derive(Debug, Clone, Copy)]
 struct Room {
-    /// Shared by all neighbours: one of them has at most as much of it as is left. So one alone
-    /// gets half, a second half of what is left then, and so on.
+    /// Shared by all neighbours: one of them has at most as much of it as is left. One alone thus
+    /// gets half, a second one half of what is left then, and so on.
     shared: usize,
-    /// Every neighbour has room for so many, whatever the others have, …
+    /// Every neighbour has room for this many in any case, …
     sure: usize,
     /// … until there are this many in all.
     all: usize,
 }
 
-/// What one neighbour can bring of messages made just now while they are fresh, and up to a second
-/// more: a burst and what its forward budget gives (PROTOCOL.md#edge-budgets).
+/// Messages with the current time that one neighbour can forward while they are fresh, and up to a
+/// second more. It is a burst and the rate of its forward budget (PROTOCOL.md#edge-budgets).
 const OF_ONE: usize = 1_024 + 31 * 512;
-/// Besides the half for one neighbour that is alone, a guess: a message a second from every
-/// neighbour, of whom 256 can be sure at once.
+/// Half of it for one neighbour that is alone. The rest is a guess: a message a second from every
+/// neighbour, of which 256 can use their sure room at once.
 const ROOM: Room = Room { shared: 2 * OF_ONE, sure: 32, all: 2 * OF_ONE + 32 * 256 };
 
 const NANOS_PER_S: i64 = 1_000_000_000;
 
 /// The first half of a signing digest. Only its originator could make two messages share it, at the
-/// price of 2^64 hashes, and would gain the loss of one of them.
+/// price of 2^64 hashes, with the loss of one of them as the result.
 type Key = u128;
 
-/// The messages taken while they are fresh.
+/// The messages that were taken and are fresh.
 #[derive(Debug, Clone)]
 pub struct Duplicates {
-    /// By the second of their time stamp, so that all of one second are forgotten at once.
+    /// By the second of their time stamp, so that all of one second are removed at once.
     seconds: BTreeMap<i64, Second>,
     by_neighbour: BTreeMap<NodeId, usize>,
     len: usize,
@@ -79,7 +79,7 @@ impl Duplicates {
         self.seconds.get(&second(sent)).is_some_and(|second| second.keys.contains(&key(digest)))
     }
 
-    /// Whether a message that came over this neighbour could be remembered. Forgets what is stale.
+    /// Whether there is room for a message that this neighbour forwarded. Removes what is stale.
     pub fn has_room(&mut self, wall: UnixNanos, neighbour: &NodeId) -> bool {
         let fresh = seconds_around(wall);
         while let Some(first) = self.seconds.first_entry().filter(|e| e.key() < fresh.start()) {
@@ -87,7 +87,7 @@ impl Duplicates {
             self.forget(&second);
         }
         if !self.fits(neighbour) {
-            // Only after a clock was set back are there any from farther ahead.
+            // Only after a clock was set back there are messages from farther ahead.
             while let Some(last) = self.seconds.last_entry().filter(|e| e.key() > fresh.end()) {
                 let second = last.remove();
                 self.forget(&second);
@@ -96,9 +96,9 @@ impl Duplicates {
         self.fits(neighbour)
     }
 
-    /// Remembers a verified message that came over this neighbour, for which there is room.
+    /// Keeps a verified message that this neighbour forwarded, for which there is room.
     pub fn insert(&mut self, digest: &[u8; 32], neighbour: NodeId, sent: UnixNanos) {
-        debug_assert!(self.fits(&neighbour), "whoever inserts asks for room first");
+        debug_assert!(self.fits(&neighbour), "the caller asks for room first");
         let second = self.seconds.entry(second(sent)).or_default();
         if second.keys.insert(key(digest)) {
             *second.by_neighbour.entry(neighbour).or_default() += 1;
@@ -107,7 +107,7 @@ impl Duplicates {
         }
     }
 
-    /// Number of messages remembered.
+    /// Number of messages kept.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -152,7 +152,7 @@ impl Duplicates {
     }
 }
 
-/// The seconds in which messages were made that are fresh now.
+/// The seconds of time stamps that are fresh now.
 fn seconds_around(wall: UnixNanos) -> RangeInclusive<i64> {
     let age_max = AGE_MAX.as_nanos() as i64;
     let (first, last) = (wall.0.saturating_sub(age_max), wall.0.saturating_add(age_max));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_that_differ_late_are_told_apart() {
+    fn digests_that_differ_late_are_distinguished() {
         let mut duplicates = Duplicates::new();
         assert!(take(&mut duplicates, 0, 0, 1, ALICE));
         let mut other = digest(1);
@@ -254,12 +254,12 @@ mod tests {
             .zip(&mut numbers)
             .map(|(who, from)| taken(&mut duplicates, 0, 0, from..from + 100, who))
             .collect();
-        // What every neighbour is sure of comes on top, until that is gone too.
+        // The sure room of every neighbour is added, until that is used up too.
         assert_eq!(counts, [8, 4, 2, 2, 2, 2, 0, 0]);
     }
 
     #[test]
-    fn what_lies_far_ahead_makes_room_after_the_clock_was_set_back() {
+    fn messages_far_ahead_make_room_after_the_clock_was_set_back() {
         let mut duplicates = Duplicates::with_room(SMALL);
         assert_eq!(taken(&mut duplicates, 1000, 1000, 0..100, ALICE), 8);
         assert!(take(&mut duplicates, 0, 0, 100, BOB));

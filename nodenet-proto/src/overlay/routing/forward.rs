@@ -25,9 +25,9 @@ const DETOUR_PIECE: usize = 4096;
 /// What a routed message that arrived turned out to be.
 #[derive(Debug)]
 pub(crate) enum Routed {
-    /// It went on, was delivered to the application, or was discarded.
+    /// It was forwarded, delivered to the application, or discarded.
     Done,
-    /// It was delivered: its originator lives.
+    /// It was delivered: its originator is alive.
     Delivered {
         /// The originator.
         originator: NodeId,
@@ -51,8 +51,8 @@ pub(crate) enum Routed {
 
 impl Routing {
     /// A routed message arrived from a neighbour and was charged to it. In transit no signature is
-    /// checked: the node where the message ends does that. `is_anchor` says which peers any node
-    /// can dial.
+    /// checked: the node where the message ends does that. `is_anchor` selects the peers that any
+    /// node can dial.
     #[inline]
     pub(crate) fn route(
         &mut self,
@@ -90,7 +90,7 @@ impl Routing {
                 Routed::Done
             }
             Decision::Deliver => self.deliver(cx, from, message),
-            // Where greedy progress stops is where a Lookup is answered.
+            // A Lookup is answered where greedy progress stops.
             Decision::DeadEnd | Decision::HopLimitSpent if is_lookup => {
                 self.take_lookup(cx, from, message)
             }
@@ -110,11 +110,12 @@ impl Routing {
         }
     }
 
-    /// Greedy routing ends here, where the message has not been before: it is handed to neighbours
-    /// that may have an edge to the target. As that multiplies it, it is verified first and charged
-    /// to its originator, like a Lookup that ends here, and to a budget for detours, because
-    /// originators cost nothing to make. It is remembered once all that is done: a copy that comes
-    /// to nothing, which any forwarder can bring about, leaves the others as they are.
+    /// Greedy routing ends here, where the message has not been before: it is sent to neighbours
+    /// that may have an edge to the target. A detour multiplies the message, so it is verified
+    /// first and charged to its originator, like a Lookup that ends here. It is charged to a budget
+    /// for detours too, because originators cost nothing to make. It is remembered once all that is
+    /// done. A copy that fails, which any forwarder can bring about, then leaves the others as they
+    /// are.
     fn detour(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -141,8 +142,8 @@ impl Routing {
         if self.take_charged(cx, from, &message).is_none() {
             return;
         }
-        // Charged to what the neighbour is sure of, or else to what all share. Not to what it may
-        // forward: it can not know where a message will end.
+        // Charged to what the neighbour is sure of, or else to what all share. Not to its forward
+        // budget: it cannot know where a message ends.
         if !edges.charge_detour(cx.now, &from, pieces) {
             self.detours.take(cx.now, Rate::DETOUR_SHARED, pieces);
         }

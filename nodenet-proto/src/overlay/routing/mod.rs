@@ -1,4 +1,5 @@
-//! Routing: the forwarding decision, messages in transit, and messages that begin or end here.
+//! Routing: the forwarding decision, messages in transit, and messages that this node originates or
+//! takes.
 //!
 //! Responsible for: where a routed message goes, and that each is taken once, fresh and signed.
 //! Never: chooses edges, or answers questions.

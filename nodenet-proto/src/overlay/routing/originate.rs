@@ -18,17 +18,17 @@ use crate::wire::envelope::{AvoidSet, Envelope};
 use crate::wire::frame::app_frame;
 use crate::wire::{DIRECT_PAYLOAD_MAX, FrameType, SEND_PAYLOAD_MAX};
 
-/// First hops of one message, which take disjoint ways (PROTOCOL.md#first-hops).
+/// First hops of one message, whose copies take disjoint routes (PROTOCOL.md#first-hops).
 const FIRST_HOPS: usize = 3;
 
-/// The copy that takes the second best way at every hop.
+/// The copy that takes the second-best hop everywhere.
 const SECOND_BEST: usize = 1;
 
-/// A message on its way out: one copy over each first hop, and edges that stand in for those that
-/// refuse theirs.
+/// A message to be sent: one copy over each first hop, and edges that replace those that refuse
+/// theirs.
 #[derive(Debug)]
 pub(crate) struct MultiPathSend {
-    /// What every copy says.
+    /// The envelope of every copy.
     pub(crate) envelope: Envelope,
     /// Nearest to the target first.
     pub(crate) copies: FixedVec<FirstHop, FIRST_HOPS>,
@@ -45,10 +45,10 @@ pub(crate) struct DirectSend {
     pub(crate) hops: FixedVec<ConnId, CONNS_PER_EDGE>,
 }
 
-/// Where one copy goes first, and which nodes it avoids later.
+/// The first hop of one copy, and the nodes that it avoids later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FirstHop {
-    /// Where it goes first.
+    /// The conn that it leaves on.
     pub(crate) conn: ConnId,
     /// The other first hops. Never the target, which could then not be reached
     /// (PROTOCOL.md#avoid-never-the-target).
@@ -97,8 +97,8 @@ fn check_len(payload: &Bytes, max: usize) -> Result<(), SendFailure> {
     if len > max { Err(SendFailure::TooLarge { len, max }) } else { Ok(()) }
 }
 
-/// The edges nearest to `target`, whether or not they are closer to it than we are: the first few
-/// get a copy each, the rest stand in for them.
+/// The edges nearest to `target`, whether or not they are closer to it than this node. The first
+/// few get a copy each; the rest replace those that refuse.
 fn first_hops(
     edges: &EdgeTable,
     target: &NodeId,
@@ -108,7 +108,7 @@ fn first_hops(
     let copies = first.iter().zip(0..).map(|(edge, number)| {
         let others = first.iter().map(|other| other.peer);
         let others = others.filter(|other| *other != edge.peer && other != target);
-        // The order tells which copy takes the second best way: see `decide`.
+        // The order marks the copy that takes the second-best hop: see `decide`.
         let avoid = match number {
             SECOND_BEST => others.rev().collect(),
             _ => others.collect(),
@@ -134,7 +134,7 @@ mod tests {
         NodeId::from_bytes(bytes)
     }
 
-    /// Edges to these identifiers; the conn of each is named by its first byte.
+    /// Edges to these identifiers; the number of each conn is the first byte.
     fn edges(peers: &[u8]) -> EdgeTable {
         let mut edges = EdgeTable::new(id(0));
         for &peer in peers {

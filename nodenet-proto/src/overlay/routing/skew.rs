@@ -1,18 +1,19 @@
-//! Whether our clock, or everybody else's, is wrong (PROTOCOL.md#clock-skew).
+//! Detection of a wrong clock of this node from the time stamps of messages
+//! (PROTOCOL.md#clock-skew).
 //!
-//! A node whose clock is off by more than the freshness window is cut off without a word:
-//! everything it gets looks stale and everything it sends is dropped. This notices when most recent
-//! messages are stale by about the same amount, and says so once. Never: corrects a clock. Time
-//! stamps in transit are not verified, so what it says is a suspicion.
+//! A node whose clock is off by more than the freshness window is cut off without an error. All
+//! that it receives is stale, and all that it sends is dropped. The detector reports once that most
+//! recent messages are stale by about the same amount. Never: corrects a clock. Time stamps in
+//! transit are not verified, so its report is a suspicion.
 
 use heapless::{Deque, Vec as FixedVec};
 
 use crate::NodeId;
 use crate::env::UnixNanos;
 
-/// Messages looked back on (a guess: enough that one odd originator does not decide).
+/// Recent messages that count (a guess: enough that one odd originator does not decide).
 const SAMPLES: usize = 16;
-/// Of these, stale and agreeing.
+/// Of these, stale by about the same amount.
 const AGREEING: usize = 12;
 /// How far offsets that agree may lie apart, in seconds (a guess: honest clocks and queueing).
 const SPREAD_S: i64 = 10;
@@ -31,9 +32,9 @@ pub(crate) struct ClockSkewDetector {
 }
 
 impl ClockSkewDetector {
-    /// Notes a message that arrived over the edge from `from`. Returns by how many seconds the
-    /// others seem ahead of us, once, if most recent messages say so. Where there are two edges or
-    /// more, no single one is believed.
+    /// Notes a message that arrived over the edge from `from`. Returns once by how many seconds the
+    /// clocks of others are ahead, if most recent messages agree on it. With two edges or more, no
+    /// single one decides.
     #[inline]
     pub(crate) fn observe(
         &mut self,
@@ -100,19 +101,19 @@ mod tests {
     }
 
     #[test]
-    fn it_speaks_once_when_most_messages_agree() {
+    fn a_skew_is_reported_once_when_most_messages_agree() {
         let mut skew = ClockSkewDetector::default();
         assert_eq!(feed(&mut skew, 100, 3600, 2), [3600]);
         assert_eq!(feed(&mut skew, 100, 3600, 2), []);
     }
 
     #[test]
-    fn it_says_who_is_behind() {
+    fn the_sign_of_a_skew_shows_which_clock_is_behind() {
         assert_eq!(feed(&mut ClockSkewDetector::default(), 100, -45, 2), [-45]);
     }
 
     #[test]
-    fn fresh_messages_keep_it_silent() {
+    fn fresh_messages_lead_to_no_report() {
         let mut skew = ClockSkewDetector::default();
         for _ in 0..50 {
             assert_eq!(feed(&mut skew, 2, 60, 2), []);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_that_do_not_agree_are_old_messages_and_no_wrong_clock() {
+    fn offsets_that_do_not_agree_lead_to_no_report() {
         let mut skew = ClockSkewDetector::default();
         for age in 1..50 {
             assert_eq!(feed(&mut skew, 1, -100 * age, 1), []);
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn one_neighbour_of_several_is_not_believed() {
+    fn one_neighbour_of_several_does_not_decide() {
         let wall = UnixNanos(0);
         let mut skew = ClockSkewDetector::default();
         let liar = NodeId::from_bytes([9; 32]);

@@ -1,11 +1,11 @@
 //! Bootstrap peers: when the peers that the operator named are dialed
 //! (PROTOCOL.md#bootstrap-peers).
 //!
-//! Responsible for: their addresses, the waits between attempts, and what the application is told
-//! of failures. Never: how an attempt goes.
+//! Responsible for: their addresses, the waits between attempts, and the failures that the
+//! application gets. Never: carries out an attempt.
 //!
-//! Bootstrap peers are dialed while the node has too few edges of its own, and otherwise now and
-//! then. They are never forgotten.
+//! Bootstrap peers are dialed while the node has too few outgoing edges, and otherwise now and
+//! then. They are never removed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,9 +20,9 @@ use crate::overlay::actions::{Action, Timer};
 use crate::overlay::peers::HOLD_OFF;
 use crate::transport::ConnDownReason;
 
-/// The first dial of a bootstrap peer comes at random within this time (PROTOCOL.md#first-dial), so
-/// that nodes that are started together do not dial together; those of further ones as much later
-/// each.
+/// The first dial of a bootstrap peer is at random within this time (PROTOCOL.md#first-dial), so
+/// that nodes that start together do not dial together. That of each further one is this much
+/// later.
 const FIRST_DIAL_MAX: Duration = Duration::from_millis(500);
 /// Once there is an edge, the other bootstrap peers wait: it may lead to better ones (a guess).
 const FURTHER_PEERS_WAIT: Duration = Duration::from_secs(5);
@@ -35,11 +35,11 @@ const RESET_AFTER: Duration = Duration::from_secs(5);
 /// One bootstrap peer.
 #[derive(Debug, Clone)]
 struct Target {
-    /// Best first: the one that last worked leads.
+    /// Best first: the one that last worked is the first.
     addrs: Vec<SocketAddr>,
     /// Failures in a row.
     failures: u32,
-    /// The failure that the application was told last while there is no edge.
+    /// The failure that was reported last while there is no edge.
     reported: Option<ConnectError>,
     state: State,
 }
@@ -50,7 +50,7 @@ enum State {
     Resting,
     /// The next attempt begins then.
     Waiting(Instant),
-    /// An attempt that was asked for here is under way.
+    /// An attempt of this module is under way.
     Dialing,
 }
 
@@ -60,14 +60,15 @@ impl Target {
         self.state = State::Waiting(cx.now + cx.rng.jitter(span, backoff::JITTER_PERCENT));
     }
 
-    /// The next attempt begins as soon as the first one did. Many may have lost this peer at once.
+    /// The next attempt begins within the time of the first one. Many nodes may have lost this peer
+    /// at once.
     fn dial_soon(&mut self, cx: &mut Context<'_, Action>) {
         self.state = State::Waiting(cx.now + first_dial(cx));
     }
 
     fn dial(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
         if self.addrs.is_empty() {
-            // The operator may name one yet.
+            // The operator may still name an address.
             self.state = State::Resting;
             return;
         }
@@ -88,13 +89,13 @@ impl Target {
 #[derive(Debug, Clone)]
 pub(crate) struct Bootstrap {
     targets: BTreeMap<NodeId, Target>,
-    /// Whether they are dialed without the application asking for them.
+    /// Whether they are dialed without a command of the application.
     is_active: bool,
-    /// Whether this node has too few edges to leave them alone.
+    /// Whether this node has so few edges that they are dialed.
     below_target: bool,
     /// Whether this node has no edge that it opened, which makes them urgent
-    /// (PROTOCOL.md#dial-backoff). Inbound edges do not count: any peer could keep this node away
-    /// from its bootstrap peers with those.
+    /// (PROTOCOL.md#dial-backoff). Inbound edges do not count: with those any peer could keep this
+    /// node from its bootstrap peers.
     no_outgoing: bool,
 }
 
@@ -113,7 +114,8 @@ impl Bootstrap {
     ) {
         let own = cx.identity.id();
         let others = peers.iter().filter(|peer| peer.id != own);
-        // In an order of our own, so that the first of a list that all nodes share is not swamped.
+        // In an order of this node's own, so that the first of a list that all nodes share is not
+        // overloaded.
         let mut turns: Vec<(u64, &BootstrapPeer)> =
             others.map(|peer| (cx.rng.next_u64(), peer)).collect();
         turns.sort_by_key(|(order, _)| *order);
@@ -122,7 +124,7 @@ impl Bootstrap {
         }
     }
 
-    /// Takes one bootstrap peer. Those whose `turn` is later are dialed later.
+    /// Takes one bootstrap peer. Peers with a later `turn` are dialed later.
     fn add_one(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -143,7 +145,7 @@ impl Bootstrap {
             target.addrs = addrs;
             match &mut target.state {
                 State::Dialing => target.dial(cx, peer.id),
-                // What failed at the old addresses says nothing about the new ones.
+                // Failures at the old addresses do not count for the new ones.
                 State::Waiting(until) => *until = (*until).min(cx.now + first_dial),
                 State::Resting => {}
             }
@@ -165,8 +167,7 @@ impl Bootstrap {
         self.arm(cx);
     }
 
-    /// Whether this node has too few edges of its own. Then bootstrap peers are dialed; otherwise
-    /// they are left alone.
+    /// Sets whether this node has too few outgoing edges. Only then bootstrap peers are dialed.
     pub(crate) fn set_below_target(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -188,8 +189,8 @@ impl Bootstrap {
         self.arm(cx);
     }
 
-    /// A well connected node checks now and then for a network that it does not know of: without an
-    /// edge to any bootstrap peer it dials one.
+    /// A well connected node searches now and then for a network that it is not connected to.
+    /// Without an edge to any bootstrap peer it dials one.
     pub(crate) fn check_for_others(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -235,7 +236,7 @@ impl Bootstrap {
         }
     }
 
-    /// There is an edge to `peer`. If this node opened it the others wait.
+    /// There is an edge to `peer`. If this node opened it, the others wait.
     pub(crate) fn on_edge_up(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -256,8 +257,8 @@ impl Bootstrap {
         self.arm(cx);
     }
 
-    /// `peer` was probed and does not become an edge: it is dialed again like any other that has
-    /// none.
+    /// `peer` was probed and does not become an edge: it is dialed again like any other without
+    /// one.
     pub(crate) fn on_probe_over(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
         let is_due = self.is_active && self.below_target;
         if let Some(target) = self.targets.get_mut(peer) {
@@ -278,7 +279,7 @@ impl Bootstrap {
     ) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         if !matches!(error, ConnectError::Dial(_)) {
-            // A refusal will not have changed soon.
+            // A refusal is unlikely to change soon.
             target.failures = backoff::FAILURES_MAX;
         }
         target.report(cx, peer, error);
@@ -296,14 +297,14 @@ impl Bootstrap {
     ) {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         if is_taken {
-            // A failure from now on is another one.
+            // A failure from now on is a new one.
             target.reported = None;
         } else if reason != EdgeDownReason::ClosedHere {
             target.report(cx, peer, ConnectError::NotTaken(reason));
         }
     }
 
-    /// The edge to `peer` is gone after living this long.
+    /// The edge to `peer` is gone, and lasted this long.
     pub(crate) fn on_edge_down(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -315,7 +316,7 @@ impl Bootstrap {
         if let Some(target) = self.targets.get_mut(peer).filter(|_| is_due) {
             match reason {
                 EdgeDownReason::Left | EdgeDownReason::ClosedHere => target.wait(cx, HOLD_OFF),
-                // The peer is there and has no state of the conn: most likely it was restarted.
+                // The peer is alive and has no state of the conn: most likely it was restarted.
                 EdgeDownReason::Conn(ConnDownReason::Reset) if lived >= RESET_AFTER => {
                     target.dial_soon(cx);
                 }
@@ -347,7 +348,7 @@ impl Bootstrap {
         self.targets.len()
     }
 
-    /// Waits for as long as the failures so far demand.
+    /// Waits for as long as the number of failures requires.
     fn wait(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
         let is_due = self.is_active && self.below_target;
         let Some(target) = self.targets.get_mut(peer) else { return };

@@ -24,22 +24,22 @@ use crate::overlay::edges::{Edge, EdgeTable, SIBLINGS};
 use crate::overlay::peers::{Ask, Contact, ContactTable, Question};
 use crate::wire::Capabilities;
 
-/// An edge is judged when it has lived this long: by then a new peer has had the answers that lead
-/// it to others (a guess; a join takes one second, and the sooner it is over the more of them a
-/// contact that all others know can serve).
+/// An edge counts as settled after this long: by then a new peer has had the answers that lead it
+/// to others (a guess). A join takes one second; the sooner it is over, the more of them a contact
+/// that all others know can serve.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// A frame of the peer itself counts as evidence for this long (a guess: a session of a user).
 const VERIFIED_FOR: Duration = Duration::from_secs(30 * 60);
-/// A contact that was not mentioned for this long is less likely to be alive (a guess).
+/// A contact that was not mentioned for this long is less likely alive (a guess).
 const STALE_AFTER: Duration = Duration::from_secs(10 * 60);
 /// One in this many places for inbound edges is kept free, at least one, so that new peers always
 /// find one (a guess).
 const INBOUND_FREE: usize = 8;
-/// One in this many of those places may be held by nearest peers that are never closed, however few
-/// there are: the others serve any peer (a guess).
+/// One in this many of those places may be held by nearest peers, which are never closed. The
+/// others serve any peer (a guess).
 const INBOUND_SPARED: usize = 2;
-/// A question about an identifier goes to one of this many edges nearest to it, at random, so that
-/// one neighbour with poor knowledge does not spoil every answer (a guess).
+/// A question about an identifier goes to one of this many edges nearest to it, at random. One
+/// neighbour with few contacts then does not spoil every answer (a guess).
 const ASK_AMONG: usize = 3;
 
 /// The state of the other rooms and machines that the maintenance reads.
@@ -53,7 +53,7 @@ pub(crate) struct View<'a> {
     pub(crate) connect: &'a Connect,
 }
 
-/// A fill, as far as it goes on: the edges that it looked at and the dials that it wants.
+/// A fill in progress: the edges that it examined and the dials that it chose.
 pub(crate) struct Fill {
     live: Live,
     wanted: Vec<NodeId>,
@@ -170,7 +170,7 @@ impl Topology {
         peer: &NodeId,
         rtt_ms: u16,
     ) -> bool {
-        // Only the nearest and those in its slot have a say.
+        // Only the nearest edges and those in its slot matter.
         let (own, edge_targets) = (edges.own(), edge_targets(cx.config));
         let nearest = edges.closest::<SIBLINGS>(own);
         let slot = Slot::of(own, peer, edge_targets.slot_bits);
@@ -187,8 +187,8 @@ impl Topology {
         is_improvement(&inputs, peer, rtt_ms)
     }
 
-    /// The edges to close: outgoing ones whose slot has a better one, and inbound ones if there are
-    /// so many that new peers would not find a place.
+    /// The edges to close: outgoing ones whose slot has a better one, and inbound ones if too few
+    /// places are left for new peers.
     pub(crate) fn surplus(
         &self,
         cx: &Context<'_, Action>,
@@ -220,7 +220,7 @@ impl Topology {
     ) {
         let is_new = |edge: &LiveEdge| !edge.outgoing && !edge.settled;
         if is_crowded(cx.config, edges) && fill.live.iter().any(is_new) {
-            // They will have been served soon.
+            // The new peers will have been served soon.
             self.schedule.expedite_fill(cx.now);
         }
     }
@@ -239,8 +239,8 @@ impl Topology {
         }
         let own = *view.edges.own();
         if self.schedule.own.is_due(cx.now) {
-            // One of the nearest may know which peers came since, and a far one a part of the
-            // vicinity that the vicinity does not know of. Which of them is asked is random.
+            // One of the nearest may know the peers that joined since. A far one may know a part of
+            // the vicinity that the nearest do not. Which of them is asked is random.
             let (place, among) = match cx.rng.below(2) {
                 0 => (own, ASK_AMONG),
                 _ => (NodeId::from_bytes(cx.rng.array()), 1),
@@ -264,8 +264,8 @@ impl Topology {
         asks
     }
 
-    /// Dials an incumbent that was not heard for long, because other contacts wait for its place.
-    /// Returns it if it has an edge and so is known to live.
+    /// Dials an incumbent that was not seen for long, because other contacts wait for its place.
+    /// Returns it if it has an edge, and so is known to be alive.
     pub(crate) fn probe(&mut self, cx: &mut Context<'_, Action>, view: View<'_>) -> Option<NodeId> {
         let incumbent = self.schedule.next_probe(cx.now)?;
         if view.edges.get(&incumbent).is_some() {
@@ -291,7 +291,7 @@ fn live<'a>(now: Instant, table: &EdgeTable, edges: impl Iterator<Item = &'a Edg
     Live::new(table.own(), &edges.collect::<Vec<LiveEdge>>())
 }
 
-/// Wants a contact to be reached.
+/// Starts an attempt at a contact.
 fn want(cx: &mut Context<'_, Action>, contacts: &ContactTable, peer: &NodeId, purpose: Purpose) {
     if let Some(contact) = contacts.find(peer) {
         let candidates = candidates_of(contact).collect();
@@ -344,7 +344,8 @@ fn bucket_question(
     question_near(cx, view.edges, &target, ASK_AMONG, question)
 }
 
-/// Whether the nearest peers end in this bucket or before, so that a slot of it may well be empty.
+/// Whether the nearest peers end in this bucket or before, so that a slot of it is likely to be
+/// empty.
 fn is_sparse(config: &Config, edges: &EdgeTable, bucket: u16) -> bool {
     let own = edges.own();
     let nearest = edges.closest::<SIBLINGS>(own);
@@ -382,7 +383,7 @@ fn question_near(
     Some(Ask::new(cx, question, peer))
 }
 
-/// Whether so many peers opened edges that one of them has to be closed.
+/// Whether inbound edges are so many that one of them has to be closed.
 pub(crate) fn is_crowded(config: &Config, edges: &EdgeTable) -> bool {
     edges.inbound() > inbound_settled(config)
 }
@@ -395,7 +396,7 @@ pub(crate) fn inbound_settled(config: &Config) -> usize {
     places - free
 }
 
-/// Edges that others may open.
+/// Edges that peers may open.
 fn inbound_places(config: &Config) -> usize {
     config.inbound_edges_max.min(edge_targets(config).inbound_max)
 }

@@ -1,8 +1,7 @@
-//! Topology: which peers this node wants as edges, and the periodic maintenance that brings them
-//! about.
+//! Topology: the choice of neighbours, and the periodic maintenance that opens and closes edges.
 //!
 //! Responsible for: dials of contacts and bootstrap peers, surplus edges, which questions are asked
-//! when. Never: changes an edge or a contact; it reads both rooms and says what is to be done.
+//! when. Never: changes an edge or a contact; it reads both rooms and returns what is to be done.
 
 mod bootstrap;
 pub(crate) mod choose;
@@ -29,12 +28,12 @@ use crate::wire::{self, Capabilities};
 /// Live edges among which a new edge counts as near, and is asked for its vicinity (a guess).
 const NEAR: usize = 4;
 
-/// What the topology remembers: when its tasks are due, and the bootstrap peers.
+/// State of the topology: when its tasks are due, and the bootstrap peers.
 pub(crate) struct Topology {
     schedule: Schedule,
     /// When the timer of the maintenance is set to fire.
     due_at: Option<Instant>,
-    /// Whether tasks are done at all.
+    /// Whether maintenance is on.
     is_active: bool,
     bootstrap: Bootstrap,
 }
@@ -66,7 +65,7 @@ impl Topology {
         self.bootstrap.addrs(peer)
     }
 
-    /// A bootstrap peer is to be dialed.
+    /// The timer of the bootstrap peers fired.
     pub(crate) fn on_bootstrap_timer(&mut self, cx: &mut Context<'_, Action>) {
         self.bootstrap.on_timer(cx);
     }
@@ -91,7 +90,7 @@ impl Topology {
         let (table, peer) = (edges.table(), up.peer.id);
         let is_near = || table.closest::<NEAR>(table.own()).iter().any(|e| e.peer == peer);
         self.update_needs(cx, table);
-        // What others open fills no slot.
+        // An inbound edge fills no slot.
         let is_wanted = up.is_outgoing || is_near();
         let mut ask = None;
         if table.len() == 1 {
@@ -109,8 +108,8 @@ impl Topology {
         ask
     }
 
-    /// The only conn of a dialed edge that is left was opened by the peer, or an edge is gone: is
-    /// there still one that this node opened?
+    /// An edge is gone, or the conn that this node dialed is: checks whether there is an outgoing
+    /// edge left.
     pub(crate) fn on_no_outgoing(&mut self, cx: &mut Context<'_, Action>) {
         self.bootstrap.on_no_outgoing(cx);
     }
@@ -121,13 +120,13 @@ impl Topology {
         self.bootstrap.on_edge_ending(cx, ended.edge.peer, is_taken, ended.reason);
     }
 
-    /// An edge ended; first what that means for its peer.
+    /// An edge ended: first, what follows for its peer.
     pub(crate) fn on_edge_down(&mut self, cx: &mut Context<'_, Action>, ended: &EndedEdge) {
         let lived = cx.now.saturating_duration_since(ended.edge.since);
         self.bootstrap.on_edge_down(cx, &ended.edge.peer, ended.reason, lived);
     }
 
-    /// An edge ended; then what that means for the others.
+    /// An edge ended: then, what follows for the others.
     pub(crate) fn on_edge_lost(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -185,7 +184,7 @@ impl Topology {
         }
     }
 
-    /// Whether the last fill would have liked to know of this peer.
+    /// Whether the last fill could have used this peer.
     pub(crate) fn is_wanted(&self, edges: &EdgeTable, peer: &NodeId) -> bool {
         self.schedule.vacancies.welcomes(edges.own(), peer)
     }
@@ -218,10 +217,9 @@ impl Topology {
         self.arm(cx, edges);
     }
 
-    /// Bootstrap peers are left alone as long as there are enough edges that this node opened.
+    /// Bootstrap peers are not dialed as long as there are enough outgoing edges.
     pub(crate) fn update_needs(&mut self, cx: &mut Context<'_, Action>, edges: &EdgeTable) {
-        // A light node is content with few edges of its own, and would close those to bootstrap
-        // peers again.
+        // A light node has few outgoing edges, and would close those to bootstrap peers again.
         let floor = match cx.config.profile {
             Profile::Router => Phase::Urgent,
             Profile::Light => Phase::Critical,
@@ -244,7 +242,7 @@ impl Topology {
         }
     }
 
-    /// Nothing is done any more.
+    /// Stops all tasks.
     pub(crate) fn stop(&mut self, cx: &mut Context<'_, Action>) {
         self.is_active = false;
         self.bootstrap.stop(cx);
@@ -265,8 +263,7 @@ impl Topology {
         self.schedule.check();
     }
 
-    /// The peer will not be dialed for a while: if no other contact lies in its slot, one is asked
-    /// for.
+    /// The peer is not dialed for a while. If its slot has no other contact, a lookup asks for one.
     fn seek_substitute(
         &mut self,
         cx: &Context<'_, Action>,
@@ -284,7 +281,7 @@ impl Topology {
     }
 }
 
-/// How many edges a node of this configuration wants.
+/// Target numbers of edges for this configuration.
 fn edge_targets(config: &Config) -> EdgeTargets {
     match config.profile {
         Profile::Router => EdgeTargets::ROUTER,

@@ -1,5 +1,4 @@
-//! How often something is done by itself: often at first or after news, ever more rarely
-//! afterwards.
+//! Period of a maintenance task, which grows while nothing changes and is reset on news.
 
 use std::time::{Duration, Instant};
 
@@ -11,35 +10,35 @@ const JITTER_PERCENT: u32 = 10;
 /// A period that lengthens while there is nothing new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Period {
-    /// When it is done next.
+    /// When the task is due next.
     pub(crate) due: Instant,
     wait: Duration,
 }
 
 impl Period {
-    /// Done for the first time at `due`, and again after about `wait`.
+    /// Due for the first time at `due`, and again after about `wait`.
     pub(crate) fn new(due: Instant, wait: Duration) -> Self {
         Self { due, wait }
     }
 
-    /// It was done now, without news: the period grows by this factor, up to `max`.
+    /// The task was done now, without news: the period grows by this factor, up to `max`.
     pub(crate) fn slow_down(&mut self, now: Instant, rng: &mut Random, factor: u32, max: Duration) {
         self.due = now + rng.jitter(self.wait, JITTER_PERCENT);
         self.wait = (self.wait * factor).min(max);
     }
 
-    /// There is news: it is done again after `wait` at the latest.
+    /// There is news: the task is due again after `wait` at the latest.
     pub(crate) fn reset(&mut self, now: Instant, wait: Duration) {
         self.wait = self.wait.min(wait);
         self.due = self.due.min(now + wait);
     }
 
-    /// It is done again after `wait` at the latest, once; then it goes on as it would have.
+    /// The task is due again after `wait` at the latest, once; the period stays.
     pub(crate) fn repeat(&mut self, now: Instant, wait: Duration) {
         self.due = self.due.min(now + wait);
     }
 
-    /// Whether it is time.
+    /// Whether the task is due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due <= now
     }

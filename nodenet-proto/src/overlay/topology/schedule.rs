@@ -1,11 +1,11 @@
-//! The schedule of what a node does by itself: fill, ask around, try faster edges, probe.
+//! Maintenance schedule: when fills, lookups, tries of faster edges and eviction probes are due.
 //!
-//! Responsible for: when. Never: whom or what; that is decided from the tables when it is time, in
-//! `maintain`.
+//! Responsible for: when a task is due. Never: chooses a peer or a target; `maintain` does that
+//! from the tables once the task is due.
 //!
-//! Everything shares one timer, set to whichever is due first. While nothing changes every period
-//! lengthens; an edge lost or a contact learned shortens the ones it concerns. A light node does
-//! all of it together with its pings, so that one wake-up serves for everything.
+//! All tasks share one timer, set to the first that is due. While nothing changes, every period
+//! lengthens; an edge lost or a contact learned shortens those that it concerns. A light node does
+//! all tasks together with its pings, so that one wake-up serves for all.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,27 +17,28 @@ use crate::api::Profile;
 use crate::env::Random;
 use crate::overlay::edges::Phase;
 
-/// Fills come at least so far apart, so that several contacts learned together are chosen from
-/// together (a guess; the reference looks every 5 s).
+/// Fills are this far apart at least, so that several contacts learned together are candidates
+/// together (a guess; the reference fills every 5 s).
 const FILL_SPACING: Duration = Duration::from_millis(200);
-/// The same for a node that has what it wants.
+/// The same for a node whose targets are met.
 const FILL_SPACING_CONTENT: Duration = Duration::from_secs(2);
-/// A node that has what it wants still looks at its edges so often. Replacements alone would need
-/// it less often; this also notices siblings that changed (PROTOCOL.md#fill-schedule).
+/// Interval of fills of a node whose targets are met. Replacements alone would need it less often;
+/// a fill also finds siblings that changed (PROTOCOL.md#fill-schedule).
 const FILL_IDLE: Duration = Duration::from_secs(60);
 /// Between two lookups into buckets (a guess: a joining node makes about forty, which takes twenty
 /// seconds; PROTOCOL.md#lookup-schedule).
 const LOOKUP_SPACING: Duration = Duration::from_millis(500);
-/// First repetition of the lookup of the own identifier: whoever joins together with others was
-/// told of few of them (a guess).
+/// First repetition of the lookup of the own identifier: nodes that join at the same time are not
+/// in the first answer (a guess).
 const OWN_WAIT: Duration = Duration::from_secs(1);
 /// The lookup is repeated after this long if a neighbour came or went (a guess).
 const OWN_WAIT_CHANGED: Duration = Duration::from_secs(32);
 /// Longest time between two (a guess: neighbours announce themselves by dialing).
 const OWN_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
-/// The same for a node that strangers can not dial. Newcomers do not announce themselves to it, and
-/// until it asks, messages for it end at those that should be its neighbours (a guess; measured in
-/// a simulated network of 1,000, one in five behind a hard NAT: 0.6 MB a day for the average node).
+/// The same for a node that is not reachable for peers that it never dialed. New peers do not
+/// announce themselves to it, and until it asks, messages for it end at those that should be its
+/// neighbours (a guess; measured in a simulated network of 1,000, one in five behind a hard NAT:
+/// 0.6 MB a day for the average node).
 const OWN_WAIT_UNREACHABLE_MAX: Duration = Duration::from_secs(64);
 /// First repetition of the question to a neighbour about its vicinity
 /// (PROTOCOL.md#lookup-schedule).
@@ -52,7 +53,7 @@ const BUCKET_WAIT: Duration = Duration::from_secs(20);
 /// PROTOCOL.md#lookup-schedule).
 const BUCKET_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 /// Faster contacts that are tried at once, each in a slot of its own, because every round costs a
-/// look at all edges (a guess).
+/// scan of all edges (a guess).
 const FASTER_AT_ONCE: u32 = 4;
 /// Between two such rounds (a guess).
 const FASTER_SPACING: Duration = Duration::from_secs(12);
@@ -66,27 +67,27 @@ const FASTER_TRIES: u32 = 80;
 const FASTER_GRANT: Duration = Duration::from_secs(300);
 /// Between two probes of doubtful incumbents.
 const PROBE_SPACING: Duration = Duration::from_secs(30);
-/// Incumbents that wait to be probed, at most; beyond that they are forgotten
+/// Incumbents that wait to be probed, at most; further ones are ignored
 /// (PROTOCOL.md#eviction-probes).
 const PROBES_MAX: usize = 16;
-/// By what a period grows while there is nothing new.
+/// Factor by which a period grows while there is nothing new.
 const GROWTH: u32 = 2;
-/// The same for a light node, for which every question is dear: an answer is about as long as ten
-/// pings with all that belongs to them.
+/// The same for a light node, for which every question is expensive: an answer is about as long as
+/// ten ping exchanges.
 const GROWTH_LIGHT: u32 = 4;
-/// How often a node without any edge to a seed looks whether one answers, so that two networks that
-/// were separated for long find together (a guess).
+/// How often a node without an edge to any bootstrap peer dials one. Two networks that were
+/// separated for long are thus joined (a guess).
 const SEED_CHECK: Duration = Duration::from_secs(10 * 60);
 
-/// When what is due.
+/// When each task is due.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// Nothing is done before this.
+    /// When the next fill is due.
     pub(crate) fill: Instant,
     last_fill: Instant,
-    /// Whether the last fill found nothing to want.
+    /// Whether the last fill found all targets met.
     content: bool,
-    /// Whom it would have liked to know of.
+    /// The contacts that it could have used.
     pub(crate) vacancies: Vacancies,
     pub(crate) own: Period,
     pub(crate) vicinity: Period,
@@ -99,7 +100,7 @@ pub(crate) struct Schedule {
     probes: VecDeque<NodeId>,
     next_probe: Instant,
     pub(crate) seed_check: Instant,
-    /// By what every period grows while there is nothing new.
+    /// Factor by which every period grows while there is nothing new.
     growth: u32,
 }
 
@@ -129,20 +130,20 @@ impl Schedule {
         }
     }
 
-    /// An edge came or went, or a contact was learned: look soon whom to dial.
+    /// An edge began or ended, or a contact was learned: a fill is due soon.
     pub(crate) fn wake_fill(&mut self, now: Instant) {
         self.fill_after(if self.content { FILL_SPACING_CONTENT } else { FILL_SPACING }, now);
     }
 
-    /// An edge is up or a dial failed: look soon whom else to dial. Whoever has what it wants did
-    /// that for a faster edge, and looks at it with the next one.
+    /// An edge is up or a dial failed: a fill is due soon. A node whose targets are met dialed for
+    /// a faster edge, and waits for the next fill.
     pub(crate) fn wake_fill_if_wanting(&mut self, now: Instant) {
         if !self.content {
             self.wake_fill(now);
         }
     }
 
-    /// There are too many edges: look very soon which to close.
+    /// There are too many edges: a fill, which closes some, is due very soon.
     pub(crate) fn expedite_fill(&mut self, now: Instant) {
         self.fill_after(FILL_SPACING, now);
     }
@@ -151,8 +152,8 @@ impl Schedule {
         self.fill = self.fill.min((self.last_fill + spacing).max(now + FILL_SPACING / 4));
     }
 
-    /// The edges were looked at. Somebody who backs off may be dialed at `retry`; a node that is
-    /// `content` may try a faster contact next.
+    /// A fill was done. A contact that backs off may be dialed at `retry`; a node that is `content`
+    /// may try a faster contact next.
     pub(crate) fn on_filled(
         &mut self,
         now: Instant,
@@ -168,21 +169,21 @@ impl Schedule {
         self.fill = soonest.map_or(idle, |at| idle.min(at.max(now + FILL_SPACING)));
     }
 
-    /// The first edge is up: ask who is near at once.
+    /// The first edge is up: the lookup of the own identifier is due at once.
     pub(crate) fn on_joined(&mut self, now: Instant) {
         self.own = Period::new(now, OWN_WAIT);
         self.vicinity = Period::new(now, VICINITY_WAIT);
         self.buckets.clear();
     }
 
-    /// A neighbour is gone, or a nearer one came.
+    /// A near neighbour is gone, or a nearer one is new.
     pub(crate) fn on_vicinity_changed(&mut self, now: Instant) {
         self.own.reset(now, OWN_WAIT_CHANGED);
         self.vicinity.reset(now, VICINITY_WAIT_CHANGED);
     }
 
-    /// The own identifier was looked up. Whether strangers get through to this node decides how
-    /// long it may rely on neighbours to announce themselves.
+    /// The own identifier was looked up. A node that is reachable may rely longer on neighbours to
+    /// announce themselves.
     pub(crate) fn on_own_asked(&mut self, now: Instant, rng: &mut Random, is_reachable: bool) {
         let max = if is_reachable { OWN_WAIT_MAX } else { OWN_WAIT_UNREACHABLE_MAX };
         self.own.slow_down(now, rng, self.growth, max);
@@ -205,28 +206,28 @@ impl Schedule {
             .min_by_key(|&bucket| self.buckets[usize::from(bucket)].due)
     }
 
-    /// A bucket was looked into.
+    /// A lookup into a bucket was sent.
     pub(crate) fn on_bucket_asked(&mut self, now: Instant, rng: &mut Random, bucket: u16) {
         self.next_lookup = now + LOOKUP_SPACING;
         self.buckets[usize::from(bucket)].slow_down(now, rng, self.growth, BUCKET_WAIT_MAX);
     }
 
-    /// A lookup into a bucket taught something. One teaches about one corner of it, so the next
-    /// follows soon.
+    /// A lookup into a bucket found new contacts. One lookup finds those of one part of it, so the
+    /// next follows soon.
     pub(crate) fn on_bucket_taught(&mut self, now: Instant, bucket: u16) {
         if let Some(pace) = self.buckets.get_mut(usize::from(bucket)) {
             pace.repeat(now, LOOKUP_SPACING * 2);
         }
     }
 
-    /// A bucket lost an edge and has nobody to take its place.
+    /// A bucket lost an edge and has no contact to replace it.
     pub(crate) fn on_bucket_lacks(&mut self, now: Instant, bucket: u16) {
         if let Some(pace) = self.buckets.get_mut(usize::from(bucket)) {
             pace.reset(now, BUCKET_WAIT);
         }
     }
 
-    /// How many faster contacts may be tried now.
+    /// Number of faster contacts that may be tried now.
     pub(crate) fn tries_now(&mut self, now: Instant) -> usize {
         while self.tries < FASTER_TRIES && self.granted + FASTER_GRANT <= now {
             self.tries += 1;
@@ -238,12 +239,12 @@ impl Schedule {
         if self.next_try <= now { self.tries.min(FASTER_AT_ONCE) as usize } else { 0 }
     }
 
-    /// Of the faster contacts that could be tried now so many are.
+    /// Notes how many of the faster contacts that could be tried now are.
     pub(crate) fn on_tried(&mut self, now: Instant, possible: usize, tried: usize) {
         self.tries -= tried as u32;
         match tried {
             0 if possible == 0 => {}
-            // There is nobody to try.
+            // There is no contact to try.
             0 => self.next_try = now + FASTER_GRANT,
             _ => self.next_try = now + FASTER_SPACING,
         }
@@ -266,9 +267,8 @@ impl Schedule {
         Some(incumbent)
     }
 
-    /// When anything is due next; `far` are the buckets that are looked into. Without anybody to
-    /// ask no question is due: what can not be done would stay due, and wake the node again and
-    /// again.
+    /// When a task is due next; `far` are the buckets of lookups. Without an edge no question is
+    /// due: it could not be sent, would stay due, and would wake the node again and again.
     pub(crate) fn due(&self, far: core::ops::Range<u16>, has_edges: bool) -> Instant {
         let buckets = far.filter_map(|bucket| self.buckets.get(usize::from(bucket)));
         let lookup = buckets.map(|pace| pace.due).min().map(|due| due.max(self.next_lookup));
@@ -282,7 +282,7 @@ impl Schedule {
             .expect("some are always set")
     }
 
-    /// A seed was looked at.
+    /// The bootstrap peers were checked.
     pub(crate) fn on_seed_checked(&mut self, now: Instant, rng: &mut Random) {
         self.seed_check = now + rng.jitter(SEED_CHECK, 10);
     }

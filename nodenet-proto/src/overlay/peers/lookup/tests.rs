@@ -41,9 +41,9 @@ impl LookupNet {
     }
 }
 
-/// Only the neighbour that was asked is believed, and only once (THREATS.md#e30).
+/// Only the answer of the neighbour that was asked is taken, and only once (THREATS.md#e30).
 #[test]
-fn an_answer_is_taken_once_and_from_whom_it_was_asked() {
+fn an_answer_is_taken_once_and_from_the_neighbour_that_was_asked() {
     let mut world = LookupNet::new();
     let nonce = world.ask(Question::Own, id(5));
     assert_eq!(world.settle(nonce, id(6)), None);

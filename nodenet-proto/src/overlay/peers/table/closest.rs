@@ -1,4 +1,4 @@
-//! The known contacts nearest to a target, without looking at all of them
+//! Search for the contacts nearest to a target, without a scan of all of them
 //! (PROTOCOL.md#closest-contacts).
 
 use std::cmp::Ordering;
@@ -26,8 +26,8 @@ impl<'a> Nearest<'a, '_> {
         }
     }
 
-    /// Whether there are enough, and the worst shares more than `bits` bits with the target, so
-    /// that no contact which shares only that many can displace one.
+    /// Whether the run is full, and its last contact shares more than `bits` bits with the target.
+    /// No contact that shares only `bits` bits can then displace one.
     fn beats(&self, bits: u16) -> bool {
         self.run.len() == self.limit
             && self.run.last().is_some_and(|worst| self.target.common_prefix_len(&worst.id) > bits)
@@ -78,8 +78,8 @@ mod tests {
     use crate::env::test_base;
 
     /// The reference's vector `closest_120_random`. A line `observe` names a contact and, if its
-    /// bucket is full, the incumbent by its place in the list; `closest` a target, how many are
-    /// asked for, and who they are by their places.
+    /// bucket is full, the incumbent by its position in the list. A line `closest` names a target,
+    /// the number of contacts, and their positions.
     const LINES: &str = include_str!("closest.txt");
 
     #[test]

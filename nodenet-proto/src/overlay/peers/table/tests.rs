@@ -1,4 +1,4 @@
-mod crowds;
+mod subnets;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ fn addrs(table: &ContactTable, number: u32) -> Vec<SocketAddr> {
 
 /// A sibling names honest peers with their real keys and its own addresses (THREATS.md#e1).
 #[test]
-fn hearsay_never_displaces_a_proven_address_nor_refreshes() {
+fn gossip_never_displaces_a_verified_address_nor_refreshes() {
     let mut table = table();
     observe(&mut table, 1, &[addr(1)], Provenance::Verified, 0);
     let heard = table.get(&id(1)).unwrap().last_seen;
@@ -62,10 +62,10 @@ fn hearsay_never_displaces_a_proven_address_nor_refreshes() {
     assert_eq!(table.get(&id(1)).unwrap().last_seen, heard, "a mention is no sign of life");
 }
 
-/// Capability bits come from the peer itself, or from hearsay only while nothing better is known
+/// Capability bits come from the peer itself, or from gossip while the peer has reported none
 /// (THREATS.md#e2).
 #[test]
-fn hearsay_never_changes_a_peer_s_own_capabilities() {
+fn gossip_never_changes_a_peer_s_own_capabilities() {
     let mut table = table();
     let mut say = |caps, provenance| {
         let seen = Observation { id: id(1), key: key(1), caps, addrs: &[], provenance };
@@ -81,15 +81,15 @@ fn hearsay_never_changes_a_peer_s_own_capabilities() {
 }
 
 #[test]
-fn hearsay_is_dialed_in_the_order_in_which_it_names_addresses() {
+fn gossiped_addresses_are_dialed_in_the_order_of_the_answer() {
     let mut table = table();
     observe(&mut table, 1, &[addr(1), addr(2), addr(3)], Provenance::Gossiped, 0);
     assert_eq!(addrs(&table, 1), [addr(1), addr(2), addr(3)]);
 }
 
-/// One answer full of addresses where nobody is does not drive out what others said.
+/// One answer full of false addresses does not displace the addresses of other sources.
 #[test]
-fn one_source_does_not_displace_all_other_hearsay() {
+fn one_source_does_not_displace_all_other_gossip() {
     let mut table = table();
     observe(&mut table, 1, &[addr(1), addr(2)], Provenance::Gossiped, 0);
     let lies: Vec<SocketAddr> = (100..200).map(addr).collect();
@@ -98,7 +98,7 @@ fn one_source_does_not_displace_all_other_hearsay() {
     assert!(kept.contains(&addr(1)) && kept.contains(&addr(2)), "{kept:?}");
 }
 
-/// Three hundred addresses are eight (THREATS.md#e4).
+/// Of three hundred addresses eight are kept (THREATS.md#e4).
 #[test]
 fn a_contact_with_very_many_addresses_keeps_the_first_eight() {
     let mut table = table();
@@ -108,7 +108,7 @@ fn a_contact_with_very_many_addresses_keeps_the_first_eight() {
 }
 
 #[test]
-fn a_fact_takes_the_place_of_a_claim_in_a_full_bucket() {
+fn a_verified_contact_replaces_a_gossiped_one_in_a_full_bucket() {
     let mut table = table();
     let numbers: Vec<u32> = (0..).filter(|n| table.index(&id(*n)) == 0).take(22).collect();
     for number in &numbers[..20] {
@@ -121,9 +121,10 @@ fn a_fact_takes_the_place_of_a_claim_in_a_full_bucket() {
     assert_eq!(table.len(), 20);
 }
 
-/// Messages from twenty strangers do not keep those out who can be dialed (THREATS.md#e29).
+/// Messages of twenty originators without an address do not keep dialable contacts out
+/// (THREATS.md#e29).
 #[test]
-fn who_can_not_be_dialed_is_the_first_to_go() {
+fn a_contact_without_an_address_is_the_first_to_make_room() {
     let mut table = table();
     let numbers: Vec<u32> = (0..).filter(|n| table.index(&id(*n)) == 0).take(22).collect();
     observe(&mut table, numbers[0], &[addr(1)], Provenance::Gossiped, 0);
@@ -142,7 +143,7 @@ fn who_can_not_be_dialed_is_the_first_to_go() {
 /// Eight identities that claim a subnet do not lock its honest peers out
 /// (PROTOCOL.md#subnet-shares).
 #[test]
-fn claims_do_not_use_up_a_subnet() {
+fn unverified_addresses_do_not_use_up_a_subnet() {
     let mut table = table();
     for number in 0..40 {
         observe(&mut table, number, &[addr(number)], Provenance::Signed, 0);
@@ -163,7 +164,7 @@ fn one_bucket_takes_fewer_of_a_subnet_than_the_table() {
 }
 
 #[test]
-fn a_stranger_that_never_answers_is_given_up_soon_and_stays_away_for_half_an_hour() {
+fn a_contact_that_never_answered_is_evicted_soon_and_stays_out_for_half_an_hour() {
     let mut table = table();
     let mut rng = Seed::from_u64(1).stream("test");
     observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 0);
@@ -179,7 +180,7 @@ fn a_stranger_that_never_answers_is_given_up_soon_and_stays_away_for_half_an_hou
 }
 
 #[test]
-fn an_isolated_node_gives_nobody_up() {
+fn an_isolated_node_evicts_no_contact() {
     let mut table = table();
     let mut rng = Seed::from_u64(1).stream("test");
     observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 0);
@@ -190,7 +191,7 @@ fn an_isolated_node_gives_nobody_up() {
 }
 
 #[test]
-fn its_own_word_brings_a_purged_peer_back_at_once() {
+fn a_signature_brings_an_evicted_contact_back_at_once() {
     let mut table = table();
     observe(&mut table, 1, &[addr(1)], Provenance::Verified, 0);
     table.purge(&id(1), at(1));
@@ -217,7 +218,7 @@ fn a_peer_that_once_answered_is_tried_every_minute_for_a_quarter_of_an_hour() {
 }
 
 #[test]
-fn an_answer_resets_the_ladder() {
+fn an_answer_resets_the_backoff() {
     let mut table = table();
     let mut rng = Seed::from_u64(1).stream("test");
     observe(&mut table, 1, &[addr(1)], Provenance::Gossiped, 0);
@@ -228,7 +229,7 @@ fn an_answer_resets_the_ladder() {
 }
 
 #[test]
-fn an_address_where_somebody_else_answers_is_forgotten() {
+fn an_address_at_which_another_node_answers_is_removed() {
     let mut table = table();
     observe(&mut table, 1, &[addr(1), addr(2)], Provenance::Signed, 0);
     table.forget_addr(&id(1), addr(1));
@@ -265,16 +266,16 @@ proptest! {
         }
     }
 
-    /// No sequence of sightings breaks an invariant or lets hearsay rank first.
+    /// No sequence of observations breaks an invariant or lets a gossiped address rank first.
     #[test]
-    fn no_sequence_of_sightings_breaks_an_invariant(
+    fn no_sequence_of_observations_breaks_an_invariant(
         steps in prop::collection::vec((0_u32..60, 0_u32..40, 0_u8..3, 0_u8..8), 1..300),
     ) {
         let mut table = table();
         let mut rng = Seed::from_u64(3).stream("test");
         for (second, (number, host, provenance, kind)) in steps.into_iter().enumerate() {
-            let provenance =
-                [Provenance::Gossiped, Provenance::Signed, Provenance::Verified][usize::from(provenance)];
+            let provenances = [Provenance::Gossiped, Provenance::Signed, Provenance::Verified];
+            let provenance = provenances[usize::from(provenance)];
             let now = second as u64;
             match kind {
                 0 => { table.dial_failed(&id(number), at(now), false, &mut rng); }

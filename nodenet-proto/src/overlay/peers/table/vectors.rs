@@ -3,23 +3,23 @@
 //!
 //! The reference's scripts store contacts without a key. This table never does
 //! (PROTOCOL.md#keyless-contacts), so they run with a hash under which every identifier is its own
-//! key; the scripts about keys run with the real one. Addresses are taken as proven, because claims
-//! do not count here (PROTOCOL.md#subnet-shares). Host names are left out: they are never stored.
-//! Where a newcomer with an address has to wait, the bucket is full of contacts with addresses,
-//! because others make room for it (THREATS.md#e29). `closest_120_random` is in `closest`, what is
-//! dialed (`replacement_for`) in `edge_choice`, the rest of `edges` there.
+//! key. The scripts about keys run with the real one. Addresses are taken as verified, because
+//! others do not count here (PROTOCOL.md#subnet-shares). Host names are left out: they are never
+//! stored. Where a new contact with an address has to wait, the bucket is full of contacts with
+//! addresses, because others make room for it (THREATS.md#e29). `closest_120_random` is in
+//! `closest`; what is dialed (`replacement_for`) and the rest of `edges` are in `topology::choose`.
 //!
 //! Not reproduced:
 //!
 //! - A contact without a key is let in, and refreshes a known one (`key_binding`, `admission_pow`;
 //!   PROTOCOL.md#keyless-contacts).
-//! - A poorer mention erases what was learned of a contact that waits
+//! - A mention with fewer fields erases those of a contact that waits
 //!   (`restash_loses_learned_fields`, the overwriting of `replacement_cache_bound_and_overwrite`).
 //!   The test here is of the remedy (PROTOCOL.md#full-buckets).
 //! - A contact that is promoted comes first although it is older (`full_bucket_probe_confirm`;
 //!   PROTOCOL.md#full-buckets).
-//! - A zero says nothing of what a peer can do (`capabilities_replace_but_never_clear`). Here the
-//!   peer's own zero clears (see `tests`), so the script leaves it out.
+//! - A zero leaves the capabilities as they are (`capabilities_replace_but_never_clear`). Here the
+//!   peer's own zero clears them (see `tests`), so the script leaves it out.
 //! - X25519 keys (`x_pub_only_via_bind`, `bind_on_stashed_candidate_survives_promotion`): the table
 //!   keeps none, because nothing in the overlay needs one.
 //! - Which bucket is refreshed (`refresh_targets`): the stalest of those that have entries, marked

@@ -17,7 +17,7 @@ const fn id<const N: usize>(start: [u8; N]) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
-/// EdgeTable to `peers`; the conn of each is named by its place there.
+/// A table of edges to `peers`; the number of each conn is the position of its peer.
 fn edges(own: NodeId, peers: &[NodeId]) -> EdgeTable {
     let mut edges = EdgeTable::new(own);
     for (i, peer) in peers.iter().enumerate() {
@@ -27,13 +27,13 @@ fn edges(own: NodeId, peers: &[NodeId]) -> EdgeTable {
     edges
 }
 
-/// A message for `target` that begins here.
+/// A message for `target` that this node originates.
 const fn towards(target: &NodeId) -> DecisionInputs<'_> {
     let (hop_limit, from) = (10, None);
     DecisionInputs { target, hop_limit, avoid: &[], from, on_detour: false, second_best: false }
 }
 
-/// What is decided, the next hops by their place in `peers`.
+/// The decision, with the next hops by their position in `peers`.
 fn decided(
     own: NodeId,
     target: NodeId,
@@ -55,7 +55,7 @@ const ZERO: NodeId = id([0]);
 const FF: NodeId = id([0xff]);
 
 #[test]
-fn a_message_for_us_is_delivered_whatever_its_head_says() {
+fn a_message_for_this_node_is_delivered_with_any_head() {
     let us = NodeId::from_bytes([0x42; 32]);
     for (hop_limit, avoid) in [(10, &[][..]), (0, &[]), (5, &[us])] {
         assert_eq!(decided(us, us, hop_limit, avoid, &[id([0x42])], 8), Err(Decision::Deliver));
@@ -72,7 +72,7 @@ fn the_hop_limit_is_clamped_and_lowered() {
 }
 
 #[test]
-fn nobody_closer_is_a_dead_end() {
+fn no_closer_neighbour_is_a_dead_end() {
     assert_eq!(decided(ZERO, FF, 10, &[], &[], 8), Err(Decision::DeadEnd));
     let mut nearly = [0xff; 32];
     nearly[31] = 0xfe;
@@ -81,7 +81,7 @@ fn nobody_closer_is_a_dead_end() {
 }
 
 #[test]
-fn the_nearest_comes_first_and_the_farther_do_not_come() {
+fn the_nearest_comes_first_and_those_farther_than_this_node_are_left_out() {
     let hops = |own, peers: &[NodeId]| decided(own, FF, 10, &[], peers, 8);
     assert_eq!(hops(ZERO, &[FF, id([0xf0])]), Ok((9, vec![0, 1])));
     assert_eq!(hops(ZERO, &[id([0xa0]), id([0xf0]), id([0xc0])]), Ok((9, vec![1, 2, 0])));
@@ -89,7 +89,7 @@ fn the_nearest_comes_first_and_the_farther_do_not_come() {
 }
 
 #[test]
-fn the_avoided_are_left_out_the_target_among_them() {
+fn avoided_nodes_are_left_out_and_so_is_an_avoided_target() {
     let [f0, e0] = [id([0xf0]), id([0xe0])];
     assert_eq!(decided(ZERO, FF, 10, &[f0], &[f0, e0], 8), Ok((9, vec![1])));
     assert_eq!(decided(ZERO, FF, 10, &[f0, e0], &[f0, e0], 8), Err(Decision::DeadEnd));
@@ -97,7 +97,7 @@ fn the_avoided_are_left_out_the_target_among_them() {
 }
 
 #[test]
-fn candidates_are_counted_before_they_are_sifted() {
+fn candidates_are_counted_before_they_are_filtered() {
     let [fe, fd] = [id([0xfe]), id([0xfd])];
     let peers = [fe, fd, id([0xf0]), id([0xe0])];
     assert_eq!(decided(ZERO, FF, 10, &[fe, fd], &peers, 2), Err(Decision::DeadEnd));
@@ -119,7 +119,7 @@ fn the_neighbour_it_came_from_is_no_candidate() {
 }
 
 #[test]
-fn on_a_detour_it_goes_to_the_target_and_to_nobody_else() {
+fn on_a_detour_a_message_goes_to_the_target_alone() {
     let [near, nearer] = [id([0xf0]), id([0xf8])];
     let routing = |from| DecisionInputs { from: Some(from), on_detour: true, ..towards(&FF) };
     let without = edges(ZERO, &[near, nearer]);
@@ -130,7 +130,7 @@ fn on_a_detour_it_goes_to_the_target_and_to_nobody_else() {
 }
 
 #[test]
-fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_anybody_can_dial() {
+fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_any_node_can_dial() {
     let own = id([0xfe]);
     let peers: Vec<NodeId> = (0..32_u8).map(|high| id([high << 3])).collect();
     let edges = edges(own, &peers);
@@ -150,7 +150,7 @@ fn a_dead_end_offers_neighbours_near_the_target_and_first_those_that_anybody_can
     assert_eq!(hops(routing, &[]), (16..32).rev().collect::<Vec<_>>());
 }
 
-/// The next hops of a message that must go on.
+/// The next hops of a message that must be forwarded.
 fn hops(edges: &EdgeTable, target: &NodeId, second_best: bool) -> Vec<u64> {
     match decide(edges, DecisionInputs { second_best, ..towards(target) }) {
         Decision::Forward { hops, .. } => hops.iter().map(|conn| conn.0).collect(),
@@ -159,28 +159,28 @@ fn hops(edges: &EdgeTable, target: &NodeId, second_best: bool) -> Vec<u64> {
 }
 
 #[test]
-fn who_sleeps_comes_last_unless_it_is_for_itself() {
+fn a_light_node_comes_last_unless_it_is_the_target() {
     let peers = [id([0xf8]), id([0xf0]), id([0xe0]), id([0xc0])];
     let mut edges = edges(ZERO, &peers);
-    let put_to_sleep = |edges: &mut EdgeTable, peer| edges.get_mut(peer).unwrap().light = true;
+    let set_light = |edges: &mut EdgeTable, peer| edges.get_mut(peer).unwrap().light = true;
     assert_eq!(hops(&edges, &FF, false), [0, 1, 2, 3]);
-    put_to_sleep(&mut edges, &peers[0]);
-    put_to_sleep(&mut edges, &peers[2]);
+    set_light(&mut edges, &peers[0]);
+    set_light(&mut edges, &peers[2]);
     assert_eq!(hops(&edges, &FF, false), [1, 3, 0, 2]);
     assert_eq!(hops(&edges, &FF, true), [3, 1, 0, 2]);
-    assert_eq!(hops(&edges, &peers[0], false)[0], 0, "it is its own");
-    put_to_sleep(&mut edges, &peers[1]);
-    put_to_sleep(&mut edges, &peers[3]);
-    assert_eq!(hops(&edges, &FF, false), [0, 1, 2, 3], "nobody else is closer");
+    assert_eq!(hops(&edges, &peers[0], false)[0], 0, "it is the target");
+    set_light(&mut edges, &peers[1]);
+    set_light(&mut edges, &peers[3]);
+    assert_eq!(hops(&edges, &FF, false), [0, 1, 2, 3], "no other neighbour is closer");
 }
 
 #[test]
-fn one_copy_takes_the_second_best_way_unless_there_is_a_direct_one() {
+fn one_copy_takes_the_second_best_hop_unless_the_target_is_a_neighbour() {
     let peers = [id([0xf8]), id([0xf0]), id([0xe0])];
     let (only_one, edges) = (edges(ZERO, &peers[..1]), edges(ZERO, &peers));
     assert_eq!(hops(&edges, &FF, false), [0, 1, 2]);
     assert_eq!(hops(&edges, &FF, true), [1, 0, 2]);
-    assert_eq!(hops(&edges, &peers[0], true), [0, 1, 2], "it is there");
+    assert_eq!(hops(&edges, &peers[0], true), [0, 1, 2], "the target is a neighbour");
     assert_eq!(hops(&only_one, &FF, true), [0]);
 }
 
@@ -188,7 +188,7 @@ fn one_copy_takes_the_second_best_way_unless_there_is_a_direct_one() {
 fn it_agrees_with_a_scan_of_every_edge() {
     let mut random = Seed::from_u64(1).stream("test");
     for count in 0..200 {
-        // Every second table crowds into few prefixes, as ground identifiers would.
+        // Every second table has few prefixes, as identifiers that a search made would have.
         let mut draw = || {
             let mut bytes: [u8; 32] = random.array();
             if count % 2 == 1 {

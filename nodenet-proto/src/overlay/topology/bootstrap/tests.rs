@@ -6,7 +6,7 @@ const PEER: NodeId = NodeId::from_bytes([1; 32]);
 const OTHER: NodeId = NodeId::from_bytes([9; 32]);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The bootstrap peers of a node, its clock and their timer, which fires by itself.
+/// The bootstrap peers of a node, its clock and their timer, which fires when the clock reaches it.
 struct Bench {
     bootstrap: Bootstrap,
     around: Surroundings,
@@ -14,7 +14,7 @@ struct Bench {
     has_edge: bool,
 }
 
-/// What was done, without what the timer is set to.
+/// An action, without the time that the timer is set to.
 #[derive(Debug, PartialEq, Eq)]
 enum Did {
     Dial(Vec<SocketAddr>),
@@ -144,7 +144,7 @@ fn a_bootstrap_peer_without_an_address_waits_for_one() {
 }
 
 #[test]
-fn the_address_that_answered_leads_the_next_time() {
+fn the_address_that_answered_is_the_first_of_the_next_attempt() {
     let mut bench = Bench::new();
     bench.add(&[addr(1), addr(2), addr(3)]);
     bench.pass(SECOND);
@@ -203,7 +203,7 @@ fn losing_the_last_outgoing_edge_brings_the_next_dial_forward() {
 }
 
 #[test]
-fn an_edge_that_never_lasts_does_not_reset_the_ladder() {
+fn an_edge_that_never_lasts_does_not_reset_the_backoff() {
     let mut bench = Bench::new();
     bench.add(&[addr(1)]);
     let mut waits = Vec::new();
@@ -222,7 +222,7 @@ fn an_edge_that_never_lasts_does_not_reset_the_ladder() {
 }
 
 #[test]
-fn a_bootstrap_peer_that_was_restarted_is_dialed_at_once_however_often_that_happens() {
+fn a_bootstrap_peer_is_dialed_at_once_after_each_restart() {
     let mut bench = Bench::new();
     bench.add(&[addr(1)]);
     for _ in 0..20 {
@@ -270,7 +270,7 @@ fn bootstrap_peers_take_turns_and_wait_once_there_is_an_edge() {
 }
 
 #[test]
-fn an_inbound_edge_lets_nothing_wait() {
+fn an_inbound_edge_delays_no_dial() {
     let mut bench = Bench::new();
     bench.add(&[addr(1)]);
     bench.act(|bootstrap, cx| bootstrap.on_edge_up(cx, &OTHER, false));
@@ -278,7 +278,7 @@ fn an_inbound_edge_lets_nothing_wait() {
 }
 
 #[test]
-fn a_well_connected_node_leaves_them_alone_but_for_a_check_now_and_then() {
+fn a_well_connected_node_dials_a_bootstrap_peer_only_for_a_check() {
     let mut bench = Bench::new();
     bench.add(&[addr(1)]);
     bench.set_below_target(false);
@@ -295,7 +295,7 @@ fn a_well_connected_node_leaves_them_alone_but_for_a_check_now_and_then() {
 }
 
 #[test]
-fn a_probe_leaves_a_bootstrap_peer_one() {
+fn a_bootstrap_peer_stays_one_after_a_probe() {
     let mut bench = Bench::new();
     bench.add(&[addr(1)]);
     bench.set_below_target(false);
@@ -308,7 +308,7 @@ fn a_probe_leaves_a_bootstrap_peer_one() {
 }
 
 #[test]
-fn an_edge_that_was_not_taken_is_reported_and_a_taken_one_makes_failures_news_again() {
+fn an_edge_that_was_not_taken_is_reported_and_after_a_taken_one_failures_are_again() {
     let mut bench = Bench::new();
     bench.add(&[addr(1)]);
     let mut ending = |is_taken, reason| {

@@ -1,4 +1,4 @@
-//! The live edges, as far as the choice needs them.
+//! Snapshot of the live edges, as far as the choice needs them.
 
 use std::cmp::Ordering;
 
@@ -6,7 +6,7 @@ use super::EdgeTargets;
 use crate::NodeId;
 use crate::addr::Subnet;
 
-/// Edges that are put in order of their distance: twice as many as anybody wants siblings.
+/// Edges that are sorted by their distance: twice the largest target of siblings.
 const SORTED: usize = 2 * EdgeTargets::ROUTER.siblings;
 
 /// A live edge.
@@ -17,15 +17,15 @@ pub(crate) struct LiveEdge {
     pub(crate) subnet: Option<Subnet>,
     /// Round-trip time in milliseconds; 0 is not known.
     pub(crate) rtt_ms: u16,
-    /// Old enough to be judged; a newcomer is served first.
+    /// Old enough to be closed; a new peer is served first.
     pub(crate) settled: bool,
     /// Whether the peer prefers not to be an intermediate hop.
     pub(crate) light: bool,
 }
 
 impl LiveEdge {
-    /// How long a finger over this edge takes, for comparison: a light peer is the slowest, and so
-    /// is one that had the time to answer a ping and did not.
+    /// Latency of a finger over this edge, for comparison. A light peer is the slowest, and so is
+    /// one that had the time to answer a ping and did not.
     pub(crate) fn slowness_ms(&self) -> u16 {
         let unanswered = self.settled && self.rtt_ms == 0;
         if self.light || unanswered { u16::MAX } else { self.rtt_ms }
@@ -35,21 +35,21 @@ impl LiveEdge {
 /// A dial in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InFlight {
-    /// Who is dialed.
+    /// The peer that is dialed.
     pub(crate) id: NodeId,
-    /// Where.
+    /// Its subnet.
     pub(crate) subnet: Option<Subnet>,
 }
 
-/// Every live edge. The nearest come first, in order: every question about edges is one about who
-/// is near, and they are put in order once for all of them.
+/// Every live edge. The nearest come first, in order: every query is about the nearest, and they
+/// are sorted once for all queries.
 #[derive(Debug, Clone)]
 pub(crate) struct Live(Vec<LiveEdge>);
 
 impl Live {
     /// The edges of the node `own`.
     pub(crate) fn new(own: &NodeId, edges: &[LiveEdge]) -> Self {
-        // An edge is large: what is put in order is how far it is, and where to find it.
+        // An edge is large: its distance and its index are sorted in its place.
         let distance = |edge: &LiveEdge| edge.id.prefix() ^ own.prefix();
         let mut order: Vec<(u64, usize)> =
             edges.iter().map(distance).enumerate().map(|(at, far)| (far, at)).collect();
@@ -70,7 +70,7 @@ impl Live {
         self.0.iter()
     }
 
-    /// Takes out an edge that is none of the nearest.
+    /// Removes an edge that does not belong to the nearest.
     pub(crate) fn remove(&mut self, id: &NodeId) {
         self.0.retain(|edge| edge.id != *id);
     }
@@ -81,14 +81,14 @@ impl Live {
         &self.0[..count.min(self.0.len())]
     }
 
-    /// How far the `count` nearest reach; nothing if there is no edge.
+    /// The distance of the last of the `count` nearest; nothing if there is no edge.
     pub(crate) fn boundary(&self, own: &NodeId, count: usize) -> Option<Boundary> {
         let far = self.nearest(count).last()?;
         Some(Boundary { own: *own, far: far.id })
     }
 }
 
-/// How far the nearest peers reach.
+/// The distance of the last of the nearest peers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Boundary {
     own: NodeId,
@@ -109,7 +109,7 @@ mod tests {
     use crate::env::Seed;
 
     #[test]
-    fn the_nearest_come_first_in_order_however_many_there_are() {
+    fn the_nearest_come_first_in_order_at_any_number_of_edges() {
         let mut rng = Seed::from_u64(1).stream("test");
         for count in [0, 1, SORTED - 1, SORTED, SORTED + 1, 200] {
             let own = NodeId::from_bytes(rng.array());

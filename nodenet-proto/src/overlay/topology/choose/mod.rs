@@ -1,16 +1,16 @@
-//! Which peers a node wants edges to, and which it can best do without.
+//! Neighbour selection: contacts to dial, faster peers to probe, surplus edges to close.
 //!
-//! Responsible for: whom to dial, whom to try in place of a slow edge, whom to close, all of them
-//! pure decisions over snapshots. Never: dials, closes or remembers anything.
+//! Responsible for: which contact to dial, which to probe in place of a slow edge, which edge to
+//! close: pure decisions over snapshots. Never: dials, closes, or keeps state.
 //!
-//! Greedy routing reaches every target if each node has an edge in every non-empty bucket: whatever
-//! the target, some edge is then strictly nearer to it. The nearest sixteen peers ("siblings")
-//! cover the sparse buckets near the node itself. Each bucket beyond them is divided into slots by
-//! the bits that follow the shared prefix, and every slot gets one outgoing edge, so that the edges
-//! of a bucket do not crowd in one corner of it: with four slots a hop gains three bits for certain
-//! and about four on average. An idealised model with four slots a bucket and low round-trip times
-//! preferred took 3.0 hops on average at 10,000 nodes with 53 outgoing edges a node, and a path 1.9
-//! times as long as the direct one; with two slots it took 3.5 hops.
+//! Greedy routing reaches every target if each node has an edge in every non-empty bucket. Some
+//! edge is then strictly nearer to any target. The nearest sixteen peers ("siblings") cover the
+//! sparse buckets near the node itself. Each bucket beyond them is divided into slots by the bits
+//! that follow the shared prefix. Every slot gets one outgoing edge, which spreads the edges over
+//! the bucket. With four slots a hop gains three bits for certain and about four on average. An
+//! idealised model of 10,000 nodes had four slots a bucket, 53 outgoing edges a node, and preferred
+//! low round-trip times. A message took 3.0 hops on average, on a path 1.9 times as long as the
+//! direct one; with two slots it took 3.5 hops.
 
 mod live;
 mod siblings;
@@ -31,26 +31,26 @@ use crate::NodeId;
 use crate::addr::{Subnet, Tier};
 use crate::overlay::edges::{SIBLINGS, TARGET_EDGES};
 
-/// Siblings that are wanted before anything else (PROTOCOL.md#order-of-choice).
+/// Siblings that come before all other edges (PROTOCOL.md#order-of-choice).
 const FIRST_SIBLINGS: usize = 8;
-/// How many edges a node spends on which purpose.
+/// Target numbers of edges, by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EdgeTargets {
     /// Nearest peers.
     pub(crate) siblings: usize,
-    /// Light nodes are wanted among them only if they belong to so many nearest.
+    /// A light node counts among them only if it belongs to this many nearest.
     pub(crate) light_siblings: usize,
     /// Each bucket beyond them has two to this power slots.
     pub(crate) slot_bits: u16,
     /// Outgoing edges in all.
     pub(crate) outgoing_max: usize,
-    /// Edges that others opened, at most, however many more the configuration would take.
+    /// Edges that peers opened, at most, even if the configuration allows more.
     pub(crate) inbound_max: usize,
 }
 
 impl EdgeTargets {
-    /// A node that forwards for everyone. It wants a light node as a sibling if that most likely
-    /// wants it as one.
+    /// A node that forwards for others. It takes a light node as a sibling if it most likely is one
+    /// of that node's.
     pub(crate) const ROUTER: Self = Self {
         siblings: SIBLINGS,
         light_siblings: 8,
@@ -58,10 +58,10 @@ impl EdgeTargets {
         outgoing_max: TARGET_EDGES,
         inbound_max: usize::MAX,
     };
-    /// A node on a battery: one edge a bucket, which is what correctness takes, and fewer siblings.
-    /// None of these is light: two would wake each other, and whoever is nearest to a light node
-    /// without being one has an edge to it. Those who opened edges to it are half as many as it
-    /// opened itself (a guess: some that are nearest to it, and a few newcomers).
+    /// A node on a battery: one edge a bucket, which correctness takes, and fewer siblings. No
+    /// sibling is light: two light nodes would wake each other, and the routers nearest to a light
+    /// node have edges to it. Inbound edges are half as many as outgoing ones (a guess: some of the
+    /// nearest routers, and a few new peers).
     pub(crate) const LIGHT: Self =
         Self { siblings: 8, light_siblings: 0, slot_bits: 0, outgoing_max: 24, inbound_max: 12 };
 }
@@ -69,12 +69,12 @@ impl EdgeTargets {
 /// Whether a contact is a light node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Light {
-    /// Nobody says so.
+    /// No source calls it light.
     No,
-    /// Others say so, and may lie. That alone leaves nobody out of a slot, where it comes last
-    /// among its equals.
+    /// Only gossip calls it light, and may be false. That keeps no contact out of a slot, but puts
+    /// it last among equals.
     Claimed,
-    /// It says so itself.
+    /// The contact itself announces it.
     Itself,
 }
 
@@ -83,19 +83,19 @@ pub(crate) enum Light {
 pub(crate) struct Candidate {
     pub(crate) id: NodeId,
     pub(crate) subnet: Option<Subnet>,
-    /// Whether the peer itself was heard not long ago.
+    /// Whether the peer itself was seen not long ago.
     pub(crate) verified: bool,
     /// Whether it prefers not to be an intermediate hop.
     pub(crate) light: Light,
-    /// Whether it is known to accept connections from strangers.
+    /// Whether it is known to accept conns from peers that it never dialed.
     pub(crate) reachable: bool,
     /// Round-trip time when last connected; 0 is not known.
     pub(crate) rtt_ms: u16,
-    /// Whether nobody has mentioned it for long.
+    /// Whether no node has mentioned it for long.
     pub(crate) stale: bool,
 }
 
-/// Everything the choice looks at.
+/// Inputs of the choice.
 pub(crate) struct ChoiceInputs<'a> {
     pub(crate) own: &'a NodeId,
     /// Bits that all identifiers share (PROTOCOL.md#proof-of-work): buckets before it do not exist.
@@ -107,7 +107,7 @@ pub(crate) struct ChoiceInputs<'a> {
     pub(crate) candidates: &'a [Candidate],
 }
 
-/// Up to `want` contacts to dial, most wanted first.
+/// Up to `want` contacts to dial, best first.
 ///
 /// The order: the nearest eight, one edge in every bucket that has none, the other siblings, then
 /// one outgoing edge in every slot. In a slot, contacts in a fresh subnet, reachable and verified
@@ -127,7 +127,7 @@ pub(crate) fn choose_edges(inputs: &ChoiceInputs<'_>, want: usize) -> Vec<NodeId
     picks.chosen.iter().map(|contact| contact.id).collect()
 }
 
-/// Picks in the making.
+/// Picks so far.
 struct Picks<'a> {
     inputs: &'a ChoiceInputs<'a>,
     want: usize,
@@ -146,8 +146,8 @@ impl<'a> Picks<'a> {
     }
 
     /// Picks the best contact of every slot that has no edge. With `outgoing_only`, edges that
-    /// peers opened do not occupy a slot, unless they are siblings anyway. A light node is good
-    /// enough for a whole bucket that has nobody else, not for a part of one.
+    /// peers opened do not occupy a slot, unless they are siblings anyway. A light node may fill a
+    /// whole bucket without other contacts, but no part of one.
     fn fill_slots(&mut self, bits: u16, outgoing_only: bool) {
         let ChoiceInputs { own, live, edge_targets, .. } = *self.inputs;
         let boundary = live.boundary(own, edge_targets.siblings).filter(|_| outgoing_only);
@@ -182,9 +182,9 @@ impl<'a> Picks<'a> {
     }
 }
 
-/// Sorts the contacts of a slot, best first: not light, not of a crowded subnet, reachable,
-/// verified, not said to be light, mentioned lately, fast. Equals are drawn by lot, differently by
-/// every node, so that nobody is everybody's choice.
+/// Sort key of the contacts of a slot. Best are those that are not light, not of a full subnet,
+/// reachable, verified, not gossiped to be light, mentioned recently, fast. Ties are broken by a
+/// hash of both ids, so that nodes do not all choose the same peer.
 type PreferenceKey = (bool, bool, bool, bool, bool, bool, u16, u64);
 
 fn preference_key(own: &NodeId, contact: &Candidate, crowd: &SubnetCounts) -> PreferenceKey {
@@ -201,18 +201,18 @@ fn preference_key(own: &NodeId, contact: &Candidate, crowd: &SubnetCounts) -> Pr
     )
 }
 
-/// A number that is as good as random, and that only this node gives this contact.
+/// A pseudo-random number that depends on both ids.
 fn tie_break(own: &NodeId, id: &NodeId) -> u64 {
     let tail = |id: &NodeId| id.as_bytes().last_chunk().map_or(0, |tail| u64::from_be_bytes(*tail));
     (tail(own) ^ tail(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// What an unmeasured round-trip time is taken for: better than a slow one, worse than a fast one.
+/// Stands for an unmeasured round-trip time: better than a slow one, worse than a fast one.
 const RTT_UNKNOWN_MS: u16 = 80;
 /// An edge in a slot is worth replacing if its round-trip time is above this (a guess).
 const RTT_GOOD_MS: u16 = 30;
 
-/// The slots of a bucket that none of these peers lies in, `bits` and `difficulty` as in
+/// The slots of a bucket that have none of these peers, with `bits` and `difficulty` as in
 /// [`ChoiceInputs`].
 pub(crate) fn lacking_slots<'a>(
     own: &NodeId,
@@ -224,11 +224,11 @@ pub(crate) fn lacking_slots<'a>(
     Taken::by(own, difficulty, bits, peers).open_in(bucket).collect()
 }
 
-/// Up to `want` contacts worth trying in place of slow fingers: of the slots with one outgoing
-/// edge, those with the longest round-trip times that have an untried or a faster contact. One in a
-/// slot, and none of a subnet that has its share: speed is not worth diversity. `candidates_in` a
-/// slot are asked for only as far as they are needed, and only those of which [`is_faster`] says
-/// that they are worth a change from an edge this slow.
+/// Up to `want` contacts to probe in place of slow fingers. Of the slots with one outgoing edge,
+/// those with the longest round-trip times come first that have an untried or a faster contact.
+/// There is one contact of each slot, and none of a subnet that has its share: speed does not
+/// replace diversity. `candidates_in` a slot are fetched only as far as they are needed.
+/// [`is_faster`] selects those that are worth a change from an edge this slow.
 pub(crate) fn choose_faster(
     inputs: &ChoiceInputs<'_>,
     want: usize,
@@ -254,8 +254,8 @@ pub(crate) fn choose_faster(
     chosen
 }
 
-/// The slots beyond the siblings that have one outgoing edge, a slow one, the slowest first, and
-/// how slow it is.
+/// The slots beyond the siblings with a slow edge as their only outgoing one, the slowest first,
+/// and its round-trip time.
 fn slow_fingers(inputs: &ChoiceInputs<'_>) -> Vec<(Slot, u16)> {
     let Some(boundary) = inputs.live.boundary(inputs.own, inputs.edge_targets.siblings) else {
         return Vec::new();
@@ -274,14 +274,14 @@ fn slow_fingers(inputs: &ChoiceInputs<'_>) -> Vec<(Slot, u16)> {
     fingers.iter().filter(is_slow).copied().collect()
 }
 
-/// Whether a contact with this round-trip time (0: not known) is worth a change from `current`: at
-/// least a fifth and ten milliseconds faster, so that edges do not churn.
+/// Whether a contact with this round-trip time (0: not known) is worth a change from `current`. It
+/// must be a fifth and ten milliseconds faster at least, so that edges do not churn.
 pub(crate) fn is_faster(rtt_ms: u16, current: u16) -> bool {
     rtt_ms == 0 || u32::from(rtt_ms) + u32::from(current / 5).max(10) <= u32::from(current)
 }
 
 /// Whether an edge to a peer that answered in `rtt_ms` would be one of the nearest, or the only or
-/// the fastest of its slot. No margin is asked for: what a change costs is paid when the peer has
+/// the fastest of its slot. There is no margin: the cost of a change is paid once the peer has
 /// answered.
 pub(crate) fn is_improvement(inputs: &ChoiceInputs<'_>, peer: &NodeId, rtt_ms: u16) -> bool {
     let ChoiceInputs { own, live, edge_targets, .. } = *inputs;
@@ -293,14 +293,14 @@ pub(crate) fn is_improvement(inputs: &ChoiceInputs<'_>, peer: &NodeId, rtt_ms: u
     is_near || mates.all(|edge| rtt_ms < edge.slowness_ms())
 }
 
-/// An outgoing edge that a node can do without: of two in one slot beyond the nearest peers, the
-/// slower one. Edges that are not settled are left alone.
+/// A surplus outgoing edge: of two in one slot beyond the nearest peers, the slower one. Edges that
+/// are not settled stay.
 pub(crate) fn surplus_outgoing(
     own: &NodeId,
     edge_targets: EdgeTargets,
     live: &Live,
 ) -> Option<NodeId> {
-    // Twice as far as the siblings reach, so that an edge which is about to be one stays.
+    // The nearest of twice the number of siblings, so that an edge that is about to be one stays.
     let boundary = live.boundary(own, edge_targets.siblings * 2)?;
     let mut fingers: Vec<(Slot, &LiveEdge)> = live
         .iter()
@@ -316,9 +316,8 @@ pub(crate) fn surplus_outgoing(
         .map(|edge| edge.id)
 }
 
-/// The edge that peers opened and that is of least use, to make room for another: from the bucket
-/// with the most of them, there from the subnet with the most, there the slowest. The `spared`
-/// nearest peers and newcomers stay.
+/// The least useful inbound edge, to make room for another. It is the slowest of the subnet with
+/// the most such edges in the bucket with the most. The `spared` nearest peers and new ones stay.
 pub(crate) fn least_useful_inbound(own: &NodeId, spared: usize, live: &Live) -> Option<NodeId> {
     let boundary = live.boundary(own, spared)?;
     let bucket_of = |edge: &LiveEdge| own.common_prefix_len(&edge.id);

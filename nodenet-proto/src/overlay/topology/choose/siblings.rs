@@ -1,23 +1,22 @@
-//! Which of the nearest peers a node dials.
+//! Selection of siblings: which of the nearest peers a node dials (PROTOCOL.md#dialed-siblings).
 //!
-//! The nearest sixteen are wanted, whoever opens the edge. If others opened nearly all of these,
-//! more are dialed beyond them, however far: a node must not be left with neighbours of which every
-//! one chose it, and not it them. That is how identifiers ground next to a victim would surround
-//! it.
+//! Edges to the nearest sixteen count in either direction. If peers opened nearly all of these,
+//! more are dialed beyond them, at any distance. A node must not depend on neighbours that all
+//! chose it: identifiers that an attacker searched for next to a victim would surround it.
 
 use super::{Candidate, ChoiceInputs, Light, SIBLINGS};
 use crate::NodeId;
 
-/// Of the nearest peers at least so many are dialed by this node, so that siblings are never all
-/// inbound (a guess; PROTOCOL.md#dialed-siblings).
+/// Nearest peers that this node dials, at least, so that siblings are never all inbound (a guess;
+/// PROTOCOL.md#dialed-siblings).
 const DIALED_MIN: usize = 4;
 
 /// A peer that is one of the nearest, or would be.
 #[derive(Debug, Clone, Copy)]
 enum Standing<'a> {
-    /// There is an edge, or a dial in flight, which counts as an edge that we opened.
+    /// There is an edge, or a dial in flight, which counts as an outgoing edge.
     Edge { outgoing: bool },
-    /// There is none.
+    /// There is no edge.
     Unconnected(&'a Candidate),
 }
 
@@ -37,7 +36,7 @@ pub(crate) fn wanted_siblings<'a>(inputs: &ChoiceInputs<'a>) -> Vec<&'a Candidat
     for (_, standing) in nearest {
         match standing {
             Standing::Edge { outgoing } => dialed += usize::from(outgoing),
-            // A router that others call light is as near, and dials by itself.
+            // A router that gossip calls light is as near, and dials itself.
             Standing::Unconnected(c)
                 if c.light != Light::No && rank >= edge_targets.light_siblings =>
             {
@@ -55,8 +54,8 @@ pub(crate) fn wanted_siblings<'a>(inputs: &ChoiceInputs<'a>) -> Vec<&'a Candidat
     wanted
 }
 
-/// How far the nearest peers reach: whoever is farther than this is none of them. Nothing if there
-/// is no such limit yet.
+/// The distance of the last of the nearest peers; no contact beyond it is one. Nothing if there is
+/// no such limit yet.
 pub(crate) fn reach(inputs: &ChoiceInputs<'_>) -> Option<NodeId> {
     let live = || inputs.live.iter().map(|edge| (edge.id, edge.outgoing));
     let peers = || live().chain(inputs.in_flight.iter().map(|dial| (dial.id, true)));
@@ -67,7 +66,7 @@ pub(crate) fn reach(inputs: &ChoiceInputs<'_>) -> Option<NodeId> {
     Some(if is_farther { last_dialed } else { last })
 }
 
-/// The last of the `count` nearest of these peers; nothing if there are fewer. Quick if the nearest
+/// The last of the `count` nearest of these peers; nothing if there are fewer. Fast if the nearest
 /// come first, as those of [`Live`](super::Live) do.
 fn nth_nearest(own: &NodeId, peers: impl Iterator<Item = NodeId>, count: usize) -> Option<NodeId> {
     let mut nearest: heapless::Vec<NodeId, { SIBLINGS + 1 }> = heapless::Vec::new();
@@ -93,7 +92,7 @@ mod tests {
     use crate::NodeId;
     use crate::env::Seed;
 
-    /// Sixteen or more, four or more of them dialed, however many edges others opened.
+    /// Sixteen or more, four or more of them dialed, with any number of inbound edges.
     #[test]
     fn the_nearest_reach_as_far_as_sixteen_of_which_four_are_dialed() {
         let mut rng = Seed::from_u64(1).stream("test");

@@ -1,13 +1,13 @@
-//! Parts of buckets, each of which gets an edge of its own.
+//! Slots: parts of a bucket, each of which gets one outgoing edge (PROTOCOL.md#slots).
 
 use crate::NodeId;
 
 /// Buckets, from the first that can exist on, in which fingers are sought. In a network of less
-/// than 2^24 nodes the siblings cover all that is deeper, and identifiers ground next to a victim,
-/// each in a bucket of its own, take no finger (THREATS.md#e18).
+/// than 2^24 nodes the siblings cover all that is deeper. Identifiers that were searched for next
+/// to a victim, each in a bucket of its own, thus take no finger (THREATS.md#e18).
 pub(crate) const FINGER_BUCKETS: u16 = 24;
 
-/// Where a peer's identifier lies, as seen from the node: the bucket and the slot in it.
+/// Position of a peer's identifier relative to this node: the bucket and the slot in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot {
     pub(crate) bucket: u16,
@@ -24,12 +24,12 @@ impl Slot {
         Self { bucket, part }
     }
 
-    /// How many leading bits all identifiers in it share.
+    /// Number of leading bits that all identifiers in it share.
     pub(crate) fn shared_bits(self, bits: u16) -> u16 {
         self.bucket + 1 + bits
     }
 
-    /// `id`, which lies in the bucket, moved into this slot of it.
+    /// `id`, which lies in the bucket, with the bits of this slot.
     pub(crate) fn place(self, id: NodeId, bits: u16) -> NodeId {
         let mut bytes = *id.as_bytes();
         for step in 1..=bits.min(255 - self.bucket) {
@@ -72,7 +72,7 @@ impl Taken {
         taken
     }
 
-    /// Whether a finger is sought in a slot and nobody takes it.
+    /// Whether a slot is to have a finger and has none.
     pub(crate) fn is_open(&self, slot: Slot) -> bool {
         self.finger(slot.bucket).is_some_and(|at| self.parts[at] >> slot.part & 1 == 0)
     }
@@ -83,7 +83,7 @@ impl Taken {
         all.filter(|slot| self.is_open(*slot))
     }
 
-    /// Whether a finger is sought in some slot of a bucket and nobody takes it.
+    /// Whether a slot of the bucket is to have a finger and has none.
     pub(crate) fn has_open(&self, bucket: u16) -> bool {
         let all = u8::MAX >> (u8::BITS - (1 << self.bits));
         self.finger(bucket).is_some_and(|at| self.parts[at] != all)
@@ -106,7 +106,7 @@ mod tests {
     use crate::env::{Random, Seed};
     use crate::overlay::topology::choose::lacking_slots;
 
-    /// An identifier in this bucket of `own`, wherever in it.
+    /// A random identifier in this bucket of `own`.
     fn id_in(own: &NodeId, bucket: u16, rng: &mut Random) -> NodeId {
         let (mut bytes, at): ([u8; 32], _) = (rng.array(), usize::from(bucket / 8));
         bytes[..at].copy_from_slice(&own.as_bytes()[..at]);
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    /// With work asked for, all identifiers share their first bits, and buckets begin behind them.
+    /// With proof of work all identifiers share their first bits, and buckets begin behind them.
     #[test]
     fn a_bucket_lacks_the_slots_without_a_peer_from_the_first_that_can_exist_on() {
         let mut rng = Seed::from_u64(3).stream("test");
@@ -169,7 +169,7 @@ mod tests {
             }
             assert_eq!(lacking(difficulty + FINGER_BUCKETS, &[]), [], "the nearest cover it");
             for bucket in 0..difficulty {
-                assert_eq!(lacking(bucket, &[]), [], "nobody can be there");
+                assert_eq!(lacking(bucket, &[]), [], "no identifier can be there");
             }
         }
     }

@@ -1,21 +1,21 @@
-//! How many edges each subnet has, for diversity.
+//! Edges per subnet, for diversity (PROTOCOL.md#subnet-spread).
 
 use super::ChoiceInputs;
 use crate::addr::Subnet;
 
-/// Edges in one subnet while there are others to choose from (PROTOCOL.md#subnet-spread).
+/// Edges in one subnet, at most, while there are contacts in others (PROTOCOL.md#subnet-spread).
 const LIVE_SUBNET_MAX: usize = 2;
 
 /// The subnets of all edges: live, being dialed, and picked in the same choice. Counting only the
 /// live ones would let a single choice take any number from one subnet (PROTOCOL.md#subnet-spread).
 #[derive(Debug)]
 pub(crate) struct SubnetCounts {
-    /// In order; a subnet is named once for each of its edges.
+    /// In order; a subnet is listed once for each of its edges.
     subnets: Vec<Subnet>,
 }
 
 impl SubnetCounts {
-    /// The edges and dials of a scene, and others in these subnets.
+    /// The edges and dials of the inputs, and others in these subnets.
     pub(crate) fn of(inputs: &ChoiceInputs<'_>, others: impl Iterator<Item = Subnet>) -> Self {
         let live = inputs.live.iter().filter_map(|edge| edge.subnet);
         let in_flight = inputs.in_flight.iter().filter_map(|dial| dial.subnet);

@@ -106,7 +106,7 @@ fn edges_that_peers_opened_fill_no_slot_but_do_make_a_bucket_reachable() {
 }
 
 #[test]
-fn if_others_opened_all_the_nearest_edges_four_farther_peers_are_dialed() {
+fn if_peers_opened_all_the_nearest_edges_four_farther_ones_are_dialed() {
     let mut live = near_edges(false);
     let candidates: Vec<Candidate> = (60..70).map(|bits| candidate(sharing(bits))).collect();
     let dialed = choose(&live, &candidates, 4);
@@ -117,11 +117,12 @@ fn if_others_opened_all_the_nearest_edges_four_farther_peers_are_dialed() {
     assert_eq!(choose(&live, &candidates, 64), [], "enough of them are ours");
 }
 
-/// However many identifiers next to the victim dial in, it dials the next nearest (THREATS.md#e18).
+/// With any number of inbound edges from identifiers next to the victim it dials the next nearest
+/// (THREATS.md#e18).
 #[test]
-fn no_crowd_of_near_peers_that_dialed_in_keeps_the_others_away() {
+fn inbound_edges_of_near_peers_do_not_stop_dials_to_the_next_nearest() {
     let mut live: Vec<LiveEdge> = (100..200).map(|bits| edge(sharing(bits), false)).collect();
-    // Buckets are taken already, so that only the nearest count.
+    // Every bucket has an edge, so that only the nearest count.
     live.extend((0..60).map(|bits| edge(sharing(bits), false)));
     let behind = |bits: u8| {
         let mut bytes = *sharing(bits).as_bytes();
@@ -142,7 +143,7 @@ fn no_crowd_of_near_peers_that_dialed_in_keeps_the_others_away() {
 }
 
 #[test]
-fn a_slot_takes_the_reachable_then_the_verified_then_the_fast_and_avoids_crowds() {
+fn a_slot_takes_the_reachable_then_the_verified_then_the_fast_and_avoids_full_subnets() {
     let mut live = near_edges(true);
     live[0].subnet = subnet(1);
     live[1].subnet = subnet(1);
@@ -187,7 +188,7 @@ fn dials_in_flight_and_picks_of_the_same_choice_count_for_their_subnets() {
 }
 
 #[test]
-fn no_contact_of_a_crowded_subnet_is_tried_for_its_speed() {
+fn no_contact_of_a_full_subnet_is_tried_for_its_speed() {
     let mut live = near_edges(true);
     live[0].subnet = subnet(1);
     live.push(LiveEdge { rtt_ms: 200, ..edge(far(0, 0), true) });
@@ -220,7 +221,7 @@ fn outgoing_edges_and_dials_in_flight_stay_within_the_cap() {
     assert_eq!(choose_edges(&inputs, 100).len(), 1);
 }
 
-/// Identifiers ground next to the victim are at most its siblings (THREATS.md#e18).
+/// Identifiers searched for next to the victim are at most its siblings (THREATS.md#e18).
 #[test]
 fn a_neighbourhood_full_of_sybils_leaves_every_other_bucket_alone() {
     let mut rng = Seed::from_u64(3).stream("test");
@@ -298,9 +299,9 @@ fn a_peer_that_answered_is_an_improvement_where_it_is_the_fastest_or_one_of_the_
 }
 
 #[test]
-fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_to_go() {
+fn a_light_peer_is_chosen_by_the_nearest_and_for_empty_buckets_and_is_closed_first() {
     let live: Vec<LiveEdge> = (100..116).map(|bits| edge(sharing(bits), true)).collect();
-    // A little farther than an edge.
+    // A contact a little farther than an edge.
     let behind = |bits| {
         let mut bytes = *sharing(bits).as_bytes();
         bytes[31] |= 1;
@@ -321,7 +322,7 @@ fn a_light_peer_is_wanted_by_the_nearest_and_for_empty_buckets_and_is_the_first_
 
     let mut live = near_edges(true);
     let distant = Candidate { light: Light::Itself, ..candidate(far(0, 0)) };
-    assert_eq!(choose(&live, &[distant], 16), [far(0, 0)], "there is nobody else in its bucket");
+    assert_eq!(choose(&live, &[distant], 16), [far(0, 0)], "there is no other peer in its bucket");
     live.push(edge(far(1, 0), false));
     assert_eq!(choose(&live, &[distant], 16), []);
     let slandered = Candidate { light: Light::Claimed, ..distant };
@@ -348,9 +349,9 @@ fn of_two_edges_in_a_slot_the_slower_is_surplus() {
     assert_eq!(surplus(&live), None);
 }
 
-/// 256 identities from few hosts do not hold every slot for good (THREATS.md#e12).
+/// 256 identities from few hosts do not hold every slot for ever (THREATS.md#e12).
 #[test]
-fn the_least_useful_inbound_edge_is_far_and_from_a_crowd() {
+fn the_least_useful_inbound_edge_is_far_and_from_a_full_subnet() {
     let mut live = near_edges(false);
     live.extend(
         (0..20).map(|n| LiveEdge { subnet: subnet(n.into()), ..edge(sharing(1 + n), false) }),
@@ -372,9 +373,9 @@ fn the_least_useful_inbound_edge_is_far_and_from_a_crowd() {
 }
 
 /// Grows a small network by the policy alone, with perfect knowledge: greedy routing must then
-/// reach everyone from everywhere.
+/// reach every node from every other.
 #[test]
-fn greedy_routing_over_chosen_edges_reaches_everyone() {
+fn greedy_routing_over_chosen_edges_reaches_every_node() {
     let mut rng = Seed::from_u64(4).stream("test");
     let ids: Vec<NodeId> = (0..300).map(|_| random_id(&mut rng)).collect();
     let tables: Vec<Vec<NodeId>> = ids
@@ -436,7 +437,7 @@ proptest! {
         let distinct: BTreeSet<&NodeId> = chosen.iter().collect();
         prop_assert_eq!(distinct.len(), chosen.len());
         prop_assert!(chosen.iter().all(|id| candidates.iter().any(|contact| contact.id == *id)));
-        // Connecting what is wanted comes to an end.
+        // Repeated choices come to an end.
         let (mut live, mut rest) = (live, candidates);
         for _ in 0..6 {
             let chosen = choose(&live, &rest, 80);
@@ -446,9 +447,9 @@ proptest! {
         prop_assert_eq!(choose(&live, &rest, 80), []);
     }
 
-    /// Contacts in a bucket without an opening change nothing.
+    /// Contacts in a bucket without a vacancy change nothing.
     #[test]
-    fn only_buckets_with_an_opening_matter(
+    fn only_buckets_with_a_vacancy_matter(
         seed in any::<u64>(),
         live in 0_usize..200,
         known in 0_usize..600,
@@ -483,7 +484,7 @@ proptest! {
     }
 }
 
-/// Whoever never answers a ping must not count as the fastest for it.
+/// A peer that never answers a ping must not count as the fastest.
 #[test]
 fn an_edge_that_never_answered_is_the_slowest() {
     let silent = LiveEdge { rtt_ms: 0, ..edge(sharing(3), true) };

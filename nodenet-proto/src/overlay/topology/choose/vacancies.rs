@@ -1,6 +1,6 @@
-//! Which contacts could be chosen at all, so that nobody looks at the others.
+//! Filter for the contacts that could be chosen at all, so that the others are not examined.
 //!
-//! A node that has what it wants knows several hundred contacts and could use almost none of them.
+//! A node whose targets are met has several hundred contacts and could use almost none of them.
 
 use std::cmp::Ordering;
 
@@ -8,22 +8,23 @@ use super::siblings::reach;
 use super::{ChoiceInputs, Slot, Taken};
 use crate::NodeId;
 
-/// What the edges leave open.
+/// What the edges leave vacant.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vacancies {
-    /// Whoever is nearer than this may be one of the nearest peers; everybody, if there is nothing.
+    /// A contact nearer than this may be one of the nearest peers; any contact, if there is
+    /// nothing.
     near: Option<NodeId>,
     /// The bucket that it lies in.
     near_from: u16,
-    /// The slots that have an edge of our own; nothing yet, if there are none.
+    /// The slots that have an outgoing edge; nothing yet, if there are none.
     taken: Option<Taken>,
 }
 
 impl Vacancies {
-    /// Everything is open.
+    /// All is vacant.
     pub(crate) const ALL: Self = Self { near: None, near_from: 0, taken: None };
 
-    /// What the edges of a scene leave open, whatever its candidates.
+    /// What the edges of the inputs leave vacant; their candidates do not matter.
     pub(crate) fn of(inputs: &ChoiceInputs<'_>) -> Self {
         let near = reach(inputs);
         let near_from = near.map_or(0, |far| inputs.own.common_prefix_len(&far));

@@ -1,19 +1,18 @@
-//! Known answers of the reference's choice of whom to dial (`replacement_for` of its vectors
-//! `edges`), as far as this one is the same: the nearest first, whatever their subnets if there are
-//! no others.
+//! Known answers of the reference's choice of contacts to dial (`replacement_for` of its vectors
+//! `edges`), as far as this one is the same. The nearest come first, in any subnet if there are no
+//! others.
 //!
-//! Host names and contacts without an address are no candidates here: the one are never stored, the
-//! other can not be dialed. Not reproduced:
+//! Host names and contacts without an address are no candidates here: the former are never stored,
+//! the latter cannot be dialed. Not reproduced:
 //!
 //! - `replacement_for` from the second edge in 192.0.2.0/24 on: the reference passes over a near
-//!   contact for its subnet. The nearest are what every message for a node depends on, so they are
-//!   wanted whatever their subnets; only in slots, where there are others to choose from, subnets
-//!   count.
+//!   contact for its subnet. Every message for a node depends on the nearest, so they are dialed in
+//!   any subnet. Only in slots, where there is a choice, subnets count.
 //! - `replacement_for_overshoots_cap_within_one_call` (PROTOCOL.md#subnet-spread): five contacts of
-//!   a subnet without an edge are all chosen. In slots picks count for one another at once; see
-//!   `tests`.
-//! - `replacement_for_window_exhausted_by_live_edges`: nobody is chosen because the nearest known
-//!   have edges already. Here whoever has one is no candidate, so there is no window.
+//!   a subnet without an edge are all chosen. In slots each pick counts for the next one at once;
+//!   see `tests`.
+//! - `replacement_for_window_exhausted_by_live_edges`: no contact is chosen, because the nearest
+//!   known have edges already. Here a contact with an edge is no candidate, so there is no window.
 
 use super::{Candidate, ChoiceInputs, EdgeTargets, Light, Live, LiveEdge, choose_edges};
 use crate::NodeId;

@@ -29,12 +29,12 @@ impl Bench {
         self.schedule.on_bucket_asked(self.now, &mut self.rng, bucket);
     }
 
-    /// How long until something is due, when these buckets are looked into.
+    /// How long until a task is due, with these buckets for lookups.
     fn wait(&self, far: core::ops::Range<u16>) -> Duration {
         self.schedule.due(far, true).saturating_duration_since(self.now)
     }
 
-    /// Tries as many as may be tried now, and says how many.
+    /// Tries as many as may be tried now, and returns how many.
     fn try_all(&mut self) -> usize {
         let tries = self.schedule.tries_now(self.now);
         self.schedule.on_tried(self.now, tries, tries);
@@ -124,7 +124,7 @@ fn a_lookup_that_taught_something_is_repeated_and_a_lack_begins_the_periods_anew
     assert_eq!(bench.bucket_due(0..1), Some(0));
     bench.ask(0);
     assert!(is_about(bench.schedule.buckets[0].due - bench.now, 20 * SECOND));
-    // A bucket that was never looked into has nothing to repeat.
+    // A bucket without a lookup so far has nothing to repeat.
     bench.schedule.on_bucket_taught(bench.now, 9);
     bench.schedule.on_bucket_lacks(bench.now, 9);
 }
@@ -140,7 +140,7 @@ fn faster_peers_are_tried_four_at_a_time_twelve_seconds_apart_and_eighty_in_all(
         bench.pass(SECOND);
     }
     assert_eq!(bench.try_all(), 0, "the budget is spent");
-    // It began with the first round.
+    // The grant began with the first round.
     bench.pass((300 - 20 * 12 - 1) * SECOND);
     assert_eq!(bench.try_all(), 0);
     bench.pass(SECOND);
@@ -150,7 +150,7 @@ fn faster_peers_are_tried_four_at_a_time_twelve_seconds_apart_and_eighty_in_all(
 }
 
 #[test]
-fn whoever_tried_nobody_for_a_month_has_eighty_tries_and_no_more() {
+fn a_month_without_tries_leaves_eighty_and_no_more() {
     let mut bench = Bench::new(Profile::Router);
     assert_eq!(bench.try_all(), 4);
     bench.pass(30 * 24 * 3600 * SECOND);
@@ -163,7 +163,7 @@ fn whoever_tried_nobody_for_a_month_has_eighty_tries_and_no_more() {
 }
 
 #[test]
-fn if_there_is_nobody_to_try_the_next_look_is_in_five_minutes() {
+fn without_a_contact_to_try_the_next_try_is_in_five_minutes() {
     let mut bench = Bench::new(Profile::Router);
     assert_eq!(bench.schedule.tries_now(bench.now), 4);
     bench.schedule.on_tried(bench.now, 0, 0);
@@ -178,7 +178,7 @@ fn if_there_is_nobody_to_try_the_next_look_is_in_five_minutes() {
 #[test]
 fn what_is_learned_together_is_chosen_from_together() {
     let mut bench = Bench::new(Profile::Router);
-    // Nobody faster is tried meanwhile.
+    // No faster contact is tried meanwhile.
     bench.schedule.tries = 0;
     let ms = Duration::from_millis;
     let mut filled = |content, wake: fn(&mut Schedule, Instant)| {
@@ -206,7 +206,7 @@ fn the_next_fill_waits_for_a_retry_or_a_try_but_not_for_long() {
         bench.schedule.fill - bench.now
     };
     assert_eq!(filled(Some(soon), false), 7 * SECOND);
-    assert_eq!(filled(Some(soon), true), 3 * SECOND, "it may try somebody faster");
+    assert_eq!(filled(Some(soon), true), 3 * SECOND, "it may try a faster contact");
     assert!(is_about(filled(None, false), 60 * SECOND));
     assert!(is_about(filled(Some(soon + 3600 * SECOND), false), 60 * SECOND));
 }
@@ -230,7 +230,7 @@ fn what_is_due_first_is_what_the_timer_is_set_to() {
     bench.schedule.doubt(id(1));
     assert_eq!(bench.wait(1..2), Duration::ZERO);
     assert_eq!(bench.next_probe(), Some(id(1)));
-    assert!(is_about(bench.wait(1..2), 20 * SECOND), "nobody waits for a probe");
+    assert!(is_about(bench.wait(1..2), 20 * SECOND), "no contact waits for a probe");
     bench.schedule.on_joined(bench.now);
     assert_eq!(bench.wait(0..0), Duration::ZERO);
 }

@@ -1,10 +1,10 @@
-//! How many of a failure domain are let in, at every width of an IPv6 network.
+//! Caps of the subnets of a failure domain, at every width of an IPv6 network.
 
 use std::net::Ipv6Addr;
 
 use super::*;
 
-/// Addresses of which any two share so many bits, and from the next bit on differ.
+/// Addresses of which any two share `shared` bits and differ in the next.
 fn host(shared: u8, number: u8) -> SocketAddr {
     let differing = u16::from(number.reverse_bits());
     let (site, net, host) = match shared {
@@ -16,8 +16,8 @@ fn host(shared: u8, number: u8) -> SocketAddr {
     (Ipv6Addr::from([0x2001, 0xdb8, site, net, 0, 0, 0, host]), 4242).into()
 }
 
-/// How many of these newcomers get in, if each proved itself at an address of its own.
-fn let_in(shared: u8, newcomers: &[u32]) -> usize {
+/// How many of these contacts are stored, if each has a verified address of its own.
+fn stored(shared: u8, newcomers: &[u32]) -> usize {
     let mut table = table();
     let mut enter = |(number, at): (&u32, u8)| {
         observe(&mut table, *number, &[host(shared, at)], Provenance::Verified, 0)
@@ -33,14 +33,14 @@ fn members(bucket: usize, count: usize) -> impl Iterator<Item = u32> {
 #[test]
 fn one_bucket_takes_four_of_a_64_six_of_a_56_and_eight_of_a_48() {
     let newcomers: Vec<u32> = members(0, 20).collect();
-    let taken = [64, 56, 48, 32].map(|shared| let_in(shared, &newcomers));
+    let taken = [64, 56, 48, 32].map(|shared| stored(shared, &newcomers));
     assert_eq!(taken, [4, 6, 8, 20]);
 }
 
 #[test]
 fn the_table_takes_eight_of_a_64_sixteen_of_a_56_and_thirty_two_of_a_48() {
-    // Few enough in each bucket that none of them has its share.
+    // Few enough in each bucket that none reaches its cap.
     let newcomers: Vec<u32> = (0..9).flat_map(|bucket| members(bucket, 4)).collect();
-    let taken = [64, 56, 48, 32].map(|shared| let_in(shared, &newcomers));
+    let taken = [64, 56, 48, 32].map(|shared| stored(shared, &newcomers));
     assert_eq!(taken, [8, 16, 32, 36]);
 }
