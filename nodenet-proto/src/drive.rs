@@ -1,9 +1,9 @@
-//! The one drain loop that all drivers share.
+//! Drain loop of a node, shared by all drivers.
 //!
 //! A driver implements [`Outlet`] and calls [`drain`] after every input and every deadline. It
 //! never matches on [`Output`] itself, so a new kind of output is a compile error in one place.
 //!
-//! Whether a driver does its part is what `testkit::contract::drive` tests (feature `testkit`).
+//! `testkit::contract::drive` tests whether a driver keeps its part (feature `testkit`).
 
 use std::net::IpAddr;
 
@@ -13,12 +13,12 @@ use crate::node::{Node, Output};
 
 /// The outputs of a node, as calls to its driver.
 pub trait Outlet {
-    /// Sends the datagram or datagrams in `bytes`. Returns false if the socket does not take them
-    /// now; then the outlet has kept a copy, sends it when the socket is writable, and drains
+    /// Sends the datagram or datagrams in `bytes`. Returns false if the socket cannot take them
+    /// now. Then the outlet has kept a copy, sends it when the socket is writable, and drains
     /// again.
     fn transmit(&mut self, how: &Transmit, bytes: &[u8]) -> bool;
 
-    /// Gives an event to the application.
+    /// Reports an event to the application.
     fn event(&mut self, event: Event);
 
     /// Opens a UDP socket on a port of the system's choice and reports
@@ -38,7 +38,7 @@ pub enum Drained {
     Blocked,
 }
 
-/// Hands out everything `node` wants done.
+/// Passes every output of `node` to `outlet`.
 pub fn drain(node: &mut Node, buf: &mut TransmitBuf, outlet: &mut impl Outlet) -> Drained {
     loop {
         match node.poll_output(buf) {

@@ -1,4 +1,4 @@
-//! What an application may ask of a node, and what it is told.
+//! Commands of an application to its node.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::NodeId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// A peer that the operator names as a way into the network.
+/// A peer that the operator names for joining the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootstrapPeer {
     /// The identifier that must answer.
@@ -20,18 +20,18 @@ pub struct BootstrapPeer {
     pub addrs: Vec<SocketAddr>,
 }
 
-/// A peer that a node knew, to be remembered across a restart. Nothing in it is secret.
+/// A contact that is kept across a restart. Nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownPeer {
     /// Its identifier, which is the hash of `key`.
     pub id: NodeId,
     /// Its Ed25519 key.
     pub key: [u8; 32],
-    /// Where it proved itself, and where it says that it is, best first.
+    /// Its verified addresses, then its signed ones, best first.
     pub addrs: Vec<SocketAddr>,
 }
 
-/// What an application may ask.
+/// A command of an application.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Send `payload` to `target` by routing. Settled by [`super::Event::Sent`] or
@@ -39,7 +39,7 @@ pub enum Command {
     Send {
         /// Names the outcome.
         request: RequestId,
-        /// For whom.
+        /// The target.
         target: NodeId,
         /// At most [`crate::wire::SEND_PAYLOAD_MAX`] bytes.
         payload: Bytes,
@@ -49,36 +49,36 @@ pub enum Command {
     SendDirect {
         /// Names the outcome.
         request: RequestId,
-        /// For whom.
+        /// The target.
         target: NodeId,
         /// At most [`crate::wire::DIRECT_PAYLOAD_MAX`] bytes.
         payload: Bytes,
     },
-    /// Get an edge to `target`, dialing these addresses if there is none, and after them those that
-    /// this node knows. Settled by [`super::Event::Connected`] or [`super::Event::ConnectFailed`],
-    /// after fifteen seconds at the latest: ten for the dials, five for the peer's first frame.
+    /// Get an edge to `target`. If there is none, dial these addresses, then those that this node
+    /// knows. Settled by [`super::Event::Connected`] or [`super::Event::ConnectFailed`], after
+    /// fifteen seconds at the latest: ten for the dials, five for the peer's first frame.
     Connect {
         /// Names the outcome.
         request: RequestId,
-        /// To whom.
+        /// The peer.
         target: NodeId,
-        /// Where it may be, best first; the first eight count.
+        /// Its addresses, best first; the first eight count.
         addrs: Vec<SocketAddr>,
     },
     /// Adds bootstrap peers, or replaces the addresses of known ones. They are tried for ever.
     Bootstrap(Vec<BootstrapPeer>),
     /// Adds peers that this node knew earlier ([`crate::engine::Engine::export_peers`]). They are
-    /// dialed like any other contact, and forgotten like any other if they do not answer while
-    /// others do.
+    /// dialed like any other contact, and evicted like any other if they do not answer while others
+    /// do.
     ImportPeers(Vec<KnownPeer>),
     /// Close the edge to `peer`. Settled by [`super::Event::EdgeClosed`].
     CloseEdge {
         /// Names the outcome.
         request: RequestId,
-        /// Which edge.
+        /// The peer of the edge.
         peer: NodeId,
     },
-    /// Tell every neighbour, drain, close. Settled by [`super::Event::Left`].
+    /// Send a Leave to every neighbour, drain, close. Settled by [`super::Event::Left`].
     Leave {
         /// Names the outcome.
         request: RequestId,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::NodeId;
 
-/// The application's say over who may become an edge. Asked before a peer is registered, in either
-/// direction; must answer at once. It can not waive proof of work.
+/// The application's policy on edges. It is asked before an edge begins, in either direction, and
+/// must answer at once. It cannot waive proof of work.
 #[derive(Clone, Default)]
 pub enum EdgePolicy {
-    /// Everyone.
+    /// Every peer.
     #[default]
     AdmitAll,
-    /// Those for whom the function says true.
+    /// The peers for which the function returns true.
     Ask(Arc<dyn Fn(&NodeId) -> bool + Send + Sync>),
 }
 
@@ -26,22 +26,23 @@ impl fmt::Debug for EdgePolicy {
     }
 }
 
-/// What a node spends on the network.
+/// Effort of a node for the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// Forwards for everyone, with as many edges as short ways take.
+    /// Forwards for others, with as many edges as short routes take.
     #[default]
     Router,
-    /// Runs on a battery: few edges, everything it does by itself done together and seldom. It
-    /// still forwards and is still found.
+    /// Runs on a battery: few edges, and maintenance in rare batches. It still forwards and is
+    /// still found.
     Light,
 }
 
-/// Addresses that a node names of itself, at most (a guess: those configured, one for each family).
+/// Addresses that a node announces of itself, at most (a guess: those configured, one for each
+/// family).
 pub const OWN_ADDRS_MAX: usize = 4;
 
-/// Edges that others may open, whatever the configuration says. The places of edges are counted
-/// with 16 bits; half of those are left for the edges that the node opens itself.
+/// Inbound edges, at most, even if the configuration allows more. The places of edges are counted
+/// with 16 bits; half of those are left for outgoing edges.
 pub const INBOUND_EDGES_CAP: usize = 1 << 15;
 
 /// Settings of an [`crate::engine::Engine`].
@@ -50,19 +51,19 @@ pub struct Config {
     /// Leading zero bits required of every identifier; the same in the whole network
     /// (PROTOCOL.md#proof-of-work).
     pub difficulty: u16,
-    /// Who may become an edge.
+    /// Which peer may become an edge.
     pub edge_policy: EdgePolicy,
-    /// Edges that others opened, at most (reference; PROTOCOL.md#inbound-edges). More than
+    /// Inbound edges, at most (reference; PROTOCOL.md#inbound-edges). More than
     /// [`INBOUND_EDGES_CAP`] means that.
     pub inbound_edges_max: usize,
     /// Messages that wait for the application, at most.
     pub delivery_queue_max: usize,
-    /// Addresses under which this node can be reached from anywhere, as the operator knows them.
-    /// The first [`OWN_ADDRS_MAX`] are told to others.
+    /// Addresses at which this node can be reached from anywhere, as the operator configures them.
+    /// The first [`OWN_ADDRS_MAX`] are announced.
     pub public_addrs: Vec<SocketAddr>,
-    /// Whether the node dials, pings and looks up by itself. Off: it only answers and forwards.
+    /// Whether the node dials, pings and looks up on its own. Off: it only answers and forwards.
     pub maintenance: bool,
-    /// What the node spends on the network.
+    /// Effort of the node for the network.
     pub profile: Profile,
     /// Whether loopback and link-local addresses may be dialed and advertised.
     pub allow_local_addrs: bool,

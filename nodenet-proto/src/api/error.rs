@@ -1,7 +1,7 @@
-//! Errors of commands and reasons for which edges end, with the texts that people read.
+//! Errors of commands and reasons for which edges end, with texts for people.
 //!
-//! An error that a caller can act on says what to do. Drivers pass these types on as they are, so
-//! the advice stands here and nowhere else.
+//! An error that a caller can act on advises what to do. Drivers pass these types on as they are,
+//! so the advice stands here and nowhere else.
 
 use crate::transport::{ConnDownReason, DialError};
 
@@ -20,7 +20,7 @@ pub enum SendFailure {
     NoEdge,
     /// No candidate edge has room: its peer's budget for this node is spent (480 messages a second
     /// and 32 at once, those in transit included), 32 messages are not acknowledged, or its queue
-    /// is full. [`super::Event::SendReady`] tells when to try again. For a message to this node
+    /// is full. [`super::Event::SendReady`] follows when to try again. For a message to this node
     /// itself its own delivery queue is full, and no event follows when there is room.
     #[error("no edge has room for another message now; send more slowly and try again in a moment")]
     Backpressure,
@@ -44,11 +44,11 @@ pub enum ConnectError {
     /// There is no address to dial.
     #[error("no usable address of that node is known; give one that this node's socket can reach")]
     NoAddress,
-    /// Each address was dialed in vain; the last error.
+    /// The dial of each address failed; the last error.
     #[error("dialing failed: {0}; check the address and that the node is up")]
     Dial(DialError),
-    /// The peer proved its id, and the edge ended before its first frame: the peer may be full,
-    /// refuse this node, or ask for more proof of work.
+    /// The peer proved its id, and the edge ended before its first frame. The peer may be full,
+    /// refuse this node, or require more proof of work.
     #[error(
         "the peer did not take the edge ({0}); it may be full, refuse this node, or ask for more \
          proof of work: both sides must use the same difficulty"
@@ -78,7 +78,7 @@ pub enum ConnectError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EdgeDownReason {
-    /// The peer said goodbye.
+    /// The peer sent a Leave.
     #[error("the peer left")]
     Left,
     /// The peer did not answer.

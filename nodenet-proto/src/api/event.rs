@@ -1,4 +1,4 @@
-//! Events: what an application is told.
+//! Events that a node reports to its application.
 
 use std::net::SocketAddr;
 
@@ -7,110 +7,110 @@ use bytes::Bytes;
 use super::{ConnectError, EdgeDownReason, RequestId, SendFailure};
 use crate::NodeId;
 
-/// How a message came.
+/// The path of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryPath {
     /// Over the edge from its sender.
     Direct,
     /// By routing.
     Routed {
-        /// Edges crossed, as the hop limit tells it; forwarders can lie about it.
+        /// Edges crossed, derived from the hop limit, which forwarders can change.
         hops: u8,
     },
 }
 
-/// What an application is told.
+/// An event for the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// A message for this node arrived; duplicates are not reported.
     Delivered {
-        /// Who sent it, authenticated.
+        /// The node that sent it, authenticated.
         originator: NodeId,
-        /// What it says.
+        /// The payload.
         payload: Bytes,
-        /// How it came.
+        /// The path that it took.
         path: DeliveryPath,
         /// The command that this event settles, if the message is from this node itself: the
         /// message is delivered, and no [`Event::Sent`] follows.
         request: Option<RequestId>,
     },
     /// A message was taken on this many first hops, each of which has room for it by its own rule.
-    /// What a first hop then loses, because its application does not read or the edge ends, is
-    /// counted there and not reported here.
+    /// A copy that a first hop then loses, because its application does not read or the edge ends,
+    /// is counted there and not reported here.
     Sent {
-        /// Which command.
+        /// The command that it settles.
         request: RequestId,
         /// Copies that were taken.
         copies: u8,
     },
     /// A message did not leave.
     SendFailed {
-        /// Which command.
+        /// The command that it settles.
         request: RequestId,
         /// Why.
         error: SendFailure,
     },
-    /// A message was refused for [`SendFailure::Backpressure`], and this is the time to try again:
-    /// an edge has budget for half a burst, a conn has room or is gone, or an edge came up. Told
-    /// once, however many were refused; the next try may be refused again, and this is told again
-    /// then.
+    /// A message was refused for [`SendFailure::Backpressure`], and it is time to try again. An
+    /// edge has budget for half a burst, a conn has room or is gone, or an edge came up. Reported
+    /// once for any number of refused messages. The next try may be refused again, and the event
+    /// follows again then.
     SendReady,
-    /// There is an edge to the peer, and the peer said something over it: it has taken the edge.
+    /// There is an edge to the peer, and the peer sent a frame over it: it has taken the edge.
     Connected {
-        /// Which command.
+        /// The command that it settles.
         request: RequestId,
-        /// To whom.
+        /// The peer.
         peer: NodeId,
     },
-    /// There is none.
+    /// There is no edge to the peer.
     ConnectFailed {
-        /// Which command.
+        /// The command that it settles.
         request: RequestId,
         /// Why.
         error: ConnectError,
     },
-    /// There is no edge to an operator seed. Told once for each reason until there is one; the seed
-    /// is tried on.
+    /// There is no edge to a bootstrap peer. Reported once for each reason until there is one; the
+    /// node goes on dialing it.
     BootstrapFailed {
-        /// Which seed.
+        /// Which bootstrap peer.
         peer: NodeId,
         /// Why.
         error: ConnectError,
     },
-    /// An edge came up: the peer proved who it is, and this node admits it. One that this node
-    /// dialed may not be taken by the peer, and goes down again then.
+    /// An edge came up: the peer proved its identifier, and this node admits it. The peer may not
+    /// take an edge that this node dialed, and closes it then.
     EdgeUp {
-        /// To whom.
+        /// The peer.
         peer: NodeId,
-        /// Whether we dialed it.
+        /// Whether this node dialed it.
         outgoing: bool,
         /// Where the peer is, from here.
         remote: SocketAddr,
     },
     /// An edge is gone.
     EdgeDown {
-        /// To whom.
+        /// The peer.
         peer: NodeId,
         /// Why.
         reason: EdgeDownReason,
     },
     /// The edge named by [`super::Command::CloseEdge`] is closed; false if there was none.
     EdgeClosed {
-        /// Which command.
+        /// The command that it settles.
         request: RequestId,
         /// Whether there was one.
         existed: bool,
     },
-    /// Most recent messages are stale by about the same amount: this node's clock, or everyone
-    /// else's, is wrong by `offset_s` seconds (positive: ours is behind). Reported once.
+    /// Most recent messages are stale by about the same amount. The clock of this node, or those of
+    /// all others, is wrong by `offset_s` seconds (positive: this node's is behind). Reported once.
     ClockSkewSuspected {
-        /// Seconds by which the others seem ahead.
+        /// Seconds by which the clocks of others seem ahead.
         offset_s: i64,
     },
     /// Every edge is closed after [`super::Command::Leave`].
     Left {
-        /// Which command.
+        /// The command that it settles.
         request: RequestId,
     },
 }

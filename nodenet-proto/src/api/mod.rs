@@ -1,6 +1,6 @@
 //! Commands, events, errors and settings: the vocabulary between an application and its node.
 //!
-//! Data only. Machines below the engine use it to say what the application is to be told.
+//! Data only. Machines below the engine use it for their reports to the application.
 
 mod command;
 mod config;

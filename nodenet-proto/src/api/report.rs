@@ -1,4 +1,4 @@
-//! Snapshots of a node that an application can ask for.
+//! Snapshots of a node for its application.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use crate::NodeId;
 /// One live edge, as a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EdgeInfo {
-    /// To whom.
+    /// The peer.
     pub peer: NodeId,
-    /// Whether we dialed any of its conns.
+    /// Whether this node dialed any of its conns.
     pub outgoing: bool,
     /// Whether it is one of the sixteen nearest to this node.
     pub sibling: bool,
@@ -20,8 +20,8 @@ pub struct EdgeInfo {
     pub rtt: Duration,
     /// Conns that make up the edge.
     pub conns: u8,
-    /// Since it came up.
+    /// Time since it came up.
     pub age: Duration,
-    /// Since anything was received.
+    /// Time since a frame was received.
     pub idle: Duration,
 }

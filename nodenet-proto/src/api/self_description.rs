@@ -1,4 +1,4 @@
-//! Self-description of a node: the addresses and capabilities that it tells to others.
+//! Self-description of a node: the addresses and capabilities that it announces.
 //!
 //! The engine keeps one and lends it to every machine through [`crate::context::Context`].
 
@@ -8,19 +8,19 @@ use super::{Config, OWN_ADDRS_MAX, Profile};
 use crate::addr::{AddrPolicy, canonical};
 use crate::wire::Capabilities;
 
-/// What a node says of itself.
+/// What a node announces of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct SelfDescription {
     allow_local: bool,
     capabilities: Capabilities,
-    /// Where the driver says that the main socket is, best first.
+    /// Addresses of the main socket, as the driver reports them, best first.
     local_addrs: Vec<SocketAddr>,
     /// What is advertised, best first.
     addrs: Vec<SocketAddr>,
 }
 
 impl SelfDescription {
-    /// Of a node whose driver has not said yet where the main socket is.
+    /// The description of a node whose driver has not reported an address yet.
     pub(crate) fn new(config: &Config) -> Self {
         let mut capabilities = Capabilities::default();
         if config.profile == Profile::Light {
@@ -40,8 +40,7 @@ impl SelfDescription {
     }
 
     /// Takes the addresses at which the main socket can be reached on this machine, best first.
-    /// What the operator configured goes in front of them, because reference nodes dial the first
-    /// address only.
+    /// Configured addresses come before them, because reference nodes dial the first address only.
     pub(crate) fn set_local_addrs(&mut self, config: &Config, addrs: &[SocketAddr]) {
         self.local_addrs = addrs.to_vec();
         let mut advertised: Vec<SocketAddr> = Vec::new();
@@ -54,7 +53,7 @@ impl SelfDescription {
         self.addrs = advertised;
     }
 
-    /// Peers that this node had never dialed reached it, so any peer can.
+    /// Peers that this node had never dialed reached it, so any peer can reach it.
     pub(crate) fn set_reachable(&mut self) {
         self.capabilities = self.capabilities.with(Capabilities::PUBLIC_ANCHOR);
     }
@@ -64,17 +63,17 @@ impl SelfDescription {
         self.capabilities.has(Capabilities::PUBLIC_ANCHOR)
     }
 
-    /// What this node can do.
+    /// The capabilities of this node.
     pub(crate) fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
-    /// The addresses that are told to others, best first; at most [`OWN_ADDRS_MAX`].
+    /// The announced addresses, best first; at most [`OWN_ADDRS_MAX`].
     pub(crate) fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
 
-    /// Which addresses of others this node dials and passes on.
+    /// Policy for the addresses of others that this node dials and passes on.
     pub(crate) fn policy(&self) -> AddrPolicy<'_> {
         AddrPolicy { allow_local: self.allow_local, local_addrs: &self.local_addrs }
     }
@@ -91,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_addresses_come_first_and_four_in_all_are_told() {
+    fn configured_addresses_come_first_and_four_in_all_are_announced() {
         let config = Config { public_addrs: vec![addr(1), addr(2)], ..Config::default() };
         let mut own = SelfDescription::new(&config);
         assert_eq!(own.addrs(), [addr(1), addr(2)]);

@@ -1,8 +1,8 @@
-//! Actions of the machines: the only place where an action becomes another machine's input, a
-//! command to the transport, or an event.
+//! Actions of the machines: how each becomes another machine's input, a command to the transport,
+//! or an event.
 //!
-//! Machines are strangers to each other. Each run of one hands its actions over in order, and each
-//! action is carried out before the next, with all that it leads to.
+//! Machines do not call each other. Each run of one returns its actions in order, and each action
+//! is carried out before the next, with all that it leads to.
 
 use super::requests::{Outcome, Wait};
 use super::timers::Timer;
@@ -15,8 +15,7 @@ use crate::stats::DropReason;
 use crate::transport::{self, Class, Conns};
 
 impl Engine {
-    /// Lets the overlay act, and carries out what it wants done. The attempts under way are lent to
-    /// it for reading.
+    /// Calls the overlay, and carries out its actions. It may read the attempts under way.
     #[inline]
     pub(super) fn run_overlay<T>(
         &mut self,
@@ -34,7 +33,7 @@ impl Engine {
         result
     }
 
-    /// Lets the connect machine act, and carries out what it wants done.
+    /// Calls the connect machine, and carries out its actions.
     pub(super) fn run_connect<T>(
         &mut self,
         conns: &mut dyn Conns,
@@ -110,7 +109,7 @@ impl Engine {
         }
     }
 
-    /// The topology wants a peer to be reached. One that can not be dialed now is wanted again at
+    /// Starts an attempt for the topology. A contact that cannot be dialed now is chosen again at
     /// the next fill; the attempt at a bootstrap peer counts as failed.
     fn want(&mut self, conns: &mut dyn Conns, want: Want) {
         let (peer, purpose) = (want.peer, want.purpose);

@@ -1,4 +1,4 @@
-//! Commands of the application: which machine each is for, and the sending of messages.
+//! Commands of the application: the machine that each is for, and the sending of messages.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -17,8 +17,8 @@ use crate::overlay::{MultiPathSend, Prospect};
 use crate::transport::{Class, ConnId, Conns, SendError};
 use crate::wire::{DIRECT_PAYLOAD_MAX, FrameType, SEND_PAYLOAD_MAX};
 
-/// Messages for which an edge has budget again when the application is told: half a burst, so that
-/// it is told seldom and nothing of the rate is lost (a guess).
+/// Messages for which an edge has budget again when [`Event::SendReady`] is reported (a guess).
+/// With half a burst it is reported rarely, and nothing of the rate is lost.
 const READY_TOKENS: u64 = 16;
 
 impl Engine {
@@ -67,7 +67,7 @@ impl Engine {
         }
     }
 
-    /// The application wants an edge to `peer`.
+    /// The application requests an edge to `peer`.
     fn connect(
         &mut self,
         conns: &mut dyn Conns,
@@ -123,7 +123,7 @@ impl Engine {
             let hops = core::iter::once(copy.conn).chain(&mut spares);
             match self.send_to_first(conns, Class::Own, frame, hops) {
                 Ok(()) => sent += 1,
-                // That some queue has no room says more than that others are gone.
+                // A full queue is the more useful reason than conns that are gone.
                 Err(SendFailure::Unroutable) => {}
                 Err(error) => failure = error,
             }
@@ -158,9 +158,9 @@ impl Engine {
         }
     }
 
-    /// Hands `frame` to the first of `hops` that takes it. An edge takes what fits the budget that
-    /// its peer has for this node. It refuses as a whole: what one of its conns holds back may
-    /// arrive together with what another takes.
+    /// Passes `frame` to the first of `hops` that takes it. An edge takes what fits the budget that
+    /// its peer has for this node. It refuses as a whole: frames held back on one of its conns may
+    /// arrive together with those of another.
     pub(super) fn send_to_first(
         &mut self,
         conns: &mut dyn Conns,
@@ -203,7 +203,7 @@ impl Engine {
         Err(failure)
     }
 
-    /// Tells the application that was refused a message to try again.
+    /// Reports that a message may be sent again, if one was refused.
     pub(super) fn report_send_ready(&mut self) {
         if self.requests.take_refused() {
             self.events.push_back(Event::SendReady);

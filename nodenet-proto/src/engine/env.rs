@@ -11,8 +11,8 @@ use crate::stats::Stats;
 use crate::transport::Conns;
 use crate::wire::envelope::AGE_MAX;
 
-/// What the machines of one engine may use. A field of its own in the engine, so that lending it
-/// does not lend the machines.
+/// What the machines of one engine may use. It is a field of its own, so that a borrow of it does
+/// not borrow the machines.
 pub(super) struct Env {
     config: Arc<Config>,
     own: SelfDescription,
@@ -59,12 +59,12 @@ impl Env {
         }
     }
 
-    /// Time goes on. A driver whose clock went backwards is taken to have stood still.
+    /// Advances the clock. A driver's clock that went backwards counts as one that stood still.
     pub(super) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }
 
-    /// The wall clock shows something else than was derived from elapsed time.
+    /// The wall clock differs from the time derived from elapsed time.
     pub(super) fn correct_wall(&mut self, wall: UnixNanos) {
         if self.wall.correct(self.now, wall) {
             self.stats.counters.wall_clock_setbacks += 1;

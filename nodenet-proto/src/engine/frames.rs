@@ -1,4 +1,4 @@
-//! Frames and messages that the overlay does not serve: which service each type is for.
+//! Dispatch of frames and messages that the overlay does not serve, by type.
 
 use super::Engine;
 use crate::overlay::{ServiceFrame, ServiceMessage};

@@ -1,15 +1,15 @@
-//! Everything above the transport boundary, composed: the only place where one machine's action
+//! Engine: everything above the transport boundary, composed. Only here one machine's action
 //! becomes another's input.
 //!
 //! [`crate::node::Node`] is an engine plus QUIC. The simulator's overlay world drives engines
 //! alone.
 //!
-//! Responsible for: the environment of the machines, the one queue of timers, what leaves for the
-//! transport and the application, and that every command is settled exactly once. Never: a rule of
-//! the protocol.
+//! Responsible for: the environment of the machines, the one queue of timers, and output to the
+//! transport and the application. Every command is settled exactly once. Never: has a rule of the
+//! protocol.
 //!
 //! Each handler takes one input, lets the machine concerned push its actions, and carries them out
-//! before it returns. Afterwards [`Engine::poll`] hands out what is left to do.
+//! before it returns. Afterwards [`Engine::poll`] returns the outputs.
 //!
 //! A service over the overlay has an arm in four files: `commands`, `frames`, `actions`, `timers`.
 
@@ -45,7 +45,7 @@ use crate::transport::{self, ConnId, Conns, DialId, Direction, Role};
 /// Room for actions that is kept between two inputs; a joining node needs much more for a while.
 const ACTIONS_KEPT: usize = 16;
 
-/// What [`Engine::poll`] hands out.
+/// Output of [`Engine::poll`].
 #[derive(Debug)]
 pub enum Output {
     /// For the transport to carry out.
@@ -73,7 +73,7 @@ pub struct Engine {
     life: Life,
     timers: TimerQueue<Timer>,
     requests: Requests,
-    /// For the transport. Bounded by what one input can cause, for every input is followed by a
+    /// For the transport. Bounded by what one input can cause, because every input is followed by a
     /// drain.
     commands: VecDeque<transport::Command>,
     /// For the application. Deliveries in it are capped by the configuration.
@@ -172,7 +172,7 @@ impl Engine {
         let dialed = self
             .run_overlay(conns, |overlay, cx, _| overlay.handle_dialed(cx, conn, peer, purpose));
         match dialed {
-            // The connect machine heard of it by an action, as of every edge.
+            // The connect machine got it by an action, as every edge.
             Dialed::Edge => {}
             Dialed::Probed => {
                 self.run_connect(conns, |connect, cx| connect.handle_probe_over(cx, peer.id));

@@ -7,12 +7,12 @@ use crate::stats::{Gauges, Stats};
 use crate::transport::Conns;
 
 impl Engine {
-    /// Counters of everything above the boundary. Gauges are asked for apart.
+    /// Counters of everything above the boundary. [`Self::gauges`] has the gauges.
     pub fn stats(&self) -> &Stats {
         self.env.stats()
     }
 
-    /// How full every table above the boundary is now. Looks at all of them.
+    /// How full every table above the boundary is now. Reads all of them.
     pub fn gauges(&self) -> Gauges {
         let overlay = self.overlay.gauges();
         Gauges {
@@ -43,9 +43,9 @@ impl Engine {
         edges
     }
 
-    /// Peers worth remembering across a restart, best first: those that proved themselves at an
-    /// address, behind them those that signed theirs, spread over the network, and last the live
-    /// edges of which neither is known, at the address from which they speak now. Hand them to
+    /// Peers worth keeping across a restart, best first, spread over the network. Those with a
+    /// verified address come first, then those that signed theirs. Live edges without either come
+    /// last, at the current address of their conn. Pass them to
     /// [`crate::api::Command::ImportPeers`] at the next start.
     pub fn export_peers(&self, conns: &dyn Conns) -> Vec<KnownPeer> {
         self.overlay.export(conns)

@@ -35,7 +35,7 @@ pub(super) enum Outcome {
     Undelivered,
     /// A message left in this many copies, or is lost.
     Send(Result<u8, SendFailure>),
-    /// There is an edge to this peer, or none can be had.
+    /// There is an edge to this peer, or the connect failed.
     Connect(NodeId, Result<(), ConnectError>),
     /// An edge was closed, if it existed.
     EdgeClosed(bool),
@@ -50,8 +50,8 @@ pub(super) struct Requests {
     waiting: BTreeMap<Wait, Vec<RequestId>>,
     /// Requests that came in and were not settled.
     open: usize,
-    /// Whether a message was refused for lack of room, and the application has not been told since
-    /// that it may try again.
+    /// Whether a message was refused for lack of room, and no [`Event::SendReady`] was reported
+    /// since.
     is_refused: bool,
 }
 

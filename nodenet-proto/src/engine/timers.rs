@@ -1,4 +1,4 @@
-//! Timers of the engine: one queue for all machines, and which machine each of them wakes.
+//! Timers of the engine: one queue for all machines, and the machine that each is for.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    /// For traces.
+    /// The name in traces.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Overlay(timer) => timer.name(),
@@ -39,7 +39,7 @@ impl Timer {
 }
 
 impl Engine {
-    /// Lets timers that are due fire.
+    /// Fires the timers that are due.
     pub fn handle_timeout(&mut self, now: Instant, conns: &mut dyn Conns) {
         self.env.advance(now);
         for _ in 0..EXPIRIES_PER_CALL {

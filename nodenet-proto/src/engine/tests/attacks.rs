@@ -1,4 +1,4 @@
-//! What peers must not be able to do (THREATS.md).
+//! Attacks of peers on one node (THREATS.md).
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ fn a_captured_message_is_delivered_once_as_long_as_it_is_fresh() {
     assert_eq!(drops(&world, DropReason::Stale), 1);
 }
 
-/// Whoever captured a message may flood: it can not make the victim forget that it took it.
+/// A flood by a peer that captured a message does not make the victim forget that it took it.
 #[test]
 fn a_flood_does_not_bring_a_captured_message_back() {
     let (mut world, _, conn) = victim();
@@ -124,7 +124,7 @@ fn trailing_bytes_make_a_frame_malformed() {
 }
 
 #[test]
-fn a_first_frame_that_is_none_ends_the_conn() {
+fn a_malformed_first_frame_ends_the_conn() {
     let mut world = EngineNet::of(1);
     let puppet = world.add_puppet(identity(50));
     let conn = world.open(puppet, 0);
@@ -163,7 +163,7 @@ fn pings_are_answered_within_the_control_budget_and_unknown_types_share_it() {
 }
 
 #[test]
-fn one_originator_is_answered_within_its_budget_whatever_the_edge() {
+fn one_originator_is_answered_within_its_budget_over_any_edge() {
     let (mut world, puppet, conn) = victim();
     let other = world.add_puppet(identity(51));
     let second = world.open(other, 0);
@@ -180,7 +180,7 @@ fn one_originator_is_answered_within_its_budget_whatever_the_edge() {
 }
 
 #[test]
-fn answers_to_strangers_do_not_stand_before_the_pings_of_a_neighbour() {
+fn routed_answers_do_not_stand_before_the_pings_of_a_neighbour() {
     let (mut world, _, conn) = victim();
     let lookup = lookup(60, world.id(0), world.wall(), 1);
     world.say(conn, lookup);
@@ -251,7 +251,7 @@ fn forged_originators_use_up_no_budget() {
 }
 
 #[test]
-fn application_frames_beyond_the_forward_budget_are_shed() {
+fn application_frames_beyond_the_forward_budget_are_dropped() {
     let (mut world, _, conn) = victim();
     for _ in 0..1100 {
         flood(&mut world, conn, app_frame(Bytes::from_static(b"x")).unwrap());
@@ -283,7 +283,7 @@ fn a_budget_survives_a_reconnect() {
 }
 
 #[test]
-fn cheap_originators_are_dropped_at_the_first_hop() {
+fn originators_without_work_are_dropped_at_the_first_hop() {
     let mut world = EngineNet::new();
     let mut dear = (0..).filter(|&n| identity(n).id().leading_zeros() >= 1);
     let mut cheap = (0..).filter(|&n| identity(n).id().leading_zeros() == 0);
@@ -300,7 +300,7 @@ fn cheap_originators_are_dropped_at_the_first_hop() {
 }
 
 #[test]
-fn the_application_that_does_not_read_loses_the_newest() {
+fn an_application_that_does_not_read_loses_the_newest_messages() {
     let (mut world, _, conn) = victim();
     let payloads: Vec<Frame> = (0..300_u64)
         .map(|i| app_frame(Bytes::copy_from_slice(&i.to_be_bytes())).unwrap())
@@ -320,7 +320,7 @@ fn the_application_that_does_not_read_loses_the_newest() {
 }
 
 #[test]
-fn nobody_gets_back_what_it_sent_and_a_lookup_that_ends_here_is_answered() {
+fn a_message_never_returns_to_its_sender_and_a_lookup_that_ends_here_is_answered() {
     let (mut world, puppet, conn) = victim();
     let target = world.id(puppet);
     let wall = world.wall();
@@ -332,8 +332,8 @@ fn nobody_gets_back_what_it_sent_and_a_lookup_that_ends_here_is_answered() {
     assert_eq!(answers.len(), 1);
 }
 
-/// What the victim tells of `who` when the puppet asks for the nodes near it.
-fn told_of(world: &mut EngineNet, (puppet, conn): (Who, ConnId), who: Who) -> Capabilities {
+/// The contact of `who` in the victim's answer to a puppet that asks for the nodes near it.
+fn caps_in_answer(world: &mut EngineNet, (puppet, conn): (Who, ConnId), who: Who) -> Capabilities {
     world.say(conn, Siblings { nonce: [9; 8] }.to_frame());
     world.run_for(SECOND);
     let answer = world.heard(puppet, FrameType::Neighbors).pop().unwrap();
@@ -351,7 +351,7 @@ fn asked(world: &mut EngineNet, puppet: Who) -> wire::Nonce {
 
 /// A light node is left out of routes, so a peer counts as light only on its own claim.
 #[test]
-fn a_lie_about_who_sleeps_goes_no_farther() {
+fn a_false_light_bit_is_not_passed_on() {
     let (mut world, liar, conn) = victim();
     let honest = world.add_puppet(identity(51));
     let honest_conn = world.open(honest, 0);
@@ -366,13 +366,13 @@ fn a_lie_about_who_sleeps_goes_no_farther() {
     let answer = Neighbors::new(nonce, [lie]).to_bytes();
     let answer = sign(50, FrameType::Neighbors, world.id(0), world.wall(), &answer);
     world.say(conn, answer.to_frame(FrameType::Neighbors));
-    assert_eq!(told_of(&mut world, (liar, conn), honest), Capabilities::PUBLIC_ANCHOR);
+    assert_eq!(caps_in_answer(&mut world, (liar, conn), honest), Capabilities::PUBLIC_ANCHOR);
     let capabilities = Capabilities::LIGHT;
     world.say(honest_conn, wire::CapablePing { capabilities }.to_frame());
-    assert_eq!(told_of(&mut world, (liar, conn), honest), Capabilities::LIGHT);
+    assert_eq!(caps_in_answer(&mut world, (liar, conn), honest), Capabilities::LIGHT);
 }
 
-/// What is sent in a neighbour's name can not make us deaf to what it answers.
+/// Messages sent in a neighbour's name do not keep its answers out.
 #[test]
 fn an_answer_that_was_asked_for_is_taken_whatever_its_sender_is_charged() {
     let (mut world, puppet, conn) = victim();
@@ -417,7 +417,7 @@ fn unknown_types_do_not_keep_an_edge_alive() {
 }
 
 #[test]
-fn frames_for_conns_that_are_gone_are_counted_and_nothing_else() {
+fn frames_on_conns_that_are_gone_are_counted_and_have_no_other_effect() {
     let (mut world, _, conn) = victim();
     flood(&mut world, conn, wire::Leave.to_frame());
     flood(&mut world, conn, wire::Ping.to_frame());

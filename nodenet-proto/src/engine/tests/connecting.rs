@@ -1,4 +1,4 @@
-//! What becomes of the wish for an edge: the application's, and that for one to a seed.
+//! `connect` and bootstrap: outcomes, time-outs, folding of parallel requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::wire::{self, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// An engine, and one that admits nobody.
-fn beside_one_that_refuses() -> EngineNet {
+/// An engine, and one that admits no peer.
+fn beside_a_refusing_engine() -> EngineNet {
     let mut world = EngineNet::of(1);
     let edge_policy = EdgePolicy::Ask(Arc::new(|_: &NodeId| false));
     world.add(Config { edge_policy, ..Config::default() });
     world
 }
 
-/// An engine, and a peer that says nothing by itself.
-fn beside_a_mute() -> (EngineNet, Who) {
+/// An engine, and a puppet, which sends nothing unless the test does.
+fn beside_a_puppet() -> (EngineNet, Who) {
     let mut world = EngineNet::of(1);
     let mute = world.add_puppet(identity(77));
     (world, mute)
@@ -39,8 +39,8 @@ fn connecting_to_a_neighbour_succeeds_at_once() {
 }
 
 #[test]
-fn a_connect_is_settled_by_the_peers_first_word() {
-    let (mut world, puppet) = beside_a_mute();
+fn a_connect_is_settled_by_the_first_frame_of_the_peer() {
+    let (mut world, puppet) = beside_a_puppet();
     let peer = world.id(puppet);
     let (first, second) = (world.connect(0, puppet), world.connect(0, puppet));
     world.run_for(4 * LATENCY);
@@ -57,7 +57,7 @@ fn a_connect_is_settled_by_the_peers_first_word() {
 
 #[test]
 fn a_connect_that_the_peer_refuses_fails() {
-    let mut world = beside_one_that_refuses();
+    let mut world = beside_a_refusing_engine();
     let request = world.connect(0, 1);
     world.run_for(SECOND);
     let reason = EdgeDownReason::Conn(ConnDownReason::ClosedByPeer);
@@ -69,7 +69,7 @@ fn a_connect_that_the_peer_refuses_fails() {
 
 #[test]
 fn a_connect_that_is_never_answered_fails_after_five_seconds() {
-    let (mut world, puppet) = beside_a_mute();
+    let (mut world, puppet) = beside_a_puppet();
     let request = world.connect(0, puppet);
     world.run_for(6 * SECOND);
     let error = ConnectError::NotTaken(EdgeDownReason::Dead);
@@ -77,8 +77,8 @@ fn a_connect_that_is_never_answered_fails_after_five_seconds() {
 }
 
 #[test]
-fn leaving_settles_a_connect_that_waits_for_a_word() {
-    let (mut world, puppet) = beside_a_mute();
+fn leaving_settles_a_connect_that_waits_for_the_first_frame() {
+    let (mut world, puppet) = beside_a_puppet();
     let request = world.connect(0, puppet);
     world.run_for(4 * LATENCY);
     world.leave(0);
@@ -87,7 +87,7 @@ fn leaving_settles_a_connect_that_waits_for_a_word() {
 }
 
 #[test]
-fn a_peer_that_this_node_knows_is_dialed_without_naming_an_address() {
+fn a_connect_to_a_known_peer_needs_no_address() {
     let mut world = EngineNet::of(2);
     let (target, known) = (world.id(1), world.known(1));
     world.command(0, |_| Command::ImportPeers(vec![known]));
@@ -97,7 +97,7 @@ fn a_peer_that_this_node_knows_is_dialed_without_naming_an_address() {
 }
 
 #[test]
-fn why_a_seed_has_no_edge_is_told_once_until_it_had_one() {
+fn a_failed_bootstrap_is_reported_once_until_there_was_an_edge() {
     let mut world = EngineNet::of(2);
     world.crash(1);
     world.bootstrap(0, 1);
@@ -117,8 +117,8 @@ fn why_a_seed_has_no_edge_is_told_once_until_it_had_one() {
 }
 
 #[test]
-fn a_seed_that_takes_no_edge_is_told() {
-    let mut world = beside_one_that_refuses();
+fn a_bootstrap_peer_that_takes_no_edge_is_reported() {
+    let mut world = beside_a_refusing_engine();
     world.bootstrap(0, 1);
     world.run_for(60 * SECOND);
     let reason = EdgeDownReason::Conn(ConnDownReason::ClosedByPeer);
@@ -141,7 +141,7 @@ fn requests_for_one_peer_share_one_attempt() {
 }
 
 #[test]
-fn a_failed_connect_says_why() {
+fn a_failed_connect_has_its_reason() {
     let mut world = EngineNet::of(3);
     let (target, elsewhere) = (world.id(1), world.addr(2));
     let connect = |addrs| move |request| Command::Connect { request, target, addrs };

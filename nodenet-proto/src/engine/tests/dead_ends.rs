@@ -1,4 +1,4 @@
-//! What peers must not be able to do where greedy routing ends (THREATS.md).
+//! Attacks on detours, where greedy routing ends (THREATS.md).
 
 use bytes::Bytes;
 
@@ -11,10 +11,10 @@ use crate::wire::envelope::{AvoidSet, Envelope};
 use crate::wire::frame::app_frame;
 use crate::wire::{self, Encode, FrameType, Message, Neighbors};
 
-/// Neighbours of the dead end: those that get a copy, and two that bring one.
+/// Neighbours of the dead end: those that get a copy, and two that forward one.
 const NEIGHBOURS: u64 = 18;
 
-/// An engine that is a dead end for `target`, whom nobody knows, and puppets with an edge to it.
+/// An engine that is a dead end for `target`, an unknown node, and puppets with an edge to it.
 struct DeadEnd {
     world: EngineNet,
     puppets: Vec<Who>,
@@ -45,7 +45,7 @@ impl DeadEnd {
         self.world.say(self.conns[neighbour], copy.to_frame(FrameType::Route));
     }
 
-    /// Messages nobody can route, each of another originator, all over the first neighbour at once.
+    /// Unroutable messages, each of another originator, all over the first neighbour at once.
     fn flood(&mut self, messages: u64) {
         for originator in 0..messages {
             let frame = route(2000 + originator, self.target, self.world.wall(), b"flood");
@@ -53,7 +53,7 @@ impl DeadEnd {
         }
     }
 
-    /// The hop limits of the copies that the neighbours got since this was last asked.
+    /// The hop limits of the copies that the neighbours got since the last call.
     fn detoured(&mut self) -> Vec<u8> {
         self.world.run_for(LATENCY);
         let heard = self.puppets.iter().flat_map(|&who| self.world.heard(who, FrameType::Route));
@@ -65,7 +65,7 @@ impl DeadEnd {
     }
 }
 
-/// The hop limit is not signed: whoever passes a copy on may spend it.
+/// The hop limit is not signed: a forwarder may spend that of its copy.
 #[test]
 fn a_copy_that_can_go_no_farther_does_not_cost_the_others_their_detour() {
     let mut end = DeadEnd::new();
@@ -76,7 +76,7 @@ fn a_copy_that_can_go_no_farther_does_not_cost_the_others_their_detour() {
     assert_eq!(end.detoured(), [15; 16]);
 }
 
-/// Nor is the avoid-set, and who avoids the target gets there on no way.
+/// Nor is the avoid set signed, and a copy that avoids its target never reaches it.
 #[test]
 fn a_copy_that_avoids_its_target_does_not_cost_the_others_their_detour() {
     let mut end = DeadEnd::new();
@@ -128,7 +128,7 @@ fn detours_are_few_and_every_neighbour_is_sure_of_some() {
 }
 
 #[test]
-fn what_is_forged_uses_up_no_detours() {
+fn a_forged_message_uses_up_no_detours() {
     let mut end = DeadEnd::new();
     for number in 0..200_u64 {
         let mut forged = end.message();
@@ -151,7 +151,7 @@ fn large_messages_get_fewer_detours() {
     assert_eq!(end.detoured().len(), 128 / 15 * 16, "fifteen pieces each");
 }
 
-/// A question of 230 bytes makes an answer of 2,500, and a detour sixteen of it.
+/// A question of 230 bytes has an answer of 2,500, and a detour makes sixteen of that.
 #[test]
 fn an_answer_is_not_multiplied() {
     let mut end = DeadEnd::new();

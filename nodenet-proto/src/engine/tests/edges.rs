@@ -1,4 +1,4 @@
-//! How edges come, live and go.
+//! Lifecycle of edges: joining, silence, loss, leaving, admission.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ fn frames(world: &EngineNet, from: Who, frame_type: FrameType) -> usize {
 }
 
 #[test]
-fn a_node_joins_through_its_seed_within_a_second() {
+fn a_node_joins_through_its_bootstrap_peer_within_a_second() {
     let mut world = EngineNet::of(2);
     world.bootstrap(0, 1);
     world.run_for(SECOND);
@@ -42,7 +42,7 @@ fn a_node_joins_through_its_seed_within_a_second() {
 }
 
 #[test]
-fn the_acceptor_hears_of_an_edge_at_once_by_a_ping() {
+fn a_ping_shows_the_acceptor_an_edge_at_once() {
     let world = pair();
     let (at, ..) = world.wire.dials[0];
     assert!(at.duration_since(world.now - SECOND) <= Duration::from_millis(500));
@@ -51,10 +51,10 @@ fn the_acceptor_hears_of_an_edge_at_once_by_a_ping() {
 }
 
 #[test]
-fn a_silent_edge_lives_for_an_hour() {
+fn a_silent_edge_lasts_for_an_hour() {
     let mut world = EngineNet::new();
     for last in 0..2 {
-        // Whoever can be dialed need not ask for newcomers, so that nothing but pings is left.
+        // A reachable node need not ask for new peers, so that only pings are left.
         let public_addrs = vec![SocketAddr::from(([10, 0, 0, last], 4242))];
         world.add(Config { public_addrs, ..Config::default() });
     }
@@ -65,12 +65,12 @@ fn a_silent_edge_lives_for_an_hour() {
     assert_eq!(world.events(0), []);
     assert_eq!((world.peers(0), world.peers(1)), (vec![1], vec![0]));
     let pings = frames(&world, 0, FrameType::Ping) + frames(&world, 1, FrameType::Ping);
-    // Half a minute, a tenth of it for jitter, and the next look eight seconds later: 87 at least.
+    // Half a minute, a tenth of it for jitter, and the next check eight seconds later: 87 at least.
     assert!((87..=180).contains(&pings), "{pings} pings");
 }
 
 #[test]
-fn a_node_that_nobody_dials_asks_for_newcomers_every_minute() {
+fn an_unreachable_node_asks_for_new_peers_every_minute() {
     let mut world = pair();
     world.run_for(3600 * SECOND);
     let lookups = frames(&world, 0, FrameType::Lookup);
@@ -86,7 +86,7 @@ fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
     let others: Vec<Who> =
         (1..160).map(|_| world.add(Config { maintenance: false, ..Config::default() })).collect();
     for &who in &others {
-        // Every one at a time of its own, none of them so good that there is nothing to gain.
+        // A round-trip time for each, none of them so low that there is nothing to gain.
         let rtt = Duration::from_millis(40 + (who as u64 * 37) % 160);
         world.wire.rtts.insert(world.addr(who), rtt);
     }
@@ -103,7 +103,7 @@ fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
     for slot in (0..8).filter(|slot| slot >> 2 != own >> 2) {
         let there = |who: &Who| slot_of(&world, *who) == slot;
         let rtt = |who: &Who| world.wire.rtts[&world.addr(*who)];
-        let fastest = tried.iter().copied().filter(there).min_by_key(rtt).expect("somebody");
+        let fastest = tried.iter().copied().filter(there).min_by_key(rtt).expect("there is a peer");
         let fingers: Vec<Who> = world.peers(0).into_iter().filter(there).collect();
         assert_eq!(fingers, [fastest], "slot {slot}");
     }
@@ -113,7 +113,7 @@ fn a_peer_that_is_tried_and_slower_never_becomes_an_edge() {
 }
 
 #[test]
-fn a_dead_peer_is_noticed_within_the_dead_threshold() {
+fn a_dead_peer_is_detected_within_the_dead_threshold() {
     let mut world = pair();
     world.crash(1);
     world.run_for(47 * SECOND);
@@ -121,9 +121,9 @@ fn a_dead_peer_is_noticed_within_the_dead_threshold() {
     assert_eq!(world.events(0)[..1], [Event::EdgeDown { peer, reason }]);
 }
 
-/// One by one they would be missed within 110 seconds. The first deaths bring all looks forward.
+/// One by one they would be detected within 110 seconds. The first deaths bring all checks forward.
 #[test]
-fn when_many_die_at_once_all_of_them_are_missed_soon() {
+fn when_many_peers_die_at_once_all_are_detected_soon() {
     let mut world = EngineNet::of(1);
     for _ in 0..80 {
         let other = world.add(Config { maintenance: false, ..Config::default() });
@@ -138,7 +138,7 @@ fn when_many_die_at_once_all_of_them_are_missed_soon() {
 }
 
 #[test]
-fn a_lost_seed_is_dialed_for_ever_and_found_again() {
+fn a_lost_bootstrap_peer_is_dialed_for_ever_and_found_again() {
     let mut world = pair();
     world.crash(1);
     world.run_for(3600 * SECOND);
@@ -151,7 +151,7 @@ fn a_lost_seed_is_dialed_for_ever_and_found_again() {
 }
 
 #[test]
-fn a_lost_peer_is_dialed_ever_more_rarely_and_then_given_up() {
+fn a_lost_peer_is_dialed_ever_more_rarely_and_then_evicted() {
     let mut world = EngineNet::of(3);
     world.connect(0, 1);
     world.connect(0, 2);
@@ -165,7 +165,7 @@ fn a_lost_peer_is_dialed_ever_more_rarely_and_then_given_up() {
     assert!((15..=20).contains(&times.len()), "{waits:?}");
     for (i, wait) in waits.iter().enumerate() {
         // Three seconds for the attempt, then the wait with its jitter, rounded up to the next
-        // look.
+        // fill.
         let ideal = (2_u64 << i.min(10)).min(60);
         assert!((3 + ideal * 8 / 10..=5 + ideal * 12 / 10).contains(wait), "{waits:?}");
     }
@@ -173,7 +173,7 @@ fn a_lost_peer_is_dialed_ever_more_rarely_and_then_given_up() {
 }
 
 #[test]
-fn a_node_that_leaves_is_missed_at_once() {
+fn the_edge_of_a_node_that_leaves_ends_at_once() {
     let mut world = pair();
     let request = world.leave(1);
     world.run_for(LATENCY);
@@ -184,9 +184,9 @@ fn a_node_that_leaves_is_missed_at_once() {
     assert!(world.peers(0).is_empty() && world.peers(1).is_empty());
 }
 
-/// It has no place, or leaves. Whoever has nobody else asks again sooner.
+/// It has no place, or leaves. A node without another edge dials it again sooner.
 #[test]
-fn a_peer_that_closed_the_edge_is_left_alone_for_ten_minutes() {
+fn a_peer_that_closed_the_edge_is_not_dialed_for_ten_minutes() {
     for (others, still_alone, again) in [(2, 470, 740), (1, 45, 80)] {
         let mut world = EngineNet::of(1);
         let peers =
@@ -205,9 +205,9 @@ fn a_peer_that_closed_the_edge_is_left_alone_for_ten_minutes() {
     }
 }
 
-/// Whoever is left without an edge of its own no longer waits for those that sent it away.
+/// A node without an outgoing edge no longer holds off the peers that closed theirs.
 #[test]
-fn a_node_that_loses_its_last_edge_asks_those_again_that_closed_theirs() {
+fn a_node_that_loses_its_last_edge_dials_the_peers_again_that_closed_theirs() {
     let mut world = EngineNet::of(1);
     for _ in 0..2 {
         world.add(Config { maintenance: false, ..Config::default() });
@@ -219,15 +219,15 @@ fn a_node_that_loses_its_last_edge_asks_those_again_that_closed_theirs() {
     world.command(1, |request| Command::CloseEdge { request, peer });
     world.run_for(SECOND);
     world.crash(2);
-    // It is missed after 46 seconds, and then they are held off for a minute and a fifth.
+    // The loss is detected after 46 seconds, and then they are held off for a minute and a fifth.
     world.run_for((46 + 75) * SECOND);
     assert_eq!(world.peers(0), [1]);
 }
 
 #[test]
-fn if_nobody_is_left_for_a_slot_one_is_asked_for() {
+fn a_slot_without_a_contact_leads_to_a_lookup() {
     let mut world = EngineNet::new();
-    // Whoever can be dialed need not ask for newcomers.
+    // A reachable node need not ask for new peers.
     let public_addrs = vec![SocketAddr::from(([10, 0, 0, 1], 4242))];
     world.add(Config { public_addrs, ..Config::default() });
     let others: Vec<Who> =
@@ -239,17 +239,19 @@ fn if_nobody_is_left_for_a_slot_one_is_asked_for() {
     let slot_of = |who: Who| world.id(who).as_bytes()[0] >> 5;
     let is_far = |who: &&Who| slot_of(**who) >> 2 != slot_of(0) >> 2;
     let mates = |who: Who| others.iter().filter(|other| slot_of(**other) == slot_of(who)).count();
-    let alone = *others.iter().filter(is_far).find(|who| mates(**who) == 1).expect("somebody");
+    let alone =
+        *others.iter().filter(is_far).find(|who| mates(**who) == 1).expect("there is a peer");
     let before = frames(&world, 0, FrameType::Lookup);
     let peer = world.id(0);
     world.command(alone, |request| Command::CloseEdge { request, peer });
-    // It asks who is near because a neighbour is gone, too, but not before 28 seconds.
+    // The loss of a neighbour leads to a lookup of the own identifier too, but not before 28
+    // seconds.
     world.run_for(27 * SECOND);
     assert_eq!(frames(&world, 0, FrameType::Lookup), before + 1);
 }
 
 #[test]
-fn a_seed_that_left_is_not_dialed_for_a_minute() {
+fn a_bootstrap_peer_that_left_is_not_dialed_for_a_minute() {
     let mut world = EngineNet::of(3);
     world.bootstrap(0, 1);
     world.bootstrap(0, 2);
@@ -265,7 +267,7 @@ fn a_seed_that_left_is_not_dialed_for_a_minute() {
 }
 
 #[test]
-fn the_last_seed_that_left_is_dialed_sooner() {
+fn the_last_bootstrap_peer_that_left_is_dialed_sooner() {
     let mut world = pair();
     world.leave(1);
     world.run_for(12 * SECOND);
@@ -309,7 +311,7 @@ fn leaving_does_not_wait_for_a_conn_that_never_drains() {
 }
 
 #[test]
-fn closing_an_edge_says_goodbye() {
+fn closing_an_edge_sends_a_leave() {
     let mut world = pair();
     let (peer, other) = (world.id(1), world.id(0));
     let request = world.command(0, |request| Command::CloseEdge { request, peer });
@@ -324,7 +326,7 @@ fn closing_an_edge_says_goodbye() {
 }
 
 #[test]
-fn a_node_that_lost_everybody_sleeps() {
+fn a_node_that_lost_every_peer_wakes_rarely() {
     let mut world = pair();
     world.crash(1);
     world.run_for(60 * SECOND);
@@ -359,7 +361,7 @@ fn peers_without_work_become_no_edges_in_either_direction() {
 }
 
 #[test]
-fn a_network_with_work_is_joined_through_a_seed_without_a_key() {
+fn a_network_with_work_is_joined_through_a_bootstrap_peer_without_a_key() {
     let mut world = EngineNet::new();
     let strict = Config { difficulty: 3, ..Config::default() };
     let mut dear = (0..).filter(|&n| identity(n).id().leading_zeros() >= 3);
@@ -399,14 +401,14 @@ fn the_cap_on_inbound_edges_holds() {
 }
 
 #[test]
-fn nobody_configures_more_edges_than_can_be_counted() {
+fn the_configured_cap_on_inbound_edges_is_clamped_to_what_can_be_counted() {
     let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: usize::MAX, ..Config::default() });
     assert_eq!(world.engine(0).env.config().inbound_edges_max, INBOUND_EDGES_CAP);
 }
 
 #[test]
-fn without_maintenance_a_node_dials_nobody_by_itself() {
+fn without_maintenance_a_node_dials_only_on_command() {
     let mut world = EngineNet::new();
     world.add(Config { maintenance: false, ..Config::default() });
     world.add(Config { maintenance: false, ..Config::default() });
@@ -422,7 +424,7 @@ fn without_maintenance_a_node_dials_nobody_by_itself() {
 // Several conns to one peer (PROTOCOL.md#conns-of-an-edge, THREATS.md#e23).
 
 #[test]
-fn dialing_each_other_at_once_makes_one_edge_of_two_conns() {
+fn two_simultaneous_dials_make_one_edge_of_two_conns() {
     let mut world = EngineNet::of(2);
     world.connect(0, 1);
     world.connect(1, 0);
@@ -480,7 +482,7 @@ fn a_fourth_conn_ends_the_one_silent_longest() {
 }
 
 #[test]
-fn pushing_our_conn_out_of_an_edge_does_not_get_around_the_inbound_cap() {
+fn replacing_the_dialed_conn_of_an_edge_does_not_bypass_the_inbound_cap() {
     let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: 1, ..Config::default() });
     let [honest, pushy] = [50, 51].map(|number| world.add_puppet(identity(number)));

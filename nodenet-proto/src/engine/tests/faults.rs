@@ -1,5 +1,4 @@
-//! Commands that cross each other and faults at the wrong moment: every command is settled once,
-//! and nothing gets stuck.
+//! Races of commands and faults: every command is settled once, and no state stays for ever.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +17,7 @@ use crate::transport::{Class, ConnId, Conns, DialError, PathInfo, SendError};
 use crate::wire::{self, FrameType, Message, SEND_PAYLOAD_MAX};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Where nobody answers.
+/// An address at which no node answers.
 const NOWHERE: &str = "203.0.113.1:9";
 
 fn nowhere() -> SocketAddr {
@@ -38,21 +37,21 @@ fn connect_at(world: &mut EngineNet, from: Who, to: Who, addr: SocketAddr) -> Re
 // Dialing.
 
 #[test]
-fn a_new_address_of_a_seed_is_dialed_while_the_old_one_does_not_answer() {
+fn a_new_address_of_a_bootstrap_peer_is_dialed_while_the_old_one_does_not_answer() {
     let mut world = EngineNet::of(3);
     seed_at(&mut world, 0, 1, nowhere());
     world.run_for(2 * SECOND);
     assert_eq!(world.wire.dials.len(), 1);
     let addr = world.addr(1);
     seed_at(&mut world, 0, 1, addr);
-    // Others are dialed meanwhile, too.
+    // Other peers are dialed meanwhile, too.
     world.bootstrap(0, 2);
     world.run_for(SECOND);
     assert_eq!(world.peers(0).len(), 2);
 }
 
 #[test]
-fn a_new_address_of_a_seed_does_not_wait_for_the_back_off_of_the_old_one() {
+fn a_new_address_of_a_bootstrap_peer_does_not_wait_for_the_backoff_of_the_old_one() {
     let mut world = EngineNet::of(3);
     world.connect(0, 2);
     seed_at(&mut world, 0, 1, nowhere());
@@ -77,14 +76,14 @@ fn a_connect_adds_its_addresses_to_the_attempt_that_is_under_way() {
 }
 
 #[test]
-fn a_peer_that_is_being_dialed_is_not_forgotten_for_others_that_were_lost() {
+fn an_attempt_under_way_is_kept_while_many_other_peers_are_lost() {
     let mut world = EngineNet::of(1);
     let wanted = world.add_puppet(identity(100));
     world.connect(0, wanted);
     world.run_for(SECOND);
     world.crash(wanted);
     world.run_for(40 * SECOND);
-    // Puppets answer no ping: all of these are lost after five seconds.
+    // Puppets answer no ping, so all of these are lost after five seconds.
     for number in 0..64 {
         let puppet = world.add_puppet(identity(200 + number));
         world.connect(0, puppet);
@@ -98,7 +97,7 @@ fn a_peer_that_is_being_dialed_is_not_forgotten_for_others_that_were_lost() {
 }
 
 #[test]
-fn an_inbound_edge_does_not_keep_a_node_away_from_its_seeds() {
+fn an_inbound_edge_does_not_keep_a_node_from_its_bootstrap_peers() {
     let mut world = EngineNet::of(3);
     world.bootstrap(0, 1);
     world.crash(1);
@@ -116,7 +115,7 @@ fn an_inbound_edge_does_not_keep_a_node_away_from_its_seeds() {
 // Edges of several conns.
 
 #[test]
-fn the_cap_on_inbound_edges_holds_when_a_peer_replaces_the_conn_that_we_opened() {
+fn the_cap_on_inbound_edges_holds_when_a_peer_replaces_the_conn_that_this_node_opened() {
     let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: 1, ..Config::default() });
     let (dialed, inbound) = (world.add_puppet(identity(50)), world.add_puppet(identity(51)));
@@ -139,7 +138,7 @@ fn the_cap_on_inbound_edges_holds_when_a_peer_replaces_the_conn_that_we_opened()
 }
 
 #[test]
-fn a_peer_beyond_the_cap_that_speaks_on_gets_nothing() {
+fn further_frames_of_a_peer_beyond_the_cap_have_no_effect() {
     let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: 1, ..Config::default() });
     let (first, second) = (world.add_puppet(identity(50)), world.add_puppet(identity(51)));
@@ -159,7 +158,7 @@ fn a_peer_beyond_the_cap_that_speaks_on_gets_nothing() {
 }
 
 #[test]
-fn a_goodbye_is_said_on_every_conn_because_one_would_spare_the_newer() {
+fn a_leave_is_sent_on_every_conn_because_one_alone_spares_newer_conns() {
     let mut world = EngineNet::of(1);
     let puppet = world.add_puppet(identity(50));
     let old = world.open(puppet, 0);
@@ -174,7 +173,7 @@ fn a_goodbye_is_said_on_every_conn_because_one_would_spare_the_newer() {
 }
 
 #[test]
-fn a_goodbye_does_not_overtake_what_is_queued() {
+fn a_leave_does_not_overtake_queued_frames() {
     let mut world = EngineNet::of(2);
     world.connect(0, 1);
     world.run_for(SECOND);
@@ -192,7 +191,7 @@ fn a_goodbye_does_not_overtake_what_is_queued() {
 // Sending.
 
 #[test]
-fn the_largest_payload_fits_whatever_the_number_of_first_hops() {
+fn the_largest_payload_fits_with_any_number_of_first_hops() {
     for neighbours in 1..=4 {
         let mut world = EngineNet::of(neighbours + 1);
         for peer in 1..=neighbours {
@@ -247,7 +246,7 @@ fn a_full_queue_is_backpressure_even_if_the_other_first_hops_are_gone() {
 // Settled exactly once.
 
 #[test]
-fn leaving_settles_what_is_under_way_and_nothing_twice() {
+fn leaving_settles_every_open_request_once() {
     let mut world = EngineNet::of(3);
     world.connect(0, 1);
     world.run_for(SECOND);
@@ -270,7 +269,7 @@ fn leaving_settles_what_is_under_way_and_nothing_twice() {
 }
 
 #[test]
-fn closing_the_edge_to_a_stranger_or_to_ourselves_is_settled_and_does_nothing() {
+fn closing_an_edge_that_does_not_exist_is_settled_and_has_no_effect() {
     let mut world = EngineNet::of(2);
     for who in [0, 1] {
         let peer = world.id(who);
@@ -314,7 +313,7 @@ fn too_many_connects_are_refused_and_all_are_settled() {
 }
 
 #[test]
-fn whatever_is_asked_in_whatever_order_every_command_is_settled_once() {
+fn commands_in_any_order_are_each_settled_once() {
     for run in 0..60 {
         let mut random = Seed::from_u64(run).stream("commands");
         let mut world = EngineNet::of(5);
@@ -362,7 +361,7 @@ fn whatever_is_asked_in_whatever_order_every_command_is_settled_once() {
 // Clocks.
 
 #[test]
-fn a_clock_that_runs_backwards_stands_still() {
+fn a_clock_that_runs_backwards_counts_as_standing_still() {
     let mut world = EngineNet::of(2);
     world.bootstrap(0, 1);
     world.run_for(SECOND);
@@ -382,7 +381,7 @@ fn a_clock_that_runs_backwards_stands_still() {
 }
 
 #[test]
-fn a_node_that_slept_for_a_day_finds_its_seed_again() {
+fn a_node_that_was_suspended_for_a_day_finds_its_bootstrap_peer_again() {
     let mut world = EngineNet::of(2);
     world.bootstrap(0, 1);
     world.run_for(SECOND);

@@ -1,7 +1,8 @@
-//! A small world for engines: conns in memory, virtual time, everything scripted.
+//! Network of engines for tests: conns in memory, virtual time, everything scripted.
 //!
 //! Each conn has two ends with neighbouring identifiers. Frames take one latency, a handshake takes
-//! two. A puppet is a participant without an engine: it speaks raw frames and keeps what it hears.
+//! two. A puppet is a participant without an engine: it sends raw frames and keeps those that it
+//! receives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,12 +22,12 @@ use crate::transport::{
 };
 use crate::wire::{FrameHeader, FrameType};
 
-/// Wall time at the start of every world.
+/// Wall time at the start of every network.
 pub(super) const WALL: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
-/// From one end of a conn to the other.
+/// Latency from one end of a conn to the other.
 pub(super) const LATENCY: Duration = Duration::from_millis(10);
 
-/// Names a participant: its place in the world.
+/// Names a participant: its index in the network.
 pub(super) type Who = usize;
 
 pub(super) struct EngineNet {
@@ -48,7 +49,7 @@ struct Participant {
     alive: bool,
 }
 
-/// The conns of the world and what is on its way.
+/// The conns of the network and what is in flight.
 pub(super) struct Wire {
     now: Instant,
     ends: BTreeMap<ConnId, End>,
@@ -56,14 +57,14 @@ pub(super) struct Wire {
     dialing: BTreeSet<(Who, DialId)>,
     next_conn: u64,
     ordinal: u64,
-    /// Conns that take nothing.
+    /// Conns whose queue is full.
     full: BTreeSet<ConnId>,
     /// Round-trip times to these addresses, as the transport reports them, if they are not twice
     /// the latency.
     pub(super) rtts: BTreeMap<SocketAddr, Duration>,
-    /// Every frame that was taken: from whom, on which conn, of which class and type.
+    /// Every frame that was taken: its sender, conn, class and type.
     pub(super) sent: Vec<(Who, ConnId, Class, u8)>,
-    /// Every dial: when, by whom, of whom, where.
+    /// Every dial: its time, the dialing participant, the peer, the address.
     pub(super) dials: Vec<(Instant, Who, NodeId, SocketAddr)>,
 }
 
@@ -92,7 +93,7 @@ impl EngineNet {
         Self { now, participants: Vec::new(), wire, wakes: 0, next_request: 0 }
     }
 
-    /// A world of this many engines without edges.
+    /// A network of this many engines without edges.
     pub(super) fn of(count: usize) -> Self {
         let mut world = Self::new();
         for _ in 0..count {
@@ -101,7 +102,7 @@ impl EngineNet {
         world
     }
 
-    /// A world of this many engines that dial, ping and ask nobody by themselves.
+    /// A network of this many engines without maintenance: they dial, ping and ask only on command.
     pub(super) fn still(count: usize) -> Self {
         let mut world = Self::new();
         for _ in 0..count {
@@ -150,7 +151,7 @@ impl EngineNet {
         self.participants[who].addr
     }
 
-    /// A participant as another could remember it.
+    /// A participant as another could export it.
     pub(super) fn known(&self, who: Who) -> KnownPeer {
         let (id, key) = (self.id(who), *self.identity(who).public_key());
         KnownPeer { id, key, addrs: vec![self.addr(who)] }
@@ -160,7 +161,7 @@ impl EngineNet {
         self.participants[who].engine.as_ref().expect("an engine, not a puppet")
     }
 
-    /// Wall time now, by a clock that is right.
+    /// Wall time now, by a correct clock.
     pub(super) fn wall(&self) -> UnixNanos {
         UnixNanos(WALL.0 + self.elapsed().as_nanos() as i64)
     }
@@ -179,12 +180,12 @@ impl EngineNet {
         self.participants.iter().position(|p| p.identity.id() == *id).expect("a participant")
     }
 
-    /// What the application of `who` was told since it last asked.
+    /// The events of `who` since the last call.
     pub(super) fn events(&mut self, who: Who) -> Vec<Event> {
         core::mem::take(&mut self.participants[who].events)
     }
 
-    /// The frames of this type that a puppet heard since it last asked.
+    /// The frames of this type that a puppet received since the last call.
     pub(super) fn heard(&mut self, who: Who, frame_type: FrameType) -> Vec<Bytes> {
         let heard = core::mem::take(&mut self.participants[who].heard);
         let (wanted, rest) =
@@ -226,7 +227,7 @@ impl EngineNet {
         self.command(who, |request| Command::Leave { request })
     }
 
-    /// Opens a conn from a puppet; the engine at the other end hears of it at once.
+    /// Opens a conn from a puppet, which is reported to the engine at the other end at once.
     pub(super) fn open(&mut self, puppet: Who, to: Who) -> ConnId {
         let conn = self.wire.open(puppet, to, self.addr(puppet), self.addr(to));
         let event = self.conn_up(ConnId(conn.0 ^ 1), puppet, Direction::Inbound);
@@ -234,7 +235,7 @@ impl EngineNet {
         conn
     }
 
-    /// A puppet says something.
+    /// A puppet sends a frame.
     pub(super) fn say(&mut self, conn: ConnId, frame: impl Into<Frame>) {
         self.wire.try_send(conn, Class::Own, frame.into()).expect("puppets close no conns");
         self.run_for(LATENCY);
@@ -262,7 +263,7 @@ impl EngineNet {
         self.participants[who].alive
     }
 
-    /// Stops a participant without a word to anybody.
+    /// Stops a participant without a Leave.
     pub(super) fn crash(&mut self, who: Who) {
         self.participants[who].alive = false;
         self.participants[who].deadline = None;
@@ -284,7 +285,7 @@ impl EngineNet {
         self.participants[who].alive = true;
     }
 
-    /// Lets time pass, everything that is due happen, and checks every engine after each step.
+    /// Advances the clock, handles all that is due, and checks every engine after each step.
     pub(super) fn run_for(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
@@ -310,7 +311,7 @@ impl EngineNet {
         self.move_to(end);
     }
 
-    /// Gives an engine a report of the transport, made up or not.
+    /// Passes a report of the transport to an engine, invented or not.
     pub(super) fn give(&mut self, who: Who, event: transport::Event) {
         self.with_engine(who, |engine, now, wire| engine.handle_transport(now, event, wire));
     }
@@ -445,7 +446,7 @@ impl Wire {
         }
     }
 
-    /// Makes a conn refuse everything, as one does that ended and whose end was not reported yet.
+    /// Makes a conn refuse all frames, like one that ended and is not reported yet.
     pub(super) fn close_unnoticed(&mut self, conn: ConnId) {
         if let Some(end) = self.ends.get_mut(&conn) {
             end.closing = true;

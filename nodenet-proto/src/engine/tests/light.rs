@@ -1,4 +1,4 @@
-//! Nodes that want to sleep, and those next to them.
+//! Light nodes and their neighbours: batches of pings, and patience with a silent light peer.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn pings(world: &EngineNet, conn: ConnId) -> usize {
 }
 
 #[test]
-fn a_light_node_says_so_at_once_on_an_edge_that_another_opens() {
+fn a_light_node_announces_itself_at_once_on_an_inbound_edge() {
     let mut world = EngineNet::new();
     world.add(Config::default());
     world.add(Config { profile: Profile::Light, ..Config::default() });
@@ -25,10 +25,10 @@ fn a_light_node_says_so_at_once_on_an_edge_that_another_opens() {
     assert_eq!(pings(&world, world.conns_between(1, 0)[0]), 1);
 }
 
-/// Whatever came since the last batch, a message or an edge, nothing is put off to the one after
-/// the next: no NAT waits so long.
+/// Messages and edges since the last batch delay no ping to the batch after the next: no NAT keeps
+/// a mapping for that long.
 #[test]
-fn a_light_node_asks_every_edge_in_every_batch() {
+fn a_light_node_pings_every_edge_in_every_batch() {
     let mut world = EngineNet::new();
     world.add(Config { profile: Profile::Light, ..Config::default() });
     world.add(Config::default());
@@ -56,9 +56,9 @@ fn a_light_node_asks_every_edge_in_every_batch() {
     assert!((57..=61).contains(&seconds_to_next_ping(&mut world, 2)), "after an edge came up");
 }
 
-/// One of its own batches may be missed. Then it could be dead, and here it is.
+/// One of its own batches may be missed. After that the peer could be dead, and here it is.
 #[test]
-fn a_light_peer_is_left_to_ping_by_itself_for_four_minutes_and_then_asked() {
+fn a_silent_light_peer_is_pinged_after_four_minutes() {
     let mut world = EngineNet::of(1);
     let [light, awake] = [50, 51].map(|number| world.add_puppet(identity(number)));
     let ends = [light, awake].map(|puppet| world.open(puppet, 0));
@@ -67,7 +67,7 @@ fn a_light_peer_is_left_to_ping_by_itself_for_four_minutes_and_then_asked() {
     world.say(ends[1], wire::Ping.to_frame());
     let conns = ends.map(|end| ConnId(end.0 ^ 1));
     let asked = |world: &EngineNet| conns.map(|conn| pings(world, conn));
-    // Half a minute, a tenth of it for jitter, and the next look eight seconds later.
+    // Half a minute, a tenth of it for jitter, and the next check eight seconds later.
     world.run_for(41 * SECOND);
     assert_eq!(asked(&world), [0, 1]);
     world.run_for((240 - 24 - 41) * SECOND - LATENCY);

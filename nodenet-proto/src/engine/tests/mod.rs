@@ -1,4 +1,4 @@
-//! Engines in a small world: what one node does as a whole.
+//! Tests of whole engines on a network in memory.
 
 mod attacks;
 mod connecting;
@@ -6,9 +6,9 @@ mod dead_ends;
 mod edges;
 mod faults;
 mod kit;
-mod knowledge;
 mod light;
 mod pacing;
+mod peers;
 mod places;
 mod puppets;
 mod routing;

@@ -1,4 +1,4 @@
-//! How fast messages leave over one edge.
+//! Send budget of one edge: rate, burst, and [`Event::SendReady`].
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::wire::{self, Message};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Two engines with an edge that has a conn for each of them that dialed.
+/// Two engines with an edge that has a conn of each of the `dialers`.
 fn pair(dialers: &[Who]) -> EngineNet {
     let mut world = EngineNet::still(2);
     for &dialer in dialers {
@@ -31,7 +31,7 @@ fn offer(world: &mut EngineNet) -> RequestId {
     world.command(0, |request| Command::SendDirect { request, target, payload })
 }
 
-/// Offers messages until one is refused; how many were taken.
+/// Offers messages until one is refused. Returns how many were taken.
 fn offer_until_refused(world: &mut EngineNet) -> usize {
     for taken in 0.. {
         let request = offer(world);
@@ -47,7 +47,7 @@ fn offer_until_refused(world: &mut EngineNet) -> usize {
 }
 
 #[test]
-fn an_edge_takes_32_messages_at_once_and_tells_when_it_takes_16_more() {
+fn an_edge_takes_32_messages_at_once_and_reports_when_it_takes_16_more() {
     let mut world = pair(&[0]);
     assert_eq!(offer_until_refused(&mut world), 32);
     world.run_for(33 * MS);
@@ -56,7 +56,7 @@ fn an_edge_takes_32_messages_at_once_and_tells_when_it_takes_16_more() {
     assert_eq!(world.events(0), [Event::SendReady]);
     assert_eq!(offer_until_refused(&mut world), 16);
     world.run_for(10 * SECOND);
-    assert_eq!(world.events(0), [Event::SendReady], "told once");
+    assert_eq!(world.events(0), [Event::SendReady], "reported once");
     assert_eq!(offer_until_refused(&mut world), 32);
 }
 
@@ -74,7 +74,7 @@ fn an_edge_takes_480_messages_a_second() {
 }
 
 #[test]
-fn nothing_is_told_to_an_application_that_was_refused_nothing() {
+fn without_a_refused_message_nothing_is_reported() {
     let mut world = pair(&[0]);
     for _ in 0..32 {
         offer(&mut world);

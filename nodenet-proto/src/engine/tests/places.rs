@@ -1,4 +1,4 @@
-//! What peers can make a node hold, and whom they can make it dial.
+//! Exhaustion of places: conns, edges, and dials that peers can cause.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use crate::wire::{self, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Conns on which nobody says a word are closed for those who do, the oldest first.
+/// Conns without a frame are closed for new ones, the oldest first.
 #[test]
-fn silence_does_not_keep_a_newcomer_out() {
+fn silent_conns_do_not_keep_a_new_peer_out() {
     let mut world = EngineNet::of(1);
     let mute = world.add_puppet(identity(50));
     let conns: Vec<ConnId> = (0..300).map(|_| world.open(mute, 0)).collect();
@@ -27,12 +27,12 @@ fn silence_does_not_keep_a_newcomer_out() {
     assert_eq!(world.peers(0), [newcomer]);
     let late = world.open(mute, 0);
     world.say(late, wire::Ping.to_frame());
-    assert_eq!(world.peers(0).len(), 2, "whoever speaks up is heard");
+    assert_eq!(world.peers(0).len(), 2, "a conn with a frame becomes an edge");
 }
 
-/// Sixty-four peers at one host, and one elsewhere that waits for none of them.
+/// Sixty-four peers at one host, and one elsewhere that does not wait for them.
 #[test]
-fn a_host_that_others_name_again_and_again_is_dialed_at_eight_ports_at_once() {
+fn a_host_that_gossip_names_again_and_again_is_dialed_at_eight_ports_at_once() {
     let mut world = EngineNet::of(2);
     let host = [192, 0, 2, 1];
     let named = (0..64).map(|number| {
@@ -55,9 +55,9 @@ fn a_host_that_others_name_again_and_again_is_dialed_at_eight_ports_at_once() {
     assert!(begun.len() > 100, "they get their turn: {}", begun.len());
 }
 
-/// The transport has as many places for conns as there are for edges.
+/// The transport has as many places for conns as the engine has for edges.
 #[test]
-fn three_conns_a_peer_do_not_keep_newcomers_out() {
+fn three_conns_a_peer_do_not_keep_new_peers_out() {
     let mut world = EngineNet::new();
     world.add(Config { inbound_edges_max: 16, ..Config::default() });
     let greedy: Vec<Who> = (50..55).map(|number| world.add_puppet(identity(number))).collect();
@@ -76,12 +76,12 @@ fn three_conns_a_peer_do_not_keep_newcomers_out() {
         world.say(conn, wire::Ping.to_frame());
         assert!(held(&world) + world.peers(0).len() - 5 <= 14);
     }
-    assert_eq!((held(&world), world.peers(0).len()), (5, 14), "nobody lost an edge");
+    assert_eq!((held(&world), world.peers(0).len()), (5, 14), "no peer lost an edge");
 }
 
-/// A busy host with another address of a peer does not make the node give that peer up.
+/// A host at its limit of dials does not get a peer evicted that has an address there.
 #[test]
-fn a_contact_is_not_given_up_for_an_address_that_it_was_not_dialed_at() {
+fn a_contact_is_not_evicted_for_an_address_that_was_not_dialed() {
     let mut world = EngineNet::of(2);
     let host = world.addr(1).ip();
     let fakes = (0..64).map(|number| {

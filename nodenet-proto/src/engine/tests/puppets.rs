@@ -63,7 +63,7 @@ pub(super) fn flood(world: &mut EngineNet, conn: ConnId, frame: impl Into<Frame>
     world.give(0, crate::transport::Event::Frame { conn, frame });
 }
 
-/// The routed message in a frame that was heard.
+/// The routed message in a frame that was received.
 pub(super) fn routed(frame: Bytes) -> RoutedFrame {
     let frame = Frame::from(frame);
     let (header, payload_at) = FrameHeader::of(&frame).unwrap();

@@ -1,4 +1,4 @@
-//! Messages from one application to another.
+//! Messages from one application to another: routes, copies, backpressure, local repair, detours.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::wire::{self, DIRECT_PAYLOAD_MAX, Message, SEND_PAYLOAD_MAX};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A world in which these pairs have edges, and nobody else.
+/// A network in which only these pairs have edges.
 fn world(count: usize, edges: &[(Who, Who)]) -> EngineNet {
     let mut world = EngineNet::still(count);
     for &(from, to) in edges {
@@ -25,7 +25,7 @@ fn world(count: usize, edges: &[(Who, Who)]) -> EngineNet {
     world
 }
 
-/// A world of `count` engines in a line along which identifiers come closer to that of the last.
+/// A network of `count` engines in a line along which identifiers come closer to that of the last.
 fn line(count: usize) -> (EngineNet, Vec<Who>) {
     let mut world = EngineNet::still(count);
     let target = world.id(count - 1);
@@ -88,7 +88,7 @@ fn three_copies_leave_and_one_arrives() {
 }
 
 #[test]
-fn a_message_to_ourselves_leaves_no_trace_on_the_wire() {
+fn a_message_to_this_node_itself_stays_off_the_wire() {
     let mut world = world(2, &[(0, 1)]);
     let before = world.wire.sent.len();
     let request = world.send(0, 0, b"note");
@@ -100,7 +100,7 @@ fn a_message_to_ourselves_leaves_no_trace_on_the_wire() {
 }
 
 #[test]
-fn a_message_to_ourselves_that_finds_the_queue_full_was_not_sent() {
+fn a_message_to_this_node_itself_is_refused_if_the_queue_is_full() {
     let mut world = EngineNet::new();
     world.add(Config { delivery_queue_max: 1, ..Config::default() });
     let (originator, payload) = (world.id(0), Bytes::from_static(b"note"));
@@ -149,7 +149,7 @@ fn every_size_up_to_the_limit_arrives_intact() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_before_anything_else() {
+fn a_payload_that_does_not_fit_is_refused_before_any_other_check() {
     let mut world = EngineNet::of(2);
     let target = world.id(1);
     let payload = |len| Bytes::from(vec![0; len]);
@@ -195,7 +195,7 @@ fn full_queues_are_backpressure_to_the_application() {
 }
 
 #[test]
-fn whoever_waits_for_room_hears_of_a_new_edge_and_not_of_a_conn_without_a_word() {
+fn send_ready_follows_a_new_edge_and_not_a_conn_without_a_frame() {
     let mut world = world(2, &[(0, 1)]);
     let full = world.conns_between(0, 1)[0];
     world.set_full(full, true);
@@ -213,7 +213,7 @@ fn whoever_waits_for_room_hears_of_a_new_edge_and_not_of_a_conn_without_a_word()
 }
 
 #[test]
-fn whoever_waits_for_room_hears_when_the_conn_is_gone() {
+fn send_ready_follows_when_the_conn_is_gone() {
     let mut world = world(2, &[(0, 1)]);
     let conn = world.conns_between(0, 1)[0];
     world.set_full(conn, true);
@@ -244,7 +244,7 @@ fn a_first_hop_that_refuses_is_replaced() {
     assert_eq!(world.events(0), [Event::Sent { request, copies: 3 }]);
 }
 
-/// A forwarder with two ways to the target, best first.
+/// A forwarder with two next hops to the target, best first.
 fn fork(mut world: EngineNet) -> (EngineNet, Who, [Who; 2], Who) {
     let target = world.id(4);
     let mut order: Vec<Who> = (0..4).collect();
@@ -277,7 +277,7 @@ fn a_forwarder_repairs_around_a_full_edge() {
 }
 
 #[test]
-fn a_forwarder_goes_around_a_dead_neighbour_once_it_noticed() {
+fn a_forwarder_routes_around_a_dead_neighbour_once_it_is_detected() {
     let (mut world, origin, [best, _], _) = fork(EngineNet::of(5));
     world.events(4);
     world.crash(best);
@@ -293,7 +293,7 @@ fn a_forwarder_goes_around_a_dead_neighbour_once_it_noticed() {
 fn a_neighbour_behind_a_dead_edge_is_reached_around_it() {
     let all: Vec<(Who, Who)> = (0..6).flat_map(|a| (0..a).map(move |b| (a, b))).collect();
     let mut world = world(6, &all);
-    // The conns between the two swallow everything.
+    // The conns between the two lose all frames.
     for conn in world.conns_between(1, 0) {
         world.give(1, transport::Event::ConnDown { conn, reason: ConnDownReason::TimedOut });
     }
@@ -330,8 +330,8 @@ fn the_same_seed_gives_the_same_run() {
     assert_eq!(run(), run());
 }
 
-/// Four nodes by distance from the target, the last: the node nearest to it has no
-/// edge to it, as NATs have it, and the next one may have.
+/// Four nodes by distance from the target, which is the last. The node nearest to it has no edge to
+/// it, as behind NATs, and the next one may have.
 fn around_a_dead_end(bridged: bool) -> (EngineNet, Vec<Who>) {
     let mut world = EngineNet::still(4);
     let target = world.id(3);

@@ -1,5 +1,5 @@
-//! Random histories: whatever happens, every invariant holds (each step checks them) and every
-//! command is settled exactly once.
+//! Random histories: every invariant holds after each step, and every command is settled exactly
+//! once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const STEPS: usize = 400;
 struct History {
     world: EngineNet,
     random: Random,
-    /// Commands whose outcome is open, and who gave them.
+    /// Commands without an outcome so far, and the participant of each.
     open: BTreeMap<RequestId, Who>,
     delivered: usize,
 }
@@ -72,7 +72,7 @@ impl History {
         self.open.retain(|_, by| *by != who);
     }
 
-    /// Something that is no frame, or hardly one, arrives on a conn that may be anybody's.
+    /// Bytes that are no frame, or a damaged one, arrive on a conn of any participant.
     fn garbage(&mut self, who: Who) {
         let conn = ConnId(self.random.below(300));
         let mut bytes = vec![0; self.random.below(300) as usize];
@@ -107,7 +107,7 @@ impl History {
 }
 
 #[test]
-fn whatever_happens_every_command_is_settled_exactly_once() {
+fn every_command_is_settled_exactly_once_in_any_history() {
     for seed in 0..6 {
         let mut history = History::new(seed);
         for _ in 0..STEPS {

@@ -1,4 +1,4 @@
-//! What a node does about those it knows and has no edge to, and whom of them it names to others.
+//! Contacts without an edge: probes of incumbents, and which of them answers and exports name.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::wire::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A node whose farthest bucket is full of peers that proved themselves. It has edges to all but
-/// two, which closed theirs, are none of the nearest and have a neighbour in their slot, so that
-/// no slot wants them. They were heard 31 minutes ago, before all others; the first of them first.
+/// A node whose farthest bucket is full of verified contacts. It has edges to all but two, which
+/// closed theirs. They are not among the nearest and have a neighbour in their slot, so that no
+/// slot needs them. They were seen 31 minutes ago, before all others; the first of them first.
 struct FullBucket {
     world: EngineNet,
     incumbents: [Who; 2],
@@ -54,14 +54,14 @@ impl FullBucket {
         bench
     }
 
-    /// The node hears of a newcomer, and has the time for a probe.
+    /// An answer names a new peer to the node, and the clock advances enough for a probe.
     fn mention(&mut self, newcomer: Who) {
         let known = vec![self.world.known(newcomer)];
         self.world.command(0, |_| Command::ImportPeers(known));
         self.world.run_for(40 * SECOND);
     }
 
-    /// Entries, those that wait for a place, those given up.
+    /// Numbers of entries, replacements and evicted contacts.
     fn contacts(&self) -> (u64, u64, u64) {
         let gauges = self.world.engine(0).gauges();
         (gauges.contacts, gauges.replacements, gauges.evicted)
@@ -73,7 +73,7 @@ impl FullBucket {
 }
 
 #[test]
-fn a_dead_incumbent_of_a_full_bucket_fails_three_probes_and_a_newcomer_takes_its_place() {
+fn a_dead_incumbent_of_a_full_bucket_fails_three_probes_and_a_new_contact_takes_its_place() {
     let mut bench = FullBucket::new();
     let ([dead, _], [newcomer, last]) = (bench.incumbents, bench.newcomers);
     bench.world.crash(dead);
@@ -86,7 +86,7 @@ fn a_dead_incumbent_of_a_full_bucket_fails_three_probes_and_a_newcomer_takes_its
     assert_eq!(bench.contacts(), (20, 0, 1), "it waits no more");
     bench.mention(last);
     assert_eq!(bench.contacts(), (20, 1, 1));
-    assert_eq!(bench.dialed(), [dead; 3], "nobody doubts the newcomer, which nobody ever heard");
+    assert_eq!(bench.dialed(), [dead; 3], "the new contact, never seen, is not probed");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn an_incumbent_that_answers_a_probe_stays_and_is_not_probed_again_soon() {
     bench.mention(newcomer);
     bench.mention(newcomer);
     assert_eq!((bench.dialed(), bench.contacts()), (vec![first, second], (20, 1, 0)));
-    // The others are edges, and one of them has its turn with every mention.
+    // The others are edges, and each mention probes one of them.
     for _ in 0..20 {
         bench.mention(newcomer);
     }
@@ -104,7 +104,7 @@ fn an_incumbent_that_answers_a_probe_stays_and_is_not_probed_again_soon() {
     assert_eq!(bench.world.peers(0).len(), 18, "neither has become one");
 }
 
-/// A node with a neighbour that asks for its siblings.
+/// A node, and a neighbour that asks it for its siblings.
 fn asked() -> (EngineNet, Who, ConnId) {
     let mut world = EngineNet::still(3);
     let puppet = world.add_puppet(identity(50));
@@ -113,8 +113,12 @@ fn asked() -> (EngineNet, Who, ConnId) {
     (world, puppet, conn)
 }
 
-/// Where it says that `who` is; nothing if it does not name it.
-fn told_of(world: &mut EngineNet, (puppet, conn): (Who, ConnId), who: Who) -> Option<Vec<Addr>> {
+/// The addresses of `who` in its answer; nothing if the answer does not name it.
+fn addrs_in_answer(
+    world: &mut EngineNet,
+    (puppet, conn): (Who, ConnId),
+    who: Who,
+) -> Option<Vec<Addr>> {
     world.say(conn, Siblings { nonce: [9; 8] }.to_frame());
     world.run_for(LATENCY);
     let frame = Frame::from(world.heard(puppet, FrameType::Neighbors).pop().unwrap());
@@ -127,7 +131,7 @@ fn told_of(world: &mut EngineNet, (puppet, conn): (Who, ConnId), who: Who) -> Op
 }
 
 #[test]
-fn a_peer_without_an_edge_is_named_to_others_for_ten_minutes_after_it_was_heard() {
+fn a_peer_without_an_edge_is_named_in_answers_for_ten_minutes_after_it_was_seen() {
     let (mut world, puppet, conn) = asked();
     let heard = world.now;
     world.connect(1, 0);
@@ -136,15 +140,15 @@ fn a_peer_without_an_edge_is_named_to_others_for_ten_minutes_after_it_was_heard(
     world.command(1, |request| Command::CloseEdge { request, peer });
     world.run_for(SECOND);
     let addrs = Some(vec![Addr::from_socket_addr(world.addr(1))]);
-    assert_eq!(told_of(&mut world, (puppet, conn), 1), addrs);
+    assert_eq!(addrs_in_answer(&mut world, (puppet, conn), 1), addrs);
     world.run_for(599 * SECOND - (world.now - heard));
-    assert_eq!(told_of(&mut world, (puppet, conn), 1), addrs);
+    assert_eq!(addrs_in_answer(&mut world, (puppet, conn), 1), addrs);
     world.run_for(2 * SECOND);
-    assert_eq!(told_of(&mut world, (puppet, conn), 1), None);
+    assert_eq!(addrs_in_answer(&mut world, (puppet, conn), 1), None);
 }
 
 #[test]
-fn hearsay_is_not_passed_on_neither_peers_nor_addresses() {
+fn gossiped_peers_and_addresses_are_not_passed_on() {
     let (mut world, puppet, conn) = asked();
     world.connect(1, 0);
     world.run_for(SECOND);
@@ -152,16 +156,16 @@ fn hearsay_is_not_passed_on_neither_peers_nor_addresses() {
     let hearsay = vec![world.known(2), elsewhere];
     world.command(0, |_| Command::ImportPeers(hearsay));
     let own = Some(vec![Addr::from_socket_addr(world.addr(1))]);
-    assert_eq!(told_of(&mut world, (puppet, conn), 1), own);
-    assert_eq!(told_of(&mut world, (puppet, conn), 2), None, "nobody knows whether it lives");
+    assert_eq!(addrs_in_answer(&mut world, (puppet, conn), 1), own);
+    assert_eq!(addrs_in_answer(&mut world, (puppet, conn), 2), None, "this node never saw it");
     let peer = world.id(0);
     world.command(1, |request| Command::CloseEdge { request, peer });
     world.run_for(SECOND);
-    assert_eq!(told_of(&mut world, (puppet, conn), 1), own);
+    assert_eq!(addrs_in_answer(&mut world, (puppet, conn), 1), own);
 }
 
 #[test]
-fn a_peer_that_dialed_in_is_exported_at_the_address_from_which_it_speaks() {
+fn an_inbound_peer_is_exported_at_its_current_address() {
     let mut world = EngineNet::of(2);
     world.connect(0, 1);
     let puppets: Vec<Who> = (50..53).map(|number| world.add_puppet(identity(number))).collect();
