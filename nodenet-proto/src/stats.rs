@@ -58,7 +58,7 @@ drop_reasons! {
     FirstFrameTimeout => "first_frame_timeout",
     /// A handshake for an application protocol that is not served, that of media included.
     ProtocolNotServed => "protocol_not_served",
-    /// A stream nobody may open on an overlay conn.
+    /// A stream that no peer may open on an overlay conn.
     ExtraStream => "extra_stream",
     /// A length prefix above 65,536 or beyond 64 bits; the conn is closed.
     BadLengthPrefix => "bad_length_prefix",

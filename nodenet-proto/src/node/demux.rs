@@ -1,4 +1,5 @@
-//! Demultiplexer of received datagrams: the socket and the first bytes say which machine gets one.
+//! Demultiplexer of received datagrams: the machine for each follows from its socket and first
+//! bytes.
 //!
 //! Responsible for: what a datagram is, and one spelling for the address that it came from. Never:
 //! an answer. A datagram that no machine has a use for is counted and dropped.
@@ -15,8 +16,8 @@ use crate::splice::Payload;
 use crate::stats::DropReason;
 use crate::wire::nat::PUNCH_DATAGRAM;
 
-/// What `datagram` is, as far as its first bytes tell; nothing if no machine takes it. One of the
-/// top two bits of a QUIC packet is set (PROTOCOL.md#quic-bit).
+/// The kind of `datagram` by its first bytes; nothing if no machine takes it. One of the top two
+/// bits of a QUIC packet is set (PROTOCOL.md#quic-bit).
 #[inline]
 pub(crate) fn payload_of(datagram: &[u8]) -> Option<Payload> {
     match datagram.first() {
@@ -47,7 +48,7 @@ impl Node {
                 let local_ip = local_ip.map(|ip| ip.to_canonical());
                 self.quic.handle_datagram(now, remote, local_ip, ecn, data);
             }
-            // It has opened a hole in its sender's NAT. What proves the path is a handshake.
+            // It has opened a mapping in its sender's NAT. Only a handshake proves the path.
             (Some(Payload::Punch), SocketId::MAIN) => self.stats.count_drop(DropReason::Punch),
             (Some(payload), _) => {
                 self.splices.handle_datagram(now, socket, remote, ecn, payload, data);
@@ -64,7 +65,7 @@ mod tests {
     use crate::wire::nat::PUNCH_DATAGRAM;
 
     #[test]
-    fn quic_and_punches_are_told_apart_by_the_first_bytes() {
+    fn quic_and_punches_are_distinguished_by_the_first_bytes() {
         for first in 0x00..0x40 {
             assert_eq!(payload_of(&[first, 0xff]), None, "{first:#04x}");
         }

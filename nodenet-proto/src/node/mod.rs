@@ -8,10 +8,10 @@
 //!    can be reached ([`Input::LocalAddrs`]). Without them it has none to name to others, unless
 //!    the operator configured some. Every minute, and after the machine slept, give it the wall
 //!    clock ([`Input::WallClock`]). The node derives it from monotonic time, which stands still
-//!    meanwhile, and messages with a stamp that is off by more than 30 s are dropped at both ends.
+//!    meanwhile. Messages with a stamp that is off by more than 30 s are dropped at both ends.
 //! 1. Give the node what happened with [`Node::handle_input`], or call [`Node::handle_timeout`]
 //!    when a deadline passed. Time enters only here and must not go backwards.
-//! 2. Call [`Node::poll_output`] and carry out what it says until it says [`Output::Timeout`].
+//! 2. Call [`Node::poll_output`] and carry out the outputs until it returns [`Output::Timeout`].
 //! 3. Wait for the next input or until that deadline, whichever comes first. Go to 1.
 //!
 //! Two inputs without a drain between them are legal.
@@ -53,7 +53,8 @@ pub struct Config {
 pub enum ConfigError {
     /// The identity does not clear the configured difficulty.
     #[error(
-        "the identity has {has} leading zero bits, the network asks for {wants}; mint a new identity"
+        "the identity has {has} leading zero bits, the network requires {wants}; \
+         mint a new identity"
     )]
     WorkUnmet {
         /// Bits the identity has.
@@ -108,9 +109,9 @@ pub enum Output {
     /// Open another UDP socket on a port of the system's choice, and answer with
     /// [`Input::SocketOpened`] or [`Input::SocketFailed`]. A relay volunteer asks for these.
     OpenSocket {
-        /// How the socket will be called. Never [`SocketId::MAIN`], never used twice.
+        /// The id of the socket. Never [`SocketId::MAIN`], never used twice.
         socket: SocketId,
-        /// On which of this machine's addresses.
+        /// The address of this machine for it.
         local_ip: IpAddr,
     },
     /// Close a socket that was asked for.
@@ -130,7 +131,7 @@ pub struct Node {
     quic: Quic,
     splices: Splices,
     engine_state: EngineState,
-    /// What arrived, and what no machine of the node has a use for.
+    /// Counters of what arrived, and of what no machine of the node takes.
     stats: Stats,
     /// The time of the last input or timeout.
     now: Instant,
@@ -138,8 +139,8 @@ pub struct Node {
 
 impl Node {
     /// A node with no edges. `wall` is the wall time at `now`. `seed` is secret, and a new one from
-    /// the operating system at every start: all that the node draws follows from it, TLS keys as
-    /// well. It has nothing to do with the master seed that an identity is kept as.
+    /// the operating system at every start. All that the node draws follows from it, TLS keys as
+    /// well. It is independent of the master seed of an identity.
     ///
     /// # Errors
     /// If the configuration does not work with this identity.

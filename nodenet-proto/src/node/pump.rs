@@ -15,7 +15,7 @@ use crate::io::{Deadline, TransmitBuf};
 use crate::splice;
 use crate::transport::Command;
 
-/// What the pump knows of the engine.
+/// State of the engine, as far as the pump needs it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum EngineState {
     /// It may have something to hand out.
@@ -44,8 +44,7 @@ enum Timers {
 }
 
 impl Node {
-    /// The next thing to do. Most of what is asked here has the answer no: the questions are cheap,
-    /// the calls are not.
+    /// The next output. Most of the checks fail: the checks are cheap, the calls are not.
     #[inline]
     pub(super) fn pump(&mut self, buf: &mut TransmitBuf) -> Output {
         buf.bytes.clear();

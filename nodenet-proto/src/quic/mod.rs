@@ -1,4 +1,4 @@
-//! The transport over quinn-proto: one endpoint, authenticated conns, frames on one stream each.
+//! Transport over quinn-proto: one endpoint, authenticated conns, frames on one stream each.
 //!
 //! Responsible for: handshakes and their admission, framing, queues and backpressure, bounds that
 //! QUIC does not have, closing (PROTOCOL.md#conns). Never: a routing decision, or what is in a
@@ -52,7 +52,7 @@ use turns::{Touched, Turns};
 /// Conns that get their share of reading in one call (guess); the next call goes on with the
 /// others.
 const TURNS_PER_CALL: usize = 16;
-/// Conns whose timers fire in one call (guess); the next call goes on with the others.
+/// Conns that fire timers in one call (guess); the next call goes on with the others.
 const EXPIRIES_PER_CALL: usize = 256;
 /// Bytes that one send can carry: the largest UDP payload over IPv4.
 const BATCH_MAX: usize = 65_507;
@@ -128,7 +128,7 @@ impl Quic {
         self.with_entropy(|quic| quic.on_datagram(remote, local_ip, ecn, data));
     }
 
-    /// Carries out what the engine asks.
+    /// Carries out a command of the engine.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         self.advance(now);
         match command {
@@ -159,7 +159,7 @@ impl Quic {
         }
     }
 
-    /// Lets timers that are due fire, a bounded number of them.
+    /// Fires timers that are due, a bounded number of them.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         for _ in 0..EXPIRIES_PER_CALL {
@@ -291,8 +291,8 @@ impl Quic {
         result
     }
 
-    /// Lets a conn act, unless it is gone: a command may cross the end of its conn, and a conn that
-    /// is gone may still have a turn.
+    /// Calls a conn, unless it is gone. A command may cross the end of its conn, and a conn that is
+    /// gone may still have a turn.
     #[inline]
     fn on_conn(&mut self, id: ConnId, call: impl FnOnce(&mut Conn, &mut Endpoint) -> Touched) {
         if let Some(conn) = self.conns.get_mut(&id) {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use crate::transport::ConnId;
 
-/// What a call into a conn leaves to be done.
+/// The turns that a conn needs after a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Touched {

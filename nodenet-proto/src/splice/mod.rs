@@ -2,15 +2,15 @@
 //! (PROTOCOL.md#relay-splices).
 //!
 //! Responsible for: the two sockets of a splice, the remote that each side is pinned to, the rates,
-//! the idle time-out. Never: who may ask for a splice, what a datagram contains, a packet of this
-//! node's own conns.
+//! the idle time-out. Never: decides which peer may ask for a splice, looks into a datagram, or
+//! takes a packet of this node's own conns.
 //!
 //! # The life of a splice
 //! [`Splices::open`] asks the driver for two sockets. When both are bound, the engine gets
 //! [`Event::SpliceOpened`] with their addresses. The first remote that sends QUIC or a punch to a
-//! side is pinned there. From then on a datagram from the pinned remote of one side leaves,
-//! unchanged, from the socket of the other side to the remote that is pinned there. The splice ends
-//! with one [`Event::SpliceOver`]: closed by the engine, idle, or without a socket.
+//! side is pinned there. A datagram from the pinned remote of one side then leaves, unchanged, from
+//! the socket of the other side to its pinned remote. The splice ends with one
+//! [`Event::SpliceOver`]: closed by the engine, idle, or without a socket.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -37,23 +37,23 @@ const BYTES: Rate = Rate::new(250_000, 131_072);
 /// Bytes that all splices pass on together (reference).
 const BYTES_OF_ALL: Rate = Rate::new(2_000_000, 262_144);
 
-/// A datagram on a socket of a splice, as far as its first bytes tell.
+/// A datagram on a socket of a splice, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Payload {
     /// It can be a QUIC packet, and is passed on.
     Quic,
-    /// It opens a hole in the sender's NAT. It pins its side and is not passed on.
+    /// It opens a mapping in the sender's NAT. It pins its side and is not passed on.
     Punch,
 }
 
-/// What a splice wants done by the driver.
+/// Output of the splices for the driver.
 #[derive(Debug)]
 pub(crate) enum Output {
     /// Open a socket, and report that it is open or failed.
     OpenSocket {
-        /// How the socket is called.
+        /// The id of the socket.
         socket: SocketId,
-        /// On which of this node's addresses.
+        /// The address of this node for it.
         local_ip: IpAddr,
     },
     /// Close a socket.
@@ -87,13 +87,13 @@ struct Side {
     local: Option<SocketAddr>,
     /// The host that alone can be pinned here.
     expected: Option<IpAddr>,
-    /// The remote that this side speaks with.
+    /// The remote of this side.
     pin: Option<SocketAddr>,
 }
 
 impl Side {
     /// Whether `remote` is the one that is pinned here; the first one becomes it. Its port may
-    /// change, as it does when a NAT forgets a mapping.
+    /// change, as when a NAT mapping expires.
     fn admits(&mut self, remote: SocketAddr) -> bool {
         let host = self.pin.map(|pin| pin.ip()).or(self.expected);
         let admits = host.is_none_or(|host| host == remote.ip());

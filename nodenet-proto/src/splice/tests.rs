@@ -1,4 +1,4 @@
-//! Splices: the exact outputs of each input.
+//! Tests of splices: the exact outputs of each input.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -108,7 +108,7 @@ fn a_splice_opens_when_both_of_its_sockets_are_bound() {
 }
 
 #[test]
-fn datagrams_pass_unchanged_between_the_first_remotes_that_speak() {
+fn datagrams_pass_unchanged_between_the_first_remotes_that_send() {
     let mut bench = Bench::open([None, None]);
     bench.datagram(CALLER, "192.0.2.1:1", Payload::Quic, b"lost");
     assert_eq!(bench.drops(DropReason::SpliceNotPinned), 1, "the other side is not pinned");

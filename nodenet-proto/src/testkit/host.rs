@@ -43,7 +43,7 @@ pub enum Arrival {
 
 /// Something with an address on the network.
 pub trait Host {
-    /// Where it sends from unless it says otherwise.
+    /// The address that it sends from by default.
     fn addr(&self) -> SocketAddr;
 
     /// Takes a datagram.
@@ -116,7 +116,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An outbox that grows only beyond so many bytes in so many batches.
+    /// An outbox that grows only beyond this number of bytes in this number of batches.
     pub fn with_capacity(bytes: usize, batches: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), batches: Vec::with_capacity(batches) }
     }

@@ -44,7 +44,7 @@ pub struct LinkProfile {
     pub duplication: f64,
     /// Longest IP packet that passes, in bytes. Longer ones are lost.
     pub mtu: usize,
-    /// Whether the sender of one that is too long is told (RFC 1191, RFC 8201).
+    /// Whether the sender of one that is too long gets a report (RFC 1191, RFC 8201).
     pub reports_too_big: bool,
     /// What gets through, in bytes of IP packets per second. `None` is without limit.
     pub rate_bytes_per_s: Option<u64>,

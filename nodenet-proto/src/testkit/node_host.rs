@@ -22,7 +22,7 @@ use crate::node::{Config, Input, Node};
 /// The first port of a further socket: where the dynamic ports begin (RFC 6335 §6).
 const SOCKET_PORT: u16 = 49_152;
 
-/// A node and what it told its application.
+/// A node and the events for its application.
 #[derive(Debug)]
 pub struct NodeHost {
     /// The node.
@@ -33,7 +33,7 @@ pub struct NodeHost {
     pub id: NodeId,
     /// The realm that it is in.
     pub realm: Realm,
-    /// What the application was told and the test did not take yet.
+    /// Events for the application that the test did not take yet.
     pub events: Vec<Event>,
     /// Whether the node checks its invariants after every drain.
     pub checks: bool,
@@ -53,7 +53,7 @@ struct Driver {
     refused: Option<(Outgoing, Vec<u8>)>,
     /// Further sockets that are open.
     sockets: BTreeMap<SocketId, SocketAddr>,
-    /// Sockets whose opening the node was not told of.
+    /// Open sockets that are not reported to the node yet.
     opened: Vec<SocketId>,
     sockets_ever: u16,
 }
@@ -127,7 +127,7 @@ impl NodeHost {
         self.node.handle_input(net.now, Input::Command(command));
     }
 
-    /// Takes all payloads that were delivered, with who sent them.
+    /// Takes all payloads that were delivered, with their originators.
     pub fn take_delivered(&mut self) -> Vec<(NodeId, Bytes)> {
         let mut delivered = Vec::new();
         self.events.retain(|event| match event {
@@ -140,7 +140,7 @@ impl NodeHost {
         delivered
     }
 
-    /// To whom there are edges.
+    /// The peers to which there are edges.
     pub fn neighbours(&self) -> Vec<NodeId> {
         self.node.edges().iter().map(|edge| edge.peer).collect()
     }

@@ -1,4 +1,4 @@
-//! Scripted host: sends raw datagrams when the test says so, and keeps what it receives.
+//! Scripted host, which sends raw datagrams on calls of the test, and keeps what it receives.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

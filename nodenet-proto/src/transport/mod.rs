@@ -67,9 +67,8 @@ impl Class {
         matches!(self, Self::Own | Self::Transit)
     }
 
-    /// Of what a paced class shares with the other, the part that it must leave free: transit
-    /// leaves a quarter to the frames of this node's application, which it could otherwise keep out
-    /// (a guess).
+    /// The part of `shared` that a paced class must leave free. Transit leaves a quarter to the
+    /// frames of this node's application, which it could otherwise keep out (a guess).
     pub const fn leaves_free(self, shared: usize) -> usize {
         match self {
             Self::Transit => shared / 4,
@@ -82,11 +81,11 @@ impl Class {
 pub const FRAME_MAX: usize = 65_536;
 /// Frames of the paced classes that one conn holds without an acknowledgement of the peer's
 /// transport, at most. A path that stalled delivers all of them at once, and an application on the
-/// reference reads from a queue of 64: half of it stays free for what follows before the
+/// reference reads from a queue of 64. Half of it stays free for what follows before the
 /// application has read. A long frame counts until its first bytes are acknowledged.
 pub const UNACKED_MAX: usize = 32;
 
-/// What a conn is for.
+/// Role of a conn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Frames of the overlay.
@@ -129,8 +128,8 @@ pub enum Command {
         /// How.
         mode: CloseMode,
     },
-    /// Send these bytes as one datagram of their own, from the socket of the conns, so that the NAT
-    /// of this node lets the peer's datagrams to that socket in. Nothing answers.
+    /// Send these bytes as one datagram of their own, from the socket of the conns. The NAT of this
+    /// node then lets the peer's datagrams to that socket in. No event follows.
     Punch {
         /// Where.
         remote: SocketAddr,
@@ -142,9 +141,9 @@ pub enum Command {
     OpenSplice {
         /// Names the splice.
         splice: SpliceId,
-        /// On which of this node's addresses its sockets are to be.
+        /// The address of this node for its sockets.
         local_ip: IpAddr,
-        /// For each side, the host that alone may speak there. Without one, the first that speaks.
+        /// For each side, the host that alone may send there. Without one, the first that sends.
         expected: [Option<IpAddr>; 2],
     },
     /// Close a splice. Answered by [`Event::SpliceOver`] unless it is over already.
@@ -192,7 +191,7 @@ pub enum Event {
         /// The frame, without the transport's own framing.
         frame: Frame,
     },
-    /// A send on this conn was refused with [`SendError::Full`] and would be accepted now: half of
+    /// A send on this conn was refused with [`SendError::Full`] and would be accepted now. Half of
     /// what filled its queue has left, or half of [`UNACKED_MAX`] frames are acknowledged.
     Writable(ConnId),
     /// A conn is gone. Nothing follows for it.
@@ -231,13 +230,13 @@ pub enum Event {
 #[non_exhaustive]
 pub enum DialError {
     /// No answer, or the handshake failed.
-    #[error("nobody answered there, or the handshake failed")]
+    #[error("no node answered there, or the handshake failed")]
     NoRoute,
     /// Another node answered.
     #[error("the node that answered there has another identifier")]
     IdentityMismatch,
     /// The address cannot be dialed.
-    #[error("that address can not be dialed")]
+    #[error("that address cannot be dialed")]
     BadAddress,
     /// The deadline passed.
     #[error("no answer in time")]
@@ -260,7 +259,7 @@ pub enum ConnDownReason {
     /// The peer broke the transport's protocol.
     #[error("the peer broke the protocol")]
     PeerMisbehaved,
-    /// Nothing was heard for the idle timeout.
+    /// Nothing was received for the idle time-out.
     #[error("timed out")]
     TimedOut,
     /// The peer stopped taking what is sent.
@@ -295,7 +294,7 @@ pub enum SpliceOverReason {
     Unsupported,
 }
 
-/// What the transport knows of the path of a conn now.
+/// The current path of a conn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathInfo {
     /// The peer's current address; follows migrations.

@@ -1,4 +1,4 @@
-//! A peer that proves its identity like everybody else and then says what it likes.
+//! Hostile peer, which proves its identity like any other and then sends any bytes.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::transport::{Class, CloseMode, Command, ConnId, Conns, DialId, Event};
 use crate::wire::frame::Message;
 use crate::wire::{AvoidSet, Encode, Envelope, FrameHeader, FrameType, Ping, Signer};
 
-/// Frames of the nodes that it remembers, to say them again.
+/// Frames of the nodes that it keeps, to replay them.
 const HEARD_MAX: usize = 4;
 
 /// The hostile peer: a transport without an engine.
@@ -65,7 +65,7 @@ impl Hostile {
         }
     }
 
-    /// Says a frame of any bytes, one that it heard, or a well-formed one of any type.
+    /// Sends a frame of any bytes, one that it received, or a well-formed one of any type.
     pub(super) fn say_any_frame(&mut self, script: &mut Script<'_>) {
         let kind = script.byte();
         let conn = self.conn(script);
@@ -111,7 +111,7 @@ impl Hostile {
         match event {
             Event::ConnUp { conn, .. } => {
                 self.conns.push(conn);
-                // Nobody takes a conn for an edge before something was said on it.
+                // No conn counts as an edge before a frame arrived on it.
                 self.say(Some(conn), Ping.to_frame());
             }
             Event::ConnDown { conn, .. } => self.conns.retain(|other| *other != conn),

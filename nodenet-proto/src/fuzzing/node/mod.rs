@@ -1,10 +1,10 @@
 //! Two whole nodes and a hostile one on a bad network.
 //!
-//! Bytes become a scenario by position: every step is one byte that says what happens and the bytes
-//! it needs, so a small change of the input is a small change of the scenario. All steps are legal
-//! for whoever takes them: an application, a driver, the network, a peer that proved its identity
-//! and then says what it likes. After every step both nodes check themselves. In the end the
-//! network heals, and then every request must be settled, by exactly one event.
+//! Bytes become a scenario by position: every step is one byte for its kind and the bytes that it
+//! needs. A small change of the input is thus a small change of the scenario. All steps are legal
+//! for an application, a driver, the network, or a peer that proved its identity and then sends any
+//! bytes. After every step both nodes check themselves. In the end the network heals, and then
+//! every request must be settled, by exactly one event.
 
 mod hostile;
 
@@ -28,7 +28,7 @@ const STEPS_MAX: usize = 256;
 const LATENCY: Duration = Duration::from_millis(5);
 /// Datagrams under way at once; the oldest are lost.
 const FLIGHTS_MAX: usize = 256;
-/// The hostile peer among the hosts; the two nodes come before it, and nobody listens behind it.
+/// The hostile peer among the hosts; the two nodes come before it, and no host listens behind it.
 const HOSTILE: usize = 2;
 /// How long the healed network is watched: longer than anything a request waits for.
 const AFTERMATH: Duration = Duration::from_secs(90);
@@ -46,11 +46,11 @@ pub fn node_bytes(input: &[u8]) {
     let mut script = Script(input);
     world.run(Duration::from_secs(1));
     let edges = world.parties.each_ref().map(|party| party.host.node.edges().len());
-    assert_eq!(edges, [2, 2], "a scenario starts on a network where everybody found everybody");
+    assert_eq!(edges, [2, 2], "both nodes have an edge to every other at the start");
     for _ in 0..STEPS_MAX {
         let Some(step) = script.next() else { break };
         world.step(step & 0x7f, &mut script);
-        // With the top bit set nobody looks at the outputs before the next step.
+        // With the top bit set the outputs are not checked before the next step.
         if step < 0x80 {
             world.settle();
         }
@@ -79,7 +79,7 @@ impl<'a> Script<'a> {
         usize::from(self.byte()) % bound
     }
 
-    /// Up to 255 bytes, as many as the next one says.
+    /// Up to 255 bytes, by the number in the next one.
     fn bytes(&mut self) -> &'a [u8] {
         let len = usize::from(self.byte()).min(self.0.len());
         let (bytes, rest) = self.0.split_at(len);
@@ -94,7 +94,7 @@ struct Party {
     log: Log,
 }
 
-/// What an application asked and was told.
+/// The commands and events of an application.
 #[derive(Default)]
 struct Log {
     unsettled: BTreeSet<RequestId>,
@@ -245,7 +245,7 @@ impl NodeNet {
         }
     }
 
-    /// Lets `span` pass at once; a timer that was due meanwhile fires late.
+    /// Advances the clock by `span` at once; a timer that was due meanwhile fires late.
     fn pass(&mut self, span: Duration) {
         self.net.now += span;
         self.with_hosts(|net, hosts| {
@@ -257,7 +257,7 @@ impl NodeNet {
         });
     }
 
-    /// Lets `span` pass on a network that loses nothing, with everybody on time.
+    /// Advances the clock by `span` on a network that loses nothing, with every host on time.
     fn run(&mut self, span: Duration) {
         let until = self.net.now + span;
         let mut stood_still = 0;

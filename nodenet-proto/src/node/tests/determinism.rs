@@ -9,7 +9,7 @@ use blake2::{Blake2b, Digest};
 
 use crate::testkit::{Net, NodeHost};
 
-/// In the environment of the other process, which runs the same test: which seed to run with.
+/// Variable in the environment of the other process, which runs the same test: the seed.
 const SEED: &str = "NODENET_TEST_SEED";
 /// The test that the other process runs.
 const THIS: &str = concat!(

@@ -1,4 +1,4 @@
-//! Whole nodes against peers that have the keys and speak QUIC, and mean harm (THREATS.md).
+//! Attacks on whole nodes by peers with valid keys and QUIC (THREATS.md).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl Attack {
         self.victim.node.stats().drops(reason)
     }
 
-    /// The attacker is gone and nothing of it is left.
+    /// The attacker is gone and none of its state is left.
     fn assert_over(&mut self, reason: EdgeDownReason) {
         assert_eq!(self.victim.events, [Event::EdgeDown { peer: self.raw.id, reason }]);
         self.run(60 * SECOND);
@@ -84,15 +84,15 @@ impl Attack {
     }
 }
 
-/// One peer is known, with what is left of its budgets, and a timer is set to look after that.
-/// Dials go on, and questions without an answer go with the next one that is asked.
+/// One contact is left, with what is left of its budgets, and a timer for those. Dials go on, and
+/// questions without an answer are removed with the next one.
 fn assert_remembers_only(victim: &NodeHost) {
     let gauges = Gauges { dials: 0, questions: 0, ..victim.node.stats().gauges };
     let remembered = Gauges { contacts: 1, retained_budgets: 1, timers: 1, ..Gauges::default() };
     assert_eq!(gauges, remembered, "nothing is kept but the memory of it");
 }
 
-/// From where a spoofer says that it sends.
+/// A spoofed source address.
 fn elsewhere(number: u16) -> SocketAddr {
     SocketAddr::from(([198, 51, 100, (number % 250) as u8], 1000 + number))
 }
@@ -100,7 +100,7 @@ fn elsewhere(number: u16) -> SocketAddr {
 // What arrives on the stream.
 
 #[test]
-fn a_frame_that_is_dribbled_proves_no_life_and_pins_nothing_in_the_end() {
+fn a_frame_in_slow_pieces_proves_no_liveness_and_pins_nothing_in_the_end() {
     let mut attack = Attack::new(TransportConfig::default());
     attack.say(&app(&[7; 100])[..10]);
     for _ in 0..9 {
@@ -159,7 +159,7 @@ fn junk_on_a_live_edge_is_dropped_and_counted_each_time() {
 }
 
 #[test]
-fn streams_nobody_asked_for_are_refused_for_ever_and_hold_nothing() {
+fn unsolicited_streams_are_refused_for_ever_and_hold_nothing() {
     let mut attack = Attack::new(TransportConfig::default());
     let mut opened = 0;
     for _ in 0..30 {
@@ -183,7 +183,7 @@ fn streams_nobody_asked_for_are_refused_for_ever_and_hold_nothing() {
 }
 
 #[test]
-fn a_flood_of_frames_is_shed_and_others_are_served_meanwhile() {
+fn a_flood_of_frames_is_dropped_and_other_peers_are_served_meanwhile() {
     let mut attack = Attack::new(TransportConfig::default());
     let mut honest = NodeHost::new(3, &attack.net);
     honest.bootstrap(&attack.net, &attack.victim);
@@ -205,7 +205,7 @@ fn a_flood_of_frames_is_shed_and_others_are_served_meanwhile() {
 // What does not arrive.
 
 #[test]
-fn a_conn_that_never_speaks_is_no_edge_and_gives_its_slot_back() {
+fn a_conn_without_a_frame_is_no_edge_and_gives_its_slot_back() {
     let mut net = Net::new(31);
     let (mut raw, mut victim) = (Raw::new(1), NodeHost::new(2, &net));
     Raw::connect(&mut net, &mut raw, &mut victim);
@@ -215,7 +215,7 @@ fn a_conn_that_never_speaks_is_no_edge_and_gives_its_slot_back() {
 }
 
 #[test]
-fn a_neighbour_that_stops_reading_is_dropped_after_five_seconds_and_delays_nobody() {
+fn a_neighbour_that_stops_reading_is_dropped_after_five_seconds_and_delays_no_other() {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(16 * 1024));
     let mut attack = Attack::new(transport);
@@ -229,7 +229,7 @@ fn a_neighbour_that_stops_reading_is_dropped_after_five_seconds_and_delays_nobod
     for number in 0..50 {
         let (request, payload) = (RequestId(1000 + number), payload.clone());
         attack.victim.command(&attack.net, Command::SendDirect { request, target, payload });
-        // It asks for pongs, too.
+        // It sends pings, too.
         attack.say(&ping());
         honest.send(&attack.net, attack.victim.id, &[number as u8]);
         attack.net.run(&mut [&mut attack.raw, &mut attack.victim, &mut honest], SECOND / 20);
@@ -267,7 +267,7 @@ fn leaving_does_not_wait_for_a_neighbour_that_stopped_reading() {
 // Conns and handshakes.
 
 #[test]
-fn half_open_handshakes_from_spoofed_addresses_keep_nobody_out() {
+fn half_open_handshakes_from_spoofed_addresses_keep_no_peer_out() {
     let mut net = Net::new(32);
     let (mut spoofer, mut victim) = (Raw::new(1), NodeHost::new(2, &net));
     for number in 0..300 {
@@ -333,7 +333,7 @@ fn a_peer_that_comes_and_goes_leaves_nothing_behind() {
 }
 
 #[test]
-fn whatever_a_datagram_begins_with_it_is_counted_once_and_makes_no_conn() {
+fn a_datagram_with_any_first_bytes_is_counted_once_and_makes_no_conn() {
     let mut net = Net::new(35);
     let mut victim = NodeHost::new(2, &net);
     let mut sent = 0;
@@ -381,7 +381,7 @@ fn an_identity_without_work_gets_no_edge_and_one_with_work_does() {
 // Faults.
 
 #[test]
-fn two_nodes_that_dial_each_other_at_once_have_one_edge_and_hear_everything_once() {
+fn two_nodes_that_dial_each_other_at_once_have_one_edge_and_get_each_message_once() {
     let mut net = Net::new(37);
     let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     let connect =
@@ -437,7 +437,7 @@ fn a_slow_path_is_no_dead_path() {
 }
 
 #[test]
-fn a_clock_that_runs_backwards_stands_still() {
+fn a_clock_that_runs_backwards_counts_as_standing_still() {
     let mut net = Net::new(40);
     let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
@@ -469,7 +469,7 @@ fn an_edge_that_carries_all_that_a_bad_path_takes_is_no_dead_edge() {
         net.set_loss_percent(loss_percent);
         let mut sent = 0;
         for number in 0..1200 {
-            // The other side says nothing of itself, so that only pings show that it lives.
+            // The other side sends no messages, so that only pings show that it is alive.
             let (request, target) = (RequestId(1000 + number), b.id);
             let payload = Bytes::from(vec![7; 30_000]);
             a.command(&net, Command::SendDirect { request, target, payload });

@@ -63,7 +63,7 @@ fn a_node_forwards_between_two_that_only_share_it() {
 }
 
 #[test]
-fn a_leave_is_noticed_at_once_and_settled_when_everything_is_out() {
+fn a_leave_is_detected_at_once_and_settled_when_everything_is_sent() {
     let mut net = Net::new(3);
     let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     b.bootstrap(&net, &a);
@@ -102,7 +102,7 @@ fn inputs_without_a_drain_between_them_lose_nothing() {
         b.send(&net, a.id, &[number]);
     }
     net.settle(&mut [&mut b]);
-    // All of it arrives before the node is asked for anything.
+    // All of it arrives before the node is polled.
     net.link.latency = Duration::ZERO;
     net.run(&mut [&mut a, &mut b], SECOND);
     let delivered: Vec<u8> = a.take_delivered().iter().map(|(_, payload)| payload[0]).collect();
@@ -119,7 +119,7 @@ fn a_deadline_that_passed_is_handled_in_the_same_call() {
     a.command(&net, Command::Connect { request, target: dead, addrs });
     while !matches!(a.node.poll_output(&mut buf), Output::Timeout(_)) {}
 
-    // The driver slept through every deadline and got a datagram first.
+    // The driver missed every deadline and got a datagram first.
     let late = net.now + 60 * SECOND;
     let (remote, data) = (testkit::addr(3), BytesMut::from(&[0x40; 40][..]));
     let to = a.addr;
@@ -170,7 +170,7 @@ fn datagrams_that_are_not_quic_are_counted_by_kind_and_draw_no_answer() {
 }
 
 #[test]
-fn a_peer_in_another_spelling_of_its_address_is_the_same_peer() {
+fn a_peer_at_another_form_of_its_address_is_the_same_peer() {
     let mut net = Net::new(9);
     let (mut a, mut b) = (NodeHost::new(1, &net), NodeHost::new(2, &net));
     a.bootstrap(&net, &b);

@@ -1,4 +1,5 @@
-//! What is taken arrives: a node sends no faster than its neighbour takes, whatever the path does.
+//! Pacing of whole nodes: a node sends no faster than its neighbour takes, so messages that were
+//! taken arrive.
 
 use std::time::Duration;
 

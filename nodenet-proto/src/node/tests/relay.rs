@@ -17,7 +17,7 @@ use crate::wire::nat::PUNCH_DATAGRAM;
 /// One way of every path.
 const LATENCY: Duration = Duration::from_millis(5);
 
-/// A node, and what its driver knows.
+/// A node, and the state of its driver.
 struct Party {
     node: Node,
     desk: Desk,
@@ -85,7 +85,7 @@ impl Party {
     }
 }
 
-/// Lets time pass.
+/// Runs the network for this long.
 fn run(parties: &mut [Party; 3], now: &mut Instant, span: Duration) {
     let until = *now + span;
     while *now < until {

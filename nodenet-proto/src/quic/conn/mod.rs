@@ -1,9 +1,9 @@
 //! One conn: a QUIC connection, the stream that carries its frames, its phase and its timers.
 //!
-//! The life of a conn: handshake; then up, and the engine knows it; then over, while QUIC closes or
-//! drains (RFC 9000 §10.2). Between up and over it may be draining, when the engine closed it
-//! gracefully, or ending, when the peer ended it and whole frames are still to be delivered. Every
-//! change of phase is one `move_to_*` function, which also makes the event for the engine.
+//! The life of a conn: handshake; up, with an event for the engine; over, while QUIC closes or
+//! drains (RFC 9000 §10.2). Between up and over it may be draining, after a graceful close by the
+//! engine. Or it is ending, when the peer ended it and whole frames are still to be delivered.
+//! Every change of phase is one `move_to_*` function, which also makes the event for the engine.
 //!
 //! A handler returns [`Touched`]: the turns that the conn needs because of it.
 
@@ -160,8 +160,8 @@ impl Conn {
         self.take_touched()
     }
 
-    /// QUIC has taken input and may use another path, which it does not report: one from which a
-    /// packet came, or the one before if that did not prove itself (RFC 9000 §9).
+    /// QUIC has taken input and may use another path, which it does not report. It is one from
+    /// which a packet came, or the one before if that was not validated (RFC 9000 §9).
     #[inline]
     pub(super) fn observe_path(&mut self, before: SocketAddr, endpoint: &mut Endpoint) {
         let remote = self.quic.remote_address();
@@ -216,7 +216,7 @@ impl Conn {
         (self.take_touched(), Ok(()))
     }
 
-    /// The engine gives a dial up.
+    /// The engine cancels a dial.
     pub(super) fn cancel_dial(&mut self, now: Instant, endpoint: &mut Endpoint) -> Touched {
         self.move_to_failed(now, DialError::Cancelled, endpoint);
         self.service(now, endpoint);
@@ -364,7 +364,7 @@ impl Conn {
         }
     }
 
-    /// Lets QUIC and its endpoint talk, and takes what QUIC reports.
+    /// Passes events between QUIC and its endpoint, and takes what QUIC reports.
     fn service(&mut self, now: Instant, endpoint: &mut Endpoint) {
         loop {
             self.forward_endpoint_events(endpoint);
@@ -455,11 +455,11 @@ impl Conn {
         }
     }
 
-    /// Any byte that QUIC takes shows that the path moves, however slowly; where QUIC has taken
-    /// everything, any frame that is acknowledged. If that were all, a peer could hold what waits
-    /// for it with a byte now and then; so a frame must also be taken whole in the time that a
-    /// receiver gives it. What a peer holds by taking a whole frame in every such time has the cap
-    /// of the queues.
+    /// Any byte that QUIC takes shows progress of the path, at any speed. Where QUIC has taken
+    /// everything, any acknowledged frame does. With that alone a peer could hold what waits for it
+    /// with a byte now and then. A frame must therefore also be taken whole in the time that a
+    /// receiver gives it. A peer that takes a whole frame in every such time holds no more than the
+    /// cap of the queues.
     fn watch_for_stall(&mut self, now: Instant, progress: Progress) {
         if progress.frames > 0 || !self.sender.is_stuck() {
             self.stuck_since = None;

@@ -14,7 +14,7 @@ use crate::transport::{ConnDownReason, DialError, Direction, Event, Role};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The engine knows nothing of an accepted conn, and of a dialed one only the dial.
+    /// The engine has no event of an accepted conn, and of a dialed one it has only the dial.
     Handshake,
     /// Dialed; the peer proved to be the expected one but granted no stream yet.
     AwaitStream,

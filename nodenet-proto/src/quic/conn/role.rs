@@ -1,4 +1,4 @@
-//! Role of a conn: what its application protocol says that it is for (RFC 7301).
+//! Role of a conn, by its application protocol (RFC 7301).
 
 use quinn_proto::Connection;
 use quinn_proto::crypto::rustls::HandshakeData;
@@ -7,7 +7,7 @@ use crate::quic::endpoint::tls::ALPN_OVERLAY;
 use crate::quic::media;
 use crate::transport::Role;
 
-/// The role of a conn whose handshake is complete; nothing if its protocol is unknown.
+/// The role of a conn after its handshake; nothing if its protocol is unknown.
 pub(super) fn of(quic: &Connection) -> Option<Role> {
     let data = quic.crypto_session().handshake_data()?.downcast::<HandshakeData>().ok()?;
     of_protocol(data.protocol.as_deref()?)

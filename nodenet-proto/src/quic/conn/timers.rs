@@ -63,7 +63,7 @@ impl ConnTimer {
         }
     }
 
-    /// For traces.
+    /// The name in traces.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Quic => "quic",

@@ -1,4 +1,4 @@
-//! The framed stream of an edge: frames out of a stream of bytes, and into one.
+//! Framed stream of an edge: frames read from a stream of bytes, and written to one.
 //!
 //! Responsible for: length prefixes, send queues, frames that are not acknowledged.
 //! Never: the life of the conn, or what is in a frame.

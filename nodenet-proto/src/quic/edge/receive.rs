@@ -1,8 +1,8 @@
-//! Frames out of a stream of bytes (PROTOCOL.md#framing).
+//! Frame decoder of a stream of bytes (PROTOCOL.md#framing).
 //!
 //! A frame is a length, as unsigned LEB128 in at most ten bytes, and that many bytes. The bytes
-//! stay where they arrived; a frame is a chain of slices. That pins whole datagrams, so a frame
-//! whose chunks are many and small is copied into one piece.
+//! stay where they arrived; a frame is a chain of slices. That pins whole datagrams, so a frame of
+//! many small chunks is copied into one piece.
 
 use std::collections::VecDeque;
 
@@ -179,7 +179,7 @@ mod tests {
             (&hex!("00"), &[b""], Ok(())),
             (&hex!("03010200"), &[&hex!("010200")], Ok(())),
             (&hex!("02616203636465"), &[b"ab", b"cde"], Ok(())),
-            // Longer spellings of a length than it needs.
+            // Longer encodings of a length than it needs.
             (&hex!("82006869"), &[b"hi"], Ok(())),
             (&hex!("82808080808080808000 6869"), &[b"hi"], Ok(())),
             // Cut off in a frame and in a length.

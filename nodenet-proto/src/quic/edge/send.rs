@@ -1,11 +1,10 @@
 //! Send queues of one conn, and the frame that is being written.
 //!
 //! Queues of whole frames, one for each [`Class`], each with a cap on the memory its frames pin; a
-//! more urgent class goes first. One frame at a time is being written: once its first byte is in
-//! QUIC's hands, the rest must follow before any other frame, whatever the class. A frame leaves as
-//! the chunks it came in, behind a fresh chunk with the length prefix. Frames of the paced classes
-//! have a second bound: [`UNACKED_MAX`] of them, from their queue to the acknowledgement of the
-//! peer.
+//! more urgent class goes first. One frame at a time is being written: once QUIC has its first
+//! byte, the rest must follow before any other frame of any class. A frame leaves as the chunks it
+//! came in, behind a fresh chunk with the length prefix. Frames of the paced classes have a second
+//! bound: [`UNACKED_MAX`] of them, from their queue to the acknowledgement of the peer.
 
 use std::collections::VecDeque;
 
@@ -59,7 +58,7 @@ pub(crate) struct Sender {
     queues: Option<Queues>,
     /// The frame being written, as far as QUIC has not taken it.
     writing: Option<VecDeque<Bytes>>,
-    /// QUIC takes nothing until it says so.
+    /// QUIC takes nothing until it reports that it does.
     blocked: bool,
     /// Paced frames that wait or are not acknowledged.
     paced: u8,
@@ -169,7 +168,7 @@ impl Sender {
         self.writing.is_none() && self.waiting().all(|queue| queue.frames.is_empty())
     }
 
-    /// Whether what refused a frame has room again: half its cap. Says so once.
+    /// Whether what refused a frame has room again: half its cap. True once.
     pub(crate) fn take_writable(&mut self) -> bool {
         let has_acks = usize::from(self.paced) <= UNACKED_MAX / 2;
         let mut writable = self.paced_refused && has_acks;
@@ -279,8 +278,7 @@ impl Pool {
         }
     }
 
-    /// The chunks of a frame, with the length prefix in front. A paced frame is counted from now
-    /// on.
+    /// The chunks of a frame, with the length prefix in front. A paced frame counts from now on.
     #[inline]
     fn head(&mut self, class: Class, frame: Frame, unacked: &mut Unacked) -> VecDeque<Bytes> {
         let mut prefix = [0; 3];

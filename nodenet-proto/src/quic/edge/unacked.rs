@@ -2,7 +2,7 @@
 //!
 //! quinn-proto reports no acknowledgement of stream data. It drops a buffer once every byte up to
 //! its end is acknowledged. So the head of each counted frame lies in an allocation of its own, and
-//! a second reference to it stays here: when that is the last one, the head is acknowledged, and
+//! a second reference to it stays here. When that is the last one, the head is acknowledged, and
 //! the allocation serves for another head. Nothing is allocated once as many heads exist as are in
 //! flight at a time.
 //!

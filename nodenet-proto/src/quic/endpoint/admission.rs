@@ -1,7 +1,7 @@
 //! Admission: caps on accepted conns and on handshakes that peers began.
 //!
 //! Decisions are made twice. When the first packet of a handshake arrives, [`Admission::decide`]
-//! says what to do with it, before any state is made. When the handshake is complete,
+//! returns what to do with it, before any state is made. When the handshake is complete,
 //! [`Admission::accept`] reserves a slot in all and one for the peer's address; both are held until
 //! the conn is over. The address of a handshake counts only if Retry proved it, because a source
 //! address can be forged.
@@ -36,8 +36,8 @@ impl Origin {
         }
     }
 
-    /// The cap of this origin, if that of one address is `per_address`: one host has a /64
-    /// (PROTOCOL.md#accepted-conns), and a household or a site as many of them as it likes.
+    /// The cap of this origin, if that of one address is `per_address`. One host has a /64
+    /// (PROTOCOL.md#accepted-conns), and a household or a site has any number of them.
     fn cap(&self, per_address: usize) -> usize {
         let factor = match self {
             Self::V4(_) | Self::V6(Tier::Link, _) => 1,
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_house_refuses_before_any_state_is_made() {
+    fn a_full_cap_refuses_before_any_state_is_made() {
         let mut admission = Admission::new(limits());
         admission.accept(addr("192.0.2.1:1")).expect("room");
         admission.accept(addr("192.0.2.1:2")).expect("room");

@@ -15,8 +15,8 @@ pub struct Config {
     pub handshakes_max: usize,
     /// From this many handshakes on a peer has to prove its address with Retry first (guess: 32).
     pub handshakes_unproven_max: usize,
-    /// Handshakes from one proven IPv4 address or IPv6 /64, at most, so that one host does not fill
-    /// the cap for all (guess: 16); from one /56 twice as many, from one /48 four times.
+    /// Handshakes from one proven IPv4 address or IPv6 /64, at most (guess: 16), so that one host
+    /// does not fill the cap for all. From one /56 twice as many, from one /48 four times.
     pub handshakes_per_address_max: usize,
     /// Whether the driver's socket never fragments, so that path MTU discovery may probe.
     pub mtu_discovery: bool,

@@ -1,4 +1,4 @@
-//! The endpoint: what all conns of one node share below the boundary.
+//! Endpoint: what all conns of one node share below the boundary.
 //!
 //! Responsible for: QUIC's endpoint, admission of handshakes, certificates, the settings of QUIC,
 //! storage for frames, events for the engine. Never: the life of one conn.

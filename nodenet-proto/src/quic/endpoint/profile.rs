@@ -25,10 +25,11 @@ pub(crate) const STALL: Duration = Duration::from_secs(5);
 /// What was queued at a graceful close may take this long to be acknowledged (PROTOCOL.md#drain).
 pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 
-/// A conn that is over is forgotten after this long, whatever QUIC thinks. It would keep it for
-/// three probe timeouts (RFC 9000 §10.2), and a peer can stretch these to minutes by acknowledging
-/// late: so long it would hold a place that others need. (Guess: three probe timeouts of a path of
-/// 0.3 s.) An old packet that arrives after that draws a stateless reset.
+/// A conn that is over is forgotten after this long, even if QUIC is not done. QUIC would keep it
+/// for three probe timeouts (RFC 9000 §10.2), and a peer can stretch these to minutes by late
+/// acknowledgements. The conn would hold a place that others need for that time. (Guess: three
+/// probe timeouts of a path of 0.3 s.) An old packet that arrives after that draws a stateless
+/// reset.
 pub(crate) const FORGET: Duration = Duration::from_secs(3);
 
 /// A timer of QUIC that stays overdue is looked at again after this long (RFC 9002 §6.1.2).
@@ -41,7 +42,7 @@ const STREAM_RECEIVE_WINDOW: u32 = 512 * 1024;
 /// Bytes a peer may send ahead on all streams (PROTOCOL.md#receive-windows).
 const RECEIVE_WINDOW: u32 = 768 * 1024;
 /// Bytes that QUIC is handed before they are acknowledged, at most: four of the largest frames. A
-/// peer that stopped reading is noticed only when this is full (PROTOCOL.md#send-window).
+/// peer that stopped reading is detected only when this is full (PROTOCOL.md#send-window).
 const SEND_WINDOW_MAX: u64 = 256 * 1024;
 /// The same at least (guess: a few of the largest packets more than the smallest congestion
 /// window).
@@ -57,9 +58,9 @@ const MIN_MTU: u16 = 1200;
 /// UDP payload that path MTU discovery stops at (PROTOCOL.md#path-mtu).
 pub(crate) const MTU_MAX: u16 = 1452;
 /// Steps of path MTU discovery are no smaller than this: one byte more than half of what there is
-/// to find. Half a step is then no step, so that QUIC asks for all of it at once, which is what
-/// most paths carry, and for half of it if that was lost. In steps of 20 bytes, as QUIC has them by
-/// default, each end sent four probes on every new conn, 5.7 kB (measured), one after the other.
+/// to find. Half a step is then no step. QUIC therefore probes for all of it at once, which most
+/// paths carry, and for half of it if that was lost. In steps of 20 bytes, the default of QUIC,
+/// each end sent four probes on every new conn, one after the other: 5.7 kB (measured).
 const MTU_STEP: u16 = (MTU_MAX - INITIAL_MTU) / 2 + 1;
 /// Round-trip time to assume before one is measured: the first retransmission of a dial then comes
 /// after 0.3 s instead of 1 s (guess; PROTOCOL.md#initial-rtt).

@@ -22,7 +22,7 @@ use crate::transport::{
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_stuck_peer_is_noticed_after_five_seconds() {
+fn a_stalled_peer_is_detected_after_five_seconds() {
     let mut net = Net::new(6);
     let (mut raw, mut peer) = (Raw::new(1), Peer::new(2, &net));
     let conn = Raw::connect(&mut net, &mut raw, &mut peer);
@@ -44,8 +44,8 @@ fn a_stuck_peer_is_noticed_after_five_seconds() {
     assert!(raw.close_code(conn).is_some());
 }
 
-/// A conn whose peer takes `window` bytes in every `pace` seconds while long frames wait for it,
-/// for a minute: the seconds until it ended, and why it did.
+/// Runs a conn for a minute with a peer that takes `window` bytes in every `pace` seconds while
+/// long frames wait for it. Returns the seconds until it ended, and the reason.
 fn take_slowly(window: u32, pace: u32) -> (u32, Option<ConnDownReason>) {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(window));
@@ -79,7 +79,7 @@ fn a_conn_stalls_if_nothing_moves_or_a_frame_takes_too_long() {
 }
 
 #[test]
-fn a_slow_peer_that_takes_frames_in_time_is_left_alone() {
+fn a_slow_peer_that_takes_frames_in_time_keeps_its_conn() {
     let mut pair = Pair::new(7);
     pair.net.link.latency = Duration::from_millis(400);
     for _ in 0..20 {
@@ -204,7 +204,7 @@ fn handshakes_that_completed_together_do_not_pass_the_cap() {
 }
 
 #[test]
-fn above_the_threshold_a_dialer_proves_its_address_and_gets_in() {
+fn above_the_threshold_a_dialer_proves_its_address_and_is_accepted() {
     let config = Config { handshakes_unproven_max: 2, handshakes_max: 4, ..Config::default() };
     let mut net = Net::new(12);
     let mut peer = Peer::with_config(9, &net, config);
@@ -231,7 +231,7 @@ fn above_the_threshold_a_dialer_proves_its_address_and_gets_in() {
 }
 
 #[test]
-fn a_dial_that_nobody_answers_fails_after_ten_seconds() {
+fn a_dial_without_an_answer_fails_after_ten_seconds() {
     let mut net = Net::new(13);
     let mut peer = Peer::new(1, &net);
     let dial = peer.dial(&net, testkit::identity(2).id(), testkit::addr(2));
@@ -244,7 +244,7 @@ fn a_dial_that_nobody_answers_fails_after_ten_seconds() {
 }
 
 #[test]
-fn a_handshake_that_goes_on_and_on_is_given_up_after_twenty_seconds() {
+fn a_handshake_that_goes_on_and_on_ends_after_twenty_seconds() {
     let mut net = Net::new(14);
     let (mut raw, mut peer) = (Raw::new(1), Peer::new(2, &net));
     raw.dial(net.now, peer.addr);
@@ -384,8 +384,8 @@ fn one_batch_stays_within_a_udp_payload() {
     assert!(total > 10_000 && largest > 2 * 1452, "{largest} of {total} bytes in one batch");
 }
 
-/// What is longer than the datagrams that conns begin with: the probes of each of two ends, in
-/// order, on a path that carries datagrams of this length.
+/// Path MTU probes of each of two ends, in order, on a path that carries datagrams of this length.
+/// They are longer than the datagrams that conns begin with.
 fn probes(payload_len_max: usize) -> [Vec<usize>; 2] {
     let mut net = Net::new(7);
     net.link.mtu = packet_len(true, payload_len_max);
@@ -418,7 +418,7 @@ fn path_mtu_discovery_takes_one_probe_on_the_usual_path() {
 }
 
 #[test]
-fn a_talkative_conn_does_not_keep_others_waiting() {
+fn a_busy_conn_does_not_delay_others() {
     let mut net = Net::new(21);
     let (mut a, mut b, mut c) = (Peer::new(1, &net), Peer::new(2, &net), Peer::new(3, &net));
     a.dial(&net, c.id, c.addr);
@@ -447,7 +447,7 @@ fn a_talkative_conn_does_not_keep_others_waiting() {
     assert!(reads.iter().all(|counts| counts[0] <= 64));
 }
 
-/// A host that takes datagrams and is not asked for anything.
+/// A host that takes datagrams and is never polled.
 struct Silent<'a>(&'a mut Peer);
 
 impl Host for Silent<'_> {

@@ -1,4 +1,4 @@
-//! Frames go both ways, whole and in order.
+//! Delivery of frames: both ways, whole and in order.
 
 use std::time::Duration;
 

@@ -19,9 +19,9 @@ struct Attack {
     net: Net,
     raw: Raw,
     peer: Peer,
-    /// The conn as the raw dialer calls it.
+    /// The conn's number at the raw dialer.
     conn: usize,
-    /// The conn as the peer calls it.
+    /// The conn's id at the peer.
     at_peer: ConnId,
 }
 
@@ -124,7 +124,7 @@ fn a_reset_a_stop_and_a_close_end_the_conn() {
 }
 
 #[test]
-fn other_streams_are_refused_and_the_conn_lives_on() {
+fn other_streams_are_refused_and_the_conn_stays_up() {
     let mut attack = Attack::new();
     let edge = attack.raw.open(attack.conn, Dir::Bi, b"\x01a");
     let bidi = attack.raw.open(attack.conn, Dir::Bi, b"\x01b");

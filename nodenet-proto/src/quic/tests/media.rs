@@ -1,4 +1,4 @@
-//! Media conns are refused.
+//! Refusal of media conns.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn dial(net: &mut Net, peer: &mut Peer, protocols: &[&[u8]]) -> Raw {
     raw.dial(net.now, peer.addr);
     net.run(&mut [&mut raw, &mut *peer], Duration::from_secs(1));
     assert_eq!(peer.drops(DropReason::ProtocolNotServed), 1);
-    assert!(peer.events.is_empty(), "the engine hears of no conn");
+    assert!(peer.events.is_empty(), "the engine gets no conn");
     net.run(&mut [&mut raw, &mut *peer], Duration::from_secs(60));
     assert_eq!(peer.quic.stats().gauges, Default::default(), "nothing is kept");
     assert_eq!(peer.drops(DropReason::HandshakeTimeout), 0);

@@ -47,7 +47,7 @@ impl Peer {
         Self::with_seed(number, net, Config::default(), &Seed::from_u64(1000 + u64::from(number)))
     }
 
-    /// The peer with this number, whose listener serves these application protocols.
+    /// The peer with this number, with a listener for these application protocols.
     pub(super) fn serving(number: u8, net: &Net, protocols: &[&[u8]]) -> Self {
         let seed = Seed::from_u64(u64::from(number));
         let tls = Tls::with_protocols(&testkit::identity(number.into()), &seed, &[], protocols);
@@ -200,9 +200,9 @@ pub(super) struct Pair {
     pub(super) net: Net,
     pub(super) a: Peer,
     pub(super) b: Peer,
-    /// The conn as the dialer calls it.
+    /// The conn's id at the dialer.
     pub(super) at_a: ConnId,
-    /// The conn as the acceptor calls it.
+    /// The conn's id at the acceptor.
     pub(super) at_b: ConnId,
 }
 
@@ -226,7 +226,7 @@ impl Pair {
         pair
     }
 
-    /// Lets time pass.
+    /// Runs the network for this long.
     pub(super) fn run_ms(&mut self, span_ms: u64) {
         self.net.run(&mut [&mut self.a, &mut self.b], Duration::from_millis(span_ms));
     }

@@ -1,4 +1,4 @@
-//! A peer that has the right keys and speaks QUIC, and otherwise does what the test wants.
+//! Raw QUIC endpoint with valid keys, which does what a test scripts.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::quic::tls::{Entropy, Tls, with_entropy};
 use crate::testkit::host::Outgoing;
 use crate::testkit::{self, Datagram, Host, Net, Outbox};
 
-/// A QUIC endpoint with a node's keys and none of its manners.
+/// A QUIC endpoint with a node's keys and none of its rules.
 pub(crate) struct Raw {
     pub(crate) addr: SocketAddr,
     pub(crate) id: NodeId,
@@ -41,7 +41,7 @@ impl Raw {
         Self::with_transport(number, TransportConfig::default())
     }
 
-    /// The same with other settings. It never tires of waiting.
+    /// The same with other settings, and without an idle time-out.
     pub(crate) fn with_transport(number: u8, mut transport: TransportConfig) -> Self {
         transport.max_idle_timeout(None);
         let tls = Tls::new(&testkit::identity(number.into()), &Seed::from_u64(u64::from(number)));

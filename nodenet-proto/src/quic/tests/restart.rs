@@ -71,7 +71,7 @@ fn fifty_neighbours_that_send_at_once_are_all_reset_after_one_round_trip() {
 }
 
 #[test]
-fn what_is_replayed_from_a_dead_conn_draws_less_than_it_brings() {
+fn replayed_packets_of_a_dead_conn_draw_less_than_they_bring() {
     let mut pair = Pair::new(25);
     let packets = Arc::new(Mutex::new(Vec::new()));
     let (seen, from) = (packets.clone(), pair.a.addr);

@@ -1,4 +1,4 @@
-//! How many frames a conn holds that the peer has not acknowledged.
+//! Bound on the frames of a conn that the peer has not acknowledged.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::transport::{Class, ConnDownReason, Event, SendError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Offers frames of `class` until one is refused; how many were taken.
+/// Offers frames of `class` until one is refused. Returns how many were taken.
 fn fill(pair: &mut Pair, class: Class, frame: &[u8]) -> usize {
     for taken in 0..100 {
         match pair.a.try_send(pair.at_a, class, frame) {
@@ -36,7 +36,7 @@ fn a_conn_holds_32_frames_until_the_peer_acknowledges_them() {
         assert_eq!(writables(&mut pair), 0);
         pair.run_ms(100);
         assert_eq!(pair.b.take_frames().len(), 32);
-        assert_eq!(writables(&mut pair), 1, "told once");
+        assert_eq!(writables(&mut pair), 1, "reported once");
         assert_eq!(fill(&mut pair, Class::Own, frame), 32, "{} bytes", frame.len());
     }
 }
@@ -67,7 +67,7 @@ fn what_waits_for_quic_counts_as_well() {
 }
 
 #[test]
-fn transit_leaves_a_quarter_to_frames_of_our_own_and_neither_bounds_control() {
+fn transit_leaves_a_quarter_to_own_frames_and_neither_bounds_control() {
     let mut pair = Pair::new(53);
     assert_eq!(fill(&mut pair, Class::Transit, b"transit"), 24);
     assert_eq!(fill(&mut pair, Class::Own, b"own"), 8);
@@ -78,7 +78,7 @@ fn transit_leaves_a_quarter_to_frames_of_our_own_and_neither_bounds_control() {
 }
 
 #[test]
-fn a_peer_that_acknowledges_nothing_is_noticed_after_five_seconds() {
+fn a_peer_that_acknowledges_nothing_is_detected_after_five_seconds() {
     let mut pair = Pair::new(54);
     pair.net.set_loss_percent(100);
     assert_eq!(fill(&mut pair, Class::Own, b"x"), 32);

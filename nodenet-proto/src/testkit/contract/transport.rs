@@ -1,9 +1,9 @@
-//! What every transport must do, as cases that run against any implementation of the boundary
+//! Contract of a transport: test cases that run against any implementation of the boundary
 //! (PROTOCOL.md#transport-contract).
 //!
-//! A test suite, public so that the simulator's conns are held to the same contract as QUIC:
-//! implement [`ConnNet`] over two transports and run every one of [`CASES`] in a world of its own.
-//! The engine may rely on whatever is asserted here, and on nothing else.
+//! The suite is public, so that the simulator's conns are held to the same contract as QUIC.
+//! Implement [`ConnNet`] over two transports and run each of [`CASES`] on a new network. The engine
+//! may rely on what is asserted here, and on nothing else.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -26,13 +26,13 @@ pub enum Side {
     B,
 }
 
-/// Two transports that can reach each other, and the time.
+/// Two transports that can reach each other, and their clock.
 pub trait ConnNet {
     /// The time.
     fn now(&self) -> Instant;
     /// The identity that a transport proves.
     fn id(&self, side: Side) -> NodeId;
-    /// Where a transport can be dialed.
+    /// The address at which a transport can be dialed.
     fn addr(&self, side: Side) -> SocketAddr;
     /// A plausible address without a host.
     fn dead_addr(&self) -> SocketAddr;
@@ -48,20 +48,20 @@ pub trait ConnNet {
     ) -> Result<(), SendError>;
     /// Calls [`crate::transport::Conns::path`].
     fn path(&self, side: Side, conn: ConnId) -> Option<PathInfo>;
-    /// The next thing that a transport reported.
+    /// The next event of a transport.
     fn poll_event(&mut self, side: Side) -> Option<Event>;
-    /// The next datagram that a transport sent for [`Command::Punch`]: where to, and its bytes.
+    /// The next datagram that a transport sent for [`Command::Punch`]: its destination and bytes.
     fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes)>;
-    /// Gives a transport another address, as a NAT does that forgot a mapping, and returns it.
+    /// Gives a transport another address, as a NAT does whose mapping expired, and returns it.
     fn rebind(&mut self, side: Side) -> SocketAddr;
-    /// Lets time pass, and with it whatever the transports do.
+    /// Runs the transports for this long.
     fn run(&mut self, span: Duration);
 }
 
 /// A case by its name.
 pub type Case = (&'static str, fn(&mut dyn ConnNet));
 
-/// Every case. Each wants a fresh world.
+/// Every case. Each needs a new network.
 pub const CASES: &[Case] = &[
     ("frames_arrive_from_an_authenticated_peer", frames_arrive_from_an_authenticated_peer),
     ("frames_arrive_whole_and_in_order", frames_arrive_whole_and_in_order),
@@ -171,12 +171,13 @@ fn a_drain_delivers_what_was_queued(world: &mut dyn ConnNet) {
 }
 
 fn another_identity_fails_the_dial(world: &mut dyn ConnNet) {
-    let nobody = NodeId::from_bytes([0x55; 32]);
-    let there = (nobody, world.addr(Side::B));
+    let unknown = NodeId::from_bytes([0x55; 32]);
+    let there = (unknown, world.addr(Side::B));
     let dial = dial(world, DialId(1), there, LONG);
     world.run(SHORT);
     assert_eq!(failed(world), (dial, DialError::IdentityMismatch));
-    // An acceptor may have heard of the conn before the dialer turned away; then it hears the end.
+    // The conn may be up at the acceptor before the dialer refuses it. Then its end is reported,
+    // too.
     while let Some(event) = world.poll_event(Side::B) {
         let short = matches!(event, Event::ConnUp { .. } | Event::ConnDown { .. });
         assert!(short, "nothing comes of it: {event:?}");

@@ -26,7 +26,8 @@ use crate::env::{Random, Seed};
 /// What of the remote endpoint a mapping or a filter depends on (RFC 4787 §4.1, §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Behavior {
-    /// Nothing. Mapping: one external endpoint for an internal one. Filtering: anyone gets in.
+    /// Nothing. Mapping: one external endpoint for an internal one. Filtering: any endpoint may
+    /// send in.
     EndpointIndependent,
     /// Its address.
     AddressDependent,
@@ -168,8 +169,9 @@ struct Mapping {
     internal: SocketAddr,
     key: Key,
     refreshed: Instant,
-    /// To whom the internal endpoint sent through this mapping, and when last. Empty if anyone gets
-    /// in. A NAT keeps one table for mapping and filtering, so a permission belongs to a mapping.
+    /// The endpoints to which the internal one sent through this mapping, and when last. Empty if
+    /// any may send in. A NAT keeps one table for mapping and filtering, so a permission belongs to
+    /// a mapping.
     permissions: BTreeMap<Key, Instant>,
 }
 

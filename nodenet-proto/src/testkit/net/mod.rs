@@ -117,7 +117,7 @@ pub struct Net {
     profiles: BTreeMap<(IpAddr, IpAddr), LinkProfile>,
     gateways: Vec<Gateway>,
     places: BTreeMap<(Realm, IpAddr), Place>,
-    /// Hosts that were split off, and with whom.
+    /// Hosts that were split off, each with the number of its group.
     islands: BTreeMap<IpAddr, u64>,
     islands_ever: u64,
     outbox: Outbox,
@@ -182,8 +182,8 @@ impl Net {
         Realm::inside(number)
     }
 
-    /// Says that a host has this address in a realm behind a gateway. In [`Realm::PUBLIC`] nothing
-    /// has to be said.
+    /// Places a host with this address in a realm behind a gateway. Those of [`Realm::PUBLIC`] need
+    /// no call.
     pub fn place(&mut self, realm: Realm, ip: IpAddr) {
         self.places.insert((realm, ip), Place::Host);
         let mut realm = realm;

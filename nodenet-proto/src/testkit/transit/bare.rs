@@ -1,4 +1,4 @@
-//! quinn-proto with a node's TLS and a node's settings, and nothing of ours around it.
+//! quinn-proto with a node's TLS and a node's settings alone, as a baseline.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,8 +20,8 @@ use crate::testkit::host::{Datagram, Host, Outbox, Outgoing};
 /// An endpoint, its connections, and on each of them at most one stream.
 ///
 /// A relay of two connections writes what arrives on the stream of one to the stream of the other,
-/// in the chunks it arrived in, as soon as a message is complete: a stream that another may write
-/// to must not be left in the middle of one. That is the least that a relay can do.
+/// in the chunks it arrived in. It does so as soon as a message is complete, because another may
+/// write to that stream next. That is the least that a relay can do.
 pub struct Bare {
     addr: SocketAddr,
     tls: Tls,
@@ -37,7 +37,7 @@ pub struct Bare {
     pub connected: usize,
     /// Length of the messages that are passed on. Zero: what arrives is counted and forgotten.
     pub relays: usize,
-    /// Whether it says on each stream what it heard there first.
+    /// Whether it sends on each stream what it received there first.
     pub answers: bool,
     /// Bytes that arrived on streams.
     pub heard: usize,

@@ -87,7 +87,7 @@ pub trait Relay: Host + Sized {
     /// A relay with the identity and the seed of this number.
     fn new(number: u8, now: Instant) -> Self;
 
-    /// Tells it how long the messages are, if it can not see that.
+    /// Sets how long the messages are, if it does not parse that.
     fn expect(&mut self, _message_len: usize) {}
 }
 
@@ -108,7 +108,7 @@ impl Relay for Bare {
 }
 
 impl<R: Relay, M: Meter> Transit<R, M> {
-    /// Both peers have dialed the relay and said something to it.
+    /// Both peers have dialed the relay and sent a message to it.
     pub fn new(meter: M) -> Self {
         let now = base();
         let mut net = ideal_net();

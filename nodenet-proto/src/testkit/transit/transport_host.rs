@@ -15,8 +15,8 @@ use crate::transport::{self, Class, ConnId, Conns, DialId};
 use crate::wire::frame::Message;
 use crate::wire::{FrameHeader, FrameType, Pong};
 
-/// The transport of a node without its engine: it says the frames that the test makes, answers
-/// pings and counts what it hears.
+/// The transport of a node without its engine. It sends the frames that the test makes, answers
+/// pings and counts what it receives.
 pub struct TransportHost {
     /// Its address.
     pub addr: SocketAddr,
@@ -24,7 +24,7 @@ pub struct TransportHost {
     pub id: NodeId,
     /// Its conns, in the order in which they came up.
     pub conns: Vec<ConnId>,
-    /// How many routed frames it heard, and how many bytes are in them.
+    /// Number of routed frames that it received, and of bytes in them.
     pub heard: (usize, usize),
     quic: Quic,
     buf: TransmitBuf,
@@ -49,7 +49,7 @@ impl TransportHost {
         self.quic.handle_command(now, command);
     }
 
-    /// Says a frame on its first conn.
+    /// Sends a frame on its first conn.
     pub fn say(&mut self, frame: Frame) {
         let sent = self.quic.try_send(self.conns[0], Class::Transit, frame);
         assert!(sent.is_ok(), "{sent:?}");

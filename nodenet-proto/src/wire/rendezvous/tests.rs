@@ -38,7 +38,7 @@ fn responder() -> Identity {
     Identity::from_master_seed(&[2; 32])
 }
 
-fn somebody_else() -> Identity {
+fn another() -> Identity {
     Identity::from_master_seed(&[3; 32])
 }
 
@@ -185,8 +185,8 @@ fn a_hello_verifies_for_its_target_and_its_originator_only() {
         hello.verify(&CRYPTO, &target.id(), originator.public_key())
     };
     assert!(verify(&responder(), &requester()));
-    assert!(!verify(&somebody_else(), &requester()));
-    assert!(!verify(&responder(), &somebody_else()));
+    assert!(!verify(&another(), &requester()));
+    assert!(!verify(&responder(), &another()));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_reply_with_any_byte_changed_is_refused_for_the_field_it_is_in() {
 #[test]
 fn a_reply_is_checked_for_target_then_nonce_then_signature() {
     let mut reply = Reply::decode_exact(&REPLY).expect("well formed");
-    let (target, other) = (responder().id(), somebody_else().id());
+    let (target, other) = (responder().id(), another().id());
     let mut other_nonce = NONCE;
     other_nonce[0] ^= 1;
     assert_eq!(reply.verify(&CRYPTO, &target, &NONCE), Ok(()));

@@ -1,4 +1,4 @@
-//! The little of DER (X.690) that an identity certificate needs.
+//! DER (X.690), as far as an identity certificate needs it.
 //!
 //! Responsible for: cutting bytes into tagged elements, and the reverse. Lengths must be minimal
 //! and tags take one byte, as in every X.509 certificate. Never: what an element means.
@@ -107,10 +107,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes one element whose content is the concatenation of `parts`.
+/// Writes one element with the concatenation of `parts` as content.
 ///
 /// # Panics
-/// If the content is 64 KiB or longer; only our own certificate is ever written.
+/// If the content is 64 KiB or longer; only this node's certificate is ever written.
 pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let [high, low] =
@@ -128,7 +128,7 @@ pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Reads a definite length in its shortest spelling.
+/// Reads a definite length in its shortest encoding.
 fn read_len(bytes: &[u8]) -> Result<(usize, &[u8]), Malformed> {
     let (&first, rest) = bytes.split_first().ok_or(Malformed)?;
     let count = match first {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_shortest_spelling_of_a_length_is_read() {
+    fn only_the_shortest_encoding_of_a_length_is_read() {
         let refused: [&[u8]; 7] = [
             &[4, 0x81, 0x01, 0],          // one byte would do
             &[4, 0x81, 0x7f],             // one byte would do

@@ -1,13 +1,13 @@
-//! What quinn-proto would otherwise draw from the operating system or read from its clock.
+//! Endpoint keys and connection IDs of quinn-proto, without entropy or a clock of the operating
+//! system.
 //!
-//! Responsible for: stateless resets, keys of tokens, connection IDs, the clock of tokens, each a
-//! function of the node's [`Seed`], of its identity, or set by the node. Never: transport
+//! Responsible for: stateless resets, keys of tokens, connection IDs, the clock of tokens. Each is
+//! a function of the node's [`Seed`] or identity, or is set by the node. Never: transport
 //! parameters, windows, timers.
 //!
-//! What a process must recognise of the one before it follows from the identity: the tag of a
-//! connection ID, by which a packet of a dead conn is told from garbage, and the reset token with
-//! which it is answered (RFC 9000 §10.3). One without the other ends no conn. All else is fresh per
-//! process.
+//! What a process must recognise of the one before it follows from the identity. The tag of a
+//! connection ID distinguishes a packet of a dead conn from garbage; the reset token is the answer
+//! to it (RFC 9000 §10.3). One without the other ends no conn. All else is fresh per process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,9 +23,10 @@ use zeroize::Zeroizing;
 
 use crate::env::{Random, Seed};
 
-/// Random bytes in a connection ID of ours.
+/// Random bytes in a connection ID of this node.
 const NONCE_LEN: usize = 4;
-/// Bytes by which we recognise it. Garbage passes, and earns a stateless reset, once in 2^32.
+/// Bytes by which this node recognises it. Garbage passes, and gets a stateless reset, once in
+/// 2^32.
 const TAG_LEN: usize = 4;
 /// Bytes of a dial's first destination connection ID: the most QUIC version 1 allows (RFC 9000
 /// §17.2; §7.2 asks for at least 8).
@@ -76,8 +77,8 @@ pub(super) fn first_cid(seed: &Seed) -> Arc<dyn Fn() -> ConnectionId + Send + Sy
     })
 }
 
-/// Our connection IDs: a nonce and a keyed tag, so that they can be told from garbage without
-/// state, by later processes as well.
+/// This node's connection IDs: a nonce and a keyed tag, which distinguish them from garbage without
+/// state, in later processes as well.
 pub(super) struct ConnectionIds {
     random: Random,
     key: MacKey,
@@ -117,8 +118,8 @@ impl ConnectionIdGenerator for ConnectionIds {
     }
 }
 
-/// The clock by which Retry tokens expire. It shows what it was last set to, in whole milliseconds
-/// since the node started, because a token only ever returns to the node that issued it.
+/// The clock by which Retry tokens expire. It shows the time it was last set to, in whole
+/// milliseconds since the node started. A token only ever returns to the node that issued it.
 #[derive(Debug, Default)]
 pub struct TokenClock {
     elapsed_ms: AtomicU64,

@@ -1,14 +1,15 @@
 //! Mutual TLS 1.3 in which both ends prove a [`NodeId`] (PROTOCOL.md#certificates-and-tls).
 //!
 //! Responsible for: the certificate, its verification, the TLS settings, and every source of
-//! randomness and time that hides in rustls and quinn-proto. Never: whom to expect, windows,
+//! randomness and time in rustls and quinn-proto. Never: chooses the expected identity, windows, or
 //! timers.
 //!
-//! A node makes one [`Tls`] when it starts; with it a fresh certificate key, which lives as long as
-//! the process. The keys of stateless resets and of connection IDs are the identity's. The parent
+//! A node makes one [`Tls`] when it starts, and with it a fresh certificate key for the time of the
+//! process. The keys of stateless resets and of connection IDs are the identity's. The parent
 //! builds its endpoint from [`Tls::endpoint_config`], [`Tls::client_config`] and
 //! [`Tls::server_config`], adds transport settings, and dials and hands in datagrams inside
-//! [`with_entropy`]. When a connection is established, [`peer_identity`] says who is there.
+//! [`with_entropy`]. When a connection is established, [`peer_identity`] returns the identity of
+//! the peer.
 
 pub mod certificate;
 mod der;
@@ -56,17 +57,17 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// QUIC version 1 (RFC 9000 §15), the only one spoken (PROTOCOL.md#quic-version).
 const QUIC_VERSIONS: [u32; 1] = [1];
 
-/// Stateless resets are not spaced. One interval for all peers, 20 ms in quinn-proto, gives of
-/// fifty neighbours that send in the same millisecond a reset to one, and again at each of their
-/// retransmissions, which grow rarer: 8 of 50 had theirs after 10 s of virtual time, and as many
+/// Stateless resets are not spaced. quinn-proto has one interval of 20 ms for all peers. Of fifty
+/// neighbours that send in the same millisecond one gets a reset, and one at each of their
+/// retransmissions, which grow rarer. 8 of 50 had theirs after 10 s of virtual time, and as many
 /// with 1 ms. A reset is shorter than the packet that drew it (RFC 9000 §10.3.3), so that a flood
-/// of these is not amplified; only a peer that had a conn has a connection ID that draws one; and
-/// no more wait to be sent than answers to handshakes.
+/// of these is not amplified. Only a peer that had a conn has a connection ID that draws one. No
+/// more resets wait to be sent than answers to handshakes.
 const RESET_INTERVAL: Duration = Duration::ZERO;
 
 /// The TLS side of one node.
 pub struct Tls {
-    /// A child of the node's seed, from which the certificate key can not be found.
+    /// A child of the node's seed, from which the certificate key cannot be derived.
     seed: Seed,
     reset_key: endpoint::MacKey,
     connection_id_key: endpoint::MacKey,
@@ -127,7 +128,7 @@ impl Tls {
             .rng_seed(Some(self.seed.bytes("endpoint")))
             .cid_generator(move || Box::new(endpoint::ConnectionIds::new(key.clone(), &seed)))
             .supported_versions(QUIC_VERSIONS.to_vec())
-            // A cleared QUIC bit marks what is not QUIC (PROTOCOL.md#quic-bit).
+            // A cleared QUIC bit marks datagrams that are not QUIC (PROTOCOL.md#quic-bit).
             .grease_quic_bit(false)
             .min_reset_interval(RESET_INTERVAL);
         config
@@ -158,8 +159,8 @@ impl Tls {
     }
 }
 
-/// Who is at the other end: its identifier and Ed25519 key. `None` until the handshake has verified
-/// the peer's certificate.
+/// The identifier and Ed25519 key of the peer. `None` until the handshake has verified the peer's
+/// certificate.
 pub fn peer_identity(connection: &Connection) -> Option<(NodeId, [u8; 32])> {
     let chain = connection.crypto_session().peer_identity()?;
     let chain = chain.downcast::<Vec<CertificateDer<'static>>>().ok()?;
@@ -220,7 +221,7 @@ fn server(
     config
 }
 
-/// Dates in certificates mean nothing and nothing is resumed, so TLS needs no clock.
+/// Dates in certificates have no meaning and no session is resumed, so TLS needs no clock.
 #[derive(Debug)]
 struct NoClock;
 

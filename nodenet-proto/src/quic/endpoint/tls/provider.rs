@@ -1,10 +1,10 @@
-//! The cryptography rustls runs on: *ring*, but with randomness that the node supplies.
+//! Cryptography provider of rustls: *ring*, but with randomness that the node supplies.
 //!
-//! rustls takes its source of randomness and its key exchange as `&'static` objects, so they can
-//! not belong to a node. Ours draw from the generator that is *current* on this thread. Whoever
-//! calls into quinn-proto makes the node's own generator current for the length of that call, see
-//! [`with_entropy`]. Outside such a call there is no randomness, and a handshake that asks for some
-//! fails. Production and simulation run the same code; only the [`Seed`] differs.
+//! rustls takes its source of randomness and its key exchange as `&'static` objects, so they cannot
+//! belong to a node. Those here draw from the generator that is *current* on this thread. A call
+//! into quinn-proto makes the node's own generator current while it lasts, see [`with_entropy`].
+//! Outside such a call there is no randomness, and a handshake that asks for some fails. Production
+//! and simulation run the same code; only the [`Seed`] differs.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub fn with_entropy<T>(entropy: &mut Entropy, call: impl FnOnce() -> T) -> T {
     call()
 }
 
-/// Puts both generators back where they belong.
+/// Puts both generators back when it is dropped.
 struct Scope<'a> {
     entropy: &'a mut Entropy,
     outer: Option<Box<Random>>,
@@ -60,8 +60,8 @@ impl Drop for Scope<'_> {
     }
 }
 
-/// The provider of every node: TLS 1.3 suites and signature verification of *ring*, and X25519 as
-/// the only group, because another one would draw from the operating system. Every peer offers it
+/// The provider of every node: TLS 1.3 suites and signature verification of *ring*. X25519 is the
+/// only group, because another one would draw from the operating system. Every peer offers it
 /// (PROTOCOL.md#tls-settings).
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
@@ -111,7 +111,7 @@ struct Exchange {
 }
 
 impl ActiveKeyExchange for Exchange {
-    /// Refuses low-order shares, whose secret everyone knows (RFC 8446 §7.4.2).
+    /// Refuses low-order shares, which lead to a known secret (RFC 8446 §7.4.2).
     fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
         let peer = <[u8; 32]>::try_from(peer).map_err(|_| PeerMisbehaved::InvalidKeyShare)?;
         let shared = self.secret.diffie_hellman(&PublicKey::from(peer));

@@ -1,4 +1,4 @@
-//! The certificate key: Ed25519, made for one process, wiped when the last user drops it
+//! Certificate key: Ed25519, made for one process, wiped when the last user drops it
 //! (PROTOCOL.md#certificate-key).
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::certificate;
 use crate::env::Seed;
 use crate::identity::Identity;
 
-/// A fresh certificate key and the certificate in which `identity` vouches for it.
+/// A fresh certificate key, and its certificate, which `identity` signs.
 pub(super) fn certified_key(identity: &Identity, seed: &Seed) -> CertifiedKey {
     let secret = Zeroizing::new(seed.bytes("tls certificate key"));
     let key = SigningKey::from_bytes(&secret);
@@ -55,7 +55,7 @@ mod tests {
     use crate::quic::tls::certificate::Certificate;
 
     #[test]
-    fn each_seed_has_a_key_of_its_own_for_which_the_identity_vouches() {
+    fn each_seed_has_a_key_of_its_own_that_the_identity_signs() {
         let identity = Identity::from_master_seed(&[1; 32]);
         let keys = [1, 2].map(|seed| {
             let certified_key = certified_key(&identity, &Seed::from_u64(seed));

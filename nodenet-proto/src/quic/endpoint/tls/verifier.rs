@@ -1,5 +1,4 @@
-//! What rustls asks us about a peer's certificate: one verifier for both sides
-//! (PROTOCOL.md#certificate-checks).
+//! Certificate verifier for rustls, the same for both sides (PROTOCOL.md#certificate-checks).
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -12,8 +11,8 @@ use rustls::{
 
 use super::certificate::{Certificate, IdentityError};
 
-/// Accepts any certificate in which some identity vouches for the certificate's key. Who that is,
-/// the dialer compares after the handshake.
+/// Accepts any certificate with a key that some identity signed. The dialer compares that identity
+/// after the handshake.
 #[derive(Debug)]
 pub(super) struct IdentityVerifier {
     algorithms: WebPkiSupportedAlgorithms,
@@ -24,8 +23,8 @@ impl IdentityVerifier {
         Self { algorithms }
     }
 
-    /// Proof that the peer holds the key of the certificate. Works on the key as we read it: the
-    /// certificate parser of rustls would refuse a critical identity extension, which peers may
+    /// Proof that the peer holds the key of the certificate. Works on the key that `certificate`
+    /// reads: the parser of rustls would refuse a critical identity extension, which peers may
     /// send.
     fn verify_possession(
         &self,
@@ -39,7 +38,7 @@ impl IdentityVerifier {
     }
 }
 
-/// Every element must parse; only the leaf says anything.
+/// Every element must parse; only the leaf has a meaning.
 fn verify_chain(
     leaf: &CertificateDer<'_>,
     rest: &[CertificateDer<'_>],

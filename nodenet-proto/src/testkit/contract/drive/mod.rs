@@ -1,12 +1,12 @@
-//! What every driver of a [`crate::node::Node`] must do, as cases that run against any of them.
+//! Contract of the drivers of a [`crate::node::Node`]: test cases that run against any driver.
 //!
-//! A test suite, public so that an embedder can hold the loop around it to the contract
-//! of [`crate::node`]: implement [`NodeNet`] over two nodes that the driver under test drives, and
-//! run every one of [`CASES`] in a world of its own. A case panics if the driver fails it.
+//! The suite is public, so that an embedder can test its loop against the contract of
+//! [`crate::node`]. Implement [`NodeNet`] over two nodes that the driver under test drives. Run
+//! each of [`CASES`] on a new network. A case panics if the driver fails it.
 //!
 //! The network between the two nodes must lose nothing, carry datagrams of 1,452 bytes and take
 //! less than a second to do it. Both nodes have default settings, except that loopback addresses
-//! may be dialed, and no seeds.
+//! may be dialed. They have no bootstrap peers.
 
 #[cfg(test)]
 mod tests;
@@ -27,31 +27,31 @@ use crate::wire::{DIRECT_PAYLOAD_MAX, SEND_PAYLOAD_MAX};
 pub trait NodeNet {
     /// The driver's monotonic time.
     fn now(&self) -> Instant;
-    /// The id of a node.
+    /// The identifier of a node.
     fn id(&self, side: Side) -> NodeId;
-    /// Where a node can be dialed.
+    /// The address at which a node can be dialed.
     fn addr(&self, side: Side) -> SocketAddr;
     /// An address that takes datagrams and never answers.
     fn dead_addr(&self) -> SocketAddr;
-    /// Has the driver give a command to a node, after those it was told before. Never
+    /// Has the driver pass a command to a node, after the earlier ones. Never
     /// [`Command::Bootstrap`].
     fn command(&mut self, side: Side, command: Command);
-    /// The next thing that a node told its application. Events of one kind come in their order.
+    /// The next event of a node for its application. Events of one kind come in their order.
     fn poll_event(&mut self, side: Side) -> Option<Event>;
-    /// What a node that has not left counted.
+    /// The counters of a node that has not left.
     fn counters(&mut self, side: Side) -> Counters;
     /// Makes the socket of a node refuse what is to be sent, or take it again. Returns false if
-    /// this world has no means to: a driver whose sends block can not meet a full socket.
+    /// this is not possible: a driver whose sends block never has a full socket.
     fn set_socket_full(&mut self, side: Side, full: bool) -> bool;
-    /// Lets time pass, and the driver work.
+    /// Runs the driver for this long.
     fn run(&mut self, span: Duration);
 }
 
 /// A case by its name.
 pub type Case = (&'static str, fn(&mut dyn NodeNet));
 
-/// Every case that takes seconds: ten or so for one, hardly any for the others. Each wants a fresh
-/// world.
+/// Every case that takes seconds: about ten for one, less than one for the others. Each needs a new
+/// network.
 pub const CASES: &[Case] = &[
     ("an_edge_comes_up_at_both_ends", an_edge_comes_up_at_both_ends),
     ("messages_of_every_length_arrive_whole", messages_of_every_length_arrive_whole),
@@ -66,12 +66,12 @@ pub const CASES: &[Case] = &[
 /// Cases that take hours, for drivers in virtual time.
 pub const LONG_CASES: &[Case] = &[("an_idle_day_breaks_nothing", an_idle_day_breaks_nothing)];
 
-/// The longest that anything here takes: a dial in vain, ten seconds and some
+/// The longest that a step takes: a dial without an answer, a little over ten seconds
 /// (PROTOCOL.md#handshake-bounds).
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the driver works between two looks at what happened.
+/// How long the driver runs between two checks of the events.
 const STEP: Duration = Duration::from_millis(10);
-/// Long enough for what is under way to arrive and be acknowledged.
+/// Long enough for what is in flight to arrive and be acknowledged.
 const PAUSE: Duration = Duration::from_secs(1);
 
 fn an_edge_comes_up_at_both_ends(world: &mut dyn NodeNet) {
@@ -85,7 +85,7 @@ fn an_edge_comes_up_at_both_ends(world: &mut dyn NodeNet) {
     for (side, other, dialed) in [(Side::A, Side::B, true), (Side::B, Side::A, false)] {
         let (id, addr) = (trial.world.id(other), trial.world.addr(other));
         let up = Event::EdgeUp { peer: id, outgoing: dialed, remote: addr };
-        trial.wait(side, "the edge is told, with its address", |event| *event == up);
+        trial.wait(side, "the edge is reported, with its address", |event| *event == up);
     }
     trial.run(PAUSE);
     trial.expect_nothing(Side::A);
@@ -147,7 +147,7 @@ fn a_deadline_fires_although_nothing_arrives(world: &mut dyn NodeNet) {
         _ => None,
     });
     let vain = [DialError::TimedOut, DialError::NoRoute].map(ConnectError::Dial);
-    assert!(vain.contains(&error), "nobody answered, so not {error:?}");
+    assert!(vain.contains(&error), "no node answered, so not {error:?}");
     let took = trial.world.now() - begin;
     assert!(took > PAUSE, "an answer may take its time, so {took:?} is too early");
 }
@@ -179,10 +179,10 @@ fn a_closed_edge_is_noticed_at_both_ends(world: &mut dyn NodeNet) {
     }
     let reason = EdgeDownReason::ClosedHere;
     let down = Event::EdgeDown { peer: b, reason };
-    trial.wait(Side::A, "the end of the edge is told", |event| *event == down);
+    trial.wait(Side::A, "the end of the edge is reported", |event| *event == down);
     trial.wait(
         Side::B,
-        "the other end hears of it",
+        "it is reported at the other end",
         |event| matches!(event, Event::EdgeDown { peer, .. } if *peer == a),
     );
 }
@@ -195,7 +195,7 @@ fn leaving_delivers_what_was_sent(world: &mut dyn NodeNet) {
     trial.expect_burst(Side::B);
     let down = Event::EdgeDown { peer: a, reason: EdgeDownReason::Left };
     trial.wait(Side::B, "the farewell arrives", |event| *event == down);
-    trial.wait(Side::A, "the end is told", |event| *event == Event::Left { request });
+    trial.wait(Side::A, "the end is reported", |event| *event == Event::Left { request });
 }
 
 fn an_idle_day_breaks_nothing(world: &mut dyn NodeNet) {
@@ -205,7 +205,7 @@ fn an_idle_day_breaks_nothing(world: &mut dyn NodeNet) {
         trial.expect_nothing(Side::A);
         trial.expect_nothing(Side::B);
     }
-    // A routed message says when it was sent, so this fails if a clock stood still.
+    // A routed message has a time stamp, so this fails if a clock stood still.
     trial.carry(
         Side::A,
         Side::B,
@@ -219,7 +219,7 @@ fn an_idle_day_breaks_nothing(world: &mut dyn NodeNet) {
 const BURST: usize = 20;
 const BURST_LEN: usize = 3_000;
 
-/// A case under way: what the nodes told and the case has not asked for yet.
+/// A case under way, with the events that the case has not taken yet.
 struct Trial<'a> {
     world: &'a mut dyn NodeNet,
     events: [Vec<Event>; 2],
@@ -295,7 +295,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Has the nodes come to count that all the one sent arrived at the other.
+    /// Waits until the counters of both nodes agree: all that one sent arrived at the other.
     fn expect_balance(&mut self) {
         self.run(PAUSE);
         let begin = self.world.now();
@@ -327,7 +327,7 @@ impl<'a> Trial<'a> {
         self.wait_for(at, what, |event| wanted(event).then_some(()));
     }
 
-    /// Takes the first event that is wanted, which must come in time.
+    /// Takes the first event that is `wanted`, which must come in time.
     fn wait_for<T>(&mut self, at: Side, what: &str, wanted: impl Fn(&Event) -> Option<T>) -> T {
         let begin = self.world.now();
         loop {

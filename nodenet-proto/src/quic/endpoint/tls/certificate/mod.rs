@@ -1,13 +1,13 @@
-//! The identity certificate (PROTOCOL.md#identity-certificate): a throw-away TLS key, vouched for
-//! by the node's identity.
+//! Identity certificate (PROTOCOL.md#identity-certificate): an ephemeral TLS key, signed by the
+//! node's identity key.
 //!
-//! Responsible for: building our own certificate, and finding in a peer's leaf the identity key
-//! whose owner vouches for the certificate's key. Never: whether the peer holds that certificate
-//! key (TLS proves it), whom we expected (the dialer compares).
+//! Responsible for: building this node's certificate, and finding in a peer's leaf the identity key
+//! that signed the certificate's key. Never: checks that the peer holds that certificate key (TLS
+//! proves it), or that the identity is the expected one (the dialer compares).
 //!
-//! Neither dates, names, chain nor the outer signature mean anything here. The identity extension
-//! is the only statement, and it has no end: whoever steals a certificate key is that node until
-//! the end of time (PROTOCOL.md#certificate-key). Hence the key lives in memory, for one process.
+//! Dates, names, chain and the outer signature have no meaning here. The identity extension is the
+//! only statement, and it does not expire: a thief of a certificate key is that node for ever
+//! (PROTOCOL.md#certificate-key). The key therefore stays in memory, for one process.
 
 use std::collections::BTreeSet;
 
@@ -109,7 +109,7 @@ impl<'a> Certificate<'a> {
         self.split_extension().map(|(key, _)| *key)
     }
 
-    /// The identity key whose owner vouches for this certificate's key.
+    /// The identity key that signed this certificate's key.
     ///
     /// # Errors
     /// Those of [`Self::claimed_identity`], and [`IdentityError::BadSignature`].

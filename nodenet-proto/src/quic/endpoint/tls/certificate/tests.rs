@@ -1,5 +1,5 @@
 //! Known answers of the reference for certificates (PROTOCOL.md#reference-vectors), and properties
-//! of our own.
+//! of this node's.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier};
 
@@ -18,7 +18,7 @@ fn every_known_certificate_is_judged_as_the_reference_judges_it() {
             Ok(key) => node_id(&key).to_string(),
             Err(error) => name(error).to_owned(),
         };
-        // The one difference: nobody may come as the owner of a small-order key
+        // The one difference: a small-order key proves no identity
         // (PROTOCOL.md#certificate-checks).
         let expected = match case.name {
             "small-order-identity-key" => name(IdentityError::BadSignature),
@@ -54,7 +54,7 @@ fn the_worked_example_comes_apart_into_its_parts() {
 }
 
 #[test]
-fn ours_equals_the_references_for_the_same_two_keys() {
+fn a_built_certificate_equals_the_references_for_the_same_two_keys() {
     let theirs = case("ed25519-certificate-key").chain.remove(0);
     let outer_signature = theirs.last_chunk::<64>().unwrap();
     let key_der = Certificate::parse(&theirs).unwrap().public_key_der();
@@ -64,7 +64,7 @@ fn ours_equals_the_references_for_the_same_two_keys() {
 }
 
 #[test]
-fn ours_is_signed_by_its_own_key_and_proves_the_identity() {
+fn a_built_certificate_is_signed_by_its_own_key_and_proves_the_identity() {
     let (identity, key) = (Identity::from_master_seed(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
     let der = ours();
     let certificate = Certificate::parse(&der).unwrap();
@@ -98,7 +98,7 @@ fn no_changed_bit_yields_another_identity() {
             Err(_) => refused += 1,
         }
     }
-    // At least every bit of the key that is vouched for, and of the extension.
+    // At least every bit of the signed key, and of the extension.
     assert!(refused >= (44 + EXTENSION_LEN) * 8, "{refused}");
 }
 
@@ -146,7 +146,7 @@ fn as_many_extensions_as_a_handshake_can_carry_parse() {
 /// subjectAltName.
 const OTHER_OID: [u8; 5] = [6, 3, 0x55, 0x1d, 0x11];
 
-/// Our certificate for two fixed keys.
+/// The certificate of this node for two fixed keys.
 fn ours() -> Vec<u8> {
     let key = SigningKey::from_bytes(&[2; 32]);
     let public = key.verifying_key().to_bytes();

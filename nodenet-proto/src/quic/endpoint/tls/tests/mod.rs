@@ -35,7 +35,7 @@ const CERTIFICATE_REQUIRED: u64 = 0x174;
 const NO_APPLICATION_PROTOCOL: u64 = 0x178;
 
 #[test]
-fn both_ends_learn_who_the_other_is() {
+fn both_ends_learn_the_identity_of_the_other() {
     for (dialer, acceptor) in [(1, 2), (2, 1)] {
         let pair = Pair::new(node(dialer), node(acceptor)).run();
         for (peer, other) in [(&pair.dialer, acceptor), (&pair.acceptor, dialer)] {
@@ -87,7 +87,7 @@ fn a_name_is_an_ip_literal_that_tls_takes() {
 }
 
 #[test]
-fn a_listener_issues_no_ticket_even_to_who_would_resume() {
+fn a_listener_issues_no_ticket_even_to_a_dialer_that_would_resume() {
     let (mut config, seed) = (client_config(1), Seed::from_u64(1));
     let tickets = Arc::new(Tickets::default());
     config.resumption = Resumption::store(tickets.clone());
@@ -244,8 +244,8 @@ fn p256_key() -> Arc<dyn SigningKey> {
     any_ecdsa_type(&PrivateKeyDer::Pkcs8(P256_KEY.to_vec().into())).unwrap()
 }
 
-/// What we say to the whole chain: unlike the known answers, which are about the leaf alone,
-/// nothing may follow that does not parse; and nobody owns a small-order key.
+/// The judgement of this node on the whole chain. The known answers are about the leaf alone; here
+/// each further certificate must parse, too. A small-order key proves no identity.
 fn judgement(case: &Case) -> Option<NodeId> {
     match case.name {
         "second-chain-element-garbage" | "small-order-identity-key" => None,
@@ -266,7 +266,7 @@ impl ResolvesClientCert for NoCertificate {
     }
 }
 
-/// Notes what becomes of resumption.
+/// Notes whether a session ticket was asked for or issued.
 #[derive(Debug, Default)]
 struct Tickets {
     asked: AtomicBool,

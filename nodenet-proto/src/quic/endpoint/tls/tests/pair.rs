@@ -57,7 +57,7 @@ impl Peer {
         }
     }
 
-    /// Whom this end sees at the other.
+    /// The identity that this end sees at the other.
     pub(super) fn sees(&self) -> Option<(NodeId, [u8; 32])> {
         peer_identity(&self.connection.as_ref()?.1)
     }
@@ -108,7 +108,7 @@ impl Peer {
         answer
     }
 
-    /// Lets timers fire, notes events and returns the datagrams that are due.
+    /// Fires timers, notes events and returns the datagrams that are due.
     fn advance(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut datagrams = Vec::new();
         let Some((handle, connection)) = &mut self.connection else { return datagrams };
@@ -157,7 +157,7 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new(dialer: Peer, acceptor: Peer) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "an Instant can not be made without a clock")]
+        #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made without a clock")]
         let base = Instant::now();
         Self {
             dialer,
@@ -171,7 +171,7 @@ impl Pair {
         }
     }
 
-    /// Dials, and lets time pass until all is said.
+    /// Dials, and advances the clock until the exchange is over.
     pub(super) fn run(mut self) -> Self {
         self.dialer.dial(self.base, self.acceptor.addr);
         while self.elapsed < RUN {
