@@ -33,7 +33,11 @@ pub(super) struct Streams {
 
 impl Streams {
     fn new(seed: &Seed) -> Self {
-        Self { overlay: seed.stream("overlay"), connect: seed.stream("connect") }
+        Self {
+            // Another label is another run for the same seed.
+            overlay: seed.stream("overlay"),
+            connect: seed.stream("connect"),
+        }
     }
 }
 
