@@ -13,6 +13,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub(crate) use self::policy::AddrPolicy;
 pub(crate) use self::tier::Tier;
 
+/// Addresses kept for one peer, and candidates of one attempt, at most
+/// (PROTOCOL.md#addresses-of-a-contact, PROTOCOL.md#dial-attempts).
+pub const PEER_ADDRS_MAX: usize = 8;
+
 /// Scope of an address. A larger value reaches further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Purpose;
-use super::candidate::CANDIDATES_MAX;
+use crate::addr::PEER_ADDRS_MAX;
 use crate::transport::DialError;
 
 /// The next candidate is dialed if the ones before have not answered for this long (RFC 8305 §5).
@@ -60,7 +60,7 @@ impl Attempt {
             self.next_at = now + STAGGER;
         }
         for addr in addrs {
-            if self.addrs.len() < CANDIDATES_MAX && !self.addrs.contains(&addr) {
+            if self.addrs.len() < PEER_ADDRS_MAX && !self.addrs.contains(&addr) {
                 self.addrs.push(addr);
             }
         }

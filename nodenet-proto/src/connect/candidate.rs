@@ -2,12 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::addr::{canonical, scope};
+use crate::addr::{PEER_ADDRS_MAX, canonical, scope};
 use crate::context::Context;
 use crate::stats::DropReason;
-
-/// Addresses of one attempt, at most (PROTOCOL.md#dial-attempts).
-pub(crate) const CANDIDATES_MAX: usize = 8;
 
 /// Source of a candidate address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +44,7 @@ pub(crate) fn dialable<A>(
         let addr = canonical(addr);
         if addr.port() == 0 || scope(addr.ip()).is_none() {
             cx.discard(DropReason::ImplausibleAddress);
-        } else if dialable.len() < CANDIDATES_MAX && !dialable.iter().any(|c| c.addr == addr) {
+        } else if dialable.len() < PEER_ADDRS_MAX && !dialable.iter().any(|c| c.addr == addr) {
             dialable.push(Candidate { addr, source });
         }
     }

@@ -10,13 +10,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::candidate::{CANDIDATES_MAX, Candidate, Source};
-use crate::addr::Subnet;
+use super::candidate::{Candidate, Source};
+use crate::addr::{PEER_ADDRS_MAX, Subnet};
 
 /// Unproven addresses of one host that are dialed at once. They are as many as one contact may
 /// have, because a peer behind a NAT may be known by that many ports. Peers that share a host take
 /// turns, each of about a round trip if it answers.
-const PER_HOST: usize = CANDIDATES_MAX;
+const PER_HOST: usize = PEER_ADDRS_MAX;
 
 /// The hosts that are being dialed, each once for each of its addresses.
 #[derive(Debug)]

@@ -34,6 +34,7 @@ pub(crate) use self::candidate::{Candidate, Source, dialable};
 use self::first_frame::FirstFrames;
 pub(crate) use self::host_limit::HostLimit;
 use crate::NodeId;
+use crate::addr::PEER_ADDRS_MAX;
 use crate::api::{ConnectError, EdgeDownReason};
 use crate::context::Context;
 use crate::transport::{DialError, DialId};
@@ -330,7 +331,7 @@ impl Connect {
         let counted = self.attempts.values().filter(|attempt| !attempt.is_bootstrap);
         assert!(counted.count() <= ATTEMPTS_MAX);
         for attempt in self.attempts.values() {
-            assert!(attempt.addrs.len() <= candidate::CANDIDATES_MAX);
+            assert!(attempt.addrs.len() <= PEER_ADDRS_MAX);
             assert!(attempt.pending > 0, "an attempt without a dial would never end");
         }
         let pending = self.attempts.values().map(|attempt| attempt.pending).sum::<usize>();

@@ -15,6 +15,7 @@ use std::time::Instant;
 pub use counter_hash::CounterHash;
 pub use crypto::{Crypto, Ed25519Crypto};
 pub use origination_clock::OriginationClock;
+pub(crate) use random::PERIOD_JITTER_PERCENT;
 pub use random::{Random, Seed};
 pub use timer::TimerQueue;
 pub use token_bucket::{Rate, TokenBucket};

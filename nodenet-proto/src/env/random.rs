@@ -62,6 +62,9 @@ impl core::fmt::Debug for Seed {
     }
 }
 
+/// Jitter of every period, in percent (PROTOCOL.md#jitter).
+pub(crate) const PERIOD_JITTER_PERCENT: u32 = 10;
+
 /// One labelled stream of randomness.
 #[derive(Debug)]
 pub struct Random(ChaCha12Rng);

@@ -79,6 +79,13 @@ impl Class {
 
 /// Largest frame on an edge, its header included (PROTOCOL.md#frame-size).
 pub const FRAME_MAX: usize = 65_536;
+/// From the handshake to the peer's stream, and again from there to its first whole frame
+/// (PROTOCOL.md#first-frame).
+pub const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+/// A conn that receives nothing for this long ends (PROTOCOL.md#idle-time-out).
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// What was queued at a graceful close may take this long to be acknowledged (PROTOCOL.md#drain).
+pub const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Frames of the paced classes that one conn holds without an acknowledgement of the peer's
 /// transport, at most. A path that stalled delivers all of them at once, and an application on the
 /// reference reads from a queue of 64. Half of it stays free for what follows before the

@@ -14,6 +14,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use nodenet_proto::addr::PEER_ADDRS_MAX;
 use nodenet_proto::api::KnownPeer;
 use nodenet_proto::identity::node_id;
 
@@ -23,9 +24,6 @@ use super::{PEERS_MAX, PeerFileError};
 const NAME: &str = "nodenet-peers";
 /// The version of the format.
 const VERSION: &str = "1";
-/// Addresses of one peer, at most: as many as a node keeps of a contact
-/// (PROTOCOL.md#addresses-of-a-contact).
-const ADDRS_MAX: usize = 8;
 
 /// Why a text is not a peer file.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +53,7 @@ pub(super) fn write<'a>(peers: impl Iterator<Item = &'a KnownPeer>) -> String {
         for byte in peer.key {
             let _ = write!(text, "{byte:02x}");
         }
-        for addr in peer.addrs.iter().take(ADDRS_MAX) {
+        for addr in peer.addrs.iter().take(PEER_ADDRS_MAX) {
             let _ = write!(text, " {addr}");
         }
         text.push('\n');
@@ -104,7 +102,7 @@ fn read_peer(line: &str) -> Result<KnownPeer, &'static str> {
         .map(|field| field.parse().map_err(|_| "an address is not one"))
         .collect::<Result<_, _>>()?;
     match addrs.len() {
-        1..=ADDRS_MAX => Ok(KnownPeer { id: node_id(&key), key, addrs }),
+        1..=PEER_ADDRS_MAX => Ok(KnownPeer { id: node_id(&key), key, addrs }),
         _ => Err("a peer has one to eight addresses"),
     }
 }

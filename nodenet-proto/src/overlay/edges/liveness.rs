@@ -12,13 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::Conn;
 use super::keepalive::{ANSWER_WAIT, Silence};
-use crate::env::Random;
+use crate::env::{PERIOD_JITTER_PERCENT, Random};
 
 /// A ping is due after this long even on a busy conn: its Pong has the address at which the peer
 /// sees this node (PROTOCOL.md#ping-refresh).
 const REFRESH: Duration = Duration::from_secs(300);
-/// Jitter of every period, in percent (PROTOCOL.md#jitter).
-const JITTER_PERCENT: u32 = 10;
 
 /// What follows when the timer of a conn fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +48,11 @@ pub(crate) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Stand
         return if due > now { Verdict::Wait(due) } else { Verdict::Dead };
     }
     let Silence { look_after, ping_after } = standing.silence;
-    let next_look = rng.jitter(look_after, JITTER_PERCENT);
+    let next_look = rng.jitter(look_after, PERIOD_JITTER_PERCENT);
     if !standing.send_conn {
         return Verdict::Wait(now + next_look);
     }
-    let earliest = |period: Duration| period / 100 * (100 - JITTER_PERCENT);
+    let earliest = |period: Duration| period / 100 * (100 - PERIOD_JITTER_PERCENT);
     let silent = now.saturating_duration_since(conn.heard);
     let unpinged = now.saturating_duration_since(conn.pinged);
     let stale = !standing.light && unpinged >= earliest(REFRESH);

@@ -33,7 +33,7 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 
@@ -50,6 +50,8 @@ pub(crate) use self::frames::Sender;
 pub(crate) use self::lifecycle::{AttachedConn, EdgeUp, EndedEdge, Loss, Peer, whole_ms};
 pub use self::table::{Attached, Detached, EdgeTable, Phase};
 
+/// An edge that lived this long shows that the peer's failures are over (PROTOCOL.md#proven-edges).
+pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// Conns that one edge is made of, at most (PROTOCOL.md#conns-of-an-edge).
 pub const CONNS_PER_EDGE: usize = 3;
 /// Edges nearest to this node that count as its siblings (PROTOCOL.md#siblings).

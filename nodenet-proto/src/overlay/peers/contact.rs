@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use crate::NodeId;
 use crate::addr::Subnet;
 
-/// Addresses kept for one contact, at most (PROTOCOL.md#addresses-of-a-contact).
-pub(crate) const ADDRS_MAX: usize = 8;
+pub(crate) use crate::addr::PEER_ADDRS_MAX as ADDRS_MAX;
 
 /// Source of the statement that an address is a peer's; a later variant outranks an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ use crate::addr::canonical;
 use crate::api::{EdgeDownReason, KnownPeer};
 use crate::context::Context;
 use crate::overlay::actions::Action;
-use crate::overlay::edges::{EdgeTable, EdgeUp, EndedEdge, Peer};
+use crate::overlay::edges::{EdgeTable, EdgeUp, EndedEdge, Peer, STABLE_AFTER};
 use crate::stats::DropReason;
 use crate::wire::{self, Capabilities, ContactList, Decode, Neighbors, RoutedFrame};
 
@@ -28,8 +28,6 @@ const NO_PLACE_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
 /// A contact that was not dialed at all of its addresses is dialed again after this long (a guess:
 /// three attempts at the peers that are dialed at the same host).
 const PARTIAL_HOLD_OFF: Duration = Duration::from_secs(10);
-/// An edge that lived this long shows that the peer's failures are over (PROTOCOL.md#proven-edges).
-const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// An incumbent that was seen within this time is not probed (a guess).
 const DOUBT_AFTER: Duration = Duration::from_secs(30 * 60);
 /// Peers that reach this node without having been dialed by it before it calls itself reachable (a

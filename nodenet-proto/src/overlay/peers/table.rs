@@ -25,13 +25,9 @@ use super::evicted::Evicted;
 use super::k_bucket::{Bucket, K};
 use crate::NodeId;
 use crate::addr::{Subnet, Tier};
-use crate::env::{Crypto, Random};
+use crate::env::{Crypto, Random, backoff};
 use crate::wire::Capabilities;
 
-/// First wait after a failed dial (PROTOCOL.md#failed-dials).
-const BACKOFF_BASE: Duration = Duration::from_secs(1);
-/// Longest wait between dials to a contact that never answered (PROTOCOL.md#failed-dials).
-const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Longest wait between dials to one that did answer before. Shorter than the reference's, so that
 /// two halves of a healed network find one another within a minute or two (a choice of this
 /// project).
@@ -229,7 +225,7 @@ impl ContactTable {
         let (patience, ceiling) = if tick.since(contact.last_seen) <= VERIFIED_FOR {
             (FAILURES_VERIFIED_MAX, BACKOFF_VERIFIED_MAX)
         } else {
-            (FAILURES_MAX, BACKOFF_MAX)
+            (FAILURES_MAX, backoff::CEILING)
         };
         contact.failures = contact.failures.saturating_add(1);
         if isolated {
@@ -239,8 +235,8 @@ impl ContactTable {
             self.purge(id, now);
             return true;
         }
-        let doubled = BACKOFF_BASE * (1 << u32::from(contact.failures - 1).min(16));
-        let retry_at = tick.plus(rng.jitter(doubled.min(ceiling), 20));
+        let wait = backoff::wait(u32::from(contact.failures - 1), ceiling);
+        let retry_at = tick.plus(rng.jitter(wait, backoff::JITTER_PERCENT));
         contact.retry_at = retry_at;
         false
     }

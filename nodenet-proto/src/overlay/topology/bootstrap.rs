@@ -17,6 +17,7 @@ use crate::connect::{Candidate, Purpose, Want, dialable};
 use crate::context::Context;
 use crate::env::backoff;
 use crate::overlay::actions::{Action, Timer};
+use crate::overlay::edges::STABLE_AFTER;
 use crate::overlay::peers::HOLD_OFF;
 use crate::transport::ConnDownReason;
 
@@ -26,8 +27,12 @@ use crate::transport::ConnDownReason;
 const FIRST_DIAL_MAX: Duration = Duration::from_millis(500);
 /// Once there is an edge, the other bootstrap peers wait: it may lead to better ones (a guess).
 const FURTHER_PEERS_WAIT: Duration = Duration::from_secs(5);
-/// An edge that lived this long shows that its failures are over (PROTOCOL.md#proven-edges).
-const STABLE_AFTER: Duration = Duration::from_secs(60);
+/// Failures for which a bootstrap peer that this node does not admit waits
+/// (PROTOCOL.md#dial-backoff).
+const REFUSED_FAILURES: u32 = 10;
+/// Longest wait while there is no outgoing edge. With jitter and an attempt of ten seconds, an
+/// attempt begins every 30 s (PROTOCOL.md#dial-backoff).
+const ISOLATED_WAIT_MAX: Duration = Duration::from_secs(16);
 /// A reset of an edge that lived this long is no failure, so that a bootstrap peer that was
 /// restarted is dialed at once. An edge that is reset sooner counts as lost (guess).
 const RESET_AFTER: Duration = Duration::from_secs(5);
@@ -219,7 +224,7 @@ impl Bootstrap {
         self.no_outgoing = true;
         for target in self.targets.values_mut() {
             if let State::Waiting(until) = &mut target.state {
-                let sooner = cx.rng.jitter(backoff::ISOLATED_WAIT_MAX, backoff::JITTER_PERCENT);
+                let sooner = cx.rng.jitter(ISOLATED_WAIT_MAX, backoff::JITTER_PERCENT);
                 *until = (*until).min(cx.now + sooner);
             }
         }
@@ -280,7 +285,7 @@ impl Bootstrap {
         let Some(target) = self.targets.get_mut(&peer) else { return };
         if !matches!(error, ConnectError::Dial(_)) {
             // A refusal is unlikely to change soon.
-            target.failures = backoff::FAILURES_MAX;
+            target.failures = REFUSED_FAILURES;
         }
         target.report(cx, peer, error);
         self.wait(cx, &peer);
@@ -356,7 +361,8 @@ impl Bootstrap {
             target.state = State::Resting;
             return;
         }
-        let wait = backoff::wait(target.failures, self.no_outgoing);
+        let ceiling = if self.no_outgoing { ISOLATED_WAIT_MAX } else { backoff::CEILING };
+        let wait = backoff::wait(target.failures, ceiling);
         target.failures = target.failures.saturating_add(1);
         target.wait(cx, wait);
     }

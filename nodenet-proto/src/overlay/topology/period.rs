@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::env::Random;
-
-/// Jitter of every period, in percent (PROTOCOL.md#jitter).
-const JITTER_PERCENT: u32 = 10;
+use crate::env::{PERIOD_JITTER_PERCENT, Random};
 
 /// A period that lengthens while there is nothing new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +20,7 @@ impl Period {
 
     /// The task was done now, without news: the period grows by this factor, up to `max`.
     pub(crate) fn slow_down(&mut self, now: Instant, rng: &mut Random, factor: u32, max: Duration) {
-        self.due = now + rng.jitter(self.wait, JITTER_PERCENT);
+        self.due = now + rng.jitter(self.wait, PERIOD_JITTER_PERCENT);
         self.wait = (self.wait * factor).min(max);
     }
 

@@ -10,7 +10,7 @@ use super::{Conn, Dial, Opened, role};
 use crate::NodeId;
 use crate::quic::endpoint::{Endpoint, profile, tls};
 use crate::stats::DropReason;
-use crate::transport::{ConnDownReason, DialError, Direction, Role};
+use crate::transport::{ConnDownReason, DialError, Direction, FIRST_FRAME_TIMEOUT, Role};
 
 impl Conn {
     pub(super) fn on_quic_event(&mut self, now: Instant, event: Event, endpoint: &mut Endpoint) {
@@ -78,7 +78,7 @@ impl Conn {
             Ok(slot) => {
                 self.opened.count(slot, &mut endpoint.admission);
                 self.move_to_up(peer, key, Direction::Inbound, endpoint);
-                self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
+                self.timers.set(ConnTimer::FirstFrame, now + FIRST_FRAME_TIMEOUT);
             }
             Err(reason) => {
                 endpoint.stats.count_drop(reason);
@@ -120,7 +120,7 @@ impl Conn {
         while let Some(id) = self.quic.streams().accept(dir) {
             if dir == Dir::Bi && self.stream.is_none() && self.phase == Phase::Up {
                 self.stream = Some(id);
-                self.timers.set(ConnTimer::FirstFrame, now + profile::FIRST_FRAME);
+                self.timers.set(ConnTimer::FirstFrame, now + FIRST_FRAME_TIMEOUT);
                 self.touched.readable = true;
                 self.flush(now, endpoint);
                 continue;

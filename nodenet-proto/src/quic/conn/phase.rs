@@ -10,7 +10,7 @@ use crate::NodeId;
 use crate::quic::edge::send::Sender;
 use crate::quic::endpoint::{Endpoint, profile};
 use crate::stats::DropReason;
-use crate::transport::{ConnDownReason, DialError, Direction, Event, Role};
+use crate::transport::{ConnDownReason, DRAIN_MAX, DialError, Direction, Event, Role};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -55,7 +55,7 @@ impl Conn {
     pub(super) fn move_to_draining(&mut self, now: Instant, endpoint: &mut Endpoint) {
         self.phase = Phase::Draining;
         self.timers.stop_all();
-        self.timers.set(ConnTimer::Drain, now + profile::DRAIN);
+        self.timers.set(ConnTimer::Drain, now + DRAIN_MAX);
         self.flush(now, endpoint);
     }
 

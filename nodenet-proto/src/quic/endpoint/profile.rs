@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
+use crate::transport::IDLE_TIMEOUT;
+
 /// Code of every close, stop and reset (PROTOCOL.md#close-codes).
 pub(crate) const CODE: VarInt = VarInt::from_u32(0);
 
@@ -12,9 +14,6 @@ pub(crate) const CODE: VarInt = VarInt::from_u32(0);
 pub(crate) const HANDSHAKE_SILENCE: Duration = Duration::from_secs(10);
 /// A handshake may take this long in all (PROTOCOL.md#handshake-bounds).
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(20);
-/// From the handshake to the peer's stream, and again from there to its first whole frame
-/// (PROTOCOL.md#first-frame).
-pub(crate) const FIRST_FRAME: Duration = Duration::from_secs(30);
 /// From the first byte of a frame to its last, received or sent (guess: 64 KiB at 20 kbit/s takes
 /// 26 s; PROTOCOL.md#frame-time).
 pub(crate) const FRAME: Duration = Duration::from_secs(30);
@@ -22,8 +21,6 @@ pub(crate) const FRAME: Duration = Duration::from_secs(30);
 /// reference's; for a whole frame of 64 KiB it would end every conn with less than 105 kbit/s
 /// (PROTOCOL.md#stall).
 pub(crate) const STALL: Duration = Duration::from_secs(5);
-/// What was queued at a graceful close may take this long to be acknowledged (PROTOCOL.md#drain).
-pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 
 /// A conn that is over is forgotten after this long, even if QUIC is not done. QUIC would keep it
 /// for three probe timeouts (RFC 9000 §10.2), and a peer can stretch these to minutes by late
@@ -35,8 +32,6 @@ pub(crate) const FORGET: Duration = Duration::from_secs(3);
 /// A timer of QUIC that stays overdue is looked at again after this long (RFC 9002 §6.1.2).
 pub(crate) const GRANULARITY: Duration = Duration::from_millis(1);
 
-/// Nothing received for this long ends a conn (PROTOCOL.md#idle-time-out).
-const IDLE_MS: u32 = 300_000;
 /// Bytes a peer may send ahead on one stream (PROTOCOL.md#receive-windows).
 const STREAM_RECEIVE_WINDOW: u32 = 512 * 1024;
 /// Bytes a peer may send ahead on all streams (PROTOCOL.md#receive-windows).
@@ -106,7 +101,9 @@ pub(crate) fn accepted(mtu_discovery: bool) -> Arc<TransportConfig> {
 
 fn common(mtu_discovery: bool) -> TransportConfig {
     let mut transport = TransportConfig::default();
-    transport.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))));
+    transport.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
+        IDLE_TIMEOUT.as_millis() as u32
+    ))));
     transport.keep_alive_interval(None);
     transport.stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW));
     transport.receive_window(VarInt::from_u32(RECEIVE_WINDOW));

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, Conns, Direction, Event, PathInfo, Role, SendError,
-    SpliceId,
+    Class, CloseMode, ConnDownReason, ConnId, Conns, DRAIN_MAX, Direction, Event,
+    FIRST_FRAME_TIMEOUT, IDLE_TIMEOUT, PathInfo, Role, SendError, SpliceId,
 };
 use slab::Slab;
 
@@ -38,14 +38,8 @@ const ACK_DELAY: Duration = Duration::from_millis(25);
 /// Bytes in flight from which the queue of a class is full (guess). Control has the largest, so
 /// that it is refused last.
 const IN_FLIGHT_MAX: [u32; Class::ALL.len()] = [384 << 10, 256 << 10, 128 << 10, 384 << 10];
-/// A complete first frame on an accepted conn is due by then (PROTOCOL.md#first-frame).
-const FIRST_FRAME: Duration = Duration::from_secs(30);
-/// A conn without traffic is closed (PROTOCOL.md#idle-time-out).
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Interval of the search for idle conns.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
-/// A draining close waits at most so long for acknowledgement (PROTOCOL.md#drain).
-const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Retransmissions of one packet after which it arrives in any case (guess). With 10 % loss that
 /// concerns one packet in ten million.
 const RETRANSMISSIONS_MAX: u32 = 7;
@@ -204,7 +198,7 @@ impl Net {
         self.meters.count_probes([dialer, acceptor], self.now);
         let generation = self.conns.generation(end);
         let due = Scheduled::FirstFrame { end: end.peer(), generation };
-        self.queue.push(self.now + FIRST_FRAME, due);
+        self.queue.push(self.now + FIRST_FRAME_TIMEOUT, due);
         end
     }
 

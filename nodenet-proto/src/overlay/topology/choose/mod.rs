@@ -182,23 +182,31 @@ impl<'a> Picks<'a> {
     }
 }
 
-/// Sort key of the contacts of a slot. Best are those that are not light, not of a full subnet,
-/// reachable, verified, not gossiped to be light, mentioned recently, fast. Ties are broken by a
-/// hash of both ids, so that nodes do not all choose the same peer.
-type PreferenceKey = (bool, bool, bool, bool, bool, bool, u16, u64);
+/// Sort key of the contacts of a slot, the smallest first. The first field that differs decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PreferenceKey {
+    is_light: bool,
+    is_subnet_full: bool,
+    is_unreachable: bool,
+    is_unverified: bool,
+    is_gossiped_light: bool,
+    is_stale: bool,
+    rtt_ms: u16,
+    /// A hash of both ids, so that nodes do not all choose the same peer.
+    tie_break: u64,
+}
 
 fn preference_key(own: &NodeId, contact: &Candidate, crowd: &SubnetCounts) -> PreferenceKey {
-    let rtt_ms = if contact.rtt_ms == 0 { RTT_UNKNOWN_MS } else { contact.rtt_ms };
-    (
-        contact.light == Light::Itself,
-        crowd.is_full(contact.subnet),
-        !contact.reachable,
-        !contact.verified,
-        contact.light == Light::Claimed,
-        contact.stale,
-        rtt_ms,
-        tie_break(own, &contact.id),
-    )
+    PreferenceKey {
+        is_light: contact.light == Light::Itself,
+        is_subnet_full: crowd.is_full(contact.subnet),
+        is_unreachable: !contact.reachable,
+        is_unverified: !contact.verified,
+        is_gossiped_light: contact.light == Light::Claimed,
+        is_stale: contact.stale,
+        rtt_ms: if contact.rtt_ms == 0 { RTT_UNKNOWN_MS } else { contact.rtt_ms },
+        tie_break: tie_break(own, &contact.id),
+    }
 }
 
 /// A pseudo-random number that depends on both ids.
