@@ -320,3 +320,6 @@ fn plausible_addrs(
     }
     addrs
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,3 +157,6 @@ fn own_contact(cx: &Context<'_, Action>) -> wire::Contact {
     let capabilities = cx.own.capabilities();
     wire::Contact { key, addrs, capabilities, ..wire::Contact::new(cx.identity.id()) }
 }
+
+#[cfg(test)]
+mod tests;
