@@ -25,6 +25,8 @@ pub(crate) use self::contact::{ADDRS_MAX, Contact, Provenance};
 pub(crate) use self::k_bucket::Bucket;
 pub(crate) use self::lookup::{Ask, Question};
 pub(crate) use self::observe::Observed;
+#[cfg(test)]
+pub(crate) use self::table::OwnKey;
 pub(crate) use self::table::{ContactTable, HOLD_OFF, Observation, Outcome};
 
 /// The contacts of a node, and its open questions.
@@ -48,6 +50,12 @@ impl Peers {
     /// The contacts.
     pub(crate) fn table(&self) -> &ContactTable {
         &self.table
+    }
+
+    /// The contacts, for tests of rooms that read them.
+    #[cfg(test)]
+    pub(crate) fn table_mut(&mut self) -> &mut ContactTable {
+        &mut self.table
     }
 
     /// Sets how full the tables of this room are.

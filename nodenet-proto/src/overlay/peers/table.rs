@@ -17,6 +17,9 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
+#[cfg(test)]
+pub(crate) use self::vectors::OwnKey;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

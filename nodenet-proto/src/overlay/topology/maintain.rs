@@ -408,3 +408,6 @@ fn lightness(contact: &Contact) -> Light {
         true => Light::Claimed,
     }
 }
+
+#[cfg(test)]
+mod tests;
