@@ -218,7 +218,7 @@ fn later_unsolicited_peers_say_nothing_new() {
 }
 
 #[test]
-fn a_peer_is_light_only_on_its_own_word() {
+fn a_peer_is_light_only_if_it_says_so_itself() {
     let light = Capabilities::LIGHT.with(Capabilities::CAN_RELAY);
     for is_outgoing in [true, false] {
         let mut bench = Bench::new();

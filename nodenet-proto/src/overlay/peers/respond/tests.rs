@@ -327,7 +327,7 @@ fn addresses_that_others_can_not_use_are_left_out() {
 }
 
 #[test]
-fn a_peer_is_called_light_only_on_its_own_word() {
+fn a_peer_is_called_light_only_if_it_says_so_itself() {
     let light = Capabilities::LIGHT.with(Capabilities::CAN_RELAY);
     let mut bench = Bench::default();
     bench.sign(1, light, &[addr(1)]);

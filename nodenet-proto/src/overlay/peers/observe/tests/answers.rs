@@ -256,10 +256,16 @@ fn the_first_eight_addresses_count_each_of_them_once() {
 }
 
 #[test]
-fn an_address_in_mapped_form_is_taken_as_ipv4() {
+fn an_address_in_mapped_form_is_the_ipv4_address_and_counts_once() {
+    let many: Vec<SocketAddr> = (1..=8).map(addr).collect();
+    let expected: Vec<_> = many.iter().map(|addr| (*addr, Signed)).collect();
     let mut bench = Bench::new();
-    let mut contact = said(1, 0, &[]);
-    contact.addrs.push(Addr::new(b"quic", b"[::ffff:192.0.2.1]:4242"));
+    let mut contact = said(1, 0, &many);
+    contact.addrs.insert(0, Addr::new(b"quic", b"[::ffff:192.0.2.1]:4242"));
     bench.observe_contact(&answer_of(id(1), None), &contact);
-    assert_eq!(bench.addrs(1), [(addr(1), Signed)]);
+    assert_eq!(bench.addrs(1), expected);
+    let unspecified = SocketAddr::from(([0, 0, 0, 0], 4242));
+    let contact = said(2, 0, &[&[unspecified], &many[..]].concat());
+    bench.observe_contact(&answer_of(id(2), Some(mapped(1))), &contact);
+    assert_eq!(bench.addrs(2), expected);
 }

@@ -86,6 +86,7 @@ fn a_nearer_edge_that_this_node_opened_is_asked_for_the_own_identifier() {
     let far = connect(&mut bench, id(9, 0, 0), true);
     assert_eq!(far, (None, vec![]), "the fifth; the timer is set already");
     bench.topology.due_at = None;
+    bench.topology.schedule.fill = bench.around.now + MINUTE;
     let inbound = connect(&mut bench, id(30, 0, 0), false);
     assert_eq!(inbound, (None, wake(&bench)), "it knows of this node already");
     let light = bench.edge(id(31, 0, 0), true, 20);

@@ -274,6 +274,20 @@ fn a_probed_peer_is_worth_an_edge_if_it_is_near_faster_or_the_only_one_in_its_sl
     bench.edge(id(0, 1, 0), true, 100);
     bench.edge(id(0, 1, 2), true, 100);
     assert!(!is_worth(&mut bench, id(0, 1, 1), 100), "one of them is among the sixteen nearest");
+    let mut bench = Bench::default();
+    bench.edges((2..16).map(near), true);
+    bench.edge(id(0, 1, 0), true, 10);
+    assert!(is_worth(&mut bench, id(0, 1, 1), 900), "there are no sixteen yet");
+}
+
+#[test]
+fn fingers_are_sought_from_the_first_bucket_that_can_exist_on() {
+    for (difficulty, is_wanted) in [(0, false), (5, true)] {
+        let mut bench = Bench::joined(Config { difficulty, ..Config::default() });
+        bench.gossip(id(26, 0, 0), addr(1));
+        let expected = is_wanted.then(|| wants(id(26, 0, 0), addr(1), Purpose::Edge));
+        assert_eq!(bench.fill().1, Vec::from_iter(expected));
+    }
 }
 
 #[test]
