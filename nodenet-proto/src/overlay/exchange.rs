@@ -9,7 +9,7 @@ use super::actions::{Action, ServiceMessage, Timer};
 use super::edges::{AttachedConn, EdgeUp, Edges, EndedEdge, Loss, Peer, whole_ms};
 use super::peers::{Ask, Peers};
 use super::routing::{Routed, Routing};
-use super::topology::{Topology, View, inbound_settled};
+use super::topology::{Dials, Topology, View, inbound_settled};
 use crate::NodeId;
 use crate::api::{Config, ConnectError, EdgeDownReason, Event, KnownPeer};
 use crate::connect::{Connect, Purpose};
@@ -310,20 +310,21 @@ impl Overlay {
 
     /// The maintenance timer fired.
     pub(super) fn maintain(&mut self, cx: &mut Context<'_, Action>, connect: &Connect) {
-        self.topology.begin_maintenance(cx, view(&self.edges, &self.peers, connect));
-        let mut fill = self.topology.fill(cx, view(&self.edges, &self.peers, connect));
+        let begun = self.topology.begin_maintenance(cx, self.edges.table());
+        let dials = Dials { connect, begun };
+        let mut fill = self.topology.fill(cx, view(&self.edges, &self.peers, dials));
         if let Some(fill) = &mut fill {
             for peer in self.topology.surplus(cx, self.edges.table(), fill) {
                 self.close_edge(cx, &peer);
             }
             self.topology.on_surplus_closed(cx, self.edges.table(), fill);
         }
-        let view_now = view(&self.edges, &self.peers, connect);
-        for ask in self.topology.questions(cx, view_now, fill.as_ref()) {
+        let asks =
+            self.topology.questions(cx, view(&self.edges, &self.peers, dials), fill.as_ref());
+        for ask in asks {
             self.ask(cx, ask);
         }
-        let view_now = view(&self.edges, &self.peers, connect);
-        if let Some(alive) = self.topology.probe(cx, view_now) {
+        if let Some(alive) = self.topology.probe(cx, view(&self.edges, &self.peers, dials)) {
             self.peers.confirm(cx, &alive);
         }
         self.topology.arm(cx, &self.edges);
@@ -348,6 +349,6 @@ impl Overlay {
     }
 }
 
-fn view<'a>(edges: &'a Edges, peers: &'a Peers, connect: &'a Connect) -> View<'a> {
-    View { edges: edges.table(), contacts: peers.table(), connect }
+fn view<'a>(edges: &'a Edges, peers: &'a Peers, dials: Dials<'a>) -> View<'a> {
+    View { edges: edges.table(), contacts: peers.table(), dials }
 }

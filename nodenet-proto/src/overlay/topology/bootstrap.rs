@@ -195,14 +195,14 @@ impl Bootstrap {
     }
 
     /// A well connected node searches now and then for a network that it is not connected to.
-    /// Without an edge to any bootstrap peer it dials one.
+    /// Without an edge to any bootstrap peer it dials one, which is returned with its first address.
     pub(crate) fn check_for_others(
         &mut self,
         cx: &mut Context<'_, Action>,
         has_edge: impl Fn(&NodeId) -> bool,
-    ) {
+    ) -> Option<(NodeId, Option<SocketAddr>)> {
         if !self.is_active || self.below_target || self.targets.keys().any(has_edge) {
-            return;
+            return None;
         }
         let resting: Vec<NodeId> = self
             .targets
@@ -210,13 +210,14 @@ impl Bootstrap {
             .filter(|(_, target)| target.state == State::Resting)
             .map(|(peer, _)| *peer)
             .collect();
-        if let Some(last) = (resting.len() as u64).checked_sub(1) {
-            let peer = resting[cx.rng.below(last + 1) as usize];
-            if let Some(target) = self.targets.get_mut(&peer) {
-                target.dial(cx, peer);
-            }
-            self.arm(cx);
-        }
+        let last = (resting.len() as u64).checked_sub(1)?;
+        let peer = resting[cx.rng.below(last + 1) as usize];
+        let target = self.targets.get_mut(&peer)?;
+        target.dial(cx, peer);
+        let first_addr = target.addrs.first().copied();
+        let is_dialing = target.state == State::Dialing;
+        self.arm(cx);
+        is_dialing.then_some((peer, first_addr))
     }
 
     /// This node has no edge left that it opened: bootstrap peers become urgent.

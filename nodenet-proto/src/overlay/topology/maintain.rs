@@ -50,7 +50,25 @@ pub(crate) struct View<'a> {
     /// The contacts.
     pub(crate) contacts: &'a ContactTable,
     /// The attempts under way.
+    pub(crate) dials: Dials<'a>,
+}
+
+/// The attempts under way, as a maintenance sees them.
+#[derive(Clone, Copy)]
+pub(crate) struct Dials<'a> {
+    /// The attempts before this maintenance.
     pub(crate) connect: &'a Connect,
+    /// The peer and the first address of the attempt that it begins for the bootstrap peers, and
+    /// that `connect` does not have yet.
+    pub(crate) begun: Option<(NodeId, Option<SocketAddr>)>,
+}
+
+impl Dials<'_> {
+    /// The peers that are being dialed, and the first address of each.
+    fn in_flight(&self) -> impl Iterator<Item = (NodeId, Option<SocketAddr>)> {
+        let is_new = |peer: &NodeId| self.connect.in_flight().all(|(other, _)| other != *peer);
+        self.connect.in_flight().chain(self.begun.filter(|(peer, _)| is_new(peer)))
+    }
 }
 
 /// A fill in progress: the edges that it examined and the dials that it chose.
@@ -69,11 +87,11 @@ struct Snapshot {
 impl Snapshot {
     fn new(cx: &Context<'_, Action>, view: View<'_>) -> Self {
         let subnet = |addr: Option<SocketAddr>| addr.and_then(|addr| Subnet::counted(addr.ip()));
-        let dials = view.connect.in_flight();
+        let dials = view.dials.in_flight();
         Self {
             live: live(cx.now, view.edges, view.edges.iter()),
             in_flight: dials.map(|(id, addr)| InFlight { id, subnet: subnet(addr) }).collect(),
-            host_limit: view.connect.host_limit(),
+            host_limit: view.dials.connect.host_limit(),
         }
     }
 
@@ -120,12 +138,18 @@ impl Snapshot {
 
 impl Topology {
     /// The maintenance timer fired. Bootstrap peers are looked at if that is due.
-    pub(crate) fn begin_maintenance(&mut self, cx: &mut Context<'_, Action>, view: View<'_>) {
+    /// Returns the peer that is dialed for that, and its first address.
+    pub(crate) fn begin_maintenance(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        edges: &EdgeTable,
+    ) -> Option<(NodeId, Option<SocketAddr>)> {
         self.due_at = None;
-        if self.schedule.seed_check <= cx.now {
-            self.schedule.on_seed_checked(cx.now, cx.rng);
-            self.bootstrap.check_for_others(cx, |peer| view.edges.get(peer).is_some());
+        if self.schedule.seed_check > cx.now {
+            return None;
         }
+        self.schedule.on_seed_checked(cx.now, cx.rng);
+        self.bootstrap.check_for_others(cx, |peer| edges.get(peer).is_some())
     }
 
     /// Dials the contacts that are wanted most, or else some that may be faster than an edge.
@@ -355,7 +379,7 @@ fn is_sparse(config: &Config, edges: &EdgeTable, bucket: u16) -> bool {
 
 /// The slots of a bucket that have neither an edge, nor a dial, nor a contact to dial.
 fn lacking(cx: &Context<'_, Action>, view: View<'_>, wanted: &[NodeId], bucket: u16) -> Vec<Slot> {
-    let in_flight: Vec<NodeId> = view.connect.in_flight().map(|(peer, _)| peer).collect();
+    let in_flight: Vec<NodeId> = view.dials.in_flight().map(|(peer, _)| peer).collect();
     let contacts = view.contacts.candidates(cx.now, |at| at == bucket);
     let peers = view.edges.iter().map(|edge| &edge.peer);
     let peers = peers.chain(&in_flight).chain(wanted);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use self::bootstrap::Bootstrap;
 use self::choose::{EdgeTargets, Slot};
-pub(crate) use self::maintain::{View, inbound_settled, is_crowded};
+pub(crate) use self::maintain::{Dials, View, inbound_settled, is_crowded};
 use self::schedule::Schedule;
 use super::actions::{Action, Timer};
 use super::edges::{EdgeTable, EdgeUp, Edges, EndedEdge, Phase};

@@ -84,6 +84,15 @@ impl Bench {
         self.act(|bootstrap, cx| bootstrap.on_edge_down(cx, &PEER, reason, lived))
     }
 
+    fn check_for_others(
+        &mut self,
+        has_edge: bool,
+    ) -> (Option<(NodeId, Option<SocketAddr>)>, Vec<Did>) {
+        let mut begun = None;
+        let did = self.act(|bootstrap, cx| begun = bootstrap.check_for_others(cx, |_| has_edge));
+        (begun, did)
+    }
+
     fn set_below_target(&mut self, below_target: bool) -> Vec<Did> {
         self.act(|bootstrap, cx| bootstrap.set_below_target(cx, below_target, |_| false))
     }
@@ -283,15 +292,14 @@ fn a_well_connected_node_dials_a_bootstrap_peer_only_for_a_check() {
     bench.add(&[addr(1)]);
     bench.set_below_target(false);
     assert_eq!(bench.pass(3600 * SECOND), []);
-    assert_eq!(bench.act(|bootstrap, cx| bootstrap.check_for_others(cx, |_| true)), []);
-    let check = bench.act(|bootstrap, cx| bootstrap.check_for_others(cx, |_| false));
-    assert_eq!(check, [dial(1)]);
+    assert_eq!(bench.check_for_others(true), (None, vec![]));
+    assert_eq!(bench.check_for_others(false), (Some((PEER, Some(addr(1)))), vec![dial(1)]));
     bench.fail(NO_ROUTE);
     assert_eq!(bench.pass(3600 * SECOND), []);
     bench.set_below_target(true);
     assert_eq!(bench.pass(10 * SECOND), [dial(1)]);
-    let check = bench.act(|bootstrap, cx| bootstrap.check_for_others(cx, |_| false));
-    assert_eq!(check, [], "a node that needs them dials them anyway");
+    let check = bench.check_for_others(false);
+    assert_eq!(check, (None, vec![]), "a node that needs them dials them anyway");
 }
 
 #[test]

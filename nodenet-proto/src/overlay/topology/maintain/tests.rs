@@ -39,11 +39,16 @@ struct Rooms {
     edges: Edges,
     peers: Peers,
     connect: Connect,
+    begun: Option<(NodeId, Option<SocketAddr>)>,
 }
 
 impl Rooms {
     fn view(&self) -> View<'_> {
-        View { edges: self.edges.table(), contacts: self.peers.table(), connect: &self.connect }
+        View {
+            edges: self.edges.table(),
+            contacts: self.peers.table(),
+            dials: Dials { connect: &self.connect, begun: self.begun },
+        }
     }
 
     fn table(&self) -> &EdgeTable {
@@ -109,6 +114,7 @@ impl Bench {
             edges: Edges::new(OWN, config, now),
             peers: Peers::new(OWN, config, now),
             connect: Connect::new(),
+            begun: None,
         };
         Self { topology: Topology::new(config, now), rooms, around, conns: 0 }
     }

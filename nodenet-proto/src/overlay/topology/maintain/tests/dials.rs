@@ -172,6 +172,17 @@ fn a_router_that_has_what_it_wants_probes_for_a_faster_edge() {
 }
 
 #[test]
+fn an_attempt_that_the_same_maintenance_begins_counts_as_under_way() {
+    let mut bench = with_finger(Config::default(), 200);
+    bench.gossip(id(0, 1, 1), addr(1));
+    bench.rooms.begun = Some((id(0, 2, 1), Some(addr(2))));
+    assert_eq!(bench.fill().1, [], "a node with a dial under way does not probe");
+    bench.rooms.begun = None;
+    bench.around.pass(MINUTE);
+    assert_eq!(bench.fill().1, [wants(id(0, 1, 1), addr(1), Purpose::Probe)]);
+}
+
+#[test]
 fn a_light_node_probes_for_no_faster_edge() {
     let mut bench = with_finger(light(), 200);
     bench.gossip(id(0, 1, 1), addr(1));
