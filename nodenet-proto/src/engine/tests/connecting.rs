@@ -8,7 +8,7 @@ use crate::NodeId;
 use crate::api::{Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event};
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError};
-use crate::wire::{self, Message};
+use crate::wire::{self, Leave, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,6 +73,18 @@ fn a_connect_that_is_never_answered_fails_after_five_seconds() {
     let request = world.connect(0, puppet);
     world.run_for(6 * SECOND);
     let error = ConnectError::NotTaken(EdgeDownReason::Dead);
+    assert!(world.events(0).contains(&Event::ConnectFailed { request, error }));
+}
+
+#[test]
+fn a_connect_fails_if_the_first_frame_of_the_peer_is_a_leave() {
+    let (mut world, puppet) = beside_a_puppet();
+    let request = world.connect(0, puppet);
+    world.run_for(4 * LATENCY);
+    let conn = world.conns_between(puppet, 0)[0];
+    world.say(conn, Leave.to_frame());
+    world.run_for(2 * LATENCY);
+    let error = ConnectError::NotTaken(EdgeDownReason::Left);
     assert!(world.events(0).contains(&Event::ConnectFailed { request, error }));
 }
 
