@@ -8,6 +8,7 @@ macro_rules! drop_reasons {
     ($($(#[$doc:meta])+ $variant:ident => $name:literal,)+) => {
         /// Why input was discarded.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
         pub enum DropReason {
             $($(#[$doc])+ $variant,)+
         }

@@ -33,6 +33,7 @@ pub struct KnownPeer {
 
 /// A command of an application.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Command {
     /// Send `payload` to `target` by routing. Settled by [`super::Event::Sent`] or
     /// [`super::Event::SendFailed`].
