@@ -195,7 +195,8 @@ impl Bootstrap {
     }
 
     /// A well connected node searches now and then for a network that it is not connected to.
-    /// Without an edge to any bootstrap peer it dials one, which is returned with its first address.
+    /// Without an edge to any bootstrap peer it dials one, which is returned with its first
+    /// address.
     pub(crate) fn check_for_others(
         &mut self,
         cx: &mut Context<'_, Action>,
