@@ -306,7 +306,7 @@ async fn clones_of_deliveries_share_one_queue_and_dropped_waits_lose_nothing() {
 async fn an_identity_without_the_networks_work_does_not_start() {
     let error = Node::builder(worker(false)).difficulty(1).start().await.expect_err("no work");
     let text = error.to_string();
-    assert!(text.contains("0 leading zero bits") && text.contains("asks for 1"), "{text}");
+    assert!(text.contains("0 leading zero bits") && text.contains("requires 1"), "{text}");
 }
 
 #[tokio::test]
