@@ -20,7 +20,7 @@ pub(super) struct Attempt {
     pub(super) purpose: Purpose,
     /// Whether the application waits for its outcome.
     pub(super) is_requested: bool,
-    /// Whether the peer is a bootstrap peer, which the bound on attempts does not count.
+    /// Whether a bootstrap peer is wanted, which the bound on attempts does not count.
     pub(super) is_bootstrap: bool,
     /// Candidates dialed so far.
     pub(super) dialed: usize,
@@ -29,8 +29,9 @@ pub(super) struct Attempt {
     /// When the next candidate is dialed, if there is one.
     pub(super) next_at: Instant,
     pub(super) deadline: Instant,
-    /// Whether the candidates are dialed once more, because the deadline moved.
-    pub(super) dials_again: bool,
+    /// How many of the candidates dialed, the first ones, have dials that end before the deadline,
+    /// because it moved.
+    pub(super) short: usize,
     /// Whether there are candidates that it does not dial.
     pub(super) is_partial: bool,
 }
@@ -46,28 +47,27 @@ impl Attempt {
             pending: 0,
             next_at: now,
             deadline: now + purpose.timeout(),
-            dials_again: false,
+            short: 0,
             is_partial: false,
         }
     }
 
-    /// Takes one more purpose and the candidates that come with it, which are dialed after those
-    /// known. If that moves the deadline, the attempt dials all of them once more when the dials
-    /// under way have ended. Those end at the earlier deadline.
+    /// Takes one more purpose and the candidates that come with it, which are dialed next. If that
+    /// moves the deadline, a dial under way that ends in vain at the earlier one is repeated.
     pub(super) fn fold(&mut self, now: Instant, purpose: Purpose, addrs: Vec<SocketAddr>) {
         // The time for the next candidate may have passed when there was none.
         if self.next_at <= now {
             self.next_at = now + STAGGER;
         }
-        for addr in addrs {
+        let later = self.addrs.split_off(self.dialed);
+        for addr in addrs.into_iter().chain(later) {
             if self.addrs.len() < PEER_ADDRS_MAX && !self.addrs.contains(&addr) {
                 self.addrs.push(addr);
             }
         }
         let deadline = now + purpose.timeout();
-        if purpose != Purpose::Probe && self.purpose.timeout() < purpose.timeout() {
-            self.dials_again |= deadline > self.deadline;
-            self.deadline = self.deadline.max(deadline);
+        if self.purpose.timeout() < purpose.timeout() && self.deadline < deadline {
+            (self.deadline, self.short) = (deadline, self.dialed);
         }
         self.purpose = self.purpose.min(purpose);
         self.is_requested |= purpose == Purpose::Request;
@@ -75,17 +75,20 @@ impl Attempt {
     }
 
     /// A dial of this attempt ended without a conn.
-    pub(super) fn on_dial_failed(&mut self, addr: SocketAddr, error: DialError) {
+    pub(super) fn on_dial_failed(&mut self, now: Instant, addr: SocketAddr, error: DialError) {
         self.pending -= 1;
-        // Another node answers there now.
-        if error == DialError::IdentityMismatch
-            && let Some(at) = self.addrs.iter().position(|other| *other == addr)
-        {
-            self.addrs.remove(at);
-            self.dialed -= usize::from(at < self.dialed);
+        let Some(at) = self.addrs.iter().position(|other| *other == addr) else { return };
+        let was_cut_short = error == DialError::TimedOut && at < self.short && now < self.deadline;
+        // At an identity mismatch another node answers there now.
+        if error != DialError::IdentityMismatch && !was_cut_short {
+            return;
         }
-        if self.pending == 0 && self.dials_again && self.dialed == self.addrs.len() {
-            (self.dials_again, self.dialed) = (false, 0);
+        self.addrs.remove(at);
+        self.dialed -= usize::from(at < self.dialed);
+        self.short -= usize::from(at < self.short);
+        if was_cut_short {
+            self.addrs.push(addr);
+            self.next_at = self.next_at.max(now + STAGGER);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::stats::DropReason;
 /// Source of a candidate address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The operator or the application.
+    /// The operator or the application, or the application asked for the peer.
     Given,
     /// The peer proved its identifier there.
     Verified,

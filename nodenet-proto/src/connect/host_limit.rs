@@ -1,5 +1,5 @@
 //! Limit on concurrent dials to one host at addresses that the peer has not proved
-//! (THREATS.md#e10).
+//! (THREATS.md#e9).
 //!
 //! Responsible for: which candidates of a peer may be dialed now. Never: dials, or keeps state.
 //!
@@ -36,6 +36,11 @@ impl HostLimit {
     /// The limit while these hosts are being dialed.
     pub(super) fn new(hosts: impl Iterator<Item = IpAddr>) -> Self {
         Self { dialed: hosts.map(host).collect() }
+    }
+
+    /// One more address of this host is being dialed.
+    pub(crate) fn add(&mut self, ip: IpAddr) {
+        self.dialed.push(host(ip));
     }
 
     /// Whether any of these candidates may be dialed now.

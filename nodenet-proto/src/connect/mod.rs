@@ -222,7 +222,7 @@ impl Connect {
     ) {
         let Some((peer, addr)) = self.dials.remove(&dial) else { return };
         let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        attempt.on_dial_failed(addr, error);
+        attempt.on_dial_failed(cx.now, addr, error);
         let (is_over, is_pending) = (attempt.is_over(cx.now), attempt.pending > 0);
         if error == DialError::IdentityMismatch {
             cx.act(Action::Elsewhere { peer, addr });

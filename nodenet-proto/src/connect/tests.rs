@@ -279,6 +279,33 @@ fn a_request_that_joins_a_short_attempt_gets_its_full_ten_seconds() {
 }
 
 #[test]
+fn only_the_dials_that_were_cut_short_are_repeated() {
+    let mut bench = Bench::new();
+    bench.want(Purpose::Edge, &[addr(1)]);
+    bench.pass(SECOND);
+    assert_eq!(bench.want(Purpose::Request, &[addr(2)]), []);
+    assert_eq!(bench.pass(SECOND / 4), [Did::Dial(1, addr(2))]);
+    bench.pass(SECOND * 7 / 4);
+    assert_eq!(bench.fail(0, DialError::TimedOut), [], "the other dial is under way");
+    assert_eq!(bench.pass(SECOND / 4), [Did::Dial(2, addr(1))]);
+    bench.pass(8 * SECOND);
+    assert_eq!(bench.fail(1, DialError::TimedOut), []);
+    let error = dial_error(DialError::TimedOut);
+    let over = [Did::Settle(Err(error)), Did::Failed(error)];
+    assert_eq!(bench.fail(2, DialError::TimedOut), over);
+}
+
+#[test]
+fn what_a_request_names_is_dialed_before_what_was_known() {
+    let mut bench = Bench::new();
+    let known: Vec<SocketAddr> = (1..=8).map(addr).collect();
+    assert_eq!(bench.want(Purpose::Edge, &known), [Did::Dial(0, addr(1))]);
+    assert_eq!(bench.want(Purpose::Request, &[addr(9)]), []);
+    assert_eq!(bench.pass(SECOND / 4), [Did::Dial(1, addr(9))]);
+    assert_eq!(bench.pass(SECOND / 4), [Did::Dial(2, addr(2))]);
+}
+
+#[test]
 fn a_refused_peer_ends_the_attempt_and_its_other_dials() {
     let mut bench = Bench::new();
     bench.want(Purpose::Request, &[addr(1), addr(2)]);

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::NodeId;
+use crate::addr::PEER_ADDRS_MAX;
 use crate::api::{BootstrapPeer, ConnectError, EdgeDownReason, Event};
 use crate::connect::{Candidate, Purpose, Want, dialable};
 use crate::context::Context;
@@ -236,10 +237,9 @@ impl Bootstrap {
     /// `peer` answered at `addr`, which is tried first from now on.
     pub(crate) fn on_answered(&mut self, peer: &NodeId, addr: SocketAddr) {
         if let Some(target) = self.targets.get_mut(peer) {
-            let at = target.addrs.iter().position(|other| *other == addr);
-            if let Some(at) = at {
-                target.addrs[..=at].rotate_right(1);
-            }
+            target.addrs.retain(|other| *other != addr);
+            target.addrs.insert(0, addr);
+            target.addrs.truncate(PEER_ADDRS_MAX);
         }
     }
 

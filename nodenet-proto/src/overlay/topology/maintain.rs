@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::bootstrap::Bootstrap;
 use super::choose::{
     Candidate, ChoiceInputs, InFlight, Light, Live, LiveEdge, Slot, Vacancies, choose_edges,
     choose_faster, is_faster, is_improvement, lacking_slots, least_useful_inbound,
@@ -64,6 +65,14 @@ pub(crate) struct Dials<'a> {
 }
 
 impl Dials<'_> {
+    /// The limit on dials to one host.
+    fn host_limit(&self) -> HostLimit {
+        let mut limit = self.connect.host_limit();
+        let begun = self.begun.and_then(|(_, addr)| addr);
+        begun.into_iter().for_each(|addr| limit.add(addr.ip()));
+        limit
+    }
+
     /// The peers that are being dialed, and the first address of each.
     fn in_flight(&self) -> impl Iterator<Item = (NodeId, Option<SocketAddr>)> {
         let is_new = |peer: &NodeId| self.connect.in_flight().all(|(other, _)| other != *peer);
@@ -91,7 +100,7 @@ impl Snapshot {
         Self {
             live: live(cx.now, view.edges, view.edges.iter()),
             in_flight: dials.map(|(id, addr)| InFlight { id, subnet: subnet(addr) }).collect(),
-            host_limit: view.dials.connect.host_limit(),
+            host_limit: view.dials.host_limit(),
         }
     }
 
@@ -175,7 +184,7 @@ impl Topology {
             self.schedule.on_tried(cx.now, tries, wanted.len());
         }
         for peer in &wanted {
-            want(cx, view.contacts, peer, purpose);
+            want(cx, &self.bootstrap, view.contacts, peer, purpose);
         }
         let may_be_chosen = |contact: &Contact| vacancies.welcomes(own, &contact.id);
         let in_opening = |bucket| vacancies.contains(bucket);
@@ -296,7 +305,7 @@ impl Topology {
             return Some(incumbent);
         }
         if view.contacts.get(&incumbent).is_some() {
-            want(cx, view.contacts, &incumbent, Purpose::Probe);
+            want(cx, &self.bootstrap, view.contacts, &incumbent, Purpose::Probe);
         }
         None
     }
@@ -315,10 +324,18 @@ fn live<'a>(now: Instant, table: &EdgeTable, edges: impl Iterator<Item = &'a Edg
     Live::new(table.own(), &edges.collect::<Vec<LiveEdge>>())
 }
 
-/// Starts an attempt at a contact.
-fn want(cx: &mut Context<'_, Action>, contacts: &ContactTable, peer: &NodeId, purpose: Purpose) {
+/// Starts an attempt at a contact. If it is a bootstrap peer, the addresses of the operator follow
+/// those of the contact.
+fn want(
+    cx: &mut Context<'_, Action>,
+    bootstrap: &Bootstrap,
+    contacts: &ContactTable,
+    peer: &NodeId,
+    purpose: Purpose,
+) {
     if let Some(contact) = contacts.find(peer) {
-        let candidates = candidates_of(contact).collect();
+        let named = bootstrap.addrs(peer).iter().copied().map(connect::Candidate::given);
+        let candidates = candidates_of(contact).chain(named).collect();
         cx.act(Action::Connect(Want { peer: *peer, candidates, purpose }));
     }
 }
