@@ -53,7 +53,7 @@ finish() {
     if ((sum > sum_budget)); then
         echo "WARNING: over the budget of all parts by $((sum - sum_budget)) s. Where a part that" \
             "compiles has much less cpu than it used time, the machine was busy."
-        # Machines differ, so time alone fails a run only where somebody said that it shall.
+        # Machines differ, so time alone fails a run only with CI_ENFORCE_BUDGET=1.
         [[ ${CI_ENFORCE_BUDGET:-} != 1 || $status != 0 ]] || status=1
     fi
     [[ $status == 0 ]] || echo "FAILED with status $status"
