@@ -16,9 +16,8 @@
 # Why it matters
 #   A server that counts, logs or limits refused handshakes has to do it in two places. Otherwise it
 #   misses either all small ClientHellos or all large ones. Large ones are common: post-quantum key
-#   shares (X25519MLKEM768) alone take 1.2 kB. The slots for handshakes differ, too: the small one
-#   never has a connection, the large one has one until the second datagram arrives or a timeout
-#   ends it.
+#   shares (X25519MLKEM768) alone take 1.2 kB. The small one never has a connection; the large one
+#   has one until the second datagram arrives.
 #
 # What the script does
 #   A client endpoint connects to a server endpoint in memory, once with one protocol name and once
