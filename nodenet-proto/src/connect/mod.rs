@@ -113,6 +113,8 @@ pub(crate) enum Action {
         /// The address.
         addr: SocketAddr,
     },
+    /// An attempt began, and its first dial follows.
+    Begun(NodeId),
     /// An attempt failed.
     Failed {
         /// The peer.
@@ -183,6 +185,7 @@ impl Connect {
         let is_partial = addrs.len() < candidates.len();
         let attempt = Attempt { is_partial, ..Attempt::new(cx.now, purpose, addrs) };
         self.attempts.insert(peer, attempt);
+        cx.act(Action::Begun(peer));
         self.dial_next(cx, peer);
         self.arm(cx);
         Ok(())

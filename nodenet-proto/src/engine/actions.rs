@@ -99,6 +99,9 @@ impl Engine {
                 self.requests.settle_all(&mut self.events, Wait::Edge(peer), &outcome);
             }
             Action::Elsewhere { peer, addr } => self.overlay.handle_elsewhere(&peer, addr),
+            Action::Begun(peer) => {
+                self.run_overlay(conns, |overlay, cx, _| overlay.handle_attempt_begun(cx, &peer));
+            }
             Action::Failed { peer, error, is_partial } => {
                 self.run_overlay(conns, |overlay, cx, _| {
                     overlay.handle_attempt_failed(cx, peer, error, is_partial);

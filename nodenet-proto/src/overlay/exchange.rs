@@ -195,6 +195,11 @@ impl Overlay {
         self.on_loss(cx, loss);
     }
 
+    /// An attempt at a peer began.
+    pub(crate) fn handle_attempt_begun(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
+        self.topology.on_attempt_begun(cx, peer);
+    }
+
     /// An attempt failed, or the peer may not become an edge.
     pub(crate) fn handle_attempt_failed(
         &mut self,

@@ -56,7 +56,7 @@ enum State {
     Resting,
     /// The next attempt begins then.
     Waiting(Instant),
-    /// An attempt of this module is under way.
+    /// An attempt is under way, for any purpose.
     Dialing,
 }
 
@@ -275,6 +275,15 @@ impl Bootstrap {
             }
         }
         self.arm(cx);
+    }
+
+    /// An attempt at `peer` began, for any purpose. It takes the place of one that was to begin
+    /// later.
+    pub(crate) fn on_attempt_begun(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
+        let Some(target) = self.targets.get_mut(peer) else { return };
+        if core::mem::replace(&mut target.state, State::Dialing) != State::Dialing {
+            self.arm(cx);
+        }
     }
 
     /// An attempt at `peer` failed, or the peer may not become an edge.

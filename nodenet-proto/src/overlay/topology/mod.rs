@@ -154,6 +154,11 @@ impl Topology {
         self.arm(cx, edges);
     }
 
+    /// An attempt at a peer began.
+    pub(crate) fn on_attempt_begun(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
+        self.bootstrap.on_attempt_begun(cx, peer);
+    }
+
     /// An attempt at a peer failed, or the peer may not become an edge.
     pub(crate) fn on_attempt_failed(
         &mut self,

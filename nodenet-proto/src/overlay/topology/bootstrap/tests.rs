@@ -339,3 +339,22 @@ fn a_node_that_leaves_dials_none() {
     bench.add(&[addr(1)]);
     assert_eq!(bench.pass(3600 * SECOND), []);
 }
+
+#[test]
+fn an_attempt_for_another_purpose_takes_the_place_of_the_next_one() {
+    let mut bench = Bench::new();
+    bench.add(&[addr(1)]);
+    let begun = bench.act(|bootstrap, cx| bootstrap.on_attempt_begun(cx, &PEER));
+    assert_eq!((begun, bench.due), (vec![], None));
+    assert_eq!(bench.pass(3600 * SECOND), [], "the attempt that is under way is the only one");
+    assert_eq!(bench.fail(NO_ROUTE), [Did::Report(NO_ROUTE)]);
+    assert_eq!(bench.pass(SECOND * 6 / 5), [dial(1)], "its failure is followed by a wait");
+}
+
+#[test]
+fn an_attempt_at_another_peer_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.add(&[addr(1)]);
+    bench.act(|bootstrap, cx| bootstrap.on_attempt_begun(cx, &OTHER));
+    assert_eq!(bench.pass(SECOND / 2), [dial(1)]);
+}
