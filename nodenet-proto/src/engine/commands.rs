@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use heapless::Vec as FixedVec;
 
 use super::requests::{Outcome, Wait};
 use super::timers::{LEAVE_TIMEOUT, Timer};
@@ -13,7 +14,7 @@ use crate::api::{Command, ConnectError, DeliveryPath, Event, RequestId, SendFail
 use crate::buf::Frame;
 use crate::connect::{Candidate, Purpose, Want};
 use crate::env::Rate;
-use crate::overlay::{MultiPathSend, Prospect};
+use crate::overlay::{FIRST_HOPS, Hop, Message, MultiPathSend, Prospect};
 use crate::transport::{Class, ConnId, Conns, SendError};
 use crate::wire::{DIRECT_PAYLOAD_MAX, FrameType, SEND_PAYLOAD_MAX};
 
@@ -37,7 +38,9 @@ impl Engine {
                     let path = DeliveryPath::Routed { hops: 0 };
                     self.send_to_self(payload, SEND_PAYLOAD_MAX, path)
                 } else {
-                    Outcome::Send(self.send(conns, target, payload))
+                    let frame_type = FrameType::Route;
+                    let message = Message { frame_type, target, payload, tried: Vec::new() };
+                    Outcome::Send(self.originate(conns, message).map(|hops| hops.len() as u8))
                 };
                 self.settle(request, outcome);
             }
@@ -107,28 +110,32 @@ impl Engine {
         self.finish_leave();
     }
 
-    /// Sends the copies of a message. A first hop that refuses its copy is replaced by a spare.
-    fn send(
+    /// Signs a message and sends its copies. A first hop that refuses its copy is replaced by a
+    /// spare. Returns the edges that the copies left on.
+    ///
+    /// # Errors
+    /// If no edge took a copy.
+    pub(super) fn originate(
         &mut self,
         conns: &mut dyn Conns,
-        target: NodeId,
-        payload: Bytes,
-    ) -> Result<u8, SendFailure> {
+        message: Message,
+    ) -> Result<FixedVec<Hop, FIRST_HOPS>, SendFailure> {
+        let frame_type = message.frame_type;
         let MultiPathSend { envelope, copies, spares } =
-            self.run_overlay(conns, |overlay, cx, _| overlay.send(cx, target, payload))?;
+            self.run_overlay(conns, |overlay, cx, _| overlay.send(cx, message))?;
         let mut spares = spares.into_iter();
-        let (mut sent, mut failure) = (0, SendFailure::Unroutable);
+        let (mut taken, mut failure) = (FixedVec::new(), SendFailure::Unroutable);
         for copy in copies {
-            let frame = envelope.avoiding(copy.avoid).to_frame(FrameType::Route);
+            let frame = envelope.avoiding(copy.avoid).to_frame(frame_type);
             let hops = core::iter::once(copy.conn).chain(&mut spares);
             match self.send_to_first(conns, Class::Own, frame, hops) {
-                Ok(()) => sent += 1,
+                Ok(conn) => taken.extend(self.overlay.hop(conn)),
                 // A full queue is the more useful reason than conns that are gone.
                 Err(SendFailure::Unroutable) => {}
                 Err(error) => failure = error,
             }
         }
-        if sent == 0 { Err(failure) } else { Ok(sent) }
+        if taken.is_empty() { Err(failure) } else { Ok(taken) }
     }
 
     /// Sends a message over the edge to its target.
@@ -140,7 +147,7 @@ impl Engine {
     ) -> Result<u8, SendFailure> {
         let send = self.overlay.send_direct(&target, payload)?;
         match self.send_to_first(conns, Class::Own, send.frame, send.hops.into_iter()) {
-            Ok(()) => Ok(1),
+            Ok(_) => Ok(1),
             Err(SendFailure::Unroutable) => Err(SendFailure::NoEdge),
             Err(error) => Err(error),
         }
@@ -158,16 +165,16 @@ impl Engine {
         }
     }
 
-    /// Passes `frame` to the first of `hops` that takes it. An edge takes what fits the budget that
-    /// its peer has for this node. It refuses as a whole: frames held back on one of its conns may
-    /// arrive together with those of another.
+    /// Passes `frame` to the first of `hops` that takes it, and returns that one. An edge takes what
+    /// fits the budget that its peer has for this node. It refuses as a whole: frames held back on
+    /// one of its conns may arrive together with those of another.
     pub(super) fn send_to_first(
         &mut self,
         conns: &mut dyn Conns,
         class: Class,
         mut frame: Frame,
         hops: impl Iterator<Item = ConnId>,
-    ) -> Result<(), SendFailure> {
+    ) -> Result<ConnId, SendFailure> {
         let (now, rate) = (self.env.now(), Rate::OUTBOUND);
         let rest = class.leaves_free(rate.burst() as usize) as u64;
         let (mut failure, mut full) = (SendFailure::Unroutable, None);
@@ -189,7 +196,7 @@ impl Engine {
                 continue;
             }
             let refused = match conns.try_send(conn, class, frame) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(conn),
                 Err(refused) => refused,
             };
             if let (Some(edge), Some(before)) = (edge, before) {

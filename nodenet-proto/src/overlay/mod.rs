@@ -32,7 +32,7 @@ use crate::transport::{ConnId, Conns};
 pub(crate) use self::actions::{Action, ServiceFrame, ServiceMessage, Timer};
 pub(crate) use self::edges::Peer;
 pub(crate) use self::exchange::{Dialed, Overlay};
-pub(crate) use self::routing::{DirectSend, MultiPathSend};
+pub(crate) use self::routing::{DirectSend, FIRST_HOPS, Hop, Message, MultiPathSend};
 
 /// What an edge to a peer still takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,10 +95,9 @@ impl Overlay {
     pub(crate) fn send(
         &self,
         cx: &mut Context<'_, Action>,
-        target: NodeId,
-        payload: Bytes,
+        message: Message,
     ) -> Result<MultiPathSend, SendFailure> {
-        routing::send(cx, self.edges.table(), target, payload)
+        routing::send(cx, self.edges.table(), message)
     }
 
     /// A message over the edge to `target`.
@@ -121,6 +120,11 @@ impl Overlay {
     /// The edge that `conn` belongs to.
     pub(crate) fn edge_of(&mut self, conn: ConnId) -> Option<&mut Edge> {
         self.edges.edge_of(conn)
+    }
+
+    /// The edge that `conn` belongs to, as the hop of a message.
+    pub(crate) fn hop(&mut self, conn: ConnId) -> Option<Hop> {
+        self.edges.edge_of(conn).map(|edge| Hop { peer: edge.peer, subnet: edge.subnet })
     }
 
     /// Whether `conn` belongs to an edge.

@@ -20,7 +20,9 @@ use crate::env::TokenBucket;
 use crate::stats::Gauges;
 
 pub(crate) use self::forward::Routed;
-pub(crate) use self::originate::{DirectSend, MultiPathSend, send, send_direct};
+pub(crate) use self::originate::{
+    DirectSend, FIRST_HOPS, Hop, Message, MultiPathSend, send, send_direct,
+};
 
 /// What routing remembers of messages.
 pub(crate) struct Routing {

@@ -8,21 +8,45 @@ use bytes::Bytes;
 use heapless::Vec as FixedVec;
 
 use crate::NodeId;
+use crate::addr::Subnet;
 use crate::api::SendFailure;
 use crate::buf::Frame;
 use crate::context::Context;
 use crate::overlay::actions::{Action, CANDIDATES};
-use crate::overlay::edges::{CONNS_PER_EDGE, EdgeTable};
+use crate::overlay::edges::{CONNS_PER_EDGE, Edge, EdgeTable};
 use crate::transport::ConnId;
 use crate::wire::envelope::{AvoidSet, Envelope};
 use crate::wire::frame::app_frame;
 use crate::wire::{DIRECT_PAYLOAD_MAX, FrameType, SEND_PAYLOAD_MAX};
 
 /// First hops of one message, whose copies take disjoint routes (PROTOCOL.md#first-hops).
-const FIRST_HOPS: usize = 3;
+pub(crate) const FIRST_HOPS: usize = 3;
 
 /// The copy that takes the second-best hop everywhere.
 const SECOND_BEST: usize = 1;
+
+/// A routed message, before it is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// What it is.
+    pub(crate) frame_type: FrameType,
+    /// The node that it is for.
+    pub(crate) target: NodeId,
+    /// What it says.
+    pub(crate) payload: Bytes,
+    /// First hops of earlier messages that brought no answer. Other edges are preferred, those in
+    /// other subnets most. Empty for a first message.
+    pub(crate) tried: Vec<Hop>,
+}
+
+/// An edge that a copy of a message left on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hop {
+    /// The peer.
+    pub(crate) peer: NodeId,
+    /// Its subnet; nothing on loopback.
+    pub(crate) subnet: Option<Subnet>,
+}
 
 /// A message to be sent: one copy over each first hop, and edges that replace those that refuse
 /// theirs.
@@ -55,23 +79,23 @@ pub(crate) struct FirstHop {
     pub(crate) avoid: AvoidSet,
 }
 
-/// Signs `payload` for `target` and chooses the first hops of its copies.
+/// Signs a message and chooses the first hops of its copies.
 ///
 /// # Errors
 /// [`SendFailure::TooLarge`], or [`SendFailure::Unroutable`] without an edge.
 pub(crate) fn send(
     cx: &mut Context<'_, Action>,
     edges: &EdgeTable,
-    target: NodeId,
-    payload: Bytes,
+    message: Message,
 ) -> Result<MultiPathSend, SendFailure> {
+    let Message { frame_type, target, payload, tried } = message;
     check_len(&payload, SEND_PAYLOAD_MAX)?;
-    let (copies, spares) = first_hops(edges, &target);
+    let (copies, spares) = first_hops(&candidates(edges, &target, &tried), &target);
     if copies.is_empty() {
         return Err(SendFailure::Unroutable);
     }
     let sent = cx.stamp();
-    let envelope = Envelope::sign(cx.signer(), FrameType::Route, target, sent, payload)
+    let envelope = Envelope::sign(cx.signer(), frame_type, target, sent, payload)
         .expect("the length was just compared with the limit");
     Ok(MultiPathSend { envelope, copies, spares })
 }
@@ -97,13 +121,33 @@ fn check_len(payload: &Bytes, max: usize) -> Result<(), SendFailure> {
     if len > max { Err(SendFailure::TooLarge { len, max }) } else { Ok(()) }
 }
 
-/// The edges nearest to `target`, whether or not they are closer to it than this node. The first
-/// few get a copy each; the rest replace those that refuse.
+/// The edges nearest to `target`, whether or not they are closer to it than this node. Edges in
+/// the subnet of one that was tried come after all others, and those that were tried last.
+fn candidates<'a>(
+    edges: &'a EdgeTable,
+    target: &NodeId,
+    tried: &[Hop],
+) -> FixedVec<&'a Edge, CANDIDATES> {
+    if tried.is_empty() {
+        return edges.closest(target);
+    }
+    let rank = |edge: &Edge| {
+        let is_tried = tried.iter().any(|hop| hop.peer == edge.peer);
+        let shares_subnet = || tried.iter().any(|hop| hop.subnet == edge.subnet);
+        (is_tried, edge.subnet.is_some() && shares_subnet())
+    };
+    let mut ranked: Vec<&Edge> = edges.iter().collect();
+    ranked.sort_by(|a, b| {
+        rank(a).cmp(&rank(b)).then_with(|| target.compare_distance(&a.peer, &b.peer))
+    });
+    ranked.into_iter().take(CANDIDATES).collect()
+}
+
+/// The first few edges get a copy each; the rest replace those that refuse.
 fn first_hops(
-    edges: &EdgeTable,
+    nearest: &[&Edge],
     target: &NodeId,
 ) -> (FixedVec<FirstHop, FIRST_HOPS>, FixedVec<ConnId, { CANDIDATES - FIRST_HOPS }>) {
-    let nearest = edges.closest::<CANDIDATES>(target);
     let (first, rest) = nearest.split_at(nearest.len().min(FIRST_HOPS));
     let copies = first.iter().zip(0..).map(|(edge, number)| {
         let others = first.iter().map(|other| other.peer);
@@ -120,8 +164,9 @@ fn first_hops(
 
 #[cfg(test)]
 mod tests {
-    use super::{AvoidSet, FirstHop, first_hops};
+    use super::{AvoidSet, CANDIDATES, FIRST_HOPS, FirstHop, FixedVec, Hop, candidates};
     use crate::NodeId;
+    use crate::addr::Subnet;
     use crate::env::test_base;
     use crate::overlay::edges::EdgeTable;
     use crate::overlay::edges::budgets::EdgeBudgets;
@@ -142,6 +187,13 @@ mod tests {
             edges.attach(test_base(), id(peer), [0; 32], ConnId(peer.into()), true, budgets);
         }
         edges
+    }
+
+    fn first_hops(
+        edges: &EdgeTable,
+        target: &NodeId,
+    ) -> (FixedVec<FirstHop, FIRST_HOPS>, FixedVec<ConnId, { CANDIDATES - FIRST_HOPS }>) {
+        super::first_hops(&candidates(edges, target, &[]), target)
     }
 
     fn hop(conn: u64, avoid: &[u8]) -> FirstHop {
@@ -170,5 +222,32 @@ mod tests {
         assert_eq!(first_hops(&edges(&[]), &id(1)).0[..], []);
         assert_eq!(first_hops(&edges(&[2]), &id(1)).0[..], [hop(2, &[])]);
         assert_eq!(first_hops(&edges(&[2, 3]), &id(1)).0[..], [hop(3, &[2]), hop(2, &[3])]);
+    }
+
+    /// The candidates for a target near to those with a high first byte, when these were tried.
+    fn after(edges: &EdgeTable, tried: &[u8]) -> Vec<u64> {
+        let hops = tried.iter().map(|&peer| edges.get(&id(peer)).expect("an edge"));
+        let hops: Vec<Hop> =
+            hops.map(|edge| Hop { peer: edge.peer, subnet: edge.subnet }).collect();
+        let candidates = candidates(edges, &id(0xff), &hops);
+        candidates.iter().map(|edge| edge.send_conn().id.0).collect()
+    }
+
+    #[test]
+    fn edges_that_were_tried_come_last_and_behind_those_of_their_subnets() {
+        let mut edges = edges(&[1, 2, 4, 8, 16]);
+        let subnet = |last: u8| Subnet::counted([192, 0, last, 1].into());
+        for (peer, last) in [(1, 1), (2, 2), (4, 3), (8, 4), (16, 2)] {
+            edges.get_mut(&id(peer)).expect("an edge").subnet = subnet(last);
+        }
+        assert_eq!(after(&edges, &[]), [16, 8, 4, 2, 1]);
+        assert_eq!(after(&edges, &[16]), [8, 4, 1, 2, 16], "2 is in the subnet of 16");
+        assert_eq!(after(&edges, &[16, 8, 4, 2, 1]), [16, 8, 4, 2, 1], "they are all there is");
+    }
+
+    #[test]
+    fn peers_without_a_subnet_share_none() {
+        let edges = edges(&[1, 2, 4]);
+        assert_eq!(after(&edges, &[4]), [2, 1, 4]);
     }
 }
