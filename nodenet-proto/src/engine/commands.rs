@@ -165,9 +165,9 @@ impl Engine {
         }
     }
 
-    /// Passes `frame` to the first of `hops` that takes it, and returns that one. An edge takes what
-    /// fits the budget that its peer has for this node. It refuses as a whole: frames held back on
-    /// one of its conns may arrive together with those of another.
+    /// Passes `frame` to the first of `hops` that takes it, and returns that one. An edge takes
+    /// what fits the budget that its peer has for this node. It refuses as a whole: frames held
+    /// back on one of its conns may arrive together with those of another.
     pub(super) fn send_to_first(
         &mut self,
         conns: &mut dyn Conns,
