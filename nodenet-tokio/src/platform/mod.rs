@@ -109,6 +109,8 @@ pub struct SocketStats {
     pub send_errors: u64,
     /// Datagrams for an address family that the socket does not support.
     pub family_mismatches: u64,
+    /// Sends whose source address the host no longer has. They left from another one.
+    pub sources_lost: u64,
     /// Reads that failed.
     pub receive_errors: u64,
 }

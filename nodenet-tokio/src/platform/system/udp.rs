@@ -8,6 +8,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -30,7 +31,7 @@ const SEGMENTS_MAX: usize = UDP_PAYLOAD_MAX / 1_472;
 /// Interface to the system.
 enum Access {
     /// Offloads, ECN and the local address of each datagram.
-    Offload(UdpSocketState),
+    Offload(RwLock<UdpSocketState>),
     /// One datagram at a time.
     Plain,
 }
@@ -51,7 +52,7 @@ impl UdpSocket {
             socket.local_addr()?.is_ipv4() || !socket2::SockRef::from(&socket).only_v6()?;
         let io = tokio::net::UdpSocket::from_std(socket)?;
         let access = match UdpSocketState::new((&io).into()) {
-            Ok(state) => Access::Offload(state),
+            Ok(state) => Access::Offload(RwLock::new(state)),
             Err(error) => {
                 tracing::debug!(%error, "the system has no socket offloads; going on without");
                 Access::Plain
@@ -61,10 +62,55 @@ impl UdpSocket {
         Ok(Self { io, access, local_addr, supports_ipv4 })
     }
 
-    fn send_piece(&self, transmit: &Transmit, piece: &[u8], segment_len: usize) -> io::Result<()> {
+    /// Sends one piece. If the host has lost the source address, the piece leaves from another one.
+    fn send_piece(
+        &self,
+        transmit: &Transmit,
+        piece: &[u8],
+        segment_len: usize,
+        stats: &mut SocketStats,
+    ) -> io::Result<()> {
+        let mut sent = self.send_from(transmit, transmit.local_ip, piece, segment_len);
+        if transmit.local_ip.is_some()
+            && let Err(error) = &sent
+            && may_lack_source(error)
+        {
+            self.renew_offloads(error);
+            stats.sources_lost += 1;
+            sent = self.send_from(transmit, None, piece, segment_len);
+        }
+        if let Err(error) = &sent
+            && piece.len() <= segment_len
+        {
+            self.renew_offloads(error);
+        }
+        sent
+    }
+
+    /// Gets the offloads back that `error` made quinn-udp give up.
+    ///
+    /// After EINVAL it neither segments nor marks IPv4 datagrams for any peer. For a batch that may
+    /// be right; for a single datagram, or a source address that is gone, the refusal concerns this
+    /// send alone (measured: `findings/quinn-udp-gone-source.sh`).
+    fn renew_offloads(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::InvalidInput
+            && let Access::Offload(state) = &self.access
+            && let Ok(fresh) = UdpSocketState::new((&self.io).into())
+        {
+            *state.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
+
+    fn send_from(
+        &self,
+        transmit: &Transmit,
+        source: Option<IpAddr>,
+        piece: &[u8],
+        segment_len: usize,
+    ) -> io::Result<()> {
         let mapped = self.local_addr.is_ipv6();
         let remote = if mapped { unfold(transmit.remote) } else { transmit.remote };
-        let Access::Offload(state) = &self.access else {
+        let Some(state) = self.offloads() else {
             return self.io.try_send_to(piece, remote).map(|_| ());
         };
         let segments = quinn_udp::Transmit {
@@ -72,9 +118,17 @@ impl UdpSocket {
             ecn: transmit.ecn.and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
             contents: piece,
             segment_size: (piece.len() > segment_len).then_some(segment_len),
-            src_ip: transmit.local_ip.map(|ip| if mapped { unfold_ip(ip) } else { ip }),
+            src_ip: source.map(|ip| if mapped { unfold_ip(ip) } else { ip }),
         };
         self.io.try_io(Interest::WRITABLE, || state.try_send((&self.io).into(), &segments))
+    }
+
+    fn offloads(&self) -> Option<RwLockReadGuard<'_, UdpSocketState>> {
+        match &self.access {
+            // The lock is never held while a panic may happen.
+            Access::Offload(state) => Some(state.read().unwrap_or_else(PoisonError::into_inner)),
+            Access::Plain => None,
+        }
     }
 }
 
@@ -95,14 +149,11 @@ impl Socket for UdpSocket {
     }
 
     fn never_fragments(&self) -> bool {
-        matches!(&self.access, Access::Offload(state) if !state.may_fragment())
+        self.offloads().is_some_and(|state| !state.may_fragment())
     }
 
     fn segments_max(&self) -> usize {
-        match &self.access {
-            Access::Offload(state) => state.max_gso_segments().clamp(1, SEGMENTS_MAX),
-            Access::Plain => 1,
-        }
+        self.offloads().map_or(1, |state| state.max_gso_segments().clamp(1, SEGMENTS_MAX))
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -118,7 +169,7 @@ impl Socket for UdpSocket {
         ReadBuf(buf): &mut ReadBuf,
         each: &mut dyn FnMut(Received),
     ) -> io::Result<()> {
-        let Access::Offload(state) = &self.access else {
+        let Some(state) = self.offloads() else {
             let (len, remote) = self.io.try_recv_from(&mut buf[..READ_LEN])?;
             let data = BytesMut::from(&buf[..len]);
             each(Received { remote: fold(remote), local_ip: None, ecn: None, data });
@@ -159,8 +210,8 @@ impl Socket for UdpSocket {
         }
         let segment_len = transmit.segment_len.unwrap_or(bytes.len()).max(1);
         let segments_max = || self.segments_max();
-        let mut send = |piece: &[u8]| {
-            let sent = self.send_piece(transmit, piece, segment_len);
+        let mut send = |piece: &[u8], stats: &mut SocketStats| {
+            let sent = self.send_piece(transmit, piece, segment_len, stats);
             if let Err(error) = &sent {
                 tracing::trace!(%error, remote = %transmit.remote, len = piece.len(), "not sent");
             }
@@ -191,13 +242,13 @@ fn send_pieces(
     done: &mut usize,
     segment_len: usize,
     segments_max: impl Fn() -> usize,
-    send: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    send: &mut dyn FnMut(&[u8], &mut SocketStats) -> io::Result<()>,
     stats: &mut SocketStats,
 ) -> bool {
     while *done < bytes.len() {
         let segments = segments_max().min(UDP_PAYLOAD_MAX / segment_len).max(1);
         let piece = &bytes[*done..bytes.len().min(*done + segments * segment_len)];
-        match send(piece) {
+        match send(piece, stats) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             // The system does not segment: the same bytes again, one datagram at a time.
@@ -207,6 +258,13 @@ fn send_pieces(
         *done += piece.len();
     }
     true
+}
+
+/// Whether the system refused a send in a way that a missing source address explains: EINVAL over
+/// IPv6, ENETUNREACH over IPv4 (measured on Linux 6.18).
+fn may_lack_source(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, InvalidInput, NetworkUnreachable};
+    matches!(error.kind(), InvalidInput | NetworkUnreachable | AddrNotAvailable)
 }
 
 fn open(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {

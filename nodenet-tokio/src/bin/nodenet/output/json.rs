@@ -118,6 +118,7 @@ pub(crate) fn stats(stats: &NodeStats) -> Value {
         "sockets": {
             "send_errors": sockets.send_errors,
             "family_mismatches": sockets.family_mismatches,
+            "sources_lost": sockets.sources_lost,
             "receive_errors": sockets.receive_errors,
         },
     })

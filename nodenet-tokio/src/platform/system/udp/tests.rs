@@ -97,12 +97,48 @@ async fn a_datagram_that_the_system_refuses_is_counted_and_dropped() {
     assert_eq!(stats, SocketStats { send_errors: 1, ..SocketStats::default() });
 }
 
+#[tokio::test]
+async fn a_source_address_that_is_gone_is_left_out_and_costs_other_peers_nothing() {
+    let (dual, other) = pair("[::]:0", "127.0.0.1:0");
+    if !dual.local_addr().is_ipv6() {
+        return;
+    }
+    let (peer, _) = pair("[::1]:0", "[::1]:0");
+    let segments = dual.segments_max();
+    let mut stats = SocketStats::default();
+    for source in ["2001:db8::1", "192.0.2.1"] {
+        writable(&dual).await;
+        let remote = if source.contains(':') { peer.local_addr() } else { other.local_addr() };
+        let transmit = transmit_to(remote, Some(source.parse().unwrap()), Some(500));
+        assert!(dual.try_send(&transmit, &[7; 1_500], &mut 0, &mut stats));
+        let there = if source.contains(':') { &peer } else { &other };
+        assert_eq!(receive(there, 3).await[0].data.len(), 500);
+    }
+    assert_eq!(stats, SocketStats { sources_lost: 2, ..SocketStats::default() });
+    assert_eq!(dual.segments_max(), segments);
+    let marked =
+        Transmit { ecn: Some(EcnCodepoint::Ect0), ..transmit_to(other.local_addr(), None, None) };
+    assert!(dual.try_send(&marked, b"marked", &mut 0, &mut stats));
+    let expected = matches!(other.access, Access::Offload(_)).then_some(EcnCodepoint::Ect0);
+    assert_eq!(receive(&other, 1).await[0].ecn, expected);
+}
+
+#[tokio::test]
+async fn a_datagram_that_the_system_calls_invalid_costs_other_peers_nothing() {
+    let (dual, _) = pair("[::]:0", "127.0.0.1:0");
+    let segments = dual.segments_max();
+    let port_zero = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+    let stats = send(&dual, port_zero, None, b"lost").await;
+    assert_eq!(stats, SocketStats { send_errors: 1, ..SocketStats::default() });
+    assert_eq!(dual.segments_max(), segments);
+}
+
 #[test]
 fn a_send_that_stops_half_way_goes_on_there() {
     let (mut sent, mut done, mut room) = (Vec::new(), 0, 2);
     let mut stats = SocketStats::default();
     let mut pass = |room: &mut usize, done: &mut usize| {
-        let mut send = |piece: &[u8]| match room.checked_sub(1) {
+        let mut send = |piece: &[u8], _: &mut SocketStats| match room.checked_sub(1) {
             Some(less) => {
                 *room = less;
                 sent.push(piece.to_vec());
@@ -126,7 +162,7 @@ fn a_batch_that_can_not_be_segmented_goes_out_one_by_one() {
     let (mut sent, mut done) = (Vec::new(), 0);
     let segments_max = std::cell::Cell::new(40);
     let mut stats = SocketStats::default();
-    let mut send = |piece: &[u8]| {
+    let mut send = |piece: &[u8], _: &mut SocketStats| {
         // The first attempt lowers the number.
         if segments_max.replace(1) == 40 {
             return Err(io::ErrorKind::InvalidInput.into());
