@@ -44,6 +44,7 @@ use crate::transport::{
 };
 use conn::{Conn, Dial, Opened};
 use endpoint::admission::{Admission, Verdict};
+use endpoint::congestion::AckAllowance;
 use endpoint::ready::Ready;
 use endpoint::{Endpoint, profile};
 use tls::{Entropy, Tls, with_entropy};
@@ -83,15 +84,16 @@ impl Quic {
 
     fn with_tls(config: Config, tls: Tls, seed: &Seed, now: Instant) -> Self {
         let mut client = tls.client_config();
-        client.transport_config(profile::dialed(config.mtu_discovery));
-        let server = listener(&tls, &config);
+        let allowance = AckAllowance::default();
+        client.transport_config(profile::dialed(config.mtu_discovery, &allowance));
+        let server = listener(&tls, &config, &allowance);
         let mut settings = tls.endpoint_config();
         settings.max_udp_payload_size(profile::MTU_MAX).expect("more than the least, 1200");
         let (settings, server) = (Arc::new(settings), Some(Arc::new(server)));
         let quic = quinn_proto::Endpoint::new(settings, server, config.mtu_discovery, None);
         Self {
             conns: IndexMap::default(),
-            endpoint: Endpoint::new(quic, Admission::new(config)),
+            endpoint: Endpoint::new(quic, Admission::new(config), allowance),
             turns: Turns::default(),
             ready: Ready::default(),
             timers: TimerQueue::new(),
@@ -418,6 +420,12 @@ impl Quic {
         Ok(())
     }
 
+    /// From now on a full window holds acknowledgements back, for comparison.
+    #[cfg(test)]
+    pub(crate) fn withhold_ack_allowance(&mut self) {
+        self.endpoint.allowance = AckAllowance::default();
+    }
+
     fn connect(&mut self, remote: SocketAddr) -> Option<(ConnectionHandle, Connection)> {
         if !can_be_dialed(remote) {
             return None;
@@ -443,7 +451,7 @@ impl Quic {
                 segments if segments * mtu <= BATCH_MAX => segments,
                 _ => (BATCH_MAX / mtu).max(1),
             };
-            if let Some(transmit) = conn.quic.poll_transmit(self.now, segments, &mut buf.bytes) {
+            if let Some(transmit) = conn.transmit(self.now, segments, buf, &self.endpoint) {
                 let again = Touched { transmit: true, ..Touched::default() };
                 self.turns.touch(id, &mut conn.queued, again);
                 return Some(transmit);
@@ -498,9 +506,9 @@ fn can_be_dialed(remote: SocketAddr) -> bool {
 
 /// Settings of the listener. QUIC itself holds no handshake that admission did not decide about, so
 /// its own limits on these are low.
-fn listener(tls: &Tls, config: &Config) -> ServerConfig {
+fn listener(tls: &Tls, config: &Config, allowance: &AckAllowance) -> ServerConfig {
     let mut server = tls.server_config();
-    server.transport_config(profile::accepted(config.mtu_discovery));
+    server.transport_config(profile::accepted(config.mtu_discovery, allowance));
     server.migration(true);
     server.incoming_buffer_size(profile::INCOMING_BUFFER);
     server.incoming_buffer_size_total(profile::INCOMING_BUFFER * config.handshakes_max as u64);

@@ -2,6 +2,7 @@
 
 mod determinism;
 mod hostile;
+mod outage;
 mod pacing;
 mod relay;
 

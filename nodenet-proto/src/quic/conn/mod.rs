@@ -21,6 +21,7 @@ use self::phase::Phase;
 use self::timers::{ConnTimer, ConnTimers};
 use crate::NodeId;
 use crate::buf::Frame;
+use crate::io::TransmitBuf;
 use crate::quic::edge::receive::{BadPrefix, Receiver};
 use crate::quic::edge::send::{Progress, Refused, Sender};
 use crate::quic::endpoint::admission::{Admission, HalfOpen, Slot};
@@ -108,6 +109,8 @@ pub(super) struct Conn {
     touched: Touched,
     phase: Phase,
     opened: Opened,
+    /// A datagram arrived since the last packet was built.
+    heard: bool,
     /// QUIC's timers fired since the conn last settled.
     has_timed_out: bool,
     stream: Option<StreamId>,
@@ -136,6 +139,7 @@ impl Conn {
             touched: Touched::default(),
             phase: Phase::Handshake,
             opened,
+            heard: false,
             has_timed_out: false,
             stream: None,
             receiver: None,
@@ -176,6 +180,7 @@ impl Conn {
         if self.phase == Phase::Handshake {
             self.timers.set(ConnTimer::HandshakeSilence, now + profile::HANDSHAKE_SILENCE);
         }
+        self.heard = true;
         self.quic.set_send_window(profile::send_window(self.quic.congestion_state().window()));
         self.service(now, endpoint);
         let acked = self.sender.observe_acks(&mut endpoint.pool);
@@ -185,6 +190,24 @@ impl Conn {
             self.watch_for_stall(now, progress);
         }
         self.take_touched()
+    }
+
+    /// Builds the next packets, at most `segments`. After a datagram arrived, one of them may leave
+    /// although the window is full, because it carries the acknowledgement.
+    pub(super) fn transmit(
+        &mut self,
+        now: Instant,
+        segments: usize,
+        buf: &mut TransmitBuf,
+        endpoint: &Endpoint,
+    ) -> Option<quinn_proto::Transmit> {
+        if self.heard {
+            endpoint.allowance.grant();
+        }
+        let transmit = self.quic.poll_transmit(now, segments, &mut buf.bytes);
+        endpoint.allowance.revoke();
+        self.heard &= transmit.is_none();
+        transmit
     }
 
     /// Lets the timers fire that are due.

@@ -5,6 +5,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod config;
+pub(crate) mod congestion;
 pub(crate) mod profile;
 pub(crate) mod ready;
 pub mod tls;
@@ -17,6 +18,7 @@ use super::edge::send::Pool;
 use crate::stats::{DropReason, Stats};
 use crate::transport::{ConnId, DialId, Event};
 use admission::Admission;
+use congestion::AckAllowance;
 
 /// What all conns share. A conn borrows it for each call.
 pub(crate) struct Endpoint {
@@ -24,6 +26,8 @@ pub(crate) struct Endpoint {
     pub(crate) quic: quinn_proto::Endpoint,
     /// Caps on conns that peers open.
     pub(crate) admission: Admission,
+    /// Room beyond a full window for the next packet that is built.
+    pub(crate) allowance: AckAllowance,
     /// Events for the engine, in order: the frames of one turn, and a few for each conn.
     pub(crate) events: VecDeque<Event>,
     /// Storage for frames.
@@ -38,10 +42,15 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// For no conns yet.
-    pub(crate) fn new(quic: quinn_proto::Endpoint, admission: Admission) -> Self {
+    pub(crate) fn new(
+        quic: quinn_proto::Endpoint,
+        admission: Admission,
+        allowance: AckAllowance,
+    ) -> Self {
         Self {
             quic,
             admission,
+            allowance,
             events: VecDeque::new(),
             pool: Pool::default(),
             stats: Stats::default(),
