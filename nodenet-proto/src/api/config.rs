@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::NodeId;
 
-/// The application's policy on edges. It is asked before an edge begins, in either direction, and
-/// must answer at once. It cannot waive proof of work.
+/// The application's policy on edges. It is asked before a peer is dialed and before an edge
+/// begins, in either direction, and must answer at once. It cannot waive proof of work.
 #[derive(Clone, Default)]
 pub enum EdgePolicy {
     /// Every peer.
@@ -15,6 +15,16 @@ pub enum EdgePolicy {
     AdmitAll,
     /// The peers for which the function returns true.
     Ask(Arc<dyn Fn(&NodeId) -> bool + Send + Sync>),
+}
+
+impl EdgePolicy {
+    /// Whether this peer may become an edge.
+    pub fn admits(&self, peer: &NodeId) -> bool {
+        match self {
+            Self::AdmitAll => true,
+            Self::Ask(admits) => admits(peer),
+        }
+    }
 }
 
 impl fmt::Debug for EdgePolicy {

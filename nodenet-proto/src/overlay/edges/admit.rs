@@ -3,7 +3,7 @@
 
 use super::EdgeTable;
 use crate::NodeId;
-use crate::api::{Config, ConnectError, EdgePolicy};
+use crate::api::{Config, ConnectError};
 use crate::stats::DropReason;
 
 /// Why a peer may not become an edge, in the order in which it is checked.
@@ -55,9 +55,7 @@ pub(crate) fn admit(
     if peer.leading_zeros() < config.difficulty {
         return Err(Refusal::WorkUnmet);
     }
-    if let EdgePolicy::Ask(admits) = &config.edge_policy
-        && !admits(peer)
-    {
+    if !config.edge_policy.admits(peer) {
         return Err(Refusal::Policy);
     }
     if peer == edges.own() {

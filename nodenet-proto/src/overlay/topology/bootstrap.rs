@@ -66,6 +66,10 @@ impl Target {
         self.state = State::Waiting(cx.now + cx.rng.jitter(span, backoff::JITTER_PERCENT));
     }
 
+    fn is_due(&self, now: Instant) -> bool {
+        matches!(self.state, State::Waiting(until) if until <= now)
+    }
+
     /// The next attempt begins within the time of the first one. Many nodes may have lost this peer
     /// at once.
     fn dial_soon(&mut self, cx: &mut Context<'_, Action>) {
@@ -165,9 +169,13 @@ impl Bootstrap {
 
     /// The timer fired: begins the attempts that are due.
     pub(crate) fn on_timer(&mut self, cx: &mut Context<'_, Action>) {
-        for (peer, target) in &mut self.targets {
-            if matches!(target.state, State::Waiting(until) if until <= cx.now) {
-                target.dial(cx, *peer);
+        let due = self.targets.iter().filter(|(_, target)| target.is_due(cx.now));
+        let due: Vec<NodeId> = due.map(|(peer, _)| *peer).collect();
+        for peer in due {
+            if cx.config.edge_policy.admits(&peer) {
+                self.targets.get_mut(&peer).expect("it was just found").dial(cx, peer);
+            } else {
+                self.on_attempt_failed(cx, peer, ConnectError::Refused);
             }
         }
         self.arm(cx);
@@ -210,6 +218,7 @@ impl Bootstrap {
             .targets
             .iter()
             .filter(|(_, target)| target.state == State::Resting)
+            .filter(|(peer, _)| cx.config.edge_policy.admits(peer))
             .map(|(peer, _)| *peer)
             .collect();
         let last = (resting.len() as u64).checked_sub(1)?;

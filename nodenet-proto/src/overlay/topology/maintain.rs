@@ -123,13 +123,14 @@ impl Snapshot {
     /// Those of `contacts` that have neither an edge nor a dial under way, and may be dialed.
     fn unconnected<'a>(
         &self,
-        now: Instant,
+        cx: &Context<'_, Action>,
         view: View<'_>,
         contacts: impl Iterator<Item = &'a Contact>,
     ) -> Vec<Candidate> {
-        let tick = view.contacts.tick(now);
+        let tick = view.contacts.tick(cx.now);
         contacts
             .filter(|contact| view.edges.get(&contact.id).is_none())
+            .filter(|contact| cx.config.edge_policy.admits(&contact.id))
             .filter(|contact| !self.in_flight.iter().any(|dial| dial.id == contact.id))
             .filter(|contact| self.host_limit.admits_any(candidates_of(contact)))
             .map(|contact| Candidate {
@@ -174,7 +175,7 @@ impl Topology {
         let own = view.edges.own();
         let contacts = view.contacts.candidates(cx.now, |bucket| vacancies.contains(bucket));
         let welcome = contacts.filter(|contact| vacancies.welcomes(own, &contact.id));
-        let candidates = snapshot.unconnected(cx.now, view, welcome);
+        let candidates = snapshot.unconnected(cx, view, welcome);
         let mut wanted = choose_edges(&snapshot.inputs(cx, view, &candidates), room);
         let content = wanted.is_empty() && snapshot.in_flight.is_empty();
         let purpose = if content { Purpose::Probe } else { Purpose::Edge };
@@ -304,7 +305,8 @@ impl Topology {
         if view.edges.get(&incumbent).is_some() {
             return Some(incumbent);
         }
-        if view.contacts.get(&incumbent).is_some() {
+        let is_admitted = cx.config.edge_policy.admits(&incumbent);
+        if is_admitted && view.contacts.get(&incumbent).is_some() {
             want(cx, &self.bootstrap, view.contacts, &incumbent, Purpose::Probe);
         }
         None
@@ -363,7 +365,7 @@ fn faster(
         let in_bucket = view.contacts.candidates(cx.now, |bucket| bucket == slot.bucket);
         let worth = in_bucket.filter(|contact| is_faster(contact.rtt_ms, slowness_ms));
         let in_slot = worth.filter(|contact| Slot::of(own, &contact.id, bits) == slot);
-        snapshot.unconnected(cx.now, view, in_slot)
+        snapshot.unconnected(cx, view, in_slot)
     })
 }
 

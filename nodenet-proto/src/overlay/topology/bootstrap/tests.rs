@@ -358,3 +358,15 @@ fn an_attempt_at_another_peer_changes_nothing() {
     bench.act(|bootstrap, cx| bootstrap.on_attempt_begun(cx, &OTHER));
     assert_eq!(bench.pass(SECOND / 2), [dial(1)]);
 }
+
+#[test]
+fn a_bootstrap_peer_that_the_policy_refuses_is_reported_and_not_dialed() {
+    let mut bench = Bench::new();
+    bench.around.config.edge_policy = crate::api::EdgePolicy::Ask(std::sync::Arc::new(|_| false));
+    bench.add(&[addr(1)]);
+    assert_eq!(bench.pass(3600 * SECOND), [Did::Report(ConnectError::Refused)]);
+    bench.act(|bootstrap, cx| bootstrap.set_below_target(cx, false, |_| false));
+    let mut found = None;
+    bench.act(|bootstrap, cx| found = bootstrap.check_for_others(cx, |_| false));
+    assert_eq!(found, None);
+}

@@ -7,7 +7,7 @@ mod preferences;
 use std::net::SocketAddr;
 
 use super::*;
-use crate::api::EdgeDownReason;
+use crate::api::{EdgeDownReason, EdgePolicy};
 use crate::connect::Candidate as Address;
 use crate::context::testing::Surroundings;
 use crate::env::Seed;
@@ -99,6 +99,12 @@ fn unverified(addr: SocketAddr) -> Address {
 
 fn verified(addr: SocketAddr) -> Address {
     Address { addr, source: Source::Verified }
+}
+
+/// Settings whose policy refuses this peer.
+fn refusing(refused: NodeId) -> Config {
+    let policy = EdgePolicy::Ask(std::sync::Arc::new(move |peer| *peer != refused));
+    Config { edge_policy: policy, ..Config::default() }
 }
 
 /// The action that wants a peer which gossip places at this address.

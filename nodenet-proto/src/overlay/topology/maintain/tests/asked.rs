@@ -329,3 +329,11 @@ fn a_doubtful_incumbent_that_is_gone_or_waits_for_a_place_is_not_probed() {
     bench.around.pass(30 * SECOND);
     assert_eq!(probe(&mut bench), (None, vec![]));
 }
+
+#[test]
+fn a_doubtful_incumbent_that_the_policy_refuses_is_not_probed() {
+    let mut bench = Bench::new(refusing(id(0, 0, 1)));
+    bench.gossip(id(0, 0, 1), addr(1));
+    doubt(&mut bench, id(0, 0, 1));
+    assert_eq!(probe(&mut bench), (None, vec![]));
+}

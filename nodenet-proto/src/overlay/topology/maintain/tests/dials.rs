@@ -50,6 +50,14 @@ fn a_contact_is_wanted_at_its_addresses_the_proven_one_first() {
     assert!(bench.is_idle());
 }
 
+#[test]
+fn a_contact_that_the_policy_refuses_is_not_dialed() {
+    let mut bench = Bench::new(refusing(id(0, 1, 1)));
+    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip(id(0, 2, 1), addr(2));
+    assert_eq!(bench.fill().1, [wants(id(0, 2, 1), addr(2), Purpose::Edge)]);
+}
+
 /// A bench that knows twenty peers, each in a bucket of its own.
 fn knowing_twenty() -> Bench {
     let mut bench = Bench::default();
