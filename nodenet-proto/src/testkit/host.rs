@@ -98,13 +98,22 @@ pub struct Outgoing {
     pub ecn: Option<EcnCodepoint>,
     /// If set, the bytes are several datagrams of this length, the last one possibly shorter.
     pub segment_len: Option<usize>,
+    /// Its TTL, if that is not the default one.
+    pub ttl: Option<u8>,
+}
+
+impl Outgoing {
+    /// One datagram from the address of the host.
+    pub fn new(to: SocketAddr) -> Self {
+        Self { from: None, to, ecn: None, segment_len: None, ttl: None }
+    }
 }
 
 /// From the address of the host.
 impl From<&Transmit> for Outgoing {
     fn from(transmit: &Transmit) -> Self {
         let Transmit { remote: to, ecn, segment_len, .. } = *transmit;
-        Self { from: None, to, ecn, segment_len }
+        Self { ecn, segment_len, ..Self::new(to) }
     }
 }
 
@@ -130,7 +139,7 @@ impl Outbox {
 
     /// Sends one datagram from the address of the host.
     pub fn datagram(&mut self, to: SocketAddr, bytes: &[u8]) {
-        self.push(Outgoing { from: None, to, ecn: None, segment_len: None }, bytes);
+        self.push(Outgoing::new(to), bytes);
     }
 
     /// Batches that wait.

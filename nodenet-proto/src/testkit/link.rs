@@ -42,6 +42,8 @@ pub struct LinkProfile {
     pub reordering_delay: Duration,
     /// Share of datagrams that arrives twice, from 0.0 to 1.0.
     pub duplication: f64,
+    /// Routers on the way, each of which counts the TTL down.
+    pub hops: u8,
     /// Longest IP packet that passes, in bytes. Longer ones are lost.
     pub mtu: usize,
     /// Whether the sender of one that is too long gets a report (RFC 1191, RFC 8201).
@@ -76,6 +78,7 @@ impl LinkProfile {
         reordering: 0.0,
         reordering_delay: Duration::ZERO,
         duplication: 0.0,
+        hops: 1,
         mtu: ETHERNET_MTU,
         reports_too_big: false,
         rate_bytes_per_s: None,
@@ -83,17 +86,19 @@ impl LinkProfile {
     };
     /// Two machines in one region: 10 ms, nothing lost (a guess).
     pub const REGION: Self = Self { latency: Duration::from_millis(10), ..Self::IDEAL };
-    /// Across a continent over wires: 40 ms, a little jitter, one datagram in a thousand lost (a
-    /// guess).
+    /// Across a continent over wires: 40 ms, twelve routers, a little jitter, one datagram in a
+    /// thousand lost (a guess).
     pub const WAN: Self = Self {
         latency: Duration::from_millis(40),
         jitter: Duration::from_millis(5),
         loss: 0.001,
+        hops: 12,
         ..Self::IDEAL
     };
     /// Gigabit Ethernet (IEEE 802.3ab): 0.2 ms (a guess), and Linux's queue of 1,000 packets.
     pub const LAN: Self = Self {
         latency: Duration::from_micros(200),
+        hops: 0,
         reports_too_big: true,
         rate_bytes_per_s: Some(125_000_000),
         queue_bytes_max: 1_000 * ETHERNET_MTU as u64,

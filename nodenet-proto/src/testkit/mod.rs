@@ -29,7 +29,7 @@ use crate::identity::Identity;
 
 pub use host::{Arrival, Datagram, Host, Outbox};
 pub use link::{LinkProfile, LossBursts};
-pub use nat_box::{NatBox, NatConfig};
+pub use nat_box::{BoxKind, LinuxConfig, NatBox, NatConfig};
 pub use net::{Net, Realm};
 pub use node_host::NodeHost;
 pub use puppet::Puppet;

@@ -246,7 +246,7 @@ impl Outlet for OutletOf<'_> {
         assert!(is_open, "{:?} is not open", transmit.socket);
         assert!(!bytes.is_empty(), "a datagram of a node has a payload");
         let Transmit { remote: to, ecn, segment_len, .. } = *transmit;
-        let outgoing = Outgoing { from, to, ecn, segment_len };
+        let outgoing = Outgoing { from, ecn, segment_len, ..Outgoing::new(to) };
         if driver.is_full {
             driver.refused = Some((outgoing, bytes.to_vec()));
             return false;

@@ -21,7 +21,7 @@ pub struct Puppet {
     pub heard: VecDeque<(Instant, Datagram)>,
     /// Destinations whose path was reported to take no longer packet than this.
     pub too_big: Vec<(SocketAddr, usize)>,
-    waiting: VecDeque<(SocketAddr, Vec<u8>)>,
+    waiting: VecDeque<(Outgoing, Vec<u8>)>,
 }
 
 impl Puppet {
@@ -38,7 +38,12 @@ impl Puppet {
 
     /// Sends a datagram at its next turn.
     pub fn send(&mut self, to: SocketAddr, data: impl Into<Vec<u8>>) {
-        self.waiting.push_back((to, data.into()));
+        self.waiting.push_back((Outgoing::new(to), data.into()));
+    }
+
+    /// Sends a datagram with this TTL at its next turn.
+    pub fn send_with_ttl(&mut self, to: SocketAddr, data: impl Into<Vec<u8>>, ttl: u8) {
+        self.waiting.push_back((Outgoing { ttl: Some(ttl), ..Outgoing::new(to) }, data.into()));
     }
 
     /// Takes what it received: from where, and what.
@@ -62,8 +67,8 @@ impl Host for Puppet {
     fn expire(&mut self, _now: Instant) {}
 
     fn drain(&mut self, _now: Instant, out: &mut Outbox) {
-        for (to, data) in self.waiting.drain(..) {
-            out.push(Outgoing { from: None, to, ecn: None, segment_len: None }, &data);
+        for (outgoing, data) in self.waiting.drain(..) {
+            out.push(outgoing, &data);
         }
     }
 

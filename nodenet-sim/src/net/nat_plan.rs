@@ -1,7 +1,7 @@
 //! NAT plan: which NAT box is before a simulated host (RFC 4787).
 
 use nodenet_proto::env::Random;
-use nodenet_proto::testkit::nat_box::{Behavior, PortAllocation};
+use nodenet_proto::testkit::nat_box::{Behavior, Collision, PortAllocation};
 
 use super::oracle::{NatKind, direct_path_possible};
 use crate::hash;
@@ -40,7 +40,7 @@ impl Nat {
             Self::Easy => NatKind {
                 mapping: Behavior::EndpointIndependent,
                 filtering,
-                allocation: PortAllocation::Preserving,
+                allocation: PortAllocation::Preserving(Collision::Random),
             },
             Self::Hard => NatKind {
                 mapping: Behavior::AddressAndPortDependent,

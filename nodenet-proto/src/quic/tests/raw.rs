@@ -262,5 +262,5 @@ impl Host for Raw {
 }
 
 fn outgoing(transmit: &Transmit, segment_len: Option<usize>) -> Outgoing {
-    Outgoing { from: None, to: transmit.destination, ecn: transmit.ecn, segment_len }
+    Outgoing { ecn: transmit.ecn, segment_len, ..Outgoing::new(transmit.destination) }
 }

@@ -1,142 +1,68 @@
-//! Network address translator in the terms of RFC 4787: mapping, filtering, port allocation,
-//! pooling, hairpinning, lifetimes.
+//! Network address translators and firewalls: RFC 4787 in all its terms, Linux, NAT64.
 //!
-//! Responsible for: which external endpoint a datagram from inside gets, and which datagrams from
-//! outside reach an internal endpoint. Never: a clock, a link or a waiting datagram.
+//! Responsible for: which datagrams pass a box, and what source and destination they have then.
+//! Never: a clock, a link or a waiting datagram.
 //!
-//! A [`NatBox`] is a pure state machine. It does the same for the same seed and the same calls. A
-//! family in which it has no external address is not translated, only filtered. Without any
-//! external address the box is a stateful firewall; with IPv4 addresses alone it is the usual home
-//! router with IPv4 translation and an IPv6 firewall.
+//! A [`NatBox`] is a pure state machine. It does the same for the same seed and the same calls. It
+//! needs no timer: what has expired is found when it is looked at. A family in which it has no
+//! external address is not translated, only filtered. Without any external address the box is a
+//! stateful firewall; with IPv4 addresses alone it is the usual home router with IPv4 translation
+//! and an IPv6 firewall.
 //!
-//! Not modelled: parity and contiguity of port pairs (REQ-4), private ranges on both sides (REQ-7),
-//! application level gateways (REQ-10), fragments (REQ-13, REQ-14).
+//! Not modelled: parity and contiguity of port pairs (RFC 4787 REQ-4), private ranges on both sides
+//! (REQ-7), application level gateways (REQ-10), fragments (REQ-13, REQ-14).
 
+mod config;
+mod conntrack;
+mod nat64;
+mod ports;
 #[cfg(test)]
 mod tests;
+mod translator;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::fate;
-use crate::env::{Random, Seed};
+use crate::env::Seed;
+use conntrack::Conntrack;
+use nat64::Nat64;
+use translator::Translator;
 
-/// What of the remote endpoint a mapping or a filter depends on (RFC 4787 §4.1, §5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Behavior {
-    /// Nothing. Mapping: one external endpoint for an internal one. Filtering: any endpoint may
-    /// send in.
-    EndpointIndependent,
-    /// Its address.
-    AddressDependent,
-    /// Its address and port.
-    AddressAndPortDependent,
+pub use config::{
+    Behavior, BoxKind, Collision, Hairpinning, LinuxConfig, NatConfig, Pooling, PortAllocation,
+    SourceRule,
+};
+pub use nat64::{nat64_address, nat64_embedded};
+
+/// The TTL of a datagram whose sender asks for no other (Linux: `net.ipv4.ip_default_ttl`).
+pub const DEFAULT_TTL: u8 = 64;
+
+/// What of a datagram counts at a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Its source.
+    pub from: SocketAddr,
+    /// Its destination.
+    pub to: SocketAddr,
+    /// The hops that it may still make (IPv6: hop limit).
+    pub ttl: u8,
 }
 
-impl Behavior {
-    /// All three, the most open first.
-    pub const ALL: [Self; 3] =
-        [Self::EndpointIndependent, Self::AddressDependent, Self::AddressAndPortDependent];
-
-    /// The part of a remote endpoint that counts.
-    fn key(self, remote: SocketAddr) -> Key {
-        match self {
-            Self::EndpointIndependent => Key::Any,
-            Self::AddressDependent => Key::Address(remote.ip()),
-            Self::AddressAndPortDependent => Key::Endpoint(remote),
-        }
+impl Header {
+    /// A header with the default TTL.
+    pub fn new(from: SocketAddr, to: SocketAddr) -> Self {
+        Self { from, to, ttl: DEFAULT_TTL }
     }
 }
 
-/// How a mapping gets its external port (RFC 4787 §4.2.1). No port is ever shared by two mappings
-/// of one external address (REQ-3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PortAllocation {
-    /// The internal port. If it is taken or outside of the range: a random one, below 1024 as the
-    /// internal one is (REQ-3a).
-    Preserving,
-    /// The last port plus `step`, over all mappings of the box. A taken one is skipped.
-    Sequential {
-        /// From one port to the next. 1 is contiguous.
-        step: u16,
-    },
-    /// A random port of the range.
-    Random,
-}
-
-/// How internal hosts share several external addresses (RFC 4787 §4.1, "IP address pooling").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Pooling {
-    /// An internal address always gets the same external one (REQ-2).
-    Paired,
-    /// Each mapping gets a random one.
-    Arbitrary,
-}
-
-/// What happens to a datagram from inside to an external address of the box (RFC 4787 §6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Hairpinning {
-    /// It is dropped.
-    Unsupported,
-    /// It is turned around and keeps its internal source, which REQ-9a forbids.
-    InternalSource,
-    /// It is turned around with its external source, as REQ-9a asks.
-    ExternalSource,
-}
-
-/// How a [`NatBox`] behaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatConfig {
-    /// When an external endpoint is used again. Without effect where nothing is translated.
-    pub mapping: Behavior,
-    /// Who gets in through a mapping.
-    pub filtering: Behavior,
-    /// Which port a mapping gets.
-    pub allocation: PortAllocation,
-    /// External ports.
-    pub ports: RangeInclusive<u16>,
-    /// Which external address a mapping gets.
-    pub pooling: Pooling,
-    /// Datagrams from inside to the box itself.
-    pub hairpinning: Hairpinning,
-    /// How long a mapping or the permission of a remote endpoint lasts without refresh.
-    pub lifetime: Duration,
-    /// Whether a datagram that gets in refreshes its mapping (REQ-6a). One that goes out always
-    /// does (REQ-6).
-    pub inbound_refresh: bool,
-    /// Mappings at a time. A new one beyond that is refused.
-    pub mappings_max: usize,
-    /// Mappings of one internal address at a time.
-    pub mappings_per_host_max: usize,
-    /// Remote endpoints that one mapping lets in at a time.
-    pub permissions_max: usize,
-}
-
-impl NatConfig {
-    /// The external ports unless others are asked for: all, as Linux's masquerade has them.
-    pub const PORTS: RangeInclusive<u16> = 1..=u16::MAX;
-}
-
-/// A box that keeps every requirement of RFC 4787 that is modelled here.
-impl Default for NatConfig {
-    fn default() -> Self {
-        Self {
-            mapping: Behavior::EndpointIndependent,
-            filtering: Behavior::AddressDependent,
-            allocation: PortAllocation::Preserving,
-            ports: Self::PORTS,
-            pooling: Pooling::Paired,
-            hairpinning: Hairpinning::ExternalSource,
-            // REQ-5c asks for five minutes or more.
-            lifetime: Duration::from_secs(300),
-            inbound_refresh: false,
-            mappings_max: 16_384,
-            mappings_per_host_max: 4_096,
-            permissions_max: 1_024,
-        }
-    }
+/// A side of a box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Where its hosts are.
+    Inside,
+    /// Where its external addresses are.
+    Outside,
 }
 
 /// Why a box drops a datagram.
@@ -146,6 +72,9 @@ pub enum NatDrop {
     NoMapping,
     /// From outside, from an endpoint that the filter does not let in.
     Filtered,
+    /// From outside, accepted by the box for itself, where nothing listens. The sender gets an ICMP
+    /// error, which a socket that is not connected does not show.
+    ToTheBox,
     /// From inside, to an external address of a box without hairpinning.
     NoHairpinning,
     /// From inside: there is no room for another mapping or permission.
@@ -154,41 +83,27 @@ pub enum NatDrop {
     PortsExhausted,
     /// Source and destination are of different families.
     FamilyMismatch,
-}
-
-/// Part of a remote endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Any,
-    Address(IpAddr),
-    Endpoint(SocketAddr),
+    /// From inside, through a NAT64 to an address that it does not translate.
+    NotTranslatable,
+    /// The TTL is used up. The ICMP error is not modelled.
+    TtlExpired,
+    /// The box drops all of UDP.
+    NoUdp,
 }
 
 #[derive(Debug)]
-struct Mapping {
-    internal: SocketAddr,
-    key: Key,
-    refreshed: Instant,
-    /// The endpoints to which the internal one sent through this mapping, and when last. Empty if
-    /// any may send in. A NAT keeps one table for mapping and filtering, so a permission belongs to
-    /// a mapping.
-    permissions: BTreeMap<Key, Instant>,
+enum Machine {
+    Translator(Translator),
+    Linux(Conntrack),
+    Nat64(Nat64),
+    NoUdp,
 }
 
 /// A NAT box, or a stateful firewall.
 #[derive(Debug)]
 pub struct NatBox {
-    config: NatConfig,
-    external: Vec<IpAddr>,
-    /// Salt of the choice of paired addresses.
-    salt: u64,
-    random: Random,
-    /// The port that was allocated last.
-    last_port: Option<u16>,
-    /// By external endpoint.
-    mappings: BTreeMap<SocketAddr, Mapping>,
-    /// External endpoints by internal endpoint and the part of the remote one that counts.
-    by_internal: BTreeMap<(SocketAddr, Key), SocketAddr>,
+    kind: BoxKind,
+    machine: Machine,
     drops: BTreeMap<NatDrop, u64>,
 }
 
@@ -197,19 +112,17 @@ impl NatBox {
     ///
     /// # Panics
     /// If the range of ports is empty.
-    pub fn new(config: NatConfig, external: Vec<IpAddr>, seed: &Seed) -> Self {
-        assert!(!config.ports.is_empty(), "a box without ports translates nothing");
-        let mut random = seed.stream("nat box");
-        Self {
-            config,
-            external,
-            salt: random.next_u64(),
-            random,
-            last_port: None,
-            mappings: BTreeMap::new(),
-            by_internal: BTreeMap::new(),
-            drops: BTreeMap::new(),
-        }
+    pub fn new(kind: impl Into<BoxKind>, external: Vec<IpAddr>, seed: &Seed) -> Self {
+        let kind = kind.into();
+        let machine = match kind.clone() {
+            BoxKind::Translator(config) => {
+                Machine::Translator(Translator::new(config, external, seed))
+            }
+            BoxKind::Linux(config) => Machine::Linux(Conntrack::new(config, external, seed)),
+            BoxKind::Nat64(config) => Machine::Nat64(Nat64::new(config, external, seed)),
+            BoxKind::NoUdp => Machine::NoUdp,
+        };
+        Self { kind, machine, drops: BTreeMap::new() }
     }
 
     /// A stateful firewall: nothing is translated.
@@ -217,7 +130,33 @@ impl NatBox {
         Self::new(NatConfig { filtering, ..NatConfig::default() }, Vec::new(), seed)
     }
 
-    /// A datagram goes out. Returns the source that it has outside.
+    /// A datagram arrives from one side. Returns with which header it leaves, and on which side.
+    ///
+    /// The TTL counts down by one. A datagram from inside to an external address of the box leaves
+    /// on the inside, if at all.
+    ///
+    /// # Errors
+    /// If the box drops it.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        side: Side,
+        header: Header,
+    ) -> Result<(Side, Header), NatDrop> {
+        let passed = match side {
+            Side::Inside if self.is_for_itself(header.to.ip()) => {
+                self.turn(now, header).map(|header| (Side::Inside, header))
+            }
+            Side::Inside => self.let_out(now, header).map(|header| (Side::Outside, header)),
+            Side::Outside => self.let_in(now, header).map(|header| (Side::Inside, header)),
+        };
+        if let Err(reason) = &passed {
+            *self.drops.entry(*reason).or_default() += 1;
+        }
+        passed.map(|(side, header)| (side, Header { ttl: header.ttl - 1, ..header }))
+    }
+
+    /// [`Self::forward`] from inside with the default TTL. Returns the source outside.
     ///
     /// # Errors
     /// If the box drops it.
@@ -227,11 +166,11 @@ impl NatBox {
         internal: SocketAddr,
         remote: SocketAddr,
     ) -> Result<SocketAddr, NatDrop> {
-        let result = self.translate(now, internal, remote);
-        self.counted(result)
+        let (_, header) = self.forward(now, Side::Inside, Header::new(internal, remote))?;
+        Ok(header.from)
     }
 
-    /// A datagram arrives from outside. Returns the destination that it has inside.
+    /// [`Self::forward`] from outside with the default TTL. Returns the destination inside.
     ///
     /// # Errors
     /// If the box drops it.
@@ -241,12 +180,12 @@ impl NatBox {
         external: SocketAddr,
         remote: SocketAddr,
     ) -> Result<SocketAddr, NatDrop> {
-        let result = self.admit(now, external, remote);
-        self.counted(result)
+        let (_, header) = self.forward(now, Side::Outside, Header::new(remote, external))?;
+        Ok(header.to)
     }
 
-    /// A datagram from inside is for an external endpoint of this box. Returns the source and the
-    /// destination with which it goes back inside.
+    /// [`Self::forward`] from inside to an external endpoint. Returns source and destination with
+    /// which the datagram goes back inside.
     ///
     /// # Errors
     /// If the box drops it.
@@ -256,45 +195,89 @@ impl NatBox {
         internal: SocketAddr,
         external: SocketAddr,
     ) -> Result<(SocketAddr, SocketAddr), NatDrop> {
-        let turned = match self.config.hairpinning {
-            Hairpinning::Unsupported => Err(NatDrop::NoHairpinning),
-            Hairpinning::InternalSource | Hairpinning::ExternalSource => {
-                self.translate(now, internal, external).and_then(|source| {
-                    let to = self.admit(now, external, source)?;
-                    let keeps = self.config.hairpinning == Hairpinning::InternalSource;
-                    Ok((if keeps { internal } else { source }, to))
-                })
-            }
-        };
-        self.counted(turned)
+        let (_, header) = self.forward(now, Side::Inside, Header::new(internal, external))?;
+        Ok((header.from, header.to))
     }
 
-    /// Loses every mapping, as at a reboot, and goes on with these external addresses.
+    /// Loses every mapping, as at a reboot, and goes on with these external addresses. Forwarded
+    /// ports stay.
     pub fn restart(&mut self, external: Vec<IpAddr>) {
-        self.external = external;
-        self.last_port = None;
-        self.mappings.clear();
-        self.by_internal.clear();
+        match &mut self.machine {
+            Machine::Translator(machine) => machine.restart(external),
+            Machine::Linux(machine) => machine.restart(external),
+            Machine::Nat64(machine) => {
+                machine.to_v4.restart(external);
+                machine.v6.restart(Vec::new());
+            }
+            Machine::NoUdp => {}
+        }
     }
 
-    /// How the box behaves.
-    pub fn config(&self) -> &NatConfig {
-        &self.config
+    /// Gets other external addresses without a reboot. Mappings of those that are gone are lost,
+    /// but for [`SourceRule::Snat`], where nothing changes.
+    pub fn renumber(&mut self, external: Vec<IpAddr>) {
+        match &mut self.machine {
+            Machine::Translator(machine) => machine.renumber(external),
+            Machine::Linux(machine) => machine.renumber(external),
+            Machine::Nat64(machine) => machine.to_v4.renumber(external),
+            Machine::NoUdp => {}
+        }
+    }
+
+    /// Leads an external port to an endpoint inside, from any source, as a port mapping protocol
+    /// asks for it.
+    pub fn forward_port(&mut self, port: u16, internal: SocketAddr) {
+        match &mut self.machine {
+            Machine::Translator(machine) => machine.forward_port(port, internal),
+            Machine::Linux(machine) => machine.forward_port(port, internal),
+            Machine::Nat64(machine) => machine.to_v4.forward_port(port, internal),
+            Machine::NoUdp => {}
+        }
+    }
+
+    /// Ends [`Self::forward_port`]. On Linux flows that came in already go on.
+    pub fn unforward_port(&mut self, port: u16) {
+        match &mut self.machine {
+            Machine::Translator(machine) => machine.unforward_port(port),
+            Machine::Linux(machine) => machine.unforward_port(port),
+            Machine::Nat64(machine) => machine.to_v4.unforward_port(port),
+            Machine::NoUdp => {}
+        }
+    }
+
+    /// What kind of box it is.
+    pub fn kind(&self) -> &BoxKind {
+        &self.kind
     }
 
     /// Its external addresses.
     pub fn external(&self) -> &[IpAddr] {
-        &self.external
+        match &self.machine {
+            Machine::Translator(machine) => machine.external(),
+            Machine::Linux(machine) => machine.external(),
+            Machine::Nat64(machine) => machine.to_v4.external(),
+            Machine::NoUdp => &[],
+        }
     }
 
-    /// Whether addresses of the family of `ip` are translated, not only filtered.
+    /// Whether a host with this address has another one outside.
     pub fn translates(&self, ip: IpAddr) -> bool {
-        self.external.iter().any(|external| external.is_ipv4() == ip.is_ipv4())
+        match &self.machine {
+            Machine::Translator(machine) => machine.translates(ip),
+            Machine::Linux(machine) => machine.translates(ip),
+            // Its IPv6 address is its own outside.
+            Machine::Nat64(_) | Machine::NoUdp => false,
+        }
     }
 
-    /// Mappings that have not expired.
+    /// Mappings that have not expired; flows where a box has no others.
     pub fn mappings(&self, now: Instant) -> usize {
-        self.mappings.values().filter(|mapping| self.is_live(now, mapping.refreshed)).count()
+        match &self.machine {
+            Machine::Translator(machine) => machine.mappings(now),
+            Machine::Linux(machine) => machine.entries(now),
+            Machine::Nat64(machine) => machine.to_v4.mappings(now) + machine.v6.mappings(now),
+            Machine::NoUdp => 0,
+        }
     }
 
     /// Datagrams dropped for this reason.
@@ -312,218 +295,67 @@ impl NatBox {
     /// # Panics
     /// If one does not hold, which is a bug here.
     pub fn check(&self) {
-        assert_eq!(self.mappings.len(), self.by_internal.len(), "one entry each way");
-        assert!(self.mappings.len() <= self.config.mappings_max);
-        for (external, mapping) in &self.mappings {
-            assert_eq!(self.by_internal.get(&(mapping.internal, mapping.key)), Some(external));
-            assert!(mapping.permissions.len() <= self.config.permissions_max);
+        match &self.machine {
+            Machine::Translator(machine) => machine.check(),
+            Machine::Linux(machine) => machine.check(),
+            Machine::Nat64(machine) => {
+                machine.to_v4.check();
+                machine.v6.check();
+            }
+            Machine::NoUdp => {}
         }
     }
 
-    fn translate(
-        &mut self,
-        now: Instant,
-        internal: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<SocketAddr, NatDrop> {
-        if internal.is_ipv4() != remote.is_ipv4() {
-            return Err(NatDrop::FamilyMismatch);
+    fn is_for_itself(&self, to: IpAddr) -> bool {
+        match &self.machine {
+            Machine::Nat64(machine) => machine.is_own(to),
+            Machine::Translator(_) | Machine::Linux(_) | Machine::NoUdp => {
+                self.external().contains(&to)
+            }
         }
-        let key =
-            if self.translates(internal.ip()) { self.config.mapping.key(remote) } else { Key::Any };
-        let external = match self.live_mapping(now, internal, key) {
-            Some(external) => external,
-            None => self.create(now, internal, key)?,
+    }
+
+    fn let_out(&mut self, now: Instant, header: Header) -> Result<Header, NatDrop> {
+        let Header { from, to, .. } = header;
+        let has_hops_left = header.ttl > 1;
+        if !has_hops_left && !matches!(self.machine, Machine::NoUdp) {
+            // It dies before it makes a mapping.
+            return Err(NatDrop::TtlExpired);
+        }
+        let from = match &mut self.machine {
+            Machine::Translator(machine) => machine.translate(now, from, to)?,
+            Machine::Linux(machine) => machine.outbound(now, from, to)?,
+            Machine::Nat64(machine) => return machine.outbound(now, header),
+            Machine::NoUdp => return Err(NatDrop::NoUdp),
         };
-        let mapping = self.mappings.get_mut(&external).expect("it is live or was just made");
-        let permission = self.config.filtering.key(remote);
-        if permission != Key::Any && !mapping.permissions.contains_key(&permission) {
-            if mapping.permissions.len() >= self.config.permissions_max {
-                let lifetime = self.config.lifetime;
-                mapping.permissions.retain(|_, at| now.saturating_duration_since(*at) <= lifetime);
-            }
-            if mapping.permissions.len() >= self.config.permissions_max {
-                return Err(NatDrop::TableFull);
-            }
-        }
-        if permission != Key::Any {
-            mapping.permissions.insert(permission, now);
-        }
-        mapping.refreshed = now;
-        Ok(external)
+        Ok(Header { from, ..header })
     }
 
-    fn admit(
-        &mut self,
-        now: Instant,
-        external: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<SocketAddr, NatDrop> {
-        let lifetime = self.config.lifetime;
-        let is_live = |at: Instant| now.saturating_duration_since(at) <= lifetime;
-        let mapping = self.mappings.get_mut(&external).filter(|mapping| is_live(mapping.refreshed));
-        let mapping = mapping.ok_or(NatDrop::NoMapping)?;
-        let permission = self.config.filtering.key(remote);
-        if permission != Key::Any {
-            let at = mapping.permissions.get_mut(&permission).filter(|at| is_live(**at));
-            let at = at.ok_or(NatDrop::Filtered)?;
-            if self.config.inbound_refresh {
-                *at = now;
-            }
-        }
-        if self.config.inbound_refresh {
-            mapping.refreshed = now;
-        }
-        Ok(mapping.internal)
-    }
-
-    /// The external endpoint of a mapping that has not expired. An expired one is removed.
-    fn live_mapping(&mut self, now: Instant, internal: SocketAddr, key: Key) -> Option<SocketAddr> {
-        let external = *self.by_internal.get(&(internal, key))?;
-        if self.is_live(now, self.mappings[&external].refreshed) {
-            return Some(external);
-        }
-        self.remove(external);
-        None
-    }
-
-    fn create(
-        &mut self,
-        now: Instant,
-        internal: SocketAddr,
-        key: Key,
-    ) -> Result<SocketAddr, NatDrop> {
-        if !self.has_room(internal.ip()) {
-            let live = |mapping: &Mapping| self.is_live(now, mapping.refreshed);
-            let expired = self.mappings.iter().filter(|(_, mapping)| !live(mapping));
-            let expired: Vec<SocketAddr> = expired.map(|(external, _)| *external).collect();
-            expired.into_iter().for_each(|external| self.remove(external));
-        }
-        if !self.has_room(internal.ip()) {
-            return Err(NatDrop::TableFull);
-        }
-        let external = match self.external_ip(internal.ip()) {
-            Some(ip) => SocketAddr::new(ip, self.allocate(now, ip, internal.port())?),
-            None => internal,
+    fn let_in(&mut self, now: Instant, header: Header) -> Result<Header, NatDrop> {
+        let Header { from, to, .. } = header;
+        let passed = match &mut self.machine {
+            Machine::Translator(machine) => Header { to: machine.admit(now, to, from)?, ..header },
+            Machine::Linux(machine) => Header { to: machine.inbound(now, to, from)?, ..header },
+            Machine::Nat64(machine) => machine.inbound(now, header)?,
+            Machine::NoUdp => return Err(NatDrop::NoUdp),
         };
-        let mapping = Mapping { internal, key, refreshed: now, permissions: BTreeMap::new() };
-        self.mappings.insert(external, mapping);
-        self.by_internal.insert((internal, key), external);
-        Ok(external)
+        // What is for the box itself needs no further hop.
+        if header.ttl > 1 { Ok(passed) } else { Err(NatDrop::TtlExpired) }
     }
 
-    fn has_room(&self, host: IpAddr) -> bool {
-        let from = (SocketAddr::new(host, 0), Key::Any);
-        let own =
-            self.by_internal.range(from..).take_while(|((internal, _), _)| internal.ip() == host);
-        self.mappings.len() < self.config.mappings_max
-            && own.take(self.config.mappings_per_host_max).count()
-                < self.config.mappings_per_host_max
-    }
-
-    /// The external address for a new mapping; none if the family is not translated.
-    fn external_ip(&mut self, host: IpAddr) -> Option<IpAddr> {
-        let family = self.external.iter().filter(|ip| ip.is_ipv4() == host.is_ipv4());
-        let pool: Vec<IpAddr> = family.copied().collect();
-        let count = pool.len() as u64;
-        match (self.config.pooling, count) {
-            (_, 0 | 1) => pool.first().copied(),
-            (Pooling::Paired, _) => {
-                let host = match host {
-                    IpAddr::V4(ip) => u128::from(ip.to_bits()),
-                    IpAddr::V6(ip) => ip.to_bits(),
-                };
-                let drawn = fate::fate(self.salt, (host >> 64) as u64, host as u64);
-                pool.get(fate::below(drawn, count) as usize).copied()
+    fn turn(&mut self, now: Instant, header: Header) -> Result<Header, NatDrop> {
+        if header.ttl <= 1 {
+            return Err(NatDrop::TtlExpired);
+        }
+        match &mut self.machine {
+            Machine::Translator(machine) => {
+                let (from, to) = machine.hairpin(now, header.from, header.to)?;
+                Ok(Header { from, to, ..header })
             }
-            (Pooling::Arbitrary, _) => pool.get(self.random.below(count) as usize).copied(),
+            Machine::Nat64(machine) => machine.hairpin(now, header),
+            // Linux: it is for the router itself, where nothing listens.
+            Machine::Linux(_) => Err(NatDrop::NoHairpinning),
+            Machine::NoUdp => Err(NatDrop::NoUdp),
         }
     }
-
-    fn allocate(&mut self, now: Instant, ip: IpAddr, internal: u16) -> Result<u16, NatDrop> {
-        let ports = self.config.ports.clone();
-        let port = match self.config.allocation {
-            PortAllocation::Preserving => {
-                let is_kept = ports.contains(&internal) && self.is_free(now, ip, internal);
-                let class = port_class(internal, &ports);
-                if is_kept { Some(internal) } else { self.random_port(now, ip, &class) }
-            }
-            PortAllocation::Sequential { step } => self.next_port(now, ip, &ports, step.max(1)),
-            PortAllocation::Random => self.random_port(now, ip, &ports),
-        };
-        let port = port.ok_or(NatDrop::PortsExhausted)?;
-        self.remove(SocketAddr::new(ip, port));
-        self.last_port = Some(port);
-        Ok(port)
-    }
-
-    /// The first free port from a random one on.
-    fn random_port(
-        &mut self,
-        now: Instant,
-        ip: IpAddr,
-        ports: &RangeInclusive<u16>,
-    ) -> Option<u16> {
-        let start = self.random.below(width(ports)) as u16;
-        (0..width(ports))
-            .map(|steps| offset(ports, u64::from(start) + steps))
-            .find(|port| self.is_free(now, ip, *port))
-    }
-
-    /// The first free port, in steps from the last one on.
-    fn next_port(
-        &mut self,
-        now: Instant,
-        ip: IpAddr,
-        ports: &RangeInclusive<u16>,
-        step: u16,
-    ) -> Option<u16> {
-        let start = match self.last_port {
-            Some(last) => u64::from(last - ports.start()) + u64::from(step),
-            None => self.random.below(width(ports)),
-        };
-        // Steps that share a divisor with the width do not reach every port: then the neighbours
-        // are tried, too.
-        let in_steps = (0..width(ports)).map(|count| start + count * u64::from(step));
-        let candidates = in_steps.chain((0..width(ports)).map(|count| start + count));
-        candidates.map(|at| offset(ports, at)).find(|port| self.is_free(now, ip, *port))
-    }
-
-    fn is_free(&self, now: Instant, ip: IpAddr, port: u16) -> bool {
-        let mapping = self.mappings.get(&SocketAddr::new(ip, port));
-        mapping.is_none_or(|mapping| !self.is_live(now, mapping.refreshed))
-    }
-
-    fn is_live(&self, now: Instant, refreshed: Instant) -> bool {
-        now.saturating_duration_since(refreshed) <= self.config.lifetime
-    }
-
-    fn remove(&mut self, external: SocketAddr) {
-        if let Some(mapping) = self.mappings.remove(&external) {
-            self.by_internal.remove(&(mapping.internal, mapping.key));
-        }
-    }
-
-    fn counted<T>(&mut self, result: Result<T, NatDrop>) -> Result<T, NatDrop> {
-        if let Err(reason) = &result {
-            *self.drops.entry(*reason).or_default() += 1;
-        }
-        result
-    }
-}
-
-/// The ports of `ports` that are on the same side of 1024 as `internal`; all if there are none.
-fn port_class(internal: u16, ports: &RangeInclusive<u16>) -> RangeInclusive<u16> {
-    let side = if internal < 1_024 { 1..=1_023 } else { 1_024..=u16::MAX };
-    let class = *side.start().max(ports.start())..=*side.end().min(ports.end());
-    if class.is_empty() { ports.clone() } else { class }
-}
-
-fn width(ports: &RangeInclusive<u16>) -> u64 {
-    u64::from(ports.end() - ports.start()) + 1
-}
-
-/// The port this far from the first, around the range.
-fn offset(ports: &RangeInclusive<u16>, by: u64) -> u16 {
-    ports.start() + (by % width(ports)) as u16
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{Behavior, Hairpinning, NatBox, NatConfig, NatDrop, Pooling, PortAllocation};
+use super::{
+    Behavior, Collision, Hairpinning, NatBox, NatConfig, NatDrop, Pooling, PortAllocation,
+};
 use crate::env::{Seed, test_base};
 
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
@@ -389,7 +391,11 @@ fn v6(text: &str) -> SocketAddr {
 }
 
 fn allocations() -> [PortAllocation; 3] {
-    [PortAllocation::Preserving, PortAllocation::Sequential { step: 1 }, PortAllocation::Random]
+    [
+        PortAllocation::Preserving(Collision::Random),
+        PortAllocation::Sequential { step: 1 },
+        PortAllocation::Random,
+    ]
 }
 
 fn with(change: impl FnOnce(&mut NatConfig)) -> NatBox {

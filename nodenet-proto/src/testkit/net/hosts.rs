@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use super::{Flight, Net, Realm};
 use crate::io::EcnCodepoint;
 use crate::testkit::host::{Arrival, Datagram, Host, Outbox};
+use crate::testkit::nat_box::DEFAULT_TTL;
 
 /// With hosts that the caller lends.
 impl Net {
@@ -56,8 +57,10 @@ impl Net {
         let (own, realm) = (host.addr(), host.realm());
         for (outgoing, bytes) in outbox.batches() {
             let (from, to, ecn) = (outgoing.from.unwrap_or(own), outgoing.to, outgoing.ecn);
+            let ttl = outgoing.ttl.unwrap_or(DEFAULT_TTL);
             for datagram in bytes.chunks(outgoing.segment_len.unwrap_or(bytes.len()).max(1)) {
-                self.send(realm, Datagram { from, to, ecn, data: BytesMut::from(datagram) });
+                let datagram = Datagram { from, to, ecn, data: BytesMut::from(datagram) };
+                self.send_with_ttl(realm, datagram, ttl);
             }
         }
         outbox.clear();

@@ -12,7 +12,8 @@
 //! realm inside to one outside. A datagram climbs from its host's realm through gateways until its
 //! destination is in the realm it has come to, crosses the one link there, and descends through the
 //! gateways before its destination when it arrives. Gateways take no time. A link is between two
-//! addresses, as they are seen in the realm where it is crossed.
+//! addresses, as they are seen in the realm where it is crossed. Every gateway and every router of
+//! the link counts the TTL down.
 
 mod hosts;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 use super::base;
 use super::host::{Arrival, Datagram, Outbox};
 use super::link::{Link, LinkProfile, Loss, Passage, packet_len};
-use super::nat_box::NatBox;
+use super::nat_box::{DEFAULT_TTL, Header, NatBox, Side};
 use crate::env::Seed;
 
 /// Datagrams under way at once; the oldest are lost.
@@ -70,6 +71,8 @@ pub struct NetStats {
     pub cut: u64,
     /// Dropped by a NAT box or a firewall.
     pub filtered: u64,
+    /// Lost on a link because the TTL was used up there.
+    pub expired: u64,
 }
 
 /// A datagram or a report under way.
@@ -78,6 +81,8 @@ struct Flight {
     realm: Realm,
     /// The address of the host that sent it.
     origin: IpAddr,
+    /// The hops that it may still make.
+    ttl: u8,
     content: Arrival,
 }
 
@@ -230,6 +235,25 @@ impl Net {
         nat.restart(external);
     }
 
+    /// Gives the box that leads out of a realm other external addresses without a reboot. Nothing
+    /// happens for [`Realm::PUBLIC`].
+    pub fn renumber_nat(&mut self, inside: Realm, external: Vec<IpAddr>) {
+        let Some(number) = inside.gateway() else { return };
+        let Gateway { nat, outside } = &mut self.gateways[number];
+        for ip in nat.external() {
+            self.places.remove(&(*outside, *ip));
+        }
+        nat.renumber(external);
+        for ip in nat.external() {
+            self.places.insert((*outside, *ip), Place::Gateway(number));
+        }
+    }
+
+    /// The box that leads out of a realm, to change it.
+    pub fn nat_mut(&mut self, inside: Realm) -> Option<&mut NatBox> {
+        Some(&mut self.gateways[inside.gateway()?].nat)
+    }
+
     /// Splits these hosts from all others. Another call splits off others, or moves these.
     pub fn partition(&mut self, hosts: impl IntoIterator<Item = IpAddr>) {
         self.islands_ever += 1;
@@ -254,11 +278,16 @@ impl Net {
 
     /// Puts one datagram on the network. Returns when it arrives, if it does.
     pub fn send(&mut self, realm: Realm, datagram: Datagram) -> Option<Passage> {
+        self.send_with_ttl(realm, datagram, DEFAULT_TTL)
+    }
+
+    /// Puts one datagram with this TTL on the network. Returns when it arrives, if it does.
+    pub fn send_with_ttl(&mut self, realm: Realm, datagram: Datagram, ttl: u8) -> Option<Passage> {
         self.stats.sent += 1;
         if let Some(tap) = &mut self.tap {
             tap(self.now, datagram.from, datagram.to, &datagram.data);
         }
-        self.depart(realm, datagram).ok()
+        self.depart(realm, datagram, ttl).ok()
     }
 
     /// When the next datagram arrives.
@@ -277,11 +306,17 @@ impl Net {
         None
     }
 
-    fn depart(&mut self, origin_realm: Realm, datagram: Datagram) -> Result<Passage, Dropped> {
+    fn depart(
+        &mut self,
+        origin_realm: Realm,
+        mut datagram: Datagram,
+        ttl: u8,
+    ) -> Result<Passage, Dropped> {
         let origin = datagram.from;
         let named = datagram.to;
-        let (realm, datagram) = self.climb(origin_realm, datagram)?;
-        let ends = (datagram.from.ip(), datagram.to.ip());
+        let (realm, header) = self.climb(origin_realm, Header { from: origin, to: named, ttl })?;
+        (datagram.from, datagram.to) = (header.from, header.to);
+        let ends = (header.from.ip(), header.to.ip());
         let profile = *self.profiles.get(&ends).unwrap_or(&self.link);
         let len = packet_len(ends.0.is_ipv4(), datagram.data.len());
         let now = self.now;
@@ -289,9 +324,12 @@ impl Net {
         if !self.is_joined(origin.ip(), ends.1) {
             return self.count(|stats| &mut stats.cut);
         }
+        let Some(ttl) = header.ttl.checked_sub(profile.hops).filter(|left| *left > 0) else {
+            return self.count(|stats| &mut stats.expired);
+        };
         match carried {
             Ok(Passage { at, again }) => {
-                let flight = |content| Flight { realm, origin: origin.ip(), content };
+                let flight = |content| Flight { realm, origin: origin.ip(), ttl, content };
                 let again = again.map(|again| {
                     self.stats.duplicated += 1;
                     self.enqueue(again, flight(Arrival::Datagram(datagram.clone())))
@@ -303,9 +341,13 @@ impl Net {
             Err(Loss::TooLong) => {
                 if profile.reports_too_big {
                     // From a router somewhere on the path (a guess: in its middle), and through
-                    // every NAT box (RFC 4787 REQ-12).
-                    let content = Arrival::TooBig { from: origin, to: named, mtu: profile.mtu };
-                    let flight = Flight { realm: origin_realm, origin: ends.1, content };
+                    // every NAT box (RFC 4787 REQ-12). A NAT64 adds what its IPv6 header is longer
+                    // (RFC 7915 §4.2).
+                    let longer = packet_len(named.is_ipv4(), 0)
+                        .saturating_sub(packet_len(ends.0.is_ipv4(), 0));
+                    let mtu = profile.mtu + longer;
+                    let content = Arrival::TooBig { from: origin, to: named, mtu };
+                    let flight = Flight { realm: origin_realm, origin: ends.1, ttl, content };
                     self.enqueue(now + profile.latency, flight);
                 }
                 self.count(|stats| &mut stats.too_long)
@@ -314,48 +356,40 @@ impl Net {
     }
 
     /// Takes a datagram through gateways until its destination is in the realm it has come to.
-    fn climb(
-        &mut self,
-        realm: Realm,
-        mut datagram: Datagram,
-    ) -> Result<(Realm, Datagram), Dropped> {
-        let mut realm = realm;
+    fn climb(&mut self, mut realm: Realm, mut header: Header) -> Result<(Realm, Header), Dropped> {
         while let Some(number) = realm.gateway()
-            && !self.places.contains_key(&(realm, datagram.to.ip()))
+            && !self.places.contains_key(&(realm, header.to.ip()))
         {
             let Gateway { nat, outside } = &mut self.gateways[number];
-            let (from, to) = (datagram.from, datagram.to);
-            if nat.external().contains(&to.ip()) {
-                let Ok(turned) = nat.hairpin(self.now, from, to) else {
-                    return self.count(|stats| &mut stats.filtered);
-                };
-                (datagram.from, datagram.to) = turned;
-                break;
-            }
             let outside = *outside;
-            let Ok(from) = nat.outbound(self.now, from, to) else {
+            let Ok((side, passed)) = nat.forward(self.now, Side::Inside, header) else {
                 return self.count(|stats| &mut stats.filtered);
             };
-            datagram.from = from;
-            realm = outside;
+            header = passed;
+            match side {
+                Side::Inside => break,
+                Side::Outside => realm = outside,
+            }
         }
-        Ok((realm, datagram))
+        Ok((realm, header))
     }
 
     /// Takes what arrives through gateways to its host.
     fn arrive(&mut self, flight: Flight) -> Option<(Realm, Arrival)> {
-        let Flight { mut realm, origin, mut content } = flight;
+        let Flight { mut realm, origin, ttl, mut content } = flight;
         if let Arrival::Datagram(datagram) = &mut content {
-            while let Some(Place::Gateway(number)) = self.places.get(&(realm, datagram.to.ip())) {
+            let mut header = Header { from: datagram.from, to: datagram.to, ttl };
+            while let Some(Place::Gateway(number)) = self.places.get(&(realm, header.to.ip())) {
                 let number = *number;
                 let nat = &mut self.gateways[number].nat;
-                let Ok(to) = nat.inbound(self.now, datagram.to, datagram.from) else {
+                let Ok((_, passed)) = nat.forward(self.now, Side::Outside, header) else {
                     self.stats.filtered += 1;
                     return None;
                 };
-                datagram.to = to;
+                header = passed;
                 realm = Realm::inside(number);
             }
+            (datagram.from, datagram.to) = (header.from, header.to);
             if !self.is_joined(origin, datagram.to.ip()) {
                 self.stats.cut += 1;
                 return None;

@@ -241,7 +241,7 @@ impl Bare {
                 let sent = conn.quic.poll_transmit(now, SEGMENTS_MAX, &mut self.buf);
                 let Some(sent) = sent else { break };
                 let (to, segment_len) = (sent.destination, sent.segment_size);
-                out.push(Outgoing { from: None, to, ecn: None, segment_len }, &self.buf);
+                out.push(Outgoing { segment_len, ..Outgoing::new(to) }, &self.buf);
             }
             while let Some(event) = conn.quic.poll_endpoint_events() {
                 conn.is_drained |= event.is_drained();

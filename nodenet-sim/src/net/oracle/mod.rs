@@ -14,7 +14,7 @@
 #[cfg(test)]
 mod tests;
 
-use nodenet_proto::testkit::nat_box::{Behavior, NatConfig, PortAllocation};
+use nodenet_proto::testkit::nat_box::{Behavior, Collision, NatConfig, PortAllocation};
 
 use Behavior::{AddressAndPortDependent, EndpointIndependent};
 
@@ -35,7 +35,7 @@ impl NatKind {
 
     /// A stateful firewall: nothing is translated.
     pub const fn firewall(filtering: Behavior) -> Self {
-        let allocation = PortAllocation::Preserving;
+        let allocation = PortAllocation::Preserving(Collision::Random);
         Self { mapping: EndpointIndependent, filtering, allocation }
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nodenet_proto::env::Seed;
-use nodenet_proto::testkit::nat_box::{Behavior, NatBox, NatConfig, PortAllocation};
+use nodenet_proto::testkit::nat_box::{Behavior, Collision, NatBox, NatConfig, PortAllocation};
 use nodenet_proto::testkit::{Net, Puppet, Realm};
 
 use super::{DirectPath, NatKind, direct_path, direct_path_possible};
@@ -87,7 +87,7 @@ fn kinds() -> Vec<Before> {
     for mapping in Behavior::ALL {
         for filtering in Behavior::ALL {
             for allocation in [
-                PortAllocation::Preserving,
+                PortAllocation::Preserving(Collision::Random),
                 PortAllocation::Sequential { step: 1 },
                 PortAllocation::Sequential { step: 4 },
                 PortAllocation::Random,
