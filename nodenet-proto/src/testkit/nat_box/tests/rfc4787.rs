@@ -1,4 +1,4 @@
-//! The box against each requirement of RFC 4787 that is modelled.
+//! The translator against each requirement of RFC 4787 that is modelled.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{
+use super::{OUTSIDE, SECOND, SERVERS, a, b, inside, now, out, server, v6};
+use crate::env::Seed;
+use crate::testkit::nat_box::{
     Behavior, Collision, Hairpinning, NatBox, NatConfig, NatDrop, Pooling, PortAllocation,
 };
-use crate::env::{Seed, test_base};
-
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
-const SECOND: Duration = Duration::from_secs(1);
 
 use Behavior::{AddressAndPortDependent, AddressDependent, EndpointIndependent};
 
@@ -363,33 +361,6 @@ proptest! {
     }
 }
 
-/// Two endpoints of one server, and one of another.
-const SERVERS: [SocketAddr; 3] = [server(1, 1), server(1, 2), server(2, 1)];
-
-fn now() -> Instant {
-    test_base()
-}
-
-const fn server(host: u8, port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, host)), port)
-}
-
-fn inside(host: u8, port: u16) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, host], port))
-}
-
-fn a() -> SocketAddr {
-    inside(1, 4_242)
-}
-
-fn b() -> SocketAddr {
-    inside(2, 4_242)
-}
-
-fn v6(text: &str) -> SocketAddr {
-    text.parse().expect("a literal of this test")
-}
-
 fn allocations() -> [PortAllocation; 3] {
     [
         PortAllocation::Preserving(Collision::Random),
@@ -406,8 +377,4 @@ fn with(change: impl FnOnce(&mut NatConfig)) -> NatBox {
 
 fn symmetric(allocation: PortAllocation) -> NatConfig {
     NatConfig { mapping: AddressAndPortDependent, allocation, ..NatConfig::default() }
-}
-
-fn out(nat: &mut NatBox, internal: SocketAddr, remote: SocketAddr) -> SocketAddr {
-    nat.outbound(now(), internal, remote).expect("there is room")
 }
