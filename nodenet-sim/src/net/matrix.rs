@@ -1,0 +1,210 @@
+//! NAT matrix: every ordered pair of kinds of access, what the oracle expects of it, and what bare
+//! UDP with a perfect schedule finds.
+//!
+//! Responsible for: the attempts of all pairs and seeds, and their figures. Never: output.
+
+use std::time::Duration;
+
+use nodenet_proto::env::Seed;
+use serde::Serialize;
+
+use super::access::Access;
+use super::bare::{Attempt, Guess, Outcome};
+use super::oracle::{DirectPath, Obstacle, direct_path_between};
+
+/// What is expected of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Expected {
+    /// A direct path without guessing.
+    Direct,
+    /// A direct path only by guessing ports.
+    Guess,
+    /// No direct path.
+    Relayed,
+}
+
+impl From<DirectPath> for Expected {
+    fn from(path: DirectPath) -> Self {
+        match path {
+            DirectPath::Possible => Self::Direct,
+            DirectPath::ByGuessing => Self::Guess,
+            DirectPath::Impossible => Self::Relayed,
+        }
+    }
+}
+
+/// One ordered pair: `a` begins.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pair {
+    /// The kind of the first host.
+    pub a: String,
+    /// The kind of the second host.
+    pub b: String,
+    /// What the oracle says.
+    pub expected: Expected,
+    /// Seeds with a direct path.
+    pub direct: u32,
+    /// Seeds with a relayed path.
+    pub relayed: u32,
+    /// Seeds without any path.
+    pub failed: u32,
+    /// Round trips between the hosts until there was a path, the median.
+    pub rtts_p50: Option<f64>,
+    /// The same, the 99th percentile.
+    pub rtts_p99: Option<f64>,
+    /// Milliseconds until there was a path, the median.
+    pub ms_p50: Option<f64>,
+    /// The same, the 99th percentile.
+    pub ms_p99: Option<f64>,
+    /// Datagrams that both hosts sent, the median over the direct paths.
+    pub packets_p50: Option<u32>,
+    /// The same, the most.
+    pub packets_max: Option<u32>,
+    /// Why it is not direct without a guess.
+    pub reason: Option<String>,
+}
+
+/// All pairs of a matrix.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Matrix {
+    /// The first seed.
+    pub seed: u64,
+    /// Seeds that were run.
+    pub seeds: u32,
+    /// Every ordered pair, in the order of the kinds.
+    pub pairs: Vec<Pair>,
+}
+
+impl Matrix {
+    /// Runs every ordered pair of kinds with `seeds` seeds from `seed` on. `progress` is called
+    /// before each pair with its number and the number of all.
+    pub fn run(
+        kinds: &[Access],
+        seed: u64,
+        seeds: u32,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Self {
+        let count = kinds.len() * kinds.len();
+        let mut pairs = Vec::with_capacity(count);
+        for a in kinds {
+            for b in kinds {
+                progress(pairs.len(), count);
+                pairs.push(pair(a, b, seed, seeds));
+            }
+        }
+        Self { seed, seeds, pairs }
+    }
+
+    /// Pairs whose paths are not what the oracle expects: fewer than all seeds where it says
+    /// direct, any where it says relayed.
+    pub fn surprises(&self) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().filter(|pair| match pair.expected {
+            Expected::Direct => pair.direct < self.seeds,
+            Expected::Guess => pair.direct == 0,
+            Expected::Relayed => pair.direct > 0,
+        })
+    }
+}
+
+fn pair(a: &Access, b: &Access, seed: u64, seeds: u32) -> Pair {
+    let (path, obstacle) = direct_path_between(a.reach(), b.reach(), a.relation(b));
+    let runs = (0..u64::from(seeds)).map(|offset| {
+        let label = format!("{} {}", a.name, b.name);
+        attempt(&Seed::from_u64(seed.wrapping_add(offset)).child(&label, 0), a, b, path)
+    });
+    let direct: Vec<(Duration, Outcome)> =
+        runs.filter_map(|outcome| Some((outcome.took?, outcome))).collect();
+    let ms = sorted(direct.iter().map(|(took, _)| took.as_secs_f64() * 1e3));
+    let rtts = sorted(direct.iter().map(|(took, outcome)| {
+        took.as_secs_f64() / outcome.round_trip.as_secs_f64().max(f64::MIN_POSITIVE)
+    }));
+    let mut packets: Vec<u32> = direct.iter().map(|(_, outcome)| outcome.packets).collect();
+    packets.sort_unstable();
+    let found = direct.len() as u32;
+    Pair {
+        a: a.name.to_owned(),
+        b: b.name.to_owned(),
+        expected: path.into(),
+        direct: found,
+        relayed: 0,
+        failed: seeds - found,
+        rtts_p50: at(&rtts, 50),
+        rtts_p99: at(&rtts, 99),
+        ms_p50: at(&ms, 50),
+        ms_p99: at(&ms, 99),
+        packets_p50: at(&packets, 50),
+        packets_max: packets.last().copied(),
+        reason: obstacle.map(|obstacle: Obstacle| obstacle.to_string()),
+    }
+}
+
+/// One attempt by what the oracle says that it takes.
+fn attempt(seed: &Seed, a: &Access, b: &Access, path: DirectPath) -> Outcome {
+    let try_with = |guess| Attempt::new(seed, a, b, guess).run();
+    let first = try_with(Guess::Nothing);
+    if first.took.is_some() || path != DirectPath::ByGuessing {
+        return first;
+    }
+    let guesses = [Guess::Sequence, Guess::PortsOf(1), Guess::PortsOf(0)];
+    guesses.into_iter().map(try_with).find(|outcome| outcome.took.is_some()).unwrap_or(first)
+}
+
+fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut sorted: Vec<f64> = numbers.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+/// A percentile of sorted numbers, by nearest rank.
+fn at<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Expected, Matrix, at};
+    use crate::net::access::kinds;
+
+    #[test]
+    fn the_boxes_agree_with_the_oracle_for_every_pair_of_the_matrix() {
+        let kinds = kinds();
+        let matrix = Matrix::run(&kinds, 1, 1, &mut |_, _| ());
+        assert_eq!(matrix.pairs.len(), kinds.len() * kinds.len());
+        let surprises: Vec<_> = matrix.surprises().collect();
+        assert!(surprises.is_empty(), "{surprises:#?}");
+        for expected in [Expected::Direct, Expected::Guess, Expected::Relayed] {
+            let count = matrix.pairs.iter().filter(|pair| pair.expected == expected).count();
+            assert!(count >= 10, "{expected:?} occurs {count} times");
+        }
+        let is_told =
+            |pair: &super::Pair| pair.reason.is_some() != (pair.expected == Expected::Direct);
+        assert!(matrix.pairs.iter().all(is_told), "what is not direct has a reason");
+    }
+
+    #[test]
+    fn the_expectation_of_a_pair_does_not_depend_on_its_order() {
+        let kinds = kinds();
+        let matrix = Matrix::run(&kinds, 1, 0, &mut |_, _| ());
+        for pair in &matrix.pairs {
+            let other = matrix.pairs.iter().find(|other| other.a == pair.b && other.b == pair.a);
+            assert_eq!(other.map(|other| other.expected), Some(pair.expected), "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_matrix() {
+        let some: Vec<_> = kinds().into_iter().step_by(5).collect();
+        let run = |seed| Matrix::run(&some, seed, 2, &mut |_, _| ());
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1).pairs, run(3).pairs);
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_nearest_rank() {
+        assert_eq!(at(&[1, 2, 3, 4], 50), Some(2));
+        assert_eq!(at(&[1, 2, 3, 4], 99), Some(4));
+        assert_eq!(at::<u32>(&[], 50), None);
+    }
+}
