@@ -35,7 +35,7 @@ fn only_a_random_flag_makes_a_rule_show_servers_different_ports() {
 /// K2. The second host with a port gets one other port, the same at all servers.
 #[test]
 fn of_two_hosts_with_one_port_the_second_gets_another_one_for_all_servers() {
-    let mut nat = home();
+    let mut nat = router();
     assert_eq!(H.map(|server| out(&mut nat, socket(1), server).port()), [5_000; 3]);
     let second = H.map(|server| out(&mut nat, socket(2), server).port());
     assert_ne!(second[0], 5_000);
@@ -46,7 +46,7 @@ fn of_two_hosts_with_one_port_the_second_gets_another_one_for_all_servers() {
 /// newest flow. Old servers go on seeing the old one.
 #[test]
 fn in_crossed_order_both_hosts_show_two_ports_and_new_servers_the_newest() {
-    let mut nat = home();
+    let mut nat = router();
     let [h1, h2, h3] = H;
     assert_eq!(out(&mut nat, socket(1), h1).port(), 5_000);
     assert_eq!(out(&mut nat, socket(2), h2).port(), 5_000, "no tuple is taken there");
@@ -63,7 +63,7 @@ fn in_crossed_order_both_hosts_show_two_ports_and_new_servers_the_newest() {
 /// K3. A port is taken only together with the remote endpoint.
 #[test]
 fn two_hosts_keep_one_port_as_long_as_they_talk_to_different_servers() {
-    let mut nat = home();
+    let mut nat = router();
     assert_eq!(out(&mut nat, socket(1), H[0]).port(), 5_000);
     assert_eq!(out(&mut nat, socket(2), H[1]).port(), 5_000);
     assert_eq!(nat.inbound(now(), external(5_000), H[0]), Ok(socket(1)));
@@ -76,7 +76,7 @@ fn a_replacement_port_is_random_within_the_class_of_the_source_port() {
     for (port, class) in
         [(300, 1..=511), (800, 600..=1_023), (5_000, 1_024..=65_535), (40_000, 1_024..=65_535)]
     {
-        let mut nat = home();
+        let mut nat = router();
         let mut of = |host| out(&mut nat, at(host, port), H[0]).port();
         assert_eq!(of(1), port);
         let replaced: Vec<u16> = (2..42).map(of).collect();
@@ -154,7 +154,7 @@ fn persistent_gives_a_host_one_address_and_random_one_for_each_destination() {
 /// K6. Two routers in a row are endpoint-independent, with `masquerade` and with a range.
 #[test]
 fn two_routers_in_a_row_show_all_servers_one_port() {
-    for mut carrier in [home(), range()] {
+    for mut carrier in [router(), range()] {
         let mut homes = [1, 2].map(|n| {
             NatBox::new(LinuxConfig::default(), vec![[100, 64, 0, n].into()], &Seed::from_u64(9))
         });
@@ -237,7 +237,7 @@ fn one_early_packet_moves_the_port_where_input_is_open() {
 /// T1. Where input drops or rejects, an early packet leaves no trace.
 #[test]
 fn an_early_packet_leaves_no_trace_where_input_drops() {
-    let mut nat = home();
+    let mut nat = router();
     let [server, peer, _] = H;
     let seen = out(&mut nat, socket(1), server);
     assert_eq!(nat.inbound(now(), seen, peer), Err(NatDrop::NoMapping));
@@ -282,7 +282,7 @@ fn an_early_packet_claims_the_tuple_for_thirty_seconds_after_the_last() {
 /// T5. TTL 2 makes a mapping and dies behind the router; TTL 1 dies in it and makes none.
 #[test]
 fn ttl_two_leaves_the_router_and_ttl_one_makes_no_mapping() {
-    let mut nat = home();
+    let mut nat = router();
     let header = |ttl| Header { ttl, ..Header::new(socket(1), H[0]) };
     assert_eq!(nat.forward(now(), Side::Inside, header(1)), Err(NatDrop::TtlExpired));
     assert_eq!(nat.mappings(now()), 0);
@@ -333,7 +333,7 @@ fn after_a_reboot_an_open_router_loses_the_port_to_the_stream_of_the_peer() {
 #[test]
 fn a_new_wan_address_ends_masqueraded_flows_and_no_others() {
     let moved = Ipv4Addr::new(203, 0, 113, 2);
-    let mut nat = home();
+    let mut nat = router();
     let before = out(&mut nat, socket(1), H[0]);
     nat.renumber(vec![moved.into()]);
     assert_eq!(nat.inbound(now(), before, H[0]), Err(NatDrop::NoMapping));
@@ -349,7 +349,7 @@ fn a_new_wan_address_ends_masqueraded_flows_and_no_others() {
 /// R3. A packet to the own external address goes to the router, and changes no mapping.
 #[test]
 fn hairpin_is_a_dead_end_and_changes_nothing() {
-    let mut nat = home();
+    let mut nat = router();
     let of_b = out(&mut nat, at(2, 6_000), H[0]);
     assert_eq!(nat.hairpin(now(), socket(1), of_b), Err(NatDrop::NoHairpinning));
     assert_eq!(nat.mappings(now()), 1);
@@ -360,7 +360,7 @@ fn hairpin_is_a_dead_end_and_changes_nothing() {
 /// flow to a peer that the owner heard from moves.
 #[test]
 fn a_forwarded_port_reserves_nothing() {
-    let mut nat = home();
+    let mut nat = router();
     let [server, stranger, _] = H;
     let (owner, other) = (at(1, 9_000), socket(2));
     assert_eq!(out(&mut nat, other, server).port(), 5_000);
@@ -370,7 +370,7 @@ fn a_forwarded_port_reserves_nothing() {
     assert_ne!(out(&mut nat, other, stranger).port(), 5_000);
 
     // A host that uses the mapped port as its source first takes it from flows of the owner.
-    let mut nat = home();
+    let mut nat = router();
     nat.forward_port(47_000, at(1, 47_000));
     assert_eq!(out(&mut nat, at(2, 47_000), server).port(), 47_000);
     assert_ne!(out(&mut nat, at(1, 47_000), server).port(), 47_000);
@@ -385,7 +385,7 @@ fn a_forwarded_port_is_no_source_but_for_answers() {
     assert_eq!(nat.inbound(now(), external(40_777), H[1]), Ok(at(1, 40_777)));
     assert_eq!(out(&mut nat, at(1, 40_777), H[1]).port(), 40_777);
 
-    let mut nat = home();
+    let mut nat = router();
     nat.forward_port(40_779, at(1, 50_000));
     assert_eq!(out(&mut nat, at(1, 50_000), H[0]).port(), 50_000, "by port keeping");
 }
@@ -393,7 +393,7 @@ fn a_forwarded_port_is_no_source_but_for_answers() {
 /// M7. A flow that came in goes on after its mapping is deleted; strangers are refused.
 #[test]
 fn a_live_flow_outlasts_the_deletion_of_its_forwarded_port() {
-    let mut nat = home();
+    let mut nat = router();
     nat.forward_port(40_777, socket(1));
     assert_eq!(nat.inbound(now(), external(40_777), H[0]), Ok(socket(1)));
     nat.unforward_port(40_777);
@@ -407,7 +407,7 @@ fn a_live_flow_outlasts_the_deletion_of_its_forwarded_port() {
 /// A family without an external address is filtered by the same connection tracking.
 #[test]
 fn a_router_without_translation_is_a_stateful_firewall() {
-    let mut nat = home();
+    let mut nat = router();
     let (host, peer) = (v6("[2001:db8::1]:5000"), v6("[2001:db8:1::1]:7000"));
     let stranger = v6("[2001:db8:1::1]:7001");
     assert_eq!(nat.inbound(now(), host, peer), Err(NatDrop::NoMapping));
@@ -441,7 +441,7 @@ const IN: Pass = Pass::In;
 /// Seconds that a flow lives after the last of these packets, each with its time in milliseconds.
 fn life(passes: &[(Pass, u32)]) -> u64 {
     let lives = |seconds: u64| {
-        let mut nat = home();
+        let mut nat = router();
         let mut last = now();
         for (pass, ms) in passes {
             last = now() + *ms * MS;
@@ -475,7 +475,7 @@ fn with(config: LinuxConfig) -> NatBox {
     NatBox::new(config, vec![OUTSIDE.into()], &Seed::from_u64(1))
 }
 
-fn home() -> NatBox {
+fn router() -> NatBox {
     with(LinuxConfig::default())
 }
 
