@@ -312,3 +312,46 @@ fn every_measuring_stage_has_a_column_and_every_day_its_tables() {
     assert_eq!(shown["held"].as_array().unwrap().len(), 1);
     assert_eq!(shown["days"]["contacts"].as_array().unwrap().len(), 2, "{shown}");
 }
+
+/// Keys of a pair of the NAT matrix; programs may rely on them.
+const PAIR_KEYS: [&str; 13] = [
+    "a",
+    "b",
+    "expected",
+    "direct",
+    "relayed",
+    "failed",
+    "rtts_p50",
+    "rtts_p99",
+    "ms_p50",
+    "ms_p99",
+    "packets_p50",
+    "packets_max",
+    "reason",
+];
+
+#[test]
+fn a_nat_matrix_has_every_pair_in_json_and_on_a_page() {
+    let matrix = json("nat-matrix --seed 1 --json --report matrix.html");
+    let pairs = matrix["pairs"].as_array().unwrap();
+    let kinds = pairs.iter().filter(|pair| pair["a"] == "open").count();
+    assert!(kinds >= 12 && pairs.len() == kinds * kinds, "{kinds} kinds, {} pairs", pairs.len());
+    for pair in pairs {
+        let keys: Vec<&str> = pair.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys.len(), PAIR_KEYS.len(), "{keys:?}");
+        assert!(PAIR_KEYS.iter().all(|key| keys.contains(key)), "{keys:?}");
+        let is_direct = pair["direct"].as_u64() == Some(1);
+        assert_eq!(is_direct, pair["failed"].as_u64() == Some(0));
+        assert_eq!(is_direct, pair["expected"] != "relayed", "{pair}");
+        assert_eq!(pair["reason"].is_null(), pair["expected"] == "direct", "{pair}");
+        assert_eq!(pair["ms_p50"].is_null(), !is_direct, "{pair}");
+    }
+    let page = std::fs::read_to_string(temporary("matrix.html")).unwrap();
+    assert!(page.contains("NAT matrix") && page.contains("Why not direct"));
+
+    let refused = nodenet_sim("nat-matrix --seed 1 --seeds 0");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("0 is not in 1..=10000"));
+    let refused = nodenet_sim("nat-matrix --seed 1 --report no/such/folder.html");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("no/such/folder.html cannot be written"), "{said}");
+}

@@ -99,11 +99,16 @@ impl Matrix {
     /// Pairs whose paths are not what the oracle expects: fewer than all seeds where it says
     /// direct, any where it says relayed.
     pub fn surprises(&self) -> impl Iterator<Item = &Pair> {
-        self.pairs.iter().filter(|pair| match pair.expected {
+        self.pairs.iter().filter(|pair| self.is_surprise(pair))
+    }
+
+    /// Whether a pair is one of [`Self::surprises`].
+    pub fn is_surprise(&self, pair: &Pair) -> bool {
+        match pair.expected {
             Expected::Direct => pair.direct < self.seeds,
-            Expected::Guess => pair.direct == 0,
+            Expected::Guess => pair.direct == 0 && self.seeds > 0,
             Expected::Relayed => pair.direct > 0,
-        })
+        }
     }
 }
 

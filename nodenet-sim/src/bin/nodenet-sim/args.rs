@@ -24,6 +24,12 @@ pub(crate) enum Verb {
     /// Run several sizes and seeds on all cores, into one table and one page. Failed runs are
     /// listed at the end.
     Sweep(Sweep),
+    /// Every pair of kinds of NAT: whether a direct path is possible, and whether it is found.
+    ///
+    /// For each ordered pair the oracle says what the terms of RFC 4787 allow: a direct path, one
+    /// only by guessing ports, or none. Two hosts of bare UDP with a perfect schedule try it, once
+    /// for each seed. A pair that is not as expected ends the program with status 1.
+    NatMatrix(NatMatrix),
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,7 +94,7 @@ pub(crate) struct Output {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write a page with charts.
+    /// Write a page with charts to this file.
     #[arg(long, value_name = "FILE.html")]
     pub(crate) report: Option<PathBuf>,
 }
@@ -130,6 +136,18 @@ pub(crate) struct Sweep {
     pub(crate) jobs: Option<usize>,
     #[command(flatten)]
     pub(crate) world: WorldArgs,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NatMatrix {
+    /// First seed: the same seed gives the same figures.
+    #[arg(long)]
+    pub(crate) seed: u64,
+    /// Seeds to run of each pair, counted from the first one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) seeds: u32,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -3,6 +3,7 @@
 
 mod args;
 mod machine;
+mod nat_matrix;
 mod play;
 mod sweep;
 mod table;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Verb::Scale(scale) => play::scale(&scale),
         Verb::Replay(replay) => play::replay(&replay),
         Verb::Sweep(sweep) => sweep::sweep(&sweep),
+        Verb::NatMatrix(matrix) => nat_matrix::nat_matrix(&matrix),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

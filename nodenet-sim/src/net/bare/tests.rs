@@ -82,7 +82,7 @@ fn firewalls_let_each_other_in_and_fail_before_no_changing_port_that_they_see() 
 }
 
 #[test]
-fn a_carrier_nat_over_a_home_nat_is_as_hard_as_the_harder_of_both() {
+fn a_chain_of_two_nats_is_as_hard_as_the_harder_of_both() {
     let chain = |carrier: BoxKind| Access {
         boxes: vec![step(LinuxConfig::default()), step(carrier)],
         ..row("carrier", BoxKind::NoUdp)
@@ -100,7 +100,7 @@ fn a_carrier_nat_over_a_home_nat_is_as_hard_as_the_harder_of_both() {
 }
 
 #[test]
-fn homes_behind_one_carrier_need_its_hairpinning() {
+fn customers_of_one_carrier_nat_need_its_hairpinning() {
     for (hairpinning, is_path) in
         [(Hairpinning::ExternalSource, true), (Hairpinning::Unsupported, false)]
     {

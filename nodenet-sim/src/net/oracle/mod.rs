@@ -158,7 +158,7 @@ impl fmt::Display for Obstacle {
             Self::NoCommonFamily => "one side has IPv4 only, the other IPv6 only, without a NAT64",
             Self::NoHairpinning => "both are behind one carrier NAT that does not hairpin",
             Self::ChangingPort => {
-                "one NAT gives every destination another port, the other admits known ports only"
+                "one NAT changes its port with every destination, the other admits known ports"
             }
             Self::ChangingPorts => "both NATs give every destination another port",
         })
@@ -255,8 +255,8 @@ impl Side {
     }
 }
 
-/// Whether `probing` can try many ports of `opening`, which opens many sockets, until one lets it in
-/// and answers from where it was asked. Guesses on both sides at once would have to meet.
+/// Whether `probing` can try many ports of `opening`, which opens many sockets, until one lets it
+/// in and answers from where it was asked. Guesses on both sides at once would have to meet.
 fn can_spray(probing: Side, opening: Side) -> bool {
     // Each socket sends to the one endpoint of `probing`. That is known beforehand, or from the
     // first probe that gets in.

@@ -3,12 +3,15 @@
 //! Responsible for: the page. Never: figures; see [`crate::report`].
 
 mod chart;
+mod matrix;
 mod svg;
 
 use core::fmt::Write;
 
 use crate::report::row::{Row, Rows};
 use crate::report::{Phase, Report, Shape};
+
+pub use matrix::of_matrix;
 
 /// What the reference, v0.2.1, delivered in its own in-memory transport, without loss or NAT
 /// (measured): nodes and percent.
