@@ -45,7 +45,7 @@ impl Rules {
         Self::new("oifname wan snat to 198.18.7.1-198.18.7.32".to_owned(), external)
     }
 
-    /// `snat` to ports that count up, by 256 because the number is in the order of the host's bytes.
+    /// `snat` to ports that count up, by 256: the number is in the order of the host's bytes.
     pub(crate) fn sequence() -> Self {
         let port = "numgen inc mod 1000 offset 40000";
         let rule = format!("oifname wan meta l4proto udp snat to 198.18.1.2 : {port}");
@@ -75,7 +75,8 @@ impl Rules {
 
     /// Lets in addresses to which something was sent.
     pub(crate) fn address_restricted(self) -> Self {
-        let learn = "oifname wan meta l4proto udp update @cone { udp sport : ip saddr . udp sport } \
+        let learn = "oifname wan meta l4proto udp \
+                     update @cone { udp sport : ip saddr . udp sport } \
                      update @peers { udp sport . ip daddr }";
         let inbound = "iifname wan udp dport . ip saddr @peers dnat ip to udp dport map @cone";
         Self { learn, inbound, ..self }
