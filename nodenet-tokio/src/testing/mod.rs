@@ -44,16 +44,17 @@ mod socket;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use nodenet_proto::env::{Seed, UnixNanos};
 use nodenet_proto::identity::Identity;
-use nodenet_proto::testkit::NatBox;
+use nodenet_proto::testkit::{NatBox, Realm};
 
 pub use network::HubStats;
 pub use nodenet_proto::testkit::nat_box::{
-    Behavior, Hairpinning, NatConfig, Pooling, PortAllocation,
+    Behavior, BoxKind, Collision, Hairpinning, LinuxConfig, NatConfig, Pooling, PortAllocation,
+    SourceRule,
 };
 pub use nodenet_proto::testkit::{LinkProfile, LossBursts};
 
@@ -137,25 +138,59 @@ impl Hub {
     }
 
     /// Puts these hosts behind one NAT box with addresses of its own. Other hosts see them there.
+    /// The box is inside of those that the hosts are behind already: that of a carrier comes first.
     ///
-    /// A link to or from these hosts is one to or from the addresses of the box, which
-    /// [`Self::set_link`] does not name: it has the profile of [`Self::set_links`].
+    /// The kind is a [`LinuxConfig`], the usual router of a household, a [`NatConfig`] in the terms
+    /// of RFC 4787, or another [`BoxKind`]. A link to or from these hosts is one to or from the
+    /// addresses of the box, which [`Self::set_link`] does not name: it has the profile of
+    /// [`Self::set_links`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use nodenet_tokio::testing::{Hub, LinuxConfig};
+    ///
+    /// #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let hub = Hub::new(7);
+    ///     let router = hub.add_nat([hub.addr(2)], LinuxConfig::default());
+    ///     let public = hub.builder(1).start().await?;
+    ///     let hidden = hub.builder(2).bootstrap([hub.peer(1)]).start().await?;
+    ///     tokio::time::sleep(Duration::from_secs(5)).await;
+    ///     public.send(hidden.id(), "over the edge that it dialed").await?;
+    ///     assert!(hidden.deliveries().recv().await.is_some());
+    ///     router.restart();
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Panics
-    /// If the configuration has no ports.
-    pub fn add_nat(&self, hosts: impl IntoIterator<Item = SocketAddr>, config: NatConfig) {
-        let hosts = hosts.into_iter().map(|addr| addr.ip());
-        self.with_network(|network| {
-            network.add_gateway(hosts, |seed, number| NatBox::new(config, nat_ips(number), seed));
+    /// If the configuration has no ports, or the hosts are not all behind the same box.
+    pub fn add_nat(
+        &self,
+        hosts: impl IntoIterator<Item = SocketAddr>,
+        kind: impl Into<BoxKind>,
+    ) -> HubNat {
+        let (hosts, kind) = (hosts.into_iter().map(|addr| addr.ip()), kind.into());
+        let realm = self.with_network(|network| {
+            network.add_gateway(hosts, |seed, number| NatBox::new(kind, nat_ips(number), seed))
         });
+        HubNat { hub: self.clone(), realm }
     }
 
     /// Puts these hosts behind one stateful firewall.
-    pub fn add_firewall(&self, hosts: impl IntoIterator<Item = SocketAddr>, filtering: Behavior) {
+    ///
+    /// # Panics
+    /// If the hosts are not all behind the same box.
+    pub fn add_firewall(
+        &self,
+        hosts: impl IntoIterator<Item = SocketAddr>,
+        filtering: Behavior,
+    ) -> HubNat {
         let hosts = hosts.into_iter().map(|addr| addr.ip());
-        self.with_network(|network| {
-            network.add_gateway(hosts, |seed, _| NatBox::firewall(filtering, seed));
+        let realm = self.with_network(|network| {
+            network.add_gateway(hosts, |seed, _| NatBox::firewall(filtering, seed))
         });
+        HubNat { hub: self.clone(), realm }
     }
 
     /// Splits these hosts from all others. Links among them stay as they are; datagrams on their
@@ -196,6 +231,46 @@ impl Hub {
         drop(network);
         wake.into_iter().for_each(std::task::Waker::wake);
         result
+    }
+}
+
+/// A NAT box or firewall of a [`Hub`]. Clones are handles to the same one.
+#[derive(Debug, Clone)]
+pub struct HubNat {
+    hub: Hub,
+    /// The realm inside.
+    realm: Realm,
+}
+
+impl HubNat {
+    /// Reboots the box: it loses all mappings, and has the same addresses afterwards.
+    pub fn restart(&self) {
+        self.hub.with_network(|network| network.restart_nat(clock::now(), self.realm, false));
+    }
+
+    /// Reboots the box: it loses all mappings, and has other addresses afterwards. A firewall has
+    /// none before and after.
+    pub fn restart_elsewhere(&self) {
+        self.hub.with_network(|network| network.restart_nat(clock::now(), self.realm, true));
+    }
+
+    /// Leads an external port to a socket inside, as a port mapping of the user does.
+    pub fn forward_port(&self, port: u16, to: SocketAddr) {
+        self.with_nat(|nat| nat.forward_port(port, to));
+    }
+
+    /// The external addresses of the box.
+    pub fn external(&self) -> Vec<IpAddr> {
+        self.with_nat(|nat| nat.external().to_vec())
+    }
+
+    /// Datagrams that the box dropped.
+    pub fn drops(&self) -> u64 {
+        self.with_nat(|nat| nat.drops_total())
+    }
+
+    fn with_nat<T>(&self, act: impl FnOnce(&mut NatBox) -> T) -> T {
+        self.hub.with_network(|network| network.nat(clock::now(), self.realm, act))
     }
 }
 

@@ -184,20 +184,47 @@ impl Network {
         self.net.set_profile(from, to, profile);
     }
 
-    /// Puts hosts behind a box that `make` makes of its seed and its number.
+    /// Puts hosts behind a box that `make` makes of its seed and its number. The box is inside of
+    /// those that the hosts are behind already.
     pub(super) fn add_gateway(
         &mut self,
         hosts: impl IntoIterator<Item = IpAddr>,
         make: impl FnOnce(&Seed, u32) -> NatBox,
-    ) {
+    ) -> Realm {
+        let hosts: Vec<IpAddr> = hosts.into_iter().collect();
+        let outside = hosts.first().map_or(Realm::PUBLIC, |ip| self.realm_of(*ip));
+        let is_one = hosts.iter().all(|ip| self.realm_of(*ip) == outside);
+        assert!(is_one, "hosts behind different boxes can not be behind one more together");
         self.gateways += 1;
         let nat = make(&self.seed.child("gateway", self.gateways.into()), self.gateways);
-        let realm = self.net.add_gateway(Realm::PUBLIC, nat);
+        let realm = self.net.add_gateway(outside, nat);
         for ip in hosts {
-            let before = self.realms.insert(ip, realm).unwrap_or(Realm::PUBLIC);
-            self.net.remove(before, ip);
+            self.realms.insert(ip, realm);
+            self.net.remove(outside, ip);
             self.net.place(realm, ip);
         }
+        realm
+    }
+
+    /// Reboots a box, with the same addresses or with others.
+    pub(super) fn restart_nat(&mut self, now: Instant, inside: Realm, is_moved: bool) {
+        let mut external = self.nat(now, inside, |nat| nat.external().to_vec());
+        if is_moved && !external.is_empty() {
+            self.gateways += 1;
+            external = nat_ips(self.gateways);
+        }
+        self.net.restart_nat(inside, external);
+    }
+
+    /// Calls `act` with a box, after all that has arrived there until now.
+    pub(super) fn nat<T>(
+        &mut self,
+        now: Instant,
+        inside: Realm,
+        act: impl FnOnce(&mut NatBox) -> T,
+    ) -> T {
+        self.advance(now);
+        act(self.net.nat_mut(inside).expect("a handle is of a box of this network"))
     }
 
     /// Splits these hosts from all others.

@@ -2,13 +2,13 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nodenet_proto::io::{EcnCodepoint, SocketId, Transmit};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Hub, HubSocket, HubStats, LinkProfile, NatConfig};
+use super::{Behavior, Hub, HubSocket, HubStats, LinkProfile, LinuxConfig, NatConfig};
 use crate::platform::{ReadBuf, Received, Socket, SocketStats};
 
 const LATENCY: Duration = LinkProfile::REGION.latency;
@@ -158,6 +158,71 @@ async fn a_socket_behind_a_nat_box_is_seen_at_the_box_and_reached_by_those_it_as
 
     send(&sibling, &a, None, b"beside each other");
     assert_eq!(receive(&a).await[0].remote, sibling.local_addr());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_datagram_moves_the_port_behind_an_open_linux_router() {
+    for (kind, is_moved) in [(LinuxConfig::open(), true), (LinuxConfig::default(), false)] {
+        let (hub, a, b) = pair(1);
+        let server = socket(&hub);
+        let router = hub.add_nat([a.local_addr()], kind);
+        send(&a, &server, None, b"who am I");
+        let seen = receive(&server).await[0].remote;
+        assert!(router.external().contains(&seen.ip()));
+        send_to(&b, seen, None, b"too early");
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(router.drops(), 1);
+        send(&a, &b, None, b"hello");
+        assert_eq!(receive(&b).await[0].remote != seen, is_moved);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_box_that_restarts_elsewhere_shows_another_address_and_forgets() {
+    let (hub, a, b) = pair(1);
+    let router = hub.add_nat([a.local_addr()], LinuxConfig::default());
+    let seen = async || {
+        send(&a, &b, None, b"hello");
+        receive(&b).await[0].remote
+    };
+    let before = seen().await;
+    router.restart();
+    send_to(&b, before, None, b"to a mapping that is gone");
+    assert!(is_silent(&a).await);
+    assert_eq!(seen().await, before, "the same address and the same port");
+    router.restart_elsewhere();
+    let after = seen().await;
+    assert_ne!(after.ip(), before.ip());
+    assert!(router.external().contains(&after.ip()));
+    send_to(&b, after, None, b"back");
+    assert_eq!(&receive(&a).await[0].data[..], b"back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forwarded_port_lets_in_any_source() {
+    let (hub, a, b) = pair(1);
+    let router = hub.add_nat([a.local_addr()], LinuxConfig::default());
+    router.forward_port(40_777, a.local_addr());
+    let is_of_family = |ip: &IpAddr| ip.is_ipv4() == a.local_addr().is_ipv4();
+    let external = router.external().into_iter().find(is_of_family).expect("one of each family");
+    send_to(&b, SocketAddr::new(external, 40_777), None, b"unasked");
+    assert_eq!(&receive(&a).await[0].data[..], b"unasked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_box_of_a_carrier_is_outside_of_the_one_that_is_added_later() {
+    let (hub, a, b) = pair(1);
+    let carrier = hub.add_nat([a.local_addr()], NatConfig::default());
+    let router = hub.add_nat([a.local_addr()], LinuxConfig::default());
+    send(&a, &b, None, b"through both");
+    let seen = receive(&b).await[0].remote;
+    assert!(carrier.external().contains(&seen.ip()) && !router.external().contains(&seen.ip()));
+    send_to(&b, seen, None, b"back");
+    assert_eq!(&receive(&a).await[0].data[..], b"back");
+    let firewall = hub.add_firewall([b.local_addr()], Behavior::AddressAndPortDependent);
+    send(&a, &b, None, b"a new flow");
+    assert!(is_silent(&b).await);
+    assert_eq!((firewall.drops(), firewall.external().len()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
