@@ -16,8 +16,9 @@
 //!
 //! The signature covers `nodenet/v1/sealed-box-sig`, the ephemeral key, the *recipient's* X25519
 //! key, the time and the ciphertext. Neither it nor the cipher covers the sender's key. So every
-//! node that sees a box can sign it again as its own (THREATS.md#e36). Applications that act on the
-//! sender put both identifiers into the associated data, on both sides.
+//! node that sees a box of [`seal`] can sign it again as its own (THREATS.md#e36). [`seal_bound`]
+//! puts both identifiers into the associated data, so that a box with another signer does not
+//! decrypt. Another implementation opens it with the same associated data.
 
 use core::time::Duration;
 
@@ -44,6 +45,17 @@ const CIPHER_KEY_LEN: usize = 32;
 const CIPHER_NONCE_LEN: usize = 12;
 /// Bytes of the ChaCha20-Poly1305 tag (RFC 8439).
 const TAG_LEN: usize = 16;
+
+/// HKDF label of a [`Fingerprint`]. It never leaves the node, so it need not match the reference.
+const FINGERPRINT_LABEL: &[u8] = b"nodenet/v1/sealed-box-fingerprint";
+/// Bytes that a box adds to its plaintext: 152 and the length, which takes three at most
+/// (PROTOCOL.md#sealed-box).
+pub const OVERHEAD_MAX: usize = 32 + 32 + 8 + 3 + TAG_LEN + 64;
+
+/// Identifies the secret that recipient and ephemeral key share. All encodings of one ephemeral key
+/// have the same (PROTOCOL.md#replay-cache).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fingerprint([u8; 16]);
 
 /// Why sealing failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +121,35 @@ pub fn seal(
     seal_with(&ephemeral, sender, recipient, now, plaintext, associated)
 }
 
+/// The node that a bound box is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipient {
+    /// Its identifier.
+    pub id: NodeId,
+    /// Its X25519 key, from a verified Hello or Reply.
+    pub exchange_key: [u8; 32],
+}
+
+/// Seals `plaintext` as [`seal`] does, bound to both identifiers. The associated data is the
+/// sender's identifier, the recipient's, then `associated`.
+///
+/// # Errors
+/// If the recipient's key is of low order.
+///
+/// # Panics
+/// As [`seal`].
+pub fn seal_bound(
+    sender: &Identity,
+    recipient: &Recipient,
+    now: UnixNanos,
+    plaintext: &[u8],
+    associated: &[u8],
+    rng: &mut Random,
+) -> Result<Bytes, SealError> {
+    let associated = bound(&sender.id(), &recipient.id, associated);
+    seal(sender, &recipient.exchange_key, now, plaintext, &associated, rng)
+}
+
 /// Opens a box for `recipient`. It must be at most `age_max` old or ahead, both bounds included.
 ///
 /// # Errors
@@ -120,23 +161,29 @@ pub fn open(
     now: UnixNanos,
     age_max: Duration,
 ) -> Result<Opened, OpenError> {
-    let mut sealed = SealedBox::decode_exact(bytes)?;
-    let signed = sealed.signed_message(recipient.exchange_key());
-    if !identity::verify(&sealed.sender_key, &signed, &sealed.signature) {
-        return Err(OpenError::BadSignature);
-    }
-    // The time may be any 64-bit value, so the difference needs more bits than that.
-    let age = (i128::from(now.0) - i128::from(sealed.time.0)).unsigned_abs();
-    if age > age_max.as_nanos() {
-        return Err(OpenError::Expired);
-    }
-    let shared = recipient.agree(&sealed.ephemeral_key).ok_or(OpenError::LowOrderKey)?;
-    let (cipher, nonce) = cipher(&shared);
-    cipher
-        .decrypt_in_place(&nonce.into(), associated, &mut sealed.ciphertext)
-        .map_err(|_| OpenError::Undecryptable)?;
-    let sender = identity::node_id(&sealed.sender_key);
-    Ok(Opened { sender, sealed_at: sealed.time, plaintext: sealed.ciphertext })
+    let sealed = SealedBox::decode_exact(bytes)?;
+    sealed.open(recipient, associated, now, age_max).map(|(opened, _)| opened)
+}
+
+/// Opens a box of [`seal_bound`]. One that another node signed again, or that was sealed to another
+/// identifier, is [`OpenError::Undecryptable`].
+///
+/// # Errors
+/// As [`open`].
+pub fn open_bound(
+    recipient: &Identity,
+    bytes: &[u8],
+    associated: &[u8],
+    now: UnixNanos,
+    age_max: Duration,
+) -> Result<Opened, OpenError> {
+    let sealed = SealedBox::decode_exact(bytes)?;
+    sealed.open_bound(recipient, associated, now, age_max).map(|(opened, _)| opened)
+}
+
+/// The associated data of a bound box (PROTOCOL.md#bound-boxes).
+fn bound(sender: &NodeId, recipient: &NodeId, associated: &[u8]) -> Vec<u8> {
+    [sender.as_bytes(), recipient.as_bytes(), associated].concat()
 }
 
 /// The fields of a box. Applications use [`seal`] and [`open`].
@@ -159,6 +206,44 @@ impl SealedBox {
     pub(crate) fn sign(&mut self, sender: &Identity, recipient: &[u8; 32]) {
         self.sender_key = *sender.public_key();
         self.signature = sender.sign(&self.signed_message(recipient));
+    }
+
+    /// [`open`], with what a replay cache knows the box by.
+    pub(crate) fn open(
+        mut self,
+        recipient: &Identity,
+        associated: &[u8],
+        now: UnixNanos,
+        age_max: Duration,
+    ) -> Result<(Opened, Fingerprint), OpenError> {
+        let signed = self.signed_message(recipient.exchange_key());
+        if !identity::verify(&self.sender_key, &signed, &self.signature) {
+            return Err(OpenError::BadSignature);
+        }
+        if !is_within(self.time, now, age_max) {
+            return Err(OpenError::Expired);
+        }
+        let shared = recipient.agree(&self.ephemeral_key).ok_or(OpenError::LowOrderKey)?;
+        let (cipher, nonce) = cipher(&shared);
+        cipher
+            .decrypt_in_place(&nonce.into(), associated, &mut self.ciphertext)
+            .map_err(|_| OpenError::Undecryptable)?;
+        let sender = identity::node_id(&self.sender_key);
+        let opened = Opened { sender, sealed_at: self.time, plaintext: self.ciphertext };
+        Ok((opened, fingerprint(&shared)))
+    }
+
+    /// [`open_bound`], with what a replay cache knows the box by.
+    pub(crate) fn open_bound(
+        self,
+        recipient: &Identity,
+        associated: &[u8],
+        now: UnixNanos,
+        age_max: Duration,
+    ) -> Result<(Opened, Fingerprint), OpenError> {
+        let sender = identity::node_id(&self.sender_key);
+        let associated = bound(&sender, &recipient.id(), associated);
+        self.open(recipient, &associated, now, age_max)
     }
 
     fn signed_message(&self, recipient: &[u8; 32]) -> Vec<u8> {
@@ -228,6 +313,20 @@ fn seal_with(
     };
     sealed.sign(sender, recipient);
     Ok(sealed.to_bytes())
+}
+
+/// Whether a box sealed at `time` is at most `age_max` old or ahead at `now`, both inclusive.
+pub(crate) fn is_within(time: UnixNanos, now: UnixNanos, age_max: Duration) -> bool {
+    // The time may be any 64-bit value, so the difference needs more bits than that.
+    (i128::from(now.0) - i128::from(time.0)).unsigned_abs() <= age_max.as_nanos()
+}
+
+fn fingerprint(shared: &[u8; 32]) -> Fingerprint {
+    let mut bytes = [0; 16];
+    Hkdf::<Sha256>::new(None, shared)
+        .expand(FINGERPRINT_LABEL, &mut bytes)
+        .expect("16 bytes are within HKDF's limit");
+    Fingerprint(bytes)
 }
 
 /// Key and nonce of one box. The nonce may be derived because the key is used once.

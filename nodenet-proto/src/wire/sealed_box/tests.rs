@@ -304,3 +304,66 @@ fn a_box_can_be_signed_again_by_every_node_that_sees_it() {
         open_at(&sealed.to_bytes(), SEALED_AT.0 + 1).expect("it opens as the original does");
     assert_eq!((opened.sender, &opened.plaintext[..]), (thief.id(), &b"coordinates"[..]));
 }
+
+/// The recipient as the sender of a bound box knows it.
+fn known() -> Recipient {
+    Recipient { id: recipient().id(), exchange_key: *recipient().exchange_key() }
+}
+
+fn seal_bound_to(recipient: &Recipient) -> Bytes {
+    let mut rng = Seed::from_u64(7).stream("sealed box");
+    seal_bound(&sender(), recipient, SEALED_AT, b"secret", b"context", &mut rng)
+        .expect("an honest key")
+}
+
+fn open_bound_in_time(bytes: &[u8]) -> Result<Opened, OpenError> {
+    open_bound(&recipient(), bytes, b"context", SEALED_AT, HOUR)
+}
+
+#[test]
+fn a_bound_box_opens_for_its_recipient() {
+    let opened = open_bound_in_time(&seal_bound_to(&known())).expect("it is for the recipient");
+    assert_eq!((opened.sender, &opened.plaintext[..]), (sender().id(), &b"secret"[..]));
+}
+
+/// So other implementations seal and open bound boxes with the plain pair of functions.
+#[test]
+fn a_bound_box_is_a_plain_box_with_both_identifiers_in_its_associated_data() {
+    let sealed = seal_bound_to(&known());
+    let associated =
+        [sender().id().as_bytes(), recipient().id().as_bytes(), &b"context"[..]].concat();
+    let opened = open(&recipient(), &sealed, &associated, SEALED_AT, HOUR);
+    assert_eq!(opened.map(|opened| opened.plaintext), Ok(b"secret".to_vec()));
+    assert_eq!(open_in_time(&sealed), Err(OpenError::Undecryptable));
+    let plain = seal_known(1, SEALED_AT, b"secret", &associated);
+    assert!(open_bound_in_time(&plain).is_ok());
+    assert_eq!(open_bound_in_time(&BOX), Err(OpenError::Undecryptable));
+}
+
+#[test]
+fn a_bound_box_that_another_node_signs_again_does_not_open() {
+    let thief = Identity::from_master_seed(&[3; 32]);
+    let mut sealed = SealedBox::decode_exact(&seal_bound_to(&known())).expect("well formed");
+    sealed.sign(&thief, recipient().exchange_key());
+    assert_eq!(open_bound_in_time(&sealed.to_bytes()), Err(OpenError::Undecryptable));
+}
+
+/// A node that names the key of another as its own gets boxes that the other does not take.
+#[test]
+fn a_bound_box_for_another_identifier_with_the_same_key_does_not_open() {
+    let other = Identity::from_master_seed(&[3; 32]).id();
+    let sealed = seal_bound_to(&Recipient { id: other, ..known() });
+    assert_eq!(open_bound_in_time(&sealed), Err(OpenError::Undecryptable));
+}
+
+#[test]
+fn all_encodings_of_an_ephemeral_key_have_one_fingerprint() {
+    let fingerprint = |bytes: &[u8]| {
+        let sealed = SealedBox::decode_exact(bytes).expect("well formed");
+        sealed.open(&recipient(), b"context", SEALED_AT, HOUR).expect("it opens").1
+    };
+    let equivalent = signed_again(|sealed| sealed.ephemeral_key[31] ^= 0x80);
+    assert_eq!(fingerprint(&equivalent), fingerprint(&BOX));
+    let other = seal_known(0x41, SEALED_AT, b"coordinates", b"context");
+    assert_ne!(fingerprint(&other), fingerprint(&BOX));
+}
