@@ -92,6 +92,7 @@
 //! - [`api`]: commands, events, errors and settings.
 //! - [`engine`], [`transport`] and [`quic`]: the machines inside a node and the boundary between
 //!   them. `docs/ARCHITECTURE.md` has the picture.
+//! - [`rendezvous`]: limits and the replay cache of sealed messages.
 //! - [`wire`]: the byte layouts. `docs/PROTOCOL.md` has the rules that comments cite.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -120,6 +121,7 @@ mod overlay;
 pub mod overlay;
 pub mod pow;
 pub mod quic;
+pub mod rendezvous;
 mod splice;
 pub mod stats;
 #[cfg(any(test, feature = "testkit"))]

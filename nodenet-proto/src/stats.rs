@@ -128,6 +128,27 @@ drop_reasons! {
     /// A contact without a key or with a wrong key, without the required work, evicted recently, or
     /// whose subnet is full.
     ContactRejected => "contact_rejected",
+
+    // Rendezvous and sealed messages (rendezvous).
+    /// A Hello beyond the rate of answers of its neighbour and of all neighbours.
+    HelloRateLimited => "hello_rate_limited",
+    /// A Hello with a nonce of its originator that was answered before.
+    HelloRepeated => "hello_repeated",
+    /// A Hello whose own signature does not hold for its originator and this node: it was made for
+    /// another node, or altered.
+    HelloRefused => "hello_refused",
+    /// A Reply to a question that is settled already, for example a copy over another route.
+    ReplyRepeated => "reply_repeated",
+    /// A Reply whose envelope or key is of another node than the one that was asked.
+    ReplyForeign => "reply_foreign",
+    /// A Reply whose own signature does not hold.
+    ReplyRefused => "reply_refused",
+    /// A sealed message whose box is older, or further ahead, than its window.
+    SealedStale => "sealed_stale",
+    /// A sealed message that was delivered before, in another envelope.
+    SealedReplayed => "sealed_replayed",
+    /// A sealed message not newer than those that are no longer remembered.
+    SealedForgotten => "sealed_forgotten",
     /// A frame of a family that this node does not serve.
     NotServed => "not_served",
 }
@@ -184,6 +205,9 @@ numbers! {
         sends_refused,
         /// Corrections of the wall clock that set it back.
         wall_clock_setbacks,
+        /// Payloads with the layout and the sender of a sealed message that did not open, and were
+        /// delivered as they came.
+        boxes_unopened,
     }
 }
 
@@ -226,6 +250,14 @@ numbers! {
         originators,
         /// Entries of the duplicate table.
         duplicates,
+        /// Open exchanges of rendezvous.
+        exchanges,
+        /// Requesters that were answered.
+        requesters,
+        /// X25519 keys bound to a node.
+        exchange_keys,
+        /// Sealed messages that were opened and are fresh.
+        opened_boxes,
         /// Timers that are set.
         timers,
     }

@@ -1,6 +1,7 @@
 //! Commands of an application to its node.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -55,6 +56,29 @@ pub enum Command {
         /// At most [`crate::wire::DIRECT_PAYLOAD_MAX`] bytes.
         payload: Bytes,
     },
+    /// Ask `target` for its keys and addresses, over several routes and again until it answers.
+    /// Settled by [`super::Event::Found`] or [`super::Event::RendezvousFailed`].
+    Rendezvous {
+        /// Names the outcome.
+        request: RequestId,
+        /// The node that is asked.
+        target: NodeId,
+        /// Time for its answer, from a millisecond to five minutes; what is outside counts as the
+        /// nearest of the two.
+        within: Duration,
+    },
+    /// Send `payload` to `target` by routing, encrypted for it alone. If its key is not known, a
+    /// rendezvous comes first. Settled by [`super::Event::Sent`] or [`super::Event::SendFailed`].
+    SendSealed {
+        /// Names the outcome.
+        request: RequestId,
+        /// The target.
+        target: NodeId,
+        /// At most `rendezvous::SEALED_PAYLOAD_MAX` bytes.
+        payload: Bytes,
+        /// Time for the rendezvous, as for [`Command::Rendezvous`].
+        within: Duration,
+    },
     /// Get an edge to `target`. If there is none, dial these addresses, then those that this node
     /// knows. Settled by [`super::Event::Connected`] or [`super::Event::ConnectFailed`], after
     /// fifteen seconds at the latest: ten for the dials, five for the peer's first frame.
@@ -92,6 +116,8 @@ impl Command {
         match self {
             Self::Send { request, .. }
             | Self::SendDirect { request, .. }
+            | Self::Rendezvous { request, .. }
+            | Self::SendSealed { request, .. }
             | Self::Connect { request, .. }
             | Self::CloseEdge { request, .. }
             | Self::Leave { request } => Some(*request),

@@ -47,6 +47,22 @@ pub enum Profile {
     Light,
 }
 
+/// Which nodes learn the addresses of this node from its Hellos and Replies
+/// (PROTOCOL.md#who-learns-addresses).
+///
+/// Neighbours know the address of the conn in any case, and what this node announces of itself by
+/// gossip is not affected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AddressPolicy {
+    /// Every node that asks.
+    #[default]
+    Anyone,
+    /// Nodes that the application asked for itself, and neighbours.
+    Known,
+    /// None.
+    RelayOnly,
+}
+
 /// Addresses that a node announces of itself, at most (a guess: those configured, one for each
 /// family).
 pub const OWN_ADDRS_MAX: usize = 4;
@@ -75,6 +91,8 @@ pub struct Config {
     pub maintenance: bool,
     /// Effort of the node for the network.
     pub profile: Profile,
+    /// Which nodes learn the addresses of this node by rendezvous.
+    pub address_policy: AddressPolicy,
     /// Whether loopback and link-local addresses may be dialed and advertised.
     pub allow_local_addrs: bool,
 }
@@ -89,6 +107,7 @@ impl Default for Config {
             public_addrs: Vec::new(),
             maintenance: true,
             profile: Profile::Router,
+            address_policy: AddressPolicy::Anyone,
             allow_local_addrs: false,
         }
     }

@@ -32,6 +32,39 @@ pub enum SendFailure {
         /// What fits, in bytes.
         max: usize,
     },
+    /// The target did not answer the question for the key to seal with.
+    #[error(
+        "that node did not answer the question for its key in time; it may be offline, or behind \
+         nodes that drop messages: try again"
+    )]
+    NoKey,
+    /// The target named a key with which nothing can be sealed.
+    #[error("that node named a key of low order, with which nothing can be sealed")]
+    UnusableKey,
+    /// The node has left the network or failed.
+    #[error("the node is closed; start a new one")]
+    Closed,
+}
+
+/// Why a rendezvous failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RendezvousError {
+    /// There is no edge at all to send the question over.
+    #[error(
+        "unroutable: this node has no edge to ask over; wait until it has joined, and check the \
+         bootstrap peers if it does not"
+    )]
+    Unroutable,
+    /// The target did not answer in time.
+    #[error(
+        "that node did not answer in time; it may be offline, or behind nodes that drop messages: \
+         check the identifier and try again"
+    )]
+    Unanswered,
+    /// Too many questions are open.
+    #[error("too many questions to other nodes are open; try again in a moment")]
+    Busy,
     /// The node has left the network or failed.
     #[error("the node is closed; start a new one")]
     Closed,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{ConnectError, EdgeDownReason, RequestId, SendFailure};
+use super::{ConnectError, EdgeDownReason, FoundPeer, RendezvousError, RequestId, SendFailure};
 use crate::NodeId;
 
 /// The path of a message.
@@ -31,6 +31,9 @@ pub enum Event {
         payload: Bytes,
         /// The path that it took.
         path: DeliveryPath,
+        /// Whether the originator sealed it for this node, so that no forwarder could read it. The
+        /// box is bound to both identifiers.
+        sealed: bool,
         /// The command that this event settles, if the message is from this node itself: the
         /// message is delivered, and no [`Event::Sent`] follows.
         request: Option<RequestId>,
@@ -56,6 +59,20 @@ pub enum Event {
     /// once for any number of refused messages. The next try may be refused again, and the event
     /// follows again then.
     SendReady,
+    /// A node answered a rendezvous.
+    Found {
+        /// The command that it settles.
+        request: RequestId,
+        /// The node, with what it signed.
+        peer: FoundPeer,
+    },
+    /// A rendezvous brought no answer.
+    RendezvousFailed {
+        /// The command that it settles.
+        request: RequestId,
+        /// Why.
+        error: RendezvousError,
+    },
     /// There is an edge to the peer, and the peer sent a frame over it: it has taken the edge.
     Connected {
         /// The command that it settles.
@@ -121,6 +138,8 @@ impl Event {
         match self {
             Self::Sent { request, .. }
             | Self::SendFailed { request, .. }
+            | Self::Found { request, .. }
+            | Self::RendezvousFailed { request, .. }
             | Self::Connected { request, .. }
             | Self::ConnectFailed { request, .. }
             | Self::EdgeClosed { request, .. }

@@ -10,8 +10,8 @@ mod report;
 mod self_description;
 
 pub use command::{BootstrapPeer, Command, KnownPeer, RequestId};
-pub use config::{Config, EdgePolicy, INBOUND_EDGES_CAP, OWN_ADDRS_MAX, Profile};
-pub use error::{ConnectError, EdgeDownReason, SendFailure};
+pub use config::{AddressPolicy, Config, EdgePolicy, INBOUND_EDGES_CAP, OWN_ADDRS_MAX, Profile};
+pub use error::{ConnectError, EdgeDownReason, RendezvousError, SendFailure};
 pub use event::{DeliveryPath, Event};
-pub use report::EdgeInfo;
+pub use report::{EdgeInfo, FoundPeer};
 pub(crate) use self_description::SelfDescription;

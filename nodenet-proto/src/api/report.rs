@@ -24,4 +24,21 @@ pub struct EdgeInfo {
     pub age: Duration,
     /// Time since a frame was received.
     pub idle: Duration,
+    /// Questions to other nodes that the peer took as first hop and whose outcome is known.
+    pub questions: u32,
+    /// Those that brought no answer. A target that is gone leaves them unanswered over every peer.
+    pub unanswered: u32,
+}
+
+/// A node that answered a rendezvous: keys and addresses that it signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPeer {
+    /// Its identifier, the hash of `key`.
+    pub id: NodeId,
+    /// Its Ed25519 key.
+    pub key: [u8; 32],
+    /// Its X25519 key, for sealed boxes.
+    pub exchange_key: [u8; 32],
+    /// Its addresses that this node may dial, best first. Empty if it names none.
+    pub addrs: Vec<SocketAddr>,
 }

@@ -4,13 +4,17 @@
 //! Machines do not call each other. Each run of one returns its actions in order, and each action
 //! is carried out before the next, with all that it leads to.
 
+use bytes::Bytes;
+
 use super::requests::{Outcome, Wait};
 use super::timers::Timer;
 use super::{ACTIONS_KEPT, Engine};
-use crate::api::{ConnectError, Event};
+use crate::NodeId;
+use crate::api::{ConnectError, DeliveryPath, Event};
 use crate::connect::{self, Connect, Purpose, Want};
 use crate::context::Context;
 use crate::overlay::{self, Overlay};
+use crate::rendezvous::{self, Rendezvous, Settled, Ticket, Unsealed};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, Conns};
 
@@ -48,15 +52,27 @@ impl Engine {
         result
     }
 
+    /// Calls rendezvous, and carries out its actions.
+    pub(super) fn run_rendezvous<T>(
+        &mut self,
+        conns: &mut dyn Conns,
+        act: impl FnOnce(&mut Rendezvous, &mut Context<'_, rendezvous::Action>) -> T,
+    ) -> T {
+        let mut actions = Vec::new();
+        let mut cx = self.env.context(|streams| &mut streams.rendezvous, &mut actions, conns);
+        let result = act(&mut self.rendezvous, &mut cx);
+        for action in actions {
+            self.carry_out_rendezvous(action, conns);
+        }
+        result
+    }
+
     fn carry_out(&mut self, action: overlay::Action, conns: &mut dyn Conns) {
         use overlay::Action;
         match action {
             Action::Offer { class, frame, hops } => self.offer(conns, class, frame, &hops),
             Action::Deliver { originator, payload, path } => {
-                if self.take_delivery_place() {
-                    let request = None;
-                    self.events.push_back(Event::Delivered { originator, payload, path, request });
-                }
+                self.deliver(conns, originator, payload, path);
             }
             Action::Frame(frame) => self.serve_frame(conns, frame),
             Action::Message(message) => self.serve_message(conns, *message),
@@ -109,6 +125,73 @@ impl Engine {
             }
             Action::Set(at) => self.set_timer(Timer::Connect, at),
             Action::Stop => self.timers.stop(&Timer::Connect),
+        }
+    }
+
+    fn carry_out_rendezvous(&mut self, action: rendezvous::Action, conns: &mut dyn Conns) {
+        use rendezvous::Action;
+        match action {
+            Action::Ask { nonce, message } => {
+                let taken = self.originate(conns, message);
+                self.run_rendezvous(conns, |rendezvous, cx| {
+                    rendezvous.handle_asked(cx, &nonce, taken);
+                });
+            }
+            Action::Answer(message) => {
+                let requester = message.target;
+                match self.originate(conns, message) {
+                    Ok(hops) => self.rendezvous.handle_answered(&requester, &hops),
+                    Err(_) => self.env.stats_mut().count_drop(DropReason::RepairExhausted),
+                }
+            }
+            Action::Send(ticket, message) => {
+                let sent = self.originate(conns, message).map(|hops| hops.len() as u8);
+                self.settle_ticket(ticket, &Outcome::Send(sent));
+            }
+            Action::Learn { id, key, addrs } => {
+                self.run_overlay(conns, |overlay, cx, _| {
+                    overlay.handle_introduced(cx, id, key, &addrs);
+                });
+            }
+            Action::Settle(ticket, settled) => {
+                let outcome = match settled {
+                    Settled::Found(peer) => Outcome::Rendezvous(Ok(peer)),
+                    Settled::Failed(error) => Outcome::Rendezvous(Err(error)),
+                    Settled::Unsent(error) => Outcome::Send(Err(error)),
+                };
+                self.settle_ticket(ticket, &outcome);
+            }
+            Action::Set(at) => self.set_timer(Timer::Rendezvous, at),
+            Action::Stop => self.timers.stop(&Timer::Rendezvous),
+        }
+    }
+
+    fn settle_ticket(&mut self, ticket: Ticket, outcome: &Outcome) {
+        self.requests.settle_all(&mut self.events, Wait::Ticket(ticket), outcome);
+    }
+
+    /// Gives a message to the application. One that was sealed for this node is opened before.
+    fn deliver(
+        &mut self,
+        conns: &mut dyn Conns,
+        originator: NodeId,
+        payload: Bytes,
+        path: DeliveryPath,
+    ) {
+        let unsealed = match path {
+            DeliveryPath::Direct => Unsealed::Plain(payload),
+            DeliveryPath::Routed { .. } => self.run_rendezvous(conns, |rendezvous, cx| {
+                rendezvous.unseal(cx, &originator, payload)
+            }),
+        };
+        let (payload, sealed) = match unsealed {
+            Unsealed::Plain(payload) => (payload, false),
+            Unsealed::Sealed(payload) => (payload, true),
+            Unsealed::Refused => return,
+        };
+        if self.take_delivery_place() {
+            let request = None;
+            self.events.push_back(Event::Delivered { originator, payload, path, sealed, request });
         }
     }
 

@@ -1,7 +1,7 @@
 //! Commands of the application: the machine that each is for, and the sending of messages.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use heapless::Vec as FixedVec;
@@ -10,11 +10,14 @@ use super::requests::{Outcome, Wait};
 use super::timers::{LEAVE_TIMEOUT, Timer};
 use super::{Engine, Life};
 use crate::NodeId;
-use crate::api::{Command, ConnectError, DeliveryPath, Event, RequestId, SendFailure};
+use crate::api::{
+    Command, ConnectError, DeliveryPath, Event, FoundPeer, RendezvousError, RequestId, SendFailure,
+};
 use crate::buf::Frame;
 use crate::connect::{Candidate, Purpose, Want};
 use crate::env::Rate;
 use crate::overlay::{FIRST_HOPS, Hop, Message, MultiPathSend, Prospect};
+use crate::rendezvous::{SEALED_PAYLOAD_MAX, Ticket};
 use crate::transport::{Class, ConnId, Conns, SendError};
 use crate::wire::{DIRECT_PAYLOAD_MAX, FrameType, SEND_PAYLOAD_MAX};
 
@@ -36,7 +39,7 @@ impl Engine {
             Command::Send { request, target, payload } => {
                 let outcome = if target == self.id() {
                     let path = DeliveryPath::Routed { hops: 0 };
-                    self.send_to_self(payload, SEND_PAYLOAD_MAX, path)
+                    self.send_to_self(payload, SEND_PAYLOAD_MAX, path, false)
                 } else {
                     let frame_type = FrameType::Route;
                     let message = Message { frame_type, target, payload, tried: Vec::new() };
@@ -46,11 +49,17 @@ impl Engine {
             }
             Command::SendDirect { request, target, payload } => {
                 let outcome = if target == self.id() {
-                    self.send_to_self(payload, DIRECT_PAYLOAD_MAX, DeliveryPath::Direct)
+                    self.send_to_self(payload, DIRECT_PAYLOAD_MAX, DeliveryPath::Direct, false)
                 } else {
                     Outcome::Send(self.send_direct(conns, target, payload))
                 };
                 self.settle(request, outcome);
+            }
+            Command::Rendezvous { request, target, within } => {
+                self.rendezvous(conns, request, target, within);
+            }
+            Command::SendSealed { request, target, payload, within } => {
+                self.send_sealed(conns, request, target, payload, within);
             }
             Command::Connect { request, target, addrs } => {
                 self.connect(conns, request, target, &addrs);
@@ -101,9 +110,49 @@ impl Engine {
         }
     }
 
+    /// The application asks for the keys and addresses of a node.
+    fn rendezvous(
+        &mut self,
+        conns: &mut dyn Conns,
+        request: RequestId,
+        target: NodeId,
+        within: Duration,
+    ) {
+        if target == self.id() {
+            let (identity, addrs) = (self.env.identity(), self.env.own().addrs().to_vec());
+            let (key, exchange_key) = (*identity.public_key(), *identity.exchange_key());
+            let own = FoundPeer { id: target, key, exchange_key, addrs };
+            return self.settle(request, Outcome::Rendezvous(Ok(own)));
+        }
+        let ticket = Ticket(request.0);
+        self.requests.wait(Wait::Ticket(ticket), request);
+        self.run_rendezvous(conns, |rendezvous, cx| rendezvous.ask(cx, target, ticket, within));
+    }
+
+    fn send_sealed(
+        &mut self,
+        conns: &mut dyn Conns,
+        request: RequestId,
+        target: NodeId,
+        payload: Bytes,
+        within: Duration,
+    ) {
+        if target == self.id() {
+            let path = DeliveryPath::Routed { hops: 0 };
+            let outcome = self.send_to_self(payload, SEALED_PAYLOAD_MAX, path, true);
+            return self.settle(request, outcome);
+        }
+        let ticket = Ticket(request.0);
+        self.requests.wait(Wait::Ticket(ticket), request);
+        self.run_rendezvous(conns, |rendezvous, cx| {
+            rendezvous.send_sealed(cx, target, ticket, within, payload);
+        });
+    }
+
     fn leave(&mut self, conns: &mut dyn Conns, request: RequestId) {
         self.life = Life::Leaving;
         self.requests.wait(Wait::Left, request);
+        self.run_rendezvous(conns, |rendezvous, cx| rendezvous.stop(cx));
         self.run_connect(conns, |connect, cx| connect.stop(cx));
         self.run_overlay(conns, |overlay, cx, _| overlay.leave(cx));
         self.timers.set(Timer::Leave, self.env.now() + LEAVE_TIMEOUT);
@@ -154,12 +203,18 @@ impl Engine {
     }
 
     /// Delivers a message to this node itself at once.
-    fn send_to_self(&mut self, payload: Bytes, max: usize, path: DeliveryPath) -> Outcome {
+    fn send_to_self(
+        &mut self,
+        payload: Bytes,
+        max: usize,
+        path: DeliveryPath,
+        sealed: bool,
+    ) -> Outcome {
         let len = payload.len();
         if len > max {
             Outcome::Send(Err(SendFailure::TooLarge { len, max }))
         } else if self.take_delivery_place() {
-            Outcome::Delivered(payload, path)
+            Outcome::Delivered { payload, path, sealed }
         } else {
             Outcome::Undelivered
         }
@@ -220,8 +275,13 @@ impl Engine {
     /// Settles a command that comes after [`Command::Leave`].
     fn settle_after_leave(&mut self, command: Command) {
         let (request, outcome) = match command {
-            Command::Send { request, .. } | Command::SendDirect { request, .. } => {
+            Command::Send { request, .. }
+            | Command::SendDirect { request, .. }
+            | Command::SendSealed { request, .. } => {
                 (request, Outcome::Send(Err(SendFailure::Closed)))
+            }
+            Command::Rendezvous { request, .. } => {
+                (request, Outcome::Rendezvous(Err(RendezvousError::Closed)))
             }
             Command::Connect { request, target, .. } => {
                 (request, Outcome::Connect(target, Err(ConnectError::Closed)))

@@ -29,6 +29,7 @@ pub(super) struct Env {
 pub(super) struct Streams {
     pub(super) overlay: Random,
     pub(super) connect: Random,
+    pub(super) rendezvous: Random,
 }
 
 impl Streams {
@@ -37,6 +38,7 @@ impl Streams {
             // Another label is another run for the same seed.
             overlay: seed.stream("overlay"),
             connect: seed.stream("connect"),
+            rendezvous: seed.stream("rendezvous"),
         }
     }
 }
@@ -97,6 +99,15 @@ impl Env {
             identity: &self.identity,
             stamps: &mut self.stamps,
         }
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What this node announces of itself.
+    pub(super) fn own(&self) -> &SelfDescription {
+        &self.own
     }
 
     pub(super) fn config(&self) -> &Config {

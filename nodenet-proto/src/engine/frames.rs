@@ -1,10 +1,12 @@
 //! Dispatch of frames and messages that the overlay does not serve, by type.
 
 use super::Engine;
+use crate::NodeId;
 use crate::overlay::{ServiceFrame, ServiceMessage};
+use crate::rendezvous::Originator;
 use crate::stats::DropReason;
 use crate::transport::Conns;
-use crate::wire::FrameType;
+use crate::wire::{FrameType, RoutedFrame};
 
 impl Engine {
     /// A frame arrived on an edge. Every service has its types here.
@@ -25,9 +27,29 @@ impl Engine {
         let path = self.overlay.edges().get(&from).map(|edge| conns.path(edge.send_conn().id));
         tracing::trace!(?frame_type, %from, ?path, "message for a service");
         match frame_type {
-            FrameType::Route => self.not_served(),
+            FrameType::Hello => self.serve_hello(conns, from, message),
+            FrameType::Reply => {
+                self.run_rendezvous(conns, |rendezvous, cx| rendezvous.handle_reply(cx, message));
+            }
             _ => self.not_served(),
         }
+    }
+
+    /// A Hello for this node. The overlay verifies the envelope and charges the originator, as for
+    /// all messages that make work.
+    fn serve_hello(&mut self, conns: &mut dyn Conns, from: NodeId, message: RoutedFrame) {
+        if !self.run_rendezvous(conns, |rendezvous, cx| rendezvous.may_answer(cx, &from)) {
+            return;
+        }
+        let taken =
+            self.run_overlay(conns, |overlay, cx, _| overlay.take_charged(cx, from, &message));
+        let Some(id) = taken else { return };
+        let has_edge = self.overlay.edges().get(&id).is_some();
+        let originator = Originator { id, key: *message.key(), has_edge };
+        let payload = message.into_payload();
+        self.run_rendezvous(conns, |rendezvous, cx| {
+            rendezvous.handle_hello(cx, from, originator, &payload);
+        });
     }
 
     fn not_served(&mut self) {

@@ -40,6 +40,7 @@ use crate::env::{Crypto, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
 use crate::io::Deadline;
 use crate::overlay::{self, Dialed, Overlay, Peer};
+use crate::rendezvous::Rendezvous;
 use crate::transport::{self, ConnId, Conns, DialId, Direction, Role};
 
 /// Room for actions that is kept between two inputs; a joining node needs much more for a while.
@@ -70,6 +71,7 @@ pub struct Engine {
     env: Env,
     overlay: Overlay,
     connect: Connect,
+    rendezvous: Rendezvous,
     life: Life,
     timers: TimerQueue<Timer>,
     requests: Requests,
@@ -100,6 +102,7 @@ impl Engine {
         Self {
             overlay: Overlay::new(identity.id(), &config, now),
             connect: Connect::new(),
+            rendezvous: Rendezvous::new(now),
             requests: Requests::new(identity.id()),
             env: Env::new(config, identity, crypto, seed, now, wall),
             life: Life::Running,
@@ -218,8 +221,10 @@ impl Engine {
     pub fn check(&self) {
         self.overlay.check(self.env.config());
         self.connect.check();
+        self.rendezvous.check();
         self.requests.check(|wait| match wait {
             Wait::Edge(peer) => self.connect.is_requested(&peer),
+            Wait::Ticket(ticket) => self.rendezvous.is_open(ticket),
             Wait::Left => self.life == Life::Leaving,
         });
         self.timers.check();
@@ -228,7 +233,8 @@ impl Engine {
             match timer {
                 Timer::Overlay(overlay::Timer::Conn(conn)) => assert!(self.overlay.is_live(*conn)),
                 Timer::Overlay(overlay::Timer::Bootstrap | overlay::Timer::Maintenance)
-                | Timer::Connect => assert_eq!(self.life, Life::Running),
+                | Timer::Connect
+                | Timer::Rendezvous => assert_eq!(self.life, Life::Running),
                 Timer::Leave => assert_eq!(self.life, Life::Leaving),
                 Timer::SendReady => {}
             }

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::api::{EdgeInfo, KnownPeer};
 use crate::overlay::edges::Edge;
+use crate::rendezvous::Questions;
 use crate::stats::{Gauges, Stats};
 use crate::transport::Conns;
 
@@ -14,7 +15,8 @@ impl Engine {
 
     /// How full every table above the boundary is now. Reads all of them.
     pub fn gauges(&self) -> Gauges {
-        let overlay = self.overlay.gauges();
+        let mut overlay = self.overlay.gauges();
+        self.rendezvous.fill_gauges(&mut overlay);
         Gauges {
             timers: self.timers.len() as u64,
             dial_targets: overlay.dial_targets + self.connect.contacts() as u64,
@@ -27,6 +29,7 @@ impl Engine {
         let (now, own) = (self.env.now(), self.id());
         let info = |edge: &Edge| {
             let path = conns.path(edge.send_conn().id)?;
+            let Questions { asked, unanswered, .. } = self.rendezvous.questions_over(&edge.peer);
             Some(EdgeInfo {
                 peer: edge.peer,
                 outgoing: edge.is_outgoing(),
@@ -36,6 +39,8 @@ impl Engine {
                 conns: edge.conn_count() as u8,
                 age: now.saturating_duration_since(edge.since),
                 idle: now.saturating_duration_since(edge.heard()),
+                questions: asked,
+                unanswered,
             })
         };
         let mut edges: Vec<EdgeInfo> = self.overlay.edges().iter().filter_map(info).collect();

@@ -11,7 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::NodeId;
-use crate::api::{ConnectError, DeliveryPath, Event, RequestId, SendFailure};
+use crate::api::{
+    ConnectError, DeliveryPath, Event, FoundPeer, RendezvousError, RequestId, SendFailure,
+};
+use crate::rendezvous::Ticket;
 
 /// Requests that wait for the same, at most (a guess). If there are as many, the newest is refused;
 /// requests to leave are kept all the same, because the node takes no other after the first.
@@ -22,6 +25,8 @@ pub(super) const WAITING_MAX: usize = 64;
 pub(super) enum Wait {
     /// The first frame over an edge to this peer.
     Edge(NodeId),
+    /// What rendezvous does for it.
+    Ticket(Ticket),
     /// The end of the last conn.
     Left,
 }
@@ -30,11 +35,20 @@ pub(super) enum Wait {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// A message to this node itself is delivered.
-    Delivered(Bytes, DeliveryPath),
+    Delivered {
+        /// Its payload.
+        payload: Bytes,
+        /// Its path.
+        path: DeliveryPath,
+        /// Whether it was to be sealed.
+        sealed: bool,
+    },
     /// A message to this node itself found the delivery queue full.
     Undelivered,
     /// A message left in this many copies, or is lost.
     Send(Result<u8, SendFailure>),
+    /// The target of a rendezvous answered, or it failed.
+    Rendezvous(Result<FoundPeer, RendezvousError>),
     /// There is an edge to this peer, or the connect failed.
     Connect(NodeId, Result<(), ConnectError>),
     /// An edge was closed, if it existed.
@@ -75,9 +89,9 @@ impl Requests {
     ) {
         self.open -= 1;
         events.push_back(match outcome {
-            Outcome::Delivered(payload, path) => {
+            Outcome::Delivered { payload, path, sealed } => {
                 let (originator, request) = (self.own, Some(request));
-                Event::Delivered { originator, payload, path, request }
+                Event::Delivered { originator, payload, path, sealed, request }
             }
             Outcome::Undelivered => Event::SendFailed { request, error: SendFailure::Backpressure },
             Outcome::Send(Ok(copies)) => Event::Sent { request, copies },
@@ -85,6 +99,8 @@ impl Requests {
                 self.is_refused |= error == SendFailure::Backpressure;
                 Event::SendFailed { request, error }
             }
+            Outcome::Rendezvous(Ok(peer)) => Event::Found { request, peer },
+            Outcome::Rendezvous(Err(error)) => Event::RendezvousFailed { request, error },
             Outcome::Connect(peer, Ok(())) => Event::Connected { request, peer },
             Outcome::Connect(_, Err(error)) => Event::ConnectFailed { request, error },
             Outcome::EdgeClosed(existed) => Event::EdgeClosed { request, existed },

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Overlay(overlay::Timer),
     /// The next candidate of an attempt is to be dialed.
     Connect,
+    /// A question is to be asked again, or its time is over.
+    Rendezvous,
     /// Conns that have not drained by now are given up.
     Leave,
     /// An edge that had no budget for a message has some again.
@@ -32,6 +34,7 @@ impl Timer {
         match self {
             Self::Overlay(timer) => timer.name(),
             Self::Connect => "connect",
+            Self::Rendezvous => "rendezvous",
             Self::Leave => "leave",
             Self::SendReady => "send_ready",
         }
@@ -51,6 +54,9 @@ impl Engine {
                     });
                 }
                 Timer::Connect => self.run_connect(conns, |connect, cx| connect.handle_timer(cx)),
+                Timer::Rendezvous => {
+                    self.run_rendezvous(conns, |rendezvous, cx| rendezvous.handle_timer(cx));
+                }
                 Timer::Leave => self.settle_leave(),
                 Timer::SendReady => self.report_send_ready(),
             }

@@ -3,6 +3,7 @@
 //! Responsible for: the order in which rooms handle an event. Never: decides anything; each method
 //! takes what one room returns and passes it on.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::actions::{Action, ServiceMessage, Timer};
@@ -260,6 +261,19 @@ impl Overlay {
         }
         let contacts = answer.contacts.as_slice();
         self.topology.on_answer(cx, &self.edges, answer.question, contacts, has_news);
+    }
+
+    /// A node signed its key and these addresses, which this node may dial, in a message for this
+    /// node.
+    pub(crate) fn handle_introduced(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        id: NodeId,
+        key: [u8; 32],
+        addrs: &[SocketAddr],
+    ) {
+        let observed = self.peers.observe_introduced(cx, self.edges.table(), id, key, addrs);
+        self.topology.on_observed(observed);
     }
 
     /// A neighbour asks for the nodes near this one.

@@ -28,6 +28,7 @@ use crate::connect::Candidate;
 use crate::context::Context;
 use crate::stats::Gauges;
 use crate::transport::{ConnId, Conns};
+use crate::wire::RoutedFrame;
 
 pub(crate) use self::actions::{Action, ServiceFrame, ServiceMessage, Timer};
 pub(crate) use self::edges::Peer;
@@ -63,6 +64,17 @@ impl Overlay {
     /// Takes bootstrap peers, or new addresses of known ones.
     pub(crate) fn bootstrap(&mut self, cx: &mut Context<'_, Action>, peers: &[BootstrapPeer]) {
         self.topology.add_bootstrap_peers(cx, &self.edges, peers);
+    }
+
+    /// Verifies a message that a service takes, and charges its originator. Discarded are copies,
+    /// forgeries, and what is beyond the originator's budget. Returns the originator.
+    pub(crate) fn take_charged(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        from: NodeId,
+        message: &RoutedFrame,
+    ) -> Option<NodeId> {
+        self.routing.take_charged(cx, from, message)
     }
 
     /// What it takes to have an edge to `peer`.

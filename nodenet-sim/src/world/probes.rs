@@ -90,7 +90,7 @@ impl Probes {
         let (&request, settled) = match event {
             Event::Sent { request, copies } => (request, Settled::Sent(*copies)),
             Event::SendFailed { request, error } => (request, Settled::Failed(*error)),
-            Event::Delivered { originator, payload, path, request } => {
+            Event::Delivered { originator, payload, path, request, .. } => {
                 let Some(number) = number(payload) else { return Ok(()) };
                 let Some(message) = self.tracked.get_mut(number as usize) else {
                     return Err(format!("message {number} arrived but was never sent"));

@@ -11,5 +11,6 @@ mod pacing;
 mod peers;
 mod places;
 mod puppets;
+mod rendezvous;
 mod routing;
 mod swarm;

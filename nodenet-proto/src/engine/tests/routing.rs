@@ -44,7 +44,7 @@ fn line(count: usize) -> (EngineNet, Vec<Who>) {
 fn delivered(world: &mut EngineNet, who: Who) -> Vec<(Who, Bytes, DeliveryPath)> {
     let events = world.events(who);
     let delivered = events.into_iter().filter_map(|event| match event {
-        Event::Delivered { originator, payload, path, request: None } => {
+        Event::Delivered { originator, payload, path, sealed: false, request: None } => {
             Some((originator, payload, path))
         }
         _ => None,
@@ -95,7 +95,10 @@ fn a_message_to_this_node_itself_stays_off_the_wire() {
     let (originator, payload) = (world.id(0), Bytes::from_static(b"note"));
     let path = DeliveryPath::Routed { hops: 0 };
     let request = Some(request);
-    assert_eq!(world.events(0), [Event::Delivered { originator, payload, path, request }]);
+    assert_eq!(
+        world.events(0),
+        [Event::Delivered { originator, payload, path, sealed: false, request }]
+    );
     assert_eq!(world.wire.sent.len(), before);
 }
 
@@ -112,7 +115,8 @@ fn a_message_to_this_node_itself_is_refused_if_the_queue_is_full() {
         }
     });
     let (path, [first, second]) = (DeliveryPath::Routed { hops: 0 }, requests);
-    let delivered = Event::Delivered { originator, payload, path, request: Some(first) };
+    let delivered =
+        Event::Delivered { originator, payload, path, sealed: false, request: Some(first) };
     let failed = Event::SendFailed { request: second, error: SendFailure::Backpressure };
     assert_eq!(world.events(0), [delivered, failed]);
     assert_eq!(world.engine(0).stats().drops(DropReason::DeliveryQueueFull), 1);

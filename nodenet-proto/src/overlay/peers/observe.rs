@@ -177,11 +177,24 @@ impl Peers {
         id: NodeId,
         key: [u8; 32],
     ) -> Observed {
+        self.observe_introduced(cx, edges, id, key, &[])
+    }
+
+    /// The same for an originator that signed these addresses of itself, too.
+    pub(crate) fn observe_introduced(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        edges: &EdgeTable,
+        id: NodeId,
+        key: [u8; 32],
+        addrs: &[SocketAddr],
+    ) -> Observed {
         if self.table.find(&id).is_none() && !self.table.has_place(&id) {
             return Observed::default();
         }
+        let addrs = &addrs[..addrs.len().min(ADDRS_MAX)];
         let provenance = Provenance::Signed;
-        let seen = Observation { id, key, caps: None, addrs: &[], provenance };
+        let seen = Observation { id, key, caps: None, addrs, provenance };
         self.observe(cx, edges, &seen)
     }
 

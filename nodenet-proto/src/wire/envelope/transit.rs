@@ -126,8 +126,14 @@ impl RoutedFrame {
     /// Copies the first bytes of the payload, as many as there are and `into` has room for. Returns
     /// their number.
     pub fn peek_payload(&self, into: &mut [u8]) -> usize {
-        let len = into.len().min(self.payload_len());
-        self.frame.copy_to(self.payload_at, &mut into[..len])
+        self.peek_payload_at(0, into)
+    }
+
+    /// Copies bytes of the payload from `at` on, as many as there are and `into` has room for.
+    /// Returns their number.
+    pub fn peek_payload_at(&self, at: usize, into: &mut [u8]) -> usize {
+        let len = into.len().min(self.payload_len().saturating_sub(at));
+        self.frame.copy_to(self.payload_at + at, &mut into[..len])
     }
 
     /// The payload. Copied only if it arrived in several pieces.

@@ -208,6 +208,13 @@ impl SealedBox {
         self.signature = sender.sign(&self.signed_message(recipient));
     }
 
+    /// Whether bytes have the layout of a box. Copies nothing.
+    pub(crate) fn is_layout(bytes: &[u8]) -> bool {
+        let mut reader = Reader::new(bytes);
+        let ends = reader.bytes(32 + 32 + 8).and_then(|_| reader.len_prefixed()).is_ok();
+        ends && reader.remaining() == 64
+    }
+
     /// [`open`], with what a replay cache knows the box by.
     pub(crate) fn open(
         mut self,

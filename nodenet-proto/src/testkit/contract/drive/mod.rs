@@ -265,7 +265,13 @@ impl<'a> Trial<'a> {
         self.wait(from, "the command is settled", |event| *event == sent);
         let originator = self.world.id(from);
         let payload_sent = payload.clone();
-        let delivered = Event::Delivered { originator, payload: payload_sent, path, request: None };
+        let delivered = Event::Delivered {
+            originator,
+            payload: payload_sent,
+            path,
+            sealed: false,
+            request: None,
+        };
         let what = format!("a message of {} bytes arrives", payload.len());
         self.wait(to, &what, |event| *event == delivered);
     }

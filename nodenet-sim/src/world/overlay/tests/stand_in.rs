@@ -112,7 +112,7 @@ impl StandIn {
             64 => {
                 let payload = bytes.slice(2..);
                 let path = DeliveryPath::Direct;
-                let event = Event::Delivered { originator: from, payload, path, request: None };
+                let event = Event::Delivered { originator: from, payload, path, sealed: false, request: None };
                 self.outputs.push_back(Output::Event(event));
             }
             _ => {}
