@@ -53,4 +53,4 @@ pub mod scenario;
 pub mod world;
 
 pub use report::{Failure, Report};
-pub use scenario::{Bootstrap, Scenario, Stage};
+pub use scenario::{Bootstrap, Probe, Scenario, Stage};

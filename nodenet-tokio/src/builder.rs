@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{Command, EdgePolicy, KnownPeer, Profile};
+use nodenet_proto::api::{AddressPolicy, Command, EdgePolicy, KnownPeer, Profile};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
 use tokio::sync::Semaphore;
@@ -167,6 +167,13 @@ impl Builder {
     /// MiB; an empty one holds next to nothing.
     pub fn delivery_queue(mut self, count: usize) -> Self {
         self.protocol.engine.delivery_queue_max = count;
+        self
+    }
+
+    /// Which nodes learn the addresses of this node when they ask for them ([`Node::rendezvous`]).
+    /// Default: [`AddressPolicy::Anyone`].
+    pub fn address_policy(mut self, policy: AddressPolicy) -> Self {
+        self.protocol.engine.address_policy = policy;
         self
     }
 

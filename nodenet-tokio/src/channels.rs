@@ -4,10 +4,13 @@
 //! a message is sent.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{self, ConnectError, EdgeInfo, KnownPeer, SendFailure};
+use nodenet_proto::api::{
+    self, ConnectError, EdgeInfo, FoundPeer, KnownPeer, RendezvousError, SendFailure,
+};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::error::Failure;
@@ -35,6 +38,17 @@ pub(crate) enum Request {
         target: NodeId,
         addrs: Vec<SocketAddr>,
         reply: oneshot::Sender<Result<(), ConnectError>>,
+    },
+    Rendezvous {
+        target: NodeId,
+        within: Duration,
+        reply: oneshot::Sender<Result<FoundPeer, RendezvousError>>,
+    },
+    SendSealed {
+        target: NodeId,
+        payload: Bytes,
+        within: Duration,
+        reply: oneshot::Sender<Result<u8, SendFailure>>,
     },
     CloseEdge {
         peer: NodeId,

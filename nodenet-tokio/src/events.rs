@@ -20,6 +20,9 @@ pub struct Delivery {
     pub payload: Bytes,
     /// How it arrived.
     pub path: DeliveryPath,
+    /// Whether the originator sealed it for this node ([`crate::Node::send_sealed`]), so that no
+    /// forwarder could read it. A message over an edge is not sealed: the conn encrypts it.
+    pub sealed: bool,
 }
 
 /// The messages for one node.

@@ -71,8 +71,8 @@ pub use nodenet_proto::NodeId;
 /// Vocabulary of the protocol, as it is: an event or an error that a later version adds needs no
 /// second definition here.
 pub use nodenet_proto::api::{
-    ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, KnownPeer, Profile,
-    SendFailure as SendError,
+    AddressPolicy, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, FoundPeer,
+    KnownPeer, Profile, RendezvousError, SendFailure as SendError,
 };
 
 /// The core, so that applications need not list it among their dependencies.

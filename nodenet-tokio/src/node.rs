@@ -2,16 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{ConnectError, EdgeInfo, KnownPeer, SendFailure as SendError};
+use nodenet_proto::api::{
+    ConnectError, EdgeInfo, FoundPeer, KnownPeer, RendezvousError, SendFailure as SendError,
+};
 use tokio::sync::oneshot;
 
 use crate::bootstrap::{BootstrapPeer, literal_peers, resolve_names};
 use crate::channels::{Handles, Request};
 use crate::error::{Closed, Failure};
 use crate::events::{Deliveries, NodeEvents, NodeStats};
+
+/// Time of a rendezvous for its answer (a guess: five questions).
+const RENDEZVOUS_TIME: Duration = Duration::from_secs(10);
 
 /// State that all handles of a node share.
 pub(crate) struct Shared {
@@ -136,6 +142,85 @@ impl Node {
     ) -> Result<(), SendError> {
         let payload = payload.into();
         self.when_ready(target, move || self.send_direct(target, payload.clone())).await
+    }
+
+    /// Asks `target` for its keys and addresses, over several routes and again until it answers, for
+    /// ten seconds. There need not be an edge to it. What comes back is signed by the target and
+    /// verified against its identifier.
+    ///
+    /// The target learns the addresses of this node, and so do the nodes in between, as far as
+    /// [`Builder::address_policy`](crate::Builder::address_policy) names them.
+    ///
+    /// # Errors
+    /// If the target did not answer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use nodenet_tokio::testing::Hub;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let hub = Hub::new(1);
+    /// # let (alice, bob) = (hub.builder(1).start().await?, hub.builder(2).start().await?);
+    /// # alice.connect(bob.id(), [bob.local_addr()]).await?;
+    /// let found = alice.rendezvous(bob.id()).await?;
+    /// println!("{} can be dialed at {:?}", found.id, found.addrs);
+    /// # assert_eq!(found.id, bob.id());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn rendezvous(&self, target: NodeId) -> Result<FoundPeer, RendezvousError> {
+        self.rendezvous_within(target, RENDEZVOUS_TIME).await
+    }
+
+    /// [`Node::rendezvous`] with another time for the answer, up to five minutes. After the eighth
+    /// question, half a minute after the first, this node only waits.
+    ///
+    /// # Errors
+    /// If the target did not answer in that time.
+    pub async fn rendezvous_within(
+        &self,
+        target: NodeId,
+        within: Duration,
+    ) -> Result<FoundPeer, RendezvousError> {
+        let answer = self.request(|reply| Request::Rendezvous { target, within, reply }).await;
+        answer.unwrap_or(Err(RendezvousError::Closed))
+    }
+
+    /// [`Node::send`] that encrypts `payload` for `target` alone: nodes in between read who writes
+    /// to whom, and nothing more. At most [`nodenet_proto::rendezvous::SEALED_PAYLOAD_MAX`] bytes.
+    /// If the key of the target is not known, it is asked for first, for ten seconds.
+    ///
+    /// The target opens the message, and its [`Delivery`](crate::Delivery) says that it came sealed.
+    /// A node of another implementation gets the box as payload; PROTOCOL.md#sealed-messages says
+    /// how its application opens it. There is no forward secrecy: the key of a node follows from
+    /// its seed, and opens all boxes that were ever sealed for it.
+    ///
+    /// # Errors
+    /// As [`Node::send`]; [`SendError::NoKey`] if the target did not answer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use nodenet_tokio::testing::Hub;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let hub = Hub::new(1);
+    /// # let (alice, bob) = (hub.builder(1).start().await?, hub.builder(2).start().await?);
+    /// # alice.connect(bob.id(), [bob.local_addr()]).await?;
+    /// alice.send_sealed(bob.id(), "for your eyes only").await?;
+    /// let delivery = bob.deliveries().recv().await.expect("bob runs");
+    /// assert!(delivery.sealed && delivery.originator == alice.id());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn send_sealed(
+        &self,
+        target: NodeId,
+        payload: impl Into<Bytes>,
+    ) -> Result<u8, SendError> {
+        let (payload, within) = (payload.into(), RENDEZVOUS_TIME);
+        let answer =
+            self.request(|reply| Request::SendSealed { target, payload, within, reply }).await;
+        answer.unwrap_or(Err(SendError::Closed))
     }
 
     async fn when_ready<T, S: Future<Output = Result<T, SendError>>>(

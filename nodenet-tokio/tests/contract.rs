@@ -13,7 +13,7 @@ use nodenet_proto::identity::Identity;
 use nodenet_proto::stats::Counters;
 use nodenet_proto::testkit::contract::drive::{CASES, LONG_CASES, NodeNet, Side};
 use nodenet_tokio::testing::Hub;
-use nodenet_tokio::{Builder, Node, NodeEvent, SendError};
+use nodenet_tokio::{Builder, Delivery, Node, NodeEvent, SendError};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -218,8 +218,8 @@ async fn collect_deliveries(node: Node, events: Events) {
     let deliveries = node.deliveries();
     drop(node);
     while let Some(delivery) = deliveries.recv().await {
-        let (originator, payload, path) = (delivery.originator, delivery.payload, delivery.path);
-        events.push(Event::Delivered { originator, payload, path, request: None });
+        let Delivery { originator, payload, path, sealed } = delivery;
+        events.push(Event::Delivered { originator, payload, path, sealed, request: None });
     }
 }
 

@@ -88,7 +88,8 @@ async fn two_nodes_exchange_messages_in_both_ways_and_both_directions() {
     let routed = DeliveryPath::Routed { hops: 1 };
     for (from, to) in [(&a, &b), (&b, &a)] {
         assert_eq!(from.send(to.id(), "routed").await, Ok(1));
-        let expected = Delivery { originator: from.id(), payload: "routed".into(), path: routed };
+        let (originator, payload) = (from.id(), "routed".into());
+        let expected = Delivery { originator, payload, path: routed, sealed: false };
         assert_eq!(receive(to).await, expected);
         from.send_direct(to.id(), "direct").await.expect("there is an edge");
         let delivery = receive(to).await;

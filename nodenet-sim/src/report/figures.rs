@@ -37,6 +37,8 @@ pub struct Figures {
     pub hop_histogram: Vec<u64>,
     /// Path latency over direct latency of first copies.
     pub stretch: Option<Distribution>,
+    /// Milliseconds from the command to the first copy, or to the answer of a rendezvous.
+    pub taken_ms: Option<Distribution>,
     /// Live edges of a node.
     pub edges: Option<Distribution>,
     /// Counted heap for each node, if the program counts and the network settled before a node
@@ -155,11 +157,16 @@ impl Evidence<'_> {
     fn is_lost(&self, message: &Tracked) -> bool {
         let judged_at = message.sent_at + GRACE;
         let stopped_at = self.world.stopped_at(message.to);
-        message.arrival.is_none() && stopped_at.is_none_or(|stopped_at| stopped_at >= judged_at)
+        // A rendezvous ends with the node that asks; a message is settled when it is sent.
+        let is_void = message.settled == Settled::Pending
+            && self.world.stopped_at(message.from).is_some_and(|stopped_at| stopped_at < judged_at);
+        message.arrival.is_none()
+            && !is_void
+            && stopped_at.is_none_or(|stopped_at| stopped_at >= judged_at)
     }
 
     fn count_messages(&self, figures: &mut Figures, counts: impl Fn(Host) -> bool) {
-        let (mut hops, mut stretch) = (Vec::new(), Vec::new());
+        let (mut hops, mut stretch, mut taken_ms) = (Vec::new(), Vec::new(), Vec::new());
         for message in self.tracked.iter().filter(|message| counts(message.to)) {
             figures.duplicates += u64::from(message.duplicates);
             let Some(arrival) = message.arrival else {
@@ -182,7 +189,9 @@ impl Evidence<'_> {
             hops.push(f64::from(arrival.hops));
             let taken = arrival.at.since(message.sent_at).as_nanos() as f64;
             stretch.push(taken / message.direct.as_nanos() as f64);
+            taken_ms.push(taken / 1e6);
         }
+        figures.taken_ms = Distribution::of(taken_ms);
         figures.hops = Distribution::of(hops);
         figures.stretch = Distribution::of(stretch);
     }

@@ -13,7 +13,7 @@ use crate::clock::Moment;
 use crate::hash;
 use crate::net::Nat;
 use crate::report::GRACE;
-use crate::scenario::{Between, Bootstrap};
+use crate::scenario::{Between, Bootstrap, Probe};
 use crate::world::{Host, Join};
 
 /// Idle costs are those of the last ten minutes of settling, in which every edge is pinged.
@@ -65,6 +65,11 @@ impl Run {
         let host = self.world.join(Join { nat, bootstrap, config }).map_err(text_of)?;
         if light {
             self.light.insert(host);
+        }
+        let silent_share = self.scenario.silent_share;
+        // Without such nodes nothing is drawn, so that the run is that of before.
+        if silent_share > 0.0 && hash::hit(random.next_u64(), silent_share) && !is_contact {
+            self.world.silence(host);
         }
         if is_contact {
             self.contacts.push(host);
@@ -191,7 +196,11 @@ impl Run {
             let (Some(from), Some(to)) = (draw(), draw()) else { break };
             let apart = world.side(from) != world.side(to);
             if from != to && (apart || between == Between::All) {
-                return self.world.send(from, to).map_err(text_of);
+                let probed = match self.scenario.probe {
+                    Probe::Message => self.world.send(from, to),
+                    Probe::Rendezvous => self.world.ask(from, to),
+                };
+                return probed.map_err(text_of);
             }
         }
         let secs = JOINED_BEFORE.as_secs();

@@ -49,6 +49,7 @@ impl Scenario {
         share("loss", self.loss)?;
         share("nat_share", self.nat_share)?;
         share("light_share", self.light_share)?;
+        share("silent_share", self.silent_share)?;
         number("clock_skew_ms_max", self.clock_skew_ms_max, 0, CLOCK_SKEW_MS_MAX)?;
         number("day_secs", self.day_secs, DAY_SECS_MIN, STAGE_SECS_MAX)
     }
@@ -159,6 +160,7 @@ mod tests {
             (new().loss(2.0), "loss is 2; it is a share"),
             (new().nat_share(-0.1), "nat_share is -0.1"),
             (new().light_share(f64::NAN), "light_share is NaN"),
+            (new().silent_share(1.1), "silent_share is 1.1"),
             (day(0), "day_secs is 0; it can be 60 to"),
             (new().grow(0, Bootstrap::Ten), "stage 1: nodes is 0"),
             (new().settle(Duration::MAX), "stage 1: secs is"),

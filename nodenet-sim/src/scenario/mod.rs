@@ -35,6 +35,13 @@ pub struct Scenario {
     /// Share of nodes that run the light profile, 0 to 1. Well-known contacts never do.
     #[serde(default)]
     pub light_share: f64,
+    /// Share of nodes that take messages for others and forward none, 0 to 1. Well-known contacts
+    /// never do.
+    #[serde(default)]
+    pub silent_share: f64,
+    /// What the sending stages measure.
+    #[serde(default)]
+    pub probe: Probe,
     /// Largest difference of a wall clock from the true time.
     #[serde(default = "default_clock_skew_ms")]
     pub clock_skew_ms_max: u64,
@@ -63,6 +70,17 @@ pub enum Bootstrap {
     Ten,
     /// Through one live public member, drawn for each newcomer.
     Any,
+}
+
+/// What is measured between two nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Probe {
+    /// A message: it is delivered when its first copy arrives.
+    #[default]
+    Message,
+    /// A rendezvous: it is delivered when its answer arrives, within ten seconds.
+    Rendezvous,
 }
 
 /// Nodes between which messages are sent.
@@ -165,6 +183,8 @@ impl Scenario {
             loss: 0.0,
             nat_share: 0.0,
             light_share: 0.0,
+            silent_share: 0.0,
+            probe: Probe::Message,
             clock_skew_ms_max: default_clock_skew_ms(),
             day_secs: default_day_secs(),
             stages: Vec::new(),
@@ -186,6 +206,18 @@ impl Scenario {
     /// Lets this share of nodes run the light profile.
     pub fn light_share(mut self, share: f64) -> Self {
         self.light_share = share;
+        self
+    }
+
+    /// Lets this share of nodes drop what they should forward.
+    pub fn silent_share(mut self, share: f64) -> Self {
+        self.silent_share = share;
+        self
+    }
+
+    /// Measures this.
+    pub fn probe(mut self, probe: Probe) -> Self {
+        self.probe = probe;
         self
     }
 
@@ -308,7 +340,7 @@ pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(3);
 mod tests {
     use std::time::Duration;
 
-    use super::{Between, Bootstrap, Measure, Scenario, Stage};
+    use super::{Between, Bootstrap, Measure, Probe, Scenario, Stage};
 
     #[test]
     fn a_scenario_survives_its_file() {
@@ -316,6 +348,8 @@ mod tests {
             .loss(0.01)
             .nat_share(0.6)
             .light_share(0.1)
+            .silent_share(0.2)
+            .probe(Probe::Rendezvous)
             .grow(300, Bootstrap::Any)
             .settle(Duration::from_secs(60))
             .stage(Stage::Send { messages: 10, over_secs: 5, between: Between::Sides })

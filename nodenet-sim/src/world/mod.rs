@@ -64,6 +64,12 @@ pub trait World {
     fn leave(&mut self, host: Host) -> Result<(), Violation>;
     /// Sends a tracked message; [`Self::probes`] has its outcome.
     fn send(&mut self, from: Host, to: Host) -> Result<(), Violation>;
+    /// Lets a node ask another for its keys and addresses, for ten seconds; [`Self::probes`] has the
+    /// outcome.
+    fn ask(&mut self, from: Host, to: Host) -> Result<(), Violation>;
+    /// Lets a node drop the messages of others that it should forward. It answers and sends as
+    /// before.
+    fn silence(&mut self, host: Host);
     /// Splits the network: hosts for which `side` differs cannot reach each other. Hosts that are
     /// down have a side too, because they may start again.
     fn partition(&mut self, side: &mut dyn FnMut(Host) -> u8);

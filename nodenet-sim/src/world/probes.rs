@@ -63,6 +63,9 @@ pub struct Probes {
     tracked: Vec<Tracked>,
 }
 
+/// Edges crossed by an answer, which says nothing of them.
+const HOPS_OF_ANSWER: u8 = 0;
+
 impl Probes {
     /// Every message, in the order of sending.
     pub fn tracked(&self) -> &[Tracked] {
@@ -90,6 +93,19 @@ impl Probes {
         let (&request, settled) = match event {
             Event::Sent { request, copies } => (request, Settled::Sent(*copies)),
             Event::SendFailed { request, error } => (request, Settled::Failed(*error)),
+            Event::RendezvousFailed { request, .. } => {
+                (request, Settled::Failed(SendFailure::NoKey))
+            }
+            Event::Found { request, peer } => {
+                let Some(question) = self.tracked.get_mut(request.0 as usize) else {
+                    return Err(format!("question {} was never asked", request.0));
+                };
+                if origin(question.to) != peer.id {
+                    return Err(format!("question {} is for {}", request.0, question.to));
+                }
+                question.arrival.get_or_insert(Arrival { at, hops: HOPS_OF_ANSWER });
+                (request, Settled::Sent(0))
+            }
             Event::Delivered { originator, payload, path, request, .. } => {
                 let Some(number) = number(payload) else { return Ok(()) };
                 let Some(message) = self.tracked.get_mut(number as usize) else {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use nodenet_proto::api::{self, Command, ConnectError};
+use nodenet_proto::api::{self, Command, ConnectError, RendezvousError, SendFailure};
 use nodenet_proto::drive::{self, Drained};
 use nodenet_proto::env::WallClock;
 use nodenet_proto::io::{SocketId, TransmitBuf};
@@ -284,13 +284,30 @@ impl Driver {
                 Command::SendDirect { request, target, payload }
             }
             // A dial takes seconds, and other requests must not wait for it.
-            Request::Connect { reply, .. } if pending.has_all_connects() => {
+            Request::Connect { reply, .. } if pending.has_all_slow() => {
                 let _ = reply.send(Err(ConnectError::Busy));
                 return;
             }
             Request::Connect { target, mut addrs, reply } => {
                 addrs.retain(|addr| self.outlet.sockets[&SocketId::MAIN].supports(addr));
                 Command::Connect { request: pending.insert(Reply::Connect(reply)), target, addrs }
+            }
+            // The target may take seconds to answer, too.
+            Request::Rendezvous { reply, .. } if pending.has_all_slow() => {
+                let _ = reply.send(Err(RendezvousError::Busy));
+                return;
+            }
+            Request::Rendezvous { target, within, reply } => {
+                let request = pending.insert(Reply::Rendezvous(reply));
+                Command::Rendezvous { request, target, within }
+            }
+            Request::SendSealed { reply, .. } if pending.has_all_slow() => {
+                let _ = reply.send(Err(SendFailure::Backpressure));
+                return;
+            }
+            Request::SendSealed { target, payload, within, reply } => {
+                let request = pending.insert(Reply::SendSealed(reply));
+                Command::SendSealed { request, target, payload, within }
             }
             Request::CloseEdge { peer, reply } => {
                 Command::CloseEdge { request: pending.insert(Reply::CloseEdge(reply)), peer }

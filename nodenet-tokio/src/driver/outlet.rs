@@ -120,8 +120,8 @@ impl Outlet for DriverOutlet {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Delivered { originator, payload, path, request } => {
-                self.deliver(Delivery { originator, payload, path }, request);
+            Event::Delivered { originator, payload, path, sealed, request } => {
+                self.deliver(Delivery { originator, payload, path, sealed }, request);
             }
             Event::SendReady => {
                 self.outlets.send_ready.send_replace(());

@@ -3,17 +3,17 @@
 //! Each command has its own number and is settled by exactly one event, which removes the entry.
 //! The entry of a caller that gave up stays until then.
 //!
-//! A connect is settled when its dials are, which takes seconds. Other commands are settled in the
-//! next drain, so they accumulate only while the socket is full. The two have separate caps, so
-//! that dials do not delay other commands.
+//! A connect is settled when its dials are, and what asks another node when that answers. Both take
+//! seconds. Other commands are settled in the next drain, so they accumulate only while the socket
+//! is full. The two kinds have separate caps, so that dials do not delay other commands.
 
 use std::collections::BTreeMap;
 
-use nodenet_proto::api::{ConnectError, Event, RequestId, SendFailure};
+use nodenet_proto::api::{ConnectError, Event, FoundPeer, RendezvousError, RequestId, SendFailure};
 use tokio::sync::oneshot;
 
-/// Connects whose outcome is open, at most; further ones are refused (guess).
-const CONNECTS_MAX: usize = 1_024;
+/// Slow commands whose outcome is open, at most; further ones are refused (guess).
+const SLOW_MAX: usize = 1_024;
 /// Other commands whose outcome is open, at most; further requests wait in their channel (guess).
 const COMMANDS_MAX: usize = 1_024;
 
@@ -21,6 +21,10 @@ const COMMANDS_MAX: usize = 1_024;
 pub(crate) enum Reply {
     /// A message, routed or direct.
     Send(oneshot::Sender<Result<u8, SendFailure>>),
+    /// The answer of another node.
+    Rendezvous(oneshot::Sender<Result<FoundPeer, RendezvousError>>),
+    /// A sealed message, for which another node may have to answer first.
+    SendSealed(oneshot::Sender<Result<u8, SendFailure>>),
     /// An edge.
     Connect(oneshot::Sender<Result<(), ConnectError>>),
     /// The end of an edge.
@@ -29,12 +33,19 @@ pub(crate) enum Reply {
     Leave,
 }
 
+impl Reply {
+    /// Whether other nodes decide when it comes.
+    fn is_slow(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Rendezvous(_) | Self::SendSealed(_))
+    }
+}
+
 /// All pending requests.
 #[derive(Default)]
 pub(crate) struct Pending {
     by_request: BTreeMap<RequestId, Reply>,
-    /// Connects among them.
-    connects: usize,
+    /// Slow commands among them.
+    slow: usize,
     next: u64,
 }
 
@@ -43,33 +54,42 @@ impl Pending {
     pub(crate) fn insert(&mut self, reply: Reply) -> RequestId {
         let request = RequestId(self.next);
         self.next += 1;
-        self.connects += usize::from(matches!(reply, Reply::Connect(_)));
+        self.slow += usize::from(reply.is_slow());
         self.by_request.insert(request, reply);
         request
     }
 
     /// Whether no more requests may be taken now.
     pub(crate) fn is_full(&self) -> bool {
-        self.by_request.len() - self.connects >= COMMANDS_MAX
+        self.by_request.len() - self.slow >= COMMANDS_MAX
     }
 
-    /// Whether no more connects may be taken now.
-    pub(crate) fn has_all_connects(&self) -> bool {
-        self.connects >= CONNECTS_MAX
+    /// Whether no more slow commands may be taken now.
+    pub(crate) fn has_all_slow(&self) -> bool {
+        self.slow >= SLOW_MAX
     }
 
     /// Answers the caller whose command this event settles. Returns true once the node has left.
     pub(crate) fn settle(&mut self, event: Event) -> bool {
         let Some(request) = event.request() else { return false };
         let reply = self.by_request.remove(&request);
-        self.connects -= usize::from(matches!(reply, Some(Reply::Connect(_))));
+        self.slow -= usize::from(reply.as_ref().is_some_and(Reply::is_slow));
         debug_assert!(reply.is_some(), "{event:?} settles a command that was settled before");
         // An answer that fails means that the caller gave up; the outcome stands all the same.
         match (reply, event) {
-            (Some(Reply::Send(reply)), Event::Sent { copies, .. }) => {
+            (Some(Reply::Rendezvous(reply)), Event::Found { peer, .. }) => {
+                let _ = reply.send(Ok(peer));
+            }
+            (Some(Reply::Rendezvous(reply)), Event::RendezvousFailed { error, .. }) => {
+                let _ = reply.send(Err(error));
+            }
+            (Some(Reply::Send(reply) | Reply::SendSealed(reply)), Event::Sent { copies, .. }) => {
                 let _ = reply.send(Ok(copies));
             }
-            (Some(Reply::Send(reply)), Event::SendFailed { error, .. }) => {
+            (
+                Some(Reply::Send(reply) | Reply::SendSealed(reply)),
+                Event::SendFailed { error, .. },
+            ) => {
                 let _ = reply.send(Err(error));
             }
             (Some(Reply::Connect(reply)), Event::Connected { .. }) => {
@@ -93,7 +113,7 @@ mod tests {
     use nodenet_proto::NodeId;
     use tokio::sync::oneshot;
 
-    use super::{COMMANDS_MAX, CONNECTS_MAX, ConnectError, Event, Pending, Reply, SendFailure};
+    use super::{COMMANDS_MAX, ConnectError, Event, Pending, Reply, SLOW_MAX, SendFailure};
 
     #[test]
     fn each_event_answers_the_caller_with_its_number() {
@@ -130,16 +150,16 @@ mod tests {
     fn connects_and_other_commands_have_separate_caps() {
         let mut pending = Pending::default();
         let connect = |_| Reply::Connect(oneshot::channel().0);
-        let dials: Vec<_> = (0..CONNECTS_MAX).map(|n| pending.insert(connect(n))).collect();
-        assert!(pending.has_all_connects() && !pending.is_full());
+        let dials: Vec<_> = (0..SLOW_MAX).map(|n| pending.insert(connect(n))).collect();
+        assert!(pending.has_all_slow() && !pending.is_full());
         let send = |_| Reply::Send(oneshot::channel().0);
         let sends: Vec<_> = (0..COMMANDS_MAX).map(|n| pending.insert(send(n))).collect();
-        assert!(pending.has_all_connects() && pending.is_full());
+        assert!(pending.has_all_slow() && pending.is_full());
         pending.settle(Event::Sent { request: sends[7], copies: 1 });
-        assert!(pending.has_all_connects() && !pending.is_full());
+        assert!(pending.has_all_slow() && !pending.is_full());
         let peer = NodeId::from_bytes([7; 32]);
         pending.settle(Event::Connected { request: dials[7], peer });
-        assert!(!pending.has_all_connects());
+        assert!(!pending.has_all_slow());
     }
 
     #[test]

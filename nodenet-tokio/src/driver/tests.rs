@@ -170,6 +170,7 @@ async fn events_reach_subscribers_and_drops_of_a_full_queue_are_counted() {
         originator: peer,
         payload: vec![byte].into(),
         path: DeliveryPath::Direct,
+        sealed: false,
         request: None,
     };
     for byte in 0..5 {

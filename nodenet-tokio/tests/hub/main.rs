@@ -4,6 +4,7 @@ mod connecting;
 mod determinism;
 mod links;
 mod messages;
+mod rendezvous;
 
 use std::time::Duration;
 

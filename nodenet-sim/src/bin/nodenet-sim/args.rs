@@ -75,6 +75,12 @@ pub(crate) struct WorldArgs {
     /// Percent of nodes that run the light profile.
     #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
     pub(crate) light_share: f64,
+    /// Percent of nodes that take messages for others and forward none.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
+    pub(crate) silent_share: f64,
+    /// Measure rendezvous instead of messages, as many in each phase.
+    #[arg(long)]
+    pub(crate) rendezvous: bool,
     /// Percent of packets lost.
     #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
     pub(crate) loss: f64,

@@ -10,7 +10,7 @@ use nodenet_sim::crypto::Signatures;
 use nodenet_sim::report::html;
 use nodenet_sim::report::row::{Cost, Rows};
 use nodenet_sim::run::{Progress, Run};
-use nodenet_sim::{Bootstrap, Failure, Report, Scenario, Stage};
+use nodenet_sim::{Bootstrap, Failure, Probe, Report, Scenario, Stage};
 
 use crate::args::{self, Output, Replay, Scale, WorldArgs};
 use crate::{machine, table};
@@ -61,6 +61,8 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &WorldArgs) -> Scenario {
         .loss(world.loss / 100.0)
         .nat_share(world.nat_share / 100.0)
         .light_share(world.light_share / 100.0)
+        .silent_share(world.silent_share / 100.0)
+        .probe(if world.rendezvous { Probe::Rendezvous } else { Probe::Message })
         .grow(nodes, bootstrap)
         .settle(Duration::from_secs(60 * world.minutes))
         .send(world.messages);
@@ -82,7 +84,12 @@ fn name(nodes: u32, world: &WorldArgs) -> String {
     if let args::Bootstrap::Any = world.bootstrap {
         parts.push("any".to_owned());
     }
-    let shares = [("nat", world.nat_share), ("light", world.light_share), ("loss", world.loss)];
+    let shares = [
+        ("nat", world.nat_share),
+        ("light", world.light_share),
+        ("silent", world.silent_share),
+        ("loss", world.loss),
+    ];
     let some = shares.into_iter().filter(|(_, percent)| *percent > 0.0);
     parts.extend(some.map(|(what, percent)| format!("{what}{percent}")));
     if let Some(args::Churn { percent, every_secs }) = world.churn {
@@ -96,6 +103,9 @@ fn name(nodes: u32, world: &WorldArgs) -> String {
     }
     if world.messages != args::MESSAGES {
         parts.push(format!("messages{}", world.messages));
+    }
+    if world.rendezvous {
+        parts.push("rendezvous".to_owned());
     }
     if world.real_crypto {
         parts.push("real".to_owned());
@@ -292,6 +302,7 @@ mod tests {
         assert_eq!(name("--churn 2%/30s --churn-minutes 15"), "scale-1000-churn2-30s");
         assert_eq!(name("--bootstrap any --nat-share 60%"), "scale-1000-any-nat60");
         assert_eq!(name("--light-share 5 --loss 0.1"), "scale-1000-light5-loss0.1");
+        assert_eq!(name("--silent-share 20 --rendezvous"), "scale-1000-silent20-rendezvous");
         assert_eq!(name("--churn 2.5%/30s"), "scale-1000-churn2.5-30s");
         assert_eq!(
             name("--churn 2%/30s --churn-minutes 5 --minutes 3 --messages 70 --real-crypto"),

@@ -117,12 +117,16 @@ fn arguments(nodes: u32, seed: u64, world: &WorldArgs) -> Vec<String> {
     option("minutes", world.minutes.to_string());
     option("nat-share", world.nat_share.to_string());
     option("light-share", world.light_share.to_string());
+    option("silent-share", world.silent_share.to_string());
     option("loss", world.loss.to_string());
     option("bootstrap", bootstrap.to_owned());
     option("messages", world.messages.to_string());
     if let Some(args::Churn { percent, every_secs }) = world.churn {
         option("churn", format!("{percent}%/{every_secs}s"));
         option("churn-minutes", world.churn_minutes.to_string());
+    }
+    if world.rendezvous {
+        all.push("--rendezvous".to_owned());
     }
     if world.real_crypto {
         all.push("--real-crypto".to_owned());
@@ -201,6 +205,9 @@ mod tests {
             "0.1",
             "--light-share",
             "5",
+            "--silent-share",
+            "20",
+            "--rendezvous",
             "--bootstrap",
             "any",
             "--messages",

@@ -35,6 +35,7 @@ pub(crate) fn of(rows: &Rows) -> String {
         format!("{} / {p50} / {p99} / {max}", decimals(row.hops_mean, 2))
     });
     line("stretch p50 / p99", &|row| pair(row.stretch_p50, row.stretch_p99, 2));
+    line("taken ms p50 / p99", &|row| pair(row.taken_ms_p50, row.taken_ms_p99, 0));
     line("edges mean / max", &|row| {
         format!("{} / {}", decimals(row.edges_mean, 1), decimals(row.edges_max, 0))
     });

@@ -29,6 +29,8 @@ pub(crate) struct HostState {
     /// Its side of a partition.
     pub(crate) side: u8,
     pub(crate) up: bool,
+    /// Whether it drops the messages of others.
+    pub(crate) silent: bool,
     /// Ends of its conns.
     pub(crate) ends: Vec<EndRef>,
     /// Number of conns so far.
@@ -53,6 +55,7 @@ impl HostState {
             nat,
             side: 0,
             up: true,
+            silent: false,
             ends: Vec::new(),
             conns_ever: 0,
             accepted: 0,

@@ -3,6 +3,7 @@
 use nodenet_proto::api::Event;
 use nodenet_proto::engine::Output;
 use nodenet_proto::transport::{self, ConnId, Direction};
+use nodenet_proto::wire::FrameType;
 
 use super::conns::EndRef;
 use super::dial::DialOutcome;
@@ -115,6 +116,10 @@ impl OverlayWorld {
         let process = &mut self.processes[host.index()];
         if process.joined_at.is_none() && is_sibling_answer(&head[..head_len]) {
             process.joined_at = Some(self.net.now);
+        }
+        let state = self.net.host_state(host);
+        if state.silent && is_for_another(&head[..head_len], state.id.as_bytes()) {
+            return Ok(());
         }
         let Some(machine) = &mut process.machine else { return Ok(()) };
         let event = transport::Event::Frame { conn, frame };
@@ -254,6 +259,20 @@ impl OverlayWorld {
         }
         Ok(())
     }
+}
+
+/// Whether a frame with this head carries a message that another node is to take. Questions to the
+/// neighbours, which look for identifiers of others as well, do not count.
+fn is_for_another(head: &[u8], own: &[u8; 32]) -> bool {
+    let Some(&[_, type_byte]) = head.get(..2).and_then(|head| head.first_chunk()) else {
+        return false;
+    };
+    let is_message = FrameType::from_byte(type_byte).is_some_and(|frame_type| {
+        frame_type.is_routed() && !matches!(frame_type, FrameType::Lookup | FrameType::Neighbors)
+    });
+    let length_end = head[2..].iter().position(|byte| byte & 0x80 == 0).map(|at| 3 + at);
+    let target = length_end.and_then(|payload| head.get(payload..payload + 32));
+    is_message && target.is_some_and(|target| target != own)
 }
 
 /// Whether a frame with this head is the neighbour's answer to Siblings: a Neighbors message (type

@@ -26,6 +26,8 @@ use crate::world::{
 const WALL_AT_START: i64 = 1_767_225_600_000_000_000;
 /// Request id of commands whose outcome is not tracked.
 const UNTRACKED: RequestId = RequestId(u64::MAX);
+/// Time of a rendezvous for its answer, the default of nodenet-tokio.
+const ASK_TIME: Duration = Duration::from_secs(10);
 
 /// Settings of a world.
 #[derive(Debug, Clone)]
@@ -302,6 +304,26 @@ impl World for OverlayWorld {
         });
         let target = self.net.host_state(to).id;
         self.command(from, Command::Send { request, target, payload })
+    }
+
+    fn ask(&mut self, from: Host, to: Host) -> Result<(), Violation> {
+        let one_way =
+            self.net.host_state(from).attachment.latency(&self.net.host_state(to).attachment);
+        let (request, _) = self.probes.register(Tracked {
+            from,
+            to,
+            sent_at: self.net.now,
+            direct: 2 * one_way,
+            settled: Settled::Pending,
+            arrival: None,
+            duplicates: 0,
+        });
+        let (target, within) = (self.net.host_state(to).id, ASK_TIME);
+        self.command(from, Command::Rendezvous { request, target, within })
+    }
+
+    fn silence(&mut self, host: Host) {
+        self.net.host_state_mut(host).silent = true;
     }
 
     fn partition(&mut self, side: &mut dyn FnMut(Host) -> u8) {

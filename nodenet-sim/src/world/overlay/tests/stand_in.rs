@@ -112,7 +112,13 @@ impl StandIn {
             64 => {
                 let payload = bytes.slice(2..);
                 let path = DeliveryPath::Direct;
-                let event = Event::Delivered { originator: from, payload, path, sealed: false, request: None };
+                let event = Event::Delivered {
+                    originator: from,
+                    payload,
+                    path,
+                    sealed: false,
+                    request: None,
+                };
                 self.outputs.push_back(Output::Event(event));
             }
             _ => {}
@@ -227,6 +233,8 @@ impl Machine for StandIn {
             conns: 1,
             age: Duration::ZERO,
             idle: Duration::ZERO,
+            questions: 0,
+            unanswered: 0,
         };
         self.neighbors.iter().map(edge).collect()
     }

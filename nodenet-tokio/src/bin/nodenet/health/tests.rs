@@ -160,6 +160,8 @@ fn after_missed_events_the_edges_themselves_count() {
         conns: 1,
         age: SECOND,
         idle: SECOND,
+        questions: 0,
+        unanswered: 0,
     };
     health.handle_edges(start + 80 * SECOND, &[edge]);
     let again = Some(Notice::Info("connected again".to_owned()));

@@ -64,6 +64,7 @@ pub(crate) fn message(delivery: &Delivery) -> Value {
         "from": delivery.originator.to_string(),
         "path": path,
         "hops": hops,
+        "sealed": delivery.sealed,
         "payload_hex": delivery.payload.iter().map(|b| format!("{b:02x}")).collect::<String>(),
     })
 }
@@ -162,6 +163,7 @@ mod tests {
             originator: peer,
             payload: vec![0, 255].into(),
             path: DeliveryPath::Routed { hops: 2 },
+            sealed: true,
         };
         vec![
             started(&node, None),
