@@ -7,11 +7,13 @@
 #[cfg(test)]
 mod corpora;
 mod node;
+mod rendezvous;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use node::node_bytes;
+pub use rendezvous::rendezvous_engine;
 pub use wire::{
     addr, certificate, contact, control, envelope, frame, media, nat, rendezvous, sealed_box, text,
 };
@@ -34,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     ("nat", nat),
     ("node_bytes", node_bytes),
     ("rendezvous", rendezvous),
+    ("rendezvous_engine", rendezvous_engine),
     ("sealed_box", sealed_box),
     ("text", text),
 ];

@@ -127,13 +127,53 @@ fn scenarios() {
     );
 }
 
+/// Steps by position: see the target.
+#[test]
+fn exchanges() {
+    offer("rendezvous_engine", "nothing", &[]);
+    // A question to the first neighbour, and its Reply to the last nonce over the second.
+    offer("rendezvous_engine", "answered", &[0, 0, 0, 0, 50, 3, 0, 1, 0, 2, 80, 0]);
+    // The same with a sealed message, a forged Reply first, and retries.
+    offer(
+        "rendezvous_engine",
+        "sealed",
+        &[
+            1, 1, 1, 0, 3, b'a', b'b', b'c', 7, 0, 0, 60, 3, 1, 1, 0, 1, 9, 1, 70, 1, 3, 1, 1, 0,
+            1, 9, 0,
+        ],
+    );
+    // A Hello, a copy of it, one with the same nonce, and one that is altered.
+    offer(
+        "rendezvous_engine",
+        "hellos",
+        &[2, 2, 2, 1, 5, 1, 80, 0, 6, 0, 1, 0, 2, 2, 0, 5, 1, 80, 0, 2, 3, 0, 6, 1, 80, 1, 40, 4],
+    );
+    // A sealed message, a copy, one that is altered, one that is old.
+    offer(
+        "rendezvous_engine",
+        "boxes",
+        &[0, 4, 1, 1, 0, 0, 6, 0, 0, 0, 4, 1, 1, 0, 1, 100, 1, 4, 1, 2, 100, 0],
+    );
+    // Questions that no node answers, until after their deadline.
+    offer(
+        "rendezvous_engine",
+        "silence",
+        &[0, 0, 3, 0, 20, 1, 3, 0, 1, 9, 7, 0, 0, 255, 7, 0, 0, 255],
+    );
+}
+
 /// A short fuzz run of every body, in every run of the tests.
 #[test]
 fn random_bytes_pass_every_target() {
     let mut rng = Seed::from_u64(0).stream("fuzzing");
     for (name, body) in TARGETS {
-        // A scenario takes as long as a few thousand decodings.
-        for _ in 0..if *name == "node_bytes" { 10 } else { 200 } {
+        // A scenario takes as long as a few hundred or a few thousand decodings.
+        let runs = match *name {
+            "node_bytes" => 10,
+            "rendezvous_engine" => 50,
+            _ => 200,
+        };
+        for _ in 0..runs {
             let mut input = vec![0; rng.below(300) as usize];
             rng.fill(&mut input);
             body(&input);
