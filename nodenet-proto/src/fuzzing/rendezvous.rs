@@ -201,7 +201,15 @@ impl Rig {
                     self.arrive(via, frame);
                 }
             }
-            _ => self.pass(Duration::from_millis(50 * u64::from(script.byte()))),
+            _ => {
+                let span = Duration::from_millis(50 * u64::from(script.byte()));
+                // The driver may be late: a timer that is due fires after the next step.
+                if peer.is_multiple_of(2) {
+                    self.move_to(self.now + span);
+                } else {
+                    self.pass(span);
+                }
+            }
         }
     }
 

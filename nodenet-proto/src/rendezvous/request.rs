@@ -1,10 +1,12 @@
-//! Requester of rendezvous: questions to a target until it answers (PROTOCOL.md#rendezvous-requests).
+//! Requester of rendezvous: questions to a target until it answers
+//! (PROTOCOL.md#rendezvous-requests).
 //!
 //! Responsible for: the exchange with each target, its retries, and which Reply settles it. Never:
 //! sends; the engine originates the messages and reports their first hops.
 //!
 //! # Life of an exchange
-//! 1. The first ticket for a target begins it with a Hello; further tickets for the target share it.
+//! 1. The first ticket for a target begins it with a Hello; further tickets for the target share
+//!    it.
 //! 2. Without an answer a Hello with a fresh nonce leaves over other first hops, after growing
 //!    waits. A Reply to any of its nonces ends the exchange.
 //! 3. A ticket fails at its own deadline. The last ticket ends the exchange.
@@ -130,14 +132,11 @@ impl Requests {
             wait: FIRST_WAIT,
         });
         exchange.pending.push(pending);
-        let question = if exchange.attempts.is_empty() {
-            Some(exchange.attempt(cx, target, &mut self.nonces))
-        } else {
-            None
-        };
+        let question =
+            exchange.attempts.is_empty().then(|| exchange.attempt(cx, target, &mut self.nonces));
         // The timer first: the question may fail at once, which stops it.
         self.arm(cx);
-        question.map(|question| cx.act(question));
+        question.into_iter().for_each(|question| cx.act(question));
     }
 
     /// The first hops that took a question, or why none did.
@@ -284,7 +283,8 @@ impl Requests {
 
     fn arm(&self, cx: &mut Context<'_, Action>) {
         cx.act(match self.due() {
-            Some(at) => Action::Set(at),
+            // A driver may be late: something is due already, and is handled next.
+            Some(at) => Action::Set(at.max(cx.now + Duration::from_nanos(1))),
             None => Action::Stop,
         });
     }

@@ -23,7 +23,7 @@ use crate::wire::{Addr, AddrList, Decode, Encode, FrameHeader, FrameType, Routed
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-type Cx<'a> = Context<'a, Action>;
+type RendezvousContext<'a> = Context<'a, Action>;
 
 struct Rig {
     around: Surroundings,
@@ -72,7 +72,9 @@ impl Rig {
     fn take_hello(&mut self, originator: u8, payload: &[u8], has_edge: bool) -> Vec<Action> {
         let of = identity(originator);
         let originator = Originator { id: of.id(), key: *of.public_key(), has_edge };
-        let act = |cx: &mut Cx<'_>| self.rendezvous.handle_hello(cx, FROM, originator, payload);
+        let act = |cx: &mut RendezvousContext<'_>| {
+            self.rendezvous.handle_hello(cx, FROM, originator, payload)
+        };
         let actions = self.around.run(act).1;
         self.rendezvous.check();
         actions
@@ -81,7 +83,8 @@ impl Rig {
     /// Asks a node; the nonce of the question.
     fn ask(&mut self, target: u8, ticket: u64) -> Nonce {
         let id = identity(target).id();
-        let act = |cx: &mut Cx<'_>| self.rendezvous.ask(cx, id, Ticket(ticket), MINUTE);
+        let act =
+            |cx: &mut RendezvousContext<'_>| self.rendezvous.ask(cx, id, Ticket(ticket), MINUTE);
         match &self.around.run(act).1[..] {
             [Action::Set(_), Action::Ask { nonce, .. }] => *nonce,
             actions => panic!("{actions:?}"),
@@ -251,7 +254,9 @@ fn a_reply_settles_every_request_for_its_target() {
     let mut rig = Rig::new();
     let nonce = rig.ask(2, 1);
     let (target, payload) = (identity(2).id(), Bytes::from_static(b"secret"));
-    let act = |cx: &mut Cx<'_>| rig.rendezvous.send_sealed(cx, target, Ticket(2), MINUTE, payload);
+    let act = |cx: &mut RendezvousContext<'_>| {
+        rig.rendezvous.send_sealed(cx, target, Ticket(2), MINUTE, payload)
+    };
     assert_eq!(rig.around.run(act).1.len(), 1, "the timer");
     let actions = rig.take_reply(rig.reply(2, 2, nonce));
     let found = Action::Settle(Ticket(1), Settled::Found(rig.found(2)));
@@ -360,7 +365,9 @@ fn a_key_of_a_hello_seals_at_once_and_no_question_is_asked() {
     let mut rig = Rig::new();
     rig.take_hello(2, &rig.hello(2, 7), false);
     let (target, payload) = (identity(2).id(), Bytes::from_static(b"secret"));
-    let act = |cx: &mut Cx<'_>| rig.rendezvous.send_sealed(cx, target, Ticket(1), MINUTE, payload);
+    let act = |cx: &mut RendezvousContext<'_>| {
+        rig.rendezvous.send_sealed(cx, target, Ticket(1), MINUTE, payload)
+    };
     let actions = rig.around.run(act).1;
     assert!(matches!(actions[..], [Action::Send(Ticket(1), _)]), "{actions:?}");
 }

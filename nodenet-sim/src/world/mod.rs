@@ -64,8 +64,8 @@ pub trait World {
     fn leave(&mut self, host: Host) -> Result<(), Violation>;
     /// Sends a tracked message; [`Self::probes`] has its outcome.
     fn send(&mut self, from: Host, to: Host) -> Result<(), Violation>;
-    /// Lets a node ask another for its keys and addresses, for ten seconds; [`Self::probes`] has the
-    /// outcome.
+    /// Lets a node ask another for its keys and addresses, for ten seconds; [`Self::probes`] has
+    /// the outcome.
     fn ask(&mut self, from: Host, to: Host) -> Result<(), Violation>;
     /// Lets a node drop the messages of others that it should forward. It answers and sends as
     /// before.

@@ -17,7 +17,7 @@ use crate::wire::{Decode, FrameType};
 const TARGET: NodeId = NodeId::from_bytes([9; 32]);
 const MINUTE: Duration = Duration::from_secs(60);
 
-type Cx<'a> = Context<'a, Action>;
+type RendezvousContext<'a> = Context<'a, Action>;
 
 struct Rig {
     around: Surroundings,
@@ -32,7 +32,9 @@ impl Rig {
     }
 
     fn ask(&mut self, target: NodeId, ticket: u64, within: Duration) -> Vec<Action> {
-        let act = |cx: &mut Cx<'_>| self.rendezvous.ask(cx, target, Ticket(ticket), within);
+        let act = |cx: &mut RendezvousContext<'_>| {
+            self.rendezvous.ask(cx, target, Ticket(ticket), within)
+        };
         let actions = self.around.run(act).1;
         self.rendezvous.check();
         actions
@@ -40,7 +42,7 @@ impl Rig {
 
     fn seal(&mut self, target: NodeId, ticket: u64, len: usize) -> Vec<Action> {
         let payload = Bytes::from(vec![7; len]);
-        let act = |cx: &mut Cx<'_>| {
+        let act = |cx: &mut RendezvousContext<'_>| {
             self.rendezvous.send_sealed(cx, target, Ticket(ticket), MINUTE, payload);
         };
         let actions = self.around.run(act).1;
@@ -50,7 +52,7 @@ impl Rig {
 
     fn taken(&mut self, nonce: &Nonce, taken: Result<&[Hop], SendFailure>) -> Vec<Action> {
         let taken = taken.map(|hops| hops.iter().copied().collect::<FixedVec<_, 3>>());
-        let act = |cx: &mut Cx<'_>| self.rendezvous.handle_asked(cx, nonce, taken);
+        let act = |cx: &mut RendezvousContext<'_>| self.rendezvous.handle_asked(cx, nonce, taken);
         let actions = self.around.run(act).1;
         self.rendezvous.check();
         actions
@@ -152,6 +154,16 @@ fn each_request_fails_at_its_own_deadline_and_the_last_ends_the_exchange() {
     assert_eq!(rig.pass(Duration::from_millis(300)), [failed(1), later]);
     assert_eq!(rig.pass(Duration::from_millis(200)), [failed(2), Action::Stop]);
     assert!(!rig.rendezvous.is_open(Ticket(2)));
+}
+
+/// A driver may be late, and give a command to the node before a timer that is due.
+#[test]
+fn a_timer_that_is_due_already_fires_next() {
+    let mut rig = Rig::new();
+    rig.ask(TARGET, 1, Duration::from_millis(300));
+    rig.around.pass(Duration::from_secs(1));
+    let actions = rig.ask(TARGET, 2, MINUTE);
+    assert_eq!(actions, [Action::Set(rig.around.now + Duration::from_nanos(1))]);
 }
 
 #[test]
