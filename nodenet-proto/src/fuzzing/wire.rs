@@ -15,7 +15,9 @@ use crate::node::demux::payload_of;
 use crate::quic::tls::certificate::{Certificate, parse_extension};
 use crate::splice::Payload;
 use crate::wire::media::{MediaError, MediaFrame};
-use crate::wire::nat::{Connect, ConnectAck, RelayBind, RelayGrant, RelayRequest, punch_target};
+use crate::wire::nat::{
+    Connect, ConnectAck, RelayBind, RelayGrant, RelayRequest, Signals, WithSignals, punch_target,
+};
 use crate::wire::rendezvous::{Hello, Reply};
 use crate::wire::sealed_box::{OpenError, SealedBox, open, seal};
 use crate::wire::{
@@ -101,6 +103,11 @@ pub fn nat(input: &[u8]) {
     check_decoder::<RelayRequest>(input);
     check_decoder::<RelayGrant>(input);
     check_decoder::<RelayBind>(input);
+    check_decoder::<Signals>(input);
+    if let Ok((message, Some(signals))) = Connect::decode_with_signals(input) {
+        let again = Connect::decode_with_signals(&message.to_bytes_with(&signals));
+        assert_eq!(again, Ok((message, Some(signals))));
+    }
     let may_be_quic = input.first().is_some_and(|first| *first >= 0x40);
     assert_eq!(payload_of(input) == Some(Payload::Quic), may_be_quic);
 }

@@ -8,6 +8,7 @@
 //!  offset  size  field
 //!       0    16  nonce       chosen by the initiator, copied into the ConnectAck
 //!      16  rest  addresses   counted list, at most 16
+//!       …     …  signals     of this implementation (`signals`)
 //!
 //! RelayRequest          frame type 12, on the edge from requester to volunteer
 //!       0    16  nonce       chosen by the requester
@@ -26,9 +27,15 @@
 //!
 //! Bytes after any of these frames are ignored.
 
+mod signals;
+
 use std::net::SocketAddr;
 
 use bytes::BufMut;
+
+pub use self::signals::{
+    Allocator, Mapping, SIGNALS_MAX, SIGNALS_VERSION, Signal, Signals, VOLUNTEERS_MAX, WithSignals,
+};
 
 use super::addr::{Addr, AddrList};
 use super::codec::{Decode, DecodeError, Encode, Reader};

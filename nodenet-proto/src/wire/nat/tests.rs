@@ -75,6 +75,68 @@ six_tests!(relay_bind: RelayBind, trailing = Ignored, known = [
     (hex!("0000"), RelayBind { addr: Addr::default() }),
 ]);
 
+/// No other implementation writes these: the bytes are those of WIRE.md.
+fn some_signals() -> Signals {
+    let volunteer = Signal::Volunteer { id: TARGET, addr: quic("203.0.113.7:4242") };
+    let nat = Signal::Nat {
+        mapping: Mapping::AddressAndPortDependent,
+        allocator: Allocator::Sequential { step: 2 },
+    };
+    Signals::new([Signal::Reachable(false), nat, volunteer])
+}
+
+six_tests!(signals: Signals, trailing = Ignored, known = [
+    (hex!("6e6101 00"), Signals::new([])),
+    (
+        hex!(
+            "6e6101 03 02 01 02 03 04 03020002 01 36"
+            "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
+            "0471756963103230332e302e3131332e373a34323432"
+        ),
+        some_signals()
+    ),
+]);
+
+#[test]
+fn signals_follow_the_addresses_of_a_connect() {
+    let connect = connect(&["203.0.113.7:4242"]);
+    let payload = connect.to_bytes_with(&some_signals());
+    assert_eq!(Connect::decode_front(&payload).as_ref(), Ok(&connect), "others ignore them");
+    let expected = (connect.clone(), Some(some_signals()));
+    assert_eq!(Connect::decode_with_signals(&payload), Ok(expected));
+    for tail in [&[][..], &[0], b"nb\x01\x00", b"na\x01\xff"] {
+        let payload = [&connect.to_bytes()[..], tail].concat();
+        assert_eq!(Connect::decode_with_signals(&payload), Ok((connect.clone(), None)));
+    }
+}
+
+#[test]
+fn a_peer_of_the_next_version_is_understood_as_far_as_this_one_knows() {
+    let next = hex!(
+        "6e6102 06"
+        "63 03 aabbcc"     // an entry of a new type
+        "02 03 01 beef"    // a known one that has become longer
+        "03 04 63 02 0002" // a new kind of mapping
+        "03 04 01 63 0000" // a new kind of allocator
+        "03 05 01 01 0000 07"
+        "02 00"            // damaged
+        "feed"             // something behind the list
+    );
+    let signals = Signals::decode_front(&next).expect("its framing is the same");
+    assert_eq!((signals.version, signals.reachable()), (2, Some(true)));
+    assert_eq!(signals.nat(), (Mapping::EndpointIndependent, Allocator::Preserving));
+    assert_eq!(signals.entries.len(), 2);
+}
+
+#[test]
+fn a_list_of_signals_is_bounded() {
+    let volunteer = Signal::Volunteer { id: TARGET, addr: quic("203.0.113.7:4242") };
+    let many = Signals { version: 1, entries: vec![volunteer; 40] };
+    let kept = Signals::decode_exact(&many.to_bytes()).expect("valid");
+    assert_eq!(kept.entries.len(), SIGNALS_MAX);
+    assert_eq!(kept.volunteers().count(), VOLUNTEERS_MAX);
+}
+
 #[test]
 fn relay_messages_are_framed_as_by_another_implementation() {
     let request = RelayRequest { nonce: NONCE, target: TARGET };
