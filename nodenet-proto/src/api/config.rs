@@ -63,9 +63,13 @@ pub enum AddressPolicy {
     RelayOnly,
 }
 
-/// Addresses that a node announces of itself, at most (a guess: those configured, one for each
+/// Addresses that a node names to any asker, at most (a guess: those configured, one for each
 /// family).
 pub const OWN_ADDRS_MAX: usize = 4;
+
+/// Addresses that a node names in one message, at most: the reference punches and dials the first
+/// eight (reference; PROTOCOL.md#named-addresses).
+pub const NAMED_ADDRS_MAX: usize = 8;
 
 /// Inbound edges, at most, even if the configuration allows more. The places of edges are counted
 /// with 16 bits; half of those are left for outgoing edges.

@@ -10,7 +10,9 @@ mod report;
 mod self_description;
 
 pub use command::{BootstrapPeer, Command, KnownPeer, RequestId};
-pub use config::{AddressPolicy, Config, EdgePolicy, INBOUND_EDGES_CAP, OWN_ADDRS_MAX, Profile};
+pub use config::{
+    AddressPolicy, Config, EdgePolicy, INBOUND_EDGES_CAP, NAMED_ADDRS_MAX, OWN_ADDRS_MAX, Profile,
+};
 pub use error::{ConnectError, EdgeDownReason, RendezvousError, SendFailure};
 pub use event::{DeliveryPath, Event};
 pub use report::{EdgeInfo, FoundPeer};

@@ -1,24 +1,34 @@
-//! Self-description of a node: the addresses and capabilities that it announces.
+//! Self-description of a node: the addresses and capabilities that it announces
+//! (PROTOCOL.md#named-addresses).
 //!
-//! The engine keeps one and lends it to every machine through [`crate::context::Context`].
+//! The engine keeps one and lends it to every machine through [`crate::context::Context`]. `nat`
+//! writes the reflexive addresses; every machine that names addresses reads them here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::{Config, OWN_ADDRS_MAX, Profile};
-use crate::addr::{AddrPolicy, canonical};
-use crate::wire::Capabilities;
+use super::{Config, NAMED_ADDRS_MAX, OWN_ADDRS_MAX, Profile};
+use crate::addr::{AddrPolicy, Scope, canonical, scope};
+use crate::wire::{Addr, AddrList, Capabilities};
 
 /// What a node announces of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct SelfDescription {
     allow_local: bool,
     capabilities: Capabilities,
+    /// What the operator configured, best first.
+    public_addrs: Vec<SocketAddr>,
     /// Addresses of the main socket, as the driver reports them, best first.
     local_addrs: Vec<SocketAddr>,
-    /// What is advertised, best first.
+    /// Addresses at which peers see this node, confirmed, best first.
+    reflexive_addrs: Vec<SocketAddr>,
+    /// Whether this node has an edge to a global address. One that has none may be on a network
+    /// without any, and private addresses are then all there is to name.
+    has_global_edge: bool,
+    /// What any asker is told, best first.
     addrs: Vec<SocketAddr>,
 }
 
+#[allow(dead_code, reason = "the services that name addresses follow")]
 impl SelfDescription {
     /// The description of a node whose driver has not reported an address yet.
     pub(crate) fn new(config: &Config) -> Self {
@@ -29,33 +39,51 @@ impl SelfDescription {
         let mut own = Self {
             allow_local: config.allow_local_addrs,
             capabilities,
+            public_addrs: config.public_addrs.iter().map(|addr| canonical(*addr)).collect(),
             local_addrs: Vec::new(),
+            reflexive_addrs: Vec::new(),
+            has_global_edge: false,
             addrs: Vec::new(),
         };
         if !config.public_addrs.is_empty() {
-            own.set_reachable();
+            own.set_reachable(true);
         }
-        own.set_local_addrs(config, &[]);
+        own.update();
         own
     }
 
-    /// Takes the addresses at which the main socket can be reached on this machine, best first.
-    /// Configured addresses come before them, because reference nodes dial the first address only.
-    pub(crate) fn set_local_addrs(&mut self, config: &Config, addrs: &[SocketAddr]) {
-        self.local_addrs = addrs.to_vec();
-        let mut advertised: Vec<SocketAddr> = Vec::new();
-        for addr in config.public_addrs.iter().chain(addrs).map(|addr| canonical(*addr)) {
-            let is_new = !advertised.contains(&addr);
-            if advertised.len() < OWN_ADDRS_MAX && is_new && self.policy().may_advertise(addr) {
-                advertised.push(addr);
-            }
-        }
-        self.addrs = advertised;
+    /// Takes the addresses at which the main socket can be reached on this machine, best first. The
+    /// network may be another one now.
+    pub(crate) fn set_local_addrs(&mut self, addrs: &[SocketAddr]) {
+        self.local_addrs = addrs.iter().map(|addr| canonical(*addr)).collect();
+        self.has_global_edge = false;
+        self.update();
     }
 
-    /// Peers that this node had never dialed reached it, so any peer can reach it.
-    pub(crate) fn set_reachable(&mut self) {
-        self.capabilities = self.capabilities.with(Capabilities::PUBLIC_ANCHOR);
+    /// Takes the addresses at which peers see this node, confirmed, best first.
+    pub(crate) fn set_reflexive_addrs(&mut self, addrs: &[SocketAddr]) {
+        if self.reflexive_addrs != addrs {
+            self.reflexive_addrs = addrs.to_vec();
+            self.update();
+        }
+    }
+
+    /// An edge to this address came up.
+    pub(crate) fn observe_edge(&mut self, remote: SocketAddr) {
+        if !self.has_global_edge && scope(remote.ip()) == Some(Scope::Global) {
+            self.has_global_edge = true;
+            self.update();
+        }
+    }
+
+    /// Whether peers that this node had never dialed can reach it. An operator who configured an
+    /// address has said so.
+    pub(crate) fn set_reachable(&mut self, is_reachable: bool) {
+        self.capabilities = if is_reachable || !self.public_addrs.is_empty() {
+            self.capabilities.with(Capabilities::PUBLIC_ANCHOR)
+        } else {
+            self.capabilities.without(Capabilities::PUBLIC_ANCHOR)
+        };
     }
 
     /// Whether peers that this node has never dialed can reach it.
@@ -68,14 +96,69 @@ impl SelfDescription {
         self.capabilities
     }
 
-    /// The announced addresses, best first; at most [`OWN_ADDRS_MAX`].
+    /// The addresses that any asker is told, best first; at most [`OWN_ADDRS_MAX`].
     pub(crate) fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
+    }
+
+    /// The addresses that an asker is told who named its own: those above, and those of this site
+    /// if one of the asker's is on it; at most [`NAMED_ADDRS_MAX`]. The asker is on it if it is
+    /// seen from outside at the IP address at which this node is seen.
+    pub(crate) fn addrs_for(&self, asker: &[Addr]) -> AddrList {
+        let external = self.external();
+        let is_external =
+            |addr: &Addr| addr.ip_port().is_some_and(|(ip, _)| external.contains(&ip));
+        let shares_site = asker.iter().any(is_external);
+        let named = self.candidates().filter(|addr| shares_site || self.addrs.contains(addr));
+        AddrList::first_of(named.take(NAMED_ADDRS_MAX).map(Addr::from_socket_addr))
+    }
+
+    /// The addresses of the main socket on this machine.
+    pub(crate) fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// The addresses that the operator configured.
+    pub(crate) fn public_addrs(&self) -> &[SocketAddr] {
+        &self.public_addrs
     }
 
     /// Policy for the addresses of others that this node dials and passes on.
     pub(crate) fn policy(&self) -> AddrPolicy<'_> {
         AddrPolicy { allow_local: self.allow_local, local_addrs: &self.local_addrs }
+    }
+
+    /// What may be named at all, best first: what the operator says, what peers see, then addresses
+    /// of this machine, those that reach farthest first. Reference nodes dial the first only.
+    fn candidates(&self) -> impl Iterator<Item = SocketAddr> {
+        let is_global = |addr: &&SocketAddr| scope(addr.ip()) == Some(Scope::Global);
+        let local = self.local_addrs.iter();
+        let all = (self.public_addrs.iter())
+            .chain(&self.reflexive_addrs)
+            .chain(local.clone().filter(is_global))
+            .chain(local.filter(move |addr| !is_global(addr)));
+        let mut seen = Vec::new();
+        for addr in all {
+            if self.policy().may_advertise(*addr) && !seen.contains(addr) {
+                seen.push(*addr);
+            }
+        }
+        seen.into_iter()
+    }
+
+    /// The IP addresses at which this node is seen from outside of its site.
+    fn external(&self) -> Vec<IpAddr> {
+        let is_global = |addr: &SocketAddr| scope(addr.ip()) == Some(Scope::Global);
+        self.candidates().filter(is_global).map(|addr| addr.ip()).collect()
+    }
+
+    fn update(&mut self) {
+        let is_on_internet = self.has_global_edge || !self.external().is_empty();
+        let is_configured = |addr: &SocketAddr| self.public_addrs.contains(addr);
+        let is_told = |addr: &SocketAddr| {
+            !is_on_internet || is_configured(addr) || scope(addr.ip()) != Some(Scope::Site)
+        };
+        self.addrs = self.candidates().filter(is_told).take(OWN_ADDRS_MAX).collect();
     }
 }
 
@@ -89,6 +172,14 @@ mod tests {
         SocketAddr::from(([192, 0, 2, last], 4242))
     }
 
+    fn private(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 168, 0, last], 4242))
+    }
+
+    fn asker(addr: SocketAddr) -> [Addr; 1] {
+        [Addr::from_socket_addr(addr)]
+    }
+
     #[test]
     fn configured_addresses_come_first_and_four_in_all_are_announced() {
         let config = Config { public_addrs: vec![addr(1), addr(2)], ..Config::default() };
@@ -97,18 +188,67 @@ mod tests {
         let mapped =
             SocketAddr::from((std::net::Ipv4Addr::new(192, 0, 2, 3).to_ipv6_mapped(), 4242));
         let loopback = SocketAddr::from(([127, 0, 0, 1], 4242));
-        own.set_local_addrs(&config, &[addr(2), mapped, loopback, addr(4), addr(5)]);
+        own.set_local_addrs(&[addr(2), mapped, loopback, addr(4), addr(5)]);
         assert_eq!(own.addrs(), [addr(1), addr(2), addr(3), addr(4)]);
+    }
+
+    #[test]
+    fn what_peers_see_comes_before_the_addresses_of_the_machine() {
+        let mut own = SelfDescription::new(&Config::default());
+        own.set_local_addrs(&[private(1), addr(7)]);
+        own.set_reflexive_addrs(&[addr(9)]);
+        assert_eq!(own.addrs(), [addr(9), addr(7)]);
+    }
+
+    #[test]
+    fn a_private_address_is_named_only_to_an_asker_seen_at_the_same_ip() {
+        let mut own = SelfDescription::new(&Config::default());
+        own.set_local_addrs(&[private(1), SocketAddr::from(([0, 0, 0, 0], 4242))]);
+        own.set_reflexive_addrs(&[addr(9)]);
+        assert_eq!(own.addrs(), [addr(9)]);
+        let told = |asker: &[Addr]| own.addrs_for(asker).into_vec();
+        let addrs = |addrs: &[SocketAddr]| -> Vec<Addr> {
+            addrs.iter().copied().map(Addr::from_socket_addr).collect()
+        };
+        assert_eq!(told(&[]), addrs(&[addr(9)]));
+        assert_eq!(told(&asker(addr(8))), addrs(&[addr(9)]));
+        assert_eq!(told(&asker(private(1))), addrs(&[addr(9)]), "that many networks have");
+        let neighbour = asker(SocketAddr::new(addr(9).ip(), 1));
+        assert_eq!(told(&neighbour), addrs(&[addr(9), private(1)]));
+    }
+
+    #[test]
+    fn a_network_without_global_addresses_names_private_ones() {
+        let mut own = SelfDescription::new(&Config::default());
+        own.set_local_addrs(&[private(1)]);
+        own.observe_edge(private(2));
+        assert_eq!(own.addrs(), [private(1)]);
+        own.observe_edge(addr(2));
+        assert_eq!(own.addrs(), []);
+    }
+
+    #[test]
+    fn at_most_eight_addresses_are_named() {
+        let mut own = SelfDescription::new(&Config::default());
+        own.set_local_addrs(&(1..=12).map(private).collect::<Vec<_>>());
+        own.set_reflexive_addrs(&[addr(9)]);
+        let named = own.addrs_for(&asker(addr(9))).into_vec();
+        assert_eq!(named.len(), 8);
+        assert_eq!(named[0], Addr::from_socket_addr(addr(9)));
     }
 
     #[test]
     fn a_node_is_an_anchor_if_it_is_configured_so_or_was_reached() {
         let mut own = SelfDescription::new(&Config::default());
         assert!(!own.is_reachable());
-        own.set_reachable();
+        own.set_reachable(true);
         assert!(own.capabilities().has(Capabilities::PUBLIC_ANCHOR));
+        own.set_reachable(false);
+        assert!(!own.is_reachable());
         let config = Config { public_addrs: vec![addr(1)], ..Config::default() };
-        assert!(SelfDescription::new(&config).is_reachable());
+        let mut own = SelfDescription::new(&config);
+        own.set_reachable(false);
+        assert!(own.is_reachable(), "the operator has said so");
         let light = Config { profile: Profile::Light, ..Config::default() };
         assert!(SelfDescription::new(&light).capabilities().has(Capabilities::LIGHT));
     }

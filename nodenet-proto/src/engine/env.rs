@@ -116,7 +116,7 @@ impl Env {
 
     /// Takes the addresses at which the main socket can be reached, best first.
     pub(super) fn set_local_addrs(&mut self, addrs: &[std::net::SocketAddr]) {
-        self.own.set_local_addrs(&self.config, addrs);
+        self.own.set_local_addrs(addrs);
     }
 
     pub(super) fn now(&self) -> Instant {

@@ -69,7 +69,7 @@ impl Peers {
         if !is_outgoing && known.is_none_or(|contact| !contact.is_verified()) {
             self.unsolicited_inbound = self.unsolicited_inbound.saturating_add(1);
             if self.unsolicited_inbound == UNSOLICITED_MIN {
-                cx.own.set_reachable();
+                cx.own.set_reachable(true);
             }
         }
         // A conn that the peer opened comes from an address that can be dialed, unless a NAT is

@@ -213,7 +213,7 @@ fn an_answer_to_a_lookup_is_routed_over_one_of_the_three_nearest_edges() {
 fn this_node_describes_itself_with_its_addresses_and_capabilities() {
     let config = Config { public_addrs: vec![addr(1)], ..Config::default() };
     let mut bench = Bench::new(config);
-    bench.around.own.set_local_addrs(&bench.around.config, &[addr(2)]);
+    bench.around.own.set_local_addrs(&[addr(2)]);
     let own = wire::Contact {
         id: bench.own_id(),
         key: Some(*bench.around.identity.public_key()),

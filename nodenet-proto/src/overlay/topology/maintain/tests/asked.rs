@@ -142,7 +142,7 @@ fn a_node_that_is_not_reachable_asks_for_its_own_identifier_once_a_minute() {
     for (is_reachable, waits) in [(false, 57..71), (true, 800..u64::MAX)] {
         let mut bench = with_own_due();
         if is_reachable {
-            bench.around.own.set_reachable();
+            bench.around.own.set_reachable(true);
         }
         for _ in 0..12 {
             bench.topology.schedule.own.due = bench.around.now;
