@@ -111,6 +111,7 @@ pub mod fuzzing;
 pub mod id;
 pub mod identity;
 pub mod io;
+mod nat;
 pub mod node;
 #[cfg(not(feature = "bench-internals"))]
 #[allow(unreachable_pub, reason = "benches reach it with the feature `bench-internals`")]

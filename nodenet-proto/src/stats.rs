@@ -31,7 +31,7 @@ drop_reasons! {
     // Datagrams (node).
     /// A datagram that is neither QUIC nor a punch.
     NotQuic => "not_quic",
-    /// A punch: it has opened a hole in its sender's NAT and asks for nothing.
+    /// A punch that answers no test: it has opened a hole in its sender's NAT and asks for nothing.
     Punch => "punch",
     /// A datagram on a socket, or a report about one, that no machine asked for or needs any more.
     UnknownSocket => "unknown_socket",
@@ -75,6 +75,17 @@ drop_reasons! {
     ConnClosed => "conn_closed",
     /// A frame in the send queue of a conn when the conn ended.
     UnsentAtEnd => "unsent_at_end",
+
+    // Own address and punches (nat).
+    /// A report that names the address of its reporter: it came over a relay, or from behind the
+    /// same NAT.
+    ReportOfReporter => "report_of_reporter",
+    /// A report beyond the cap of reporters.
+    ReportersFull => "reporters_full",
+    /// A Connect that gets no punches because too many bursts are under way.
+    PunchesFull => "punches_full",
+    /// Punches beyond the budget of their originator, their destination or this node.
+    PunchRateLimited => "punch_rate_limited",
 
     // Frames and edges (overlay).
     /// A frame that does not parse, or has bytes after it.
@@ -258,6 +269,10 @@ numbers! {
         exchange_keys,
         /// Sealed messages that were opened and are fresh.
         opened_boxes,
+        /// Neighbours whose report of this node's address is held.
+        address_reports,
+        /// Bursts of punches under way.
+        punch_bursts,
         /// Timers that are set.
         timers,
     }

@@ -97,6 +97,9 @@ pub struct Config {
     pub profile: Profile,
     /// Which nodes learn the addresses of this node by rendezvous.
     pub address_policy: AddressPolicy,
+    /// Whether the node tests if any node can reach it, once an hour, by a Connect to a few
+    /// strangers (PROTOCOL.md#reachability-test). Only with `maintenance`.
+    pub test_reachability: bool,
     /// Whether loopback and link-local addresses may be dialed and advertised.
     pub allow_local_addrs: bool,
 }
@@ -112,6 +115,7 @@ impl Default for Config {
             maintenance: true,
             profile: Profile::Router,
             address_policy: AddressPolicy::Anyone,
+            test_reachability: true,
             allow_local_addrs: false,
         }
     }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{ConnectError, EdgeDownReason, FoundPeer, RendezvousError, RequestId, SendFailure};
+use super::{
+    ConnectError, EdgeDownReason, FoundPeer, NatReport, RendezvousError, RequestId, SendFailure,
+};
 use crate::NodeId;
 
 /// The path of a message.
@@ -125,6 +127,9 @@ pub enum Event {
         /// Seconds by which the clocks of others seem ahead.
         offset_s: i64,
     },
+    /// What this node knows of its own address, of the NAT in front of it or of its reachability
+    /// changed.
+    NatChanged(Box<NatReport>),
     /// Every edge is closed after [`super::Command::Leave`].
     Left {
         /// The command that it settles.
@@ -149,6 +154,7 @@ impl Event {
             | Self::BootstrapFailed { .. }
             | Self::EdgeUp { .. }
             | Self::EdgeDown { .. }
+            | Self::NatChanged(_)
             | Self::ClockSkewSuspected { .. } => None,
         }
     }

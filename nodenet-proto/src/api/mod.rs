@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod error;
 mod event;
+mod nat_report;
 mod report;
 mod self_description;
 
@@ -15,5 +16,6 @@ pub use config::{
 };
 pub use error::{ConnectError, EdgeDownReason, RendezvousError, SendFailure};
 pub use event::{DeliveryPath, Event};
+pub use nat_report::{NatEvidence, NatReport, Reachability};
 pub use report::{EdgeInfo, FoundPeer};
 pub(crate) use self_description::SelfDescription;

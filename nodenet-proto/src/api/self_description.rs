@@ -28,7 +28,6 @@ pub(crate) struct SelfDescription {
     addrs: Vec<SocketAddr>,
 }
 
-#[allow(dead_code, reason = "the services that name addresses follow")]
 impl SelfDescription {
     /// The description of a node whose driver has not reported an address yet.
     pub(crate) fn new(config: &Config) -> Self {
@@ -116,11 +115,6 @@ impl SelfDescription {
     /// The addresses of the main socket on this machine.
     pub(crate) fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
-    }
-
-    /// The addresses that the operator configured.
-    pub(crate) fn public_addrs(&self) -> &[SocketAddr] {
-        &self.public_addrs
     }
 
     /// Policy for the addresses of others that this node dials and passes on.

@@ -13,10 +13,14 @@ use crate::NodeId;
 use crate::api::{ConnectError, DeliveryPath, Event};
 use crate::connect::{self, Connect, Purpose, Want};
 use crate::context::Context;
-use crate::overlay::{self, Overlay};
+use crate::nat::{self, Nat, Stranger};
+use crate::overlay::{self, Message, Overlay};
 use crate::rendezvous::{self, Rendezvous, Settled, Ticket, Unsealed};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, Conns};
+
+/// Contacts from which a stranger is chosen for the reachability test (a guess).
+const STRANGERS_MAX: usize = 128;
 
 impl Engine {
     /// Calls the overlay, and carries out its actions. It may read the attempts under way.
@@ -67,6 +71,21 @@ impl Engine {
         result
     }
 
+    /// Calls the service for this node's own address, and carries out its actions.
+    pub(super) fn run_nat<T>(
+        &mut self,
+        conns: &mut dyn Conns,
+        act: impl FnOnce(&mut Nat, &mut Context<'_, nat::Action>) -> T,
+    ) -> T {
+        let mut actions = Vec::new();
+        let mut cx = self.env.context(|streams| &mut streams.nat, &mut actions, conns);
+        let result = act(&mut self.nat, &mut cx);
+        for action in actions {
+            self.carry_out_nat(action, conns);
+        }
+        result
+    }
+
     fn carry_out(&mut self, action: overlay::Action, conns: &mut dyn Conns) {
         use overlay::Action;
         match action {
@@ -80,12 +99,14 @@ impl Engine {
             Action::EdgeUp { peer, is_taken } => {
                 self.makes_room = true;
                 self.run_connect(conns, |connect, cx| connect.handle_edge_up(cx, peer, is_taken));
+                self.pass_edge_up(conns, peer);
             }
             Action::FirstFrame(peer) => {
                 self.run_connect(conns, |connect, cx| connect.handle_first_frame(cx, peer));
             }
             Action::EdgeDown { peer, reason } => {
                 self.run_connect(conns, |connect, cx| connect.handle_edge_down(cx, peer, reason));
+                self.run_nat(conns, |nat, cx| nat.handle_edge_down(cx, peer));
             }
             Action::Close { conn, mode } => {
                 self.commands.push_back(transport::Command::Close { conn, mode });
@@ -100,6 +121,7 @@ impl Engine {
         use connect::Action;
         match action {
             Action::Dial { dial, expected, remote, deadline } => {
+                self.run_nat(conns, |nat, cx| nat.handle_sent(cx, remote));
                 self.commands.push_back(transport::Command::Dial {
                     dial,
                     expected,
@@ -195,10 +217,46 @@ impl Engine {
         }
     }
 
+    fn carry_out_nat(&mut self, action: nat::Action, conns: &mut dyn Conns) {
+        use nat::Action;
+        match action {
+            Action::Originate { frame_type, target, payload } => {
+                let message = Message { frame_type, target, payload, tried: Vec::new() };
+                if self.originate(conns, message).is_err() {
+                    self.run_nat(conns, |nat, cx| nat.handle_unsent(cx, frame_type));
+                }
+            }
+            Action::Punch { remote, bytes } => {
+                self.commands.push_back(transport::Command::Punch { remote, bytes });
+            }
+            Action::FindStrangers => {
+                let known = self.overlay.strangers(STRANGERS_MAX).into_iter();
+                let strangers: Vec<Stranger> =
+                    known.map(|(id, addrs)| Stranger { id, addrs }).collect();
+                self.run_nat(conns, |nat, cx| nat.handle_strangers(cx, &strangers));
+            }
+            Action::AskAll => self.run_overlay(conns, |overlay, cx, _| overlay.ask_all(cx)),
+            Action::Event(event) => self.events.push_back(event),
+            Action::Set(at) => self.set_timer(Timer::Nat, at),
+            Action::Stop => self.timers.stop(&Timer::Nat),
+        }
+    }
+
+    /// Tells the service for this node's own address of a conn that joined an edge.
+    fn pass_edge_up(&mut self, conns: &mut dyn Conns, peer: crate::NodeId) {
+        let Some(edge) = self.overlay.edges().get(&peer) else { return };
+        let (conn, is_accepted) = (edge.send_conn().id, !edge.send_conn().outgoing);
+        let Some(path) = conns.path(conn) else { return };
+        self.run_nat(conns, |nat, cx| nat.handle_edge_up(cx, peer, path.remote, is_accepted));
+    }
+
     /// Starts an attempt for the topology. A contact that cannot be dialed now is chosen again at
     /// the next fill; the attempt at a bootstrap peer counts as failed.
     fn want(&mut self, conns: &mut dyn Conns, want: Want) {
         let (peer, purpose) = (want.peer, want.purpose);
+        if purpose != Purpose::Bootstrap && self.nat.is_quiet(self.env.now(), &peer) {
+            return;
+        }
         let begun = self.run_connect(conns, |connect, cx| connect.want(cx, want));
         if let Err(error) = begun
             && purpose == Purpose::Bootstrap

@@ -154,6 +154,7 @@ impl Engine {
         self.requests.wait(Wait::Left, request);
         self.run_rendezvous(conns, |rendezvous, cx| rendezvous.stop(cx));
         self.run_connect(conns, |connect, cx| connect.stop(cx));
+        self.run_nat(conns, |nat, cx| nat.stop(cx));
         self.run_overlay(conns, |overlay, cx, _| overlay.leave(cx));
         self.timers.set(Timer::Leave, self.env.now() + LEAVE_TIMEOUT);
         self.finish_leave();

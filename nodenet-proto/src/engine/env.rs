@@ -30,6 +30,7 @@ pub(super) struct Streams {
     pub(super) overlay: Random,
     pub(super) connect: Random,
     pub(super) rendezvous: Random,
+    pub(super) nat: Random,
 }
 
 impl Streams {
@@ -39,6 +40,7 @@ impl Streams {
             overlay: seed.stream("overlay"),
             connect: seed.stream("connect"),
             rendezvous: seed.stream("rendezvous"),
+            nat: seed.stream("nat"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Dispatch of frames and messages that the overlay does not serve, by type.
 
-use super::Engine;
+use super::{Engine, Life};
 use crate::NodeId;
 use crate::overlay::{ServiceFrame, ServiceMessage};
 use crate::rendezvous::Originator;
@@ -15,7 +15,10 @@ impl Engine {
         let path = conns.path(conn);
         tracing::trace!(?frame_type, %from, ?path, len = payload.len(), "frame for a service");
         match frame_type {
-            FrameType::Ping | FrameType::Pong => self.not_served(),
+            FrameType::Pong => {
+                let payload = payload.to_bytes();
+                self.run_nat(conns, |nat, cx| nat.handle_pong(cx, from, conn, &payload));
+            }
             _ => self.not_served(),
         }
     }
@@ -31,6 +34,7 @@ impl Engine {
             FrameType::Reply => {
                 self.run_rendezvous(conns, |rendezvous, cx| rendezvous.handle_reply(cx, message));
             }
+            FrameType::Connect | FrameType::ConnectAck => self.serve_nat(conns, from, message),
             _ => self.not_served(),
         }
     }
@@ -49,6 +53,22 @@ impl Engine {
         let payload = message.into_payload();
         self.run_rendezvous(conns, |rendezvous, cx| {
             rendezvous.handle_hello(cx, from, originator, &payload);
+        });
+    }
+
+    /// A Connect or its answer arrived.
+    fn serve_nat(&mut self, conns: &mut dyn Conns, from: NodeId, message: RoutedFrame) {
+        if self.life != Life::Running {
+            return self.not_served();
+        }
+        let taken =
+            self.run_overlay(conns, |overlay, cx, _| overlay.take_charged(cx, from, &message));
+        let Some(originator) = taken else { return };
+        let is_connect = message.frame_type() == FrameType::Connect;
+        let payload = message.into_payload();
+        self.run_nat(conns, |nat, cx| match is_connect {
+            true => nat.handle_connect(cx, originator, &payload),
+            false => nat.handle_connect_ack(cx, originator, &payload),
         });
     }
 

@@ -39,6 +39,7 @@ use crate::connect::Connect;
 use crate::env::{Crypto, Seed, TimerQueue, UnixNanos};
 use crate::identity::Identity;
 use crate::io::Deadline;
+use crate::nat::Nat;
 use crate::overlay::{self, Dialed, Overlay, Peer};
 use crate::rendezvous::Rendezvous;
 use crate::transport::{self, ConnId, Conns, DialId, Direction, Role};
@@ -72,6 +73,7 @@ pub struct Engine {
     overlay: Overlay,
     connect: Connect,
     rendezvous: Rendezvous,
+    nat: Nat,
     life: Life,
     timers: TimerQueue<Timer>,
     requests: Requests,
@@ -103,6 +105,7 @@ impl Engine {
             overlay: Overlay::new(identity.id(), &config, now),
             connect: Connect::new(),
             rendezvous: Rendezvous::new(now),
+            nat: Nat::new(now),
             requests: Requests::new(identity.id()),
             env: Env::new(config, identity, crypto, seed, now, wall),
             life: Life::Running,
@@ -123,7 +126,8 @@ impl Engine {
         conns: &mut dyn Conns,
     ) {
         use transport::Event::{
-            ConnDown, ConnUp, DialFailed, Frame, PathChanged, SpliceOpened, SpliceOver, Writable,
+            ConnDown, ConnUp, DialFailed, Frame, PathChanged, Punched, SpliceOpened, SpliceOver,
+            Writable,
         };
         self.env.advance(now);
         match event {
@@ -143,6 +147,7 @@ impl Engine {
             DialFailed { dial, error } => self.run_connect(conns, |connect, cx| {
                 connect.handle_dial_failed(cx, dial, error);
             }),
+            Punched { remote } => self.run_nat(conns, |nat, cx| nat.handle_punched(cx, remote)),
             // Nothing waits here for room: what did not fit went elsewhere, or was refused.
             Writable(_) => self.makes_room = true,
             // No machine takes these yet.
@@ -194,6 +199,9 @@ impl Engine {
     pub fn handle_local_addrs(&mut self, now: Instant, addrs: &[SocketAddr]) {
         self.env.advance(now);
         self.env.set_local_addrs(addrs);
+        if let Some(at) = self.nat.handle_local_addrs(self.env.now()) {
+            self.timers.set(Timer::Nat, at);
+        }
     }
 
     /// The next output. [`Output::Timeout`] means there is no other.
@@ -222,6 +230,7 @@ impl Engine {
         self.overlay.check(self.env.config());
         self.connect.check();
         self.rendezvous.check();
+        self.nat.check();
         self.requests.check(|wait| match wait {
             Wait::Edge(peer) => self.connect.is_requested(&peer),
             Wait::Ticket(ticket) => self.rendezvous.is_open(ticket),
@@ -235,6 +244,7 @@ impl Engine {
                 Timer::Overlay(overlay::Timer::Bootstrap | overlay::Timer::Maintenance)
                 | Timer::Connect
                 | Timer::Rendezvous => assert_eq!(self.life, Life::Running),
+                Timer::Nat => assert_eq!(self.life, Life::Running),
                 Timer::Leave => assert_eq!(self.life, Life::Leaving),
                 Timer::SendReady => {}
             }

@@ -1,7 +1,7 @@
 //! Reports of the engine's state: counters, gauges, edges, and peers worth remembering.
 
 use super::Engine;
-use crate::api::{EdgeInfo, KnownPeer};
+use crate::api::{EdgeInfo, KnownPeer, NatReport};
 use crate::overlay::edges::Edge;
 use crate::rendezvous::Questions;
 use crate::stats::{Gauges, Stats};
@@ -17,11 +17,17 @@ impl Engine {
     pub fn gauges(&self) -> Gauges {
         let mut overlay = self.overlay.gauges();
         self.rendezvous.fill_gauges(&mut overlay);
+        self.nat.fill_gauges(&mut overlay);
         Gauges {
             timers: self.timers.len() as u64,
             dial_targets: overlay.dial_targets + self.connect.contacts() as u64,
             ..overlay
         }
+    }
+
+    /// What this node knows of its own address, the NAT in front of it and its reachability.
+    pub fn nat_report(&self) -> &NatReport {
+        self.nat.report()
     }
 
     /// The live edges, nearest to this node first.

@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Connect,
     /// A question is to be asked again, or its time is over.
     Rendezvous,
+    /// A volley or a step of the reachability test is due.
+    Nat,
     /// Conns that have not drained by now are given up.
     Leave,
     /// An edge that had no budget for a message has some again.
@@ -35,6 +37,7 @@ impl Timer {
             Self::Overlay(timer) => timer.name(),
             Self::Connect => "connect",
             Self::Rendezvous => "rendezvous",
+            Self::Nat => "nat",
             Self::Leave => "leave",
             Self::SendReady => "send_ready",
         }
@@ -57,6 +60,7 @@ impl Engine {
                 Timer::Rendezvous => {
                     self.run_rendezvous(conns, |rendezvous, cx| rendezvous.handle_timer(cx));
                 }
+                Timer::Nat => self.run_nat(conns, |nat, cx| nat.handle_timer(cx)),
                 Timer::Leave => self.settle_leave(),
                 Timer::SendReady => self.report_send_ready(),
             }

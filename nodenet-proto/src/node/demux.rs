@@ -10,10 +10,12 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::Node;
+use super::pump::EngineState;
 use crate::addr::canonical;
 use crate::io::{EcnCodepoint, SocketId};
 use crate::splice::Payload;
 use crate::stats::DropReason;
+use crate::transport::Event;
 use crate::wire::nat::PUNCH_DATAGRAM;
 
 /// The kind of `datagram` by its first bytes; nothing if no machine takes it. One of the top two
@@ -49,7 +51,10 @@ impl Node {
                 self.quic.handle_datagram(now, remote, local_ip, ecn, data);
             }
             // It has opened a mapping in its sender's NAT. Only a handshake proves the path.
-            (Some(Payload::Punch), SocketId::MAIN) => self.stats.count_drop(DropReason::Punch),
+            (Some(Payload::Punch), SocketId::MAIN) => {
+                self.engine_state = EngineState::HasInput;
+                self.engine.handle_transport(now, Event::Punched { remote }, &mut self.quic);
+            }
             (Some(payload), _) => {
                 self.splices.handle_datagram(now, socket, remote, ecn, payload, data);
             }

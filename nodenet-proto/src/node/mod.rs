@@ -29,7 +29,7 @@ use bytes::BytesMut;
 
 use crate::NodeId;
 use crate::addr::canonical;
-use crate::api::{self, Command, EdgeInfo, Event, KnownPeer};
+use crate::api::{self, Command, EdgeInfo, Event, KnownPeer, NatReport};
 use crate::engine::Engine;
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
@@ -231,6 +231,11 @@ impl Node {
     /// The live edges, nearest to this node first.
     pub fn edges(&self) -> Vec<EdgeInfo> {
         self.engine.edges(&self.quic)
+    }
+
+    /// What this node knows of its own address, the NAT in front of it and its reachability.
+    pub fn nat_report(&self) -> &NatReport {
+        self.engine.nat_report()
     }
 
     /// Peers worth remembering across a restart: see [`Engine::export_peers`].

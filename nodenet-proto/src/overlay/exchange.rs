@@ -6,17 +6,18 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::actions::{Action, ServiceMessage, Timer};
+use super::actions::{Action, ServiceFrame, ServiceMessage, Timer};
 use super::edges::{AttachedConn, EdgeUp, Edges, EndedEdge, Loss, Peer, whole_ms};
 use super::peers::{Ask, Peers};
 use super::routing::{Routed, Routing};
 use super::topology::{Dials, Topology, View, inbound_settled};
 use crate::NodeId;
 use crate::api::{Config, ConnectError, EdgeDownReason, Event, KnownPeer};
+use crate::buf::Frame;
 use crate::connect::{Connect, Purpose};
 use crate::context::Context;
 use crate::transport::{ConnDownReason, ConnId};
-use crate::wire::{self, Capabilities, RoutedFrame};
+use crate::wire::{self, Capabilities, Decode, FrameType, RoutedFrame};
 
 /// Overlay state: edges, known peers, routing, topology.
 pub(crate) struct Overlay {
@@ -302,16 +303,22 @@ impl Overlay {
         }
     }
 
-    /// A pong arrived.
+    /// A pong arrived. One that was asked for says at which address the peer sees this node.
     pub(super) fn on_pong(
         &mut self,
         cx: &mut Context<'_, Action>,
         conn: ConnId,
         from: &NodeId,
-        is_valid: bool,
+        payload: Frame,
     ) {
-        if let Some(rtt_ms) = self.edges.observe_pong(cx, conn, from, is_valid) {
+        let is_valid = wire::Pong::decode_exact(&payload.to_bytes()).is_ok();
+        let (rtt_ms, was_due) = self.edges.observe_pong(cx, conn, from, is_valid);
+        if let Some(rtt_ms) = rtt_ms {
             self.peers.observe_rtt(from, rtt_ms);
+        }
+        if was_due && is_valid {
+            let (frame_type, from) = (FrameType::Pong, *from);
+            cx.act(Action::Frame(ServiceFrame { frame_type, conn, from, payload }));
         }
         if cx.config.maintenance {
             self.check_liveness(cx, conn);

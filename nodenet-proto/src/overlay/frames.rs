@@ -71,10 +71,7 @@ impl Overlay {
         frame.advance(payload_at);
         match frame_type {
             FrameType::Ping => self.on_ping(cx, conn, &from, own_capabilities(&frame)),
-            FrameType::Pong => {
-                let is_valid = wire::Pong::decode_exact(&frame.to_bytes()).is_ok();
-                self.on_pong(cx, conn, &from, is_valid);
-            }
+            FrameType::Pong => self.on_pong(cx, conn, &from, frame),
             FrameType::Siblings => match wire::Siblings::decode_exact(&frame.to_bytes()) {
                 Ok(siblings) => self.on_siblings(cx, conn, &from, siblings),
                 Err(_) => cx.discard(DropReason::MalformedMessage),

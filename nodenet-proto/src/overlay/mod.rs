@@ -124,6 +124,18 @@ impl Overlay {
         routing::send_direct(self.edges.table(), target, payload)
     }
 
+    /// Pings every neighbour that is not a light node, for the address at which it sees this node.
+    pub(crate) fn ask_all(&mut self, cx: &mut Context<'_, Action>) {
+        self.edges.ping_all(cx);
+    }
+
+    /// Nodes without an edge, with the addresses that are known of them; at most `max`.
+    pub(crate) fn strangers(&self, max: usize) -> Vec<(NodeId, Vec<SocketAddr>)> {
+        let known = self.peers.table().buckets().iter().flat_map(|bucket| bucket.entries());
+        let strangers = known.filter(|contact| self.edges.table().get(&contact.id).is_none());
+        strangers.map(|contact| (contact.id, contact.addrs().collect())).take(max).collect()
+    }
+
     /// The live edges.
     pub(crate) fn edges(&self) -> &EdgeTable {
         self.edges.table()

@@ -216,6 +216,11 @@ pub enum Event {
         /// Where the peer is now.
         remote: SocketAddr,
     },
+    /// A punch arrived at the socket of the conns.
+    Punched {
+        /// From where. Nothing proves that it was sent there.
+        remote: SocketAddr,
+    },
     /// Both sockets of a splice are bound.
     SpliceOpened {
         /// Which.

@@ -124,6 +124,7 @@ impl Hostile {
             Event::DialFailed { .. }
             | Event::Writable(_)
             | Event::PathChanged { .. }
+            | Event::Punched { .. }
             | Event::SpliceOpened { .. }
             | Event::SpliceOver { .. } => {}
         }

@@ -83,15 +83,15 @@ impl Edges {
 
     /// A pong arrived. [`Self::charge`] has noted the frame; what is left is whether a ping asked
     /// for it. Returns the round-trip time in milliseconds if it differs by more than a quarter
-    /// from the one noted.
+    /// from the one noted, and whether the pong was asked for.
     pub(crate) fn observe_pong(
         &mut self,
         cx: &mut Context<'_, Action>,
         conn: ConnId,
         peer: &NodeId,
         is_valid: bool,
-    ) -> Option<u16> {
-        let edge = self.table.get_mut(peer)?;
+    ) -> (Option<u16>, bool) {
+        let Some(edge) = self.table.get_mut(peer) else { return (None, false) };
         let rtt_ms = whole_ms(cx.paths.path(conn).map_or(Duration::ZERO, |path| path.rtt));
         let is_news = rtt_ms.abs_diff(edge.rtt_ms) > edge.rtt_ms / 4;
         if is_news {
@@ -103,7 +103,7 @@ impl Edges {
         } else if !is_valid {
             cx.discard(DropReason::MalformedMessage);
         }
-        is_news.then_some(rtt_ms)
+        (is_news.then_some(rtt_ms), was_due)
     }
 
     /// The first whole frame arrived on a conn that the peer opened. The conn joins an edge, or is

@@ -317,6 +317,16 @@ impl Edges {
         }
     }
 
+    /// Pings every edge but those that wait for an answer and those to light nodes.
+    pub(crate) fn ping_all(&mut self, cx: &mut Context<'_, Action>) {
+        let is_asked = |edge: &&Edge| !edge.light && !edge.send_conn().unanswered;
+        let edges = self.table.iter().filter(is_asked);
+        let asked: Vec<_> = edges.map(|edge| (edge.send_conn().id, edge.peer)).collect();
+        for (conn, peer) in asked {
+            self.ping(cx, conn, &peer);
+        }
+    }
+
     fn ping(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: &NodeId) {
         let ping = ping_frame(cx.own.capabilities());
         if let Some(conn) = self.table.get_mut(peer).and_then(|edge| edge.conn_mut(conn)) {

@@ -242,8 +242,12 @@ impl OverlayWorld {
     }
 
     fn on_event(&mut self, host: Host, event: &Event) -> Result<(), Violation> {
-        // The outcome of dials and the room on conns are in the trace already.
-        if matches!(event, Event::BootstrapFailed { .. } | Event::SendReady) {
+        // The outcome of dials, the room on conns and the Pongs are in the trace already.
+        let is_traced = matches!(
+            event,
+            Event::BootstrapFailed { .. } | Event::SendReady | Event::NatChanged(_)
+        );
+        if is_traced {
             return Ok(());
         }
         self.note(host, StepKind::Event, 0, 0, None);

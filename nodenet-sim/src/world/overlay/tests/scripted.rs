@@ -45,9 +45,10 @@ impl From<Event> for Heard {
             Event::Frame { conn, frame } => Self::Frame(conn, frame.to_bytes()),
             Event::Writable(conn) => Self::Writable(conn),
             Event::ConnDown { conn, reason } => Self::Down(conn, reason),
-            Event::PathChanged { .. } | Event::SpliceOpened { .. } | Event::SpliceOver { .. } => {
-                panic!("nothing in these tests causes it")
-            }
+            Event::PathChanged { .. }
+            | Event::Punched { .. }
+            | Event::SpliceOpened { .. }
+            | Event::SpliceOver { .. } => panic!("nothing in these tests causes it"),
         }
     }
 }

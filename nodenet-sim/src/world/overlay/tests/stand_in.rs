@@ -190,6 +190,7 @@ impl Machine for StandIn {
             }
             transport::Event::Writable(_)
             | transport::Event::PathChanged { .. }
+            | transport::Event::Punched { .. }
             | transport::Event::SpliceOpened { .. }
             | transport::Event::SpliceOver { .. } => {}
             transport::Event::ConnDown { conn, .. } => {

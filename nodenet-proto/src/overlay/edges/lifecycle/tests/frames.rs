@@ -14,9 +14,9 @@ impl Room {
     fn pong(&mut self, rtt_ms: u64) -> Option<u16> {
         self.set_path(1, rtt_ms);
         self.edge_mut(peer(1)).conn_mut(ConnId(1)).expect("it is there").pong_due = true;
-        let (news, actions) =
+        let ((news, was_due), actions) =
             self.run(|edges, cx| edges.observe_pong(cx, ConnId(1), &peer(1).id, true));
-        assert_eq!((actions, self.drops()), (vec![], vec![]));
+        assert_eq!((was_due, actions, self.drops()), (true, vec![], vec![]));
         assert!(!self.ping_state(1, peer(1)).2, "it is not due any more");
         news
     }
@@ -164,7 +164,7 @@ fn a_conn_without_a_path_has_the_shortest_round_trip_time() {
     let observe = |edges: &mut Edges, cx: &mut Context<'_, Action>| {
         edges.observe_pong(cx, ConnId(1), &peer(1).id, true)
     };
-    assert_eq!(room.run(observe), (Some(1), vec![]));
+    assert_eq!(room.run(observe), ((Some(1), true), vec![]));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_pong_that_was_not_asked_for_is_counted() {
     for (is_valid, news) in [(true, Some(100)), (false, None)] {
         let (seen, actions) =
             room.run(|edges, cx| edges.observe_pong(cx, ConnId(1), &peer(1).id, is_valid));
-        assert_eq!((seen, actions), (news, vec![]));
+        assert_eq!((seen, actions), ((news, false), vec![]));
         assert_eq!(room.drops(), [(DropReason::Unsolicited, 1)]);
     }
 }
@@ -187,7 +187,7 @@ fn a_malformed_pong_that_was_asked_for_is_counted() {
     room.set_path(1, 100);
     let (news, actions) =
         room.run(|edges, cx| edges.observe_pong(cx, ConnId(1), &peer(1).id, false));
-    assert_eq!((news, actions), (Some(100), vec![]));
+    assert_eq!((news, actions), ((Some(100), true), vec![]));
     assert_eq!(room.drops(), [(DropReason::MalformedMessage, 1)]);
     assert!(!room.ping_state(1, peer(1)).2);
 }
@@ -198,7 +198,7 @@ fn a_pong_of_a_peer_without_an_edge_is_nothing() {
     room.set_path(1, 100);
     let (news, actions) =
         room.run(|edges, cx| edges.observe_pong(cx, ConnId(1), &peer(1).id, true));
-    assert_eq!((news, actions, room.drops()), (None, vec![], vec![]));
+    assert_eq!((news, actions, room.drops()), ((None, false), vec![], vec![]));
 }
 
 #[test]

@@ -1,0 +1,39 @@
+//! Own addresses worth naming to others, and what is said with them.
+//!
+//! Responsible for: which confirmed addresses are named, their order, and the signals that go with
+//! them. Never: decides which asker gets which; [`crate::api::SelfDescription`] does.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::reflexive::Reports;
+use crate::addr::{Scope, scope};
+use crate::api::{NatReport, Reachability};
+use crate::wire::nat::{Allocator, Mapping, Signal, Signals};
+
+/// Confirmed addresses, at most: one for each family and scope.
+pub(crate) const CONFIRMED_MAX: usize = 4;
+
+/// The confirmed addresses, those that reach farthest first, IPv4 before IPv6.
+pub(crate) fn confirmed(reports: &Reports, now: Instant) -> Vec<SocketAddr> {
+    let groups = reports.groups(now).into_iter();
+    groups.filter_map(|group| reports.view(now, group).addr).take(CONFIRMED_MAX).collect()
+}
+
+/// The address that strangers are asked to reach.
+pub(crate) fn tested(addrs: &[SocketAddr]) -> Option<SocketAddr> {
+    addrs.iter().copied().find(|addr| scope(addr.ip()) == Some(Scope::Global))
+}
+
+/// What this node says of itself.
+pub(crate) fn signals(report: &NatReport) -> Signals {
+    let reachable = match report.reachability {
+        Reachability::Unknown => None,
+        Reachability::Reachable => Some(Signal::Reachable(true)),
+        Reachability::Unreachable => Some(Signal::Reachable(false)),
+    };
+    let (mapping, allocator) = (report.mapping, report.allocator);
+    let is_known = (mapping, allocator) != (Mapping::Unknown, Allocator::Unknown);
+    let nat = is_known.then_some(Signal::Nat { mapping, allocator });
+    Signals::new(reachable.into_iter().chain(nat))
+}

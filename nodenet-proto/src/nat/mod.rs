@@ -1,0 +1,428 @@
+//! Own address, NAT behaviour and reachability of a node; answers to those who punch.
+//!
+//! Responsible for: what neighbours report to see of this node and what follows from it, the test
+//! whether strangers can reach it, and the punches that a Connect asks for. Never: dials, and never
+//! starts an attempt to connect.
+//!
+//! - `reflexive`: the address that enough neighbours name.
+//! - `mapping`: the behaviour of the NAT between.
+//! - `reachability`: whether any node can reach this one, tested without a server.
+//! - `punch`: bursts that answer a Connect.
+//! - `advertise`: what is said of it to others.
+//! - `destinations`: where this node has sent.
+
+mod advertise;
+mod destinations;
+mod mapping;
+mod punch;
+mod reachability;
+mod reflexive;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use self::destinations::{Destinations, network};
+use self::mapping::{Behaviour, Seen, classify};
+use self::punch::{Punches, distinct};
+use self::reachability::{Step, Test};
+use self::reflexive::{Report, Reports};
+use crate::NodeId;
+use crate::addr::{Scope, Subnet, canonical, is_plausible_reflexive, scope};
+use crate::api::{Event, NatReport, Reachability};
+use crate::context::Context;
+use crate::stats::{DropReason, Gauges};
+use crate::transport::ConnId;
+use crate::wire::nat::{Connect, ConnectAck, PUNCH_DATAGRAM, WithSignals, punch_target};
+use crate::wire::{Addr, AddrList, Decode, FrameType, Pong};
+
+pub(crate) use self::reachability::Stranger;
+
+/// All neighbours are asked what they see at most this often, if one names another IP address.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What is due already is done by a timer after this long.
+const SOON: Duration = Duration::from_millis(1);
+
+/// What the engine carries out for the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Send a routed message.
+    Originate {
+        /// Its type.
+        frame_type: FrameType,
+        /// The node that it is for.
+        target: NodeId,
+        /// What it says.
+        payload: Bytes,
+    },
+    /// Send one datagram from the socket of the conns.
+    Punch {
+        /// Where.
+        remote: SocketAddr,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Pass the nodes without an edge to [`Nat::handle_strangers`].
+    FindStrangers,
+    /// Ask every neighbour what it sees.
+    AskAll,
+    /// Report this event to the application.
+    Event(Event),
+    /// Set the timer, replacing it if it is set.
+    Set(Instant),
+    /// Stop the timer.
+    Stop,
+}
+
+/// What a node knows of its own address.
+#[derive(Debug)]
+pub(crate) struct Nat {
+    reports: Reports,
+    destinations: Destinations,
+    /// Neighbours, and where each is.
+    neighbours: BTreeMap<NodeId, SocketAddr>,
+    test: Test,
+    punches: Punches,
+    report: NatReport,
+    asked_all: Option<Instant>,
+    /// Whether the addresses of this machine changed since neighbours were asked.
+    is_moved: bool,
+    timer: Option<Instant>,
+}
+
+impl Nat {
+    /// A node that knows nothing of itself.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            reports: Reports::default(),
+            destinations: Destinations::default(),
+            neighbours: BTreeMap::new(),
+            test: Test::default(),
+            punches: Punches::new(now),
+            report: NatReport::default(),
+            asked_all: None,
+            is_moved: false,
+            timer: None,
+        }
+    }
+
+    /// What is known.
+    pub(crate) fn report(&self) -> &NatReport {
+        &self.report
+    }
+
+    /// A neighbour answered a ping with the address at which it sees this node.
+    pub(crate) fn handle_pong(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        from: NodeId,
+        conn: ConnId,
+        payload: &[u8],
+    ) {
+        let Ok(pong) = Pong::decode_exact(payload) else {
+            return cx.discard(DropReason::MalformedMessage);
+        };
+        let Some(remote) = cx.paths.path(conn).map(|path| canonical(path.remote)) else { return };
+        let addr = pong.observed.to_socket_addr().map(canonical);
+        let is_plausible =
+            |addr: &SocketAddr| is_plausible_reflexive(addr.ip()) && addr.port() != 0;
+        let Some(addr) = addr.filter(is_plausible) else {
+            return cx.discard(DropReason::ImplausibleAddress);
+        };
+        if addr.ip() == remote.ip() {
+            return cx.discard(DropReason::ReportOfReporter);
+        }
+        let subnet = Subnet::counted(remote.ip());
+        let is_dialed = self.destinations.ordinal(remote).is_some();
+        let report = Report { addr, remote, subnet, is_dialed, at: cx.now, since: cx.now };
+        self.neighbours.insert(from, remote);
+        let is_elsewhere = self.reports.is_elsewhere(cx.now, &report);
+        if !self.reports.record(from, report) {
+            return cx.discard(DropReason::ReportersFull);
+        }
+        if is_elsewhere {
+            self.ask_all(cx);
+        }
+        self.update(cx);
+    }
+
+    /// There is an edge to this peer, or another conn of it.
+    pub(crate) fn handle_edge_up(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        remote: SocketAddr,
+        is_accepted: bool,
+    ) {
+        let remote = canonical(remote);
+        cx.own.observe_edge(remote);
+        if is_accepted && self.is_stranger(remote) {
+            self.test.handle_reached(cx.now);
+        }
+        self.neighbours.insert(peer, remote);
+        if self.destinations.ordinal(remote).is_none() && !is_accepted {
+            self.destinations.insert(remote);
+        }
+        self.update(cx);
+    }
+
+    /// The edge to this peer is gone.
+    pub(crate) fn handle_edge_down(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        // The peer's NAT may know this node for a while, as a neighbour that is no more.
+        if let Some(remote) = self.neighbours.remove(&peer) {
+            self.destinations.insert(remote);
+        }
+        self.reports.remove(&peer);
+        self.update(cx);
+    }
+
+    /// A datagram of this node goes to this address: the first of a dial.
+    pub(crate) fn handle_sent(&mut self, cx: &mut Context<'_, Action>, remote: SocketAddr) {
+        let remote = canonical(remote);
+        self.destinations.insert(remote);
+        self.test.handle_sent(cx.now, remote.ip());
+        self.arm(cx);
+    }
+
+    /// The addresses of this machine changed. Returns when the timer has to fire, if neighbours are
+    /// to be asked what they see now.
+    pub(crate) fn handle_local_addrs(&mut self, now: Instant) -> Option<Instant> {
+        if self.neighbours.is_empty() {
+            return None;
+        }
+        self.is_moved = true;
+        self.timer = Some(now + SOON);
+        self.timer
+    }
+
+    /// A punch arrived from this address.
+    pub(crate) fn handle_punched(&mut self, cx: &mut Context<'_, Action>, remote: SocketAddr) {
+        let remote = canonical(remote);
+        if !self.test.is_waiting(cx.now) || !self.is_stranger(remote) {
+            return cx.discard(DropReason::Punch);
+        }
+        self.test.handle_reached(cx.now);
+        cx.own.set_reachable(true);
+        self.update(cx);
+    }
+
+    /// A verified Connect of `originator` arrived: it is answered, and punched towards.
+    pub(crate) fn handle_connect(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        originator: NodeId,
+        payload: &[u8],
+    ) {
+        let Ok((connect, _)) = Connect::decode_with_signals(payload) else {
+            return cx.discard(DropReason::MalformedMessage);
+        };
+        let addrs = cx.own.addrs_for(connect.addrs.as_slice());
+        let ack = ConnectAck { nonce: connect.nonce, addrs };
+        cx.act(Action::Originate {
+            frame_type: FrameType::ConnectAck,
+            target: originator,
+            payload: ack.to_bytes_with(&advertise::signals(&self.report)),
+        });
+        let mut targets = Vec::new();
+        for addr in connect.addrs.as_slice() {
+            let may_punch = |target: &SocketAddr| {
+                cx.own.policy().may_dial(*target) && !self.is_own(cx.own.addrs(), *target)
+            };
+            match punch_target(addr).map(canonical).filter(may_punch) {
+                Some(target) => targets.push(target),
+                None => cx.discard(DropReason::ImplausibleAddress),
+            }
+        }
+        for refused in self.punches.begin(cx.now, originator, distinct(targets)) {
+            cx.discard(refused);
+        }
+        self.send_volleys(cx);
+        self.arm(cx);
+    }
+
+    /// A verified ConnectAck of `originator` arrived.
+    pub(crate) fn handle_connect_ack(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        originator: NodeId,
+        payload: &[u8],
+    ) {
+        let Ok(ack) = ConnectAck::decode_front(payload) else {
+            return cx.discard(DropReason::MalformedMessage);
+        };
+        if !self.test.handle_ack(cx.now, originator, &ack.nonce) {
+            return cx.discard(DropReason::Unsolicited);
+        }
+        self.arm(cx);
+    }
+
+    /// The nodes without an edge, of which one may be asked.
+    pub(crate) fn handle_strangers(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        strangers: &[Stranger],
+    ) {
+        let mut known = self.destinations.networks();
+        known.extend(self.neighbours.values().map(|remote| network(remote.ip())));
+        let is_known = |ip: IpAddr| known.contains(&network(ip));
+        let step = self.test.handle_strangers(cx.now, cx.rng, strangers, is_known);
+        self.act_on(cx, step);
+        self.arm(cx);
+    }
+
+    /// A Connect found no way out.
+    pub(crate) fn handle_unsent(&mut self, cx: &mut Context<'_, Action>, frame_type: FrameType) {
+        if frame_type == FrameType::Connect {
+            self.test.handle_unsent(cx.now);
+            self.arm(cx);
+        }
+    }
+
+    /// The timer fired.
+    pub(crate) fn handle_timer(&mut self, cx: &mut Context<'_, Action>) {
+        self.timer = None;
+        if core::mem::take(&mut self.is_moved) {
+            self.ask_all(cx);
+        }
+        self.send_volleys(cx);
+        if cx.config.maintenance && cx.config.test_reachability {
+            let before = self.test.outcome();
+            let step = self.test.handle_time(cx.now);
+            if self.test.outcome() != before {
+                cx.own.set_reachable(self.test.outcome() == Reachability::Reachable);
+            }
+            self.act_on(cx, step);
+        }
+        self.update(cx);
+    }
+
+    /// The node leaves the network.
+    pub(crate) fn stop(&mut self, cx: &mut Context<'_, Action>) {
+        self.punches.stop();
+        self.test.set_addr(cx.now, None);
+        self.arm(cx);
+    }
+
+    /// Whether nothing may be sent to this peer of this node's own accord.
+    pub(crate) fn is_quiet(&self, now: Instant, peer: &NodeId) -> bool {
+        self.test.is_quiet(now, peer)
+    }
+
+    /// How full every table is.
+    pub(crate) fn fill_gauges(&self, gauges: &mut Gauges) {
+        gauges.address_reports = self.reports.len() as u64;
+        gauges.punch_bursts = self.punches.len() as u64;
+    }
+
+    /// Asserts the invariants.
+    ///
+    /// # Panics
+    /// If one does not hold, which is a bug here.
+    pub(crate) fn check(&self) {
+        self.reports.check();
+        self.destinations.check();
+        self.test.check();
+        self.punches.check();
+    }
+
+    /// Whether this node never sent to that network, so that no mapping of its NAT lets it in.
+    fn is_stranger(&self, remote: SocketAddr) -> bool {
+        let of = |remote: &SocketAddr| network(remote.ip());
+        scope(remote.ip()) == Some(Scope::Global)
+            && !self.neighbours.values().any(|known| of(known) == of(&remote))
+            && !self.report.addrs.iter().any(|own| of(own) == of(&remote))
+            && !self.destinations.networks().contains(&of(&remote))
+    }
+
+    fn is_own(&self, named: &[SocketAddr], target: SocketAddr) -> bool {
+        named.contains(&target) || self.report.addrs.contains(&target)
+    }
+
+    fn ask_all(&mut self, cx: &mut Context<'_, Action>) {
+        if self.asked_all.is_none_or(|at| at + ASK_AGAIN <= cx.now) {
+            self.asked_all = Some(cx.now);
+            cx.act(Action::AskAll);
+        }
+    }
+
+    fn act_on(&self, cx: &mut Context<'_, Action>, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::FindStrangers => cx.act(Action::FindStrangers),
+            Step::Ask { peer, nonce, addr } => {
+                let addrs = AddrList::first_of([Addr::from_socket_addr(addr)]);
+                let payload =
+                    Connect { nonce, addrs }.to_bytes_with(&advertise::signals(&self.report));
+                let frame_type = FrameType::Connect;
+                cx.act(Action::Originate { frame_type, target: peer, payload });
+            }
+        }
+    }
+
+    fn send_volleys(&mut self, cx: &mut Context<'_, Action>) {
+        for remote in self.punches.due(cx.now) {
+            self.destinations.insert(remote);
+            self.test.handle_sent(cx.now, remote.ip());
+            cx.act(Action::Punch { remote, bytes: Bytes::from_static(&PUNCH_DATAGRAM) });
+        }
+    }
+
+    /// Draws the conclusions from what is known now, and passes them on if they are new.
+    fn update(&mut self, cx: &mut Context<'_, Action>) {
+        let addrs = advertise::confirmed(&self.reports, cx.now);
+        cx.own.set_reflexive_addrs(&addrs);
+        if cx.config.public_addrs.is_empty() {
+            self.test.set_addr(cx.now, advertise::tested(&addrs));
+        }
+        let Behaviour { mapping, allocator, evidence } = self.behaviour(cx);
+        let reachability = match cx.config.public_addrs.is_empty() {
+            true => self.test.outcome(),
+            false => Reachability::Reachable,
+        };
+        let report = NatReport { addrs, mapping, allocator, evidence, reachability };
+        let is_news = !report.says_the_same(&self.report);
+        self.report = report;
+        if is_news {
+            cx.act(Action::Event(Event::NatChanged(Box::new(self.report.clone()))));
+        }
+        self.arm(cx);
+    }
+
+    /// The behaviour towards the group with the widest scope.
+    fn behaviour(&self, cx: &Context<'_, Action>) -> Behaviour {
+        let Some(group) = self.reports.groups(cx.now).first().copied() else {
+            return Behaviour::default();
+        };
+        let current = self.reports.current(cx.now, group).into_iter();
+        let seen: Vec<Seen> = current
+            .map(|report| Seen {
+                report,
+                ordinal: self.destinations.ordinal(report.remote).unwrap_or(0),
+            })
+            .collect();
+        classify(&seen, cx.own.local_addrs())
+    }
+
+    /// Sets the timer to what is due next.
+    fn arm(&mut self, cx: &mut Context<'_, Action>) {
+        let is_testing = cx.config.maintenance && cx.config.test_reachability;
+        let test = self.test.next_at().filter(|_| is_testing);
+        let next = self.punches.next_at().into_iter().chain(test).min();
+        // What is due already is done by a timer as well, after this call.
+        let next = next.map(|at| at.max(cx.now + SOON));
+        if next == self.timer {
+            return;
+        }
+        self.timer = next;
+        cx.act(match next {
+            Some(at) => Action::Set(at),
+            None => Action::Stop,
+        });
+    }
+}
