@@ -209,7 +209,7 @@ impl Rendezvous {
         let addrs = plausible_addrs(cx, &hello.addrs);
         cx.act(Action::Learn { id, key, addrs });
         let is_known = has_edge || self.keys.is_asked(&id) || self.requests.is_asked(&id);
-        let addrs = disclosed_addrs(cx, is_known);
+        let addrs = disclosed_addrs(cx, is_known, hello.addrs.as_slice());
         let tried = self.responder.note(cx.now, id, hello.nonce);
         let payload = Reply::sign(cx.crypto, cx.identity, addrs, hello.nonce).to_bytes();
         let frame_type = FrameType::Reply;
@@ -348,13 +348,12 @@ fn send_box(cx: &mut Context<'_, Action>, ticket: Ticket, to: &Recipient, payloa
 
 /// The addresses that this node names to another, which it knows or not
 /// (PROTOCOL.md#who-learns-addresses).
-fn disclosed_addrs(cx: &Context<'_, Action>, is_known: bool) -> AddrList {
-    let addrs = match cx.config.address_policy {
-        AddressPolicy::Anyone => cx.own.addrs(),
-        AddressPolicy::Known if is_known => cx.own.addrs(),
-        AddressPolicy::Known | AddressPolicy::RelayOnly => &[],
-    };
-    AddrList::first_of(addrs.iter().map(|addr| Addr::from_socket_addr(*addr)))
+fn disclosed_addrs(cx: &Context<'_, Action>, is_known: bool, asker: &[Addr]) -> AddrList {
+    match cx.config.address_policy {
+        AddressPolicy::Anyone => cx.own.addrs_for(asker),
+        AddressPolicy::Known if is_known => cx.own.addrs_for(asker),
+        AddressPolicy::Known | AddressPolicy::RelayOnly => AddrList::default(),
+    }
 }
 
 /// The addresses that this node may dial.

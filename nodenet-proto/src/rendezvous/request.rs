@@ -327,7 +327,7 @@ impl Exchange {
             self.next = Some(cx.now + cx.rng.jitter(self.wait, WAIT_JITTER_PERCENT));
             self.wait = self.wait * 3 / 2;
         }
-        let addrs = disclosed_addrs(cx, true);
+        let addrs = disclosed_addrs(cx, true, &[]);
         let hello = Hello::sign(cx.crypto, cx.identity, &target, addrs, nonce);
         let (frame_type, payload) = (FrameType::Hello, hello.to_bytes());
         Action::Ask { nonce, message: Message { frame_type, target, payload, tried } }
