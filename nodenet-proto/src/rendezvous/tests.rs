@@ -52,7 +52,7 @@ impl Rig {
 
     fn with(address_policy: AddressPolicy) -> Self {
         let mut around = Surroundings::new(Config { address_policy, ..Config::default() });
-        around.own.set_local_addrs(&Config::default(), &[addr(1)]);
+        around.own.set_local_addrs(&[addr(1)]);
         let rendezvous = Rendezvous::new(around.now);
         Self { around, rendezvous }
     }

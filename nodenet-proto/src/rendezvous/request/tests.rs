@@ -6,7 +6,7 @@ use heapless::Vec as FixedVec;
 use super::{ATTEMPTS_MAX, EXCHANGES_MAX, SEALED_BYTES_MAX, TICKETS_MAX};
 use crate::NodeId;
 use crate::addr::Subnet;
-use crate::api::{AddressPolicy, Config, RendezvousError, SendFailure};
+use crate::api::{AddressPolicy, RendezvousError, SendFailure};
 use crate::context::Context;
 use crate::context::testing::Surroundings;
 use crate::overlay::{Hop, Message};
@@ -88,7 +88,7 @@ fn question(actions: &[Action]) -> (Nonce, Message) {
 #[test]
 fn a_question_is_a_hello_that_the_target_verifies() {
     let mut rig = Rig::new();
-    rig.around.own.set_local_addrs(&Config::default(), &["192.0.2.7:4242".parse().unwrap()]);
+    rig.around.own.set_local_addrs(&["192.0.2.7:4242".parse().unwrap()]);
     let (nonce, message) = question(&rig.ask(TARGET, 1, MINUTE));
     let Message { frame_type, target, payload, tried } = message;
     assert_eq!((frame_type, target, tried), (FrameType::Hello, TARGET, Vec::new()));
@@ -107,7 +107,7 @@ fn a_question_names_no_address_where_only_relays_may_know_it() {
     {
         let mut rig = Rig::new();
         rig.around.config.address_policy = policy;
-        rig.around.own.set_local_addrs(&Config::default(), &["192.0.2.7:4242".parse().unwrap()]);
+        rig.around.own.set_local_addrs(&["192.0.2.7:4242".parse().unwrap()]);
         let (_, message) = question(&rig.ask(TARGET, 1, MINUTE));
         let hello = Hello::decode_exact(&message.payload).expect("well formed");
         assert_eq!(hello.addrs.as_slice().len(), count, "{policy:?}");
