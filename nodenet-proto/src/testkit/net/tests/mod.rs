@@ -1,11 +1,14 @@
 //! The network without nodes: ways through realms, links, order, determinism.
 
+mod early;
+mod ttl;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{Net, NetStats, Realm};
 use crate::env::Seed;
-use crate::testkit::nat_box::{Behavior, Hairpinning, NatBox, NatConfig};
+use crate::testkit::nat_box::{Behavior, BoxKind, Hairpinning, NatBox, NatConfig};
 use crate::testkit::{LinkProfile, Puppet, addr};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -283,8 +286,8 @@ fn a_script_decides_what_arrives() {
     assert_eq!((net.under_way(), net.next_arrival()), (0, None));
 }
 
-fn router(net: &mut Net, outside: Realm, number: u8, config: NatConfig) -> Realm {
-    let nat = NatBox::new(config, vec![external(number, 0).ip()], &Seed::from_u64(number.into()));
+fn router(net: &mut Net, outside: Realm, number: u8, kind: impl Into<BoxKind>) -> Realm {
+    let nat = NatBox::new(kind, vec![external(number, 0).ip()], &Seed::from_u64(number.into()));
     net.add_gateway(outside, nat)
 }
 
