@@ -9,6 +9,7 @@
 //! its answers is free; else it gets the source of the newest flow of the same socket; else a
 //! random port. So the mapping is endpoint-independent until something else has the tuple: another
 //! inside host with that port at that destination, or a datagram from outside to the router itself.
+//! An entry that is over passes nothing, but lends its source until it is collected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -246,12 +247,12 @@ impl Conntrack {
         self.random_source(now, kept, remote)
     }
 
-    /// The external endpoint of the newest flow of a socket.
+    /// The external endpoint of the newest flow of a socket, over or not.
     fn newest_source(&mut self, now: Instant, internal: SocketAddr) -> Option<SocketAddr> {
         loop {
             let id = *self.by_source.get(&internal)?.last()?;
             let entry = &self.entries[&id];
-            if now < entry.ends {
+            if now < entry.ends + self.config.collected_after {
                 let source = entry.reply.to;
                 return self.external.contains(&source.ip()).then_some(source);
             }
@@ -332,17 +333,18 @@ impl Conntrack {
         self.entries.insert(id, entry);
         self.by_tuple.insert(original, (id, Direction::Original));
         self.by_tuple.insert(reply, (id, Direction::Reply));
-        self.checks.insert((ends, id));
+        self.checks.insert((ends + self.config.collected_after, id));
         id
     }
 
-    /// Removes what is over, and says whether there is room for one more.
+    /// Collects what is over for long enough, and says whether there is room for one more.
     fn sweep(&mut self, now: Instant) -> Result<(), NatDrop> {
         while let Some((at, id)) = self.checks.first().copied().filter(|(at, _)| *at <= now) {
             self.checks.remove(&(at, id));
             let Some(entry) = self.entries.get(&id) else { continue };
-            if now < entry.ends {
-                self.checks.insert((entry.ends, id));
+            let collected = entry.ends + self.config.collected_after;
+            if now < collected {
+                self.checks.insert((collected, id));
             } else {
                 self.remove(id);
             }

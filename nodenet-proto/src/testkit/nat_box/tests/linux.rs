@@ -279,6 +279,23 @@ fn an_early_packet_claims_the_tuple_for_thirty_seconds_after_the_last() {
     assert_ne!(nat.outbound(now() + 60 * SECOND, socket(1), H[1]), Ok(seen));
 }
 
+/// A moved port also outlives its flow: until the entry is collected, new flows of the socket take
+/// its port. So thirty seconds of silence end the claim, but do not bring the old port back.
+#[test]
+fn a_flow_that_is_over_lends_its_port_until_it_is_collected() {
+    for (wait, is_moved) in [(10, true), (31, true), (45, true), (62, false)] {
+        let mut nat = with(open());
+        let seen = out(&mut nat, socket(1), H[0]);
+        let _ = nat.inbound(now(), seen, H[1]);
+        let moved = out(&mut nat, socket(1), H[1]);
+        let later = now() + wait * SECOND;
+        let next = nat.outbound(later, socket(1), H[2]);
+        assert_eq!(next, Ok(if is_moved { moved } else { seen }), "after {wait} s");
+        assert_eq!(nat.inbound(later, moved, H[1]).is_ok(), wait < 30, "after {wait} s");
+        nat.check();
+    }
+}
+
 /// T5. TTL 2 makes a mapping and dies behind the router; TTL 1 dies in it and makes none.
 #[test]
 fn ttl_two_leaves_the_router_and_ttl_one_makes_no_mapping() {
@@ -419,7 +436,7 @@ fn a_router_without_translation_is_a_stateful_firewall() {
 
 #[test]
 fn a_full_table_refuses_new_flows_until_old_ones_are_over() {
-    let mut nat = with(LinuxConfig { entries_max: 2, ..open() });
+    let mut nat = with(LinuxConfig { entries_max: 2, collected_after: Duration::ZERO, ..open() });
     out(&mut nat, socket(1), H[0]);
     let _ = nat.inbound(now(), external(9), H[0]);
     assert_eq!(nat.outbound(now(), socket(1), H[1]), Err(NatDrop::TableFull));
