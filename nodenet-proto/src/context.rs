@@ -63,7 +63,7 @@ impl<'a, A> Context<'a, A> {
 }
 
 /// A context for tests of one machine.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod testing {
     use std::collections::BTreeMap;
     use std::net::SocketAddr;

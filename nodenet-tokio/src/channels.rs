@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{
-    self, ConnectError, EdgeInfo, FoundPeer, KnownPeer, RendezvousError, SendFailure,
+    self, ConnectError, EdgeInfo, FoundPeer, KnownPeer, NatReport, RendezvousError, SendFailure,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -56,6 +56,7 @@ pub(crate) enum Request {
     },
     Edges(oneshot::Sender<Vec<EdgeInfo>>),
     Stats(oneshot::Sender<NodeStats>),
+    NatReport(oneshot::Sender<NatReport>),
     ExportPeers(oneshot::Sender<Vec<KnownPeer>>),
 }
 

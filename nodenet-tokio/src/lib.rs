@@ -72,7 +72,7 @@ pub use nodenet_proto::NodeId;
 /// second definition here.
 pub use nodenet_proto::api::{
     AddressPolicy, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, FoundPeer,
-    KnownPeer, Profile, RendezvousError, SendFailure as SendError,
+    KnownPeer, NatReport, Profile, Reachability, RendezvousError, SendFailure as SendError,
 };
 
 /// The core, so that applications need not list it among their dependencies.

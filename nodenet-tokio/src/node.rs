@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{
-    ConnectError, EdgeInfo, FoundPeer, KnownPeer, RendezvousError, SendFailure as SendError,
+    ConnectError, EdgeInfo, FoundPeer, KnownPeer, NatReport, RendezvousError,
+    SendFailure as SendError,
 };
 use tokio::sync::oneshot;
 
@@ -319,6 +320,15 @@ impl Node {
     /// If the node is closed.
     pub async fn stats(&self) -> Result<NodeStats, Closed> {
         self.request(Request::Stats).await
+    }
+
+    /// What the node knows of its own address, of the NAT in front of it and of its reachability.
+    /// [`Event::NatChanged`](crate::Event::NatChanged) says that it changed.
+    ///
+    /// # Errors
+    /// If the node is closed.
+    pub async fn nat_report(&self) -> Result<NatReport, Closed> {
+        self.request(Request::NatReport).await
     }
 
     /// Peers to keep across a restart, best first: at most 128 from all over the network, those

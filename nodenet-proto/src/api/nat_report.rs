@@ -16,6 +16,17 @@ pub enum Reachability {
     Unreachable,
 }
 
+impl Reachability {
+    /// A stable name for logs and machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Reachable => "reachable",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// The reports that a [`NatReport`] rests on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NatEvidence {

@@ -53,7 +53,7 @@ impl WallClock {
 }
 
 /// The instant from which tests of this crate count.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made without a clock")]
 pub(crate) fn test_base() -> std::time::Instant {
     static BASE: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();

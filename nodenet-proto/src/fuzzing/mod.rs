@@ -6,12 +6,14 @@
 
 #[cfg(test)]
 mod corpora;
+mod nat_machine;
 mod node;
 mod rendezvous;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+pub use nat_machine::nat_machine;
 pub use node::node_bytes;
 pub use rendezvous::rendezvous_engine;
 pub use wire::{
@@ -34,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     ("frame", frame),
     ("media", media),
     ("nat", nat),
+    ("nat_machine", nat_machine),
     ("node_bytes", node_bytes),
     ("rendezvous", rendezvous),
     ("rendezvous_engine", rendezvous_engine),

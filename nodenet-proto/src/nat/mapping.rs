@@ -14,11 +14,16 @@ use crate::addr::Subnet;
 use crate::api::NatEvidence;
 use crate::wire::nat::{Allocator, Mapping};
 
-/// Subnets that must see different addresses before the NAT counts as dependent on the destination
-/// (a guess: two that lie, and two more).
-const SUBNETS_MIN: usize = 4;
+/// Subnets whose word is left out where it contradicts others.
+const LYING: usize = 2;
+/// Subnets that must see addresses that no other sees before the NAT counts as dependent on the
+/// destination (a guess: two that lie and three more).
+const ALONE_MIN: usize = 5;
 /// Reports of one subnet that count for the allocator.
 const PER_SUBNET: usize = 2;
+/// Reports that an allocator is named from, the newest destinations; each is compared with all
+/// before it.
+const PORTS_MAX: usize = 48;
 /// Reports that an allocator is named from, at least.
 const PORTS_MIN: usize = 6;
 /// With so few reports, ports that lie this close together are no accident.
@@ -68,7 +73,7 @@ pub(crate) fn classify(reports: &[Seen], local_addrs: &[SocketAddr]) -> Behaviou
         // One mapping shows one port, which says no more than whether it was kept.
         let allocator = if kept { Allocator::Preserving } else { Allocator::Unknown };
         (Mapping::EndpointIndependent, allocator)
-    } else if is_dependent(&named, subnets.len()) {
+    } else if is_dependent(&named, subnets) {
         (dependence(&dialed), allocator(&dialed, &local_ports))
     } else {
         (Mapping::Unknown, Allocator::Unknown)
@@ -76,11 +81,24 @@ pub(crate) fn classify(reports: &[Seen], local_addrs: &[SocketAddr]) -> Behaviou
     Behaviour { mapping, allocator, evidence }
 }
 
-/// Whether most subnets see an address that no other sees.
-fn is_dependent(named: &BTreeMap<SocketAddr, BTreeSet<Subnet>>, subnets: usize) -> bool {
-    let shared: BTreeSet<&Subnet> = named.values().filter(|by| by.len() > 1).flatten().collect();
-    let alone = subnets - shared.len();
-    alone >= SUBNETS_MIN && alone * 2 > subnets
+/// Whether subnets see addresses that no other sees, without the few that may lie.
+fn is_dependent(
+    named: &BTreeMap<SocketAddr, BTreeSet<Subnet>>,
+    mut subnets: BTreeSet<Subnet>,
+) -> bool {
+    let shared = |subnet: &Subnet, among: &BTreeSet<Subnet>| {
+        let with = named.values().filter(|by| by.contains(subnet)).flatten();
+        with.filter(|other| *other != subnet && among.contains(*other)).count()
+    };
+    for _ in 0..LYING {
+        // Those who lie name what others see as well, or nothing that counts.
+        let most = subnets.iter().map(|subnet| (shared(subnet, &subnets), *subnet)).max();
+        if let Some((1.., subnet)) = most {
+            subnets.remove(&subnet);
+        }
+    }
+    let alone = subnets.iter().filter(|subnet| shared(subnet, &subnets) == 0).count();
+    alone >= ALONE_MIN && alone * 2 > subnets.len()
 }
 
 /// Whether the port of a destination counts: neighbours that share an address tell. Each subnet
@@ -123,8 +141,9 @@ fn allocator(dialed: &[Seen], local_ports: &BTreeSet<u16>) -> Allocator {
     if sorted.len() < PORTS_MIN {
         return Allocator::Unknown;
     }
+    let newest = sorted.len().saturating_sub(PORTS_MAX);
     let ports: Vec<(u32, u16)> =
-        sorted.iter().map(|seen| (seen.ordinal, seen.report.addr.port())).collect();
+        sorted[newest..].iter().map(|seen| (seen.ordinal, seen.report.addr.port())).collect();
     let kept = ports.iter().filter(|(_, port)| local_ports.contains(port)).count();
     if kept * 5 >= ports.len() * 3 {
         return Allocator::Preserving;
@@ -135,29 +154,39 @@ fn allocator(dialed: &[Seen], local_ports: &BTreeSet<u16>) -> Allocator {
     }
 }
 
-/// The step that explains three fifths of the ports that follow each other. Flows of other hosts and
-/// to silent destinations may lie between.
+/// The step that explains three fifths of the ports. Flows of other hosts and to silent
+/// destinations may lie between, and so may lies.
 fn step(ports: &[(u32, u16)]) -> Option<u16> {
-    let pairs: Vec<(u16, u16)> = ports
-        .windows(2)
-        .map(|pair| {
-            let gap = pair[1].0.saturating_sub(pair[0].0).clamp(1, 1000);
-            (gap as u16, pair[1].1.wrapping_sub(pair[0].1))
-        })
-        .collect();
-    let whole = pairs.iter().filter(|(gap, apart)| apart % gap == 0);
+    let apart = |from: &(u32, u16), to: &(u32, u16)| {
+        let gap = to.0.saturating_sub(from.0).clamp(1, 1000) as u16;
+        (gap, to.1.wrapping_sub(from.1))
+    };
+    let pairs: Vec<(u16, u16)> = ports.windows(2).map(|pair| apart(&pair[0], &pair[1])).collect();
+    let whole = pairs.iter().filter(|(gap, ports)| ports % gap == 0);
     let steps: BTreeSet<u16> = whole
-        .map(|(gap, apart)| apart / gap)
-        .chain(pairs.iter().map(|(_, apart)| *apart))
+        .map(|(gap, ports)| ports / gap)
+        .chain(pairs.iter().map(|(_, ports)| *ports))
         .filter(|step| *step > 0)
         .collect();
+    // How many ports follow each other by this step, lies left out.
+    let longest = |step: u16| {
+        let mut lengths: Vec<usize> = Vec::with_capacity(ports.len());
+        for (at, to) in ports.iter().enumerate() {
+            let follows = |from: &(u32, u16)| {
+                let (gap, ports) = apart(from, to);
+                ports % step == 0 && (1..=gap + OTHER_FLOWS).contains(&(ports / step))
+            };
+            let before = ports[..at].iter().zip(&lengths).filter(|(from, _)| follows(from));
+            let length = before.map(|(_, length)| *length).max().unwrap_or(0) + 1;
+            lengths.push(length);
+        }
+        lengths.into_iter().max().unwrap_or(0)
+    };
     let judged = steps.into_iter().filter_map(|step| {
-        let exact = pairs.iter().filter(|(gap, apart)| gap.checked_mul(step) == Some(*apart));
-        let explained = pairs.iter().filter(|(gap, apart)| {
-            apart % step == 0 && (1..=gap + OTHER_FLOWS).contains(&(apart / step))
-        });
-        let (exact, explained) = (exact.count(), explained.count());
-        (explained * 5 >= pairs.len() * 3).then_some((exact, explained, step))
+        let length = longest(step);
+        let exact = pairs.iter().filter(|(gap, ports)| gap.checked_mul(step) == Some(*ports));
+        let is_explained = length >= PORTS_MIN && length * 5 >= ports.len() * 3;
+        is_explained.then(|| (exact.count(), length, step))
     });
     judged.max().map(|(_, _, step)| step)
 }
@@ -181,5 +210,92 @@ fn spread(ports: &[(u32, u16)]) -> Allocator {
         Allocator::Random
     } else {
         Allocator::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::test_base;
+
+    /// Neighbours in subnets of their own see these ports of one address.
+    fn seen(ports: &[u16]) -> Vec<Seen> {
+        let reports = ports.iter().zip(0..).map(|(port, number)| {
+            let remote = SocketAddr::from(([20, 0, number, 1], 1));
+            let report = Report {
+                addr: SocketAddr::from(([203, 0, 113, 7], *port)),
+                remote,
+                subnet: Some(Subnet::of(remote.ip())),
+                is_dialed: true,
+                at: test_base(),
+                since: test_base(),
+            };
+            Seen { report, ordinal: number.into() }
+        });
+        reports.collect()
+    }
+
+    fn named(ports: &[u16]) -> (Mapping, Allocator) {
+        let local = [SocketAddr::from(([192, 168, 1, 2], 4242))];
+        let behaviour = classify(&seen(ports), &local);
+        (behaviour.mapping, behaviour.allocator)
+    }
+
+    #[test]
+    fn few_reports_name_nothing() {
+        assert_eq!(named(&[]), (Mapping::Unknown, Allocator::Unknown));
+        assert_eq!(named(&[5, 6]), (Mapping::Unknown, Allocator::Unknown));
+        assert_eq!(named(&[5, 6, 7, 8]), (Mapping::Unknown, Allocator::Unknown));
+        assert_eq!(named(&[5, 6, 7, 8, 9]), (Mapping::Dependent, Allocator::Unknown));
+    }
+
+    #[test]
+    fn one_port_for_all_is_endpoint_independent() {
+        assert_eq!(named(&[4242; 3]), (Mapping::EndpointIndependent, Allocator::Preserving));
+        assert_eq!(named(&[999; 3]), (Mapping::EndpointIndependent, Allocator::Unknown));
+    }
+
+    #[test]
+    fn two_ports_of_one_honest_nat_are_not_called_dependent() {
+        assert_eq!(named(&[5, 5, 6, 6]), (Mapping::Unknown, Allocator::Unknown));
+        assert_eq!(named(&[5, 5, 6, 6, 900, 901]), (Mapping::Unknown, Allocator::Unknown));
+    }
+
+    #[test]
+    fn a_step_is_found_between_flows_of_others() {
+        let step = |step| (Mapping::Dependent, Allocator::Sequential { step });
+        assert_eq!(named(&[100, 101, 102, 103, 104, 105, 106]), step(1));
+        assert_eq!(named(&[100, 102, 104, 106, 108, 110, 112]), step(2));
+        // Others had 102, then 108 and 110.
+        assert_eq!(named(&[100, 104, 106, 112, 114, 116, 118]), step(2));
+        // One that lies, and the end of the range.
+        assert_eq!(named(&[65_523, 65_526, 65_529, 7, 65_532, 65_535, 2, 5]), step(3));
+    }
+
+    #[test]
+    fn a_block_is_told_from_a_random_choice() {
+        let block = named(&[40_050, 40_012, 40_177, 40_090, 40_133, 40_001, 40_160, 40_064]);
+        assert_eq!(block, (Mapping::Dependent, Allocator::Block { span: 177 }));
+        let random = named(&[5_001, 60_012, 33_177, 20_090, 49_133, 1_201, 12_160, 55_064]);
+        assert_eq!(random, (Mapping::Dependent, Allocator::Random));
+    }
+
+    #[test]
+    fn neighbours_that_share_an_address_tell_whether_the_port_counts() {
+        let mut reports = seen(&[10, 20, 30, 40, 50, 60, 70]);
+        let host = reports[0].report.remote;
+        reports[1].report.remote = SocketAddr::new(host.ip(), 2);
+        reports[1].report.subnet = reports[0].report.subnet;
+        let local = [SocketAddr::from(([192, 168, 1, 2], 4242))];
+        assert_eq!(classify(&reports, &local).mapping, Mapping::AddressAndPortDependent);
+        reports[1].report.addr = reports[0].report.addr;
+        assert_eq!(classify(&reports, &local).mapping, Mapping::AddressDependent);
+    }
+
+    #[test]
+    fn what_a_peer_dialed_says_nothing_of_the_nat() {
+        let mut reports = seen(&[999; 5]);
+        reports.iter_mut().for_each(|seen| seen.report.is_dialed = false);
+        assert_eq!(classify(&reports, &[]), Behaviour::default());
     }
 }

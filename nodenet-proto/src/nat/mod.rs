@@ -38,7 +38,7 @@ use crate::api::{Event, NatReport, Reachability};
 use crate::context::Context;
 use crate::stats::{DropReason, Gauges};
 use crate::transport::ConnId;
-use crate::wire::nat::{Connect, ConnectAck, PUNCH_DATAGRAM, WithSignals, punch_target};
+use crate::wire::nat::{Connect, ConnectAck, Mapping, PUNCH_DATAGRAM, WithSignals, punch_target};
 use crate::wire::{Addr, AddrList, Decode, FrameType, Pong};
 
 pub(crate) use self::reachability::Stranger;
@@ -46,6 +46,9 @@ pub(crate) use self::reachability::Stranger;
 /// All neighbours are asked what they see at most this often, if one names another IP address.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
+/// Conclusions are drawn anew after this long although neighbours repeat themselves, because other
+/// reports may have aged.
+const UPDATE_AGAIN: Duration = Duration::from_secs(60);
 /// What is due already is done by a timer after this long.
 const SOON: Duration = Duration::from_millis(1);
 
@@ -94,6 +97,8 @@ pub(crate) struct Nat {
     /// Whether the addresses of this machine changed since neighbours were asked.
     is_moved: bool,
     timer: Option<Instant>,
+    /// When conclusions were drawn last.
+    updated: Instant,
 }
 
 impl Nat {
@@ -109,6 +114,7 @@ impl Nat {
             asked_all: None,
             is_moved: false,
             timer: None,
+            updated: now,
         }
     }
 
@@ -143,13 +149,15 @@ impl Nat {
         let report = Report { addr, remote, subnet, is_dialed, at: cx.now, since: cx.now };
         self.neighbours.insert(from, remote);
         let is_elsewhere = self.reports.is_elsewhere(cx.now, &report);
-        if !self.reports.record(from, report) {
+        let Some(is_news) = self.reports.record(from, report) else {
             return cx.discard(DropReason::ReportersFull);
-        }
+        };
         if is_elsewhere {
             self.ask_all(cx);
         }
-        self.update(cx);
+        if is_news || self.updated + UPDATE_AGAIN <= cx.now {
+            self.update(cx);
+        }
     }
 
     /// There is an edge to this peer, or another conn of it.
@@ -375,15 +383,20 @@ impl Nat {
 
     /// Draws the conclusions from what is known now, and passes them on if they are new.
     fn update(&mut self, cx: &mut Context<'_, Action>) {
+        self.updated = cx.now;
         let addrs = advertise::confirmed(&self.reports, cx.now);
         cx.own.set_reflexive_addrs(&addrs);
         if cx.config.public_addrs.is_empty() {
             self.test.set_addr(cx.now, advertise::tested(&addrs));
         }
         let Behaviour { mapping, allocator, evidence } = self.behaviour(cx);
-        let reachability = match cx.config.public_addrs.is_empty() {
-            true => self.test.outcome(),
-            false => Reachability::Reachable,
+        let has_no_addr = !matches!(mapping, Mapping::Unknown | Mapping::EndpointIndependent)
+            && advertise::tested(&addrs).is_none();
+        let reachability = match self.test.outcome() {
+            _ if !cx.config.public_addrs.is_empty() => Reachability::Reachable,
+            // Each destination has a port of its own: there is none to name to others.
+            Reachability::Unknown if has_no_addr => Reachability::Unreachable,
+            outcome => outcome,
         };
         let report = NatReport { addrs, mapping, allocator, evidence, reachability };
         let is_news = !report.says_the_same(&self.report);

@@ -199,7 +199,7 @@ mod tests {
         punches.check();
     }
 
-    /// THREATS.md#g4
+    /// THREATS.md#e8
     #[test]
     fn bursts_are_limited_by_originator_destination_and_number() {
         let mut punches = Punches::new(ms(0));

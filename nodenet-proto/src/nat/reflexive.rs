@@ -10,10 +10,9 @@
 //! 1. An address is confirmed by three reporters in two subnets (reference).
 //! 2. It must not be outvoted by subnets that name another one. A host in two subnets would
 //!    otherwise choose the address of a node behind a NAT whose ports all differ.
-//! 3. If three of the subnets that reported something new last agree, and are the most of at most
-//!    five, they decide. An honest
-//!    NAT may move a port when a packet of the peer comes too early, and what old neighbours see
-//!    stays as it was.
+//! 3. If three of the subnets that reported something new last agree, and are most of at most five,
+//!    they decide. An honest NAT may move a port when a packet of the peer comes too early, and what
+//!    old neighbours see stays as it was.
 
 use core::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,16 +84,19 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Takes a report. Returns whether it was taken: a new reporter beyond the cap is not.
-    pub(crate) fn record(&mut self, reporter: NodeId, mut report: Report) -> bool {
-        let known = self.by_reporter.get(&reporter);
-        match known {
-            None if self.by_reporter.len() >= REPORTERS_MAX => return false,
-            Some(known) if known.addr == report.addr => report.since = known.since,
-            _ => {}
-        }
+    /// Takes a report. Returns whether it says something new; nothing for a new reporter beyond the
+    /// cap, whose report is not taken.
+    pub(crate) fn record(&mut self, reporter: NodeId, mut report: Report) -> Option<bool> {
+        let is_news = match self.by_reporter.get(&reporter) {
+            None if self.by_reporter.len() >= REPORTERS_MAX => return None,
+            Some(known) if known.addr == report.addr => {
+                report.since = known.since;
+                known.remote != report.remote
+            }
+            _ => true,
+        };
         self.by_reporter.insert(reporter, report);
-        true
+        Some(is_news)
     }
 
     /// The edge to this reporter is gone.

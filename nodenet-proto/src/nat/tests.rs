@@ -1,10 +1,12 @@
 //! The service as a leaf: inputs and exact actions.
 
+mod boxes;
+
 use super::*;
 use crate::api::Config;
 use crate::context::testing::Surroundings;
 use crate::wire::Encode;
-use crate::wire::nat::{Mapping, Signal, Signals};
+use crate::wire::nat::{Signal, Signals};
 
 struct Bench {
     around: Surroundings,
@@ -143,7 +145,7 @@ fn an_address_that_three_neighbours_name_is_reported_and_announced() {
     );
 }
 
-/// THREATS.md#g2
+/// THREATS.md#d8, THREATS.md#n1
 #[test]
 fn reports_that_say_nothing_of_this_node_are_refused_and_counted() {
     let mut bench = Bench::new(Config::default());
@@ -199,7 +201,7 @@ fn a_punch_from_a_stranger_that_was_asked_proves_reachability() {
     assert!(hour.duration_since(bench.around.now) > Duration::from_secs(3500));
 }
 
-/// THREATS.md#g3
+/// THREATS.md#n2
 #[test]
 fn a_punch_that_a_mapping_could_have_let_in_proves_nothing() {
     let mut bench = Bench::confirmed();
@@ -251,7 +253,7 @@ fn strangers_that_do_not_confirm_prove_nothing() {
     assert_eq!(bench.reachability(), Reachability::Unknown);
 }
 
-/// THREATS.md#g3
+/// THREATS.md#n2
 #[test]
 fn only_the_asked_stranger_confirms() {
     let mut bench = Bench::confirmed();
@@ -348,7 +350,7 @@ fn a_connect_is_answered_and_punched_towards() {
     assert_eq!(bench.timer()[0], Action::FindStrangers, "the burst is over");
 }
 
-/// THREATS.md#g4
+/// THREATS.md#c19
 #[test]
 fn punches_go_to_no_address_that_a_peer_may_not_choose() {
     let mut bench = Bench::confirmed();

@@ -315,6 +315,9 @@ impl Driver {
             // The caller may have given up.
             Request::Edges(reply) => return drop(reply.send(self.node.edges())),
             Request::Stats(reply) => return drop(reply.send(self.stats())),
+            Request::NatReport(reply) => {
+                return drop(reply.send(self.node.nat_report().clone()));
+            }
             Request::ExportPeers(reply) => return drop(reply.send(self.node.export_peers())),
         };
         self.input(Input::Command(command));

@@ -66,6 +66,8 @@ pub(super) struct Wire {
     pub(super) sent: Vec<(Who, ConnId, Class, u8)>,
     /// Every dial: its time, the dialing participant, the peer, the address.
     pub(super) dials: Vec<(Instant, Who, NodeId, SocketAddr)>,
+    /// Where punches went. They arrive nowhere.
+    pub(super) punches: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Copy)]
@@ -89,6 +91,7 @@ impl EngineNet {
             rtts: BTreeMap::new(),
             sent: Vec::new(),
             dials: Vec::new(),
+            punches: Vec::new(),
         };
         Self { now, participants: Vec::new(), wire, wakes: 0, next_request: 0 }
     }
@@ -193,6 +196,10 @@ impl EngineNet {
         self.participants[who].heard = rest;
         let wanted: Vec<(ConnId, Bytes)> = wanted;
         wanted.into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    pub(super) fn punches(&self) -> Vec<SocketAddr> {
+        self.wire.punches.clone()
     }
 
     pub(super) fn command(
@@ -379,9 +386,10 @@ impl EngineNet {
                 }
             }
             transport::Command::Close { conn, mode } => self.wire.close(conn, mode),
-            transport::Command::Punch { .. }
-            | transport::Command::OpenSplice { .. }
-            | transport::Command::CloseSplice(_) => panic!("no machine asks for it"),
+            transport::Command::Punch { remote, .. } => self.wire.punches.push(remote),
+            transport::Command::OpenSplice { .. } | transport::Command::CloseSplice(_) => {
+                panic!("no machine asks for it")
+            }
         }
     }
 

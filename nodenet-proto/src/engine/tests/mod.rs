@@ -7,6 +7,7 @@ mod edges;
 mod faults;
 mod kit;
 mod light;
+mod nat;
 mod pacing;
 mod peers;
 mod places;

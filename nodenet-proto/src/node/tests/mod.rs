@@ -3,6 +3,7 @@
 mod determinism;
 mod hostile;
 mod outage;
+mod own_address;
 mod pacing;
 mod relay;
 

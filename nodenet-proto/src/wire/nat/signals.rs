@@ -58,6 +58,17 @@ pub enum Mapping {
 }
 
 impl Mapping {
+    /// A stable name for logs and machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::EndpointIndependent => "endpoint_independent",
+            Self::AddressDependent => "address_dependent",
+            Self::AddressAndPortDependent => "address_and_port_dependent",
+            Self::Dependent => "dependent",
+        }
+    }
+
     const CODES: [(u8, Self); 5] = [
         (0, Self::Unknown),
         (1, Self::EndpointIndependent),
@@ -91,6 +102,17 @@ pub enum Allocator {
 }
 
 impl Allocator {
+    /// A stable name for logs and machine-readable output, without the parameter.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Preserving => "preserving",
+            Self::Sequential { .. } => "sequential",
+            Self::Block { .. } => "block",
+            Self::Random => "random",
+        }
+    }
+
     const fn code(self) -> (u8, u16) {
         match self {
             Self::Unknown => (0, 0),

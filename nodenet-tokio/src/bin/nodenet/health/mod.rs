@@ -10,7 +10,7 @@ mod reminder;
 use std::time::{Duration, Instant};
 
 use nodenet_tokio::proto::stats::{DropReason, Stats};
-use nodenet_tokio::{EdgeInfo, Event, NodeEvent};
+use nodenet_tokio::{EdgeInfo, Event, NatReport, NodeEvent};
 
 use edges::EdgeHealth;
 pub(crate) use notice::{Notice, Warning};
@@ -87,6 +87,7 @@ impl Health {
                 Warning::BootstrapFailed,
                 format!("no edge to the bootstrap peer {peer}: {error}; it is tried on"),
             )],
+            Event::NatChanged(report) => vec![Notice::Info(own_address(report))],
             Event::ClockSkewSuspected { offset_s } => vec![clock_skew(*offset_s)],
             _ => Vec::new(),
         }
@@ -151,6 +152,16 @@ impl Health {
         let text = format!("dropped in the last minute: {}", grown.join(", "));
         (!grown.is_empty()).then_some(Notice::Warning(Warning::Drops, text))
     }
+}
+
+fn own_address(report: &NatReport) -> String {
+    let addrs: Vec<String> = report.addrs.iter().map(ToString::to_string).collect();
+    let seen = match addrs.is_empty() {
+        true => "others do not agree on an address of this node".to_owned(),
+        false => format!("others see this node at {}", addrs.join(", ")),
+    };
+    let (mapping, reachability) = (report.mapping.name(), report.reachability.name());
+    format!("{seen}; mapping of its NAT: {mapping}; from anywhere: {reachability}")
 }
 
 fn clock_skew(offset_s: i64) -> Notice {

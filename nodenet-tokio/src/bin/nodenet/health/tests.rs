@@ -2,7 +2,9 @@ use std::time::{Duration, Instant};
 
 use nodenet_tokio::proto::stats::{DropReason, Stats};
 use nodenet_tokio::proto::transport::{ConnDownReason, DialError};
-use nodenet_tokio::{ConnectError, EdgeDownReason, EdgeInfo, Event, NodeEvent, NodeId};
+use nodenet_tokio::{
+    ConnectError, EdgeDownReason, EdgeInfo, Event, NatReport, NodeEvent, NodeId, Reachability,
+};
 
 use super::{Health, Notice, Warning};
 
@@ -210,4 +212,21 @@ fn drops_are_summed_up_without_the_expected_ones() {
     let text = "dropped in the last minute: stale 2, dead_end 1".to_owned();
     assert_eq!(health.handle_stats(&stats), Some(Notice::Warning(Warning::Drops, text)));
     assert_eq!(health.handle_stats(&stats), None);
+}
+
+#[test]
+fn what_the_node_learns_of_its_address_is_told_in_one_line() {
+    let mut health = Health::new(start());
+    let mut told = |report: NatReport| {
+        health.handle_event(start(), &NodeEvent::Protocol(Event::NatChanged(Box::new(report))))
+    };
+    let addrs = vec!["203.0.113.7:4242".parse().unwrap()];
+    let reachability = Reachability::Unreachable;
+    let known = told(NatReport { addrs, reachability, ..NatReport::default() });
+    let text = "others see this node at 203.0.113.7:4242; mapping of its NAT: unknown; from \
+                anywhere: unreachable";
+    assert_eq!(known, [Notice::Info(text.to_owned())]);
+    let text = "others do not agree on an address of this node; mapping of its NAT: unknown; from \
+                anywhere: unknown";
+    assert_eq!(told(NatReport::default()), [Notice::Info(text.to_owned())]);
 }

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use nodenet_tokio::proto::stats::{DropReason, Stats};
-use nodenet_tokio::{Delivery, DeliveryPath, Event, Node, NodeEvent, NodeStats};
+use nodenet_tokio::proto::wire::nat::Allocator;
+use nodenet_tokio::{Delivery, DeliveryPath, Event, NatReport, Node, NodeEvent, NodeStats};
 use serde_json::{Value, json};
 
 use super::Output;
@@ -69,6 +70,22 @@ pub(crate) fn message(delivery: &Delivery) -> Value {
     })
 }
 
+fn nat(report: &NatReport) -> Value {
+    let parameter = match report.allocator {
+        Allocator::Sequential { step } => Some(step),
+        Allocator::Block { span } => Some(span),
+        _ => None,
+    };
+    json!({
+        "event": "nat_changed",
+        "addrs": report.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "mapping": report.mapping.name(),
+        "allocator": report.allocator.name(),
+        "parameter": parameter,
+        "reachability": report.reachability.name(),
+    })
+}
+
 pub(crate) fn event(event: &NodeEvent) -> Value {
     match event {
         NodeEvent::Protocol(Event::EdgeUp { peer, outgoing, remote }) => json!({
@@ -93,6 +110,7 @@ pub(crate) fn event(event: &NodeEvent) -> Value {
         NodeEvent::Protocol(Event::ClockSkewSuspected { offset_s }) => {
             json!({ "event": "clock_skew_suspected", "offset_s": offset_s })
         }
+        NodeEvent::Protocol(Event::NatChanged(report)) => nat(report),
         NodeEvent::Missed(count) => missed(*count),
         // The library may have events that this program does not know. A name must not follow their
         // Debug form.
@@ -147,8 +165,9 @@ mod tests {
     use nodenet_tokio::proto::NodeId;
     use nodenet_tokio::proto::api::{DeliveryPath, EdgeDownReason};
     use nodenet_tokio::proto::stats::{DropReason, Stats};
+    use nodenet_tokio::proto::wire::nat::Allocator;
     use nodenet_tokio::testing::Hub;
-    use nodenet_tokio::{ConnectError, Delivery, Event, NodeEvent};
+    use nodenet_tokio::{ConnectError, Delivery, Event, NatReport, NodeEvent};
     use serde_json::Value;
 
     use super::{DOCUMENT, drops, event, failed, message, started, stats, stopped, warning};
@@ -180,6 +199,11 @@ mod tests {
             })),
             event(&NodeEvent::DeliveriesDropped(3)),
             event(&NodeEvent::Protocol(Event::ClockSkewSuspected { offset_s: -40 })),
+            event(&NodeEvent::Protocol(Event::NatChanged(Box::new(NatReport {
+                addrs: vec![node.local_addr()],
+                allocator: Allocator::Sequential { step: 2 },
+                ..NatReport::default()
+            })))),
             event(&NodeEvent::Missed(3)),
             warning(Warning::NoEdges, "no edge"),
             stats(&node.stats().await.expect("it runs")),

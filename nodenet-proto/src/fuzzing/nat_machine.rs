@@ -1,0 +1,142 @@
+//! The service for a node's own address, with neighbours that say anything.
+//!
+//! Every step is one byte for its kind and the bytes that it needs. After each the machine checks
+//! itself, and no action may be one that a peer must not cause.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::NodeId;
+use crate::api::Config;
+use crate::context::Context;
+use crate::context::testing::Surroundings;
+use crate::nat::{Action, Nat, Stranger};
+use crate::transport::ConnId;
+use crate::wire::nat::{Connect, NAT_NONCE_LEN, PUNCH_DATAGRAM, punch_target};
+use crate::wire::{ADDRS_MAX, Addr, AddrList, Decode, Encode, FrameType, Pong};
+
+/// Steps that are taken at most.
+const STEPS_MAX: usize = 512;
+/// Datagrams of one call, at most: one volley of each burst.
+const DATAGRAMS_MAX: usize = 32 * 8;
+
+struct Machine {
+    around: Surroundings,
+    nat: Nat,
+    /// The nonce of the last Connect that left.
+    nonce: [u8; NAT_NONCE_LEN],
+}
+
+/// Runs the steps that `input` spells.
+pub fn nat_machine(input: &[u8]) {
+    let mut around = Surroundings::new(Config::default());
+    around.own.set_local_addrs(&[addr(0, 0)]);
+    let nat = Nat::new(around.now);
+    let mut machine = Machine { around, nat, nonce: [0; NAT_NONCE_LEN] };
+    let mut bytes = input.iter().copied();
+    for _ in 0..STEPS_MAX {
+        let Some(kind) = bytes.next() else { break };
+        let mut byte = || bytes.next().unwrap_or(0);
+        match kind % 12 {
+            0 | 1 => machine.edge_up(byte(), kind % 2 == 0),
+            2 => machine.pong(byte(), addr(byte(), byte())),
+            3 => machine.run(|nat, cx| nat.handle_edge_down(cx, id(byte()))),
+            4 => {
+                let payload: Vec<u8> = (0..byte()).map(|_| byte()).collect();
+                machine.run(|nat, cx| nat.handle_connect(cx, id(1), &payload));
+            }
+            5 => {
+                let addrs = (0..byte() % 20).map(|_| Addr::from(addr(byte(), byte())));
+                let connect = Connect { nonce: [1; 16], addrs: AddrList::first_of(addrs) };
+                machine.run(|nat, cx| nat.handle_connect(cx, id(byte()), &connect.to_bytes()));
+            }
+            6 => {
+                let (from, nonce) = (id(byte()), machine.nonce);
+                let payload = [&nonce[..], &[0]].concat();
+                machine.run(|nat, cx| nat.handle_connect_ack(cx, from, &payload));
+            }
+            7 => {
+                let remote = addr(byte(), byte());
+                machine.run(|nat, cx| nat.handle_punched(cx, remote));
+            }
+            8 => {
+                let remote = addr(byte(), byte());
+                machine.run(|nat, cx| nat.handle_sent(cx, remote));
+            }
+            9 => machine.around.pass(Duration::from_millis(1 << (byte() % 24))),
+            10 => machine.run(Nat::handle_timer),
+            _ => {
+                let now = machine.around.now;
+                machine.around.own.set_local_addrs(&[addr(0, byte())]);
+                machine.nat.handle_local_addrs(now);
+            }
+        }
+    }
+    machine.run(Nat::stop);
+}
+
+impl Machine {
+    fn edge_up(&mut self, number: u8, is_accepted: bool) {
+        let remote = addr(number, 1);
+        self.around.paths.set(ConnId(number.into()), remote, Duration::ZERO);
+        self.run(|nat, cx| nat.handle_edge_up(cx, id(number), remote, is_accepted));
+    }
+
+    fn pong(&mut self, number: u8, observed: SocketAddr) {
+        let payload = Pong { observed: Addr::from(observed) }.to_bytes();
+        self.run(|nat, cx| nat.handle_pong(cx, id(number), ConnId(number.into()), &payload));
+    }
+
+    fn run(&mut self, act: impl FnOnce(&mut Nat, &mut Context<'_, Action>)) {
+        let ((), actions) = self.around.run(|cx| act(&mut self.nat, cx));
+        self.nat.check();
+        // Not more than one reason for each address and one for the message.
+        let drops: u64 = self.around.take_drops().iter().map(|(_, count)| count).sum();
+        assert!(drops <= 1 + 2 * ADDRS_MAX as u64, "{drops} drops for one input");
+        let is_punch = |action: &&Action| matches!(action, Action::Punch { .. });
+        assert!(actions.iter().filter(is_punch).count() <= DATAGRAMS_MAX);
+        for action in actions {
+            match action {
+                Action::Punch { remote, bytes } => {
+                    assert_eq!(punch_target(&Addr::from(remote)), Some(remote));
+                    assert_eq!(bytes[..], PUNCH_DATAGRAM);
+                }
+                Action::Originate { frame_type: FrameType::Connect, payload, .. } => {
+                    let connect = Connect::decode_front(&payload).expect("it was just written");
+                    let own = self.nat.report().addrs.iter().copied().map(Addr::from);
+                    assert!(own.collect::<Vec<_>>().contains(&connect.addrs.as_slice()[0]));
+                    assert_eq!(connect.addrs.as_slice().len(), 1, "it names nothing else");
+                    self.nonce = connect.nonce;
+                }
+                Action::FindStrangers => {
+                    let strangers: Vec<Stranger> = (100..116)
+                        .map(|number| Stranger { id: id(number), addrs: vec![addr(number, 1)] })
+                        .collect();
+                    self.run(|nat, cx| nat.handle_strangers(cx, &strangers));
+                }
+                Action::Set(at) => assert!(at > self.around.now, "a timer of the past"),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn id(number: u8) -> NodeId {
+    NodeId::from_bytes([number; 32])
+}
+
+/// Addresses of every scope and of both families; few of them, so that reports agree.
+fn addr(number: u8, port: u8) -> SocketAddr {
+    let low = number & 0x1f;
+    let ip: IpAddr = match number >> 5 {
+        0 => [192, 168, 1, low].into(),
+        1 => [127, 0, 0, low].into(),
+        2 => [203, 0, 113, low].into(),
+        3 => [20, low, 0, 1].into(),
+        4 => [20, low, 1, 1].into(),
+        5 => [224, 0, 0, low].into(),
+        6 => std::net::Ipv6Addr::new(0x2001, 0xdb8, low.into(), 0, 0, 0, 0, 1).into(),
+        _ => [0, 0, 0, low].into(),
+    };
+    SocketAddr::new(ip, port.into())
+}
