@@ -4,7 +4,7 @@
 use super::*;
 use crate::addr::Tier;
 use crate::env::{Random, Seed};
-use crate::testkit::nat_box::{Behavior, NatBox, NatConfig, PortAllocation};
+use crate::testkit::nat_box::{Behavior, Collision, NatBox, NatConfig, PortAllocation};
 use crate::wire::nat::{Allocator, Mapping};
 
 const SEEDS: u64 = 50;
@@ -30,7 +30,7 @@ struct Kind {
 
 fn kind(name: &str, config: NatConfig) -> Kind {
     let is_one = config.mapping == Behavior::EndpointIndependent;
-    let is_kept = config.allocation == PortAllocation::Preserving && *config.ports.start() < 4242;
+    let is_kept = matches!(config.allocation, PortAllocation::Preserving(_));
     Kind {
         name: name.to_owned(),
         is_translated: true,
@@ -56,7 +56,7 @@ fn kinds() -> Vec<Kind> {
     let mut kinds = Vec::new();
     let block = 40_000..=40_000 + BLOCK - 1;
     let allocations = [
-        ("preserving", PortAllocation::Preserving, NatConfig::PORTS),
+        ("preserving", PortAllocation::Preserving(Collision::Random), NatConfig::PORTS),
         ("changed", PortAllocation::Random, NatConfig::PORTS),
         ("step 1", PortAllocation::Sequential { step: 1 }, 1024..=u16::MAX),
         ("step 2", PortAllocation::Sequential { step: 2 }, 1024..=u16::MAX),
