@@ -84,6 +84,9 @@ drop_reasons! {
     ReportersFull => "reporters_full",
     /// A Connect that gets no punches because too many bursts are under way.
     PunchesFull => "punches_full",
+    /// A Connect of a node that may not learn the addresses of this node. It is answered without
+    /// any, and gets no punches.
+    AddressWithheld => "address_withheld",
     /// Punches beyond the budget of their originator, their destination or this node.
     PunchRateLimited => "punch_rate_limited",
 

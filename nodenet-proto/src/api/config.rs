@@ -47,7 +47,7 @@ pub enum Profile {
     Light,
 }
 
-/// Which nodes learn the addresses of this node from its Hellos and Replies
+/// Which nodes learn the addresses of this node from its Hellos, Replies and answers to a Connect
 /// (PROTOCOL.md#who-learns-addresses).
 ///
 /// Neighbours know the address of the conn in any case, and what this node announces of itself by
@@ -61,6 +61,17 @@ pub enum AddressPolicy {
     Known,
     /// None.
     RelayOnly,
+}
+
+impl AddressPolicy {
+    /// Whether a node learns the addresses of this node, which it knows or does not know.
+    pub(crate) fn discloses(self, is_known: bool) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Known => is_known,
+            Self::RelayOnly => false,
+        }
+    }
 }
 
 /// Addresses that a node names to any asker, at most (a guess: those configured, one for each

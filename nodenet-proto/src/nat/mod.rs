@@ -220,7 +220,8 @@ impl Nat {
         self.update(cx);
     }
 
-    /// A verified Connect of `originator` arrived: it is answered, and punched towards.
+    /// A verified Connect of `originator` arrived: it is answered, and punched towards. Both tell
+    /// where this node is, so neither does if the originator may not learn that.
     pub(crate) fn handle_connect(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -230,13 +231,24 @@ impl Nat {
         let Ok((connect, _)) = Connect::decode_with_signals(payload) else {
             return cx.discard(DropReason::MalformedMessage);
         };
-        let addrs = cx.own.addrs_for(connect.addrs.as_slice());
+        let is_known = self.neighbours.contains_key(&originator);
+        let is_told = cx.config.address_policy.discloses(is_known);
+        let asker = connect.addrs.as_slice();
+        let addrs = if is_told { cx.own.addrs_for(asker) } else { AddrList::default() };
         let ack = ConnectAck { nonce: connect.nonce, addrs };
         cx.act(Action::Originate {
             frame_type: FrameType::ConnectAck,
             target: originator,
             payload: ack.to_bytes_with(&advertise::signals(&self.report)),
         });
+        if !is_told {
+            return cx.discard(DropReason::AddressWithheld);
+        }
+        self.punch(cx, originator, &connect);
+    }
+
+    /// Begins a burst towards the addresses of a Connect that may be punched at.
+    fn punch(&mut self, cx: &mut Context<'_, Action>, originator: NodeId, connect: &Connect) {
         let mut targets = Vec::new();
         for addr in connect.addrs.as_slice() {
             let may_punch = |target: &SocketAddr| {
@@ -299,7 +311,7 @@ impl Nat {
             self.ask_all(cx);
         }
         self.send_volleys(cx);
-        if cx.config.maintenance && cx.config.test_reachability {
+        if is_testing(cx) {
             let before = self.test.outcome();
             let step = self.test.handle_time(cx.now);
             if self.test.outcome() != before {
@@ -424,8 +436,7 @@ impl Nat {
 
     /// Sets the timer to what is due next.
     fn arm(&mut self, cx: &mut Context<'_, Action>) {
-        let is_testing = cx.config.maintenance && cx.config.test_reachability;
-        let test = self.test.next_at().filter(|_| is_testing);
+        let test = self.test.next_at().filter(|_| is_testing(cx));
         let next = self.punches.next_at().into_iter().chain(test).min();
         // What is due already is done by a timer as well, after this call.
         let next = next.map(|at| at.max(cx.now + SOON));
@@ -438,4 +449,10 @@ impl Nat {
             None => Action::Stop,
         });
     }
+}
+
+/// Whether reachability is tested. The test tells strangers where this node is.
+fn is_testing(cx: &Context<'_, Action>) -> bool {
+    let is_told = cx.config.address_policy.discloses(false);
+    cx.config.maintenance && cx.config.test_reachability && is_told
 }

@@ -3,7 +3,7 @@
 mod boxes;
 
 use super::*;
-use crate::api::Config;
+use crate::api::{AddressPolicy, Config};
 use crate::context::testing::Surroundings;
 use crate::wire::Encode;
 use crate::wire::nat::{Signal, Signals};
@@ -44,7 +44,11 @@ impl Bench {
 
     /// Three neighbours that this node dialed see it at [`OWN`].
     fn confirmed() -> Self {
-        let mut bench = Self::new(Config::default());
+        Self::confirmed_with(AddressPolicy::Anyone)
+    }
+
+    fn confirmed_with(address_policy: AddressPolicy) -> Self {
+        let mut bench = Self::new(Config { address_policy, ..Config::default() });
         for number in 1..=3 {
             bench.dial(number);
             bench.pong(number, OWN);
@@ -369,6 +373,32 @@ fn punches_go_to_no_address_that_a_peer_may_not_choose() {
     assert!(matches!(actions[0], Action::Originate { .. }));
     assert!(!actions.iter().any(|action| matches!(action, Action::Punch { .. })));
     assert_eq!(bench.drops, [(DropReason::ImplausibleAddress, refused.len() as u64)]);
+}
+
+/// THREATS.md#c4
+#[test]
+fn a_node_that_may_not_learn_the_address_gets_none_and_no_punches() {
+    use AddressPolicy::{Known, RelayOnly};
+    for (address_policy, asker) in [(Known, 9), (RelayOnly, 9), (RelayOnly, 1)] {
+        let mut bench = Bench::confirmed_with(address_policy);
+        let actions = bench.connect(asker, &["198.51.100.1:1"]);
+        let [Action::Originate { frame_type: FrameType::ConnectAck, payload, .. }] = &actions[..]
+        else {
+            panic!("an ack and nothing else, not {actions:?}");
+        };
+        let ack = ConnectAck::decode_front(payload).expect("it was just written");
+        assert_eq!(ack.addrs.as_slice(), []);
+        assert_eq!(bench.drops, [(DropReason::AddressWithheld, 1)]);
+    }
+    let mut bench = Bench::confirmed_with(Known);
+    let to_neighbour = bench.connect(1, &["198.51.100.1:1"]);
+    assert_eq!(to_neighbour[1], punch("198.51.100.1:1"));
+}
+
+#[test]
+fn a_node_that_keeps_its_address_from_strangers_asks_none_to_reach_it() {
+    assert_eq!(Bench::confirmed_with(AddressPolicy::Known).nat.timer, None);
+    assert!(Bench::confirmed().nat.timer.is_some());
 }
 
 #[test]
