@@ -4,17 +4,14 @@
 //! A script notes what it sees in words that are the same for every choice of random ports: `kept`,
 //! or `other 1`, `other 2` in the order of appearance. Real time passes only where an entry has to
 //! expire.
+#![cfg(target_os = "linux")]
+#![expect(clippy::disallowed_methods, reason = "the kernel works in real time")]
 
-#[cfg(target_os = "linux")]
 mod agent;
-#[cfg(target_os = "linux")]
 mod lab;
-#[cfg(target_os = "linux")]
 mod router;
-#[cfg(target_os = "linux")]
 mod rules;
 
-#[cfg(target_os = "linux")]
 mod tests {
     use std::net::{IpAddr, SocketAddr};
     use std::ops::RangeInclusive;

@@ -95,7 +95,7 @@ pub enum NatDrop {
 enum Machine {
     Translator(Translator),
     Linux(Conntrack),
-    Nat64(Nat64),
+    Nat64(Box<Nat64>),
     NoUdp,
 }
 
@@ -119,7 +119,7 @@ impl NatBox {
                 Machine::Translator(Translator::new(config, external, seed))
             }
             BoxKind::Linux(config) => Machine::Linux(Conntrack::new(config, external, seed)),
-            BoxKind::Nat64(config) => Machine::Nat64(Nat64::new(config, external, seed)),
+            BoxKind::Nat64(config) => Machine::Nat64(Box::new(Nat64::new(config, external, seed))),
             BoxKind::NoUdp => Machine::NoUdp,
         };
         Self { kind, machine, drops: BTreeMap::new() }
