@@ -286,6 +286,30 @@ fn a_reply_to_any_question_of_an_exchange_settles_it() {
     assert_eq!(rig.around.take_drops(), [(DropReason::ReplyRepeated, 1)]);
 }
 
+/// Later questions may still be answered, and earlier ones were not.
+#[test]
+fn an_answer_counts_for_the_first_hops_of_its_question() {
+    let mut rig = Rig::new();
+    let hop = |number: u8| Hop { peer: NodeId::from_bytes([number; 32]), subnet: None };
+    let mut nonces = vec![rig.ask(2, 1)];
+    for number in 1..=3 {
+        let (nonce, taken) = (nonces[nonces.len() - 1], [hop(number)].into_iter().collect());
+        rig.around.run(|cx| rig.rendezvous.handle_asked(cx, &nonce, Ok(taken)));
+        rig.around.pass(Duration::from_secs(5));
+        let actions = rig.around.run(|cx| rig.rendezvous.handle_timer(cx)).1;
+        let [Action::Set(_), Action::Ask { nonce, .. }] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        nonces.push(*nonce);
+    }
+    rig.take_reply(rig.reply(2, 2, nonces[1]));
+    let count = |number| {
+        let counts = rig.rendezvous.questions_over(&hop(number).peer);
+        (counts.asked, counts.unanswered)
+    };
+    assert_eq!([count(1), count(2), count(3)], [(1, 1), (1, 0), (0, 0)]);
+}
+
 /// A forwarder that saw the Hello gets a genuine Reply for its nonce with a Hello of its own.
 #[test]
 fn a_reply_of_another_node_or_in_anothers_envelope_is_refused_and_the_exchange_goes_on() {

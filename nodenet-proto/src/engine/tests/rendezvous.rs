@@ -225,15 +225,16 @@ fn a_flood_of_hellos_is_refused_before_a_signature_is_verified() {
         let hello = hello(&world, who, 1);
         flood(&mut world, conn, hello);
     }
-    world.run_for(SECOND);
-    assert_eq!(world.heard(puppet, FrameType::Reply).len(), 32, "what the edge takes at once");
-    assert_eq!(drops(&world, DropReason::HelloRateLimited), 400 - 116);
     let mut forged = sign(1_500, FrameType::Hello, world.id(0), world.wall(), b"forged");
     forged.key = *identity(1_501).public_key();
-    let before = drops(&world, DropReason::BadSignature);
+    let forged = forged.to_frame(FrameType::Hello);
+    flood(&mut world, conn, forged.to_bytes());
+    assert_eq!(drops(&world, DropReason::HelloRateLimited), 400 - 116 + 1);
+    assert_eq!(drops(&world, DropReason::BadSignature), 0, "it was not verified");
     world.run_for(SECOND);
-    world.say(conn, forged.to_frame(FrameType::Hello));
-    assert_eq!(drops(&world, DropReason::BadSignature), before + 1, "there is budget again");
+    assert_eq!(world.heard(puppet, FrameType::Reply).len(), 32, "what the edge takes at once");
+    world.say(conn, forged);
+    assert_eq!(drops(&world, DropReason::BadSignature), 1, "there is budget again");
 }
 
 #[test]

@@ -138,6 +138,19 @@ fn a_captured_box_does_not_open_again_however_many_others_follow() {
     assert_eq!(open(&mut cache, &newest, 30), Err(ReplayError::Replayed));
 }
 
+/// Others took the room of its sender meanwhile, so there is a place for it.
+#[test]
+fn a_dropped_box_does_not_open_again_when_its_sender_has_room() {
+    let mut cache = small();
+    let first = sealed(1, 1, b"first");
+    assert!(open(&mut cache, &first, 6).is_ok());
+    for (sender, time) in [(1, 2), (1, 3), (1, 4), (3, 5), (4, 5), (3, 6)] {
+        assert!(open(&mut cache, &sealed(sender, time, b"box"), 6).is_ok());
+    }
+    assert_eq!(cache.senders[&identity(1).id()].boxes.len(), 1, "of three at most");
+    assert_eq!(open(&mut cache, &first, 6), Err(ReplayError::Forgotten));
+}
+
 #[test]
 fn an_old_box_does_not_drop_newer_ones() {
     let mut cache = small();
