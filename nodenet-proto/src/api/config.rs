@@ -63,13 +63,23 @@ pub enum AddressPolicy {
     RelayOnly,
 }
 
+/// What a node learns of the way to this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disclosure {
+    /// Its addresses.
+    Addresses,
+    /// The nodes that relay for it, alone.
+    Volunteers,
+}
+
 impl AddressPolicy {
-    /// Whether a node learns the addresses of this node, which it knows or does not know.
-    pub(crate) fn discloses(self, is_known: bool) -> bool {
+    /// What a node learns that this one knows, or does not know. Every service that names addresses
+    /// asks here.
+    pub(crate) const fn disclosure(self, is_known: bool) -> Disclosure {
         match self {
-            Self::Anyone => true,
-            Self::Known => is_known,
-            Self::RelayOnly => false,
+            Self::Anyone => Disclosure::Addresses,
+            Self::Known if is_known => Disclosure::Addresses,
+            Self::Known | Self::RelayOnly => Disclosure::Volunteers,
         }
     }
 }

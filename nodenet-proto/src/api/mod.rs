@@ -11,6 +11,7 @@ mod report;
 mod self_description;
 
 pub use command::{BootstrapPeer, Command, KnownPeer, RequestId};
+pub(crate) use config::Disclosure;
 pub use config::{
     AddressPolicy, Config, EdgePolicy, INBOUND_EDGES_CAP, NAMED_ADDRS_MAX, OWN_ADDRS_MAX, Profile,
 };

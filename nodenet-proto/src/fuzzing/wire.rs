@@ -13,13 +13,16 @@ use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
 use crate::node::demux::payload_of;
 use crate::quic::tls::certificate::{Certificate, parse_extension};
+use crate::rendezvous::{ReplayCache, ReplayError};
 use crate::splice::Payload;
 use crate::wire::media::{MediaError, MediaFrame};
 use crate::wire::nat::{
     Connect, ConnectAck, RelayBind, RelayGrant, RelayRequest, Signals, WithSignals, punch_target,
 };
 use crate::wire::rendezvous::{Hello, Reply};
-use crate::wire::sealed_box::{OpenError, SealedBox, open, seal};
+use crate::wire::sealed_box::{
+    OpenError, Recipient, SealedBox, open, open_bound, seal, seal_bound,
+};
 use crate::wire::{
     Addr, AddrList, ContactList, Decode, Encode, Envelope, FrameHeader, FrameType, Lookup,
     Neighbors, Pong, Reader, RoutedFrame, Siblings,
@@ -147,6 +150,18 @@ pub fn sealed_box(input: &[u8]) {
     let sealed = seal(sender, recipient.exchange_key(), now, input, b"context", &mut rng);
     let opened = open(recipient, &sealed.expect("an honest key"), b"context", now, age_max);
     assert_eq!(opened.map(|opened| opened.plaintext).as_deref(), Ok(input));
+
+    let to = Recipient { id: recipient.id(), exchange_key: *recipient.exchange_key() };
+    let bound = seal_bound(sender, &to, now, input, b"context", &mut rng).expect("an honest key");
+    let mut replays = ReplayCache::new(age_max);
+    let opened = replays.open_bound(recipient, &bound, b"context", now);
+    assert_eq!(opened.map(|opened| opened.plaintext).as_deref(), Ok(input));
+    let again = replays.open_bound(recipient, &bound, b"context", now);
+    assert_eq!(again, Err(ReplayError::Replayed));
+    let mut stolen = SealedBox::decode_exact(&bound).expect("it is one");
+    stolen.sign(recipient, recipient.exchange_key());
+    let opened = open_bound(recipient, &stolen.to_bytes(), b"context", now, age_max);
+    assert_eq!(opened, Err(OpenError::Undecryptable));
 }
 
 /// A peer's certificate, and the identity extension in it.

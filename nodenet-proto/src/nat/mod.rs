@@ -34,7 +34,7 @@ use self::reachability::{Step, Test};
 use self::reflexive::{Report, Reports};
 use crate::NodeId;
 use crate::addr::{Scope, Subnet, canonical, is_plausible_reflexive, scope};
-use crate::api::{Event, NatReport, Reachability};
+use crate::api::{Disclosure, Event, NatReport, Reachability};
 use crate::context::Context;
 use crate::stats::{DropReason, Gauges};
 use crate::transport::ConnId;
@@ -232,7 +232,7 @@ impl Nat {
             return cx.discard(DropReason::MalformedMessage);
         };
         let is_known = self.neighbours.contains_key(&originator);
-        let is_told = cx.config.address_policy.discloses(is_known);
+        let is_told = cx.config.address_policy.disclosure(is_known) == Disclosure::Addresses;
         let asker = connect.addrs.as_slice();
         let addrs = if is_told { cx.own.addrs_for(asker) } else { AddrList::default() };
         let ack = ConnectAck { nonce: connect.nonce, addrs };
@@ -453,6 +453,6 @@ impl Nat {
 
 /// Whether reachability is tested. The test tells strangers where this node is.
 fn is_testing(cx: &Context<'_, Action>) -> bool {
-    let is_told = cx.config.address_policy.discloses(false);
+    let is_told = cx.config.address_policy.disclosure(false) == Disclosure::Addresses;
     cx.config.maintenance && cx.config.test_reachability && is_told
 }

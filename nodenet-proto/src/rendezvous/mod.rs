@@ -37,7 +37,7 @@ use self::respond::Responder;
 use self::sealed_box::WINDOW;
 use crate::NodeId;
 use crate::addr::canonical;
-use crate::api::{FoundPeer, RendezvousError, SendFailure};
+use crate::api::{Disclosure, FoundPeer, RendezvousError, SendFailure};
 use crate::context::Context;
 use crate::overlay::{FIRST_HOPS, Hop, Message};
 use crate::stats::{DropReason, Gauges};
@@ -349,10 +349,10 @@ fn send_box(cx: &mut Context<'_, Action>, ticket: Ticket, to: &Recipient, payloa
 /// The addresses that this node names to another, which it knows or not
 /// (PROTOCOL.md#who-learns-addresses).
 fn disclosed_addrs(cx: &Context<'_, Action>, is_known: bool, asker: &[Addr]) -> AddrList {
-    if cx.config.address_policy.discloses(is_known) {
-        cx.own.addrs_for(asker)
-    } else {
-        AddrList::default()
+    match cx.config.address_policy.disclosure(is_known) {
+        Disclosure::Addresses => cx.own.addrs_for(asker),
+        // A Hello and a Reply have no room for volunteers.
+        Disclosure::Volunteers => AddrList::default(),
     }
 }
 
