@@ -146,8 +146,8 @@ impl Node {
     }
 
     /// Asks `target` for its keys and addresses, over several routes and again until it answers,
-    /// for ten seconds. There need not be an edge to it. What comes back is signed by the target and
-    /// verified against its identifier.
+    /// for ten seconds. There need not be an edge to it. What comes back is signed by the target
+    /// and verified against its identifier.
     ///
     /// The target learns the addresses of this node, and so do the nodes in between, as far as
     /// [`Builder::address_policy`](crate::Builder::address_policy) names them.
@@ -192,9 +192,9 @@ impl Node {
     /// If the key of the target is not known, it is asked for first, for ten seconds.
     ///
     /// The target opens the message, and its [`Delivery`](crate::Delivery) says that it came
-    /// sealed. A node of another implementation gets the box as payload; PROTOCOL.md#sealed-messages says
-    /// how its application opens it. There is no forward secrecy: the key of a node follows from
-    /// its seed, and opens all boxes that were ever sealed for it.
+    /// sealed. A node of another implementation gets the box as payload;
+    /// PROTOCOL.md#sealed-messages says how its application opens it. There is no forward secrecy:
+    /// the key of a node follows from its seed, and opens all boxes that were ever sealed for it.
     ///
     /// # Errors
     /// As [`Node::send`]; [`SendError::NoKey`] if the target did not answer.

@@ -116,11 +116,11 @@ fn a_rendezvous_gets_around_a_first_hop_that_drops_what_it_takes() {
     world.run_for(SECOND);
     let peer = found(&world, 1);
     assert_eq!(world.events(asker), [Event::Found { request, peer }]);
+    // There are four edges, so the second question leaves over two of the first as well.
     for edge in world.engine(asker).edges(&world.wire) {
-        let expected = if edge.peer == world.id(0) { (1, 0) } else { (1, 1) };
-        // The second question leaves over others of the first as well: there are four edges.
-        assert_eq!(edge.unanswered.min(1), expected.1, "{edge:?}");
-        assert!(edge.questions >= expected.0, "{edge:?}");
+        let is_puppet = edge.peer != world.id(0);
+        assert_eq!(edge.unanswered, u32::from(is_puppet), "{edge:?}");
+        assert!(edge.questions > 0);
     }
 }
 
