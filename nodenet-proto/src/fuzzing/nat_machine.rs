@@ -93,6 +93,10 @@ impl Machine {
         // Not more than one reason for each address and one for the message.
         let drops: u64 = self.around.take_drops().iter().map(|(_, count)| count).sum();
         assert!(drops <= 1 + 2 * ADDRS_MAX as u64, "{drops} drops for one input");
+        self.judge(actions);
+    }
+
+    fn judge(&mut self, actions: Vec<Action>) {
         let is_punch = |action: &&Action| matches!(action, Action::Punch { .. });
         assert!(actions.iter().filter(is_punch).count() <= DATAGRAMS_MAX);
         for action in actions {

@@ -32,6 +32,10 @@ const BLOCK_FEW: u16 = 4_096;
 const PORTS_MANY: usize = 16;
 /// The largest block.
 const BLOCK_MANY: u16 = 16_384;
+/// A sequence that is above the first goes on below the second: where ranges of ports end and begin,
+/// and a few hundred flows more.
+const RANGE_END: u16 = 65_535 - 4_096;
+const RANGE_START: u16 = 1_024 + 4_096;
 /// Flows of other hosts between two of this node that a sequence may have (a guess).
 const OTHER_FLOWS: u16 = 8;
 
@@ -129,15 +133,15 @@ fn dependence(dialed: &[Seen]) -> Mapping {
 fn allocator(dialed: &[Seen], local_ports: &BTreeSet<u16>) -> Allocator {
     let mut sorted = dialed.to_vec();
     sorted.sort_by_key(|seen| seen.ordinal);
+    // The same address twice is one mapping.
+    let mut addrs = BTreeSet::new();
+    sorted.retain(|seen| addrs.insert(seen.report.addr));
     let mut of_subnet: BTreeMap<Option<Subnet>, usize> = BTreeMap::new();
     sorted.retain(|seen| {
         let count = of_subnet.entry(seen.report.subnet).or_default();
         *count += 1;
         *count <= PER_SUBNET
     });
-    // The same address twice is one mapping.
-    let mut addrs = BTreeSet::new();
-    sorted.retain(|seen| addrs.insert(seen.report.addr));
     if sorted.len() < PORTS_MIN {
         return Allocator::Unknown;
     }
@@ -174,6 +178,9 @@ fn step(ports: &[(u32, u16)]) -> Option<u16> {
         for (at, to) in ports.iter().enumerate() {
             let follows = |from: &(u32, u16)| {
                 let (gap, ports) = apart(from, to);
+                if from.1 >= RANGE_END && to.1 < RANGE_START {
+                    return true;
+                }
                 ports % step == 0 && (1..=gap + OTHER_FLOWS).contains(&(ports / step))
             };
             let before = ports[..at].iter().zip(&lengths).filter(|(from, _)| follows(from));
