@@ -3,44 +3,65 @@
 //! Responsible for: whether an address is one to which a NAT may have a mapping, and the ordinal of
 //! each among all. Never: sends.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
-
-use indexmap::IndexMap;
-
-use crate::env::CounterHash;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Addresses that are held; the oldest go first (a guess: an hour of dials of a busy node).
 pub(crate) const DESTINATIONS_MAX: usize = 1024;
 
-/// The addresses to which this node sent.
+/// An address in 18 bytes: a simulator has many nodes, and each of them hundreds of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packed {
+    ip: [u8; 16],
+    port: [u8; 2],
+}
+
+impl Packed {
+    fn new(addr: SocketAddr) -> Self {
+        let ip = match addr.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Self { ip: ip.octets(), port: addr.port().to_be_bytes() }
+    }
+
+    fn ip(&self) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::from(self.ip))
+    }
+}
+
+/// The addresses to which this node sent, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Destinations {
-    ordinals: IndexMap<SocketAddr, u32, CounterHash>,
-    next: u32,
+    addrs: VecDeque<Packed>,
+    /// How many were forgotten.
+    forgotten: u32,
 }
 
 impl Destinations {
     /// A datagram goes to this address.
     pub(crate) fn insert(&mut self, remote: SocketAddr) {
-        if self.ordinals.contains_key(&remote) {
+        let remote = Packed::new(remote);
+        if self.addrs.contains(&remote) {
             return;
         }
-        if self.ordinals.len() >= DESTINATIONS_MAX {
-            self.ordinals.shift_remove_index(0);
+        if self.addrs.len() >= DESTINATIONS_MAX {
+            self.addrs.pop_front();
+            self.forgotten = self.forgotten.wrapping_add(1);
         }
-        self.ordinals.insert(remote, self.next);
-        self.next = self.next.wrapping_add(1);
+        self.addrs.push_back(remote);
     }
 
     /// The ordinal of a destination.
     pub(crate) fn ordinal(&self, remote: SocketAddr) -> Option<u32> {
-        self.ordinals.get(&remote).copied()
+        let remote = Packed::new(remote);
+        let at = self.addrs.iter().position(|addr| *addr == remote)?;
+        Some(self.forgotten.wrapping_add(at as u32))
     }
 
     /// The networks of all destinations (see [`network`]).
     pub(crate) fn networks(&self) -> BTreeSet<u128> {
-        self.ordinals.keys().map(|remote| network(remote.ip())).collect()
+        self.addrs.iter().map(|remote| network(remote.ip())).collect()
     }
 
     /// Asserts the invariants.
@@ -48,7 +69,7 @@ impl Destinations {
     /// # Panics
     /// If they do not hold, which is a bug here.
     pub(crate) fn check(&self) {
-        assert!(self.ordinals.len() <= DESTINATIONS_MAX);
+        assert!(self.addrs.len() <= DESTINATIONS_MAX);
     }
 }
 

@@ -47,20 +47,13 @@ pub(crate) struct Behaviour {
     pub(crate) evidence: NatEvidence,
 }
 
-/// A report with the ordinal of its destination among all to which this node sent: a NAT may make a
-/// mapping for each.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Seen {
-    pub(crate) report: Report,
-    pub(crate) ordinal: u32,
-}
-
 /// Names mapping and allocator from the reports of one group. `local_addrs` are those of the socket.
-pub(crate) fn classify(reports: &[Seen], local_addrs: &[SocketAddr]) -> Behaviour {
-    let dialed: Vec<Seen> = reports.iter().filter(|seen| seen.report.is_dialed).copied().collect();
+pub(crate) fn classify(reports: &[Report], local_addrs: &[SocketAddr]) -> Behaviour {
+    let is_dialed = |report: &&Report| report.dialed.is_some();
+    let dialed: Vec<Report> = reports.iter().filter(is_dialed).copied().collect();
     let mut named: BTreeMap<SocketAddr, BTreeSet<Subnet>> = BTreeMap::new();
     let mut subnets = BTreeSet::new();
-    for Seen { report, .. } in &dialed {
+    for report in &dialed {
         let Some(subnet) = report.subnet else { continue };
         named.entry(report.addr).or_default().insert(subnet);
         subnets.insert(subnet);
@@ -70,9 +63,8 @@ pub(crate) fn classify(reports: &[Seen], local_addrs: &[SocketAddr]) -> Behaviou
         subnets: subnets.len() as u16,
         addrs: named.len() as u16,
     };
-    let plain: Vec<Report> = dialed.iter().map(|seen| seen.report).collect();
     let local_ports: BTreeSet<u16> = local_addrs.iter().map(SocketAddr::port).collect();
-    let (mapping, allocator) = if let Some((addr, _)) = newest(&plain, |report| report.addr) {
+    let (mapping, allocator) = if let Some((addr, _)) = newest(&dialed, |report| report.addr) {
         let kept = local_ports.contains(&addr.port());
         // One mapping shows one port, which says no more than whether it was kept.
         let allocator = if kept { Allocator::Preserving } else { Allocator::Unknown };
@@ -107,9 +99,9 @@ fn is_dependent(
 
 /// Whether the port of a destination counts: neighbours that share an address tell. Each subnet
 /// has one voice.
-fn dependence(dialed: &[Seen]) -> Mapping {
+fn dependence(dialed: &[Report]) -> Mapping {
     let mut by_ip: BTreeMap<IpAddr, Vec<&Report>> = BTreeMap::new();
-    for Seen { report, .. } in dialed {
+    for report in dialed {
         by_ip.entry(report.remote.ip()).or_default().push(report);
     }
     let mut voices: BTreeMap<Option<Subnet>, bool> = BTreeMap::new();
@@ -130,15 +122,15 @@ fn dependence(dialed: &[Seen]) -> Mapping {
 }
 
 /// How the ports of a NAT are chosen that has a mapping for each destination.
-fn allocator(dialed: &[Seen], local_ports: &BTreeSet<u16>) -> Allocator {
+fn allocator(dialed: &[Report], local_ports: &BTreeSet<u16>) -> Allocator {
     let mut sorted = dialed.to_vec();
-    sorted.sort_by_key(|seen| seen.ordinal);
+    sorted.sort_by_key(|report| report.dialed);
     // The same address twice is one mapping.
     let mut addrs = BTreeSet::new();
-    sorted.retain(|seen| addrs.insert(seen.report.addr));
+    sorted.retain(|report| addrs.insert(report.addr));
     let mut of_subnet: BTreeMap<Option<Subnet>, usize> = BTreeMap::new();
-    sorted.retain(|seen| {
-        let count = of_subnet.entry(seen.report.subnet).or_default();
+    sorted.retain(|report| {
+        let count = of_subnet.entry(report.subnet).or_default();
         *count += 1;
         *count <= PER_SUBNET
     });
@@ -146,8 +138,10 @@ fn allocator(dialed: &[Seen], local_ports: &BTreeSet<u16>) -> Allocator {
         return Allocator::Unknown;
     }
     let newest = sorted.len().saturating_sub(PORTS_MAX);
-    let ports: Vec<(u32, u16)> =
-        sorted[newest..].iter().map(|seen| (seen.ordinal, seen.report.addr.port())).collect();
+    let ports: Vec<(u32, u16)> = sorted[newest..]
+        .iter()
+        .map(|report| (report.dialed.unwrap_or(0), report.addr.port()))
+        .collect();
     let kept = ports.iter().filter(|(_, port)| local_ports.contains(port)).count();
     if kept * 5 >= ports.len() * 3 {
         return Allocator::Preserving;
@@ -226,18 +220,17 @@ mod tests {
     use crate::env::test_base;
 
     /// Neighbours in subnets of their own see these ports of one address.
-    fn seen(ports: &[u16]) -> Vec<Seen> {
+    fn seen(ports: &[u16]) -> Vec<Report> {
         let reports = ports.iter().zip(0..).map(|(port, number)| {
             let remote = SocketAddr::from(([20, 0, number, 1], 1));
-            let report = Report {
+            Report {
                 addr: SocketAddr::from(([203, 0, 113, 7], *port)),
                 remote,
                 subnet: Some(Subnet::of(remote.ip())),
-                is_dialed: true,
+                dialed: Some(number.into()),
                 at: test_base(),
                 since: test_base(),
-            };
-            Seen { report, ordinal: number.into() }
+            }
         });
         reports.collect()
     }
@@ -290,19 +283,19 @@ mod tests {
     #[test]
     fn neighbours_that_share_an_address_tell_whether_the_port_counts() {
         let mut reports = seen(&[10, 20, 30, 40, 50, 60, 70]);
-        let host = reports[0].report.remote;
-        reports[1].report.remote = SocketAddr::new(host.ip(), 2);
-        reports[1].report.subnet = reports[0].report.subnet;
+        let host = reports[0].remote;
+        reports[1].remote = SocketAddr::new(host.ip(), 2);
+        reports[1].subnet = reports[0].subnet;
         let local = [SocketAddr::from(([192, 168, 1, 2], 4242))];
         assert_eq!(classify(&reports, &local).mapping, Mapping::AddressAndPortDependent);
-        reports[1].report.addr = reports[0].report.addr;
+        reports[1].addr = reports[0].addr;
         assert_eq!(classify(&reports, &local).mapping, Mapping::AddressDependent);
     }
 
     #[test]
     fn what_a_peer_dialed_says_nothing_of_the_nat() {
         let mut reports = seen(&[999; 5]);
-        reports.iter_mut().for_each(|seen| seen.report.is_dialed = false);
+        reports.iter_mut().for_each(|report| report.dialed = None);
         assert_eq!(classify(&reports, &[]), Behaviour::default());
     }
 }

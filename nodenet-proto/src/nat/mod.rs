@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use self::destinations::{Destinations, network};
-use self::mapping::{Behaviour, Seen, classify};
+use self::mapping::{Behaviour, classify};
 use self::punch::{Punches, distinct};
 use self::reachability::{Step, Test};
 use self::reflexive::{Report, Reports};
@@ -145,8 +145,8 @@ impl Nat {
             return cx.discard(DropReason::ReportOfReporter);
         }
         let subnet = Subnet::counted(remote.ip());
-        let is_dialed = self.destinations.ordinal(remote).is_some();
-        let report = Report { addr, remote, subnet, is_dialed, at: cx.now, since: cx.now };
+        let dialed = self.destinations.ordinal(remote);
+        let report = Report { addr, remote, subnet, dialed, at: cx.now, since: cx.now };
         self.neighbours.insert(from, remote);
         let is_elsewhere = self.reports.is_elsewhere(cx.now, &report);
         let Some(is_news) = self.reports.record(from, report) else {
@@ -174,7 +174,7 @@ impl Nat {
             self.test.handle_reached(cx.now);
         }
         self.neighbours.insert(peer, remote);
-        if self.destinations.ordinal(remote).is_none() && !is_accepted {
+        if !is_accepted {
             self.destinations.insert(remote);
         }
         self.update(cx);
@@ -424,14 +424,7 @@ impl Nat {
         let Some(group) = self.reports.groups(cx.now).first().copied() else {
             return Behaviour::default();
         };
-        let current = self.reports.current(cx.now, group).into_iter();
-        let seen: Vec<Seen> = current
-            .map(|report| Seen {
-                report,
-                ordinal: self.destinations.ordinal(report.remote).unwrap_or(0),
-            })
-            .collect();
-        classify(&seen, cx.own.local_addrs())
+        classify(&self.reports.current(cx.now, group), cx.own.local_addrs())
     }
 
     /// Sets the timer to what is due next.

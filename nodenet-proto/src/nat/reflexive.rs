@@ -59,9 +59,9 @@ pub(crate) struct Report {
     pub(crate) remote: SocketAddr,
     /// Its subnet; loopback has none.
     pub(crate) subnet: Option<Subnet>,
-    /// Whether this node sent there first: an address that the neighbour dialed is no news of how
-    /// this NAT maps.
-    pub(crate) is_dialed: bool,
+    /// The ordinal of the neighbour among all to which this node sent first. An address that the
+    /// neighbour dialed is no news of how this NAT maps.
+    pub(crate) dialed: Option<u32>,
     /// When it was said last.
     pub(crate) at: Instant,
     /// When it was said first without anything else in between.

@@ -52,7 +52,7 @@ fn report(addr: SocketAddr, subnet: Option<u32>, at: Instant) -> Report {
     let number = subnet.unwrap_or(0) as u16;
     let remote = SocketAddr::from(([10, (number >> 8) as u8, number as u8, 1], 1));
     let subnet = subnet.map(|_| Subnet::of(remote.ip()));
-    Report { addr, remote, subnet, is_dialed: true, at, since: at }
+    Report { addr, remote, subnet, dialed: Some(0), at, since: at }
 }
 
 /// What is confirmed in any group, and whether any is symmetric.
