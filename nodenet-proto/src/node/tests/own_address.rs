@@ -80,3 +80,13 @@ fn strangers_tell_a_node_behind_a_nat_whether_it_can_be_reached() {
         assert!(told, "the application hears of it");
     }
 }
+
+#[test]
+fn a_node_that_only_accepts_edges_learns_its_address_too() {
+    let mut island = Island::new(NatConfig::default(), 0);
+    island.run(60);
+    for host in &island.hosts[1..] {
+        let report = host.node.nat_report();
+        assert_eq!(report.addrs, [host.addr], "as three others see it");
+    }
+}

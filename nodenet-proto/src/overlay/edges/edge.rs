@@ -28,6 +28,8 @@ pub struct Conn {
     pub unanswered: bool,
     /// Whether its Pong has not come yet.
     pub pong_due: bool,
+    /// Whether the peer has answered a ping, and so said at which address it sees this node.
+    pub is_told: bool,
 }
 
 /// A live edge.

@@ -97,7 +97,11 @@ impl Edges {
         if is_news {
             edge.rtt_ms = rtt_ms;
         }
-        let was_due = edge.conn_mut(conn).is_some_and(|conn| core::mem::take(&mut conn.pong_due));
+        let was_due = edge.conn_mut(conn).is_some_and(|conn| {
+            let was_due = core::mem::take(&mut conn.pong_due);
+            conn.is_told |= was_due && is_valid;
+            was_due
+        });
         if !was_due {
             cx.discard(DropReason::Unsolicited);
         } else if !is_valid {

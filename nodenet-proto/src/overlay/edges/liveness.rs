@@ -17,6 +17,9 @@ use crate::env::{PERIOD_JITTER_PERCENT, Random};
 /// A ping is due after this long even on a busy conn: its Pong has the address at which the peer
 /// sees this node (PROTOCOL.md#ping-refresh).
 const REFRESH: Duration = Duration::from_secs(300);
+/// The same until the first Pong: an acceptor sends no ping when a conn comes up, and the pings of
+/// its peer, which it answers, end every silence (a guess).
+const FIRST_PING: Duration = Duration::from_secs(30);
 
 /// What follows when the timer of a conn fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +58,16 @@ pub(crate) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Stand
     let earliest = |period: Duration| period / 100 * (100 - PERIOD_JITTER_PERCENT);
     let silent = now.saturating_duration_since(conn.heard);
     let unpinged = now.saturating_duration_since(conn.pinged);
-    let stale = !standing.light && unpinged >= earliest(REFRESH);
+    let refresh = if conn.is_told { REFRESH } else { FIRST_PING };
+    let stale = !standing.light && unpinged >= earliest(refresh);
     if silent >= earliest(ping_after) || stale {
         return Verdict::Ping;
     }
-    Verdict::Wait(conn.heard + next_look)
+    if standing.light || conn.is_told {
+        return Verdict::Wait(conn.heard + next_look);
+    }
+    // It is not jittered: the peer chose the time.
+    Verdict::Wait((conn.heard + next_look).min(conn.pinged + FIRST_PING))
 }
 
 #[cfg(test)]
@@ -86,6 +94,7 @@ mod tests {
             pinged: at(pinged),
             unanswered: false,
             pong_due: false,
+            is_told: true,
         }
     }
 
@@ -127,6 +136,19 @@ mod tests {
         assert_eq!(verdict(290, &conn(289, 0), BUSY), Verdict::Ping);
         let asleep = Standing { light: true, ..BUSY };
         assert!(matches!(verdict(290, &conn(289, 0), asleep), Verdict::Wait(_)));
+    }
+
+    #[test]
+    fn a_conn_that_brought_no_pong_yet_is_pinged_soon_whatever_arrives() {
+        let finger = Standing { silence: Silence::of(Duration::from_secs(100)), ..BUSY };
+        let accepted = Conn { is_told: false, ..conn(0, 0) };
+        assert_eq!(wait(verdict(0, &accepted, finger)), Duration::from_secs(30));
+        let busy = Conn { heard: at(29), ..accepted };
+        assert_eq!(verdict(30, &busy, finger), Verdict::Ping);
+        let asleep = Standing { light: true, ..finger };
+        assert!(matches!(verdict(30, &busy, asleep), Verdict::Wait(_)));
+        let told = Conn { is_told: true, ..busy };
+        assert!(matches!(verdict(30, &told, finger), Verdict::Wait(_)));
     }
 
     #[test]

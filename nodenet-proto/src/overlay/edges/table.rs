@@ -112,6 +112,7 @@ impl EdgeTable {
             pinged: now,
             unanswered: false,
             pong_due: false,
+            is_told: false,
         };
         let attached = match self.search(&peer) {
             Ok(at) => {
