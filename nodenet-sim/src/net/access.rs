@@ -276,7 +276,12 @@ fn shared_kinds() -> Vec<Access> {
             vec![linux(false), turning()],
         ),
         two("one-nat", "hosts of one local network, hairpinning", vec![turning()], Shared::Lan),
-        two("one-nat-mute", "hosts of one local network", vec![mute()], Shared::Lan),
+        two(
+            "one-nat-mute",
+            "hosts of one local network, no hairpinning",
+            vec![mute()],
+            Shared::Lan,
+        ),
         two(
             "one-cgn",
             "homes behind one carrier NAT, hairpinning",
@@ -285,7 +290,7 @@ fn shared_kinds() -> Vec<Access> {
         ),
         two(
             "one-cgn-mute",
-            "homes behind one carrier NAT",
+            "homes behind one carrier NAT, no hairpinning",
             vec![linux(false), mute()],
             Shared::Carrier,
         ),

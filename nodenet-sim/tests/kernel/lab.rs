@@ -34,6 +34,7 @@ ip -n w addr add 198.18.1.1/24 dev eth0; ip -n w link set eth0 up
 ip -n r route add default via 198.18.1.1
 for s in 192.0.2.10 198.51.100.10 203.0.113.10; do ip -n w addr add $s/32 dev lo; done
 ip -n w route add 198.18.7.0/24 via 198.18.1.2
+ip -n w route add 10.0.0.0/16 via 198.18.1.2
 ip netns exec r sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
 ";
 

@@ -22,7 +22,7 @@ mod tests {
     };
 
     use crate::lab;
-    use crate::router::{Kernel, Model, Router, SERVERS, Socket, WAN};
+    use crate::router::{Kernel, Model, Router, SERVERS, Socket, WAN, inside};
     use crate::rules::{Rules, TIMEOUT_SECS, TIMEOUT_STREAM_SECS};
 
     const A1: Socket = (1, 5_000);
@@ -407,6 +407,54 @@ mod tests {
             config,
             script,
             &["256", "256"],
+        );
+    }
+
+    #[test]
+    fn a_changed_port_is_the_same_for_all_servers_and_filters_by_endpoint() {
+        let script = |notes: &mut Notes<'_>| {
+            notes.out(A1, 0);
+            notes.out(A1, 1);
+            for server in [0, 2] {
+                let to = notes.others[0];
+                let got = notes.router.send_in(SERVERS[server], to);
+                notes.note_socket(got);
+            }
+        };
+        let config = NatConfig {
+            filtering: Behavior::AddressAndPortDependent,
+            allocation: PortAllocation::Random,
+            ..NatConfig::default()
+        };
+        agree(
+            "tests::a_changed_port_is_the_same_for_all_servers_and_filters_by_endpoint",
+            Rules::translated(),
+            config,
+            script,
+            &["other 1", "other 1", "1:5000", "nothing"],
+        );
+    }
+
+    #[test]
+    fn a_router_without_translation_lets_in_answers_alone() {
+        let script = |notes: &mut Notes<'_>| {
+            let into = |notes: &mut Notes<'_>, server: usize| {
+                let got = notes.router.send_in(SERVERS[server], inside(A1));
+                notes.note_socket(got);
+            };
+            // The socket is there, and another server is not let in.
+            notes.out(A1, 2);
+            into(notes, 0);
+            notes.out(A1, 0);
+            into(notes, 0);
+            into(notes, 1);
+        };
+        agree(
+            "tests::a_router_without_translation_lets_in_answers_alone",
+            Rules::firewall(),
+            linux(),
+            script,
+            &["kept", "nothing", "kept", "1:5000", "nothing"],
         );
     }
 

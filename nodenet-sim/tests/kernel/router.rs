@@ -45,7 +45,8 @@ pub(crate) trait Router {
     fn renumber(&mut self, from: [u8; 4], to: [u8; 4]);
 }
 
-fn inside((host, port): Socket) -> SocketAddr {
+/// The address of a socket.
+pub(crate) fn inside((host, port): Socket) -> SocketAddr {
     SocketAddr::from(([10, 0, host, 10], port))
 }
 
@@ -78,8 +79,7 @@ impl<'a> Kernel<'a> {
     fn warm_up(&mut self) {
         let end = Instant::now() + Duration::from_secs(10);
         for host in [1, 2] {
-            self.hosts_bind((host, 9));
-            while self.send_out((host, 9), FIRST, 64).is_none() {
+            while self.send_out((host, 8 + u16::from(host)), FIRST, 64).is_none() {
                 assert!(Instant::now() < end, "no datagram passes the router");
             }
         }
@@ -153,7 +153,7 @@ impl Model {
         let mut model = Self { nat: NatBox::new(kind, external, &Seed::from_u64(1)), now: base() };
         // As the kernel's router gets it.
         for host in [1, 2] {
-            model.send_out((host, 9), FIRST, 64);
+            model.send_out((host, 8 + u16::from(host)), FIRST, 64);
         }
         model
     }

@@ -52,6 +52,17 @@ impl Rules {
         Self::new(rule, vec![WAN])
     }
 
+    /// `snat` to another port, the same for all destinations.
+    pub(crate) fn translated() -> Self {
+        let rule = "oifname wan meta l4proto udp snat to 198.18.1.2 : udp sport ^ 0x2000";
+        Self::new(rule.to_owned(), vec![WAN])
+    }
+
+    /// No translation: new flows from inside only.
+    pub(crate) fn firewall() -> Self {
+        Self::new(String::new(), Vec::new())
+    }
+
     fn new(source: String, external: Vec<[u8; 4]>) -> Self {
         Self { source, is_open: false, learn: "", inbound: "", block: "", external }
     }

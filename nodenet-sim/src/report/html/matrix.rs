@@ -108,8 +108,9 @@ fn reason_table(page: &mut Page, matrix: &Matrix) {
     page.push("<section class=\"card words\"><h2>Why not direct</h2><table><tbody>\n");
     for (reason, count) in reasons {
         let reason = escape(reason);
+        let unit = if count == 1 { "pair" } else { "pairs" };
         let _ =
-            writeln!(page.text, "<tr><td>{reason}</td><td class=\"name\">{count} pairs</td></tr>");
+            writeln!(page.text, "<tr><td>{reason}</td><td class=\"name\">{count} {unit}</td></tr>");
     }
     page.push("</tbody></table></section>\n");
 }
