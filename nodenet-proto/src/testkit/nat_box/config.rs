@@ -154,8 +154,8 @@ pub enum SourceRule {
     Snat,
 }
 
-/// How a Linux router (netfilter's connection tracking and NAT) behaves: see
-/// [`super::conntrack`].
+/// How a Linux router behaves: netfilter's connection tracking and NAT, as measured
+/// (docs/SIMULATOR.md#linux-router).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinuxConfig {
     /// Address of the interface, or constant addresses.
