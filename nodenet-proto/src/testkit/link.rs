@@ -68,6 +68,14 @@ pub struct LossBursts {
     pub loss: f64,
 }
 
+impl LossBursts {
+    /// Share of all datagrams that is lost.
+    fn mean_loss(self) -> f64 {
+        let changes = self.begin + self.end;
+        if changes > 0.0 { self.loss * self.begin / changes } else { 0.0 }
+    }
+}
+
 impl LinkProfile {
     /// Without time, loss or limit.
     pub const IDEAL: Self = Self {
@@ -157,6 +165,38 @@ impl LinkProfile {
         ("dsl", Self::DSL),
         ("satellite", Self::SATELLITE),
     ];
+
+    /// The path through two accesses in a row: delays add up, losses are independent, and the
+    /// narrower access limits rate and length.
+    pub fn join(&self, other: &Self) -> Self {
+        let (narrow, short) = (
+            if other.rate_or_max() < self.rate_or_max() { other } else { self },
+            if other.mtu < self.mtu { other } else { self },
+        );
+        let either = |a: f64, b: f64| a + b - a * b;
+        Self {
+            latency: self.latency + other.latency,
+            jitter: self.jitter + other.jitter,
+            loss: either(self.loss, other.loss),
+            // One state for the whole path: the bursts that lose more.
+            bursts: match (self.bursts, other.bursts) {
+                (Some(a), Some(b)) => Some(if b.mean_loss() > a.mean_loss() { b } else { a }),
+                (a, b) => a.or(b),
+            },
+            reordering: either(self.reordering, other.reordering),
+            reordering_delay: self.reordering_delay.max(other.reordering_delay),
+            duplication: either(self.duplication, other.duplication),
+            hops: self.hops.max(other.hops),
+            mtu: short.mtu,
+            reports_too_big: short.reports_too_big,
+            rate_bytes_per_s: narrow.rate_bytes_per_s,
+            queue_bytes_max: narrow.queue_bytes_max,
+        }
+    }
+
+    fn rate_or_max(&self) -> u64 {
+        self.rate_bytes_per_s.unwrap_or(u64::MAX)
+    }
 
     /// Asserts that every share is one, and that no datagram is under way for more than a day.
     ///
@@ -323,6 +363,19 @@ mod tests {
     const LOSSY: LinkProfile =
         LinkProfile { loss: 0.1, jitter: Duration::from_millis(20), ..LinkProfile::REGION };
     const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_path_through_two_accesses_is_as_narrow_as_the_narrower_one() {
+        let path = LinkProfile::DSL.join(&LinkProfile::LTE);
+        assert_eq!(path, LinkProfile::LTE.join(&LinkProfile::DSL));
+        assert_eq!((path.latency, path.jitter), (42 * MS, 32 * MS));
+        let slow = LinkProfile::LTE;
+        assert_eq!(path.rate_bytes_per_s, slow.rate_bytes_per_s);
+        assert_eq!((path.mtu, path.reports_too_big), (slow.mtu, slow.reports_too_big));
+        assert_eq!((path.queue_bytes_max, path.bursts), (slow.queue_bytes_max, slow.bursts));
+        assert!((path.loss - (0.0002 + 0.001 - 0.0002 * 0.001)).abs() < 1e-12);
+        assert_eq!(LinkProfile::WAN.join(&LinkProfile::IDEAL), LinkProfile::WAN);
+    }
 
     #[test]
     fn a_fate_depends_on_seed_link_and_ordinal_alone() {

@@ -120,6 +120,8 @@ pub struct Net {
     flights: BTreeMap<(Instant, u64), Flight>,
     links: BTreeMap<(Realm, IpAddr, IpAddr), Link>,
     profiles: BTreeMap<(IpAddr, IpAddr), LinkProfile>,
+    /// Accesses of addresses to the realm that they are in.
+    accesses: BTreeMap<(Realm, IpAddr), LinkProfile>,
     gateways: Vec<Gateway>,
     places: BTreeMap<(Realm, IpAddr), Place>,
     /// Hosts that were split off, each with the number of its group.
@@ -153,6 +155,7 @@ impl Net {
             flights: BTreeMap::new(),
             links: BTreeMap::new(),
             profiles: BTreeMap::new(),
+            accesses: BTreeMap::new(),
             gateways: Vec::new(),
             places: BTreeMap::new(),
             islands: BTreeMap::new(),
@@ -175,6 +178,15 @@ impl Net {
     /// Gives the link between two addresses a profile of its own, in one direction.
     pub fn set_profile(&mut self, from: IpAddr, to: IpAddr, profile: LinkProfile) {
         self.profiles.insert((from, to), profile);
+    }
+
+    /// Says how an address reaches the realm that it is in. A link without a profile of its own is
+    /// the path through the accesses of both ends.
+    pub fn set_access(&mut self, realm: Realm, ip: IpAddr, access: Option<LinkProfile>) {
+        match access {
+            Some(access) => self.accesses.insert((realm, ip), access),
+            None => self.accesses.remove(&(realm, ip)),
+        };
     }
 
     /// Adds a NAT box or firewall. Returns the realm inside.
@@ -200,6 +212,12 @@ impl Net {
             self.places.insert((*outside, ip), Place::Gateway(number));
             realm = *outside;
         }
+    }
+
+    /// Whether an address leads to a host or a gateway of this realm, as far as [`Self::place`] and
+    /// [`Self::add_gateway`] say.
+    pub fn has(&self, realm: Realm, ip: IpAddr) -> bool {
+        self.places.contains_key(&(realm, ip))
     }
 
     /// Says that no host has this address in its realm any more.
@@ -317,7 +335,7 @@ impl Net {
         let (realm, header) = self.climb(origin_realm, Header { from: origin, to: named, ttl })?;
         (datagram.from, datagram.to) = (header.from, header.to);
         let ends = (header.from.ip(), header.to.ip());
-        let profile = *self.profiles.get(&ends).unwrap_or(&self.link);
+        let profile = self.profile(realm, ends);
         let len = packet_len(ends.0.is_ipv4(), datagram.data.len());
         let now = self.now;
         let carried = self.link_between(realm, ends).carry(&profile, now, len);
@@ -408,6 +426,17 @@ impl Net {
         let at = self.stalled_until.map_or(at, |until| until.max(at));
         self.flights.insert((at, self.order), flight);
         at
+    }
+
+    /// The profile of the link between two addresses, as they are seen in this realm.
+    pub fn profile(&self, realm: Realm, ends: (IpAddr, IpAddr)) -> LinkProfile {
+        if let Some(profile) = self.profiles.get(&ends) {
+            return *profile;
+        }
+        match [ends.0, ends.1].map(|ip| self.accesses.get(&(realm, ip))) {
+            [Some(from), Some(to)] => from.join(to),
+            [one, other] => *one.or(other).unwrap_or(&self.link),
+        }
     }
 
     fn link_between(&mut self, realm: Realm, ends: (IpAddr, IpAddr)) -> &mut Link {

@@ -300,3 +300,25 @@ fn inside(net: &mut Net, realm: Realm, host: u8) -> Puppet {
 fn external(number: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([203, 0, 113, number], port))
 }
+
+#[test]
+fn a_link_is_the_path_through_the_accesses_of_both_ends() {
+    let mut net = Net::new(1);
+    let (mut a, mut b, mut c) = (Puppet::new(addr(1)), Puppet::new(addr(2)), Puppet::new(addr(3)));
+    let begin = net.now;
+    let access = |ms| LinkProfile { latency: ms * MS, ..LinkProfile::IDEAL };
+    net.set_access(Realm::PUBLIC, a.addr.ip(), Some(access(30)));
+    net.set_access(Realm::PUBLIC, b.addr.ip(), Some(access(40)));
+    a.send(b.addr, "both");
+    a.send(c.addr, "one");
+    net.run(&mut [&mut a, &mut b, &mut c], SECOND);
+    assert_eq!((b.heard[0].0 - begin, c.heard[0].0 - begin), (70 * MS, 30 * MS));
+    net.set_access(Realm::PUBLIC, a.addr.ip(), None);
+    net.set_profile(a.addr.ip(), c.addr.ip(), LinkProfile::WAN);
+    let later = net.now;
+    a.send(b.addr, "its own only");
+    a.send(c.addr, "a profile of its own");
+    net.run(&mut [&mut a, &mut b, &mut c], SECOND);
+    assert_eq!(b.heard[1].0 - later, 40 * MS);
+    assert!(c.heard[1].0 - later >= LinkProfile::WAN.latency);
+}
