@@ -25,6 +25,9 @@
 //! scenario has the same events and the same [`Report::trace_hash`] on every machine.
 //!
 //! # What is simulated
+//! There are two worlds. [`world::packet`] runs whole nodes, with QUIC and TLS, on datagrams
+//! through links and NAT boxes; [`scenario::packet`] describes its scenarios.
+//!
 //! The overlay world runs whole [`nodenet_proto::engine::Engine`]s over in-memory conns. The
 //! protocol above the transport boundary is the production code. Simulated are latency, loss, NAT
 //! rules, clocks that differ, crashes and partitions. [`world::overlay`] describes the guarantees

@@ -42,17 +42,17 @@ impl Failure {
     /// If the file cannot be written.
     pub fn save(&mut self, dir: &Path) -> io::Result<&Path> {
         std::fs::create_dir_all(dir)?;
-        let file = dir.join(self.file_name());
+        let file = dir.join(file_name(&self.scenario.name, self.scenario.seed));
         std::fs::write(&file, self.scenario.to_toml())?;
         Ok(self.file.insert(file))
     }
+}
 
-    /// A name of a scenario may have any characters. A file name must stay in its folder and be
-    /// usable on a command line.
-    fn file_name(&self) -> String {
-        let strange = |letter: char| !letter.is_alphanumeric() && !"-_.".contains(letter);
-        format!("{}-{}.toml", self.scenario.name.replace(strange, "-"), self.scenario.seed)
-    }
+/// A name of a scenario may have any characters. A file name must stay in its folder and be usable
+/// on a command line.
+pub(crate) fn file_name(scenario: &str, seed: u64) -> String {
+    let strange = |letter: char| !letter.is_alphanumeric() && !"-_.".contains(letter);
+    format!("{}-{seed}.toml", scenario.replace(strange, "-"))
 }
 
 impl fmt::Display for Failure {
@@ -67,7 +67,7 @@ impl fmt::Display for Failure {
         match &self.file {
             Some(file) => write!(f, "  replay  {PROGRAM} replay {}", file.display()),
             None => {
-                let file = self.file_name();
+                let file = file_name(name, *seed);
                 writeln!(
                     f,
                     "  replay  save what follows as {file} in a checkout of nodenet and run"
@@ -83,23 +83,11 @@ impl std::error::Error for Failure {}
 
 #[cfg(test)]
 mod tests {
-    use super::Failure;
-    use crate::clock::Moment;
-    use crate::scenario::Scenario;
-    use crate::world::Journal;
+    use super::file_name;
 
     #[test]
     fn a_file_stays_in_its_folder_for_any_name_of_the_scenario() {
-        let of = |name| Failure {
-            what: String::new(),
-            at: Moment::START,
-            step: 0,
-            journal: Journal::default(),
-            scenario: Scenario::new(name, 3),
-            file: None,
-            report: None,
-        };
-        assert_eq!(of("scale-50-loss0.5").file_name(), "scale-50-loss0.5-3.toml");
-        assert_eq!(of("../half & half").file_name(), "..-half---half-3.toml");
+        assert_eq!(file_name("scale-50-loss0.5", 3), "scale-50-loss0.5-3.toml");
+        assert_eq!(file_name("../half & half", 3), "..-half---half-3.toml");
     }
 }

@@ -3,7 +3,7 @@
 //! Responsible for: the results of a run as values, as rows for programs and as pages for readers.
 //! Never: carries out a stage.
 
-mod failure;
+pub(crate) mod failure;
 mod figures;
 pub mod growth;
 pub mod html;

@@ -7,6 +7,7 @@ mod ids;
 mod journal;
 mod meters;
 pub mod overlay;
+pub mod packet;
 mod probes;
 
 use nodenet_proto::NodeId;
@@ -44,6 +45,9 @@ pub struct Violation {
     /// The violated invariant.
     pub what: String,
 }
+
+/// Time of a rendezvous for its answer, the default of nodenet-tokio.
+pub(crate) const ASK_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Interface of a world: operations on hosts, time, and observations.
 ///
@@ -109,7 +113,7 @@ pub trait World {
     /// The live edges of a host, nearest to it first; none if it is down.
     fn edges(&self, host: Host) -> Vec<EdgeInfo>;
     /// Counters of a host; none if it is down.
-    fn stats(&self, host: Host) -> Option<&Stats>;
+    fn stats(&self, host: Host) -> Option<Stats>;
     /// Number of entries of the tables of a host, by name; none if it is down.
     fn gauges(&self, host: Host) -> Vec<(&'static str, u64)>;
     /// Tracked messages.
@@ -123,7 +127,7 @@ pub trait World {
     /// Number of steps of this kind so far.
     fn tally(&self, kind: StepKind) -> u64;
     /// The last steps.
-    fn journal(&self) -> &Journal;
+    fn journal(&self) -> Journal;
     /// Hash of all steps so far.
     fn trace(&self) -> &TraceHash;
     /// Checks every machine.

@@ -61,6 +61,7 @@ pub struct Arrival {
 #[derive(Debug, Default)]
 pub struct Probes {
     tracked: Vec<Tracked>,
+    arrived: u64,
 }
 
 /// Edges crossed by an answer, which says nothing of them.
@@ -70,6 +71,11 @@ impl Probes {
     /// Every message, in the order of sending.
     pub fn tracked(&self) -> &[Tracked] {
         &self.tracked
+    }
+
+    /// Copies of tracked messages that arrived.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived
     }
 
     /// Registers a message before it is sent; returns the request and the payload.
@@ -117,6 +123,7 @@ impl Probes {
                         message.to, message.from
                     ));
                 }
+                self.arrived += 1;
                 if message.arrival.is_some() {
                     message.duplicates += 1;
                 } else {

@@ -19,15 +19,14 @@ use crate::crypto::Signatures;
 use crate::hash::TraceHash;
 use crate::net::{AddressPlan, HostSlot, Nat};
 use crate::world::{
-    Host, Join, Journal, Meters, Probes, Settled, Step, StepKind, Tracked, Violation, World,
+    ASK_TIME, Host, Join, Journal, Meters, Probes, Settled, Step, StepKind, Tracked, Violation,
+    World,
 };
 
 /// Wall time at the start of every world: 2026-01-01T00:00:00Z.
 const WALL_AT_START: i64 = 1_767_225_600_000_000_000;
 /// Request id of commands whose outcome is not tracked.
 const UNTRACKED: RequestId = RequestId(u64::MAX);
-/// Time of a rendezvous for its answer, the default of nodenet-tokio.
-const ASK_TIME: Duration = Duration::from_secs(10);
 
 /// Settings of a world.
 #[derive(Debug, Clone)]
@@ -403,8 +402,8 @@ impl World for OverlayWorld {
             .map_or_else(Vec::new, |machine| machine.edges(&ReadOnlyConns { net: &self.net, host }))
     }
 
-    fn stats(&self, host: Host) -> Option<&Stats> {
-        self.machine(host).map(Machine::stats)
+    fn stats(&self, host: Host) -> Option<Stats> {
+        Some(self.machine(host)?.stats().clone())
     }
 
     fn gauges(&self, host: Host) -> Vec<(&'static str, u64)> {
@@ -432,8 +431,8 @@ impl World for OverlayWorld {
         self.tally[kind as usize]
     }
 
-    fn journal(&self) -> &Journal {
-        &self.journal
+    fn journal(&self) -> Journal {
+        self.journal.clone()
     }
 
     fn trace(&self) -> &TraceHash {
