@@ -4,6 +4,7 @@
 //! `stages`.
 
 mod expect;
+pub mod packet;
 mod select;
 mod stages;
 
@@ -17,8 +18,9 @@ use crate::clock::Moment;
 use crate::report::Failure;
 use crate::report::growth::Growth;
 use crate::report::{Costs, Evidence, Phase, Report, Shape, drops};
-use crate::scenario::{Bootstrap, LEAVE_TIME, Scenario, Stage};
+use crate::scenario::{Bootstrap, LEAVE_TIME, Scenario, Stage, WorldName};
 use crate::world::overlay::{Factory, OverlayWorld, WorldConfig, engines};
+use crate::world::packet::{PacketSwarm, SwarmConfig};
 use crate::world::{Host, StepKind, Violation, World};
 
 /// Steps from one check of a machine to the next. With 256 checks took 3 % of a run (measured).
@@ -81,12 +83,23 @@ impl Scenario {
 }
 
 impl Run {
-    /// A run with whole engines.
+    /// A run with whole engines, or with whole nodes in the packet world.
     pub fn new(scenario: Scenario) -> Self {
-        Self::with_machines(scenario, engines())
+        match scenario.world {
+            WorldName::Overlay => Self::with_machines(scenario, engines()),
+            WorldName::Packet => {
+                let world = PacketSwarm::new(SwarmConfig {
+                    seed: scenario.seed,
+                    loss: scenario.loss,
+                    clock_skew_max: Duration::from_millis(scenario.clock_skew_ms_max),
+                    check_every: CHECK_EVERY,
+                });
+                Self::in_world(scenario, Box::new(world))
+            }
+        }
     }
 
-    /// A run whose machines `factory` makes.
+    /// A run in an overlay world whose machines `factory` makes.
     pub fn with_machines(scenario: Scenario, factory: Factory) -> Self {
         let config = WorldConfig {
             seed: scenario.seed,
@@ -172,7 +185,7 @@ impl Run {
             what,
             at: self.world.now(),
             step: self.world.trace().events(),
-            journal: self.world.journal().clone(),
+            journal: self.world.journal(),
             scenario: self.scenario.clone(),
             file: None,
             report: sane.then(|| self.into_report()),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Scenario, Stage};
+use super::{Scenario, Stage, WorldName};
 use crate::net::AddressPlan;
 
 /// Longest stage in seconds: ten years.
@@ -50,6 +50,11 @@ impl Scenario {
         share("nat_share", self.nat_share)?;
         share("light_share", self.light_share)?;
         share("silent_share", self.silent_share)?;
+        if self.silent_share > 0.0 && self.world == WorldName::Packet {
+            return Err("silent_share must be 0 in the packet world, whose nodes are whole: use \
+                        the overlay world"
+                .to_owned());
+        }
         number("clock_skew_ms_max", self.clock_skew_ms_max, 0, CLOCK_SKEW_MS_MAX)?;
         number("day_secs", self.day_secs, DAY_SECS_MIN, STAGE_SECS_MAX)
     }
@@ -111,14 +116,14 @@ impl Stage {
     }
 }
 
-fn number(name: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
+pub(super) fn number(name: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
     Err(format!("{name} is {value}; it can be {least} to {most}"))
 }
 
-fn share(name: &str, value: f64) -> Result<(), String> {
+pub(super) fn share(name: &str, value: f64) -> Result<(), String> {
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }

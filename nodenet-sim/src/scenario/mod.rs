@@ -4,6 +4,7 @@
 //! [`crate::run`].
 
 mod check;
+pub mod packet;
 
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ pub struct Scenario {
     pub name: String,
     /// The seed of all random streams.
     pub seed: u64,
+    /// The world in which it runs.
+    #[serde(default, skip_serializing_if = "WorldName::is_overlay")]
+    pub world: WorldName,
     /// Kind of signatures.
     #[serde(default)]
     pub signatures: Signatures,
@@ -60,6 +64,23 @@ fn default_clock_skew_ms() -> u64 {
 
 fn default_day_secs() -> u64 {
     86_400
+}
+
+/// A kind of world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorldName {
+    /// Engines on conns in memory.
+    #[default]
+    Overlay,
+    /// Whole nodes on a network of datagrams. Signatures are real there.
+    Packet,
+}
+
+impl WorldName {
+    fn is_overlay(&self) -> bool {
+        *self == Self::Overlay
+    }
 }
 
 /// Nodes through which a newcomer joins.
@@ -179,6 +200,7 @@ impl Scenario {
         Self {
             name: name.to_owned(),
             seed,
+            world: WorldName::Overlay,
             signatures: Signatures::StandIn,
             loss: 0.0,
             nat_share: 0.0,
@@ -218,6 +240,12 @@ impl Scenario {
     /// Measures this.
     pub fn probe(mut self, probe: Probe) -> Self {
         self.probe = probe;
+        self
+    }
+
+    /// Runs in this world.
+    pub fn in_world(mut self, world: WorldName) -> Self {
+        self.world = world;
         self
     }
 
@@ -340,11 +368,13 @@ pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(3);
 mod tests {
     use std::time::Duration;
 
-    use super::{Between, Bootstrap, Measure, Probe, Scenario, Stage};
+    use super::packet::PacketScenario;
+    use super::{Between, Bootstrap, Measure, Probe, Scenario, Stage, WorldName};
 
     #[test]
     fn a_scenario_survives_its_file() {
         let scenario = Scenario::new("everything", 7)
+            .in_world(WorldName::Packet)
             .loss(0.01)
             .nat_share(0.6)
             .light_share(0.1)
@@ -390,8 +420,12 @@ mod tests {
         let mut count = 0;
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
-            let scenario = Scenario::from_toml(&std::fs::read_to_string(&path).unwrap()).unwrap();
-            assert_eq!(path.file_stem().unwrap(), scenario.name.as_str());
+            let text = std::fs::read_to_string(&path).unwrap();
+            let name = match PacketScenario::is_meant(&text) {
+                true => PacketScenario::from_toml(&text).unwrap().name,
+                false => Scenario::from_toml(&text).unwrap().name,
+            };
+            assert_eq!(path.file_stem().unwrap(), name.as_str());
             count += 1;
         }
         assert!(count >= 2);

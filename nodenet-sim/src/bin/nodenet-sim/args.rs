@@ -24,12 +24,52 @@ pub(crate) enum Verb {
     /// Run several sizes and seeds on all cores, into one table and one page. Failed runs are
     /// listed at the end.
     Sweep(Sweep),
+    /// Reduce a packet scenario that fails to the hosts and steps without which it does not.
+    Shrink(Shrink),
+    /// Measure what a packet world costs: whole nodes with QUIC and TLS, a fixed number of edges
+    /// each, small messages on every edge.
+    PacketScale(PacketScale),
     /// Every pair of kinds of NAT: whether a direct path is possible, and whether it is found.
     ///
     /// For each ordered pair the oracle says what the terms of RFC 4787 allow: a direct path, one
     /// only by guessing ports, or none. Two hosts of bare UDP with a perfect schedule try it, once
     /// for each seed. A pair that is not as expected ends the program with status 1.
     NatMatrix(NatMatrix),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Shrink {
+    /// The scenario.
+    #[arg(value_name = "FILE.toml")]
+    pub(crate) file: PathBuf,
+    /// Where to write the reduced scenario; beside the other one by default, as FILE.small.toml.
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PacketScale {
+    /// Nodes, more than twice the edges of each.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(3..=9_999))]
+    pub(crate) nodes: u32,
+    /// Edges of each node, an even number.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=200))]
+    pub(crate) edges: u32,
+    /// Seed of all random choices: the same seed gives the same run.
+    #[arg(long)]
+    pub(crate) seed: u64,
+    /// Seconds of silence before the first message.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) settle: u64,
+    /// Seconds in which each edge carries a message a second.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seconds: u64,
+    /// Let both ends of an edge send a message a second, in place of turns.
+    #[arg(long)]
+    pub(crate) both_ways: bool,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -90,6 +130,9 @@ pub(crate) struct WorldArgs {
     /// Messages sent in each phase.
     #[arg(long, default_value_t = MESSAGES, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) messages: u32,
+    /// The world: engines on conns in memory, or whole nodes on a network of datagrams.
+    #[arg(long = "world", value_enum, default_value = "overlay")]
+    pub(crate) name: WorldName,
     /// Sign with Ed25519 instead of a keyed hash.
     #[arg(long)]
     pub(crate) real_crypto: bool,
@@ -144,6 +187,14 @@ pub(crate) struct Sweep {
     pub(crate) world: WorldArgs,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WorldName {
+    /// Engines on conns in memory.
+    Overlay,
+    /// Whole nodes with QUIC and TLS, on links and NAT boxes. Signatures are real.
+    Packet,
 }
 
 #[derive(Debug, clap::Args)]

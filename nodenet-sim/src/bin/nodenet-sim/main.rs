@@ -4,9 +4,12 @@
 mod args;
 mod machine;
 mod nat_matrix;
+mod packet;
+mod packet_scale;
 mod play;
 mod sweep;
 mod table;
+mod text;
 
 use std::process::ExitCode;
 
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
         Verb::Scale(scale) => play::scale(&scale),
         Verb::Replay(replay) => play::replay(&replay),
         Verb::Sweep(sweep) => sweep::sweep(&sweep),
+        Verb::Shrink(shrink) => packet::shrink_file(&shrink),
+        Verb::PacketScale(scale) => packet_scale::packet_scale(&scale),
         Verb::NatMatrix(matrix) => nat_matrix::nat_matrix(&matrix),
     };
     match outcome {

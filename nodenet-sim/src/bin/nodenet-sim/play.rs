@@ -1,7 +1,7 @@
 //! Subcommands `scale` and `replay`: one run of a scenario from arguments or from a file.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,13 @@ use nodenet_sim::crypto::Signatures;
 use nodenet_sim::report::html;
 use nodenet_sim::report::row::{Cost, Rows};
 use nodenet_sim::run::{Progress, Run};
+use nodenet_sim::scenario::WorldName;
+use nodenet_sim::scenario::packet::PacketScenario;
 use nodenet_sim::{Bootstrap, Failure, Probe, Report, Scenario, Stage};
 
 use crate::args::{self, Output, Replay, Scale, WorldArgs};
-use crate::{machine, table};
+use crate::text::{read, say, write};
+use crate::{machine, packet, table};
 
 /// Interval of progress lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
@@ -30,8 +33,10 @@ pub(crate) fn scale(args: &Scale) -> Result<(), String> {
 
 pub(crate) fn replay(args: &Replay) -> Result<(), String> {
     let file = args.file.display();
-    let text = std::fs::read_to_string(&args.file)
-        .map_err(|error| format!("the scenario {file} cannot be read: {error}"))?;
+    let text = read(&args.file)?;
+    if PacketScenario::is_meant(&text) {
+        return packet::replay(args, &text);
+    }
     let mut scenario =
         Scenario::from_toml(&text).map_err(|error| format!("{file} is not a scenario: {error}"))?;
     if let Some(nodes) = args.nodes {
@@ -56,7 +61,12 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &WorldArgs) -> Scenario {
         args::Bootstrap::Any => Bootstrap::Any,
     };
     let signatures = if world.real_crypto { Signatures::Real } else { Signatures::StandIn };
+    let kind = match world.name {
+        args::WorldName::Overlay => WorldName::Overlay,
+        args::WorldName::Packet => WorldName::Packet,
+    };
     let scenario = Scenario::new(&name(nodes, world), seed)
+        .in_world(kind)
         .signatures(signatures)
         .loss(world.loss / 100.0)
         .nat_share(world.nat_share / 100.0)
@@ -81,6 +91,9 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &WorldArgs) -> Scenario {
 /// Failed runs that differ must not overwrite one another's files.
 fn name(nodes: u32, world: &WorldArgs) -> String {
     let mut parts = vec![format!("scale-{nodes}")];
+    if world.name == args::WorldName::Packet {
+        parts.push("packet".to_owned());
+    }
     if let args::Bootstrap::Any = world.bootstrap {
         parts.push("any".to_owned());
     }
@@ -196,17 +209,6 @@ fn write_page(output: &Output, page: impl FnOnce() -> String) -> Result<(), Stri
     Ok(())
 }
 
-/// Writes to standard output. A closed pipe is no error: `head` closes it early.
-fn say(text: &str) -> Result<(), String> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("the figures cannot be written to standard output: {error}"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Saves the scenario of a failed run, and returns the text with the command that replays it.
 fn failure_text(mut failure: Failure) -> String {
     let mut text = String::new();
@@ -214,11 +216,6 @@ fn failure_text(mut failure: Failure) -> String {
         let _ = writeln!(text, "the scenario could not be kept in target/sim: {error}");
     }
     text + &failure.to_string()
-}
-
-fn write(file: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(file, text)
-        .map_err(|error| format!("{} cannot be written: {error}", file.display()))
 }
 
 /// Whether a line of a run is a progress line.
@@ -301,6 +298,7 @@ mod tests {
         }
         assert_eq!(name("--churn 2%/30s --churn-minutes 15"), "scale-1000-churn2-30s");
         assert_eq!(name("--bootstrap any --nat-share 60%"), "scale-1000-any-nat60");
+        assert_eq!(name("--world packet --loss 1"), "scale-1000-packet-loss1");
         assert_eq!(name("--light-share 5 --loss 0.1"), "scale-1000-light5-loss0.1");
         assert_eq!(name("--silent-share 20 --rendezvous"), "scale-1000-silent20-rendezvous");
         assert_eq!(name("--churn 2.5%/30s"), "scale-1000-churn2.5-30s");

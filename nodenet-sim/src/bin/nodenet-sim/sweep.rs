@@ -125,6 +125,9 @@ fn arguments(nodes: u32, seed: u64, world: &WorldArgs) -> Vec<String> {
         option("churn", format!("{percent}%/{every_secs}s"));
         option("churn-minutes", world.churn_minutes.to_string());
     }
+    if world.name == args::WorldName::Packet {
+        option("world", "packet".to_owned());
+    }
     if world.rendezvous {
         all.push("--rendezvous".to_owned());
     }
@@ -201,6 +204,8 @@ mod tests {
             "4",
             "--nat-share",
             "60",
+            "--world",
+            "packet",
             "--loss",
             "0.1",
             "--light-share",
