@@ -119,7 +119,7 @@ pub struct Config {
     /// Which nodes learn the addresses of this node by rendezvous.
     pub address_policy: AddressPolicy,
     /// Whether the node tests if any node can reach it, once an hour, by a Connect to a few
-    /// strangers (PROTOCOL.md#reachability-test). Only with `maintenance`.
+    /// probers (PROTOCOL.md#reachability-test). Only with `maintenance`.
     pub test_reachability: bool,
     /// Whether loopback and link-local addresses may be dialed and advertised.
     pub allow_local_addrs: bool,

@@ -13,14 +13,14 @@ use crate::NodeId;
 use crate::api::{ConnectError, DeliveryPath, Event};
 use crate::connect::{self, Connect, Purpose, Want};
 use crate::context::Context;
-use crate::nat::{self, Nat, Stranger};
+use crate::nat::{self, Nat, Prober};
 use crate::overlay::{self, Message, Overlay};
 use crate::rendezvous::{self, Rendezvous, Settled, Ticket, Unsealed};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, Conns};
 
-/// Contacts from which a stranger is chosen for the reachability test (a guess).
-const STRANGERS_MAX: usize = 128;
+/// Contacts from which a prober is chosen for the reachability test (a guess).
+const PROBERS_MAX: usize = 128;
 
 impl Engine {
     /// Calls the overlay, and carries out its actions. It may read the attempts under way.
@@ -229,11 +229,10 @@ impl Engine {
             Action::Punch { remote, bytes } => {
                 self.commands.push_back(transport::Command::Punch { remote, bytes });
             }
-            Action::FindStrangers => {
-                let known = self.overlay.strangers(STRANGERS_MAX).into_iter();
-                let strangers: Vec<Stranger> =
-                    known.map(|(id, addrs)| Stranger { id, addrs }).collect();
-                self.run_nat(conns, |nat, cx| nat.handle_strangers(cx, &strangers));
+            Action::FindProbers => {
+                let known = self.overlay.unconnected(PROBERS_MAX).into_iter();
+                let probers: Vec<Prober> = known.map(|(id, addrs)| Prober { id, addrs }).collect();
+                self.run_nat(conns, |nat, cx| nat.handle_probers(cx, &probers));
             }
             Action::AskAll => self.run_overlay(conns, |overlay, cx, _| overlay.ask_all(cx)),
             Action::Event(event) => self.events.push_back(event),

@@ -10,7 +10,7 @@ use crate::NodeId;
 use crate::api::Config;
 use crate::context::Context;
 use crate::context::testing::Surroundings;
-use crate::nat::{Action, Nat, Stranger};
+use crate::nat::{Action, Nat, Prober};
 use crate::transport::ConnId;
 use crate::wire::nat::{Connect, NAT_NONCE_LEN, PUNCH_DATAGRAM, punch_target};
 use crate::wire::{ADDRS_MAX, Addr, AddrList, Decode, Encode, FrameType, Pong};
@@ -112,11 +112,11 @@ impl Machine {
                     assert_eq!(connect.addrs.as_slice().len(), 1, "it names nothing else");
                     self.nonce = connect.nonce;
                 }
-                Action::FindStrangers => {
-                    let strangers: Vec<Stranger> = (100..116)
-                        .map(|number| Stranger { id: id(number), addrs: vec![addr(number, 1)] })
+                Action::FindProbers => {
+                    let probers: Vec<Prober> = (100..116)
+                        .map(|number| Prober { id: id(number), addrs: vec![addr(number, 1)] })
                         .collect();
-                    self.run(|nat, cx| nat.handle_strangers(cx, &strangers));
+                    self.run(|nat, cx| nat.handle_probers(cx, &probers));
                 }
                 Action::Set(at) => assert!(at > self.around.now, "a timer of the past"),
                 _ => {}

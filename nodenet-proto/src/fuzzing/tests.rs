@@ -50,7 +50,7 @@ fn frames_of_every_kind() {
 fn own_addresses() {
     // Neighbours 96 to 98 are dialed, and say that this node is at 203.0.113.7:66.
     let learn = (96..99_u8).flat_map(|number| [8, number, 1, 1, number, 2, number, 0x47, 66]);
-    // Time passes; a stranger is asked; it confirms; its punch arrives; a Connect comes.
+    // Time passes; a prober is asked; it confirms; its punch arrives; a Connect comes.
     let test = [9, 14, 10, 6, 100, 7, 100, 1, 5, 2, 0x48, 1, 0x49, 1, 50, 9, 6, 10, 10, 3, 96];
     offer("nat_machine", "reached", &learn.chain(test).collect::<Vec<u8>>());
     offer("nat_machine", "malformed", &[4, 3, 1, 2, 3, 6, 1, 11, 5, 10]);

@@ -20,7 +20,7 @@ pub(crate) fn confirmed(reports: &Reports, now: Instant) -> Vec<SocketAddr> {
     groups.filter_map(|group| reports.view(now, group).addr).take(CONFIRMED_MAX).collect()
 }
 
-/// The address that strangers are asked to reach.
+/// The address that probers are asked to reach.
 pub(crate) fn tested(addrs: &[SocketAddr]) -> Option<SocketAddr> {
     addrs.iter().copied().find(|addr| scope(addr.ip()) == Some(Scope::Global))
 }

@@ -32,8 +32,8 @@ const BLOCK_FEW: u16 = 4_096;
 const PORTS_MANY: usize = 16;
 /// The largest block.
 const BLOCK_MANY: u16 = 16_384;
-/// A sequence that is above the first goes on below the second: where ranges of ports end and begin,
-/// and a few hundred flows more.
+/// A sequence that is above the first goes on below the second: where ranges of ports end and
+/// begin, and a few thousand ports more.
 const RANGE_END: u16 = 65_535 - 4_096;
 const RANGE_START: u16 = 1_024 + 4_096;
 /// Flows of other hosts between two of this node that a sequence may have (a guess).
@@ -47,7 +47,8 @@ pub(crate) struct Behaviour {
     pub(crate) evidence: NatEvidence,
 }
 
-/// Names mapping and allocator from the reports of one group. `local_addrs` are those of the socket.
+/// Names mapping and allocator from the reports of one group. `local_addrs` are those of the
+/// socket.
 pub(crate) fn classify(reports: &[Report], local_addrs: &[SocketAddr]) -> Behaviour {
     let is_dialed = |report: &&Report| report.dialed.is_some();
     let dialed: Vec<Report> = reports.iter().filter(is_dialed).copied().collect();

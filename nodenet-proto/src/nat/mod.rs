@@ -1,7 +1,7 @@
 //! Own address, NAT behaviour and reachability of a node; answers to those who punch.
 //!
 //! Responsible for: what neighbours report to see of this node and what follows from it, the test
-//! whether strangers can reach it, and the punches that a Connect asks for. Never: dials, and never
+//! whether probers can reach it, and the punches that a Connect asks for. Never: dials, and never
 //! starts an attempt to connect.
 //!
 //! - `reflexive`: the address that enough neighbours name.
@@ -41,7 +41,7 @@ use crate::transport::ConnId;
 use crate::wire::nat::{Connect, ConnectAck, Mapping, PUNCH_DATAGRAM, WithSignals, punch_target};
 use crate::wire::{Addr, AddrList, Decode, FrameType, Pong};
 
-pub(crate) use self::reachability::Stranger;
+pub(crate) use self::reachability::Prober;
 
 /// All neighbours are asked what they see at most this often, if one names another IP address.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -71,8 +71,8 @@ pub(crate) enum Action {
         /// What.
         bytes: Bytes,
     },
-    /// Pass the nodes without an edge to [`Nat::handle_strangers`].
-    FindStrangers,
+    /// Pass the nodes without an edge to [`Nat::handle_probers`].
+    FindProbers,
     /// Ask every neighbour what it sees.
     AskAll,
     /// Report this event to the application.
@@ -170,7 +170,7 @@ impl Nat {
     ) {
         let remote = canonical(remote);
         cx.own.observe_edge(remote);
-        if is_accepted && self.is_stranger(remote) {
+        if is_accepted && self.is_unsent_to(remote) {
             self.test.handle_reached(cx.now);
         }
         self.neighbours.insert(peer, remote);
@@ -212,7 +212,7 @@ impl Nat {
     /// A punch arrived from this address.
     pub(crate) fn handle_punched(&mut self, cx: &mut Context<'_, Action>, remote: SocketAddr) {
         let remote = canonical(remote);
-        if !self.test.is_waiting(cx.now) || !self.is_stranger(remote) {
+        if !self.test.is_waiting(cx.now) || !self.is_unsent_to(remote) {
             return cx.discard(DropReason::Punch);
         }
         self.test.handle_reached(cx.now);
@@ -283,15 +283,11 @@ impl Nat {
     }
 
     /// The nodes without an edge, of which one may be asked.
-    pub(crate) fn handle_strangers(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        strangers: &[Stranger],
-    ) {
+    pub(crate) fn handle_probers(&mut self, cx: &mut Context<'_, Action>, probers: &[Prober]) {
         let mut known = self.destinations.networks();
         known.extend(self.neighbours.values().map(|remote| network(remote.ip())));
         let is_known = |ip: IpAddr| known.contains(&network(ip));
-        let step = self.test.handle_strangers(cx.now, cx.rng, strangers, is_known);
+        let step = self.test.handle_probers(cx.now, cx.rng, probers, is_known);
         self.act_on(cx, step);
         self.arm(cx);
     }
@@ -352,7 +348,7 @@ impl Nat {
     }
 
     /// Whether this node never sent to that network, so that no mapping of its NAT lets it in.
-    fn is_stranger(&self, remote: SocketAddr) -> bool {
+    fn is_unsent_to(&self, remote: SocketAddr) -> bool {
         let of = |remote: &SocketAddr| network(remote.ip());
         scope(remote.ip()) == Some(Scope::Global)
             && !self.neighbours.values().any(|known| of(known) == of(&remote))
@@ -374,7 +370,7 @@ impl Nat {
     fn act_on(&self, cx: &mut Context<'_, Action>, step: Step) {
         match step {
             Step::Wait => {}
-            Step::FindStrangers => cx.act(Action::FindStrangers),
+            Step::FindProbers => cx.act(Action::FindProbers),
             Step::Ask { peer, nonce, addr } => {
                 let addrs = AddrList::first_of([Addr::from_socket_addr(addr)]);
                 let payload =

@@ -3,8 +3,8 @@
 //! Responsible for: which of the addresses in a Connect get punches, how many, and when. Never:
 //! dials, and never starts a burst that no signed message asked for.
 //!
-//! A peer chooses where these datagrams go, so each source of work has a budget: its originator, the
-//! subnet that they go to, and this node as a whole.
+//! A peer chooses where these datagrams go, so each source of work has a budget: its originator,
+//! the subnet that they go to, and this node as a whole.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;

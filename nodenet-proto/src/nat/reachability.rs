@@ -1,11 +1,11 @@
 //! Reachability test without servers: whether a node to which this one never sent can reach it
 //! (PROTOCOL.md#reachability-test).
 //!
-//! Responsible for: which stranger is asked, when, and what follows from what arrives. Never: sends.
+//! Responsible for: which prober is asked, when, and what follows from what arrives. Never: sends.
 //!
 //! A Connect makes its receiver send punches to the addresses in it. A node that names its own
-//! external address to a stranger, and sends nothing to that stranger, learns from a punch that
-//! arrives that any node can reach it. That none arrives means something only if the stranger
+//! external address to a prober, and sends nothing to that prober, learns from a punch that
+//! arrives that any node can reach it. That none arrives means something only if the prober
 //! confirmed the Connect, and only if two did.
 
 use std::collections::BTreeSet;
@@ -25,24 +25,24 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(3600);
 const ROUNDS_MAX: usize = 4;
 /// From a new address to its test: reports of others may follow (a guess).
 const SETTLE: Duration = Duration::from_secs(10);
-/// Until strangers are looked for again, if there was none to ask (a guess).
+/// Until probers are looked for again, if there was none to ask (a guess).
 const RETRY: Duration = Duration::from_secs(60);
-/// A stranger that has not confirmed by then is given up (a guess: several routes there and back).
+/// A prober that has not confirmed by then is given up (a guess: several routes there and back).
 const ACK_WAIT: Duration = Duration::from_secs(10);
 /// From the confirmation until the punches must be here; they left at the same time, take 200 ms,
 /// and cross a path instead of a route (a guess).
 const PUNCH_WAIT: Duration = Duration::from_secs(5);
-/// Nothing is sent to a stranger for this long. A packet of its own that comes too early stays in a
+/// Nothing is sent to a prober for this long. A packet of its own that comes too early stays in a
 /// Linux router for 30 s (measured), and would move this node's port.
 pub(crate) const QUIET: Duration = Duration::from_secs(35);
-/// Strangers that must have confirmed without a punch arriving.
+/// Probers that must have confirmed without a punch arriving.
 const NOES: u8 = 2;
-/// Strangers that are asked in one round (a guess).
+/// Probers that are asked in one round (a guess).
 const ASKED_MAX: u8 = 6;
 
-/// A node to which this one may never have sent.
+/// A node that may be asked, because this one may never have sent to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stranger {
+pub(crate) struct Prober {
     /// Its identifier.
     pub(crate) id: NodeId,
     /// Its addresses, as far as they are known.
@@ -54,8 +54,8 @@ pub(crate) struct Stranger {
 pub(crate) enum Step {
     /// Nothing.
     Wait,
-    /// Strangers to choose from.
-    FindStrangers,
+    /// Probers to choose from.
+    FindProbers,
     /// A Connect to this node that names this address alone.
     Ask { peer: NodeId, nonce: [u8; NAT_NONCE_LEN], addr: SocketAddr },
 }
@@ -145,16 +145,16 @@ impl Test {
             }
         }
         self.at = Some(now + RETRY);
-        Step::FindStrangers
+        Step::FindProbers
     }
 
-    /// Asks one of the strangers that this node has never sent to, and that is in no network in
+    /// Asks one of the probers that this node has never sent to, and that is in no network in
     /// which `is_known` knows an address.
-    pub(crate) fn handle_strangers(
+    pub(crate) fn handle_probers(
         &mut self,
         now: Instant,
         rng: &mut Random,
-        strangers: &[Stranger],
+        probers: &[Prober],
         is_known: impl Fn(IpAddr) -> bool,
     ) -> Step {
         let Some(addr) = self.addr else { return Step::Wait };
@@ -164,18 +164,18 @@ impl Test {
                 && network(other.ip()) != own
                 && !is_known(other.ip())
         };
-        let is_fit = |stranger: &&Stranger| {
-            let mut addrs = stranger.addrs.iter();
+        let is_fit = |prober: &&Prober| {
+            let mut addrs = prober.addrs.iter();
             addrs.clone().any(|other| other.is_ipv4() == addr.is_ipv4())
                 && addrs.all(is_apart)
-                && !self.quiet.iter().any(|quiet| quiet.peer == stranger.id)
+                && !self.quiet.iter().any(|quiet| quiet.peer == prober.id)
         };
-        let fit: Vec<&Stranger> = strangers.iter().filter(is_fit).collect();
+        let fit: Vec<&Prober> = probers.iter().filter(is_fit).collect();
         if fit.is_empty() {
             return Step::Wait;
         }
-        let stranger = fit[rng.below(fit.len() as u64) as usize];
-        let (peer, nonce) = (stranger.id, rng.array());
+        let prober = fit[rng.below(fit.len() as u64) as usize];
+        let (peer, nonce) = (prober.id, rng.array());
         if self.round.is_none() {
             self.begun.retain(|(_, at)| *at + PERIOD > now);
             self.begun.push((addr, now));
@@ -185,12 +185,12 @@ impl Test {
         let until = now + ACK_WAIT;
         round.current = Some(Asked { peer, nonce, is_confirmed: false, until });
         self.at = Some(until);
-        let ips = stranger.addrs.iter().map(SocketAddr::ip).collect();
+        let ips = prober.addrs.iter().map(SocketAddr::ip).collect();
         self.quiet.push(Quiet { peer, ips, until: now + QUIET });
         Step::Ask { peer, nonce, addr }
     }
 
-    /// The Connect could not be sent: its stranger does not count.
+    /// The Connect could not be sent: its prober does not count.
     pub(crate) fn handle_unsent(&mut self, now: Instant) {
         if let Some(round) = &mut self.round {
             round.current = None;
@@ -224,12 +224,12 @@ impl Test {
         }
     }
 
-    /// Whether something may arrive from a stranger that was asked.
+    /// Whether something may arrive from a prober that was asked.
     pub(crate) fn is_waiting(&self, now: Instant) -> bool {
         self.quiet.iter().any(|quiet| quiet.until > now)
     }
 
-    /// Something is sent to this address. If it is a stranger's, what arrives from there proves
+    /// Something is sent to this address. If it is a prober's, what arrives from there proves
     /// nothing any more.
     pub(crate) fn handle_sent(&mut self, now: Instant, remote: IpAddr) {
         let Some(at) = self.quiet.iter().position(|quiet| quiet.ips.contains(&remote)) else {

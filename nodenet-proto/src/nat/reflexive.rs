@@ -11,8 +11,8 @@
 //! 2. It must not be outvoted by subnets that name another one. A host in two subnets would
 //!    otherwise choose the address of a node behind a NAT whose ports all differ.
 //! 3. If three of the subnets that reported something new last agree, and are most of at most five,
-//!    they decide. An honest NAT may move a port when a packet of the peer comes too early, and what
-//!    old neighbours see stays as it was.
+//!    they decide. An honest NAT may move a port when a packet of the peer comes too early, and
+//!    what old neighbours see stays as it was.
 
 use core::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

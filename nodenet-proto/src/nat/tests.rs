@@ -30,8 +30,8 @@ fn neighbour(number: u8) -> SocketAddr {
     SocketAddr::from(([20, number, 0, 1], 4242))
 }
 
-fn stranger(number: u8) -> Stranger {
-    Stranger { id: id(number), addrs: vec![SocketAddr::from(([30, number, 0, 1], 4242))] }
+fn prober(number: u8) -> Prober {
+    Prober { id: id(number), addrs: vec![SocketAddr::from(([30, number, 0, 1], 4242))] }
 }
 
 impl Bench {
@@ -92,10 +92,10 @@ impl Bench {
         self.run(|nat, cx| nat.handle_connect_ack(cx, id(from), &payload))
     }
 
-    /// A round has come to the point where one of `strangers` is asked. Returns it and the nonce.
-    fn ask(&mut self, strangers: &[Stranger]) -> (NodeId, [u8; 16]) {
-        assert_eq!(self.timer()[0], Action::FindStrangers);
-        let actions = self.run(|nat, cx| nat.handle_strangers(cx, strangers));
+    /// A round has come to the point where one of `probers` is asked. Returns it and the nonce.
+    fn ask(&mut self, probers: &[Prober]) -> (NodeId, [u8; 16]) {
+        assert_eq!(self.timer()[0], Action::FindProbers);
+        let actions = self.run(|nat, cx| nat.handle_probers(cx, probers));
         let Action::Originate { frame_type: FrameType::Connect, target, payload } = &actions[0]
         else {
             panic!("a Connect leaves, not {actions:?}");
@@ -189,10 +189,10 @@ fn a_machine_that_moved_asks_every_neighbour() {
 }
 
 #[test]
-fn a_punch_from_a_stranger_that_was_asked_proves_reachability() {
+fn a_punch_from_a_prober_that_was_asked_proves_reachability() {
     let mut bench = Bench::confirmed();
     assert_eq!(bench.reachability(), Reachability::Unknown);
-    let (asked, nonce) = bench.ask(&[stranger(9)]);
+    let (asked, nonce) = bench.ask(&[prober(9)]);
     assert_eq!(asked, id(9));
     assert!(bench.nat.is_quiet(bench.around.now, &asked));
     bench.ack(9, nonce);
@@ -211,7 +211,7 @@ fn a_punch_that_a_mapping_could_have_let_in_proves_nothing() {
     let mut bench = Bench::confirmed();
     bench.punched("30.9.0.1:4242");
     assert_eq!(bench.drops, [(DropReason::Punch, 1)], "no test is under way");
-    bench.ask(&[stranger(9)]);
+    bench.ask(&[prober(9)]);
     // A neighbour, one of its network, this node's own network, and the site.
     for from in ["20.1.0.1:4242", "20.1.200.1:9", "203.0.1.1:9", "192.168.1.9:4242"] {
         bench.punched(from);
@@ -224,9 +224,9 @@ fn a_punch_that_a_mapping_could_have_let_in_proves_nothing() {
 }
 
 #[test]
-fn two_strangers_that_confirmed_and_are_not_heard_mean_unreachable() {
+fn two_probers_that_confirmed_and_are_not_heard_mean_unreachable() {
     let mut bench = Bench::confirmed();
-    let all: Vec<Stranger> = (9..16).map(stranger).collect();
+    let all: Vec<Prober> = (9..16).map(prober).collect();
     let mut asked = Vec::new();
     for confirms in [true, false, true] {
         let (peer, nonce) = bench.ask(&all);
@@ -247,9 +247,9 @@ fn two_strangers_that_confirmed_and_are_not_heard_mean_unreachable() {
 }
 
 #[test]
-fn strangers_that_do_not_confirm_prove_nothing() {
+fn probers_that_do_not_confirm_prove_nothing() {
     let mut bench = Bench::confirmed();
-    let all: Vec<Stranger> = (9..20).map(stranger).collect();
+    let all: Vec<Prober> = (9..20).map(prober).collect();
     for _ in 0..6 {
         bench.ask(&all);
     }
@@ -259,9 +259,9 @@ fn strangers_that_do_not_confirm_prove_nothing() {
 
 /// THREATS.md#n2
 #[test]
-fn only_the_asked_stranger_confirms() {
+fn only_the_asked_prober_confirms() {
     let mut bench = Bench::confirmed();
-    let (_, nonce) = bench.ask(&[stranger(9)]);
+    let (_, nonce) = bench.ask(&[prober(9)]);
     for (from, nonce) in [(10, nonce), (9, [0; 16])] {
         bench.ack(from, nonce);
         assert_eq!(bench.drops, [(DropReason::Unsolicited, 1)]);
@@ -273,37 +273,37 @@ fn no_node_is_asked_that_was_sent_to_or_is_in_a_known_network() {
     let mut bench = Bench::confirmed();
     let dialed = addr("40.1.0.1:1");
     bench.run(|nat, cx| nat.handle_sent(cx, dialed));
-    assert_eq!(bench.timer()[0], Action::FindStrangers);
-    let at = |text: &str| Stranger { id: id(9), addrs: vec![addr(text)] };
+    assert_eq!(bench.timer()[0], Action::FindProbers);
+    let at = |text: &str| Prober { id: id(9), addrs: vec![addr(text)] };
     let unfit = [
         at("40.1.0.1:2"),
         at("20.2.9.9:1"),
         at("203.0.9.9:1"),
         at("192.168.7.7:1"),
         at("[2001:db8::1]:1"),
-        Stranger { id: id(9), addrs: vec![] },
-        Stranger { id: id(9), addrs: vec![addr("50.1.0.1:1"), dialed] },
+        Prober { id: id(9), addrs: vec![] },
+        Prober { id: id(9), addrs: vec![addr("50.1.0.1:1"), dialed] },
     ];
-    assert_eq!(bench.run(|nat, cx| nat.handle_strangers(cx, &unfit)), []);
+    assert_eq!(bench.run(|nat, cx| nat.handle_probers(cx, &unfit)), []);
     bench.ask(&[at("50.1.0.1:1")]);
 }
 
 #[test]
-fn a_dial_to_the_asked_stranger_voids_its_answer() {
+fn a_dial_to_the_asked_prober_voids_its_answer() {
     let mut bench = Bench::confirmed();
-    let (_, nonce) = bench.ask(&[stranger(9)]);
+    let (_, nonce) = bench.ask(&[prober(9)]);
     bench.ack(9, nonce);
     bench.run(|nat, cx| nat.handle_sent(cx, addr("30.9.0.1:77")));
     bench.punched("30.9.0.1:4242");
     assert_eq!(bench.drops, [(DropReason::Punch, 1)]);
     assert_eq!(bench.reachability(), Reachability::Unknown);
-    assert_eq!(bench.timer()[0], Action::FindStrangers, "another one is asked");
+    assert_eq!(bench.timer()[0], Action::FindProbers, "another one is asked");
 }
 
 #[test]
 fn an_address_is_tested_once_an_hour_and_a_new_one_soon() {
     let mut bench = Bench::confirmed();
-    bench.ask(&[stranger(9)]);
+    bench.ask(&[prober(9)]);
     bench.punched("30.9.0.1:4242");
     let begun = bench.around.now;
     for number in 1..=3 {
@@ -320,7 +320,7 @@ fn an_address_is_tested_once_an_hour_and_a_new_one_soon() {
 }
 
 #[test]
-fn a_conn_from_a_stranger_proves_reachability() {
+fn a_conn_from_a_prober_proves_reachability() {
     let mut bench = Bench::confirmed();
     let neighbour = addr("20.1.7.7:1");
     bench.run(|nat, cx| nat.handle_edge_up(cx, id(8), neighbour, true));
@@ -351,7 +351,7 @@ fn a_connect_is_answered_and_punched_towards() {
     for _ in 0..4 {
         assert_eq!(bench.timer()[..2], volley);
     }
-    assert_eq!(bench.timer()[0], Action::FindStrangers, "the burst is over");
+    assert_eq!(bench.timer()[0], Action::FindProbers, "the burst is over");
 }
 
 /// THREATS.md#c19

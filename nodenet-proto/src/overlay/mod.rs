@@ -130,10 +130,10 @@ impl Overlay {
     }
 
     /// Nodes without an edge, with the addresses that are known of them; at most `max`.
-    pub(crate) fn strangers(&self, max: usize) -> Vec<(NodeId, Vec<SocketAddr>)> {
+    pub(crate) fn unconnected(&self, max: usize) -> Vec<(NodeId, Vec<SocketAddr>)> {
         let known = self.peers.table().buckets().iter().flat_map(|bucket| bucket.entries());
-        let strangers = known.filter(|contact| self.edges.table().get(&contact.id).is_none());
-        strangers.map(|contact| (contact.id, contact.addrs().collect())).take(max).collect()
+        let others = known.filter(|contact| self.edges.table().get(&contact.id).is_none());
+        others.map(|contact| (contact.id, contact.addrs().collect())).take(max).collect()
     }
 
     /// The live edges.

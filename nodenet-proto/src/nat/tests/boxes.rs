@@ -184,19 +184,19 @@ fn learn(kind: &Kind, seed: u64) -> (Bench, Boxes) {
     (bench, boxes)
 }
 
-/// Runs the test of reachability: strangers behind the boxes' outside punch at what they are told.
+/// Runs the test of reachability: probers behind the boxes' outside punch at what they are told.
 fn test_reachability(bench: &mut Bench, boxes: &mut Boxes) {
-    let strangers: Vec<Stranger> = (100..110).map(stranger).collect();
+    let probers: Vec<Prober> = (100..110).map(prober).collect();
     while let Some(at) = bench.nat.timer
         && at <= bench.around.now + Duration::from_secs(60)
     {
-        if !bench.timer().contains(&Action::FindStrangers) {
+        if !bench.timer().contains(&Action::FindProbers) {
             continue;
         }
-        for action in bench.run(|nat, cx| nat.handle_strangers(cx, &strangers)) {
+        for action in bench.run(|nat, cx| nat.handle_probers(cx, &probers)) {
             let Action::Originate { target, payload, .. } = action else { continue };
             let (connect, _) = Connect::decode_with_signals(&payload).expect("just written");
-            let from = stranger(target.as_bytes()[0]).addrs[0];
+            let from = prober(target.as_bytes()[0]).addrs[0];
             bench.ack(target.as_bytes()[0], connect.nonce);
             let named = connect.addrs.as_slice()[0].to_socket_addr().expect("a literal");
             if boxes.lets_in(bench.around.now, named, from) {
@@ -206,8 +206,8 @@ fn test_reachability(bench: &mut Bench, boxes: &mut Boxes) {
     }
 }
 
-/// Whether an allocator is named as the box has it. A block is seldom seen in full, and a lie may be
-/// beside it.
+/// Whether an allocator is named as the box has it. A block is seldom seen in full, and a lie may
+/// be beside it.
 fn is_right(expected: Option<Allocator>, named: Allocator) -> bool {
     match (expected, named) {
         (None, _) => named == Allocator::Unknown,

@@ -11,7 +11,7 @@ use crate::testkit::nat_box::Behavior;
 use crate::testkit::{NatBox, NatConfig, identity};
 use crate::wire::nat::{Allocator, Mapping};
 
-/// A node behind a box, four neighbours, and strangers that it has no edge to: its policy admits
+/// A node behind a box, four neighbours, and probers that it has no edge to: its policy admits
 /// none of them. Each is in a network of its own.
 struct Island {
     net: Net,
@@ -19,7 +19,7 @@ struct Island {
 }
 
 impl Island {
-    fn new(config: NatConfig, strangers: u8) -> Self {
+    fn new(config: NatConfig, probers: u8) -> Self {
         let mut net = Net::new(7);
         let nat = NatBox::new(config, vec![IpAddr::from([203, 0, 113, 7])], &Seed::from_u64(7));
         let realm = net.add_gateway(crate::testkit::Realm::PUBLIC, nat);
@@ -31,7 +31,7 @@ impl Island {
         let own = Config { engine, ..Config::default() };
         let mut hosts = vec![NodeHost::at(inside, identity(1), 1, own, net.now)];
         hosts[0].realm = realm;
-        for number in 2..6 + strangers {
+        for number in 2..6 + probers {
             let addr = SocketAddr::from(([20 + number, 0, 0, 1], 4242));
             let id = identity(number.into());
             hosts.push(NodeHost::at(addr, id, number.into(), Config::default(), net.now));
@@ -58,7 +58,7 @@ impl Island {
 }
 
 #[test]
-fn strangers_tell_a_node_behind_a_nat_whether_it_can_be_reached() {
+fn probers_tell_a_node_behind_a_nat_whether_it_can_be_reached() {
     for (filtering, expected) in [
         (Behavior::EndpointIndependent, Reachability::Reachable),
         (Behavior::AddressDependent, Reachability::Unreachable),
