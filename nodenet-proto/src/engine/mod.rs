@@ -150,11 +150,11 @@ impl Engine {
             Punched { remote } => self.run_nat(conns, |nat, cx| nat.handle_punched(cx, remote)),
             // Nothing waits here for room: what did not fit went elsewhere, or was refused.
             Writable(_) => self.makes_room = true,
+            PathChanged { remote, .. } => {
+                self.run_nat(conns, |nat, cx| nat.handle_sent(cx, remote));
+            }
             // No machine takes these yet.
-            ConnUp { role: Role::Media, .. }
-            | PathChanged { .. }
-            | SpliceOpened { .. }
-            | SpliceOver { .. } => {}
+            ConnUp { role: Role::Media, .. } | SpliceOpened { .. } | SpliceOver { .. } => {}
         }
         if core::mem::take(&mut self.makes_room) {
             self.report_send_ready();

@@ -77,7 +77,7 @@ impl Destinations {
 /// the neighbours of an address is seldom wider.
 pub(crate) fn network(ip: IpAddr) -> u128 {
     match ip.to_canonical() {
-        IpAddr::V4(ip) => u128::from(ip.to_ipv6_mapped().to_bits()) >> 16 << 16,
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits() >> 16 << 16,
         IpAddr::V6(ip) => ip.to_bits() >> 96 << 96,
     }
 }

@@ -99,6 +99,8 @@ pub(crate) struct Nat {
     timer: Option<Instant>,
     /// When conclusions were drawn last.
     updated: Instant,
+    /// Whether the node has left, or is about to.
+    is_stopped: bool,
 }
 
 impl Nat {
@@ -115,6 +117,7 @@ impl Nat {
             is_moved: false,
             timer: None,
             updated: now,
+            is_stopped: false,
         }
     }
 
@@ -190,7 +193,7 @@ impl Nat {
         self.update(cx);
     }
 
-    /// A datagram of this node goes to this address: the first of a dial.
+    /// Datagrams of this node go to this address from now on: it is dialed, or a peer moved there.
     pub(crate) fn handle_sent(&mut self, cx: &mut Context<'_, Action>, remote: SocketAddr) {
         let remote = canonical(remote);
         self.destinations.insert(remote);
@@ -201,7 +204,7 @@ impl Nat {
     /// The addresses of this machine changed. Returns when the timer has to fire, if neighbours are
     /// to be asked what they see now.
     pub(crate) fn handle_local_addrs(&mut self, now: Instant) -> Option<Instant> {
-        if self.neighbours.is_empty() {
+        if self.is_stopped || self.neighbours.is_empty() {
             return None;
         }
         self.is_moved = true;
@@ -320,6 +323,7 @@ impl Nat {
 
     /// The node leaves the network.
     pub(crate) fn stop(&mut self, cx: &mut Context<'_, Action>) {
+        self.is_stopped = true;
         self.punches.stop();
         self.test.set_addr(cx.now, None);
         self.arm(cx);
@@ -394,7 +398,7 @@ impl Nat {
         self.updated = cx.now;
         let addrs = advertise::confirmed(&self.reports, cx.now);
         cx.own.set_reflexive_addrs(&addrs);
-        if cx.config.public_addrs.is_empty() {
+        if cx.config.public_addrs.is_empty() && !self.is_stopped {
             self.test.set_addr(cx.now, advertise::tested(&addrs));
         }
         let Behaviour { mapping, allocator, evidence } = self.behaviour(cx);

@@ -441,6 +441,10 @@ fn a_configured_address_needs_no_test() {
 fn a_node_that_leaves_stops_its_bursts() {
     let mut bench = Bench::confirmed();
     bench.connect(9, &["198.51.100.1:1"]);
+    bench.dial(4);
+    bench.pong(4, OWN);
     assert_eq!(bench.run(Nat::stop), [Action::Stop]);
     assert_eq!(bench.nat.punches.len(), 0);
+    // The address is still confirmed by three, and is not tested.
+    assert_eq!(bench.run(|nat, cx| nat.handle_edge_down(cx, id(4))), []);
 }
