@@ -396,7 +396,7 @@ fn a_node_that_may_not_learn_the_address_gets_none_and_no_punches() {
 }
 
 #[test]
-fn a_node_that_keeps_its_address_from_strangers_asks_none_to_reach_it() {
+fn a_node_that_keeps_its_address_to_itself_asks_none_to_reach_it() {
     assert_eq!(Bench::confirmed_with(AddressPolicy::Known).nat.timer, None);
     assert!(Bench::confirmed().nat.timer.is_some());
 }
