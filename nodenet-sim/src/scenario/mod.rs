@@ -374,11 +374,9 @@ mod tests {
     #[test]
     fn a_scenario_survives_its_file() {
         let scenario = Scenario::new("everything", 7)
-            .in_world(WorldName::Packet)
             .loss(0.01)
             .nat_share(0.6)
             .light_share(0.1)
-            .silent_share(0.2)
             .probe(Probe::Rendezvous)
             .grow(300, Bootstrap::Any)
             .settle(Duration::from_secs(60))
@@ -395,8 +393,19 @@ mod tests {
                 later_day: 7,
                 growth_share_max: 0.02,
             });
-        let text = scenario.to_toml();
-        assert_eq!(Scenario::from_toml(&text).unwrap(), scenario, "{text}");
+        for world in [WorldName::Overlay, WorldName::Packet] {
+            let silent_share = if world == WorldName::Overlay { 0.2 } else { 0.0 };
+            let scenario = scenario.clone().in_world(world).silent_share(silent_share);
+            let text = scenario.to_toml();
+            assert_eq!(Scenario::from_toml(&text).unwrap(), scenario, "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_nodes_are_not_asked_to_drop_messages() {
+        let scenario = Scenario::new("silent", 1).in_world(WorldName::Packet).silent_share(0.2);
+        let error = Scenario::from_toml(&scenario.to_toml()).unwrap_err().to_string();
+        assert!(error.starts_with("silent_share must be 0 in the packet world"), "{error}");
     }
 
     #[test]
