@@ -4,7 +4,9 @@
 use super::*;
 use crate::addr::Tier;
 use crate::env::{Random, Seed};
-use crate::testkit::nat_box::{Behavior, Collision, NatBox, NatConfig, PortAllocation};
+use crate::testkit::nat_box::{
+    Behavior, BoxKind, Collision, LinuxConfig, NatBox, NatConfig, PortAllocation,
+};
 use crate::wire::nat::{Allocator, Mapping};
 
 const SEEDS: u64 = 50;
@@ -20,7 +22,7 @@ const BLOCK: u16 = 200;
 struct Kind {
     name: String,
     /// Nearest to the node first.
-    boxes: Vec<NatConfig>,
+    boxes: Vec<BoxKind>,
     is_translated: bool,
     mapping: Mapping,
     /// None of one port says how others are chosen.
@@ -42,16 +44,50 @@ fn kind(name: &str, config: NatConfig) -> Kind {
         allocator: match config.allocation {
             _ if is_one => is_kept.then_some(Allocator::Preserving),
             PortAllocation::Sequential { step } => Some(Allocator::Sequential { step }),
+            PortAllocation::Block { size } => Some(Allocator::Block { span: size }),
             _ if config.ports.len() == usize::from(BLOCK) => Some(Allocator::Block { span: BLOCK }),
             // The first mapping takes the internal port, and all others find it taken.
             _ => Some(Allocator::Random),
         },
         is_reachable: is_one && config.filtering == Behavior::EndpointIndependent,
-        boxes: vec![config],
+        boxes: vec![config.into()],
     }
 }
 
-/// Every kind of box that the test kit has.
+/// A Linux router, which lets nothing in that it did not send for.
+fn linux(name: &str, config: LinuxConfig) -> Kind {
+    // A router that keeps ports where it can. In a range of ports a random one is taken.
+    let allocator = match &config.ports {
+        _ if config.random => Some(Allocator::Random),
+        Some(_) => None,
+        None => Some(Allocator::Preserving),
+    };
+    let mapping = match config.random {
+        true => Mapping::AddressAndPortDependent,
+        false => Mapping::EndpointIndependent,
+    };
+    Kind {
+        name: name.to_owned(),
+        boxes: vec![config.into()],
+        is_translated: true,
+        mapping,
+        allocator,
+        is_reachable: false,
+    }
+}
+
+fn linux_kinds() -> Vec<Kind> {
+    let closed = LinuxConfig::default;
+    let range = Some(40_000..=40_000 + BLOCK - 1);
+    vec![
+        linux("Linux, input closed", closed()),
+        linux("Linux, input open", LinuxConfig::open()),
+        linux("Linux, range of ports", LinuxConfig { ports: range, ..closed() }),
+        linux("Linux, fully-random", LinuxConfig { random: true, ..closed() }),
+    ]
+}
+
+/// Every kind of box that the test kit has and that lets UDP through to IPv4.
 fn kinds() -> Vec<Kind> {
     let mut kinds = Vec::new();
     let block = 40_000..=40_000 + BLOCK - 1;
@@ -62,6 +98,7 @@ fn kinds() -> Vec<Kind> {
         ("step 2", PortAllocation::Sequential { step: 2 }, 1024..=u16::MAX),
         ("step 17", PortAllocation::Sequential { step: 17 }, 1024..=u16::MAX),
         ("block", PortAllocation::Random, block),
+        ("block of the host", PortAllocation::Block { size: BLOCK }, 1024..=u16::MAX),
     ];
     for mapping in Behavior::ALL {
         for filtering in Behavior::ALL {
@@ -79,17 +116,21 @@ fn kinds() -> Vec<Kind> {
         allocation: PortAllocation::Random,
         ..NatConfig::default()
     };
-    let carrier = |name: &str, config: &NatConfig| {
-        let boxes = vec![easy.clone(), config.clone()];
+    let carrier = |name: &str, home: BoxKind, config: &NatConfig| {
+        let boxes = vec![home, config.clone().into()];
         Kind { boxes, is_reachable: false, ..kind(name, config.clone()) }
     };
-    kinds.push(carrier("carrier NAT over home NAT, easy", &easy));
-    kinds.push(carrier("carrier NAT over home NAT, hard", &hard));
+    let home = || BoxKind::from(LinuxConfig::default());
+    kinds.push(carrier("carrier NAT over home NAT, easy", easy.clone().into(), &easy));
+    kinds.push(carrier("carrier NAT over home NAT, hard", easy.clone().into(), &hard));
+    kinds.push(carrier("carrier NAT over Linux, easy", home(), &easy));
+    kinds.push(carrier("carrier NAT over Linux, hard", home(), &hard));
+    kinds.extend(linux_kinds());
     let open =
         Kind { is_translated: false, boxes: vec![], is_reachable: true, ..kind("open", easy) };
     for filtering in [Behavior::AddressDependent, Behavior::AddressAndPortDependent] {
         let config = NatConfig { filtering, ..NatConfig::default() };
-        let (name, boxes) = (format!("firewall {filtering:?}"), vec![config]);
+        let (name, boxes) = (format!("firewall {filtering:?}"), vec![config.into()]);
         kinds.push(Kind { name, boxes, is_reachable: false, ..open.clone() });
     }
     kinds.push(open);
