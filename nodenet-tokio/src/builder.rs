@@ -170,7 +170,7 @@ impl Builder {
         self
     }
 
-    /// Which nodes learn the addresses of this node when they ask for them ([`Node::rendezvous`]).
+    /// Which nodes this one tells its addresses, when they ask for them or search near it.
     /// Default: [`AddressPolicy::Anyone`].
     pub fn address_policy(mut self, policy: AddressPolicy) -> Self {
         self.protocol.engine.address_policy = policy;

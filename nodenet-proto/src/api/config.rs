@@ -47,11 +47,9 @@ pub enum Profile {
     Light,
 }
 
-/// Which nodes learn the addresses of this node from its Hellos, Replies and answers to a Connect
-/// (PROTOCOL.md#who-learns-addresses).
+/// Which nodes this one tells its addresses (PROTOCOL.md#who-learns-addresses).
 ///
-/// Neighbours know the address of the conn in any case, and what this node announces of itself by
-/// gossip is not affected.
+/// Neighbours know the address of the conn in any case, and name it to others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AddressPolicy {
     /// Every node that asks.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Contact, Peers};
 use crate::NodeId;
+use crate::api::Disclosure;
 use crate::buf::Frame;
 use crate::context::Context;
 use crate::overlay::actions::{Action, send};
@@ -66,7 +67,7 @@ impl Peers {
         nonce: Nonce,
     ) -> Envelope {
         let mut contacts = self.contacts_near(cx, edges, target, asker);
-        contacts.push(own_contact(cx));
+        contacts.push(own_contact(cx, edges.get(asker).is_some()));
         let neighbors = Neighbors::new(nonce, contacts);
         let sent = cx.stamp();
         Envelope::sign(cx.signer(), FrameType::Neighbors, *asker, sent, neighbors.to_bytes())
@@ -150,9 +151,14 @@ fn describe_contact(cx: &Context<'_, Action>, contact: &Contact) -> wire::Contac
     }
 }
 
-/// This node as it describes itself.
-fn own_contact(cx: &Context<'_, Action>) -> wire::Contact {
-    let addrs = cx.own.addrs().iter().copied().map(Addr::from_socket_addr).collect();
+/// This node as it describes itself to a neighbour or to another node
+/// (PROTOCOL.md#who-learns-addresses).
+fn own_contact(cx: &Context<'_, Action>, is_neighbour: bool) -> wire::Contact {
+    let addrs = match cx.config.address_policy.disclosure(is_neighbour) {
+        Disclosure::Addresses => cx.own.addrs(),
+        Disclosure::Volunteers => &[],
+    };
+    let addrs = addrs.iter().copied().map(Addr::from_socket_addr).collect();
     let key = Some(*cx.identity.public_key());
     let capabilities = cx.own.capabilities();
     wire::Contact { key, addrs, capabilities, ..wire::Contact::new(cx.identity.id()) }

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::api::{Config, KnownPeer, SelfDescription};
+use crate::api::{AddressPolicy, Config, KnownPeer, SelfDescription};
 use crate::context::testing::Surroundings;
 use crate::env::{Crypto, Ed25519Crypto};
 use crate::overlay::edges::Peer;
@@ -221,6 +221,25 @@ fn this_node_describes_itself_with_its_addresses_and_capabilities() {
     };
     let actions = bench.siblings();
     assert_eq!(offered(&actions).3, [own]);
+}
+
+#[test]
+fn the_address_policy_decides_which_askers_get_the_addresses_of_this_node() {
+    use AddressPolicy::{Anyone, Known, RelayOnly};
+    for (address_policy, to_others, to_neighbours) in
+        [(Anyone, 1, 1), (Known, 0, 1), (RelayOnly, 0, 0)]
+    {
+        let public_addrs = vec![addr(1)];
+        let mut bench = Bench::new(Config { address_policy, public_addrs, ..Config::default() });
+        let told = |bench: &mut Bench| {
+            let actions = bench.lookup(&id(77));
+            offered(&actions).3.pop().expect("this node comes last").addrs.len()
+        };
+        bench.edge(1, None);
+        assert_eq!(told(&mut bench), to_others, "{address_policy:?}");
+        bench.edge(ASKER, None);
+        assert_eq!(told(&mut bench), to_neighbours, "{address_policy:?}");
+    }
 }
 
 #[test]
