@@ -76,8 +76,9 @@ impl UdpSocket {
             && may_lack_source(error)
         {
             self.renew_offloads(error);
-            stats.sources_lost += 1;
             sent = self.send_from(transmit, None, piece, segment_len);
+            // Without any route both fail alike, and the source is not to blame.
+            stats.sources_lost += u64::from(sent.is_ok());
         }
         if let Err(error) = &sent
             && piece.len() <= segment_len
