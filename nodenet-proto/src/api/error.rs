@@ -77,6 +77,18 @@ pub enum ConnectError {
     /// There is no address to dial.
     #[error("no usable address of that node is known; give one that this node's socket can reach")]
     NoAddress,
+    /// The peer did not answer over the network, and no address of it is known.
+    #[error(
+        "that node did not answer in time; it may be offline, or behind nodes that drop messages: \
+         check the identifier and try again"
+    )]
+    Unanswered,
+    /// The peer answered, and no direct path to it was found, nor a volunteer that relays.
+    #[error(
+        "that node answered, but there is no direct path to it, and no volunteer relays; ask for \
+         the explanation of this connect"
+    )]
+    NoPath,
     /// The dial of each address failed; the last error.
     #[error("dialing failed: {0}; check the address and that the node is up")]
     Dial(DialError),

@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod error;
 mod event;
+mod explain;
 mod nat_report;
 mod report;
 mod self_description;
@@ -17,6 +18,10 @@ pub use config::{
 };
 pub use error::{ConnectError, EdgeDownReason, RendezvousError, SendFailure};
 pub use event::{DeliveryPath, Event};
+pub use explain::{
+    CONNECT_STEPS_MAX, ConnectOutcome, ConnectStep, ConnectStepKind, Explanation, Obstacle,
+    PathSide,
+};
 pub use nat_report::{NatEvidence, NatReport, Reachability};
 pub use report::{EdgeInfo, FoundPeer};
 pub(crate) use self_description::SelfDescription;

@@ -1,4 +1,5 @@
-//! Attempt to connect to one peer: its candidates in order, the dials under way, and the deadline.
+//! Attempt to connect to one peer: its candidates in order, the dials under way, the exchange with
+//! the peer, and the deadline.
 //!
 //! Responsible for: which candidate is dialed next, and when. Never: dials.
 
@@ -6,11 +7,36 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Purpose;
+use super::exchange::Exchange;
+use super::log::Log;
+use crate::NodeId;
 use crate::addr::PEER_ADDRS_MAX;
 use crate::transport::DialError;
 
 /// The next candidate is dialed if the ones before have not answered for this long (RFC 8305 §5).
 pub(super) const STAGGER: Duration = Duration::from_millis(250);
+/// The same where the round trip to the peer is known and shorter (RFC 8305 §8).
+const STAGGER_MIN: Duration = Duration::from_millis(100);
+/// From the answer of the peer until volunteers are asked: a punched path needs less than this on
+/// most networks (a guess).
+const RELAY_AFTER: Duration = Duration::from_millis(600);
+/// Candidates of one attempt: as many as are known of the peer before, and as many as it names.
+pub(super) const CANDIDATES_MAX: usize = 2 * PEER_ADDRS_MAX;
+/// Volunteers whose grants one attempt keeps.
+pub(super) const GRANTS_MAX: usize = 4;
+
+/// The step by volunteers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relay {
+    /// It is not known yet whether it is needed.
+    Off,
+    /// Volunteers are asked at this time.
+    Due(Instant),
+    /// They were asked.
+    Asked,
+    /// None is left to ask.
+    Over,
+}
 
 /// An attempt under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +60,19 @@ pub(super) struct Attempt {
     pub(super) short: usize,
     /// Whether there are candidates that it does not dial.
     pub(super) is_partial: bool,
+    /// Candidates that are dialed only after the peer has sent (PROTOCOL.md#early-packets).
+    pub(super) held: Vec<SocketAddr>,
+    /// The exchange with the peer, if the attempt has one.
+    pub(super) exchange: Option<Exchange>,
+    pub(super) relay: Relay,
+    /// Sockets of volunteers for this node, and the volunteer of each.
+    pub(super) grants: Vec<(SocketAddr, NodeId)>,
+    /// From one candidate to the next.
+    pub(super) stagger: Duration,
+    /// Of the last dial that failed.
+    pub(super) last_error: Option<DialError>,
+    /// What happened, if the application requested it.
+    pub(super) log: Option<Box<Log>>,
 }
 
 impl Attempt {
@@ -49,6 +88,13 @@ impl Attempt {
             deadline: now + purpose.timeout(),
             short: 0,
             is_partial: false,
+            held: Vec::new(),
+            exchange: None,
+            relay: Relay::Off,
+            grants: Vec::new(),
+            stagger: STAGGER,
+            last_error: None,
+            log: (purpose == Purpose::Request).then(|| Box::new(Log::new(now))),
         }
     }
 
@@ -57,14 +103,9 @@ impl Attempt {
     pub(super) fn fold(&mut self, now: Instant, purpose: Purpose, addrs: Vec<SocketAddr>) {
         // The time for the next candidate may have passed when there was none.
         if self.next_at <= now {
-            self.next_at = now + STAGGER;
+            self.next_at = now + self.stagger;
         }
-        let later = self.addrs.split_off(self.dialed);
-        for addr in addrs.into_iter().chain(later) {
-            if self.addrs.len() < PEER_ADDRS_MAX && !self.addrs.contains(&addr) {
-                self.addrs.push(addr);
-            }
-        }
+        self.insert_next(addrs);
         let deadline = now + purpose.timeout();
         if self.purpose.timeout() < purpose.timeout() && self.deadline < deadline {
             (self.deadline, self.short) = (deadline, self.dialed);
@@ -72,11 +113,56 @@ impl Attempt {
         self.purpose = self.purpose.min(purpose);
         self.is_requested |= purpose == Purpose::Request;
         self.is_bootstrap |= purpose == Purpose::Bootstrap;
+        if self.is_requested && self.log.is_none() {
+            self.log = Some(Box::new(Log::new(now)));
+        }
+    }
+
+    /// Adds candidates, which are dialed before those that wait already.
+    fn insert_next(&mut self, addrs: Vec<SocketAddr>) {
+        let later = self.addrs.split_off(self.dialed);
+        for addr in addrs.into_iter().chain(later) {
+            if self.addrs.len() < CANDIDATES_MAX && !self.addrs.contains(&addr) {
+                self.addrs.push(addr);
+            }
+        }
+    }
+
+    /// The peer answered after this long, or sent: these candidates are dialed from now on, the
+    /// first one at once, and then what was held.
+    pub(super) fn release(
+        &mut self,
+        now: Instant,
+        addrs: Vec<SocketAddr>,
+        round_trip: Option<Duration>,
+    ) {
+        if let Some(round_trip) = round_trip {
+            self.stagger = round_trip.clamp(STAGGER_MIN, STAGGER);
+        }
+        let held = core::mem::take(&mut self.held);
+        let fresh: Vec<SocketAddr> = addrs.into_iter().chain(held).collect();
+        if !fresh.is_empty() {
+            self.insert_next(fresh);
+            self.next_at = now;
+        }
+    }
+
+    /// Volunteers are asked after a while, or at once if no direct path is to be expected.
+    pub(super) fn plan_relay(&mut self, now: Instant, is_hopeless: bool) {
+        if self.relay == Relay::Off {
+            self.relay = Relay::Due(if is_hopeless { now } else { now + RELAY_AFTER });
+        }
+    }
+
+    /// Whether one of the peer's addresses that are known here has this IP address.
+    pub(super) fn knows_ip(&self, remote: SocketAddr) -> bool {
+        self.addrs.iter().chain(&self.held).any(|addr| addr.ip() == remote.ip())
     }
 
     /// A dial of this attempt ended without a conn.
     pub(super) fn on_dial_failed(&mut self, now: Instant, addr: SocketAddr, error: DialError) {
         self.pending -= 1;
+        self.last_error = Some(error);
         let Some(at) = self.addrs.iter().position(|other| *other == addr) else { return };
         let was_cut_short = error == DialError::TimedOut && at < self.short && now < self.deadline;
         // At an identity mismatch another node answers there now.
@@ -88,7 +174,7 @@ impl Attempt {
         self.short -= usize::from(at < self.short);
         if was_cut_short {
             self.addrs.push(addr);
-            self.next_at = self.next_at.max(now + STAGGER);
+            self.next_at = self.next_at.max(now + self.stagger);
         }
     }
 
@@ -97,18 +183,28 @@ impl Attempt {
         let addr = self.addrs.get(self.dialed).copied()?;
         self.dialed += 1;
         self.pending += 1;
-        self.next_at = now + STAGGER;
+        self.next_at = now + self.stagger;
         Some(addr)
     }
 
-    /// Whether no dial is left that may bring a conn.
+    /// Whether nothing is left that may bring a conn.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        let has_more = self.dialed < self.addrs.len() && self.deadline > now;
-        self.pending == 0 && !has_more
+        let is_in_time = self.deadline > now;
+        let has_more = self.dialed < self.addrs.len() && is_in_time;
+        let is_asking = self.exchange.as_ref().is_some_and(Exchange::is_open)
+            || matches!(self.relay, Relay::Due(_) | Relay::Asked);
+        self.pending == 0 && !has_more && !(is_asking && is_in_time)
     }
 
-    /// When the next candidate is dialed.
+    /// When it has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
-        (self.dialed < self.addrs.len()).then_some(self.next_at)
+        let dial = (self.dialed < self.addrs.len()).then_some(self.next_at);
+        let exchange = self.exchange.as_ref().and_then(Exchange::due);
+        let relay = match self.relay {
+            Relay::Due(at) => Some(at),
+            Relay::Asked => Some(self.deadline),
+            Relay::Off | Relay::Over => None,
+        };
+        [dial, exchange, relay].into_iter().flatten().min()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::addr::{PEER_ADDRS_MAX, canonical, scope};
+use crate::addr::{PEER_ADDRS_MAX, Scope, canonical, scope};
 use crate::context::Context;
 use crate::stats::DropReason;
 
@@ -24,12 +24,20 @@ pub(crate) struct Candidate {
     pub(crate) addr: SocketAddr,
     /// Its source.
     pub(crate) source: Source,
+    /// Whether the peer itself says that any node reaches it there.
+    pub(crate) is_open: bool,
 }
 
 impl Candidate {
     /// An address that the operator or the application named.
     pub(crate) const fn given(addr: SocketAddr) -> Self {
-        Self { addr, source: Source::Given }
+        Self { addr, source: Source::Given, is_open: true }
+    }
+
+    /// Whether a packet that arrives before the peer has sent does no harm: there is no NAT whose
+    /// port it could move (PROTOCOL.md#early-packets).
+    pub(crate) fn may_be_early(&self) -> bool {
+        self.is_open || scope(self.addr.ip()) != Some(Scope::Global)
     }
 }
 
@@ -40,12 +48,12 @@ pub(crate) fn dialable<A>(
     candidates: impl IntoIterator<Item = Candidate>,
 ) -> Vec<Candidate> {
     let mut dialable: Vec<Candidate> = Vec::new();
-    for Candidate { addr, source } in candidates {
-        let addr = canonical(addr);
+    for candidate in candidates {
+        let addr = canonical(candidate.addr);
         if addr.port() == 0 || scope(addr.ip()).is_none() {
             cx.discard(DropReason::ImplausibleAddress);
         } else if dialable.len() < PEER_ADDRS_MAX && !dialable.iter().any(|c| c.addr == addr) {
-            dialable.push(Candidate { addr, source });
+            dialable.push(Candidate { addr, ..candidate });
         }
     }
     dialable

@@ -62,7 +62,7 @@ impl HostLimit {
         open
     }
 
-    fn admits(&self, Candidate { addr, source }: Candidate, taken: usize) -> bool {
+    fn admits(&self, Candidate { addr, source, .. }: Candidate, taken: usize) -> bool {
         let here = || self.dialed.iter().filter(|other| **other == host(addr.ip())).count();
         addr.ip().is_loopback() || source != Source::Unverified || here() + taken < PER_HOST
     }
@@ -79,7 +79,8 @@ mod tests {
     }
 
     fn candidates(addrs: &[SocketAddr], source: Source) -> Vec<Candidate> {
-        addrs.iter().map(|&addr| Candidate { addr, source }).collect()
+        let of = |&addr: &SocketAddr| Candidate { addr, source, is_open: true };
+        addrs.iter().map(of).collect()
     }
 
     #[test]

@@ -1,26 +1,36 @@
-//! Connect machine: attempts to reach one peer each at its candidate addresses.
+//! Connect machine: attempts to reach one peer each, over the addresses that are known of it, those
+//! that it names when asked over the network, and volunteers that relay.
 //!
-//! Responsible for: the steps of an attempt, the purposes that share it, and how many dials go to
-//! one host. Never: chooses peers, decides which peer may become an edge, or knows requests by id.
+//! Responsible for: the steps of an attempt, the purposes that share it, what may be dialed when,
+//! and how many dials go to one host. Never: chooses peers, decides which peer may become an edge,
+//! lays out a message, or knows requests by id.
 //!
 //! # Life of an attempt
 //! 1. A [`Want`] names a peer, its candidates and a [`Purpose`]. It folds into an attempt at that
 //!    peer, if there is one; otherwise one begins with the first candidate.
 //! 2. Each further candidate is dialed 250 ms after the one before, or as soon as no dial is under
 //!    way.
-//! 3. The first conn that comes up leads to an edge, to a refusal, or, for a probe, to a
+//! 3. Where the application asked for the edge, a Connect asks the peer for its addresses
+//!    meanwhile, and to punch. A candidate behind whose NAT an early packet could do harm is held
+//!    until the peer has sent (PROTOCOL.md#early-packets). With the answer all of them are punched
+//!    and dialed, those of the answer first.
+//! 4. Volunteers are asked to relay if there is no conn some time after the answer, or at once if
+//!    both sides say that no direct path is to be expected.
+//! 5. The first conn that comes up leads to an edge, to a refusal, or, for a probe, to a
 //!    measurement alone. Each of the three ends the attempt and cancels its other dials. An edge
 //!    that the peer opens meanwhile ends it, too.
-//! 4. For the application the outcome waits for the first frame of the peer (docs/decisions/0011):
+//! 6. For the application the outcome waits for the first frame of the peer (docs/decisions/0011):
 //!    the peer may still close the conn.
-//! 5. The attempt fails with its last dial, or at its deadline.
+//! 7. The attempt fails when nothing is left that may bring a conn, or at its deadline.
 //!
 //! It has no waits between attempts: each want makes one attempt.
 
 mod attempt;
 mod candidate;
+mod exchange;
 mod first_frame;
 mod host_limit;
+mod log;
 
 #[cfg(test)]
 mod tests;
@@ -29,13 +39,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::attempt::Attempt;
+use self::attempt::{Attempt, CANDIDATES_MAX, GRANTS_MAX, Relay};
 pub(crate) use self::candidate::{Candidate, Source, dialable};
+use self::exchange::Exchange;
+pub(crate) use self::exchange::Nonce;
 use self::first_frame::FirstFrames;
 pub(crate) use self::host_limit::HostLimit;
+use self::log::Logs;
 use crate::NodeId;
-use crate::addr::PEER_ADDRS_MAX;
-use crate::api::{ConnectError, EdgeDownReason};
+use crate::addr::canonical;
+use crate::api::{
+    ConnectError, ConnectOutcome, ConnectStepKind, EdgeDownReason, Explanation, Obstacle, PathSide,
+    Reachability,
+};
 use crate::context::Context;
 use crate::transport::{DialError, DialId};
 
@@ -99,6 +115,29 @@ pub(crate) enum Action {
     },
     /// Cancel a dial.
     CancelDial(DialId),
+    /// Originate a Connect, and report its first hops ([`Connect::handle_asked`]).
+    Ask {
+        /// The peer.
+        peer: NodeId,
+        /// Names the exchange.
+        nonce: Nonce,
+        /// First hops of earlier messages that brought no answer.
+        tried: Vec<NodeId>,
+    },
+    /// Send punches to these addresses of the peer.
+    Punch {
+        /// The peer.
+        peer: NodeId,
+        /// Where.
+        addrs: Vec<SocketAddr>,
+        /// Whether they are to end behind this node's own NATs.
+        is_short: bool,
+    },
+    /// Ask volunteers for a relay to this peer ([`Connect::handle_granted`],
+    /// [`Connect::handle_no_relay`]).
+    AskRelay(NodeId),
+    /// No volunteer is needed any more for this peer.
+    StopRelay(NodeId),
     /// The requests for an edge to this peer have an outcome.
     Settle {
         /// The peer.
@@ -130,12 +169,38 @@ pub(crate) enum Action {
     Stop,
 }
 
+/// What a peer answered to a Connect. Its envelope is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The nonce of the Connect.
+    pub(crate) nonce: Nonce,
+    /// What the peer says of itself; only addresses that this node may dial.
+    pub(crate) peer: PathSide,
+    /// What is known of this node at that time.
+    pub(crate) own: PathSide,
+}
+
+impl Answer {
+    /// Whether no direct path is to be expected without guesses.
+    fn is_hopeless(&self) -> bool {
+        let is_reachable = |side: &PathSide| side.reachability == Reachability::Reachable;
+        let obstacle = Obstacle::between(&self.own, &self.peer);
+        !is_reachable(&self.own)
+            && !is_reachable(&self.peer)
+            && matches!(
+                obstacle,
+                Obstacle::ChangingPorts | Obstacle::NoCommonFamily | Obstacle::Withheld
+            )
+    }
+}
+
 /// Every attempt under way.
 #[derive(Debug, Clone)]
 pub(crate) struct Connect {
     attempts: BTreeMap<NodeId, Attempt>,
     dials: BTreeMap<DialId, (NodeId, SocketAddr)>,
     first_frames: FirstFrames,
+    logs: Logs,
     next_dial: DialId,
 }
 
@@ -146,6 +211,7 @@ impl Connect {
             attempts: BTreeMap::new(),
             dials: BTreeMap::new(),
             first_frames: FirstFrames::default(),
+            logs: Logs::default(),
             next_dial: DialId(0),
         }
     }
@@ -154,8 +220,9 @@ impl Connect {
     /// is being dialed already leaves that attempt as it is.
     ///
     /// # Errors
-    /// [`ConnectError::NoAddress`] if no candidate can be dialed. [`ConnectError::Busy`] if too
-    /// many attempts are under way, or all candidates are at hosts at their limit of dials.
+    /// [`ConnectError::NoAddress`] if no candidate can be dialed and the peer is not asked.
+    /// [`ConnectError::Busy`] if too many attempts are under way, or all candidates are at hosts at
+    /// their limit of dials.
     pub(crate) fn want(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -163,32 +230,162 @@ impl Connect {
     ) -> Result<(), ConnectError> {
         let Want { peer, candidates, purpose } = want;
         let candidates = dialable(cx, candidates);
+        let is_asked = purpose == Purpose::Request;
         if let Some(attempt) = self.attempts.get_mut(&peer) {
             if matches!(purpose, Purpose::Request | Purpose::Bootstrap) {
-                let addrs = candidates.into_iter().map(|candidate| candidate.addr).collect();
-                attempt.fold(cx.now, purpose, addrs);
+                let (open, held) = split(&candidates, is_asked);
+                attempt.fold(cx.now, purpose, addrs_of(&open));
+                attempt.held.extend(addrs_of(&held));
+                self.ask(cx, peer);
                 self.arm(cx);
             }
             return Ok(());
         }
-        if candidates.is_empty() {
+        if candidates.is_empty() && !is_asked {
             return Err(ConnectError::NoAddress);
         }
         let counted = self.attempts.values().filter(|other| !other.is_bootstrap);
         if purpose != Purpose::Bootstrap && counted.count() >= ATTEMPTS_MAX {
             return Err(ConnectError::Busy);
         }
-        let addrs = self.host_limit().open_addrs(&candidates);
-        if addrs.is_empty() {
+        let (open, held) = split(&candidates, is_asked);
+        let addrs = self.host_limit().open_addrs(&open);
+        if addrs.is_empty() && !is_asked {
             return Err(ConnectError::Busy);
         }
-        let is_partial = addrs.len() < candidates.len();
-        let attempt = Attempt { is_partial, ..Attempt::new(cx.now, purpose, addrs) };
+        let is_partial = addrs.len() + held.len() < candidates.len();
+        let step = ConnectStepKind::Begun { open: addrs.len() as u8, held: held.len() as u8 };
+        let held = addrs_of(&held);
+        let attempt = Attempt { is_partial, held, ..Attempt::new(cx.now, purpose, addrs) };
         self.attempts.insert(peer, attempt);
+        self.note(cx.now, &peer, step);
         cx.act(Action::Begun(peer));
         self.dial_next(cx, peer);
+        self.ask(cx, peer);
         self.arm(cx);
         Ok(())
+    }
+
+    /// Begins the exchange with a peer that the application asked for.
+    fn ask(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        if !attempt.is_requested || attempt.exchange.is_some() {
+            return;
+        }
+        let nonce = cx.rng.array();
+        attempt.exchange = Some(Exchange::new(cx.now, nonce));
+        let addrs = attempt.held.clone();
+        cx.act(Action::Ask { peer, nonce, tried: Vec::new() });
+        self.punch(cx, peer, addrs, true);
+    }
+
+    /// The first hops of a Connect; nothing if no edge takes it.
+    pub(crate) fn handle_asked(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        nonce: &Nonce,
+        hops: Option<&[NodeId]>,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        let Some(exchange) = attempt.exchange.as_mut().filter(|known| known.nonce() == *nonce)
+        else {
+            return;
+        };
+        if let Some(hops) = hops {
+            exchange.handle_sent(hops);
+            return self.note(cx.now, &peer, ConnectStepKind::Asked { copies: hops.len() as u8 });
+        }
+        exchange.give_up();
+        // Without a route the peer cannot be asked to send first.
+        attempt.release(cx.now, Vec::new(), None);
+        self.note(cx.now, &peer, ConnectStepKind::Unroutable);
+        self.go_on(cx, peer, ConnectError::NoAddress);
+    }
+
+    /// A peer answered a Connect. Returns false if no attempt waits for it.
+    pub(crate) fn handle_answer(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        answer: &Answer,
+    ) -> bool {
+        let limit = self.host_limit();
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return false };
+        let Some(exchange) = &mut attempt.exchange else { return false };
+        let Some(round_trip) = exchange.handle_answer(cx.now, &answer.nonce) else { return false };
+        let is_open = answer.peer.reachability == Reachability::Reachable;
+        let known = |addr: SocketAddr| attempt.addrs.contains(&addr);
+        let candidates = answer.peer.addrs.iter().filter(|addr| !known(**addr));
+        let candidates = candidates.map(|&addr| {
+            let source = Source::Unverified;
+            Candidate { addr, source, is_open }
+        });
+        let fresh = limit.open_addrs(&candidates.collect::<Vec<_>>());
+        attempt.release(cx.now, fresh, Some(round_trip));
+        attempt.plan_relay(cx.now, answer.is_hopeless());
+        if let Some(log) = &mut attempt.log {
+            log.set_own(&answer.own);
+        }
+        self.note(cx.now, &peer, ConnectStepKind::Answered(answer.peer.clone()));
+        if !is_open {
+            self.punch(cx, peer, answer.peer.addrs.clone(), false);
+        }
+        self.ask_relay(cx, peer);
+        self.go_on(cx, peer, ConnectError::NoPath);
+        true
+    }
+
+    /// A datagram that no conn takes arrived from this address: a peer may be punching from there.
+    /// Returns false if no attempt is made at that host.
+    pub(crate) fn handle_punched(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        remote: SocketAddr,
+    ) -> bool {
+        let remote = canonical(remote);
+        let asks = |attempt: &Attempt| attempt.exchange.is_some() && attempt.knows_ip(remote);
+        let found = self.attempts.iter().find(|(_, attempt)| asks(attempt));
+        let Some(peer) = found.map(|(peer, _)| *peer) else { return false };
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return false };
+        if attempt.addrs.contains(&remote) {
+            return true;
+        }
+        attempt.release(cx.now, vec![remote], None);
+        self.note(cx.now, &peer, ConnectStepKind::PeerSeen { addr: remote });
+        self.go_on(cx, peer, ConnectError::NoPath);
+        true
+    }
+
+    /// A volunteer relays to `peer` at this address.
+    pub(crate) fn handle_granted(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        volunteer: NodeId,
+        addr: SocketAddr,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        if attempt.grants.len() >= GRANTS_MAX || attempt.addrs.contains(&addr) {
+            return;
+        }
+        attempt.grants.push((addr, volunteer));
+        attempt.release(cx.now, vec![addr], None);
+        self.note(cx.now, &peer, ConnectStepKind::RelayGranted { volunteer, addr });
+        self.go_on(cx, peer, ConnectError::NoPath);
+    }
+
+    /// No further volunteer relays to `peer`.
+    pub(crate) fn handle_no_relay(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        asked: u8,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        attempt.relay = Relay::Over;
+        self.note(cx.now, &peer, ConnectStepKind::RelayUnavailable { asked });
+        self.go_on(cx, peer, ConnectError::NoPath);
     }
 
     /// There is an edge to `peer` already, and a request waits for its first frame.
@@ -196,12 +393,55 @@ impl Connect {
         self.first_frames.expect(peer);
     }
 
-    /// The timer fired: the next candidates are dialed.
+    /// The timer fired: what is due is done.
     pub(crate) fn handle_timer(&mut self, cx: &mut Context<'_, Action>) {
         let is_due = |attempt: &Attempt| attempt.due().is_some_and(|due| due <= cx.now);
         let due = self.attempts.iter().filter(|(_, attempt)| is_due(attempt));
         let due: Vec<NodeId> = due.map(|(peer, _)| *peer).collect();
         for peer in due {
+            self.repeat(cx, peer);
+            self.ask_relay(cx, peer);
+            self.go_on(cx, peer, ConnectError::Unanswered);
+        }
+        self.arm(cx);
+    }
+
+    /// Sends the Connect again, if that is due.
+    fn repeat(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        let Some(exchange) = &mut attempt.exchange else { return };
+        let was_open = exchange.is_open();
+        if exchange.is_to_repeat(cx.now) {
+            let (nonce, tried) = (exchange.nonce(), exchange.tried().to_vec());
+            cx.act(Action::Ask { peer, nonce, tried });
+        } else if was_open && !exchange.is_open() {
+            self.note(cx.now, &peer, ConnectStepKind::Unanswered);
+        }
+    }
+
+    /// Asks for a relay, if that is due.
+    fn ask_relay(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        match attempt.relay {
+            Relay::Due(at) if at <= cx.now => {
+                attempt.relay = Relay::Asked;
+                self.note(cx.now, &peer, ConnectStepKind::RelayWanted);
+                cx.act(Action::AskRelay(peer));
+            }
+            Relay::Asked if attempt.deadline <= cx.now => attempt.relay = Relay::Over,
+            _ => {}
+        }
+    }
+
+    /// Dials the next candidate, if that is due. Without anything left the attempt fails: with the
+    /// error of its last dial, or else with `error`.
+    fn go_on(&mut self, cx: &mut Context<'_, Action>, peer: NodeId, error: ConnectError) {
+        let Some(attempt) = self.attempts.get(&peer) else { return };
+        if attempt.is_over(cx.now) {
+            let error = attempt.last_error.map_or(error, ConnectError::Dial);
+            return self.fail(cx, peer, error);
+        }
+        if attempt.next_at <= cx.now {
             self.dial_next(cx, peer);
         }
         self.arm(cx);
@@ -227,6 +467,7 @@ impl Connect {
         let Some(attempt) = self.attempts.get_mut(&peer) else { return };
         attempt.on_dial_failed(cx.now, addr, error);
         let (is_over, is_pending) = (attempt.is_over(cx.now), attempt.pending > 0);
+        self.note(cx.now, &peer, ConnectStepKind::DialFailed { addr, error });
         if error == DialError::IdentityMismatch {
             cx.act(Action::Elsewhere { peer, addr });
         }
@@ -245,8 +486,10 @@ impl Connect {
         &mut self,
         cx: &mut Context<'_, Action>,
         peer: NodeId,
+        remote: Option<SocketAddr>,
         is_taken: bool,
     ) {
+        self.conclude(cx.now, &peer, remote);
         if self.end(cx, &peer) {
             self.first_frames.expect(peer);
         }
@@ -270,8 +513,9 @@ impl Connect {
         reason: EdgeDownReason,
     ) {
         if self.first_frames.settle(&peer) {
-            let result = Err(ConnectError::NotTaken(reason));
-            cx.act(Action::Settle { peer, result });
+            let error = ConnectError::NotTaken(reason);
+            self.logs.fail(&peer, error);
+            cx.act(Action::Settle { peer, result: Err(error) });
         }
     }
 
@@ -304,6 +548,12 @@ impl Connect {
         cx.act(Action::Stop);
     }
 
+    /// What is known of the last attempt at a peer that the application requested.
+    pub(crate) fn explain(&self, peer: &NodeId) -> Option<Explanation> {
+        let current = self.attempts.get(peer).and_then(|attempt| attempt.log.as_deref());
+        self.logs.explain(peer, current)
+    }
+
     /// The peers that are being dialed, and the first address of each.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = (NodeId, Option<SocketAddr>)> {
         self.attempts.iter().map(|(peer, attempt)| (*peer, attempt.addrs.first().copied()))
@@ -334,9 +584,12 @@ impl Connect {
         let counted = self.attempts.values().filter(|attempt| !attempt.is_bootstrap);
         assert!(counted.count() <= ATTEMPTS_MAX);
         for attempt in self.attempts.values() {
-            assert!(attempt.addrs.len() <= PEER_ADDRS_MAX);
-            assert!(attempt.pending > 0, "an attempt without a dial would never end");
+            assert!(attempt.addrs.len() <= CANDIDATES_MAX);
+            assert!(attempt.grants.len() <= GRANTS_MAX);
+            let has_end = attempt.pending > 0 || attempt.due().is_some();
+            assert!(has_end, "an attempt that waits for nothing would never end");
         }
+        self.logs.check();
         let pending = self.attempts.values().map(|attempt| attempt.pending).sum::<usize>();
         assert_eq!(pending, self.dials.len());
     }
@@ -348,11 +601,53 @@ impl Connect {
         self.next_dial.0 += 1;
         self.dials.insert(dial, (peer, remote));
         let deadline = attempt.deadline;
+        let grant = attempt.grants.iter().find(|(addr, _)| *addr == remote);
+        let volunteer = grant.map(|(_, volunteer)| *volunteer);
+        self.note(cx.now, &peer, ConnectStepKind::Dialed { addr: remote, volunteer });
         cx.act(Action::Dial { dial, expected: peer, remote, deadline });
     }
 
+    fn punch(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        addrs: Vec<SocketAddr>,
+        is_short: bool,
+    ) {
+        if !addrs.is_empty() {
+            self.note(cx.now, &peer, ConnectStepKind::Punching { addrs: addrs.clone(), is_short });
+            cx.act(Action::Punch { peer, addrs, is_short });
+        }
+    }
+
+    /// Adds a step to the log of an attempt, if it has one.
+    fn note(&mut self, now: Instant, peer: &NodeId, kind: ConnectStepKind) {
+        let log = self.attempts.get_mut(peer).and_then(|attempt| attempt.log.as_mut());
+        if let Some(log) = log {
+            log.push(now, kind);
+        }
+    }
+
+    /// Ends the log of the attempt at `peer`, to which there is an edge now.
+    fn conclude(&mut self, now: Instant, peer: &NodeId, remote: Option<SocketAddr>) {
+        let Some(attempt) = self.attempts.get_mut(peer) else { return };
+        let (Some(log), Some(remote)) = (attempt.log.take(), remote) else { return };
+        let grant = attempt.grants.iter().find(|(addr, _)| *addr == remote);
+        let outcome = match grant {
+            Some((_, volunteer)) => ConnectOutcome::Relayed { remote, volunteer: *volunteer },
+            None => ConnectOutcome::Direct { remote },
+        };
+        self.logs.end(now, *peer, *log, outcome);
+    }
+
     fn fail(&mut self, cx: &mut Context<'_, Action>, peer: NodeId, error: ConnectError) {
-        let Some(attempt) = self.attempts.remove(&peer) else { return };
+        let Some(mut attempt) = self.attempts.remove(&peer) else { return };
+        if let Some(log) = attempt.log.take() {
+            self.logs.end(cx.now, peer, *log, ConnectOutcome::Failed(error));
+        }
+        if attempt.relay == Relay::Asked {
+            cx.act(Action::StopRelay(peer));
+        }
         if attempt.is_requested {
             cx.act(Action::Settle { peer, result: Err(error) });
         }
@@ -365,7 +660,10 @@ impl Connect {
     fn end(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) -> bool {
         self.cancel_dials(cx, peer);
         let ended = self.attempts.remove(peer);
-        if ended.is_some() {
+        if let Some(attempt) = &ended {
+            if attempt.relay == Relay::Asked {
+                cx.act(Action::StopRelay(*peer));
+            }
             self.arm(cx);
         }
         ended.is_some_and(|attempt| attempt.is_requested)
@@ -391,4 +689,14 @@ impl Connect {
             None => cx.act(Action::Stop),
         }
     }
+}
+
+/// Candidates that are dialed at once, and those that are held until the peer has sent, which makes
+/// sense only if it is asked to.
+fn split(candidates: &[Candidate], is_asked: bool) -> (Vec<Candidate>, Vec<Candidate>) {
+    candidates.iter().partition(|candidate| !is_asked || candidate.may_be_early())
+}
+
+fn addrs_of(candidates: &[Candidate]) -> Vec<SocketAddr> {
+    candidates.iter().map(|candidate| candidate.addr).collect()
 }

@@ -10,14 +10,15 @@ use super::requests::{Outcome, Wait};
 use super::timers::Timer;
 use super::{ACTIONS_KEPT, Engine};
 use crate::NodeId;
-use crate::api::{ConnectError, DeliveryPath, Event};
+use crate::api::{ConnectError, DeliveryPath, Event, SendFailure};
 use crate::connect::{self, Connect, Purpose, Want};
 use crate::context::Context;
 use crate::nat::{self, Nat, Prober};
-use crate::overlay::{self, Message, Overlay};
+use crate::overlay::{self, Hop, Message, Overlay};
 use crate::rendezvous::{self, Rendezvous, Settled, Ticket, Unsealed};
 use crate::stats::DropReason;
 use crate::transport::{self, Class, Conns};
+use crate::wire::FrameType;
 
 /// Contacts from which a prober is chosen for the reachability test (a guess).
 const PROBERS_MAX: usize = 128;
@@ -98,7 +99,12 @@ impl Engine {
             Action::Connect(want) => self.want(conns, want),
             Action::EdgeUp { peer, is_taken } => {
                 self.makes_room = true;
-                self.run_connect(conns, |connect, cx| connect.handle_edge_up(cx, peer, is_taken));
+                let edge = self.overlay.edges().get(&peer);
+                let path = edge.and_then(|edge| conns.path(edge.send_conn().id));
+                let remote = path.map(|path| path.remote);
+                self.run_connect(conns, |connect, cx| {
+                    connect.handle_edge_up(cx, peer, remote, is_taken);
+                });
                 self.pass_edge_up(conns, peer);
             }
             Action::FirstFrame(peer) => {
@@ -132,6 +138,15 @@ impl Engine {
             Action::CancelDial(dial) => {
                 self.commands.push_back(transport::Command::CancelDial(dial));
             }
+            Action::Ask { peer, nonce, tried } => self.ask_peer(conns, peer, nonce, &tried),
+            Action::Punch { peer, addrs, is_short } => {
+                self.run_nat(conns, |nat, cx| nat.begin_burst(cx, peer, &addrs, is_short));
+            }
+            // No machine asks volunteers yet.
+            Action::AskRelay(peer) => {
+                self.run_connect(conns, |connect, cx| connect.handle_no_relay(cx, peer, 0));
+            }
+            Action::StopRelay(_) => {}
             Action::Settle { peer, result } => {
                 let outcome = Outcome::Connect(peer, result);
                 self.requests.settle_all(&mut self.events, Wait::Edge(peer), &outcome);
@@ -148,6 +163,32 @@ impl Engine {
             Action::Set(at) => self.set_timer(Timer::Connect, at),
             Action::Stop => self.timers.stop(&Timer::Connect),
         }
+    }
+
+    /// Originates a Connect over first hops that did not bring an answer before.
+    fn ask_peer(
+        &mut self,
+        conns: &mut dyn Conns,
+        peer: NodeId,
+        nonce: connect::Nonce,
+        tried: &[NodeId],
+    ) {
+        let payload = self.run_nat(conns, |nat, cx| nat.connect_payload(cx, nonce));
+        let hop = |peer: &NodeId| {
+            let edge = self.overlay.edges().get(peer)?;
+            Some(Hop { peer: edge.peer, subnet: edge.subnet })
+        };
+        let tried = tried.iter().filter_map(hop).collect();
+        let message = Message { frame_type: FrameType::Connect, target: peer, payload, tried };
+        let hops = match self.originate(conns, message) {
+            Ok(hops) => Some(hops.iter().map(|hop| hop.peer).collect::<Vec<_>>()),
+            // A queue has room again before the next sending.
+            Err(SendFailure::Backpressure) => Some(Vec::new()),
+            Err(_) => None,
+        };
+        self.run_connect(conns, |connect, cx| {
+            connect.handle_asked(cx, peer, &nonce, hops.as_deref());
+        });
     }
 
     fn carry_out_rendezvous(&mut self, action: rendezvous::Action, conns: &mut dyn Conns) {
@@ -228,6 +269,13 @@ impl Engine {
             }
             Action::Punch { remote, bytes } => {
                 self.commands.push_back(transport::Command::Punch { remote, bytes });
+            }
+            Action::Answered { peer, answer } => {
+                let is_taken =
+                    self.run_connect(conns, |connect, cx| connect.handle_answer(cx, peer, &answer));
+                if !is_taken {
+                    self.env.stats_mut().count_drop(DropReason::Unsolicited);
+                }
             }
             Action::FindProbers => {
                 let known = self.overlay.unconnected(PROBERS_MAX).into_iter();

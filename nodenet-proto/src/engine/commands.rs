@@ -87,26 +87,33 @@ impl Engine {
         peer: NodeId,
         addrs: &[SocketAddr],
     ) {
+        let wait = Wait::Edge(peer);
         let refused = match self.run_overlay(conns, |overlay, cx, _| overlay.prospect(cx, &peer)) {
             Prospect::Edge { is_taken: true } => {
                 return self.settle(request, Outcome::Connect(peer, Ok(())));
             }
             Prospect::Refused(error) => Some(error),
-            Prospect::Edge { is_taken: false } if self.requests.has_room(Wait::Edge(peer)) => {
+            Prospect::Edge { is_taken: false } if self.requests.has_room(wait) => {
+                self.requests.wait(wait, request);
                 self.connect.await_first_frame(peer);
                 None
             }
-            Prospect::Unconnected(known) if self.requests.has_room(Wait::Edge(peer)) => {
+            Prospect::Unconnected(known) if self.requests.has_room(wait) => {
                 let given = addrs.iter().copied().map(Candidate::given);
                 let candidates = given.chain(known).collect();
                 let want = Want { peer, candidates, purpose: Purpose::Request };
-                self.run_connect(conns, |connect, cx| connect.want(cx, want)).err()
+                // The attempt may end before the call returns.
+                self.requests.wait(wait, request);
+                let refused = self.run_connect(conns, |connect, cx| connect.want(cx, want)).err();
+                if refused.is_some() {
+                    self.requests.unwait(wait, request);
+                }
+                refused
             }
             Prospect::Edge { .. } | Prospect::Unconnected(_) => Some(ConnectError::Busy),
         };
-        match refused {
-            Some(error) => self.settle(request, Outcome::Connect(peer, Err(error))),
-            None => self.requests.wait(Wait::Edge(peer), request),
+        if let Some(error) = refused {
+            self.settle(request, Outcome::Connect(peer, Err(error)));
         }
     }
 

@@ -147,7 +147,12 @@ impl Engine {
             DialFailed { dial, error } => self.run_connect(conns, |connect, cx| {
                 connect.handle_dial_failed(cx, dial, error);
             }),
-            Punched { remote } => self.run_nat(conns, |nat, cx| nat.handle_punched(cx, remote)),
+            Punched { remote } => {
+                // An attempt may have a use for it besides the test of reachability.
+                let is_of_peer =
+                    self.run_connect(conns, |connect, cx| connect.handle_punched(cx, remote));
+                self.run_nat(conns, |nat, cx| nat.handle_punched(cx, remote, is_of_peer));
+            }
             // Nothing waits here for room: what did not fit went elsewhere, or was refused.
             Writable(_) => self.makes_room = true,
             PathChanged { remote, .. } => {

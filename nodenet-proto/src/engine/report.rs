@@ -1,7 +1,8 @@
 //! Reports of the engine's state: counters, gauges, edges, and peers worth remembering.
 
 use super::Engine;
-use crate::api::{EdgeInfo, KnownPeer, NatReport};
+use crate::NodeId;
+use crate::api::{EdgeInfo, Explanation, KnownPeer, NatReport};
 use crate::overlay::edges::Edge;
 use crate::rendezvous::Questions;
 use crate::stats::{Gauges, Stats};
@@ -28,6 +29,12 @@ impl Engine {
     /// What this node knows of its own address, the NAT in front of it and its reachability.
     pub fn nat_report(&self) -> &NatReport {
         self.nat.report()
+    }
+
+    /// What happened in the last attempt to connect to `peer` that the application asked for, and
+    /// why the path is not direct. Nothing if there was none, or if it was long ago.
+    pub fn explain(&self, peer: &NodeId) -> Option<Explanation> {
+        self.connect.explain(peer)
     }
 
     /// The live edges, nearest to this node first.

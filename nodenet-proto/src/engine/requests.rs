@@ -113,6 +113,16 @@ impl Requests {
         self.waiting.entry(wait).or_default().push(request);
     }
 
+    /// A request that began to wait last does not wait any more, because it has an outcome.
+    pub(super) fn unwait(&mut self, wait: Wait, request: RequestId) {
+        if let Some(requests) = self.waiting.get_mut(&wait) {
+            requests.retain(|other| *other != request);
+            if requests.is_empty() {
+                self.waiting.remove(&wait);
+            }
+        }
+    }
+
     /// Whether one more request may wait for the same.
     pub(super) fn has_room(&self, wait: Wait) -> bool {
         self.waiting.get(&wait).is_none_or(|requests| requests.len() < WAITING_MAX)

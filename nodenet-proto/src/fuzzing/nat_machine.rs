@@ -57,7 +57,7 @@ pub fn nat_machine(input: &[u8]) {
             }
             7 => {
                 let remote = addr(byte(), byte());
-                machine.run(|nat, cx| nat.handle_punched(cx, remote));
+                machine.run(|nat, cx| nat.handle_punched(cx, remote, false));
             }
             8 => {
                 let remote = addr(byte(), byte());

@@ -29,16 +29,19 @@ use bytes::Bytes;
 
 use self::destinations::{Destinations, network};
 use self::mapping::{Behaviour, classify};
-use self::punch::{Punches, distinct};
+use self::punch::{Punches, TARGETS_MAX, distinct};
 use self::reachability::{Step, Test};
 use self::reflexive::{Report, Reports};
 use crate::NodeId;
 use crate::addr::{Scope, Subnet, canonical, is_plausible_reflexive, scope};
-use crate::api::{Disclosure, Event, NatReport, Reachability};
+use crate::api::{Disclosure, Event, NatReport, PathSide, Reachability};
+use crate::connect::Answer;
 use crate::context::Context;
 use crate::stats::{DropReason, Gauges};
 use crate::transport::ConnId;
-use crate::wire::nat::{Connect, ConnectAck, Mapping, PUNCH_DATAGRAM, WithSignals, punch_target};
+use crate::wire::nat::{
+    Connect, ConnectAck, Mapping, NAT_NONCE_LEN, PUNCH_DATAGRAM, Signals, WithSignals, punch_target,
+};
 use crate::wire::{Addr, AddrList, Decode, FrameType, Pong};
 
 pub(crate) use self::reachability::Prober;
@@ -70,6 +73,13 @@ pub(crate) enum Action {
         remote: SocketAddr,
         /// What.
         bytes: Bytes,
+    },
+    /// A peer answered a Connect that is not of this service.
+    Answered {
+        /// The peer.
+        peer: NodeId,
+        /// What it answered.
+        answer: Answer,
     },
     /// Pass the nodes without an edge to [`Nat::handle_probers`].
     FindProbers,
@@ -212,15 +222,54 @@ impl Nat {
         self.timer
     }
 
-    /// A punch arrived from this address.
-    pub(crate) fn handle_punched(&mut self, cx: &mut Context<'_, Action>, remote: SocketAddr) {
+    /// A punch arrived from this address. It is of use to an attempt at its sender as well, or not.
+    pub(crate) fn handle_punched(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        remote: SocketAddr,
+        is_of_peer: bool,
+    ) {
         let remote = canonical(remote);
         if !self.test.is_waiting(cx.now) || !self.is_unsent_to(remote) {
-            return cx.discard(DropReason::Punch);
+            if !is_of_peer {
+                cx.discard(DropReason::Punch);
+            }
+            return;
         }
         self.test.handle_reached(cx.now);
         cx.own.set_reachable(true);
         self.update(cx);
+    }
+
+    /// The payload of a Connect to a node that this one chose to connect to, which may thus learn
+    /// its addresses, unless no node may.
+    pub(crate) fn connect_payload(
+        &self,
+        cx: &mut Context<'_, Action>,
+        nonce: [u8; NAT_NONCE_LEN],
+    ) -> Bytes {
+        let is_told = cx.config.address_policy.disclosure(true) == Disclosure::Addresses;
+        let addrs = if is_told { cx.own.addrs_for(&[]) } else { AddrList::default() };
+        Connect { nonce, addrs }.to_bytes_with(&advertise::signals(&self.report))
+    }
+
+    /// A burst towards a peer that this node connects to.
+    pub(crate) fn begin_burst(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        addrs: &[SocketAddr],
+        is_short: bool,
+    ) {
+        if is_short {
+            return;
+        }
+        let targets = addrs.iter().copied().filter(|addr| is_plausible_reflexive(addr.ip()));
+        for refused in self.punches.begin(cx.now, peer, distinct(targets)) {
+            cx.discard(refused);
+        }
+        self.send_volleys(cx);
+        self.arm(cx);
     }
 
     /// A verified Connect of `originator` arrived: it is answered, and punched towards. Both tell
@@ -276,13 +325,42 @@ impl Nat {
         originator: NodeId,
         payload: &[u8],
     ) {
-        let Ok(ack) = ConnectAck::decode_front(payload) else {
+        let Ok((ack, signals)) = ConnectAck::decode_with_signals(payload) else {
             return cx.discard(DropReason::MalformedMessage);
         };
-        if !self.test.handle_ack(cx.now, originator, &ack.nonce) {
-            return cx.discard(DropReason::Unsolicited);
+        if self.test.handle_ack(cx.now, originator, &ack.nonce) {
+            return self.arm(cx);
         }
-        self.arm(cx);
+        let peer = self.side_of(cx, &ack.addrs, &signals.unwrap_or_default());
+        let answer = Answer { nonce: ack.nonce, peer, own: PathSide::from(&self.report) };
+        cx.act(Action::Answered { peer: originator, answer });
+    }
+
+    /// What a peer says of itself, as far as it is of use here.
+    fn side_of(
+        &self,
+        cx: &mut Context<'_, Action>,
+        named: &AddrList,
+        signals: &Signals,
+    ) -> PathSide {
+        let mut addrs = Vec::new();
+        for addr in named.as_slice().iter().take(TARGETS_MAX) {
+            let may_dial = |target: &SocketAddr| {
+                cx.own.policy().may_dial(*target) && !self.is_own(cx.own.addrs(), *target)
+            };
+            match addr.to_socket_addr().map(canonical).filter(may_dial) {
+                Some(target) if addrs.contains(&target) => {}
+                Some(target) => addrs.push(target),
+                None => cx.discard(DropReason::ImplausibleAddress),
+            }
+        }
+        let (mapping, allocator) = signals.nat();
+        let reachability = match signals.reachable() {
+            None => Reachability::Unknown,
+            Some(true) => Reachability::Reachable,
+            Some(false) => Reachability::Unreachable,
+        };
+        PathSide { addrs, mapping, allocator, reachability }
     }
 
     /// The nodes without an edge, of which one may be asked.

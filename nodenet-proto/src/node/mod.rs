@@ -29,7 +29,7 @@ use bytes::BytesMut;
 
 use crate::NodeId;
 use crate::addr::canonical;
-use crate::api::{self, Command, EdgeInfo, Event, KnownPeer, NatReport};
+use crate::api::{self, Command, EdgeInfo, Event, Explanation, KnownPeer, NatReport};
 use crate::engine::Engine;
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
@@ -236,6 +236,11 @@ impl Node {
     /// What this node knows of its own address, the NAT in front of it and its reachability.
     pub fn nat_report(&self) -> &NatReport {
         self.engine.nat_report()
+    }
+
+    /// What happened in the last attempt to connect to `peer`: see [`Engine::explain`].
+    pub fn explain(&self, peer: &NodeId) -> Option<Explanation> {
+        self.engine.explain(peer)
     }
 
     /// Peers worth remembering across a restart: see [`Engine::export_peers`].

@@ -85,9 +85,13 @@ impl Overlay {
         if let Err(refusal) = self.edges.admit(cx.config, peer, true) {
             return Prospect::Refused(refusal.connect_error());
         }
-        let known = self.peers.table().find(peer).into_iter().flat_map(|known| known.addrs());
-        let named = self.topology.bootstrap_addrs(peer).iter().copied();
-        Prospect::Unconnected(known.chain(named).map(Candidate::given).collect())
+        let contact = self.peers.table().find(peer).into_iter();
+        let known = contact.flat_map(|contact| {
+            let is_open = contact.is_open();
+            contact.addrs().map(move |addr| Candidate { is_open, ..Candidate::given(addr) })
+        });
+        let named = self.topology.bootstrap_addrs(peer).iter().copied().map(Candidate::given);
+        Prospect::Unconnected(known.chain(named).collect())
     }
 
     /// Closes every edge and conn, and opens no more.

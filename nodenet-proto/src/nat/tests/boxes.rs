@@ -241,7 +241,7 @@ fn test_reachability(bench: &mut Bench, boxes: &mut Boxes) {
             bench.ack(target.as_bytes()[0], connect.nonce);
             let named = connect.addrs.as_slice()[0].to_socket_addr().expect("a literal");
             if boxes.lets_in(bench.around.now, named, from) {
-                bench.run(|nat, cx| nat.handle_punched(cx, from));
+                bench.run(|nat, cx| nat.handle_punched(cx, from, false));
             }
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::NodeId;
 use crate::addr::Subnet;
+use crate::wire::Capabilities;
 
 pub(crate) use crate::addr::PEER_ADDRS_MAX as ADDRS_MAX;
 
@@ -248,6 +249,11 @@ impl Contact {
         let addrs = self.addrs.as_slice();
         assert!(addrs.len() <= ADDRS_MAX);
         assert!(addrs.is_sorted_by_key(|addr| core::cmp::Reverse(addr.provenance)));
+    }
+
+    /// Whether the peer itself says that any node reaches it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.caps_self_reported && Capabilities(self.caps).has(Capabilities::PUBLIC_ANCHOR)
     }
 
     /// Whether the peer itself ever sent or signed something.

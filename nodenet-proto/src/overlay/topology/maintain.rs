@@ -347,6 +347,7 @@ fn candidates_of(contact: &Contact) -> impl Iterator<Item = connect::Candidate> 
     contact.addrs().map(|addr| connect::Candidate {
         addr,
         source: if contact.is_proven_at(addr) { Source::Verified } else { Source::Unverified },
+        is_open: contact.is_open(),
     })
 }
 

@@ -213,8 +213,9 @@ impl Signal {
     }
 }
 
-/// What a node says of itself in a Connect or ConnectAck.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a node says of itself in a Connect or ConnectAck. The default is what a node of another
+/// implementation says: nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signals {
     /// The version of its writer. It changes with the entries that a writer knows.
     pub version: u8,

@@ -94,11 +94,11 @@ fn addr(number: u8) -> SocketAddr {
 }
 
 fn unverified(addr: SocketAddr) -> Address {
-    Address { addr, source: Source::Unverified }
+    Address { addr, source: Source::Unverified, is_open: false }
 }
 
 fn verified(addr: SocketAddr) -> Address {
-    Address { addr, source: Source::Verified }
+    Address { addr, source: Source::Verified, is_open: false }
 }
 
 /// Settings whose policy refuses this peer.
