@@ -28,6 +28,9 @@ pub struct Transmit {
     pub ecn: Option<EcnCodepoint>,
     /// If set, the bytes are several datagrams of this length, the last one possibly shorter.
     pub segment_len: Option<usize>,
+    /// The TTL (IPv6: the hop limit), if it is not the system's. Such a datagram is meant to end on
+    /// the way: a driver that cannot set the TTL drops it.
+    pub ttl: Option<u8>,
 }
 
 /// Buffer for the datagrams to send. Cleared by every [`crate::node::Node::poll_output`].

@@ -267,8 +267,8 @@ impl Engine {
                     self.run_nat(conns, |nat, cx| nat.handle_unsent(cx, frame_type));
                 }
             }
-            Action::Punch { remote, bytes } => {
-                self.commands.push_back(transport::Command::Punch { remote, bytes });
+            Action::Punch { remote, bytes, ttl } => {
+                self.commands.push_back(transport::Command::Punch { remote, bytes, ttl });
             }
             Action::Answered { peer, answer } => {
                 let is_taken =

@@ -101,7 +101,7 @@ impl Machine {
         assert!(actions.iter().filter(is_punch).count() <= DATAGRAMS_MAX);
         for action in actions {
             match action {
-                Action::Punch { remote, bytes } => {
+                Action::Punch { remote, bytes, .. } => {
                     assert_eq!(punch_target(&Addr::from(remote)), Some(remote));
                     assert_eq!(bytes[..], PUNCH_DATAGRAM);
                 }

@@ -73,6 +73,8 @@ pub(crate) enum Action {
         remote: SocketAddr,
         /// What.
         bytes: Bytes,
+        /// With which TTL, if not the system's.
+        ttl: Option<u8>,
     },
     /// A peer answered a Connect that is not of this service.
     Answered {
@@ -467,7 +469,8 @@ impl Nat {
         for remote in self.punches.due(cx.now) {
             self.destinations.insert(remote);
             self.test.handle_sent(cx.now, remote.ip());
-            cx.act(Action::Punch { remote, bytes: Bytes::from_static(&PUNCH_DATAGRAM) });
+            let bytes = Bytes::from_static(&PUNCH_DATAGRAM);
+            cx.act(Action::Punch { remote, bytes, ttl: None });
         }
     }
 

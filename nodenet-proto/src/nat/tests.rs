@@ -128,7 +128,8 @@ fn is_passed_on(actions: &[Action]) -> bool {
 }
 
 fn punch(remote: &str) -> Action {
-    Action::Punch { remote: addr(remote), bytes: Bytes::from_static(&PUNCH_DATAGRAM) }
+    let bytes = Bytes::from_static(&PUNCH_DATAGRAM);
+    Action::Punch { remote: addr(remote), bytes, ttl: None }
 }
 
 #[test]

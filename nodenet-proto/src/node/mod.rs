@@ -37,6 +37,8 @@ use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::quic::{self, Quic};
 use crate::splice::Splices;
 use crate::stats::Stats;
+#[cfg(test)]
+pub(crate) use demux::payload_of;
 use pump::EngineState;
 
 /// Settings of a [`Node`].

@@ -151,7 +151,7 @@ impl Quic {
             Command::Close { conn, mode } => {
                 self.on_conn(conn, |conn, endpoint| conn.close(now, mode, endpoint));
             }
-            Command::Punch { remote, bytes } => self.punch(canonical(remote), &bytes),
+            Command::Punch { remote, bytes, ttl } => self.punch(canonical(remote), &bytes, ttl),
             // Splices are those of the node, which has another machine for them.
             Command::OpenSplice { splice, .. } => {
                 let reason = SpliceOverReason::Unsupported;
@@ -211,9 +211,9 @@ impl Quic {
     /// Writes the next datagram, or batch of datagrams, into `buf`, which must be empty. When there
     /// is none, every timer is up to date.
     pub fn poll_transmit(&mut self, buf: &mut TransmitBuf) -> Option<Transmit> {
-        let transmit = match self.ready.pop(&mut buf.bytes) {
-            Some(transmit) => transmit,
-            None => self.poll_conns(buf)?,
+        let (transmit, ttl) = match self.ready.pop(&mut buf.bytes) {
+            Some(datagram) => datagram,
+            None => (self.poll_conns(buf)?, None),
         };
         let counters = &mut self.endpoint.stats.counters;
         counters.datagrams_sent += datagrams(&transmit);
@@ -224,6 +224,7 @@ impl Quic {
             local_ip: transmit.src_ip,
             ecn: transmit.ecn,
             segment_len: transmit.segment_size,
+            ttl,
         })
     }
 
@@ -334,11 +335,11 @@ impl Quic {
                 None
             }
         };
-        self.push_ready(transmit, response);
+        self.push_ready(transmit, None, response);
     }
 
     /// Sends a datagram that belongs to no conn.
-    fn punch(&mut self, remote: SocketAddr, bytes: &[u8]) {
+    fn punch(&mut self, remote: SocketAddr, bytes: &[u8], ttl: Option<u8>) {
         if !can_be_dialed(remote) {
             return self.endpoint.stats.count_drop(DropReason::ImplausibleAddress);
         }
@@ -351,11 +352,16 @@ impl Quic {
             segment_size: None,
             src_ip: None,
         };
-        self.push_ready(Some(transmit), datagram);
+        self.push_ready(Some(transmit), ttl, datagram);
     }
 
-    fn push_ready(&mut self, transmit: Option<quinn_proto::Transmit>, bytes: Vec<u8>) {
-        if !self.ready.push(transmit, bytes) {
+    fn push_ready(
+        &mut self,
+        transmit: Option<quinn_proto::Transmit>,
+        ttl: Option<u8>,
+        bytes: Vec<u8>,
+    ) {
+        if !self.ready.push(transmit, ttl, bytes) {
             self.endpoint.stats.count_drop(DropReason::ReadyQueueFull);
         }
     }

@@ -305,7 +305,8 @@ impl Splices {
         }
         splice.active_at = now;
         let socket = pair.socket(other);
-        let transmit = Transmit { socket, remote, local_ip: None, ecn, segment_len: None };
+        let transmit =
+            Transmit { socket, remote, local_ip: None, ecn, segment_len: None, ttl: None };
         self.ready.push_back((transmit, data));
         Ok(())
     }

@@ -112,8 +112,8 @@ impl Outgoing {
 /// From the address of the host.
 impl From<&Transmit> for Outgoing {
     fn from(transmit: &Transmit) -> Self {
-        let Transmit { remote: to, ecn, segment_len, .. } = *transmit;
-        Self { ecn, segment_len, ..Self::new(to) }
+        let Transmit { remote: to, ecn, segment_len, ttl, .. } = *transmit;
+        Self { ecn, segment_len, ttl, ..Self::new(to) }
     }
 }
 

@@ -245,8 +245,7 @@ impl Outlet for OutletOf<'_> {
         let is_open = transmit.socket == SocketId::MAIN || from.is_some();
         assert!(is_open, "{:?} is not open", transmit.socket);
         assert!(!bytes.is_empty(), "a datagram of a node has a payload");
-        let Transmit { remote: to, ecn, segment_len, .. } = *transmit;
-        let outgoing = Outgoing { from, ecn, segment_len, ..Outgoing::new(to) };
+        let outgoing = Outgoing { from, ..Outgoing::from(transmit) };
         if driver.is_full {
             driver.refused = Some((outgoing, bytes.to_vec()));
             return false;
@@ -288,7 +287,8 @@ mod tests {
         let mut host = NodeHost::new(1, &net);
         let mut out = Outbox::default();
         let (socket, remote) = (SocketId(7), addr(2));
-        let transmit = Transmit { socket, remote, local_ip: None, ecn: None, segment_len: None };
+        let (segment_len, ttl) = (None, Some(2));
+        let transmit = Transmit { socket, remote, local_ip: None, ecn: None, segment_len, ttl };
         let NodeHost { driver, events, addr: own, .. } = &mut host;
         let mut outlet = OutletOf((driver, events, &mut out, own.ip()));
         outlet.open_socket(socket, "0.0.0.0".parse().expect("a literal of this test"));
@@ -296,6 +296,7 @@ mod tests {
         let (outgoing, bytes) = out.batches().next().expect("it was sent");
         let local = outgoing.from.expect("not from the main socket");
         assert_eq!((local.ip(), outgoing.to, bytes), (addr(1).ip(), remote, &b"from there"[..]));
+        assert_eq!(outgoing.ttl, ttl);
         assert!(host.listens_at(local) && local != host.addr);
 
         let NodeHost { driver, events, addr: own, .. } = &mut host;

@@ -142,6 +142,9 @@ pub enum Command {
         remote: SocketAddr,
         /// What. No conn of either end takes it for a packet.
         bytes: Bytes,
+        /// With which TTL (IPv6: hop limit), if not the system's. Where it cannot be set, nothing
+        /// is sent.
+        ttl: Option<u8>,
     },
     /// Open a splice. Settled by one [`Event::SpliceOpened`] or [`Event::SpliceOver`]; the first is
     /// followed by the second in the end.

@@ -42,11 +42,13 @@ pub enum StepKind {
     PathChanged = 14,
     /// A splice is over.
     SpliceOver = 15,
+    /// A punch arrived.
+    Punched = 16,
 }
 
 impl StepKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Join,
         Self::Crash,
         Self::Left,
@@ -62,6 +64,7 @@ impl StepKind {
         Self::Event,
         Self::PathChanged,
         Self::SpliceOver,
+        Self::Punched,
     ];
 
     /// A name for reports.
@@ -82,6 +85,7 @@ impl StepKind {
             Self::Event => "event",
             Self::PathChanged => "path_changed",
             Self::SpliceOver => "splice_over",
+            Self::Punched => "punched",
         }
     }
 }

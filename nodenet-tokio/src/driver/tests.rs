@@ -75,6 +75,7 @@ async fn a_full_socket_keeps_one_send_until_there_is_room() {
         local_ip: None,
         ecn: None,
         segment_len: Some(3),
+        ttl: None,
     };
     rig.driver.drain();
     hub.set_send_buffer_full(hub.addr(1), true);

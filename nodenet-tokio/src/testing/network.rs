@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use nodenet_proto::env::{Crypto, Ed25519Crypto, Seed};
-use nodenet_proto::io::EcnCodepoint;
+use nodenet_proto::io::Transmit;
 use nodenet_proto::testkit::link::Passage;
+use nodenet_proto::testkit::nat_box::DEFAULT_TTL;
 use nodenet_proto::testkit::{Arrival, Datagram, LinkProfile, NatBox, Net, Realm};
 
 use crate::platform::Received;
@@ -263,13 +264,14 @@ impl Network {
         &mut self,
         now: Instant,
         (from, to): (SocketAddr, SocketAddr),
-        ecn: Option<EcnCodepoint>,
+        how: &Transmit,
         datagram: &[u8],
     ) {
         self.advance(now);
         let realm = self.realm_of(from.ip());
-        let sent = Datagram { from, to, ecn, data: BytesMut::from(datagram) };
-        let passage = self.net.send(realm, sent);
+        let sent = Datagram { from, to, ecn: how.ecn, data: BytesMut::from(datagram) };
+        let ttl = how.ttl.unwrap_or(DEFAULT_TTL);
+        let passage = self.net.send_with_ttl(realm, sent, ttl);
         self.observe(now, (from, to), datagram, passage.map(|passage| passage.at));
         let Some(Passage { at, again }) = passage else { return };
         for at in [Some(at), again].into_iter().flatten() {

@@ -107,7 +107,7 @@ impl Socket for HubSocket {
             }
             for datagram in bytes[*done..].chunks(segment_len) {
                 let ends = (self.local_addr, transmit.remote);
-                network.send(now, ends, transmit.ecn, datagram);
+                network.send(now, ends, transmit, datagram);
                 *done += datagram.len();
             }
             true

@@ -290,7 +290,8 @@ fn send(from: &HubSocket, to: &HubSocket, segment_len: Option<usize>, bytes: &[u
 
 fn send_to(from: &HubSocket, remote: SocketAddr, segment_len: Option<usize>, bytes: &[u8]) -> bool {
     let ecn = Some(EcnCodepoint::Ect0);
-    let transmit = Transmit { socket: SocketId::MAIN, remote, local_ip: None, ecn, segment_len };
+    let (socket, local_ip, ttl) = (SocketId::MAIN, None, None);
+    let transmit = Transmit { socket, remote, local_ip, ecn, segment_len, ttl };
     from.try_send(&transmit, bytes, &mut 0, &mut SocketStats::default())
 }
 

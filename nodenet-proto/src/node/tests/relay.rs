@@ -123,7 +123,8 @@ fn two_nodes_have_an_edge_over_the_splice_of_a_third() {
     let sides = [1, 2].map(|socket| SocketAddr::from((local_ip, 5000 + socket)));
     assert_eq!(parties[2].desk.sockets.len(), 3);
 
-    let punch = Command::Punch { remote: sides[1], bytes: Bytes::from_static(&PUNCH_DATAGRAM) };
+    let bytes = Bytes::from_static(&PUNCH_DATAGRAM);
+    let punch = Command::Punch { remote: sides[1], bytes, ttl: None };
     parties[1].node.quic.handle_command(now, punch);
     let (request, target) = (RequestId(1), parties[1].node.id());
     let connect = api::Command::Connect { request, target, addrs: vec![sides[0]] };

@@ -1,5 +1,5 @@
 //! Ready queue of datagrams that belong to no conn. QUIC writes version negotiation, Retry, refusal
-//! and reset while it takes input; the engine asks for punches.
+//! and reset while it takes input; the engine asks for punches, some with a TTL of their own.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ pub(crate) const READY_MAX: usize = 64;
 /// The queue. It uses its buffers again.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
-    waiting: VecDeque<(Transmit, Vec<u8>)>,
+    waiting: VecDeque<(Transmit, Option<u8>, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -30,10 +30,15 @@ impl Ready {
 
     /// Queues what was written, if anything. Returns false if it had to be dropped.
     #[inline]
-    pub(crate) fn push(&mut self, transmit: Option<Transmit>, bytes: Vec<u8>) -> bool {
+    pub(crate) fn push(
+        &mut self,
+        transmit: Option<Transmit>,
+        ttl: Option<u8>,
+        bytes: Vec<u8>,
+    ) -> bool {
         match transmit {
             Some(transmit) if self.waiting.len() < READY_MAX => {
-                self.waiting.push_back((transmit, bytes));
+                self.waiting.push_back((transmit, ttl, bytes));
                 true
             }
             Some(_) => {
@@ -47,13 +52,13 @@ impl Ready {
         }
     }
 
-    /// Writes the oldest one into `into`.
+    /// Writes the oldest one into `into`, and returns it with its TTL.
     #[inline]
-    pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Option<Transmit> {
-        let (transmit, bytes) = self.waiting.pop_front()?;
+    pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Option<(Transmit, Option<u8>)> {
+        let (transmit, ttl, bytes) = self.waiting.pop_front()?;
         into.extend_from_slice(&bytes[..transmit.size]);
         self.keep(bytes);
-        Some(transmit)
+        Some((transmit, ttl))
     }
 
     fn keep(&mut self, mut bytes: Vec<u8>) {

@@ -336,7 +336,7 @@ fn punches_wait_in_a_bounded_queue_and_go_to_single_hosts_only() {
     let mut peer = Peer::new(1, &net);
     let punch = |peer: &mut Peer, remote: SocketAddr| {
         let bytes = Bytes::from_static(b"\x00np\x01");
-        peer.quic.handle_command(net.now, Command::Punch { remote, bytes });
+        peer.quic.handle_command(net.now, Command::Punch { remote, bytes, ttl: None });
     };
     for remote in ["224.0.0.1:1", "255.255.255.255:1", "0.0.0.0:1", "192.0.2.9:0", "[ff02::1]:1"] {
         punch(&mut peer, remote.parse().expect("a literal of this test"));

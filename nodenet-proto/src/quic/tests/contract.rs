@@ -84,7 +84,7 @@ impl ConnNet for QuicWorld {
         (!peer.events.is_empty()).then(|| peer.events.remove(0))
     }
 
-    fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes)> {
+    fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes, Option<u8>)> {
         let peer = self.peer(side);
         (!peer.punches.is_empty()).then(|| peer.punches.remove(0))
     }

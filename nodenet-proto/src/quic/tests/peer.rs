@@ -9,8 +9,10 @@ use crate::NodeId;
 use crate::buf::Frame;
 use crate::env::Seed;
 use crate::io::TransmitBuf;
+use crate::node::payload_of;
 use crate::quic::tls::Tls;
 use crate::quic::{Config, Quic};
+use crate::splice::Payload;
 use crate::stats::DropReason;
 use crate::testkit::{self, Datagram, Host, Net, Outbox};
 use crate::transport::{
@@ -26,7 +28,7 @@ pub(super) struct Peer {
     /// What was reported and not taken yet.
     pub(super) events: Vec<Event>,
     /// Datagrams that were sent and are not QUIC.
-    pub(super) punches: Vec<(SocketAddr, Bytes)>,
+    pub(super) punches: Vec<(SocketAddr, Bytes, Option<u8>)>,
     dials: u64,
     buf: TransmitBuf,
 }
@@ -164,7 +166,11 @@ impl Host for Peer {
 
     fn receive(&mut self, now: Instant, datagram: Datagram) {
         let Datagram { from, ecn, data, .. } = datagram;
-        self.quic.handle_datagram(now, from, None, ecn, data);
+        match payload_of(&data) {
+            // As the node does.
+            Some(Payload::Punch) => self.events.push(Event::Punched { remote: from }),
+            _ => self.quic.handle_datagram(now, from, None, ecn, data),
+        }
     }
 
     fn expire(&mut self, now: Instant) {
@@ -180,7 +186,7 @@ impl Host for Peer {
             if let Some(transmit) = self.quic.poll_transmit(&mut self.buf) {
                 if self.buf.bytes[0] & 0xc0 == 0 {
                     let punch = Bytes::copy_from_slice(&self.buf.bytes);
-                    self.punches.push((transmit.remote, punch));
+                    self.punches.push((transmit.remote, punch, transmit.ttl));
                 }
                 out.push((&transmit).into(), &self.buf.bytes);
             } else if !had_turn {

@@ -16,6 +16,7 @@ use crate::transport::{
     Class, CloseMode, Command, ConnDownReason, ConnId, DialError, DialId, Direction, Event,
     FRAME_MAX, PathInfo, Role, SendError, SpliceId, SpliceOverReason,
 };
+use crate::wire::nat::PUNCH_DATAGRAM;
 
 /// One of the two transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +51,9 @@ pub trait ConnNet {
     fn path(&self, side: Side, conn: ConnId) -> Option<PathInfo>;
     /// The next event of a transport.
     fn poll_event(&mut self, side: Side) -> Option<Event>;
-    /// The next datagram that a transport sent for [`Command::Punch`]: its destination and bytes.
-    fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes)>;
+    /// The next datagram that a transport sent for [`Command::Punch`]: its destination, bytes and
+    /// TTL.
+    fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes, Option<u8>)>;
     /// Gives a transport another address, as a NAT does whose mapping expired, and returns it.
     fn rebind(&mut self, side: Side) -> SocketAddr;
     /// Runs the transports for this long.
@@ -77,6 +79,7 @@ pub const CASES: &[Case] = &[
     ("two_conns_of_one_pair_are_independent", two_conns_of_one_pair_are_independent),
     ("the_path_follows_a_peer_that_moves", the_path_follows_a_peer_that_moves),
     ("a_punch_is_sent_as_it_is", a_punch_is_sent_as_it_is),
+    ("a_punch_is_reported_if_it_arrives", a_punch_is_reported_if_it_arrives),
     ("a_splice_is_settled_once_and_ends_once", a_splice_is_settled_once_and_ends_once),
 ];
 
@@ -289,11 +292,37 @@ fn the_path_follows_a_peer_that_moves(world: &mut dyn ConnNet) {
 
 fn a_punch_is_sent_as_it_is(world: &mut dyn ConnNet) {
     let (remote, bytes) = (world.dead_addr(), Bytes::from_static(b"\x00np\x01"));
-    world.command(Side::A, Command::Punch { remote, bytes: bytes.clone() });
-    world.run(SHORT);
-    assert_eq!(world.poll_punch(Side::A), Some((remote, bytes)));
-    assert_eq!(world.poll_punch(Side::A), None, "once");
+    for ttl in [None, Some(2)] {
+        world.command(Side::A, Command::Punch { remote, bytes: bytes.clone(), ttl });
+        world.run(SHORT);
+        assert_eq!(world.poll_punch(Side::A), Some((remote, bytes.clone(), ttl)));
+        assert_eq!(world.poll_punch(Side::A), None, "once");
+    }
     assert!(world.poll_event(Side::A).is_none(), "nothing is reported of it");
+}
+
+/// The transports are more than one hop apart. A datagram may get lost, but not ten in a row.
+fn a_punch_is_reported_if_it_arrives(world: &mut dyn ConnNet) {
+    let (from, remote) = (world.addr(Side::A), world.addr(Side::B));
+    let bytes = Bytes::from_static(&PUNCH_DATAGRAM);
+    let mut punch = |ttl| {
+        for _ in 0..10 {
+            world.command(Side::A, Command::Punch { remote, bytes: bytes.clone(), ttl });
+            world.run(SHORT);
+        }
+        let reports = std::iter::from_fn(|| world.poll_event(Side::B)).map(|event| match event {
+            Event::Punched { remote } => remote,
+            other => panic!("only punches are due, not {other:?}"),
+        });
+        reports.collect::<Vec<SocketAddr>>()
+    };
+    assert_eq!(punch(Some(1)), [], "it ends at the first router");
+    for ttl in [None, Some(255)] {
+        let reported = punch(ttl);
+        assert!((1..=10).contains(&reported.len()), "{reported:?}");
+        assert!(reported.iter().all(|remote| *remote == from), "{reported:?}");
+    }
+    assert!(world.poll_event(Side::A).is_none(), "nothing is reported to its sender");
 }
 
 fn a_splice_is_settled_once_and_ends_once(world: &mut dyn ConnNet) {

@@ -131,8 +131,8 @@ impl Net {
         state.up && !self.apart(host, target) && state.accepted < self.config.accepted_conns_max
     }
 
-    /// Whether the target's NAT lets the dialer in.
-    fn permits(&self, host: Host, target: Host) -> bool {
+    /// Whether the target's NAT lets the dialer, or one that punches, in.
+    pub(super) fn permits(&self, host: Host, target: Host) -> bool {
         let (from, to) = (self.host_state(host), self.host_state(target));
         if to.nat == Nat::Public {
             return true;

@@ -1,21 +1,47 @@
-//! NATs as conns see them: punches that leave, and mappings that are forgotten.
+//! NATs as conns see them: punches that leave and arrive, and mappings that are forgotten.
 //!
-//! Responsible for: another address at which a peer sees a conn. Never: which dials a NAT lets in,
-//! which `dial` decides by rules.
+//! Responsible for: another address at which a peer sees a conn. Never: which dials and punches a
+//! NAT lets in, which `dial` decides by rules.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
+use nodenet_proto::wire::nat::PUNCH_DATAGRAM;
 
 use super::conns::EndRef;
-use super::net::{Net, Scheduled};
+use super::net::{Net, Scheduled, lost_in_a_row};
+use crate::clock::nanos;
+use crate::hash;
+use crate::net::latency;
 use crate::world::Host;
 
+/// Routers between any two hosts (a guess; it matters only that short punches do not get there).
+const HOPS: u8 = 10;
+
 impl Net {
-    /// Sends a datagram that belongs to no conn.
-    pub(crate) fn punch(&mut self, host: Host, remote: SocketAddr, bytes: &Bytes) {
+    /// Sends a datagram that belongs to no conn. It may get lost, and with a low TTL it ends on the
+    /// way.
+    pub(crate) fn punch(&mut self, host: Host, remote: SocketAddr, bytes: &Bytes, ttl: Option<u8>) {
         self.meters.count_punch(host, self.now, bytes.len());
-        self.punch = Some((host, remote, bytes.clone()));
+        self.punch = Some((host, remote, bytes.clone(), ttl));
+        let Some(to) = self.at_addr(&remote).filter(|to| *to != host) else { return };
+        let link = self.link(host, to);
+        let fate = hash::fate(self.config.salt, link, self.now.as_nanos());
+        let is_lost = lost_in_a_row(self.config, link, fate) > 0;
+        if is_lost || ttl.is_some_and(|ttl| ttl <= HOPS) || bytes[..] != PUNCH_DATAGRAM {
+            return;
+        }
+        let [here, there] = [host, to].map(|host| &self.host_state(host).attachment);
+        let latency = nanos(here.latency(there));
+        let at = self.now + Duration::from_nanos(latency::jitter(latency, fate));
+        self.queue.push(at, Scheduled::Punch { from: host, to });
+    }
+
+    /// A punch arrives at a host. Gives the address that it came from, if the host gets it.
+    pub(crate) fn on_punch(&self, from: Host, to: Host) -> Option<SocketAddr> {
+        let arrives = self.host_state(to).up && !self.apart(from, to) && self.permits(from, to);
+        arrives.then(|| self.seen_from(from, to).into())
     }
 
     /// From the next packet on, the conns of `host` come from another port.

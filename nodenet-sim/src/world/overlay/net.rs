@@ -63,6 +63,8 @@ pub(crate) enum Scheduled {
     FirstFrame { end: EndRef, generation: u32 },
     /// An end gets a packet from another address of its peer.
     PathChanged { end: EndRef, generation: u32 },
+    /// A punch arrives, if the NAT of the host it is for lets it in.
+    Punch { from: Host, to: Host },
     /// A host asked for a splice.
     NoSplice { host: Host, splice: SpliceId },
     /// A dial goes on.
@@ -99,7 +101,7 @@ pub(crate) struct Net {
     /// Frames that a partition holds back, in order of arrival.
     pub(super) held: Vec<u32>,
     /// The last punch that was sent. NATs are rules here, so that a punch opens nothing.
-    pub(super) punch: Option<(Host, SocketAddr, Bytes)>,
+    pub(super) punch: Option<(Host, SocketAddr, Bytes, Option<u8>)>,
     pub(super) partitioned: bool,
 }
 
@@ -145,7 +147,7 @@ impl Net {
     }
 
     /// The address of `host` as `other` sees it. A hard NAT maps another port for every peer.
-    fn seen_from(&self, host: Host, other: Host) -> SocketAddrV4 {
+    pub(super) fn seen_from(&self, host: Host, other: Host) -> SocketAddrV4 {
         let state = self.host_state(host);
         let mut addr = state.addr;
         if state.nat == Nat::Hard {

@@ -61,6 +61,11 @@ impl OverlayWorld {
                 let event = transport::Event::PathChanged { conn, remote };
                 self.report(host, conn, StepKind::PathChanged, event)
             }
+            Scheduled::Punch { from, to } => {
+                let Some(remote) = self.net.on_punch(from, to) else { return Ok(()) };
+                self.note(to, StepKind::Punched, 0, 0, None);
+                self.tell(to, transport::Event::Punched { remote })
+            }
             Scheduled::NoSplice { host, splice } => {
                 let reason = transport::SpliceOverReason::Unsupported;
                 self.note(host, StepKind::SpliceOver, 0, 0, None);
@@ -232,7 +237,9 @@ impl OverlayWorld {
             }
             transport::Command::CancelDial(dial) => self.net.cancel_dial(host, *dial),
             transport::Command::Close { conn, mode } => self.net.close(host, *conn, *mode),
-            transport::Command::Punch { remote, bytes } => self.net.punch(host, *remote, bytes),
+            transport::Command::Punch { remote, bytes, ttl } => {
+                self.net.punch(host, *remote, bytes, *ttl);
+            }
             transport::Command::OpenSplice { splice, .. } => {
                 let refused = Scheduled::NoSplice { host, splice: *splice };
                 self.net.queue.push(self.net.now, refused);

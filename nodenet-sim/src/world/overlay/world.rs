@@ -205,10 +205,10 @@ impl OverlayWorld {
         self.net.rebind(host);
     }
 
-    /// The last punch in the network, if `host` sent it: where to, and its bytes.
-    pub fn take_punch(&mut self, host: Host) -> Option<(std::net::SocketAddr, Bytes)> {
-        let (_, remote, bytes) = self.net.punch.take_if(|(from, ..)| *from == host)?;
-        Some((remote, bytes))
+    /// The last punch in the network, if `host` sent it: where to, its bytes and its TTL.
+    pub fn take_punch(&mut self, host: Host) -> Option<(std::net::SocketAddr, Bytes, Option<u8>)> {
+        let (_, remote, bytes, ttl) = self.net.punch.take_if(|(from, ..)| *from == host)?;
+        Some((remote, bytes, ttl))
     }
 
     /// Path of a conn, by the id that `host` has for it.

@@ -14,6 +14,7 @@ use nodenet_proto::drive::Outlet;
 use nodenet_proto::io::{SocketId, Transmit};
 use nodenet_proto::node::{Config, Node};
 use nodenet_proto::testkit::link::packet_len;
+use nodenet_proto::testkit::nat_box::DEFAULT_TTL;
 use nodenet_proto::testkit::{Datagram, Net, Realm};
 
 use super::clock::HostClock;
@@ -182,7 +183,8 @@ impl HostOutlet<'_> {
             trace_addr(self.trace, to);
             self.trace.bytes(datagram);
             let (ecn, data) = (how.ecn, BytesMut::from(datagram));
-            self.net.send(realm, Datagram { from, to, ecn, data });
+            let ttl = how.ttl.unwrap_or(DEFAULT_TTL);
+            self.net.send_with_ttl(realm, Datagram { from, to, ecn, data }, ttl);
         }
     }
 }

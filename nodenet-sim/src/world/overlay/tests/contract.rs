@@ -68,7 +68,7 @@ impl ConnNet for Bench {
         self.lab.next_event(host)
     }
 
-    fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes)> {
+    fn poll_punch(&mut self, side: Side) -> Option<(SocketAddr, Bytes, Option<u8>)> {
         let host = self.host(side);
         self.lab.world.take_punch(host)
     }

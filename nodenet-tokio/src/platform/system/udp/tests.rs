@@ -192,7 +192,7 @@ fn transmit_to(
     local_ip: Option<IpAddr>,
     segment_len: Option<usize>,
 ) -> Transmit {
-    Transmit { socket: SocketId::MAIN, remote, local_ip, ecn: None, segment_len }
+    Transmit { socket: SocketId::MAIN, remote, local_ip, ecn: None, segment_len, ttl: None }
 }
 
 async fn send(
