@@ -73,7 +73,7 @@ pub(crate) trait Socket: Send + Sync {
 
     /// Sends `bytes` from `*done` on and advances it. False if there is no room now: call again
     /// with the same arguments once the socket is writable. A datagram that is refused counts as
-    /// sent and lost.
+    /// sent and lost, and so does one with a TTL where none can be set.
     fn try_send(
         &self,
         transmit: &Transmit,
@@ -111,6 +111,9 @@ pub struct SocketStats {
     pub family_mismatches: u64,
     /// Sends whose source address the host no longer has. They left from another one.
     pub sources_lost: u64,
+    /// Datagrams with a TTL of their own that were dropped, because this platform cannot set the
+    /// TTL of one datagram. With that of the system they would arrive where they must not.
+    pub ttl_unsupported: u64,
     /// Reads that failed.
     pub receive_errors: u64,
 }

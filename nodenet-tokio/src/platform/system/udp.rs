@@ -1,10 +1,12 @@
 //! One UDP socket: batched reads, segmented writes, addresses folded to one form.
 //!
-//! Responsible for: dual stack, buffer sizes, offloads with their fallback, and the size limit of
-//! one send. Never: waits, retries a datagram, or decides what to send.
+//! Responsible for: dual stack, buffer sizes, offloads with their fallback, the TTL of one datagram,
+//! and the size limit of one send. Never: waits, retries a datagram, or decides what to send.
 //!
 //! A dual-stack socket reports IPv4 peers as IPv4-mapped IPv6 addresses, `::ffff:a.b.c.d`. They are
 //! folded to IPv4 on receipt and mapped back on sending, because the core compares addresses.
+
+mod ttl;
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -111,6 +113,11 @@ impl UdpSocket {
     ) -> io::Result<()> {
         let mapped = self.local_addr.is_ipv6();
         let remote = if mapped { unfold(transmit.remote) } else { transmit.remote };
+        // Only punches have a TTL, and these leave from the address that the system chooses.
+        if let Some(ttl) = transmit.ttl {
+            let send = || ttl::send(&self.io, remote, ttl, piece);
+            return self.io.try_io(Interest::WRITABLE, send);
+        }
         let Some(state) = self.offloads() else {
             return self.io.try_send_to(piece, remote).map(|_| ());
         };
@@ -208,9 +215,12 @@ impl Socket for UdpSocket {
         if !self.supports(&transmit.remote) {
             stats.family_mismatches += 1;
             *done = bytes.len();
+        } else if transmit.ttl.is_some() && !ttl::IS_SUPPORTED {
+            stats.ttl_unsupported += 1;
+            *done = bytes.len();
         }
         let segment_len = transmit.segment_len.unwrap_or(bytes.len()).max(1);
-        let segments_max = || self.segments_max();
+        let segments_max = || if transmit.ttl.is_some() { 1 } else { self.segments_max() };
         let mut send = |piece: &[u8], stats: &mut SocketStats| {
             let sent = self.send_piece(transmit, piece, segment_len, stats);
             if let Err(error) = &sent {

@@ -138,6 +138,7 @@ pub(crate) fn stats(stats: &NodeStats) -> Value {
             "send_errors": sockets.send_errors,
             "family_mismatches": sockets.family_mismatches,
             "sources_lost": sockets.sources_lost,
+            "ttl_unsupported": sockets.ttl_unsupported,
             "receive_errors": sockets.receive_errors,
         },
     })

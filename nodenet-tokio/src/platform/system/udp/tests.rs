@@ -133,6 +133,43 @@ async fn a_datagram_that_the_system_calls_invalid_costs_other_peers_nothing() {
     assert_eq!(dual.segments_max(), segments);
 }
 
+/// Without the TTL each of them arrives with 64, the default of the system.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[tokio::test]
+async fn a_datagram_leaves_with_the_ttl_that_it_asks_for_and_the_next_one_without() {
+    let (dual, v4) = pair("[::]:0", "127.0.0.1:0");
+    let mut cases = vec![(&v4, "127.0.0.1:0"), (&dual, "127.0.0.1:0")];
+    if dual.local_addr().is_ipv6() {
+        cases.push((&dual, "[::1]:0"));
+    }
+    for (from, to) in cases {
+        let to = ttl_reader(to);
+        let without = Transmit { ttl: None, ..transmit_to(to.local_addr().unwrap(), None, None) };
+        let mut stats = SocketStats::default();
+        for (ttl, expected) in [(Some(2), 2), (None, 64), (Some(3), 3), (Some(255), 255)] {
+            writable(from).await;
+            let transmit = Transmit { ttl, ..without };
+            assert!(from.try_send(&transmit, b"short", &mut 0, &mut stats));
+            assert_eq!(received_ttl(&to), (b"short".to_vec(), expected), "to {to:?}");
+        }
+        assert_eq!(stats, SocketStats::default());
+    }
+}
+
+/// Linux refuses a TTL of 0 (EINVAL): there is one that no platform can set.
+#[tokio::test]
+async fn a_datagram_whose_ttl_can_not_be_set_is_dropped_and_counted() {
+    let (a, b) = pair("127.0.0.1:0", "127.0.0.1:0");
+    let transmit = Transmit { ttl: Some(0), ..transmit_to(b.local_addr(), None, None) };
+    let (mut stats, mut done) = (SocketStats::default(), 0);
+    writable(&a).await;
+    assert!(a.try_send(&transmit, b"short", &mut done, &mut stats));
+    assert_eq!((done, stats.send_errors + stats.ttl_unsupported), (5, 1));
+    send(&a, b.local_addr(), None, b"next").await;
+    assert_eq!(receive(&b, 1).await[0].data[..], b"next"[..], "the other one did not leave");
+    assert!(a.segments_max() > 1 || matches!(a.access, Access::Plain), "nor did it cost GSO");
+}
+
 #[test]
 fn a_send_that_stops_half_way_goes_on_there() {
     let (mut sent, mut done, mut room) = (Vec::new(), 0, 2);
@@ -207,6 +244,37 @@ async fn send(
         writable(from).await;
     }
     stats
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn ttl_reader(addr: &str) -> std::net::UdpSocket {
+    use nix::sys::socket::{setsockopt, sockopt};
+    let socket = std::net::UdpSocket::bind(addr).unwrap();
+    match socket.local_addr().unwrap() {
+        SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvTtl, &true).unwrap(),
+        SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true).unwrap(),
+    }
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
+}
+
+/// The next datagram, and the TTL with which it arrived.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn received_ttl(socket: &std::net::UdpSocket) -> (Vec<u8>, i32) {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
+    use std::os::fd::AsRawFd;
+
+    let (mut bytes, mut space) = ([0; 64], nix::cmsg_space!(i32));
+    let mut slices = [io::IoSliceMut::new(&mut bytes)];
+    let fd = socket.as_raw_fd();
+    let got = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut space), MsgFlags::empty());
+    let got = got.expect("a datagram");
+    let ttl = got.cmsgs().unwrap().find_map(|message| match message {
+        ControlMessageOwned::Ipv4Ttl(ttl) | ControlMessageOwned::Ipv6HopLimit(ttl) => Some(ttl),
+        _ => None,
+    });
+    let (len, ttl) = (got.bytes, ttl.expect("the system reports it"));
+    (bytes[..len].to_vec(), ttl)
 }
 
 async fn writable(socket: &UdpSocket) {
