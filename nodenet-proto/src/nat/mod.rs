@@ -31,10 +31,10 @@ use self::destinations::{Destinations, network};
 use self::mapping::{Behaviour, classify};
 use self::punch::{Punches, TARGETS_MAX, distinct};
 use self::reachability::{Step, Test};
-use self::reflexive::{Report, Reports};
+use self::reflexive::{Group, Report, Reports};
 use crate::NodeId;
 use crate::addr::{Scope, Subnet, canonical, is_plausible_reflexive, scope};
-use crate::api::{Disclosure, Event, NatReport, PathSide, Reachability};
+use crate::api::{Disclosure, Event, NAMED_ADDRS_MAX, NatReport, PathSide, Reachability};
 use crate::connect::Answer;
 use crate::context::Context;
 use crate::stats::{DropReason, Gauges};
@@ -250,9 +250,25 @@ impl Nat {
         cx: &mut Context<'_, Action>,
         nonce: [u8; NAT_NONCE_LEN],
     ) -> Bytes {
-        let is_told = cx.config.address_policy.disclosure(true) == Disclosure::Addresses;
-        let addrs = if is_told { cx.own.addrs_for(&[]) } else { AddrList::default() };
+        let addrs = self.named_to(cx, true, &[]);
         Connect { nonce, addrs }.to_bytes_with(&advertise::signals(&self.report))
+    }
+
+    /// The addresses that are named to a peer, which this node knows or not. Behind a NAT that gives
+    /// every destination another port, one has the port of another destination: the peer then opens
+    /// its filter for the IP address at least.
+    fn named_to(&self, cx: &Context<'_, Action>, is_known: bool, asker: &[Addr]) -> AddrList {
+        if cx.config.address_policy.disclosure(is_known) != Disclosure::Addresses {
+            return AddrList::default();
+        }
+        let named = cx.own.addrs_for(asker).into_vec();
+        let is_global = |addr: &Addr| {
+            addr.ip_port().is_some_and(|(ip, _)| scope(ip) == Some(Scope::Global) && ip.is_ipv4())
+        };
+        let group = Group { scope: Scope::Global, is_v4: true };
+        let last = self.reports.last_port(cx.now, group).filter(|_| !named.iter().any(is_global));
+        let last = last.map(Addr::from_socket_addr);
+        AddrList::first_of(last.into_iter().chain(named).take(NAMED_ADDRS_MAX))
     }
 
     /// A burst towards a peer that this node connects to.
@@ -287,8 +303,7 @@ impl Nat {
         };
         let is_known = self.neighbours.contains_key(&originator);
         let is_told = cx.config.address_policy.disclosure(is_known) == Disclosure::Addresses;
-        let asker = connect.addrs.as_slice();
-        let addrs = if is_told { cx.own.addrs_for(asker) } else { AddrList::default() };
+        let addrs = self.named_to(cx, is_known, connect.addrs.as_slice());
         let ack = ConnectAck { nonce: connect.nonce, addrs };
         cx.act(Action::Originate {
             frame_type: FrameType::ConnectAck,

@@ -154,6 +154,15 @@ impl Reports {
         View { addr: newest.or(best.map(|(addr, _)| *addr)), is_symmetric }
     }
 
+    /// An address with the IP address that the newest reports of a group agree on, where they name
+    /// different ports: the one of the newest destination.
+    pub(crate) fn last_port(&self, now: Instant, group: Group) -> Option<SocketAddr> {
+        let reports = self.current(now, group);
+        let (ip, _) = newest(&reports, |report| report.addr.ip())?;
+        let here = reports.iter().filter(|report| report.addr.ip() == ip);
+        here.max_by_key(|report| report.dialed).map(|report| report.addr)
+    }
+
     /// Whether a report names another IP address than the one that counts in its group.
     pub(crate) fn is_elsewhere(&self, now: Instant, report: &Report) -> bool {
         let known = Group::of(report.addr).and_then(|group| self.view(now, group).addr);

@@ -193,3 +193,18 @@ fn liars_in_two_subnets_choose_no_address_and_make_none_stale() {
         assert_eq!(outcome(&reports, minutes(6)), "A", "last: {is_last}");
     }
 }
+
+#[test]
+fn behind_changing_ports_the_ip_address_that_most_see_has_the_newest_port() {
+    let (mut reports, now) = (Reports::default(), test_base());
+    let group = Group::of(letter('A')).expect("a group");
+    let mut say = |number: u32, name, dialed| {
+        let report = Report { dialed: Some(dialed), ..report(letter(name), Some(number), now) };
+        reports.record(id(number), report);
+        (reports.view(now, group).addr, reports.last_port(now, group))
+    };
+    say(1, 'A', 0);
+    assert_eq!(say(2, 'B', 2), (None, None), "two subnets may lie");
+    assert_eq!(say(3, 'C', 1), (None, Some(letter('B'))));
+    assert_eq!(say(4, 'L', 3), (None, Some(letter('B'))), "one names another IP address");
+}
