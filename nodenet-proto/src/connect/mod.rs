@@ -25,175 +25,37 @@
 //!
 //! It has no waits between attempts: each want makes one attempt.
 
+mod action;
 mod attempt;
 mod candidate;
 mod exchange;
 mod first_frame;
 mod host_limit;
 mod log;
+mod negotiate;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+pub(crate) use self::action::{Action, Answer, Purpose, Want};
 use self::attempt::{Attempt, CANDIDATES_MAX, GRANTS_MAX, Relay};
 pub(crate) use self::candidate::{Candidate, Source, dialable};
-use self::exchange::Exchange;
 pub(crate) use self::exchange::Nonce;
 use self::first_frame::FirstFrames;
 pub(crate) use self::host_limit::HostLimit;
 use self::log::Logs;
 use crate::NodeId;
-use crate::addr::canonical;
-use crate::api::{
-    ConnectError, ConnectOutcome, ConnectStepKind, EdgeDownReason, Explanation, Obstacle, PathSide,
-    Reachability,
-};
+use crate::api::{ConnectError, ConnectOutcome, ConnectStepKind, EdgeDownReason, Explanation};
 use crate::context::Context;
 use crate::transport::{DialError, DialId};
 
 /// Attempts at once, apart from those at bootstrap peers (a guess). If there are as many, a new
 /// want is refused.
 const ATTEMPTS_MAX: usize = 64;
-/// An attempt ends after this long (PROTOCOL.md#dial-attempts).
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// An attempt for the topology ends after this long, because there are other contacts. The farthest
-/// on earth needs half a second or, with one packet lost, one and a half. (The reference allows 500
-/// ms: PROTOCOL.md#dial-attempts.)
-const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Purpose of an attempt; where purposes share an attempt, the first of this list counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Purpose {
-    /// The application asked for an edge.
-    Request,
-    /// A bootstrap peer leads into the network.
-    Bootstrap,
-    /// The topology chose the peer as an edge.
-    Edge,
-    /// The topology measures whether the peer answers, and how fast. Whether it becomes an edge
-    /// depends on that.
-    Probe,
-}
-
-impl Purpose {
-    const fn timeout(self) -> Duration {
-        match self {
-            Self::Request | Self::Bootstrap => ATTEMPT_TIMEOUT,
-            Self::Edge | Self::Probe => CONTACT_TIMEOUT,
-        }
-    }
-}
-
-/// A request to connect to a peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Want {
-    /// The peer.
-    pub(crate) peer: NodeId,
-    /// Its candidate addresses, best first.
-    pub(crate) candidates: Vec<Candidate>,
-    /// The purpose.
-    pub(crate) purpose: Purpose,
-}
-
-/// What the engine carries out for the connect machine.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Open a conn.
-    Dial {
-        /// Names the dial.
-        dial: DialId,
-        /// The identifier that the other end must prove.
-        expected: NodeId,
-        /// The address.
-        remote: SocketAddr,
-        /// When it fails with a time-out.
-        deadline: Instant,
-    },
-    /// Cancel a dial.
-    CancelDial(DialId),
-    /// Originate a Connect, and report its first hops ([`Connect::handle_asked`]).
-    Ask {
-        /// The peer.
-        peer: NodeId,
-        /// Names the exchange.
-        nonce: Nonce,
-        /// First hops of earlier messages that brought no answer.
-        tried: Vec<NodeId>,
-    },
-    /// Send punches to these addresses of the peer.
-    Punch {
-        /// The peer.
-        peer: NodeId,
-        /// Where.
-        addrs: Vec<SocketAddr>,
-        /// Whether they are to end behind this node's own NATs.
-        is_short: bool,
-    },
-    /// Ask volunteers for a relay to this peer ([`Connect::handle_granted`],
-    /// [`Connect::handle_no_relay`]).
-    AskRelay(NodeId),
-    /// No volunteer is needed any more for this peer.
-    StopRelay(NodeId),
-    /// The requests for an edge to this peer have an outcome.
-    Settle {
-        /// The peer.
-        peer: NodeId,
-        /// The outcome.
-        result: Result<(), ConnectError>,
-    },
-    /// Another node answers at this address of the peer.
-    Elsewhere {
-        /// The peer.
-        peer: NodeId,
-        /// The address.
-        addr: SocketAddr,
-    },
-    /// An attempt began, and its first dial follows.
-    Begun(NodeId),
-    /// An attempt failed.
-    Failed {
-        /// The peer.
-        peer: NodeId,
-        /// Why.
-        error: ConnectError,
-        /// Whether candidates were left out, so that the peer may be alive at one of them.
-        is_partial: bool,
-    },
-    /// Set the timer, replacing it if it is set.
-    Set(Instant),
-    /// Stop the timer.
-    Stop,
-}
-
-/// What a peer answered to a Connect. Its envelope is verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
-    /// The nonce of the Connect.
-    pub(crate) nonce: Nonce,
-    /// What the peer says of itself; only addresses that this node may dial.
-    pub(crate) peer: PathSide,
-    /// What is known of this node at that time.
-    pub(crate) own: PathSide,
-}
-
-impl Answer {
-    /// Whether no direct path is to be expected without guesses.
-    fn is_hopeless(&self) -> bool {
-        let is_reachable = |side: &PathSide| side.reachability == Reachability::Reachable;
-        let obstacle = Obstacle::between(&self.own, &self.peer);
-        !is_reachable(&self.own)
-            && !is_reachable(&self.peer)
-            && matches!(
-                obstacle,
-                Obstacle::ChangingPorts | Obstacle::NoCommonFamily | Obstacle::Withheld
-            )
-    }
-}
-
 /// Every attempt under way.
 #[derive(Debug, Clone)]
 pub(crate) struct Connect {
@@ -266,128 +128,6 @@ impl Connect {
         Ok(())
     }
 
-    /// Begins the exchange with a peer that the application asked for.
-    fn ask(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
-        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        if !attempt.is_requested || attempt.exchange.is_some() {
-            return;
-        }
-        let nonce = cx.rng.array();
-        attempt.exchange = Some(Exchange::new(cx.now, nonce));
-        let addrs = attempt.held.clone();
-        cx.act(Action::Ask { peer, nonce, tried: Vec::new() });
-        self.punch(cx, peer, addrs, true);
-    }
-
-    /// The first hops of a Connect; nothing if no edge takes it.
-    pub(crate) fn handle_asked(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        peer: NodeId,
-        nonce: &Nonce,
-        hops: Option<&[NodeId]>,
-    ) {
-        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        let Some(exchange) = attempt.exchange.as_mut().filter(|known| known.nonce() == *nonce)
-        else {
-            return;
-        };
-        if let Some(hops) = hops {
-            exchange.handle_sent(hops);
-            return self.note(cx.now, &peer, ConnectStepKind::Asked { copies: hops.len() as u8 });
-        }
-        exchange.give_up();
-        // Without a route the peer cannot be asked to send first.
-        attempt.release(cx.now, Vec::new(), None);
-        self.note(cx.now, &peer, ConnectStepKind::Unroutable);
-        self.go_on(cx, peer, ConnectError::NoAddress);
-    }
-
-    /// A peer answered a Connect. Returns false if no attempt waits for it.
-    pub(crate) fn handle_answer(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        peer: NodeId,
-        answer: &Answer,
-    ) -> bool {
-        let limit = self.host_limit();
-        let Some(attempt) = self.attempts.get_mut(&peer) else { return false };
-        let Some(exchange) = &mut attempt.exchange else { return false };
-        let Some(round_trip) = exchange.handle_answer(cx.now, &answer.nonce) else { return false };
-        let is_open = answer.peer.reachability == Reachability::Reachable;
-        let known = |addr: SocketAddr| attempt.addrs.contains(&addr);
-        let candidates = answer.peer.addrs.iter().filter(|addr| !known(**addr));
-        let candidates = candidates.map(|&addr| {
-            let source = Source::Unverified;
-            Candidate { addr, source, is_open }
-        });
-        let fresh = limit.open_addrs(&candidates.collect::<Vec<_>>());
-        attempt.release(cx.now, fresh, Some(round_trip));
-        attempt.plan_relay(cx.now, answer.is_hopeless());
-        if let Some(log) = &mut attempt.log {
-            log.set_own(&answer.own);
-        }
-        self.note(cx.now, &peer, ConnectStepKind::Answered(answer.peer.clone()));
-        if !is_open {
-            self.punch(cx, peer, answer.peer.addrs.clone(), false);
-        }
-        self.ask_relay(cx, peer);
-        self.go_on(cx, peer, ConnectError::NoPath);
-        true
-    }
-
-    /// A datagram that no conn takes arrived from this address: a peer may be punching from there.
-    /// Returns false if no attempt is made at that host.
-    pub(crate) fn handle_punched(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        remote: SocketAddr,
-    ) -> bool {
-        let remote = canonical(remote);
-        let asks = |attempt: &Attempt| attempt.exchange.is_some() && attempt.knows_ip(remote);
-        let found = self.attempts.iter().find(|(_, attempt)| asks(attempt));
-        let Some(peer) = found.map(|(peer, _)| *peer) else { return false };
-        let Some(attempt) = self.attempts.get_mut(&peer) else { return false };
-        if attempt.addrs.contains(&remote) {
-            return true;
-        }
-        attempt.release(cx.now, vec![remote], None);
-        self.note(cx.now, &peer, ConnectStepKind::PeerSeen { addr: remote });
-        self.go_on(cx, peer, ConnectError::NoPath);
-        true
-    }
-
-    /// A volunteer relays to `peer` at this address.
-    pub(crate) fn handle_granted(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        peer: NodeId,
-        volunteer: NodeId,
-        addr: SocketAddr,
-    ) {
-        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        if attempt.grants.len() >= GRANTS_MAX || attempt.addrs.contains(&addr) {
-            return;
-        }
-        attempt.grants.push((addr, volunteer));
-        attempt.release(cx.now, vec![addr], None);
-        self.note(cx.now, &peer, ConnectStepKind::RelayGranted { volunteer, addr });
-        self.go_on(cx, peer, ConnectError::NoPath);
-    }
-
-    /// No further volunteer relays to `peer`.
-    pub(crate) fn handle_no_relay(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        peer: NodeId,
-        asked: u8,
-    ) {
-        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        attempt.relay = Relay::Over;
-        self.note(cx.now, &peer, ConnectStepKind::RelayUnavailable { asked });
-        self.go_on(cx, peer, ConnectError::NoPath);
-    }
-
     /// There is an edge to `peer` already, and a request waits for its first frame.
     pub(crate) fn await_first_frame(&mut self, peer: NodeId) {
         self.first_frames.expect(peer);
@@ -404,33 +144,6 @@ impl Connect {
             self.go_on(cx, peer, ConnectError::Unanswered);
         }
         self.arm(cx);
-    }
-
-    /// Sends the Connect again, if that is due.
-    fn repeat(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
-        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        let Some(exchange) = &mut attempt.exchange else { return };
-        let was_open = exchange.is_open();
-        if exchange.is_to_repeat(cx.now) {
-            let (nonce, tried) = (exchange.nonce(), exchange.tried().to_vec());
-            cx.act(Action::Ask { peer, nonce, tried });
-        } else if was_open && !exchange.is_open() {
-            self.note(cx.now, &peer, ConnectStepKind::Unanswered);
-        }
-    }
-
-    /// Asks for a relay, if that is due.
-    fn ask_relay(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
-        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        match attempt.relay {
-            Relay::Due(at) if at <= cx.now => {
-                attempt.relay = Relay::Asked;
-                self.note(cx.now, &peer, ConnectStepKind::RelayWanted);
-                cx.act(Action::AskRelay(peer));
-            }
-            Relay::Asked if attempt.deadline <= cx.now => attempt.relay = Relay::Over,
-            _ => {}
-        }
     }
 
     /// Dials the next candidate, if that is due. Without anything left the attempt fails: with the
@@ -605,19 +318,6 @@ impl Connect {
         let volunteer = grant.map(|(_, volunteer)| *volunteer);
         self.note(cx.now, &peer, ConnectStepKind::Dialed { addr: remote, volunteer });
         cx.act(Action::Dial { dial, expected: peer, remote, deadline });
-    }
-
-    fn punch(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        peer: NodeId,
-        addrs: Vec<SocketAddr>,
-        is_short: bool,
-    ) {
-        if !addrs.is_empty() {
-            self.note(cx.now, &peer, ConnectStepKind::Punching { addrs: addrs.clone(), is_short });
-            cx.act(Action::Punch { peer, addrs, is_short });
-        }
     }
 
     /// Adds a step to the log of an attempt, if it has one.

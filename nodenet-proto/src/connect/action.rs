@@ -1,0 +1,146 @@
+//! Vocabulary of the connect machine: purposes and wants, the answer of a peer, and actions.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::candidate::Candidate;
+use super::exchange::Nonce;
+use crate::NodeId;
+use crate::api::{ConnectError, Obstacle, PathSide, Reachability};
+use crate::transport::DialId;
+
+/// An attempt ends after this long (PROTOCOL.md#dial-attempts).
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// An attempt for the topology ends after this long, because there are other contacts. The farthest
+/// on earth needs half a second or, with one packet lost, one and a half. (The reference allows 500
+/// ms: PROTOCOL.md#dial-attempts.)
+const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Purpose of an attempt; where purposes share an attempt, the first of this list counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    /// The application asked for an edge.
+    Request,
+    /// A bootstrap peer leads into the network.
+    Bootstrap,
+    /// The topology chose the peer as an edge.
+    Edge,
+    /// The topology measures whether the peer answers, and how fast. Whether it becomes an edge
+    /// depends on that.
+    Probe,
+}
+
+impl Purpose {
+    pub(super) const fn timeout(self) -> Duration {
+        match self {
+            Self::Request | Self::Bootstrap => ATTEMPT_TIMEOUT,
+            Self::Edge | Self::Probe => CONTACT_TIMEOUT,
+        }
+    }
+}
+
+/// A request to connect to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Want {
+    /// The peer.
+    pub(crate) peer: NodeId,
+    /// Its candidate addresses, best first.
+    pub(crate) candidates: Vec<Candidate>,
+    /// The purpose.
+    pub(crate) purpose: Purpose,
+}
+
+/// What the engine carries out for the connect machine.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Open a conn.
+    Dial {
+        /// Names the dial.
+        dial: DialId,
+        /// The identifier that the other end must prove.
+        expected: NodeId,
+        /// The address.
+        remote: SocketAddr,
+        /// When it fails with a time-out.
+        deadline: Instant,
+    },
+    /// Cancel a dial.
+    CancelDial(DialId),
+    /// Originate a Connect, and report its first hops ([`Connect::handle_asked`]).
+    Ask {
+        /// The peer.
+        peer: NodeId,
+        /// Names the exchange.
+        nonce: Nonce,
+        /// First hops of earlier messages that brought no answer.
+        tried: Vec<NodeId>,
+    },
+    /// Send punches to these addresses of the peer.
+    Punch {
+        /// The peer.
+        peer: NodeId,
+        /// Where.
+        addrs: Vec<SocketAddr>,
+        /// Whether they are to end behind this node's own NATs.
+        is_short: bool,
+    },
+    /// Ask volunteers for a relay to this peer ([`Connect::handle_granted`],
+    /// [`Connect::handle_no_relay`]).
+    AskRelay(NodeId),
+    /// No volunteer is needed any more for this peer.
+    StopRelay(NodeId),
+    /// The requests for an edge to this peer have an outcome.
+    Settle {
+        /// The peer.
+        peer: NodeId,
+        /// The outcome.
+        result: Result<(), ConnectError>,
+    },
+    /// Another node answers at this address of the peer.
+    Elsewhere {
+        /// The peer.
+        peer: NodeId,
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// An attempt began, and its first dial follows.
+    Begun(NodeId),
+    /// An attempt failed.
+    Failed {
+        /// The peer.
+        peer: NodeId,
+        /// Why.
+        error: ConnectError,
+        /// Whether candidates were left out, so that the peer may be alive at one of them.
+        is_partial: bool,
+    },
+    /// Set the timer, replacing it if it is set.
+    Set(Instant),
+    /// Stop the timer.
+    Stop,
+}
+
+/// What a peer answered to a Connect. Its envelope is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The nonce of the Connect.
+    pub(crate) nonce: Nonce,
+    /// What the peer says of itself; only addresses that this node may dial.
+    pub(crate) peer: PathSide,
+    /// What is known of this node at that time.
+    pub(crate) own: PathSide,
+}
+
+impl Answer {
+    /// Whether no direct path is to be expected without guesses.
+    pub(super) fn is_hopeless(&self) -> bool {
+        let is_reachable = |side: &PathSide| side.reachability == Reachability::Reachable;
+        let obstacle = Obstacle::between(&self.own, &self.peer);
+        !is_reachable(&self.own)
+            && !is_reachable(&self.peer)
+            && matches!(
+                obstacle,
+                Obstacle::ChangingPorts | Obstacle::NoCommonFamily | Obstacle::Withheld
+            )
+    }
+}

@@ -1,0 +1,179 @@
+//! Steps of an attempt that take others: the exchange with the peer, punches, relaying volunteers.
+//!
+//! Responsible for: what follows from an answer, a punch or a grant. Never: chooses volunteers, or
+//! times punches.
+
+use std::net::SocketAddr;
+
+use super::attempt::{Attempt, GRANTS_MAX, Relay};
+use super::candidate::{Candidate, Source};
+use super::exchange::{Exchange, Nonce};
+use super::{Action, Answer, Connect};
+use crate::NodeId;
+use crate::addr::canonical;
+use crate::api::{ConnectError, ConnectStepKind, Reachability};
+use crate::context::Context;
+
+impl Connect {
+    /// Begins the exchange with a peer that the application asked for.
+    pub(super) fn ask(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        if !attempt.is_requested || attempt.exchange.is_some() {
+            return;
+        }
+        let nonce = cx.rng.array();
+        attempt.exchange = Some(Exchange::new(cx.now, nonce));
+        let addrs = attempt.held.clone();
+        cx.act(Action::Ask { peer, nonce, tried: Vec::new() });
+        self.punch(cx, peer, addrs, true);
+    }
+
+    /// The first hops of a Connect; nothing if no edge takes it.
+    pub(crate) fn handle_asked(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        nonce: &Nonce,
+        hops: Option<&[NodeId]>,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        let Some(exchange) = attempt.exchange.as_mut().filter(|known| known.nonce() == *nonce)
+        else {
+            return;
+        };
+        if let Some(hops) = hops {
+            exchange.handle_sent(hops);
+            return self.note(cx.now, &peer, ConnectStepKind::Asked { copies: hops.len() as u8 });
+        }
+        exchange.give_up();
+        // Without a route the peer cannot be asked to send first.
+        attempt.release(cx.now, Vec::new(), None);
+        self.note(cx.now, &peer, ConnectStepKind::Unroutable);
+        self.go_on(cx, peer, ConnectError::NoAddress);
+    }
+
+    /// A peer answered a Connect. Returns false if no attempt waits for it.
+    pub(crate) fn handle_answer(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        answer: &Answer,
+    ) -> bool {
+        let limit = self.host_limit();
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return false };
+        let Some(exchange) = &mut attempt.exchange else { return false };
+        let Some(round_trip) = exchange.handle_answer(cx.now, &answer.nonce) else { return false };
+        let is_open = answer.peer.reachability == Reachability::Reachable;
+        let known = |addr: SocketAddr| attempt.addrs.contains(&addr);
+        let candidates = answer.peer.addrs.iter().filter(|addr| !known(**addr));
+        let candidates = candidates.map(|&addr| {
+            let source = Source::Unverified;
+            Candidate { addr, source, is_open }
+        });
+        let fresh = limit.open_addrs(&candidates.collect::<Vec<_>>());
+        attempt.release(cx.now, fresh, Some(round_trip));
+        attempt.plan_relay(cx.now, answer.is_hopeless());
+        if let Some(log) = &mut attempt.log {
+            log.set_own(&answer.own);
+        }
+        self.note(cx.now, &peer, ConnectStepKind::Answered(answer.peer.clone()));
+        if !is_open {
+            self.punch(cx, peer, answer.peer.addrs.clone(), false);
+        }
+        self.ask_relay(cx, peer);
+        self.go_on(cx, peer, ConnectError::NoPath);
+        true
+    }
+
+    /// A datagram that no conn takes arrived from this address: a peer may be punching from there.
+    /// Returns false if no attempt is made at that host.
+    pub(crate) fn handle_punched(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        remote: SocketAddr,
+    ) -> bool {
+        let remote = canonical(remote);
+        let asks = |attempt: &Attempt| attempt.exchange.is_some() && attempt.knows_ip(remote);
+        let found = self.attempts.iter().find(|(_, attempt)| asks(attempt));
+        let Some(peer) = found.map(|(peer, _)| *peer) else { return false };
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return false };
+        if attempt.addrs.contains(&remote) {
+            return true;
+        }
+        attempt.release(cx.now, vec![remote], None);
+        self.note(cx.now, &peer, ConnectStepKind::PeerSeen { addr: remote });
+        self.go_on(cx, peer, ConnectError::NoPath);
+        true
+    }
+
+    /// A volunteer relays to `peer` at this address.
+    pub(crate) fn handle_granted(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        volunteer: NodeId,
+        addr: SocketAddr,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        if attempt.grants.len() >= GRANTS_MAX || attempt.addrs.contains(&addr) {
+            return;
+        }
+        attempt.grants.push((addr, volunteer));
+        attempt.release(cx.now, vec![addr], None);
+        self.note(cx.now, &peer, ConnectStepKind::RelayGranted { volunteer, addr });
+        self.go_on(cx, peer, ConnectError::NoPath);
+    }
+
+    /// No further volunteer relays to `peer`.
+    pub(crate) fn handle_no_relay(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        asked: u8,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        attempt.relay = Relay::Over;
+        self.note(cx.now, &peer, ConnectStepKind::RelayUnavailable { asked });
+        self.go_on(cx, peer, ConnectError::NoPath);
+    }
+
+    /// Sends the Connect again, if that is due.
+    pub(super) fn repeat(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        let Some(exchange) = &mut attempt.exchange else { return };
+        let was_open = exchange.is_open();
+        if exchange.is_to_repeat(cx.now) {
+            let (nonce, tried) = (exchange.nonce(), exchange.tried().to_vec());
+            cx.act(Action::Ask { peer, nonce, tried });
+        } else if was_open && !exchange.is_open() {
+            self.note(cx.now, &peer, ConnectStepKind::Unanswered);
+        }
+    }
+
+    /// Asks for a relay, if that is due.
+    pub(super) fn ask_relay(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        match attempt.relay {
+            Relay::Due(at) if at <= cx.now => {
+                attempt.relay = Relay::Asked;
+                self.note(cx.now, &peer, ConnectStepKind::RelayWanted);
+                cx.act(Action::AskRelay(peer));
+            }
+            Relay::Asked if attempt.deadline <= cx.now => attempt.relay = Relay::Over,
+            _ => {}
+        }
+    }
+
+    pub(super) fn punch(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        addrs: Vec<SocketAddr>,
+        is_short: bool,
+    ) {
+        if !addrs.is_empty() {
+            self.note(cx.now, &peer, ConnectStepKind::Punching { addrs: addrs.clone(), is_short });
+            cx.act(Action::Punch { peer, addrs, is_short });
+        }
+    }
+}

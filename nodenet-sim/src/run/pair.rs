@@ -1,0 +1,240 @@
+//! One connect between two whole nodes behind given kinds of access.
+//!
+//! Responsible for: a small network of public nodes, two hosts behind their boxes, one connect from
+//! the first to the second, and what came of it. Never: repeats it; see [`super::matrix`].
+//!
+//! No node dials on its own. The two hosts have edges to all public nodes and none to each other, as
+//! two nodes of a large network that never met.
+
+use std::time::Duration;
+
+use nodenet_proto::api::{Command, ConnectOutcome, Event, Explanation};
+use nodenet_proto::node::Config;
+use nodenet_proto::testkit::LinkProfile;
+use nodenet_proto::testkit::nat_box::{BoxKind, NatDrop};
+
+use crate::hash::{TraceHash, below, fate};
+use crate::net::access::{Access, Shared};
+use crate::world::packet::{Gateway, HostSpec, NetworkId, NetworkSpec, PacketConfig, PacketWorld};
+use crate::world::{Host, Violation};
+
+/// Public nodes: enough that a NAT which gives each of them another port is told from one that
+/// lies (PROTOCOL.md#nat-behaviour).
+const PUBLIC_NODES: usize = 6;
+/// Until every edge is up and every address is known.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Routers on the way from a host to the middle of the internet (a guess).
+const HOPS: u8 = 6;
+/// Longer than a connect takes at most.
+const END: Duration = Duration::from_secs(16);
+
+/// What came of a connect.
+#[derive(Debug, Clone)]
+pub struct PairOutcome {
+    /// From the command to the first byte of a message that the second host got over the edge.
+    pub took: Option<Duration>,
+    /// Whether the edge is relayed.
+    pub is_relayed: bool,
+    /// A round trip between the two hosts.
+    pub round_trip: Duration,
+    /// A rendezvous of the first host with the second, just before.
+    pub rendezvous: Duration,
+    /// Datagrams in the whole network from the command to the first byte.
+    pub packets: u32,
+    /// Datagrams that reached a router before a host behind it had sent, and that it took for
+    /// itself.
+    pub early: u64,
+    /// What the first node says about it.
+    pub explanation: Option<Explanation>,
+}
+
+/// Connects a host behind `a` to one behind `b`.
+///
+/// # Errors
+/// If an invariant of a node does not hold, or the network around them does not come up.
+pub fn connect_pair(seed: u64, a: &Access, b: &Access) -> Result<PairOutcome, Violation> {
+    let mut pair = Pair::new(seed, a, b);
+    pair.join()?;
+    pair.connect()
+}
+
+struct Pair {
+    world: PacketWorld,
+    public: Vec<Host>,
+    hosts: [Host; 2],
+    gateways: Vec<NetworkId>,
+    round_trip: Duration,
+}
+
+impl Pair {
+    fn new(seed: u64, a: &Access, b: &Access) -> Self {
+        let mut label = TraceHash::default();
+        label.bytes(format!("{} {}", a.name, b.name).as_bytes());
+        let seed = fate(seed, label.value(), 0);
+        let mut world = PacketWorld::new(PacketConfig { seed, check_every: 1 << 12 });
+        // From a few hosts in one country to two continents (a guess): half of it on each side.
+        let latency = Duration::from_millis(3 + below(seed, 35));
+        let access = LinkProfile { latency, hops: HOPS, ..LinkProfile::IDEAL };
+        let mut public = Vec::new();
+        for number in 0..PUBLIC_NODES {
+            let name = format!("public {number}");
+            let network = world.add_network(network(&name, None, Gateway::Open, access));
+            public.push(world.add_host(HostSpec::new(&name, network, quiet())));
+        }
+        let first = Place::new(&mut world, "a", a, access, None);
+        let second = Place::new(&mut world, "b", b, access, Some((a, &first)));
+        let hosts = [(&first, "host a"), (&second, "host b")]
+            .map(|(place, name)| world.add_host(HostSpec::new(name, place.innermost, quiet())));
+        let gateways = first.networks.iter().chain(&second.networks).copied().collect();
+        world.keep_events();
+        Self { world, public, hosts, gateways, round_trip: 4 * latency }
+    }
+
+    /// Every public node gets an edge to every other, and both hosts get edges to them.
+    fn join(&mut self) -> Result<(), Violation> {
+        let all: Vec<Host> = self.hosts.iter().chain(&self.public).copied().collect();
+        for host in &all {
+            self.world.start(*host, &[])?;
+        }
+        for (at, to) in self.public.iter().enumerate() {
+            for from in self.hosts.iter().chain(&self.public[at + 1..]) {
+                self.world.connect(*from, *to)?;
+            }
+        }
+        self.world.run_for(SETTLE)?;
+        self.world.take_seen();
+        Ok(())
+    }
+
+    fn connect(&mut self) -> Result<PairOutcome, Violation> {
+        let [a, b] = self.hosts;
+        let rendezvous = self.rendezvous()?;
+        let (begin, early, sent) = (self.world.now(), self.early(), self.sent());
+        let (request, target) = (self.world.next_request(), self.world.id(b));
+        self.world.command(a, Command::Connect { request, target, addrs: Vec::new() })?;
+        let end = begin + END;
+        let is_settled = |world: &PacketWorld| {
+            world.explain(a, b).is_some_and(|explanation| explanation.outcome.is_some())
+        };
+        self.world.run_until_met(end, is_settled)?;
+        let number = self.world.probes().tracked().len();
+        self.world.send_direct(a, b)?;
+        let has_arrived = |world: &PacketWorld| world.probes().tracked()[number].arrival.is_some();
+        if self.world.has_edge(a, b) {
+            self.world.run_until_met(end, has_arrived)?;
+        }
+        let arrival = self.world.probes().tracked()[number].arrival;
+        let packets = (self.sent() - sent) as u32;
+        let explanation = self.world.explain(a, b);
+        let outcome = explanation.as_ref().and_then(|explanation| explanation.outcome);
+        Ok(PairOutcome {
+            took: arrival.map(|arrival| arrival.at.since(begin)),
+            is_relayed: matches!(outcome, Some(ConnectOutcome::Relayed { .. })),
+            round_trip: self.round_trip,
+            rendezvous,
+            packets,
+            early: self.early() - early,
+            explanation,
+        })
+    }
+
+    /// Measures a rendezvous. Zero if there is none.
+    fn rendezvous(&mut self) -> Result<Duration, Violation> {
+        let [a, b] = self.hosts;
+        let begin = self.world.now();
+        self.world.ask(a, b, Duration::from_secs(5))?;
+        self.world.run_for(Duration::from_secs(1))?;
+        let found = self
+            .world
+            .take_seen()
+            .into_iter()
+            .find(|seen| seen.host == a && matches!(seen.event, Event::Found { .. }));
+        Ok(found.map_or(Duration::ZERO, |seen| seen.at.since(begin)))
+    }
+
+    fn early(&self) -> u64 {
+        let gateways = self.gateways.iter().filter_map(|network| self.world.gateway(*network));
+        gateways.map(|gateway| gateway.drops(NatDrop::ToTheBox)).sum()
+    }
+
+    /// Datagrams of all hosts so far.
+    fn sent(&self) -> u64 {
+        self.world.net().stats().sent
+    }
+}
+
+/// Where a host is.
+struct Place {
+    /// Its networks, from the outermost to its own.
+    networks: Vec<NetworkId>,
+    innermost: NetworkId,
+}
+
+impl Place {
+    /// The networks of a kind, some of which may be there for the other host.
+    fn new(
+        world: &mut PacketWorld,
+        name: &str,
+        kind: &Access,
+        access: LinkProfile,
+        other: Option<(&Access, &Self)>,
+    ) -> Self {
+        let same = other.filter(|(other, _)| other.name == kind.name).map(|(_, place)| place);
+        let shared = match (kind.shared, same) {
+            (Shared::Lan, Some(place)) => place.networks.len(),
+            (Shared::Carrier, Some(_)) => 1,
+            _ => 0,
+        };
+        let mut networks: Vec<NetworkId> =
+            same.map(|place| place.networks[..shared].to_vec()).unwrap_or_default();
+        let latency = Duration::from_micros(200);
+        let lan = LinkProfile { latency, hops: 0, ..LinkProfile::IDEAL };
+        for (depth, step) in kind.boxes.iter().rev().enumerate().skip(shared) {
+            let gateway = if step.is_translator {
+                Gateway::Nat(step.kind.clone())
+            } else {
+                Gateway::Firewall(step.kind.clone())
+            };
+            let outside = networks.last().copied();
+            let way = if depth == 0 { access } else { lan };
+            let is_nat64 = matches!(step.kind, BoxKind::Nat64(_));
+            let spec = NetworkSpec {
+                ipv4: kind.families.has_v4(),
+                ipv6: kind.families.has_v6(),
+                clat: is_nat64,
+                inside: lan,
+                ..network(&format!("{name} {depth}"), outside, gateway, way)
+            };
+            networks.push(world.add_network(spec));
+        }
+        let innermost = networks.last().copied().unwrap_or_else(|| {
+            let spec = NetworkSpec {
+                ipv6: kind.families.has_v6(),
+                ipv4: kind.families.has_v4(),
+                ..network(&format!("{name} open"), None, Gateway::Open, access)
+            };
+            world.add_network(spec)
+        });
+        Self { networks, innermost }
+    }
+}
+
+fn network(
+    name: &str,
+    behind: Option<NetworkId>,
+    gateway: Gateway,
+    access: LinkProfile,
+) -> NetworkSpec {
+    let inside = LinkProfile::LAN;
+    let name = name.to_owned();
+    NetworkSpec { name, behind, gateway, access, inside, ipv4: true, ipv6: true, clat: false }
+}
+
+fn quiet() -> Config {
+    let mut config = Config::default();
+    config.engine.maintenance = false;
+    config
+}
+
+#[cfg(test)]
+mod tests;
