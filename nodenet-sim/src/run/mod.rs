@@ -5,6 +5,7 @@
 
 mod expect;
 pub mod packet;
+pub mod pair;
 mod select;
 mod stages;
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use nodenet_proto::NodeId;
-use nodenet_proto::api::EdgeInfo;
+use nodenet_proto::api::{EdgeInfo, Explanation};
 use nodenet_proto::node::Node;
 use nodenet_proto::testkit::{NatBox, Net};
 
@@ -65,6 +65,11 @@ impl PacketWorld {
     /// The live edges of a host, nearest to it first; none if it is down.
     pub fn edges(&self, host: Host) -> Vec<EdgeInfo> {
         self.node(host).map(Node::edges).unwrap_or_default()
+    }
+
+    /// What happened in the last connect of a host to another.
+    pub fn explain(&self, host: Host, to: Host) -> Option<Explanation> {
+        self.node(host)?.explain(&self.id(to))
     }
 
     /// Whether a host has an edge to another.
