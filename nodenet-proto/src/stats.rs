@@ -276,6 +276,8 @@ numbers! {
         address_reports,
         /// Bursts of punches under way.
         punch_bursts,
+        /// Direct messages that wait for an edge.
+        held_messages,
         /// Timers that are set.
         timers,
     }

@@ -289,6 +289,11 @@ impl Connect {
             || self.attempts.get(peer).is_some_and(|attempt| attempt.is_requested)
     }
 
+    /// Whether the application asked for an edge to `peer`, and no conn is up yet.
+    pub(crate) fn is_attempted(&self, peer: &NodeId) -> bool {
+        self.attempts.get(peer).is_some_and(|attempt| attempt.is_requested)
+    }
+
     /// Asserts the invariants.
     ///
     /// # Panics

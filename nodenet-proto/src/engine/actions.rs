@@ -106,6 +106,7 @@ impl Engine {
                     connect.handle_edge_up(cx, peer, remote, is_taken);
                 });
                 self.pass_edge_up(conns, peer);
+                self.release_held(conns, peer);
             }
             Action::FirstFrame(peer) => {
                 self.run_connect(conns, |connect, cx| connect.handle_first_frame(cx, peer));
@@ -150,12 +151,14 @@ impl Engine {
             Action::Settle { peer, result } => {
                 let outcome = Outcome::Connect(peer, result);
                 self.requests.settle_all(&mut self.events, Wait::Edge(peer), &outcome);
+                self.release_held(conns, peer);
             }
             Action::Elsewhere { peer, addr } => self.overlay.handle_elsewhere(&peer, addr),
             Action::Begun(peer) => {
                 self.run_overlay(conns, |overlay, cx, _| overlay.handle_attempt_begun(cx, &peer));
             }
             Action::Failed { peer, error, is_partial } => {
+                self.release_held(conns, peer);
                 self.run_overlay(conns, |overlay, cx, _| {
                     overlay.handle_attempt_failed(cx, peer, error, is_partial);
                 })

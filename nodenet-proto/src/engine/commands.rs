@@ -48,11 +48,11 @@ impl Engine {
                 self.settle(request, outcome);
             }
             Command::SendDirect { request, target, payload } => {
-                let outcome = if target == self.id() {
-                    self.send_to_self(payload, DIRECT_PAYLOAD_MAX, DeliveryPath::Direct, false)
-                } else {
-                    Outcome::Send(self.send_direct(conns, target, payload))
-                };
+                if target != self.id() {
+                    return self.send_direct_or_hold(conns, request, target, payload);
+                }
+                let path = DeliveryPath::Direct;
+                let outcome = self.send_to_self(payload, DIRECT_PAYLOAD_MAX, path, false);
                 self.settle(request, outcome);
             }
             Command::Rendezvous { request, target, within } => {
@@ -161,6 +161,9 @@ impl Engine {
         self.requests.wait(Wait::Left, request);
         self.run_rendezvous(conns, |rendezvous, cx| rendezvous.stop(cx));
         self.run_connect(conns, |connect, cx| connect.stop(cx));
+        for peer in self.held.peers() {
+            self.release_held(conns, peer);
+        }
         self.run_nat(conns, |nat, cx| nat.stop(cx));
         self.run_overlay(conns, |overlay, cx, _| overlay.leave(cx));
         self.timers.set(Timer::Leave, self.env.now() + LEAVE_TIMEOUT);
@@ -193,6 +196,38 @@ impl Engine {
             }
         }
         if taken.is_empty() { Err(failure) } else { Ok(taken) }
+    }
+
+    /// Sends a message over the edge to its target. Without one it waits, if the application asked
+    /// for the edge.
+    fn send_direct_or_hold(
+        &mut self,
+        conns: &mut dyn Conns,
+        request: RequestId,
+        target: NodeId,
+        payload: Bytes,
+    ) {
+        let (len, max) = (payload.len(), DIRECT_PAYLOAD_MAX);
+        let waits = self.overlay.edges().get(&target).is_none()
+            && self.connect.is_attempted(&target)
+            && len <= max;
+        let outcome = if !waits {
+            self.send_direct(conns, target, payload)
+        } else if self.held.push(target, request, payload) {
+            return self.requests.wait(Wait::Held(target), request);
+        } else {
+            Err(SendFailure::Backpressure)
+        };
+        self.settle(request, Outcome::Send(outcome));
+    }
+
+    /// Sends what waited for an edge to `peer`, or fails it if there is none.
+    pub(super) fn release_held(&mut self, conns: &mut dyn Conns, peer: NodeId) {
+        for (request, payload) in self.held.take(&peer) {
+            let outcome = self.send_direct(conns, peer, payload);
+            self.requests.unwait(Wait::Held(peer), request);
+            self.settle(request, Outcome::Send(outcome));
+        }
     }
 
     /// Sends a message over the edge to its target.

@@ -17,6 +17,7 @@ mod actions;
 mod commands;
 mod env;
 mod frames;
+mod held;
 mod report;
 mod requests;
 mod timers;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::env::Env;
+use self::held::HeldSends;
 use self::requests::{Requests, Wait};
 use self::timers::Timer;
 use crate::NodeId;
@@ -77,6 +79,7 @@ pub struct Engine {
     life: Life,
     timers: TimerQueue<Timer>,
     requests: Requests,
+    held: HeldSends,
     /// For the transport. Bounded by what one input can cause, because every input is followed by a
     /// drain.
     commands: VecDeque<transport::Command>,
@@ -107,6 +110,7 @@ impl Engine {
             rendezvous: Rendezvous::new(now),
             nat: Nat::new(now),
             requests: Requests::new(identity.id()),
+            held: HeldSends::default(),
             env: Env::new(config, identity, crypto, seed, now, wall),
             life: Life::Running,
             timers: TimerQueue::new(),
@@ -236,7 +240,9 @@ impl Engine {
         self.connect.check();
         self.rendezvous.check();
         self.nat.check();
+        self.held.check(|peer| self.connect.is_attempted(peer));
         self.requests.check(|wait| match wait {
+            Wait::Held(peer) => self.connect.is_attempted(&peer),
             Wait::Edge(peer) => self.connect.is_requested(&peer),
             Wait::Ticket(ticket) => self.rendezvous.is_open(ticket),
             Wait::Left => self.life == Life::Leaving,

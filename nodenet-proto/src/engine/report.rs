@@ -21,6 +21,7 @@ impl Engine {
         self.nat.fill_gauges(&mut overlay);
         Gauges {
             timers: self.timers.len() as u64,
+            held_messages: self.held.len() as u64,
             dial_targets: overlay.dial_targets + self.connect.contacts() as u64,
             ..overlay
         }

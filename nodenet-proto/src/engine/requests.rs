@@ -25,6 +25,8 @@ pub(super) const WAITING_MAX: usize = 64;
 pub(super) enum Wait {
     /// The first frame over an edge to this peer.
     Edge(NodeId),
+    /// A conn to this peer, over which a message leaves.
+    Held(NodeId),
     /// What rendezvous does for it.
     Ticket(Ticket),
     /// The end of the last conn.

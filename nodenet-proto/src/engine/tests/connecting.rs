@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::kit::{EngineNet, LATENCY, Who, identity};
 use crate::NodeId;
-use crate::api::{Command, Config, ConnectError, EdgeDownReason, EdgePolicy, Event};
+use crate::api::{
+    Command, Config, ConnectError, DeliveryPath, EdgeDownReason, EdgePolicy, Event, SendFailure,
+};
 use crate::stats::DropReason;
 use crate::transport::{ConnDownReason, DialError};
 use crate::wire::{self, Leave, Message};
@@ -190,4 +194,75 @@ fn the_second_address_is_tried_before_the_first_has_timed_out() {
     let request = world.command(0, |request| Command::Connect { request, target, addrs });
     world.run_for(SECOND);
     assert!(world.events(0).contains(&Event::Connected { request, peer: target }));
+}
+
+/// Three engines in a row: the first and the last know only the middle one.
+fn in_a_row() -> EngineNet {
+    let mut world = EngineNet::still(3);
+    for who in 0..3 {
+        let addr = world.addr(who);
+        world.with_engine(who, |engine, now, _| engine.handle_local_addrs(now, &[addr]));
+    }
+    world.connect(0, 1);
+    world.connect(2, 1);
+    world.run_for(SECOND);
+    (0..3).for_each(|number| drop(world.events(number)));
+    world
+}
+
+#[test]
+fn a_peer_is_found_and_connected_to_by_its_identifier_alone() {
+    let mut world = in_a_row();
+    let target = world.id(2);
+    let request = world.command(0, |request| Command::Connect { request, target, addrs: vec![] });
+    world.run_for(SECOND);
+    assert!(world.events(0).contains(&Event::Connected { request, peer: target }));
+}
+
+#[test]
+fn a_message_to_a_peer_that_is_being_connected_leaves_with_the_handshake() {
+    let mut world = in_a_row();
+    let target = world.id(2);
+    world.command(0, |request| Command::Connect { request, target, addrs: vec![] });
+    let sent = ["first", "second"].map(|text| {
+        let payload = Bytes::from(text);
+        world.command(0, |request| Command::SendDirect { request, target, payload })
+    });
+    world.run_for(SECOND);
+    let events = world.events(0);
+    for request in sent {
+        assert!(events.contains(&Event::Sent { request, copies: 1 }), "{events:?}");
+    }
+    let delivered = world.events(2).into_iter().filter_map(|event| match event {
+        Event::Delivered { payload, path: DeliveryPath::Direct, .. } => Some(payload),
+        _ => None,
+    });
+    assert_eq!(delivered.collect::<Vec<_>>(), ["first", "second"]);
+}
+
+#[test]
+fn a_message_to_a_peer_that_cannot_be_connected_fails() {
+    let mut world = in_a_row();
+    let target = NodeId::from_bytes([9; 32]);
+    let request = world.command(0, |request| Command::Connect { request, target, addrs: vec![] });
+    let payload = Bytes::from("lost");
+    let sent = world.command(0, |request| Command::SendDirect { request, target, payload });
+    world.run_for(6 * SECOND);
+    assert_eq!(world.events(0), [], "the peer is asked again and again");
+    world.run_for(2 * SECOND);
+    let failed = Event::ConnectFailed { request, error: ConnectError::Unanswered };
+    let unsent = Event::SendFailed { request: sent, error: SendFailure::NoEdge };
+    assert_eq!(world.events(0), [failed, unsent]);
+}
+
+#[test]
+fn leaving_settles_what_waits_for_an_edge() {
+    let mut world = in_a_row();
+    let target = NodeId::from_bytes([9; 32]);
+    world.command(0, |request| Command::Connect { request, target, addrs: vec![] });
+    let payload = Bytes::from("lost");
+    let sent = world.command(0, |request| Command::SendDirect { request, target, payload });
+    world.leave(0);
+    let is_settled = |event: &Event| event.request() == Some(sent);
+    assert_eq!(world.events(0).iter().filter(|event| is_settled(event)).count(), 1);
 }
