@@ -1,8 +1,11 @@
-//! NAT matrix: every ordered pair of kinds of access, what the oracle expects of it, and what bare
-//! UDP with a perfect schedule finds.
+//! NAT matrix: every ordered pair of kinds of access, what the oracle expects of it, and what
+//! attempts of two hosts find.
 //!
-//! Responsible for: the attempts of all pairs and seeds, and their figures. Never: output.
+//! Responsible for: the attempts of all pairs and seeds, and their figures. Never: output, or whole
+//! nodes, for which see [`crate::run::pair`].
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use nodenet_proto::env::Seed;
@@ -61,8 +64,38 @@ pub struct Pair {
     pub packets_p50: Option<u32>,
     /// The same, the most.
     pub packets_max: Option<u32>,
+    /// Datagrams that a router took for itself, because they came before a host behind it had sent;
+    /// in all seeds.
+    pub early: u64,
     /// Why it is not direct without a guess.
     pub reason: Option<String>,
+    /// What the first node told about paths that are not direct, each text once. Empty with bare
+    /// UDP.
+    pub told: Vec<String>,
+}
+
+/// What came of one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Run {
+    /// Until there was a path.
+    pub(crate) took: Option<Duration>,
+    /// Whether it is relayed.
+    pub(crate) is_relayed: bool,
+    /// A round trip between the hosts.
+    pub(crate) round_trip: Duration,
+    /// Datagrams.
+    pub(crate) packets: u32,
+    /// See [`Pair::early`].
+    pub(crate) early: u64,
+    /// See [`Pair::told`].
+    pub(crate) told: Option<String>,
+}
+
+impl From<Outcome> for Run {
+    fn from(outcome: Outcome) -> Self {
+        let Outcome { took, round_trip, packets } = outcome;
+        Self { took, is_relayed: false, round_trip, packets, early: 0, told: None }
+    }
 }
 
 /// All pairs of a matrix.
@@ -77,23 +110,43 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Runs every ordered pair of kinds with `seeds` seeds from `seed` on. `progress` is called
-    /// before each pair with its number and the number of all.
-    pub fn run(
+    /// Runs every ordered pair of kinds with `seeds` seeds from `seed` on, with bare UDP and a
+    /// perfect schedule. `progress` is called before each pair with its number and the number of
+    /// all.
+    pub fn run_bare(
         kinds: &[Access],
         seed: u64,
         seeds: u32,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Self {
+        let mut run =
+            |a: &Access, b: &Access, path, seed| Ok::<_, Infallible>(bare(seed, a, b, path));
+        let matrix = Self::run_with(kinds, seed, seeds, progress, &mut run);
+        matrix.unwrap_or_else(|never| match never {})
+    }
+
+    /// Runs every ordered pair of kinds with `attempt`, which gets what the oracle expects and a
+    /// seed.
+    pub(crate) fn run_with<E>(
+        kinds: &[Access],
+        seed: u64,
+        seeds: u32,
+        progress: &mut dyn FnMut(usize, usize),
+        attempt: &mut dyn FnMut(&Access, &Access, DirectPath, u64) -> Result<Run, E>,
+    ) -> Result<Self, E> {
         let count = kinds.len() * kinds.len();
         let mut pairs = Vec::with_capacity(count);
         for a in kinds {
             for b in kinds {
                 progress(pairs.len(), count);
-                pairs.push(pair(a, b, seed, seeds));
+                let (path, obstacle) = direct_path_between(a.reach(), b.reach(), a.relation(b));
+                let seeds = (0..u64::from(seeds)).map(|offset| seed.wrapping_add(offset));
+                let runs: Result<Vec<Run>, E> =
+                    seeds.map(|seed| attempt(a, b, path, seed)).collect();
+                pairs.push(pair(a, b, path, obstacle, &runs?));
             }
         }
-        Self { seed, seeds, pairs }
+        Ok(Self { seed, seeds, pairs })
     }
 
     /// Pairs whose paths are not what the oracle expects: fewer than all seeds where it says
@@ -112,47 +165,53 @@ impl Matrix {
     }
 }
 
-fn pair(a: &Access, b: &Access, seed: u64, seeds: u32) -> Pair {
-    let (path, obstacle) = direct_path_between(a.reach(), b.reach(), a.relation(b));
-    let runs = (0..u64::from(seeds)).map(|offset| {
-        let label = format!("{} {}", a.name, b.name);
-        attempt(&Seed::from_u64(seed.wrapping_add(offset)).child(&label, 0), a, b, path)
-    });
-    let direct: Vec<(Duration, Outcome)> =
-        runs.filter_map(|outcome| Some((outcome.took?, outcome))).collect();
-    let ms = sorted(direct.iter().map(|(took, _)| took.as_secs_f64() * 1e3));
-    let rtts = sorted(direct.iter().map(|(took, outcome)| {
-        took.as_secs_f64() / outcome.round_trip.as_secs_f64().max(f64::MIN_POSITIVE)
+fn pair(
+    a: &Access,
+    b: &Access,
+    path: DirectPath,
+    obstacle: Option<Obstacle>,
+    runs: &[Run],
+) -> Pair {
+    let found: Vec<(Duration, &Run)> =
+        runs.iter().filter_map(|run| Some((run.took?, run))).collect();
+    let direct: Vec<_> = found.iter().filter(|(_, run)| !run.is_relayed).collect();
+    let ms = sorted(found.iter().map(|(took, _)| took.as_secs_f64() * 1e3));
+    let rtts = sorted(found.iter().map(|(took, run)| {
+        took.as_secs_f64() / run.round_trip.as_secs_f64().max(f64::MIN_POSITIVE)
     }));
-    let mut packets: Vec<u32> = direct.iter().map(|(_, outcome)| outcome.packets).collect();
+    let mut packets: Vec<u32> = direct.iter().map(|(_, run)| run.packets).collect();
     packets.sort_unstable();
-    let found = direct.len() as u32;
+    let told: BTreeSet<&String> = runs.iter().filter_map(|run| run.told.as_ref()).collect();
     Pair {
         a: a.name.to_owned(),
         b: b.name.to_owned(),
         expected: path.into(),
-        direct: found,
-        relayed: 0,
-        failed: seeds - found,
+        direct: direct.len() as u32,
+        relayed: (found.len() - direct.len()) as u32,
+        failed: (runs.len() - found.len()) as u32,
         rtts_p50: at(&rtts, 50),
         rtts_p99: at(&rtts, 99),
         ms_p50: at(&ms, 50),
         ms_p99: at(&ms, 99),
         packets_p50: at(&packets, 50),
         packets_max: packets.last().copied(),
+        early: runs.iter().map(|run| run.early).sum(),
         reason: obstacle.map(|obstacle: Obstacle| obstacle.to_string()),
+        told: told.into_iter().cloned().collect(),
     }
 }
 
-/// One attempt by what the oracle says that it takes.
-fn attempt(seed: &Seed, a: &Access, b: &Access, path: DirectPath) -> Outcome {
-    let try_with = |guess| Attempt::new(seed, a, b, guess).run();
+/// One attempt with bare UDP by what the oracle says that it takes.
+fn bare(seed: u64, a: &Access, b: &Access, path: DirectPath) -> Run {
+    let seed = Seed::from_u64(seed).child(&format!("{} {}", a.name, b.name), 0);
+    let try_with = |guess| Attempt::new(&seed, a, b, guess).run();
     let first = try_with(Guess::Nothing);
     if first.took.is_some() || path != DirectPath::ByGuessing {
-        return first;
+        return first.into();
     }
     let guesses = [Guess::Sequence, Guess::PortsOf(1), Guess::PortsOf(0)];
-    guesses.into_iter().map(try_with).find(|outcome| outcome.took.is_some()).unwrap_or(first)
+    let mut others = guesses.into_iter().map(try_with);
+    others.find(|outcome| outcome.took.is_some()).unwrap_or(first).into()
 }
 
 fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
@@ -175,7 +234,7 @@ mod tests {
     #[test]
     fn the_boxes_agree_with_the_oracle_for_every_pair_of_the_matrix() {
         let kinds = kinds();
-        let matrix = Matrix::run(&kinds, 1, 1, &mut |_, _| ());
+        let matrix = Matrix::run_bare(&kinds, 1, 1, &mut |_, _| ());
         assert_eq!(matrix.pairs.len(), kinds.len() * kinds.len());
         let surprises: Vec<_> = matrix.surprises().collect();
         assert!(surprises.is_empty(), "{surprises:#?}");
@@ -191,7 +250,7 @@ mod tests {
     #[test]
     fn the_expectation_of_a_pair_does_not_depend_on_its_order() {
         let kinds = kinds();
-        let matrix = Matrix::run(&kinds, 1, 0, &mut |_, _| ());
+        let matrix = Matrix::run_bare(&kinds, 1, 0, &mut |_, _| ());
         for pair in &matrix.pairs {
             let other = matrix.pairs.iter().find(|other| other.a == pair.b && other.b == pair.a);
             assert_eq!(other.map(|other| other.expected), Some(pair.expected), "{pair:?}");
@@ -201,7 +260,7 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_matrix() {
         let some: Vec<_> = kinds().into_iter().step_by(5).collect();
-        let run = |seed| Matrix::run(&some, seed, 2, &mut |_, _| ());
+        let run = |seed| Matrix::run_bare(&some, seed, 2, &mut |_, _| ());
         assert_eq!(run(1), run(1));
         assert_ne!(run(1).pairs, run(3).pairs);
     }

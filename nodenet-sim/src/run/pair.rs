@@ -1,10 +1,10 @@
 //! One connect between two whole nodes behind given kinds of access.
 //!
 //! Responsible for: a small network of public nodes, two hosts behind their boxes, one connect from
-//! the first to the second, and what came of it. Never: repeats it; see [`super::matrix`].
+//! the first to the second, and what came of it; the matrix of all kinds. Never: output.
 //!
-//! No node dials on its own. The two hosts have edges to all public nodes and none to each other, as
-//! two nodes of a large network that never met.
+//! No node dials on its own. The two hosts have edges to all public nodes and none to each other,
+//! as two nodes of a large network that never met.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use nodenet_proto::testkit::nat_box::{BoxKind, NatDrop};
 
 use crate::hash::{TraceHash, below, fate};
 use crate::net::access::{Access, Shared};
+use crate::net::matrix::{Matrix, Run};
 use crate::world::packet::{Gateway, HostSpec, NetworkId, NetworkSpec, PacketConfig, PacketWorld};
 use crate::world::{Host, Violation};
 
@@ -46,6 +47,26 @@ pub struct PairOutcome {
     pub early: u64,
     /// What the first node says about it.
     pub explanation: Option<Explanation>,
+}
+
+/// Connects whole nodes of every ordered pair of kinds, with `seeds` seeds from `seed` on.
+/// `progress` is called before each pair with its number and the number of all.
+///
+/// # Errors
+/// As [`connect_pair`].
+pub fn matrix(
+    kinds: &[Access],
+    seed: u64,
+    seeds: u32,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Matrix, Violation> {
+    Matrix::run_with(kinds, seed, seeds, progress, &mut |a, b, _, seed| {
+        let PairOutcome { took, is_relayed, round_trip, packets, early, explanation, .. } =
+            connect_pair(seed, a, b)?;
+        let obstacle = explanation.and_then(|explanation| explanation.obstacle);
+        let told = obstacle.map(|obstacle| obstacle.to_string());
+        Ok(Run { took, is_relayed, round_trip, packets, early, told })
+    })
 }
 
 /// Connects a host behind `a` to one behind `b`.
@@ -81,10 +102,11 @@ impl Pair {
             let network = world.add_network(network(&name, None, Gateway::Open, access));
             public.push(world.add_host(HostSpec::new(&name, network, quiet())));
         }
-        let first = Place::new(&mut world, "a", a, access, None);
-        let second = Place::new(&mut world, "b", b, access, Some((a, &first)));
-        let hosts = [(&first, "host a"), (&second, "host b")]
-            .map(|(place, name)| world.add_host(HostSpec::new(name, place.innermost, quiet())));
+        let first = Position::new(&mut world, "a", a, access, None);
+        let second = Position::new(&mut world, "b", b, access, Some((a, &first)));
+        let hosts = [(&first, "host a"), (&second, "host b")].map(|(position, name)| {
+            world.add_host(HostSpec::new(name, position.innermost, quiet()))
+        });
         let gateways = first.networks.iter().chain(&second.networks).copied().collect();
         world.keep_events();
         Self { world, public, hosts, gateways, round_trip: 4 * latency }
@@ -164,13 +186,13 @@ impl Pair {
 }
 
 /// Where a host is.
-struct Place {
+struct Position {
     /// Its networks, from the outermost to its own.
     networks: Vec<NetworkId>,
     innermost: NetworkId,
 }
 
-impl Place {
+impl Position {
     /// The networks of a kind, some of which may be there for the other host.
     fn new(
         world: &mut PacketWorld,

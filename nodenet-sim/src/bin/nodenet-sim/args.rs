@@ -205,6 +205,9 @@ pub(crate) struct NatMatrix {
     /// Seeds to run of each pair, counted from the first one.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) seeds: u32,
+    /// Bare UDP with a perfect schedule in place of whole nodes: what can be reached at all.
+    #[arg(long)]
+    pub(crate) bare: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nodenet_sim::net::access::{Access, kinds};
 use nodenet_sim::net::matrix::{Expected, Matrix};
 use nodenet_sim::report::html;
+use nodenet_sim::run::pair;
 
 use crate::args::NatMatrix;
 use crate::play::present;
@@ -20,14 +21,20 @@ pub(crate) fn nat_matrix(args: &NatMatrix) -> Result<(), String> {
     let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} pairs  left {eta}")
         .expect("the template is a constant");
     let bar = io::stderr().is_terminal().then(|| ProgressBar::new(1).with_style(style));
-    let matrix = Matrix::run(&kinds, args.seed, args.seeds, &mut |done, all| match &bar {
+    let mut progress = |done: usize, all: usize| match &bar {
         Some(bar) => {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         }
         None if done > 0 && done % LINE_EVERY == 0 => eprintln!("{done} of {all} pairs"),
         None => {}
-    });
+    };
+    let matrix = if args.bare {
+        Matrix::run_bare(&kinds, args.seed, args.seeds, &mut progress)
+    } else {
+        let run = pair::matrix(&kinds, args.seed, args.seeds, &mut progress);
+        run.map_err(|violation| violation.to_string())?
+    };
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

@@ -79,14 +79,20 @@ fn tell(pair: &Pair, seeds: u32) -> String {
         Expected::Relayed => "not direct",
     };
     let mut text = format!("{} to {}: expected {expected}", pair.a, pair.b);
-    let _ = write!(text, ", {} of {seeds} direct", pair.direct);
-    if pair.direct > 0 {
+    let _ = write!(text, ", {} of {seeds} direct, {} relayed", pair.direct, pair.relayed);
+    if pair.direct + pair.relayed > 0 {
         let [rtts, ms] = [decimals(pair.rtts_p50, 1), decimals(pair.ms_p50, 0)];
         let packets = pair.packets_p50.unwrap_or(0);
         let _ = write!(text, "; median {rtts} round trips, {ms} ms, {packets} packets");
     }
+    if pair.early > 0 {
+        let _ = write!(text, "; {} datagrams came too early", pair.early);
+    }
     if let Some(reason) = &pair.reason {
         let _ = write!(text, "; {reason}");
+    }
+    for told in &pair.told {
+        let _ = write!(text, "; the node says: {told}");
     }
     text
 }
@@ -124,7 +130,7 @@ mod tests {
     #[test]
     fn the_page_of_a_matrix_is_closed_and_shows_each_pair_once() {
         let some: Vec<_> = kinds().into_iter().step_by(6).collect();
-        let matrix = Matrix::run(&some, 1, 1, &mut |_, _| ());
+        let matrix = Matrix::run_bare(&some, 1, 1, &mut |_, _| ());
         let page = of_matrix(&some, &matrix);
         assert_eq!(page.matches(" title=\"").count(), some.len() * some.len());
         for tag in ["table", "tr", "td", "th", "section", "div", "p", "span"] {
@@ -141,10 +147,10 @@ mod tests {
     #[test]
     fn the_page_of_a_matrix_names_what_the_oracle_did_not_expect() {
         let one: Vec<_> = kinds().into_iter().take(1).collect();
-        let mut matrix = Matrix::run(&one, 1, 1, &mut |_, _| ());
+        let mut matrix = Matrix::run_bare(&one, 1, 1, &mut |_, _| ());
         matrix.pairs[0].direct = 0;
         let page = of_matrix(&one, &matrix);
         assert!(page.contains("1 pairs are not what the oracle expects"));
-        assert!(page.contains("open to open: expected direct, 0 of 1 direct"));
+        assert!(page.contains("open to open: expected direct, 0 of 1 direct, 0 relayed"));
     }
 }
