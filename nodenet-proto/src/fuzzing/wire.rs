@@ -17,7 +17,8 @@ use crate::rendezvous::{ReplayCache, ReplayError};
 use crate::splice::Payload;
 use crate::wire::media::{MediaError, MediaFrame};
 use crate::wire::nat::{
-    Connect, ConnectAck, RelayBind, RelayGrant, RelayRequest, Signals, WithSignals, punch_target,
+    Connect, ConnectAck, MarkedRelayRequest, RefusedGrant, RelayAnswer, RelayBind, RelayGrant,
+    RelayRequest, Signals, WithSignals, punch_target,
 };
 use crate::wire::rendezvous::{Hello, Reply};
 use crate::wire::sealed_box::{
@@ -106,6 +107,14 @@ pub fn nat(input: &[u8]) {
     check_decoder::<RelayRequest>(input);
     check_decoder::<RelayGrant>(input);
     check_decoder::<RelayBind>(input);
+    if let Ok((nonce, RelayAnswer::Refused(reason))) = RelayAnswer::decode(input) {
+        let again = RelayAnswer::decode(&RefusedGrant { nonce, reason }.to_bytes());
+        assert_eq!(again, Ok((nonce, RelayAnswer::Refused(reason))));
+    }
+    if let Ok((request, true)) = MarkedRelayRequest::decode_any(input) {
+        let again = MarkedRelayRequest::decode_any(&MarkedRelayRequest(request).to_bytes());
+        assert_eq!(again, Ok((request, true)));
+    }
     check_decoder::<Signals>(input);
     if let Ok((message, Some(signals))) = Connect::decode_with_signals(input) {
         let again = Connect::decode_with_signals(&message.to_bytes_with(&signals));

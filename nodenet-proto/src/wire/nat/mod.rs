@@ -25,14 +25,16 @@
 //!       0     4  00 6e 70 01
 //! ```
 //!
-//! Bytes after any of these frames are ignored.
+//! Bytes after any of these frames are ignored, but for the marks of a [`refusal`].
 
+mod refusal;
 mod signals;
 
 use std::net::SocketAddr;
 
 use bytes::BufMut;
 
+pub use self::refusal::{MarkedRelayRequest, RefusedGrant, RelayAnswer, RelayRefusal};
 pub use self::signals::{
     Allocator, Mapping, SIGNALS_MAX, SIGNALS_VERSION, Signal, Signals, VOLUNTEERS_MAX, WithSignals,
 };

@@ -150,6 +150,40 @@ fn relay_messages_are_framed_as_by_another_implementation() {
     );
 }
 
+/// No other implementation writes these: the bytes are those of WIRE.md.
+#[test]
+fn a_refusal_is_a_grant_without_an_address_and_only_a_marked_request_asks_for_it() {
+    let request = RelayRequest { nonce: NONCE, target: TARGET };
+    let marked = MarkedRelayRequest(request);
+    let frame = marked.to_frame().to_bytes();
+    assert_eq!(frame[..3], hex!("010c33"));
+    assert_eq!(frame[51..], hex!("6e7201"));
+    assert_eq!(RelayRequest::decode_front(&frame[3..]), Ok(request), "others ignore the mark");
+    assert_eq!(MarkedRelayRequest::decode_any(&frame[3..]), Ok((request, true)));
+    assert_eq!(MarkedRelayRequest::decode_any(&request.to_bytes()), Ok((request, false)));
+
+    let refused = RefusedGrant { nonce: NONCE, reason: RelayRefusal::NoEdge }.to_frame();
+    assert_eq!(
+        refused.to_bytes(),
+        hex!("010d16 a0a1a2a3a4a5a6a7a8a9aaabacadaeaf 0000 6e720102")[..]
+    );
+    let answer = |payload: &[u8]| RelayAnswer::decode(payload).map(|(_, answer)| answer);
+    let no_edge = RelayAnswer::Refused(RelayRefusal::NoEdge);
+    assert_eq!(answer(&refused.to_bytes()[3..]), Ok(no_edge));
+    let granted = grant(quic("203.0.113.7:4242")).to_bytes();
+    assert_eq!(answer(&granted), Ok(RelayAnswer::Granted(quic("203.0.113.7:4242"))));
+    for tail in [&b""[..], b"nr\x01", b"nr\x02\xff\x07", b"na\x01\x02"] {
+        let payload = [&NONCE[..], &[0, 0], tail].concat();
+        assert_eq!(answer(&payload), Ok(RelayAnswer::Refused(RelayRefusal::Other)), "{tail:?}");
+    }
+    for reason in (1..=9).map(|code| answer(&[&NONCE[..], b"\0\0nr\x01", &[code]].concat())) {
+        let Ok(RelayAnswer::Refused(reason)) = reason else { panic!("{reason:?}") };
+        let again = RefusedGrant { nonce: NONCE, reason }.to_bytes();
+        assert_eq!(answer(&again), Ok(RelayAnswer::Refused(reason)));
+        assert_ne!(reason, RelayRefusal::Other);
+    }
+}
+
 #[test]
 fn malformed_connects_have_distinct_errors() {
     let with_list = |list: &[u8]| Connect::decode_front(&[&NONCE, list].concat());
