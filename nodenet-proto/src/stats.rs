@@ -43,6 +43,11 @@ drop_reasons! {
     SpliceNotPinned => "splice_not_pinned",
     /// A datagram beyond the rates of its splice, or of all splices together.
     SpliceRateLimited => "splice_rate_limited",
+    /// A datagram on a side of a splice that is no QUIC packet, or belongs to no handshake that was
+    /// begun there.
+    SpliceNotQuic => "splice_not_quic",
+    /// A datagram beyond what this node relays in a month.
+    SpliceQuotaUsed => "splice_quota_used",
 
     // Conns (quic).
     /// A datagram that QUIC has no use for: malformed, of an unknown version or of no known conn.
@@ -89,6 +94,17 @@ drop_reasons! {
     AddressWithheld => "address_withheld",
     /// Punches beyond the budget of their originator, their destination or this node.
     PunchRateLimited => "punch_rate_limited",
+
+    // Relaying (relay).
+    /// A request to relay that is refused: this node does not relay, or not to that target, or the
+    /// requester has its share.
+    RelayRefused => "relay_refused",
+    /// A bind of a neighbour that neither says of itself that it relays nor was dialed.
+    BindRefused => "bind_refused",
+    /// A grant or bind with an address that is not one of the volunteer that sent it.
+    RelayAddressForeign => "relay_address_foreign",
+    /// A grant or bind beyond the addresses of volunteers that are remembered.
+    RelayPathsFull => "relay_paths_full",
 
     // Frames and edges (overlay).
     /// A frame that does not parse, or has bytes after it.
@@ -201,6 +217,8 @@ numbers! {
         datagrams_sent,
         /// Bytes in these.
         bytes_sent,
+        /// Bytes that splices passed on for others.
+        bytes_relayed,
         /// Whole frames received.
         frames_received,
         /// Whole frames handed to the QUIC stack.
@@ -278,6 +296,12 @@ numbers! {
         punch_bursts,
         /// Direct messages that wait for an edge.
         held_messages,
+        /// Pairs that this node relays for.
+        relay_sessions,
+        /// Targets for which volunteers are asked.
+        relay_searches,
+        /// Addresses of volunteers that lead to other nodes.
+        relay_paths,
         /// Timers that are set.
         timers,
     }

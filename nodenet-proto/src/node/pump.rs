@@ -123,8 +123,11 @@ impl Node {
     /// Gives a command to the machine that carries it out.
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::OpenSplice { splice, local_ip, expected } => {
-                self.splices.open(self.now, splice, local_ip, expected);
+            Command::OpenSplice { splice, sides, group } => {
+                self.splices.open(self.now, splice, sides, group);
+            }
+            Command::LimitSplices { bytes_per_s, bytes_left } => {
+                self.splices.limit(self.now, bytes_per_s, bytes_left);
             }
             Command::CloseSplice(splice) => self.splices.close(splice),
             Command::Dial { .. }

@@ -157,7 +157,7 @@ impl Quic {
                 let reason = SpliceOverReason::Unsupported;
                 self.endpoint.events.push_back(Event::SpliceOver { splice, reason });
             }
-            Command::CloseSplice(_) => {}
+            Command::CloseSplice(_) | Command::LimitSplices { .. } => {}
         }
     }
 

@@ -1,16 +1,19 @@
 //! Relay splices: pairs of UDP sockets between which a relay volunteer passes QUIC datagrams on
 //! (PROTOCOL.md#relay-splices).
 //!
-//! Responsible for: the two sockets of a splice, the remote that each side is pinned to, the rates,
-//! the idle time-out. Never: decides which peer may ask for a splice, looks into a datagram, or
-//! takes a packet of this node's own conns.
+//! Responsible for: the two sockets of a splice, the remote that each side is pinned to (`side`),
+//! the rates (`shares`), the idle time-out. Never: decides which peer may ask for a splice, reads
+//! more of a packet than its connection IDs, or takes a packet of this node's own conns.
 //!
 //! # The life of a splice
 //! [`Splices::open`] asks the driver for two sockets. When both are bound, the engine gets
-//! [`Event::SpliceOpened`] with their addresses. The first remote that sends QUIC or a punch to a
-//! side is pinned there. A datagram from the pinned remote of one side then leaves, unchanged, from
-//! the socket of the other side to its pinned remote. The splice ends with one
-//! [`Event::SpliceOver`]: closed by the engine, idle, or without a socket.
+//! [`Event::SpliceOpened`] with their addresses. A remote that sends QUIC or a punch to a side is
+//! pinned there. A datagram from the pinned remote of one side then leaves, unchanged, from the
+//! socket of the other side to its pinned remote. The splice ends with one [`Event::SpliceOver`]:
+//! closed by the engine, idle, without a socket, or because a quota is used up.
+
+mod shares;
+mod side;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -19,23 +22,28 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use indexmap::IndexMap;
 
+use self::shares::Shares;
+use self::side::{Header, Side};
 use crate::env::{CounterHash, Rate, TimerQueue, TokenBucket};
 use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
 use crate::stats::{DropReason, Stats};
-use crate::transport::{Event, SpliceId, SpliceOverReason};
+use crate::transport::{Event, SPLICE_BYTES_PER_S, SpliceId, SpliceOverReason, SpliceSide};
 
 /// Splices of one node, at most (reference).
 const SPLICES_MAX: usize = 256;
 /// A splice that passed nothing on for this long is over (reference).
 const IDLE: Duration = Duration::from_secs(30);
+/// One that passed nothing on at all is over after this long (a guess: its two ends begin at once
+/// or not at all).
+const UNUSED: Duration = Duration::from_secs(10);
 /// Datagrams that wait to be sent, at most, over all splices (guess: a burst of one splice).
 const READY_MAX: usize = 64;
 /// Datagrams that one splice passes on, both ways together (reference).
 const PACKETS: Rate = Rate::new(1_000, 256);
 /// Bytes that one splice passes on, both ways together (reference).
 const BYTES: Rate = Rate::new(250_000, 131_072);
-/// Bytes that all splices pass on together (reference).
-const BYTES_OF_ALL: Rate = Rate::new(2_000_000, 262_144);
+/// Bytes that all splices pass on at once, unless the engine sets a rate (reference).
+const BURST_OF_ALL: u64 = 262_144;
 
 /// A datagram on a socket of a splice, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,38 +88,25 @@ impl Pair {
     }
 }
 
-/// One side of a splice.
-#[derive(Debug)]
-struct Side {
-    /// The address of its socket, once that is bound.
-    local: Option<SocketAddr>,
-    /// The host that alone can be pinned here.
-    expected: Option<IpAddr>,
-    /// The remote of this side.
-    pin: Option<SocketAddr>,
-}
-
-impl Side {
-    /// Whether `remote` is the one that is pinned here; the first one becomes it. Its port may
-    /// change, as when a NAT mapping expires.
-    fn admits(&mut self, remote: SocketAddr) -> bool {
-        let host = self.pin.map(|pin| pin.ip()).or(self.expected);
-        let admits = host.is_none_or(|host| host == remote.ip());
-        if admits {
-            self.pin = Some(remote);
-        }
-        admits
-    }
-}
-
 #[derive(Debug)]
 struct Splice {
     id: SpliceId,
     sides: [Side; 2],
+    /// Splices of one group share the rate of all as one.
+    group: u64,
     packets: TokenBucket,
     bytes: TokenBucket,
     /// When it last passed something on, or began.
     active_at: Instant,
+    /// Whether it passed anything on.
+    is_used: bool,
+}
+
+impl Splice {
+    /// When it is over if it passes nothing on.
+    fn idle_at(&self) -> Instant {
+        self.active_at + if self.is_used { IDLE } else { UNUSED }
+    }
 }
 
 /// All splices of a node.
@@ -119,7 +114,7 @@ struct Splice {
 pub(crate) struct Splices {
     splices: IndexMap<Pair, Splice, CounterHash>,
     pairs: u64,
-    bytes: TokenBucket,
+    shares: Shares,
     /// When to look whether a splice is idle. A datagram does not move it.
     timers: TimerQueue<Pair>,
     /// Datagrams to be sent.
@@ -137,7 +132,7 @@ impl Splices {
         Self {
             splices: IndexMap::default(),
             pairs: 0,
-            bytes: TokenBucket::new(now),
+            shares: Shares::new(now, SPLICE_BYTES_PER_S, BURST_OF_ALL),
             timers: TimerQueue::new(),
             ready: VecDeque::new(),
             sockets: VecDeque::new(),
@@ -146,27 +141,38 @@ impl Splices {
         }
     }
 
-    /// Asks for the sockets of a splice. Where `expected` names a host, only that can be pinned.
-    pub(crate) fn open(
-        &mut self,
-        now: Instant,
-        id: SpliceId,
-        local_ip: IpAddr,
-        expected: [Option<IpAddr>; 2],
-    ) {
-        if self.splices.len() >= SPLICES_MAX {
-            let reason = SpliceOverReason::Full;
+    /// Asks for the sockets of a splice, one that shares the rate of all with its group.
+    pub(crate) fn open(&mut self, now: Instant, id: SpliceId, sides: [SpliceSide; 2], group: u64) {
+        let refused = match self.shares.bytes_left() {
+            Some(0) => Some(SpliceOverReason::QuotaUsed),
+            _ if self.splices.len() >= SPLICES_MAX => Some(SpliceOverReason::Full),
+            _ => None,
+        };
+        if let Some(reason) = refused {
             return self.events.push_back(Event::SpliceOver { splice: id, reason });
         }
         let pair = Pair(self.pairs);
         self.pairs += 1;
-        let sides = expected.map(|expected| Side { local: None, expected, pin: None });
-        let (packets, bytes) = (TokenBucket::new(now), TokenBucket::new(now));
-        self.splices.insert(pair, Splice { id, sides, packets, bytes, active_at: now });
-        self.timers.set(pair, now + IDLE);
-        for socket in [pair.socket(0), pair.socket(1)] {
+        for (number, side) in sides.iter().enumerate() {
+            let (socket, local_ip) = (pair.socket(number), side.local_ip);
             self.sockets.push_back(Output::OpenSocket { socket, local_ip });
         }
+        let sides = sides.map(|side| Side::new(side.prefers));
+        let (packets, bytes) = (TokenBucket::new(now), TokenBucket::new(now));
+        let splice = Splice { id, sides, group, packets, bytes, active_at: now, is_used: false };
+        self.timers.set(pair, splice.idle_at());
+        self.splices.insert(pair, splice);
+        self.shares.join(now, group);
+    }
+
+    /// Sets the rate of all splices, and how much they may pass on from now.
+    pub(crate) fn limit(&mut self, now: Instant, bytes_per_s: u64, bytes_left: Option<u64>) {
+        self.shares.set(now, bytes_per_s, bytes_left);
+    }
+
+    /// What is left of the quota, if there is one.
+    pub(crate) fn bytes_left(&self) -> Option<u64> {
+        self.shares.bytes_left()
     }
 
     /// Ends a splice. One that is over already has reported so.
@@ -207,13 +213,17 @@ impl Splices {
     ) {
         if let Err(reason) = self.forward(now, (socket, remote), ecn, payload, data) {
             self.stats.count_drop(reason);
+            if reason == DropReason::SpliceQuotaUsed {
+                self.shares.use_up();
+                self.end_all(SpliceOverReason::QuotaUsed);
+            }
         }
     }
 
     /// Ends the splices that are idle.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(pair) = self.timers.pop_due(now) {
-            let idle_at = self.splices[&pair].active_at + IDLE;
+            let idle_at = self.splices[&pair].idle_at();
             if idle_at > now {
                 self.timers.set(pair, idle_at);
             } else {
@@ -269,6 +279,7 @@ impl Splices {
         self.timers.check();
         assert!(self.splices.len() <= SPLICES_MAX && self.ready.len() <= READY_MAX);
         assert_eq!(self.timers.len(), self.splices.len(), "every splice has a timer");
+        assert_eq!(self.shares.splices(), self.splices.len(), "every splice is in a group");
         for pair in self.splices.keys() {
             assert!(self.timers.deadline(pair).is_some() && pair.0 < self.pairs);
         }
@@ -284,27 +295,29 @@ impl Splices {
     ) -> Result<(), DropReason> {
         let (pair, side) = Pair::of(socket).ok_or(DropReason::UnknownSocket)?;
         let splice = self.splices.get_mut(&pair).ok_or(DropReason::UnknownSocket)?;
-        if !splice.sides[side].admits(remote) {
-            return Err(DropReason::SpliceOtherRemote);
-        }
+        let header = match payload {
+            Payload::Punch => None,
+            Payload::Quic => Some(Header::of(&data).ok_or(DropReason::SpliceNotQuic)?),
+        };
+        let [caller, callee] = &mut splice.sides;
+        let (from, to) = if side == 0 { (caller, callee) } else { (callee, caller) };
+        from.admit(remote, header, to)?;
         if payload == Payload::Punch {
             return Err(DropReason::Punch);
         }
-        let other = 1 - side;
-        let remote = splice.sides[other].pin.ok_or(DropReason::SpliceNotPinned)?;
+        let remote = to.pin().ok_or(DropReason::SpliceNotPinned)?;
         let len = data.len() as u64;
         // What an earlier bucket gave is not given back when a later one refuses (reference).
-        if !splice.packets.take(now, PACKETS, 1)
-            || !splice.bytes.take(now, BYTES, len)
-            || !self.bytes.take(now, BYTES_OF_ALL, len)
-        {
+        if !splice.packets.take(now, PACKETS, 1) || !splice.bytes.take(now, BYTES, len) {
             return Err(DropReason::SpliceRateLimited);
         }
+        self.shares.take(now, splice.group, len)?;
         if self.ready.len() >= READY_MAX {
             return Err(DropReason::ReadyQueueFull);
         }
-        splice.active_at = now;
-        let socket = pair.socket(other);
+        (splice.active_at, splice.is_used) = (now, true);
+        self.stats.counters.bytes_relayed += len;
+        let socket = pair.socket(1 - side);
         let transmit =
             Transmit { socket, remote, local_ip: None, ecn, segment_len: None, ttl: None };
         self.ready.push_back((transmit, data));
@@ -321,9 +334,17 @@ impl Splices {
         found
     }
 
+    fn end_all(&mut self, reason: SpliceOverReason) {
+        let pairs: Vec<Pair> = self.splices.keys().copied().collect();
+        for pair in pairs {
+            self.end(pair, reason, None);
+        }
+    }
+
     fn end(&mut self, pair: Pair, reason: SpliceOverReason, lost: Option<SocketId>) {
         let Some(splice) = self.splices.swap_remove(&pair) else { return };
         self.timers.stop(&pair);
+        self.shares.leave(splice.group);
         for socket in [pair.socket(0), pair.socket(1)] {
             if Some(socket) != lost {
                 self.sockets.push_back(Output::CloseSocket { socket });

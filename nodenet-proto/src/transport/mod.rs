@@ -92,6 +92,9 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// application has read. A long frame counts until its first bytes are acknowledged.
 pub const UNACKED_MAX: usize = 32;
 
+/// Bytes that all splices of a node pass on in a second (reference).
+pub const SPLICE_BYTES_PER_S: u64 = 2_000_000;
+
 /// Role of a conn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -151,13 +154,29 @@ pub enum Command {
     OpenSplice {
         /// Names the splice.
         splice: SpliceId,
-        /// The address of this node for its sockets.
-        local_ip: IpAddr,
-        /// For each side, the host that alone may send there. Without one, the first that sends.
-        expected: [Option<IpAddr>; 2],
+        /// Its sides. They may be of different families.
+        sides: [SpliceSide; 2],
+        /// Splices with the same number share the rate of all as one.
+        group: u64,
     },
     /// Close a splice. Answered by [`Event::SpliceOver`] unless it is over already.
     CloseSplice(SpliceId),
+    /// Set what all splices together may pass on. No event follows.
+    LimitSplices {
+        /// Bytes in a second; [`SPLICE_BYTES_PER_S`] without this command.
+        bytes_per_s: u64,
+        /// Bytes from now on. When they are used up, all splices are over.
+        bytes_left: Option<u64>,
+    },
+}
+
+/// One side of a splice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpliceSide {
+    /// The address of this node for its socket.
+    pub local_ip: IpAddr,
+    /// The host that is likely to send there. Another one can, unless this one does.
+    pub prefers: Option<IpAddr>,
 }
 
 /// How a conn is closed.
@@ -304,6 +323,9 @@ pub enum SpliceOverReason {
     /// One of its sockets could not be opened, or was lost.
     #[error("a socket could not be opened or was lost")]
     SocketFailed,
+    /// What may be passed on is used up.
+    #[error("what may be passed on is used up")]
+    QuotaUsed,
     /// This transport opens no splices.
     #[error("this transport opens no splices")]
     Unsupported,

@@ -68,6 +68,8 @@ pub(super) struct Wire {
     pub(super) dials: Vec<(Instant, Who, NodeId, SocketAddr)>,
     /// Where punches went. They arrive nowhere.
     pub(super) punches: Vec<SocketAddr>,
+    /// What was asked of splices.
+    pub(super) splices: Vec<transport::Command>,
 }
 
 #[derive(Clone, Copy)]
@@ -92,6 +94,7 @@ impl EngineNet {
             sent: Vec::new(),
             dials: Vec::new(),
             punches: Vec::new(),
+            splices: Vec::new(),
         };
         Self { now, participants: Vec::new(), wire, wakes: 0, next_request: 0 }
     }
@@ -387,9 +390,9 @@ impl EngineNet {
             }
             transport::Command::Close { conn, mode } => self.wire.close(conn, mode),
             transport::Command::Punch { remote, .. } => self.wire.punches.push(remote),
-            transport::Command::OpenSplice { .. } | transport::Command::CloseSplice(_) => {
-                panic!("no machine asks for it")
-            }
+            transport::Command::OpenSplice { .. }
+            | transport::Command::CloseSplice(_)
+            | transport::Command::LimitSplices { .. } => self.wire.splices.push(command),
         }
     }
 

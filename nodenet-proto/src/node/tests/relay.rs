@@ -11,7 +11,7 @@ use crate::env::Seed;
 use crate::io::{SocketId, Transmit, TransmitBuf};
 use crate::node::{Config, Input, Node};
 use crate::testkit::{self, WALL};
-use crate::transport::{Command, SpliceId};
+use crate::transport::{Command, SpliceId, SpliceSide};
 use crate::wire::nat::PUNCH_DATAGRAM;
 
 /// One way of every path.
@@ -118,7 +118,7 @@ fn two_nodes_have_an_edge_over_the_splice_of_a_third() {
     let mut now = testkit::base();
     let mut parties = [1, 2, 3].map(|number| Party::new(number, now));
     let local_ip = testkit::addr(3).ip();
-    parties[2].node.splices.open(now, SpliceId(1), local_ip, [None, None]);
+    parties[2].node.splices.open(now, SpliceId(1), [SpliceSide { local_ip, prefers: None }; 2], 0);
     run(&mut parties, &mut now, LATENCY);
     let sides = [1, 2].map(|socket| SocketAddr::from((local_ip, 5000 + socket)));
     assert_eq!(parties[2].desk.sockets.len(), 3);

@@ -14,7 +14,7 @@ use crate::NodeId;
 use crate::buf::Frame;
 use crate::transport::{
     Class, CloseMode, Command, ConnDownReason, ConnId, DialError, DialId, Direction, Event,
-    FRAME_MAX, PathInfo, Role, SendError, SpliceId, SpliceOverReason,
+    FRAME_MAX, PathInfo, Role, SendError, SpliceId, SpliceOverReason, SpliceSide,
 };
 use crate::wire::nat::PUNCH_DATAGRAM;
 
@@ -327,7 +327,8 @@ fn a_punch_is_reported_if_it_arrives(world: &mut dyn ConnNet) {
 
 fn a_splice_is_settled_once_and_ends_once(world: &mut dyn ConnNet) {
     let (splice, local_ip) = (SpliceId(3), world.addr(Side::A).ip());
-    world.command(Side::A, Command::OpenSplice { splice, local_ip, expected: [None; 2] });
+    let sides = [SpliceSide { local_ip, prefers: None }; 2];
+    world.command(Side::A, Command::OpenSplice { splice, sides, group: 0 });
     world.run(SHORT);
     match world.poll_event(Side::A) {
         Some(Event::SpliceOver { splice: refused, reason }) => {

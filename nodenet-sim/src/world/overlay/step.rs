@@ -244,7 +244,7 @@ impl OverlayWorld {
                 let refused = Scheduled::NoSplice { host, splice: *splice };
                 self.net.queue.push(self.net.now, refused);
             }
-            transport::Command::CloseSplice(_) => {}
+            transport::Command::CloseSplice(_) | transport::Command::LimitSplices { .. } => {}
         }
     }
 
