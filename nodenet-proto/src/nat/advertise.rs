@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::reflexive::Reports;
+use crate::NodeId;
 use crate::addr::{Scope, scope};
 use crate::api::{NatReport, Reachability};
+use crate::wire::Addr;
 use crate::wire::nat::{Allocator, Mapping, Signal, Signals};
 
 /// Confirmed addresses, at most: one for each family and scope.
@@ -25,8 +27,8 @@ pub(crate) fn tested(addrs: &[SocketAddr]) -> Option<SocketAddr> {
     addrs.iter().copied().find(|addr| scope(addr.ip()) == Some(Scope::Global))
 }
 
-/// What this node says of itself.
-pub(crate) fn signals(report: &NatReport) -> Signals {
+/// What this node says of itself, and which neighbours relay to it.
+pub(crate) fn signals(report: &NatReport, volunteers: &[(NodeId, SocketAddr)]) -> Signals {
     let reachable = match report.reachability {
         Reachability::Unknown => None,
         Reachability::Reachable => Some(Signal::Reachable(true)),
@@ -35,5 +37,9 @@ pub(crate) fn signals(report: &NatReport) -> Signals {
     let (mapping, allocator) = (report.mapping, report.allocator);
     let is_known = (mapping, allocator) != (Mapping::Unknown, Allocator::Unknown);
     let nat = is_known.then_some(Signal::Nat { mapping, allocator });
-    Signals::new(reachable.into_iter().chain(nat))
+    let volunteer = |(id, addr): &(NodeId, SocketAddr)| Signal::Volunteer {
+        id: *id,
+        addr: Addr::from_socket_addr(*addr),
+    };
+    Signals::new(reachable.into_iter().chain(nat).chain(volunteers.iter().map(volunteer)))
 }

@@ -308,7 +308,7 @@ impl Nat {
         cx.act(Action::Originate {
             frame_type: FrameType::ConnectAck,
             target: originator,
-            payload: ack.to_bytes_with(&advertise::signals(&self.report)),
+            payload: ack.to_bytes_with(&advertise::signals(&self.report, cx.own.volunteers())),
         });
         if !is_told {
             return cx.discard(DropReason::AddressWithheld);
@@ -329,6 +329,20 @@ impl Nat {
             }
         }
         for refused in self.punches.begin(cx.now, originator, distinct(targets)) {
+            cx.discard(refused);
+        }
+        self.send_volleys(cx);
+        self.arm(cx);
+    }
+
+    /// A neighbour relays to this node through this address of its own. A burst opens the way in.
+    pub(crate) fn handle_bind(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        volunteer: NodeId,
+        target: SocketAddr,
+    ) {
+        for refused in self.punches.begin(cx.now, volunteer, [target]) {
             cx.discard(refused);
         }
         self.send_volleys(cx);
@@ -473,7 +487,7 @@ impl Nat {
             Step::Ask { peer, nonce, addr } => {
                 let addrs = AddrList::first_of([Addr::from_socket_addr(addr)]);
                 let payload =
-                    Connect { nonce, addrs }.to_bytes_with(&advertise::signals(&self.report));
+                    Connect { nonce, addrs }.to_bytes_with(&advertise::signals(&self.report, &[]));
                 let frame_type = FrameType::Connect;
                 cx.act(Action::Originate { frame_type, target: peer, payload });
             }
