@@ -122,6 +122,7 @@ mod overlay;
 pub mod overlay;
 pub mod pow;
 pub mod quic;
+mod relay;
 pub mod rendezvous;
 mod splice;
 pub mod stats;

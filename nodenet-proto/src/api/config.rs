@@ -4,6 +4,7 @@ use core::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::RelayPolicy;
 use crate::NodeId;
 
 /// The application's policy on edges. It is asked before a peer is dialed and before an edge
@@ -119,6 +120,8 @@ pub struct Config {
     /// Whether the node tests if any node can reach it, once an hour, by a Connect to a few
     /// probers (PROTOCOL.md#reachability-test). Only with `maintenance`.
     pub test_reachability: bool,
+    /// What the node relays for others.
+    pub relay: RelayPolicy,
     /// Whether loopback and link-local addresses may be dialed and advertised.
     pub allow_local_addrs: bool,
 }
@@ -135,6 +138,7 @@ impl Default for Config {
             profile: Profile::Router,
             address_policy: AddressPolicy::Anyone,
             test_reachability: true,
+            relay: RelayPolicy::default(),
             allow_local_addrs: false,
         }
     }

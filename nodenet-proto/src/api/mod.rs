@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod explain;
 mod nat_report;
+mod relay;
 mod report;
 mod self_description;
 
@@ -23,5 +24,6 @@ pub use explain::{
     PathSide,
 };
 pub use nat_report::{NatEvidence, NatReport, Reachability};
+pub use relay::{BadMonth, Month, RelayObstacle, RelayPolicy, RelayReport, RelayUsage};
 pub use report::{EdgeInfo, FoundPeer};
 pub(crate) use self_description::SelfDescription;

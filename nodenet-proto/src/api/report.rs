@@ -16,6 +16,8 @@ pub struct EdgeInfo {
     pub sibling: bool,
     /// Where the peer is now, from here.
     pub remote: SocketAddr,
+    /// The volunteer that relays the edge. `remote` is then an address of the volunteer.
+    pub relayed_by: Option<NodeId>,
     /// Smoothed round-trip time.
     pub rtt: Duration,
     /// Conns that make up the edge.

@@ -6,9 +6,30 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Config, NAMED_ADDRS_MAX, OWN_ADDRS_MAX, Profile};
-use crate::addr::{AddrPolicy, Scope, canonical, scope};
+use super::{Config, NAMED_ADDRS_MAX, OWN_ADDRS_MAX, Profile, RelayObstacle};
+use crate::NodeId;
+use crate::addr::{AddrPolicy, Scope, Subnet, canonical, scope};
 use crate::wire::{Addr, AddrList, Capabilities};
+
+/// An address of a relay volunteer for one end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RelayAddr {
+    /// What a socket of this machine is bound to.
+    pub(crate) bound: IpAddr,
+    /// What the end is told.
+    pub(crate) named: IpAddr,
+}
+
+/// Whether this node relays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relaying {
+    /// It is not set to.
+    Off,
+    /// It is, and something is in the way that its addresses do not say.
+    Blocked(RelayObstacle),
+    /// It is.
+    On,
+}
 
 /// What a node announces of itself.
 #[derive(Debug, Clone)]
@@ -24,6 +45,9 @@ pub(crate) struct SelfDescription {
     /// Whether this node has an edge to a global address. One that has none may be on a network
     /// without any, and private addresses are then all there is to name.
     has_global_edge: bool,
+    relaying: Relaying,
+    /// Neighbours that relay to this node, with their addresses.
+    volunteers: Vec<(NodeId, SocketAddr)>,
     /// What any asker is told, best first.
     addrs: Vec<SocketAddr>,
 }
@@ -42,6 +66,12 @@ impl SelfDescription {
             local_addrs: Vec::new(),
             reflexive_addrs: Vec::new(),
             has_global_edge: false,
+            relaying: match config.profile {
+                _ if !config.relay.volunteer => Relaying::Off,
+                Profile::Light => Relaying::Blocked(RelayObstacle::LightProfile),
+                Profile::Router => Relaying::On,
+            },
+            volunteers: Vec::new(),
             addrs: Vec::new(),
         };
         if !config.public_addrs.is_empty() {
@@ -92,7 +122,83 @@ impl SelfDescription {
 
     /// The capabilities of this node.
     pub(crate) fn capabilities(&self) -> Capabilities {
-        self.capabilities
+        match self.relaying {
+            Relaying::On if self.relay_obstacle().is_none() => {
+                self.capabilities.with(Capabilities::CAN_RELAY)
+            }
+            _ => self.capabilities,
+        }
+    }
+
+    /// Whether this node is set to relay.
+    pub(crate) fn is_volunteer(&self) -> bool {
+        self.relaying != Relaying::Off
+    }
+
+    /// What this node may relay in this month is used up, or a new month began.
+    pub(crate) fn set_relay_quota_used(&mut self, is_used: bool) {
+        let used = Relaying::Blocked(RelayObstacle::QuotaUsed);
+        match self.relaying {
+            Relaying::On if is_used => self.relaying = used,
+            now if now == used && !is_used => self.relaying = Relaying::On,
+            _ => {}
+        }
+    }
+
+    /// What keeps this node from relaying although it is set to
+    /// (PROTOCOL.md#relay-volunteers).
+    pub(crate) fn relay_obstacle(&self) -> Option<RelayObstacle> {
+        let has_addr = |is_v4| self.far_relay_addr(is_v4).is_some();
+        match self.relaying {
+            Relaying::Blocked(obstacle) => Some(obstacle),
+            _ if !self.is_reachable() => Some(RelayObstacle::NotReachable),
+            _ if !has_addr(true) && !has_addr(false) => Some(RelayObstacle::NoAddress),
+            _ => None,
+        }
+    }
+
+    /// The address for an end of a relayed pair that has an edge from `remote`; nothing if this
+    /// node has none that it can reach.
+    pub(crate) fn relay_addr(&self, remote: IpAddr) -> Option<RelayAddr> {
+        let remote = remote.to_canonical();
+        if scope(remote) == Some(Scope::Global) {
+            return self.far_relay_addr(remote.is_ipv4());
+        }
+        let fits = |ip: &IpAddr| ip.is_ipv4() == remote.is_ipv4() && scope(*ip) == scope(remote);
+        let is_near = |ip: &IpAddr| Subnet::of(*ip) == Subnet::of(remote);
+        let local = || self.local_addrs.iter().map(SocketAddr::ip).filter(fits);
+        let here = local().find(is_near).or_else(|| local().next())?;
+        Some(RelayAddr { bound: here, named: here })
+    }
+
+    /// The address for ends that are anywhere: one that the operator configured, or one of this
+    /// machine that peers confirmed. Behind a NAT that translates ports no other socket is reached.
+    fn far_relay_addr(&self, is_v4: bool) -> Option<RelayAddr> {
+        let of_family = |ip: &IpAddr| ip.is_ipv4() == is_v4;
+        let here: Vec<IpAddr> =
+            self.local_addrs.iter().map(SocketAddr::ip).filter(of_family).collect();
+        let named = |addrs: &[SocketAddr]| addrs.iter().map(SocketAddr::ip).find(of_family);
+        if let Some(named) = named(&self.public_addrs) {
+            // A router in front that keeps ports leads to an address of this machine.
+            let leads_to = |ip: &&IpAddr| is_loopback(**ip) == is_loopback(named);
+            let bound = here.iter().find(|ip| **ip == named).or_else(|| here.iter().find(leads_to));
+            return bound.map(|bound| RelayAddr { bound: *bound, named });
+        }
+        let seen = self.reflexive_addrs.iter().map(SocketAddr::ip);
+        let named = seen
+            .filter(of_family)
+            .find(|ip| scope(*ip) == Some(Scope::Global) && here.contains(ip));
+        named.filter(|_| self.is_reachable()).map(|named| RelayAddr { bound: named, named })
+    }
+
+    /// Takes the neighbours that relay to this node.
+    pub(crate) fn set_volunteers(&mut self, volunteers: Vec<(NodeId, SocketAddr)>) {
+        self.volunteers = volunteers;
+    }
+
+    /// The neighbours that relay to this node, as it names them to others.
+    pub(crate) fn volunteers(&self) -> &[(NodeId, SocketAddr)] {
+        &self.volunteers
     }
 
     /// The addresses that any asker is told, best first; at most [`OWN_ADDRS_MAX`].
@@ -154,6 +260,10 @@ impl SelfDescription {
         };
         self.addrs = self.candidates().filter(is_told).take(OWN_ADDRS_MAX).collect();
     }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    scope(ip) == Some(Scope::Loopback)
 }
 
 #[cfg(test)]
@@ -245,5 +355,57 @@ mod tests {
         assert!(own.is_reachable(), "the operator has said so");
         let light = Config { profile: Profile::Light, ..Config::default() };
         assert!(SelfDescription::new(&light).capabilities().has(Capabilities::LIGHT));
+    }
+
+    fn relaying(config: Config) -> SelfDescription {
+        let relay = crate::api::RelayPolicy { volunteer: true, ..config.relay.clone() };
+        SelfDescription::new(&Config { relay, ..config })
+    }
+
+    #[test]
+    fn a_node_says_that_it_relays_only_while_it_can() {
+        let mut own = relaying(Config::default());
+        assert_eq!(own.relay_obstacle(), Some(RelayObstacle::NotReachable));
+        own.set_reachable(true);
+        assert_eq!(own.relay_obstacle(), Some(RelayObstacle::NoAddress));
+        own.set_local_addrs(&[private(1), addr(7)]);
+        own.set_reflexive_addrs(&[addr(9)]);
+        assert_eq!(own.relay_obstacle(), Some(RelayObstacle::NoAddress), "a NAT is between");
+        assert!(!own.capabilities().has(Capabilities::CAN_RELAY));
+        own.set_reflexive_addrs(&[addr(7)]);
+        assert!(own.capabilities().has(Capabilities::CAN_RELAY));
+        own.set_relay_quota_used(true);
+        assert_eq!(own.relay_obstacle(), Some(RelayObstacle::QuotaUsed));
+        assert!(!own.capabilities().has(Capabilities::CAN_RELAY));
+        own.set_relay_quota_used(false);
+        assert!(own.capabilities().has(Capabilities::CAN_RELAY));
+        own.set_reachable(false);
+        assert!(!own.capabilities().has(Capabilities::CAN_RELAY));
+
+        let light = relaying(Config { profile: Profile::Light, ..Config::default() });
+        assert_eq!(light.relay_obstacle(), Some(RelayObstacle::LightProfile));
+        assert!(!SelfDescription::new(&Config::default()).is_volunteer());
+    }
+
+    #[test]
+    fn the_address_for_a_relayed_end_is_one_that_it_can_reach() {
+        let at = |addr: SocketAddr| RelayAddr { bound: addr.ip(), named: addr.ip() };
+        let mut own = relaying(Config::default());
+        own.set_reachable(true);
+        own.set_local_addrs(&[private(1), addr(7)]);
+        own.set_reflexive_addrs(&[addr(7)]);
+        assert_eq!(own.relay_addr(addr(200).ip()), Some(at(addr(7))));
+        assert_eq!(own.relay_addr(private(200).ip()), Some(at(private(1))), "of the same site");
+        let other_family: IpAddr = "2001:db8::1".parse().expect("a literal");
+        assert_eq!(own.relay_addr(other_family), None);
+
+        let public = SocketAddr::from(([198, 51, 100, 1], 9));
+        let mut own = relaying(Config { public_addrs: vec![public], ..Config::default() });
+        assert_eq!(own.relay_addr(addr(200).ip()), None, "nothing to bind to");
+        own.set_local_addrs(&[private(1)]);
+        let translated = RelayAddr { bound: private(1).ip(), named: public.ip() };
+        assert_eq!(own.relay_addr(addr(200).ip()), Some(translated));
+        own.set_local_addrs(&[private(1), public]);
+        assert_eq!(own.relay_addr(addr(200).ip()), Some(at(public)));
     }
 }

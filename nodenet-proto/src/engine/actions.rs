@@ -107,6 +107,7 @@ impl Engine {
                 });
                 self.pass_edge_up(conns, peer);
                 self.release_held(conns, peer);
+                self.run_relay(conns, |relay, cx, _| relay.handle_edge_up(cx));
             }
             Action::FirstFrame(peer) => {
                 self.run_connect(conns, |connect, cx| connect.handle_first_frame(cx, peer));
@@ -114,6 +115,9 @@ impl Engine {
             Action::EdgeDown { peer, reason } => {
                 self.run_connect(conns, |connect, cx| connect.handle_edge_down(cx, peer, reason));
                 self.run_nat(conns, |nat, cx| nat.handle_edge_down(cx, peer));
+                self.run_relay(conns, |relay, cx, neighbours| {
+                    relay.handle_edge_down(cx, neighbours, &peer);
+                });
             }
             Action::Close { conn, mode } => {
                 self.commands.push_back(transport::Command::Close { conn, mode });
@@ -317,13 +321,13 @@ impl Engine {
         }
     }
 
-    fn set_timer(&mut self, timer: Timer, at: std::time::Instant) {
+    pub(super) fn set_timer(&mut self, timer: Timer, at: std::time::Instant) {
         assert!(at > self.env.now(), "a machine set {timer:?} to the past");
         self.timers.set(timer, at);
     }
 
     /// Offers a frame to one conn after another. This is local repair: a full queue moves it on.
-    fn offer(
+    pub(super) fn offer(
         &mut self,
         conns: &mut dyn Conns,
         class: Class,

@@ -165,6 +165,7 @@ impl Engine {
             self.release_held(conns, peer);
         }
         self.run_nat(conns, |nat, cx| nat.stop(cx));
+        self.run_relay(conns, |relay, cx, _| relay.stop(cx));
         self.run_overlay(conns, |overlay, cx, _| overlay.leave(cx));
         self.timers.set(Timer::Leave, self.env.now() + LEAVE_TIMEOUT);
         self.finish_leave();

@@ -31,6 +31,7 @@ pub(super) struct Streams {
     pub(super) connect: Random,
     pub(super) rendezvous: Random,
     pub(super) nat: Random,
+    pub(super) relay: Random,
 }
 
 impl Streams {
@@ -41,6 +42,7 @@ impl Streams {
             connect: seed.stream("connect"),
             rendezvous: seed.stream("rendezvous"),
             nat: seed.stream("nat"),
+            relay: seed.stream("relay"),
         }
     }
 }
@@ -110,6 +112,11 @@ impl Env {
     /// What this node announces of itself.
     pub(super) fn own(&self) -> &SelfDescription {
         &self.own
+    }
+
+    /// The same, for what its operator keeps.
+    pub(super) fn own_mut(&mut self) -> &mut SelfDescription {
+        &mut self.own
     }
 
     pub(super) fn config(&self) -> &Config {

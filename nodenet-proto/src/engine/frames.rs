@@ -16,8 +16,17 @@ impl Engine {
         tracing::trace!(?frame_type, %from, ?path, len = payload.len(), "frame for a service");
         match frame_type {
             FrameType::Pong => {
+                // A pong over a relay names a socket of the volunteer (THREATS.md#n1).
+                if path.is_some_and(|path| self.relay.is_relayed(path.remote).is_some()) {
+                    return self.env.stats_mut().count_drop(DropReason::ReportOfReporter);
+                }
                 let payload = payload.to_bytes();
                 self.run_nat(conns, |nat, cx| nat.handle_pong(cx, from, conn, &payload));
+            }
+            FrameType::RelayRequest | FrameType::RelayGrant | FrameType::RelayBind
+                if self.life == Life::Running =>
+            {
+                self.serve_relay(conns, frame_type, from, conn, &payload.to_bytes());
             }
             _ => self.not_served(),
         }
@@ -66,13 +75,16 @@ impl Engine {
         let Some(originator) = taken else { return };
         let is_connect = message.frame_type() == FrameType::Connect;
         let payload = message.into_payload();
+        if is_connect {
+            self.choose_volunteers(conns);
+        }
         self.run_nat(conns, |nat, cx| match is_connect {
             true => nat.handle_connect(cx, originator, &payload),
             false => nat.handle_connect_ack(cx, originator, &payload),
         });
     }
 
-    fn not_served(&mut self) {
+    pub(super) fn not_served(&mut self) {
         self.env.stats_mut().count_drop(DropReason::NotServed);
     }
 }

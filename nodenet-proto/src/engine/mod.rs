@@ -18,6 +18,7 @@ mod commands;
 mod env;
 mod frames;
 mod held;
+mod relaying;
 mod report;
 mod requests;
 mod timers;
@@ -43,6 +44,7 @@ use crate::identity::Identity;
 use crate::io::Deadline;
 use crate::nat::Nat;
 use crate::overlay::{self, Dialed, Overlay, Peer};
+use crate::relay::Relay;
 use crate::rendezvous::Rendezvous;
 use crate::transport::{self, ConnId, Conns, DialId, Direction, Role};
 
@@ -76,6 +78,7 @@ pub struct Engine {
     connect: Connect,
     rendezvous: Rendezvous,
     nat: Nat,
+    relay: Relay,
     life: Life,
     timers: TimerQueue<Timer>,
     requests: Requests,
@@ -104,7 +107,9 @@ impl Engine {
     ) -> Self {
         config.inbound_edges_max = config.inbound_edges_max.min(INBOUND_EDGES_CAP);
         let config = Arc::new(config);
-        Self {
+        let relay = Relay::new(&config, wall);
+        let mut engine = Self {
+            relay,
             overlay: Overlay::new(identity.id(), &config, now),
             connect: Connect::new(),
             rendezvous: Rendezvous::new(now),
@@ -119,7 +124,9 @@ impl Engine {
             deliveries: 0,
             makes_room: false,
             actions: Vec::new(),
-        }
+        };
+        engine.env.own_mut().set_relay_quota_used(engine.relay.is_quota_used());
+        engine
     }
 
     /// Takes a report of the transport.
@@ -162,8 +169,14 @@ impl Engine {
             PathChanged { remote, .. } => {
                 self.run_nat(conns, |nat, cx| nat.handle_sent(cx, remote));
             }
+            SpliceOpened { splice, locals } => self.run_relay(conns, |relay, cx, neighbours| {
+                relay.handle_splice_opened(cx, neighbours, splice, locals);
+            }),
+            SpliceOver { splice, reason } => self.run_relay(conns, |relay, cx, _| {
+                relay.handle_splice_over(cx, splice, reason);
+            }),
             // No machine takes these yet.
-            ConnUp { role: Role::Media, .. } | SpliceOpened { .. } | SpliceOver { .. } => {}
+            ConnUp { role: Role::Media, .. } => {}
         }
         if core::mem::take(&mut self.makes_room) {
             self.report_send_ready();
@@ -241,6 +254,7 @@ impl Engine {
         self.rendezvous.check();
         self.nat.check();
         self.held.check(|peer| self.connect.is_attempted(peer));
+        self.relay.check();
         self.requests.check(|wait| match wait {
             Wait::Held(peer) => self.connect.is_attempted(&peer),
             Wait::Edge(peer) => self.connect.is_requested(&peer),
@@ -255,7 +269,7 @@ impl Engine {
                 Timer::Overlay(overlay::Timer::Bootstrap | overlay::Timer::Maintenance)
                 | Timer::Connect
                 | Timer::Rendezvous => assert_eq!(self.life, Life::Running),
-                Timer::Nat => assert_eq!(self.life, Life::Running),
+                Timer::Nat | Timer::Relay => assert_eq!(self.life, Life::Running),
                 Timer::Leave => assert_eq!(self.life, Life::Leaving),
                 Timer::SendReady => {}
             }

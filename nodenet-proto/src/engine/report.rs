@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::NodeId;
-use crate::api::{EdgeInfo, Explanation, KnownPeer, NatReport};
+use crate::api::{EdgeInfo, Explanation, KnownPeer, NatReport, RelayReport};
 use crate::overlay::edges::Edge;
 use crate::rendezvous::Questions;
 use crate::stats::{Gauges, Stats};
@@ -19,6 +19,7 @@ impl Engine {
         let mut overlay = self.overlay.gauges();
         self.rendezvous.fill_gauges(&mut overlay);
         self.nat.fill_gauges(&mut overlay);
+        self.relay.fill_gauges(&mut overlay);
         Gauges {
             timers: self.timers.len() as u64,
             held_messages: self.held.len() as u64,
@@ -38,6 +39,11 @@ impl Engine {
         self.connect.explain(peer)
     }
 
+    /// What this node does as a relay volunteer.
+    pub fn relay_report(&self) -> RelayReport {
+        self.relay.report(self.env.own())
+    }
+
     /// The live edges, nearest to this node first.
     pub fn edges(&self, conns: &dyn Conns) -> Vec<EdgeInfo> {
         let (now, own) = (self.env.now(), self.id());
@@ -49,6 +55,7 @@ impl Engine {
                 outgoing: edge.is_outgoing(),
                 sibling: edge.is_sibling(),
                 remote: path.remote,
+                relayed_by: self.relay.is_relayed(path.remote),
                 rtt: path.rtt,
                 conns: edge.conn_count() as u8,
                 age: now.saturating_duration_since(edge.since),

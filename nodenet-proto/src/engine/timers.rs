@@ -24,6 +24,8 @@ pub(super) enum Timer {
     Rendezvous,
     /// A volley or a step of the reachability test is due.
     Nat,
+    /// The time of a volunteer is over, or a new month may have begun.
+    Relay,
     /// Conns that have not drained by now are given up.
     Leave,
     /// An edge that had no budget for a message has some again.
@@ -38,6 +40,7 @@ impl Timer {
             Self::Connect => "connect",
             Self::Rendezvous => "rendezvous",
             Self::Nat => "nat",
+            Self::Relay => "relay",
             Self::Leave => "leave",
             Self::SendReady => "send_ready",
         }
@@ -61,6 +64,9 @@ impl Engine {
                     self.run_rendezvous(conns, |rendezvous, cx| rendezvous.handle_timer(cx));
                 }
                 Timer::Nat => self.run_nat(conns, |nat, cx| nat.handle_timer(cx)),
+                Timer::Relay => self.run_relay(conns, |relay, cx, neighbours| {
+                    relay.handle_timer(cx, neighbours);
+                }),
                 Timer::Leave => self.settle_leave(),
                 Timer::SendReady => self.report_send_ready(),
             }

@@ -8,6 +8,7 @@
 mod corpora;
 mod nat_machine;
 mod node;
+mod relay_machine;
 mod rendezvous;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ mod wire;
 
 pub use nat_machine::nat_machine;
 pub use node::node_bytes;
+pub use relay_machine::relay_machine;
 pub use rendezvous::rendezvous_engine;
 pub use wire::{
     addr, certificate, contact, control, envelope, frame, media, nat, rendezvous, sealed_box, text,
@@ -38,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     ("nat", nat),
     ("nat_machine", nat_machine),
     ("node_bytes", node_bytes),
+    ("relay_machine", relay_machine),
     ("rendezvous", rendezvous),
     ("rendezvous_engine", rendezvous_engine),
     ("sealed_box", sealed_box),

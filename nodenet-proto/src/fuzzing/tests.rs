@@ -57,6 +57,18 @@ fn own_addresses() {
 }
 
 #[test]
+fn relaying() {
+    // Neighbours 33 to 35 relay, and 70 does not.
+    let edges = (33..36).flat_map(|number| [0, number, 68]).chain([0, 70, 0]);
+    // Two are asked; the second one grants, the first one refuses.
+    let asked = [6, 200, 0, 0, 0, 0, 5, 0, 34, 77, 5, 1, 33, 1];
+    // A bind of 33; a request of 70 to 33, whose splice opens and ends; time passes.
+    let served = [4, 33, 88, 33, 3, 33, 70, 8, 0, 3, 8, 0, 0, 9, 12, 10, 2, 33, 7, 200];
+    offer("relay_machine", "served", &edges.chain(asked).chain(served).collect::<Vec<u8>>());
+    offer("relay_machine", "malformed", &[0, 33, 68, 11, 3, 1, 2, 3, 33, 11, 5, 1, 2, 3, 4, 5, 33]);
+}
+
+#[test]
 fn control_messages() {
     let contact = Contact {
         key: Some([2; 32]),

@@ -29,7 +29,9 @@ use bytes::BytesMut;
 
 use crate::NodeId;
 use crate::addr::canonical;
-use crate::api::{self, Command, EdgeInfo, Event, Explanation, KnownPeer, NatReport};
+use crate::api::{
+    self, Command, EdgeInfo, Event, Explanation, KnownPeer, NatReport, RelayReport,
+};
 use crate::engine::Engine;
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
@@ -243,6 +245,15 @@ impl Node {
     /// What happened in the last attempt to connect to `peer`: see [`Engine::explain`].
     pub fn explain(&self, peer: &NodeId) -> Option<Explanation> {
         self.engine.explain(peer)
+    }
+
+    /// What this node does as a relay volunteer.
+    pub fn relay_report(&self) -> RelayReport {
+        let mut report = self.engine.relay_report();
+        if let (Some(max), Some(left)) = (report.bytes_per_month, self.splices.bytes_left()) {
+            report.used.bytes = max.saturating_sub(left);
+        }
+        report
     }
 
     /// Peers worth remembering across a restart: see [`Engine::export_peers`].

@@ -28,7 +28,7 @@ use crate::connect::Candidate;
 use crate::context::Context;
 use crate::stats::Gauges;
 use crate::transport::{ConnId, Conns};
-use crate::wire::RoutedFrame;
+use crate::wire::{Capabilities, RoutedFrame};
 
 pub(crate) use self::actions::{Action, ServiceFrame, ServiceMessage, Timer};
 pub(crate) use self::edges::Peer;
@@ -138,6 +138,12 @@ impl Overlay {
         let known = self.peers.table().buckets().iter().flat_map(|bucket| bucket.entries());
         let others = known.filter(|contact| self.edges.table().get(&contact.id).is_none());
         others.map(|contact| (contact.id, contact.addrs().collect())).take(max).collect()
+    }
+
+    /// The capabilities of a known node, and whether it announced them itself.
+    pub(crate) fn capabilities(&self, id: &NodeId) -> Option<(Capabilities, bool)> {
+        let contact = self.peers.table().find(id)?;
+        Some((Capabilities(contact.caps), contact.caps_self_reported))
     }
 
     /// The live edges.

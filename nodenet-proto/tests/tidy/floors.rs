@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["context"],
     &["connect", "quic", "splice"],
     &["overlay"],
-    &["rendezvous", "nat", "media"],
+    &["rendezvous", "nat", "relay", "media"],
     &["engine"],
     &["node"],
     &["drive", "testkit", "fuzzing"],

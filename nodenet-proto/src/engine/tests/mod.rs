@@ -12,6 +12,7 @@ mod pacing;
 mod peers;
 mod places;
 mod puppets;
+mod relaying;
 mod rendezvous;
 mod routing;
 mod swarm;

@@ -6,6 +6,7 @@ mod outage;
 mod own_address;
 mod pacing;
 mod relay;
+mod volunteer;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

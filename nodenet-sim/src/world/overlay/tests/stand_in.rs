@@ -230,6 +230,7 @@ impl Machine for StandIn {
             outgoing: neighbor.outgoing,
             sibling: false,
             remote: neighbor.remote,
+            relayed_by: None,
             rtt: conns.path(neighbor.conn).map_or(Duration::ZERO, |path| path.rtt),
             conns: 1,
             age: Duration::ZERO,
