@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{AddressPolicy, Command, EdgePolicy, KnownPeer, Profile};
+use nodenet_proto::api::{AddressPolicy, Command, EdgePolicy, KnownPeer, Profile, RelayUsage};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
 use tokio::sync::Semaphore;
@@ -180,6 +180,36 @@ impl Builder {
     /// Resources that the node spends on the network. Default: [`Profile::Router`].
     pub fn profile(mut self, profile: Profile) -> Self {
         self.protocol.engine.profile = profile;
+        self
+    }
+
+    /// Volunteers as a relay: two nodes that can not reach each other directly meet at this one,
+    /// which passes their encrypted datagrams on. It does so only while others can reach it, at an
+    /// address of this machine or one from [`Builder::advertise`], and needs ports of the system's
+    /// choice to be open for UDP. A node of [`Profile::Light`] never does. Default: no.
+    pub fn relay(mut self, volunteer: bool) -> Self {
+        self.protocol.engine.relay.volunteer = volunteer;
+        self
+    }
+
+    /// Bytes that this node relays in a second, for all pairs together; 0 means 1. Default:
+    /// 2,000,000.
+    pub fn relay_rate(mut self, bytes_per_s: u64) -> Self {
+        self.protocol.engine.relay.bytes_per_s = bytes_per_s.max(1);
+        self
+    }
+
+    /// Bytes that this node relays in a calendar month (UTC), and what it did so far, which
+    /// [`relay_file`](crate::relay_file) keeps. Default: any number.
+    pub fn relay_quota(mut self, bytes_per_month: u64, used: RelayUsage) -> Self {
+        self.protocol.engine.relay.bytes_per_month = Some(bytes_per_month);
+        self.protocol.engine.relay.used = used;
+        self
+    }
+
+    /// Nodes that this one relays for: one end of each pair is one of them. Default: all nodes.
+    pub fn relay_for(mut self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        self.protocol.engine.relay.only_for.extend(nodes);
         self
     }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{
-    self, ConnectError, EdgeInfo, FoundPeer, KnownPeer, NatReport, RendezvousError, SendFailure,
+    self, ConnectError, EdgeInfo, FoundPeer, KnownPeer, NatReport, RelayReport, RendezvousError,
+    SendFailure,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -57,6 +58,7 @@ pub(crate) enum Request {
     Edges(oneshot::Sender<Vec<EdgeInfo>>),
     Stats(oneshot::Sender<NodeStats>),
     NatReport(oneshot::Sender<NatReport>),
+    RelayReport(oneshot::Sender<RelayReport>),
     ExportPeers(oneshot::Sender<Vec<KnownPeer>>),
 }
 

@@ -56,6 +56,7 @@ mod node;
 pub mod peer_file;
 mod platform;
 mod private_file;
+pub mod relay_file;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -72,7 +73,8 @@ pub use nodenet_proto::NodeId;
 /// second definition here.
 pub use nodenet_proto::api::{
     AddressPolicy, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, FoundPeer,
-    KnownPeer, NatReport, Profile, Reachability, RendezvousError, SendFailure as SendError,
+    KnownPeer, NatReport, Profile, Reachability, RelayObstacle, RelayReport, RelayUsage,
+    RendezvousError, SendFailure as SendError,
 };
 
 /// The core, so that applications need not list it among their dependencies.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{
-    ConnectError, EdgeInfo, FoundPeer, KnownPeer, NatReport, RendezvousError,
+    ConnectError, EdgeInfo, FoundPeer, KnownPeer, NatReport, RelayReport, RendezvousError,
     SendFailure as SendError,
 };
 use tokio::sync::oneshot;
@@ -329,6 +329,14 @@ impl Node {
     /// If the node is closed.
     pub async fn nat_report(&self) -> Result<NatReport, Closed> {
         self.request(Request::NatReport).await
+    }
+
+    /// What the node does as a relay volunteer, and why it does not if it is set to.
+    ///
+    /// # Errors
+    /// If the node is closed.
+    pub async fn relay_report(&self) -> Result<RelayReport, Closed> {
+        self.request(Request::RelayReport).await
     }
 
     /// Peers to keep across a restart, best first: at most 128 from all over the network, those

@@ -318,6 +318,7 @@ impl Driver {
             Request::NatReport(reply) => {
                 return drop(reply.send(self.node.nat_report().clone()));
             }
+            Request::RelayReport(reply) => return drop(reply.send(self.node.relay_report())),
             Request::ExportPeers(reply) => return drop(reply.send(self.node.export_peers())),
         };
         self.input(Input::Command(command));

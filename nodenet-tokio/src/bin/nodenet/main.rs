@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use nodenet_tokio::key_file::KeyFileError;
 use nodenet_tokio::mint::MintError;
+use nodenet_tokio::relay_file::RelayFileError;
 use nodenet_tokio::{Closed, Failure, ParseBootstrapError, StartError};
 
 use cmd::{Cmd, Ended};
@@ -33,6 +34,8 @@ enum CommandError {
     Bootstrap(#[from] ParseBootstrapError),
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    RelayFile(#[from] RelayFileError),
     #[error(transparent)]
     Mint(#[from] MintError),
     #[error("the node failed: {0}")]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use nodenet_tokio::key_file::KeyFile;
 use nodenet_tokio::peer_file::{Keeper, PeerFile};
 use nodenet_tokio::proto::addr::{Scope, scope};
-use nodenet_tokio::{BootstrapPeer, DeliveryPath, Node, NodeEvent};
+use nodenet_tokio::relay_file::{RelayFile, RelayKeeper};
+use nodenet_tokio::{BootstrapPeer, DeliveryPath, Node, NodeEvent, RelayReport};
 
 use crate::args::{NodeArgs, cap};
 use crate::clock::now;
@@ -26,6 +27,8 @@ pub(crate) struct Session {
     /// Number of peers from the last run.
     remembered: usize,
     keeper: Keeper,
+    /// Writes what the node relays, if it has a quota.
+    relay_keeper: Option<RelayKeeper>,
     /// Holds the lock of the key file.
     _key_file: KeyFile,
 }
@@ -46,7 +49,11 @@ impl Session {
         args.check_presence(!peer_file.peers().is_empty())?;
         let socket = nodenet_tokio::bind(addr)?;
         let key_file = identity::load_or_mint(&path, difficulty, signals, err).await?;
-        let node = Node::builder(key_file.identity())
+        let relay_file = match args.relay_quota() {
+            Some(_) => Some(RelayFile::open(&RelayFile::beside(&path))?),
+            None => None,
+        };
+        let mut builder = Node::builder(key_file.identity())
             .socket(socket)
             .bootstrap(peers.clone())
             .known_peers(peer_file.peers().to_vec())
@@ -55,16 +62,25 @@ impl Session {
             .max_inbound_per_address(cap(args.max_inbound_per_ip))
             .profile(args.profile())
             .advertise(args.advertise.iter().copied())
-            .start()
-            .await?;
+            .relay(args.relay())
+            .relay_rate(args.relay_rate())
+            .relay_for(args.relay_for().iter().copied());
+        if let (Some(bytes_per_month), Some(file)) = (args.relay_quota(), &relay_file) {
+            builder = builder.relay_quota(bytes_per_month, file.usage());
+        }
+        let node = builder.start().await?;
         let remembered = peer_file.peers().len();
         let keeper = peer_file.keep(&node);
-        Ok(Self { node, peers, remembered, keeper, _key_file: key_file })
+        let relay_keeper = relay_file.map(|file| file.keep(&node));
+        Ok(Self { node, peers, remembered, keeper, relay_keeper, _key_file: key_file })
     }
 
     /// Saves the peers for the next start and leaves the network.
     pub(crate) async fn leave(self) -> Result<(), CommandError> {
         self.keeper.finish().await;
+        if let Some(keeper) = self.relay_keeper {
+            keeper.finish().await;
+        }
         Ok(self.node.shutdown().await?)
     }
 
@@ -88,6 +104,19 @@ impl Session {
         // A node on a given address is where its operator wants it.
         let bound_to_wildcard = self.node.local_addr().ip().is_unspecified();
         !bound_to_wildcard || self.node.reachable_addrs().iter().any(is_global)
+    }
+
+    /// Logs whether the node relays for others, if it is set to and that changed.
+    pub(crate) async fn announce_relaying(&self, known: &mut Option<RelayReport>) {
+        let Ok(report) = self.node.relay_report().await else { return };
+        let is_news = known.is_none_or(|known| known.obstacle != report.obstacle);
+        if report.volunteer && is_news {
+            match report.obstacle {
+                Some(obstacle) => tracing::warn!("not relaying for others: {obstacle}"),
+                None => tracing::info!("relaying for others"),
+            }
+        }
+        *known = Some(report);
     }
 
     /// Logs the identifier and the addresses of the node.

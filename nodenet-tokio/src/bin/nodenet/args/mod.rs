@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use nodenet_tokio::Profile;
+use nodenet_tokio::{NodeId, Profile};
 
 use crate::CommandError;
 use addr::{parse_advertised, parse_listen_addr};
@@ -42,12 +42,26 @@ pub(crate) struct NodeArgs {
     /// decides; without both it is info for run and warn for chat.
     #[arg(long, value_name = "LEVEL", value_enum)]
     pub(crate) log_level: Option<LogLevel>,
-    /// Volunteer as a relay. Not part of this version.
+    /// Volunteer as a relay: two nodes that can not reach each other meet at this one, which passes
+    /// their encrypted traffic on. Needs an address that others reach, and ports of the system's
+    /// choice open for UDP.
     #[arg(
-        long, hide = true, num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set,
+        long, num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set,
         default_value_t = false, default_missing_value = "true"
     )]
     relay: bool,
+    /// Kilobytes that are relayed in a second, for all pairs together.
+    #[arg(long, value_name = "KB", default_value_t = 2_000,
+        value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    relay_rate: u64,
+    /// Gigabytes that are relayed in a calendar month (UTC); any number without this flag. What is
+    /// used is kept in a file beside the key file, with .relay appended to its name.
+    #[arg(long, value_name = "GB", value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
+    relay_quota: Option<u64>,
+    /// Nodes that are relayed for, separated by commas: one end of each pair is one of them. All
+    /// nodes without this flag.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    relay_for: Vec<NodeId>,
 }
 
 /// Flags of an identity.
@@ -103,8 +117,38 @@ impl NodeArgs {
     }
 
     /// Whether the node is to volunteer as a relay.
-    pub(crate) fn asks_for_relay(&self) -> bool {
+    pub(crate) fn relay(&self) -> bool {
         self.relay
+    }
+
+    /// Bytes that it relays in a second.
+    pub(crate) fn relay_rate(&self) -> u64 {
+        self.relay_rate * 1_000
+    }
+
+    /// Bytes that it relays in a month, if that is bounded.
+    pub(crate) fn relay_quota(&self) -> Option<u64> {
+        self.relay_quota.filter(|_| self.relay).map(|gigabytes| gigabytes * 1_000_000_000)
+    }
+
+    /// The nodes that it relays for.
+    pub(crate) fn relay_for(&self) -> &[NodeId] {
+        &self.relay_for
+    }
+
+    /// Flags that contradict each other.
+    pub(crate) fn check_relay(&self) -> Result<(), &'static str> {
+        let is_bounded = self.relay_quota.is_some() || !self.relay_for.is_empty();
+        match (self.relay, self.light) {
+            (true, true) => Err(
+                "--relay and --light contradict each other, because a light node relays nothing; \
+                 leave one of them out",
+            ),
+            (false, _) if is_bounded => {
+                Err("--relay-quota and --relay-for bound what --relay does; give that as well")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Resources that the node spends on the network.

@@ -112,9 +112,8 @@ pub(crate) fn parse() -> Result<Box<dyn Cmd>, ExitCode> {
 fn read(args: impl Iterator<Item = OsString>) -> Result<Box<dyn Cmd>, clap::Error> {
     let command = Cli::try_parse_from(normalise(args, &Cli::command()))?.command;
     let cmd = command.into_cmd();
-    if cmd.node_args().is_some_and(NodeArgs::asks_for_relay) {
-        let text = "--relay: relaying for others is not part of this version; leave the flag out";
-        return Err(Cli::command().error(ErrorKind::InvalidValue, text));
+    if let Some(Err(text)) = cmd.node_args().map(NodeArgs::check_relay) {
+        return Err(Cli::command().error(ErrorKind::ArgumentConflict, text));
     }
     Ok(cmd)
 }

@@ -92,6 +92,7 @@ async fn route(
     let mut ticks = tokio::time::interval(TICK_INTERVAL);
     let mut stats_ticks = args.stats_interval().map(interval_from_now);
     let mut tick_count = 0;
+    let mut relaying = None;
     let mut health = Health::new(now());
     let mut limit = RateLimit::new(now());
 
@@ -117,6 +118,7 @@ async fn route(
             }
             _ = ticks.tick() => {
                 report(lines, health.handle_tick(now()));
+                session.announce_relaying(&mut relaying).await;
                 report(lines, health.handle_reachability(now(), session.is_globally_reachable()));
                 report(lines, health.handle_missed_lines(now(), lines.missed(), lines.problem()));
                 tick_count += 1;

@@ -50,12 +50,25 @@ fn the_key_file_has_two_flags_and_each_has_one_dash_or_two() {
 }
 
 #[test]
-fn relaying_is_refused_unless_the_flag_says_no() {
-    let is_refused = |line: &str| read(line.split(' ').map(Into::into)).is_err();
-    assert!(is_refused("nodenet -relay -addr :1"));
-    assert!(is_refused("nodenet chat -relay=true -addr :1"));
-    assert!(!is_refused("nodenet -relay=false -addr :1"));
-    assert!(!is_refused("nodenet -addr :1"));
+fn a_node_relays_within_the_bounds_of_its_flags_and_never_as_a_light_node() {
+    let error = |line: &str| match read(line.split(' ').map(Into::into)) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    assert!(error("nodenet -relay -light -addr :1").contains("a light node relays nothing"));
+    assert!(error("nodenet --relay-quota 5 -addr :1").contains("give that as well"));
+    assert!(error("nodenet -relay --relay-rate 0 -addr :1").contains("--relay-rate"));
+    assert!(error("nodenet -relay --relay-for 12 -addr :1").contains("--relay-for"));
+    let relays = |line| node_args(line).relay();
+    assert!(!relays("nodenet -addr :1") && !relays("nodenet -relay=false -addr :1"));
+    assert!(relays("nodenet chat -relay=true -addr :1"));
+    let id = nodenet_tokio::NodeId::from_bytes([7; 32]);
+    let line =
+        format!("nodenet -relay --relay-rate 250 --relay-quota 5 --relay-for {id},{id} -addr :1");
+    let args = node_args(&line);
+    assert_eq!((args.relay(), args.relay_rate()), (true, 250_000));
+    assert_eq!(args.relay_quota(), Some(5_000_000_000));
+    assert_eq!(args.relay_for(), [id, id]);
 }
 
 #[test]
