@@ -301,6 +301,10 @@ impl Engine {
         let Some(edge) = self.overlay.edges().get(&peer) else { return };
         let (conn, is_accepted) = (edge.send_conn().id, !edge.send_conn().outgoing);
         let Some(path) = conns.path(conn) else { return };
+        if self.relay.is_relayed(path.remote).is_some() {
+            // Its address says nothing of the peer.
+            return self.run_overlay(conns, |overlay, cx, _| overlay.set_relayed(cx, &peer, conn));
+        }
         self.run_nat(conns, |nat, cx| nat.handle_edge_up(cx, peer, path.remote, is_accepted));
     }
 

@@ -146,6 +146,16 @@ impl Overlay {
         Some((Capabilities(contact.caps), contact.caps_self_reported))
     }
 
+    /// A conn of this edge goes over a relay.
+    pub(crate) fn set_relayed(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: &NodeId,
+        conn: ConnId,
+    ) {
+        self.edges.set_relayed(cx, peer, conn);
+    }
+
     /// The live edges.
     pub(crate) fn edges(&self) -> &EdgeTable {
         self.edges.table()

@@ -318,7 +318,10 @@ impl Driver {
             Request::NatReport(reply) => {
                 return drop(reply.send(self.node.nat_report().clone()));
             }
-            Request::RelayReport(reply) => return drop(reply.send(self.node.relay_report())),
+            Request::RelayReport(reply) => {
+                let _ = reply.send(self.node.relay_report());
+                return;
+            }
             Request::ExportPeers(reply) => return drop(reply.send(self.node.export_peers())),
         };
         self.input(Input::Command(command));

@@ -44,7 +44,8 @@ impl Trio {
             let realm = net.add_gateway(Realm::PUBLIC, nat);
             let inside = SocketAddr::from(([192, 168, number, 2], 4242));
             net.place(realm, inside.ip());
-            let config = still(RelayPolicy::default());
+            let engine = api::Config { test_reachability: false, ..api::Config::default() };
+            let config = Config { engine, ..Config::default() };
             let mut host =
                 NodeHost::at(inside, identity(number.into()), number.into(), config, net.now);
             host.realm = realm;
@@ -119,6 +120,19 @@ fn two_nodes_behind_random_ports_have_an_edge_over_a_volunteer() {
     assert!(v.stats().counters.bytes_relayed > 40_000);
     assert_eq!(v.stats().drops(DropReason::SpliceOtherRemote), 0);
     assert_eq!(v.edges().len(), 2, "the pair's conn is not the volunteer's");
+    // Pings of an idle edge keep the session, and what they say of addresses is no report.
+    let granted = |trio: &Trio| {
+        let edges = trio.hosts[0].node.edges();
+        edges.iter().find(|edge| edge.relayed_by.is_some()).map(|edge| (edge.remote, edge.conns))
+    };
+    let before = granted(&trio);
+    trio.run(300 * SECOND);
+    assert_eq!(granted(&trio), before, "the same conn");
+    trio.exchange(100);
+    for end in &trio.hosts[..2] {
+        let reports = end.node.stats().gauges.address_reports;
+        assert_eq!(reports, 1, "of the volunteer alone");
+    }
 }
 
 /// A volunteer sees each end's edge and splice at different addresses.

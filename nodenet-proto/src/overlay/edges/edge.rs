@@ -30,6 +30,8 @@ pub struct Conn {
     pub pong_due: bool,
     /// Whether the peer has answered a ping, and so said at which address it sees this node.
     pub is_told: bool,
+    /// Whether it goes over a relay, so that its addresses are the volunteer's.
+    pub is_relayed: bool,
 }
 
 /// A live edge.

@@ -76,9 +76,20 @@ impl Edges {
     /// which its conn began (PROTOCOL.md#pong-address).
     pub(crate) fn answer_ping(&self, cx: &mut Context<'_, Action>, conn: ConnId) {
         if let Some(path) = cx.paths.path(conn) {
-            let pong = wire::Pong { observed: Addr::from_socket_addr(path.remote) };
+            // Over a relay this node sees a socket of the volunteer (THREATS.md#n1).
+            let observed = match self.is_relayed(conn) {
+                true => Addr::default(),
+                false => Addr::from_socket_addr(path.remote),
+            };
+            let pong = wire::Pong { observed };
             cx.act(send(conn, pong.to_frame()));
         }
+    }
+
+    fn is_relayed(&self, conn: ConnId) -> bool {
+        let edge = self.peer_of(conn).and_then(|peer| self.table.get(&peer));
+        let mut conns = edge.into_iter().flat_map(super::Edge::conns);
+        conns.any(|known| known.id == conn && known.is_relayed)
     }
 
     /// A pong arrived. [`Self::charge`] has noted the frame; what is left is whether a ping asked

@@ -57,6 +57,10 @@ const BATCH_LOOK: Duration = Duration::from_secs(104);
 /// Silence of a light peer before this node pings it after all: its own batch, one missed, and an
 /// answer.
 pub(crate) const LIGHT_PATIENCE: Duration = Duration::from_secs(240);
+/// Silence before a relayed conn is pinged. A volunteer ends a session that passed nothing on for
+/// 30 s (reference); this leaves room for one lost ping. Such conns are not checked in batches,
+/// which are too far apart.
+pub(crate) const RELAYED: Duration = Duration::from_secs(12);
 /// Target for the share of undetected dead edges.
 const DEAD_SHARE: f64 = 0.01;
 /// Time over which deaths are averaged.

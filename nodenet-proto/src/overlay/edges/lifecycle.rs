@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::admit::{Refusal, admit};
-use super::keepalive::{ANSWER_WAIT, LIGHT_PATIENCE, Silence};
+use super::keepalive::{ANSWER_WAIT, LIGHT_PATIENCE, RELAYED, Silence};
 use super::liveness::{Standing, Verdict, judge};
 use super::{Attached, CONNS_PER_EDGE, Detached, Edge, Edges, Owner};
 use crate::NodeId;
@@ -261,14 +261,22 @@ impl Edges {
         let Some(edge) = self.table.get_mut(&peer) else { return Loss::Nothing };
         let send_conn = edge.send_conn().id == conn;
         let light = edge.light;
-        let silence = if light { Silence::of(LIGHT_PATIENCE) } else { silence };
         let Some(conn) = edge.conn_mut(conn) else { return Loss::Nothing };
+        let is_relayed = conn.is_relayed;
+        let silence = match light {
+            true => Silence::of(LIGHT_PATIENCE),
+            false if is_relayed => Silence::of(RELAYED),
+            false => silence,
+        };
         match judge(cx.now, cx.rng, conn, Standing { silence, send_conn, light }) {
             Verdict::Wait(until) => {
-                if !light {
+                if !light && !is_relayed {
                     self.keepalive.on_planned(silence);
                 }
-                let until = self.keepalive.align_look(until, cx.now);
+                let until = match is_relayed {
+                    true => until,
+                    false => self.keepalive.align_look(until, cx.now),
+                };
                 cx.act(Action::Set(Timer::Conn(conn.id), until));
             }
             Verdict::Ping => {
@@ -281,6 +289,21 @@ impl Edges {
             }
         }
         Loss::Nothing
+    }
+
+    /// A conn goes over a relay: it is checked often enough that the relay stays.
+    pub(crate) fn set_relayed(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: &NodeId,
+        conn: ConnId,
+    ) {
+        let edge = self.table.get_mut(peer);
+        let Some(conn) = edge.and_then(|edge| edge.conn_mut(conn)) else { return };
+        conn.is_relayed = true;
+        if cx.config.maintenance && !conn.unanswered {
+            cx.act(Action::Set(Timer::Conn(conn.id), cx.now + RELAYED));
+        }
     }
 
     /// An edge died. If edges died often of late, the others are judged sooner than was planned;

@@ -95,6 +95,7 @@ mod tests {
             unanswered: false,
             pong_due: false,
             is_told: true,
+            is_relayed: false,
         }
     }
 

@@ -113,6 +113,7 @@ impl EdgeTable {
             unanswered: false,
             pong_due: false,
             is_told: false,
+            is_relayed: false,
         };
         let attached = match self.search(&peer) {
             Ok(at) => {

@@ -193,3 +193,26 @@ fn without_maintenance_deaths_bring_no_look_forward() {
         assert_eq!(room.on_death(), NONE);
     }
 }
+
+/// A volunteer ends a session that passes nothing on for 30 s, whatever the profile.
+#[test]
+fn a_relayed_conn_is_pinged_after_twelve_seconds_and_its_pong_names_no_address() {
+    let light = Config { profile: Profile::Light, ..Config::default() };
+    for mut room in [router(), Room::new(light)] {
+        room.attach(1, peer(1), true);
+        room.set_told(1, peer(1));
+        let (_, actions) = room.run(|edges, cx| edges.set_relayed(cx, &peer(1).id, ConnId(1)));
+        assert_eq!(actions, shown([set(1, at(12))]));
+        room.around.pass(12 * SECOND);
+        let expected = shown([control(1, &Ping), set(1, at(17))]);
+        assert_eq!(room.check_liveness(1), (Lost::Nothing, expected));
+        room.around.pass(SECOND);
+        assert!(room.charge(1, peer(1), Some(FrameType::Ping)).0);
+        let (_, actions) = room.check_liveness(1);
+        assert_eq!(actions.len(), 1, "it waits for less than a batch: {actions:?}");
+        room.around.paths.set(ConnId(1), remote(1), SECOND);
+        let nothing = wire::Pong { observed: wire::Addr::default() };
+        let (_, actions) = room.run(|edges, cx| edges.answer_ping(cx, ConnId(1)));
+        assert_eq!(actions, shown([control(1, &nothing)]));
+    }
+}
