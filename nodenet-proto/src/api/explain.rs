@@ -47,6 +47,8 @@ impl From<&NatReport> for PathSide {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Obstacle {
+    /// This node has no edge over which to ask the peer.
+    NoRoute,
     /// The peer did not answer, so nothing is known of its side.
     NoAnswer,
     /// The peer tells its addresses to peers it knows, or to none.
@@ -71,6 +73,7 @@ impl Obstacle {
     /// A stable name for logs and machine-readable output.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::NoRoute => "no_route",
             Self::NoAnswer => "no_answer",
             Self::Withheld => "withheld",
             Self::NoCommonFamily => "no_common_family",
@@ -104,6 +107,7 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NoRoute => "this node has no edge to ask the peer over",
             Self::NoAnswer => "the peer did not answer over the network",
             Self::Withheld => "the peer names no address to this node",
             Self::NoCommonFamily => "one side has IPv4 only, the other IPv6 only",
@@ -321,6 +325,7 @@ impl Explanation {
     pub fn advice(&self) -> Option<&'static str> {
         let is_relayed = matches!(self.outcome, Some(ConnectOutcome::Relayed { .. }));
         Some(match self.obstacle? {
+            Obstacle::NoRoute => "check that this network lets UDP out, and the bootstrap peers",
             Obstacle::NoAnswer => {
                 "check the identifier, and that the peer is up and has joined the same network"
             }

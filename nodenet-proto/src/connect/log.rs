@@ -56,9 +56,14 @@ impl Log {
         self.outcome = Some(outcome);
         self.obstacle = match (&outcome, &self.peer) {
             (ConnectOutcome::Direct { .. }, _) => None,
+            (_, None) if self.has_no_route() => Some(Obstacle::NoRoute),
             (_, None) => Some(Obstacle::NoAnswer),
             (_, Some(peer)) => Some(Obstacle::between(&self.own, peer)),
         };
+    }
+
+    fn has_no_route(&self) -> bool {
+        self.steps.iter().any(|step| step.kind == ConnectStepKind::Unroutable)
     }
 
     fn explain(&self, peer: NodeId) -> Explanation {

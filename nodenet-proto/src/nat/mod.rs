@@ -251,7 +251,8 @@ impl Nat {
         nonce: [u8; NAT_NONCE_LEN],
     ) -> Bytes {
         let addrs = self.named_to(cx, true, &[]);
-        Connect { nonce, addrs }.to_bytes_with(&advertise::signals(&self.report, cx.own.volunteers()))
+        Connect { nonce, addrs }
+            .to_bytes_with(&advertise::signals(&self.report, cx.own.volunteers()))
     }
 
     /// The addresses that are named to a peer, which this node knows or not. Behind a NAT that has

@@ -29,9 +29,7 @@ use bytes::BytesMut;
 
 use crate::NodeId;
 use crate::addr::canonical;
-use crate::api::{
-    self, Command, EdgeInfo, Event, Explanation, KnownPeer, NatReport, RelayReport,
-};
+use crate::api::{self, Command, EdgeInfo, Event, Explanation, KnownPeer, NatReport, RelayReport};
 use crate::engine::Engine;
 use crate::env::{Ed25519Crypto, Seed, UnixNanos};
 use crate::identity::Identity;
