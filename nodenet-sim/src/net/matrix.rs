@@ -72,6 +72,12 @@ pub struct Pair {
     /// What the first node told about paths that are not direct, each text once. Empty with bare
     /// UDP.
     pub told: Vec<String>,
+    /// What is in the way of a direct path without a guess.
+    #[serde(skip)]
+    pub obstacle: Option<Obstacle>,
+    /// Whether the first node told something else.
+    #[serde(skip)]
+    pub is_told_wrong: bool,
 }
 
 /// What came of one attempt.
@@ -87,8 +93,8 @@ pub(crate) struct Run {
     pub(crate) packets: u32,
     /// See [`Pair::early`].
     pub(crate) early: u64,
-    /// See [`Pair::told`].
-    pub(crate) told: Option<String>,
+    /// See [`Pair::told`], and whether it is true.
+    pub(crate) told: Option<(String, bool)>,
 }
 
 impl From<Outcome> for Run {
@@ -105,6 +111,8 @@ pub struct Matrix {
     pub seed: u64,
     /// Seeds that were run.
     pub seeds: u32,
+    /// Whether whole nodes made the attempts.
+    pub nodes: bool,
     /// Every ordered pair, in the order of the kinds.
     pub pairs: Vec<Pair>,
 }
@@ -122,7 +130,8 @@ impl Matrix {
         let mut run =
             |a: &Access, b: &Access, path, seed| Ok::<_, Infallible>(bare(seed, a, b, path));
         let matrix = Self::run_with(kinds, seed, seeds, progress, &mut run);
-        matrix.unwrap_or_else(|never| match never {})
+        let matrix = matrix.unwrap_or_else(|never| match never {});
+        Self { nodes: false, ..matrix }
     }
 
     /// Runs every ordered pair of kinds with `attempt`, which gets what the oracle expects and a
@@ -146,22 +155,26 @@ impl Matrix {
                 pairs.push(pair(a, b, path, obstacle, &runs?));
             }
         }
-        Ok(Self { seed, seeds, pairs })
+        Ok(Self { seed, seeds, nodes: true, pairs })
     }
 
-    /// Pairs whose paths are not what the oracle expects: fewer than all seeds where it says
-    /// direct, any where it says relayed.
+    /// Pairs whose paths are not what the oracle expects: fewer direct ones than seeds where it says
+    /// direct, any where it says relayed. With whole nodes also pairs without any path although
+    /// both hosts have UDP, and pairs with early datagrams or with an untrue reason.
     pub fn surprises(&self) -> impl Iterator<Item = &Pair> {
         self.pairs.iter().filter(|pair| self.is_surprise(pair))
     }
 
     /// Whether a pair is one of [`Self::surprises`].
     pub fn is_surprise(&self, pair: &Pair) -> bool {
-        match pair.expected {
+        let is_path_odd = match pair.expected {
             Expected::Direct => pair.direct < self.seeds,
-            Expected::Guess => pair.direct == 0 && self.seeds > 0,
+            Expected::Guess => !self.nodes && pair.direct == 0 && self.seeds > 0,
             Expected::Relayed => pair.direct > 0,
-        }
+        };
+        let has_udp = pair.obstacle != Some(Obstacle::NoUdp);
+        let is_node_odd = pair.early > 0 || pair.is_told_wrong || (pair.failed > 0 && has_udp);
+        is_path_odd || (self.nodes && is_node_odd)
     }
 }
 
@@ -181,7 +194,8 @@ fn pair(
     }));
     let mut packets: Vec<u32> = direct.iter().map(|(_, run)| run.packets).collect();
     packets.sort_unstable();
-    let told: BTreeSet<&String> = runs.iter().filter_map(|run| run.told.as_ref()).collect();
+    let told = || runs.iter().filter_map(|run| run.told.as_ref());
+    let texts: BTreeSet<&String> = told().map(|(text, _)| text).collect();
     Pair {
         a: a.name.to_owned(),
         b: b.name.to_owned(),
@@ -197,7 +211,9 @@ fn pair(
         packets_max: packets.last().copied(),
         early: runs.iter().map(|run| run.early).sum(),
         reason: obstacle.map(|obstacle: Obstacle| obstacle.to_string()),
-        told: told.into_iter().cloned().collect(),
+        told: texts.into_iter().cloned().collect(),
+        obstacle,
+        is_told_wrong: told().any(|(_, is_true)| !is_true),
     }
 }
 

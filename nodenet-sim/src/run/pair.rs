@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use nodenet_proto::api::{Command, ConnectOutcome, Event, Explanation};
+use nodenet_proto::api::{Command, ConnectOutcome, Event, Explanation, Obstacle as Told};
 use nodenet_proto::node::Config;
 use nodenet_proto::testkit::LinkProfile;
 use nodenet_proto::testkit::nat_box::{BoxKind, NatDrop};
@@ -16,6 +16,7 @@ use nodenet_proto::testkit::nat_box::{BoxKind, NatDrop};
 use crate::hash::{TraceHash, below, fate};
 use crate::net::access::{Access, Shared};
 use crate::net::matrix::{Matrix, Run};
+use crate::net::oracle::{Obstacle, direct_path_between};
 use crate::world::packet::{Gateway, HostSpec, NetworkId, NetworkSpec, PacketConfig, PacketWorld};
 use crate::world::{Host, Violation};
 
@@ -63,8 +64,9 @@ pub fn matrix(
     Matrix::run_with(kinds, seed, seeds, progress, &mut |a, b, _, seed| {
         let PairOutcome { took, is_relayed, round_trip, packets, early, explanation, .. } =
             connect_pair(seed, a, b)?;
-        let obstacle = explanation.and_then(|explanation| explanation.obstacle);
-        let told = obstacle.map(|obstacle| obstacle.to_string());
+        let (_, truth) = direct_path_between(a.reach(), b.reach(), a.relation(b));
+        let told = explanation.and_then(|explanation| explanation.obstacle);
+        let told = told.map(|told| (told.to_string(), is_true(told, truth)));
         Ok(Run { took, is_relayed, round_trip, packets, early, told })
     })
 }
@@ -77,6 +79,21 @@ pub fn connect_pair(seed: u64, a: &Access, b: &Access) -> Result<PairOutcome, Vi
     let mut pair = Pair::new(seed, a, b);
     pair.join()?;
     pair.connect()
+}
+
+/// Whether a node that tells this tells the truth, as far as it can know it: it does not see why a
+/// peer is silent.
+fn is_true(told: Told, truth: Option<Obstacle>) -> bool {
+    match truth {
+        None => false,
+        Some(Obstacle::NoUdp) => matches!(told, Told::NoRoute | Told::NoAnswer),
+        Some(Obstacle::NoCommonFamily) => told == Told::NoCommonFamily,
+        Some(Obstacle::NoHairpinning) => told == Told::NoHairpinning,
+        Some(Obstacle::ChangingPort) => {
+            matches!(told, Told::OwnChangingPort | Told::PeerChangingPort)
+        }
+        Some(Obstacle::ChangingPorts) => told == Told::ChangingPorts,
+    }
 }
 
 struct Pair {
