@@ -91,16 +91,23 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Whether `ip` is one that a carrier uses between its NAT and those of its customers (RFC 6598).
+pub(crate) fn is_shared(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64,
+        IpAddr::V6(_) => false,
+    }
+}
+
 fn scope_v4(ip: Ipv4Addr) -> Option<Scope> {
-    let [first, second, ..] = ip.octets();
-    let is_shared = first == 100 && second & 0xc0 == 64;
+    let [first, ..] = ip.octets();
     if first == 0 || ip.is_multicast() || ip.is_broadcast() {
         None
     } else if ip.is_loopback() {
         Some(Scope::Loopback)
     } else if ip.is_link_local() {
         Some(Scope::LinkLocal)
-    } else if ip.is_private() || is_shared {
+    } else if ip.is_private() || is_shared(ip.into()) {
         Some(Scope::Site)
     } else {
         Some(Scope::Global)

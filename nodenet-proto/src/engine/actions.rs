@@ -13,7 +13,7 @@ use crate::NodeId;
 use crate::api::{ConnectError, DeliveryPath, Event, SendFailure};
 use crate::connect::{self, Connect, Purpose, Want};
 use crate::context::Context;
-use crate::nat::{self, Nat, Prober};
+use crate::nat::{self, Nat, Prober, Volley};
 use crate::overlay::{self, Hop, Message, Overlay};
 use crate::rendezvous::{self, Rendezvous, Settled, Ticket, Unsealed};
 use crate::stats::DropReason;
@@ -145,7 +145,8 @@ impl Engine {
             }
             Action::Ask { peer, nonce, tried } => self.ask_peer(conns, peer, nonce, &tried),
             Action::Punch { peer, addrs, is_short } => {
-                self.run_nat(conns, |nat, cx| nat.begin_burst(cx, peer, &addrs, is_short));
+                let volley = if is_short { Volley::Short } else { Volley::Full };
+                self.run_nat(conns, |nat, cx| nat.burst(cx, peer, &addrs, volley));
             }
             // No machine asks volunteers yet.
             Action::AskRelay(peer) => {

@@ -2,6 +2,7 @@
 
 use super::{Engine, Life};
 use crate::NodeId;
+use crate::nat::Envelope;
 use crate::overlay::{ServiceFrame, ServiceMessage};
 use crate::rendezvous::Originator;
 use crate::stats::DropReason;
@@ -74,12 +75,13 @@ impl Engine {
             self.run_overlay(conns, |overlay, cx, _| overlay.take_charged(cx, from, &message));
         let Some(originator) = taken else { return };
         let is_connect = message.frame_type() == FrameType::Connect;
+        let envelope = Envelope { originator, sent: message.sent(), len: message.frame_len() };
         let payload = message.into_payload();
         if is_connect {
             self.choose_volunteers(conns);
         }
         self.run_nat(conns, |nat, cx| match is_connect {
-            true => nat.handle_connect(cx, originator, &payload),
+            true => nat.handle_connect(cx, envelope, &payload),
             false => nat.handle_connect_ack(cx, originator, &payload),
         });
     }

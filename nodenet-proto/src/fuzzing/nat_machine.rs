@@ -10,15 +10,17 @@ use crate::NodeId;
 use crate::api::Config;
 use crate::context::Context;
 use crate::context::testing::Surroundings;
-use crate::nat::{Action, Nat, Prober};
+use crate::env::UnixNanos;
+use crate::nat::{Action, Envelope, Nat, Prober, Volley};
 use crate::transport::ConnId;
 use crate::wire::nat::{Connect, NAT_NONCE_LEN, PUNCH_DATAGRAM, punch_target};
 use crate::wire::{ADDRS_MAX, Addr, AddrList, Decode, Encode, FrameType, Pong};
 
 /// Steps that are taken at most.
 const STEPS_MAX: usize = 512;
-/// Datagrams of one call, at most: one volley of each burst.
-const DATAGRAMS_MAX: usize = 32 * 8;
+/// Datagrams of one call, at most: one volley of each burst, answers and attempts alike, and a
+/// short one.
+const DATAGRAMS_MAX: usize = (32 + 32 + 1) * 8;
 
 struct Machine {
     around: Surroundings,
@@ -37,18 +39,19 @@ pub fn nat_machine(input: &[u8]) {
     for _ in 0..STEPS_MAX {
         let Some(kind) = bytes.next() else { break };
         let mut byte = || bytes.next().unwrap_or(0);
-        match kind % 12 {
+        match kind % 13 {
             0 | 1 => machine.edge_up(byte(), kind % 2 == 0),
             2 => machine.pong(byte(), addr(byte(), byte())),
             3 => machine.run(|nat, cx| nat.handle_edge_down(cx, id(byte()))),
             4 => {
                 let payload: Vec<u8> = (0..byte()).map(|_| byte()).collect();
-                machine.run(|nat, cx| nat.handle_connect(cx, id(1), &payload));
+                machine.connect(1, byte(), &payload);
             }
             5 => {
                 let addrs = (0..byte() % 20).map(|_| Addr::from(addr(byte(), byte())));
-                let connect = Connect { nonce: [1; 16], addrs: AddrList::first_of(addrs) };
-                machine.run(|nat, cx| nat.handle_connect(cx, id(byte()), &connect.to_bytes()));
+                let addrs = AddrList::first_of(addrs);
+                let connect = Connect { nonce: [byte() % 4; 16], addrs };
+                machine.connect(byte(), byte(), &connect.to_bytes());
             }
             6 => {
                 let (from, nonce) = (id(byte()), machine.nonce);
@@ -65,6 +68,16 @@ pub fn nat_machine(input: &[u8]) {
             }
             9 => machine.around.pass(Duration::from_millis(1 << (byte() % 24))),
             10 => machine.run(Nat::handle_timer),
+            11 => {
+                let targets: Vec<SocketAddr> =
+                    (0..byte() % 20).map(|_| addr(byte(), byte())).collect();
+                let (peer, len) = (id(byte()), usize::from(byte()));
+                let volley = if byte() % 2 == 0 { Volley::Short } else { Volley::Full };
+                machine.run(|nat, cx| match len {
+                    0 => nat.burst(cx, peer, &targets, volley),
+                    _ => nat.burst_named(cx, peer, &targets, volley, len),
+                });
+            }
             _ => {
                 let now = machine.around.now;
                 machine.around.own.set_local_addrs(&[addr(0, byte())]);
@@ -80,6 +93,13 @@ impl Machine {
         let remote = addr(number, 1);
         self.around.paths.set(ConnId(number.into()), remote, Duration::ZERO);
         self.run(|nat, cx| nat.handle_edge_up(cx, id(number), remote, is_accepted));
+    }
+
+    /// A Connect that took this long, or came from a clock that is ahead.
+    fn connect(&mut self, from: u8, took: u8, payload: &[u8]) {
+        let sent = UnixNanos(self.around.wall.0 - (i64::from(took) - 32) * 10_000_000);
+        let envelope = Envelope { originator: id(from), sent, len: payload.len() + 150 };
+        self.run(|nat, cx| nat.handle_connect(cx, envelope, payload));
     }
 
     fn pong(&mut self, number: u8, observed: SocketAddr) {
@@ -101,8 +121,9 @@ impl Machine {
         assert!(actions.iter().filter(is_punch).count() <= DATAGRAMS_MAX);
         for action in actions {
             match action {
-                Action::Punch { remote, bytes, .. } => {
+                Action::Punch { remote, bytes, ttl } => {
                     assert_eq!(punch_target(&Addr::from(remote)), Some(remote));
+                    assert!(ttl.is_none_or(|ttl| remote.is_ipv4() && (2..=3).contains(&ttl)));
                     assert_eq!(bytes[..], PUNCH_DATAGRAM);
                 }
                 Action::Originate { frame_type: FrameType::Connect, payload, .. } => {

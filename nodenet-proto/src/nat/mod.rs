@@ -1,17 +1,21 @@
-//! Own address, NAT behaviour and reachability of a node; answers to those who punch.
+//! Own address, NAT behaviour and reachability of a node; hole punching.
 //!
 //! Responsible for: what neighbours report to see of this node and what follows from it, the test
-//! whether probers can reach it, and the punches that a Connect asks for. Never: dials, and never
-//! starts an attempt to connect.
+//! whether probers can reach it, and the punches that a Connect or an attempt asks for. Never:
+//! dials, and never starts an attempt to connect.
 //!
 //! - `reflexive`: the address that enough neighbours name.
 //! - `mapping`: the behaviour of the NAT between.
 //! - `reachability`: whether any node can reach this one, tested without a server.
-//! - `punch`: bursts that answer a Connect.
+//! - `bursts`: answers to Connects, and punches of own attempts.
+//! - `punch`: when punches leave, and how many.
+//! - `answered`: which Connects are copies.
 //! - `advertise`: what is said of it to others.
 //! - `destinations`: where this node has sent.
 
 mod advertise;
+mod answered;
+mod bursts;
 mod destinations;
 mod mapping;
 mod punch;
@@ -27,23 +31,24 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::answered::Answered;
 use self::destinations::{Destinations, network};
 use self::mapping::{Behaviour, classify};
-use self::punch::{Punches, TARGETS_MAX, distinct};
+use self::punch::{Punches, TARGETS_MAX};
 use self::reachability::{Step, Test};
-use self::reflexive::{Group, Report, Reports};
+use self::reflexive::{Report, Reports};
 use crate::NodeId;
 use crate::addr::{Scope, Subnet, canonical, is_plausible_reflexive, scope};
-use crate::api::{Disclosure, Event, NAMED_ADDRS_MAX, NatReport, PathSide, Reachability};
+use crate::api::{Disclosure, Event, NatReport, PathSide, Reachability};
 use crate::connect::Answer;
 use crate::context::Context;
 use crate::stats::{DropReason, Gauges};
 use crate::transport::ConnId;
-use crate::wire::nat::{
-    Connect, ConnectAck, Mapping, NAT_NONCE_LEN, PUNCH_DATAGRAM, Signals, WithSignals, punch_target,
-};
+use crate::wire::nat::{Connect, ConnectAck, Mapping, Signals, WithSignals};
 use crate::wire::{Addr, AddrList, Decode, FrameType, Pong};
 
+pub(crate) use self::bursts::Envelope;
+pub(crate) use self::punch::Volley;
 pub(crate) use self::reachability::Prober;
 
 /// All neighbours are asked what they see at most this often, if one names another IP address.
@@ -104,6 +109,7 @@ pub(crate) struct Nat {
     neighbours: BTreeMap<NodeId, SocketAddr>,
     test: Test,
     punches: Punches,
+    answered: Answered,
     report: NatReport,
     asked_all: Option<Instant>,
     /// Whether the addresses of this machine changed since neighbours were asked.
@@ -124,6 +130,7 @@ impl Nat {
             neighbours: BTreeMap::new(),
             test: Test::default(),
             punches: Punches::new(now),
+            answered: Answered::default(),
             report: NatReport::default(),
             asked_all: None,
             is_moved: false,
@@ -189,6 +196,7 @@ impl Nat {
             self.test.handle_reached(cx.now);
         }
         self.neighbours.insert(peer, remote);
+        self.punches.end(&peer);
         if !is_accepted {
             self.destinations.insert(remote);
         }
@@ -222,132 +230,6 @@ impl Nat {
         self.is_moved = true;
         self.timer = Some(now + SOON);
         self.timer
-    }
-
-    /// A punch arrived from this address. It is of use to an attempt at its sender as well, or not.
-    pub(crate) fn handle_punched(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        remote: SocketAddr,
-        is_of_peer: bool,
-    ) {
-        let remote = canonical(remote);
-        if !self.test.is_waiting(cx.now) || !self.is_unsent_to(remote) {
-            if !is_of_peer {
-                cx.discard(DropReason::Punch);
-            }
-            return;
-        }
-        self.test.handle_reached(cx.now);
-        cx.own.set_reachable(true);
-        self.update(cx);
-    }
-
-    /// The payload of a Connect to a node that this one chose to connect to, which may thus learn
-    /// its addresses, unless no node may.
-    pub(crate) fn connect_payload(
-        &self,
-        cx: &mut Context<'_, Action>,
-        nonce: [u8; NAT_NONCE_LEN],
-    ) -> Bytes {
-        let addrs = self.named_to(cx, true, &[]);
-        Connect { nonce, addrs }
-            .to_bytes_with(&advertise::signals(&self.report, cx.own.volunteers()))
-    }
-
-    /// The addresses that are named to a peer, which this node knows or not. Behind a NAT that has
-    /// a port for every destination, one has the port of another destination: the peer then opens
-    /// its filter for the IP address at least.
-    fn named_to(&self, cx: &Context<'_, Action>, is_known: bool, asker: &[Addr]) -> AddrList {
-        if cx.config.address_policy.disclosure(is_known) != Disclosure::Addresses {
-            return AddrList::default();
-        }
-        let named = cx.own.addrs_for(asker).into_vec();
-        let is_global = |addr: &Addr| {
-            addr.ip_port().is_some_and(|(ip, _)| scope(ip) == Some(Scope::Global) && ip.is_ipv4())
-        };
-        let group = Group { scope: Scope::Global, is_v4: true };
-        let last = self.reports.last_port(cx.now, group).filter(|_| !named.iter().any(is_global));
-        let last = last.map(Addr::from_socket_addr);
-        AddrList::first_of(last.into_iter().chain(named).take(NAMED_ADDRS_MAX))
-    }
-
-    /// A burst towards a peer that this node connects to.
-    pub(crate) fn begin_burst(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        peer: NodeId,
-        addrs: &[SocketAddr],
-        is_short: bool,
-    ) {
-        if is_short {
-            return;
-        }
-        let targets = addrs.iter().copied().filter(|addr| is_plausible_reflexive(addr.ip()));
-        for refused in self.punches.begin(cx.now, peer, distinct(targets)) {
-            cx.discard(refused);
-        }
-        self.send_volleys(cx);
-        self.arm(cx);
-    }
-
-    /// A verified Connect of `originator` arrived: it is answered, and punched towards. Both tell
-    /// where this node is, so neither does if the originator may not learn that.
-    pub(crate) fn handle_connect(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        originator: NodeId,
-        payload: &[u8],
-    ) {
-        let Ok((connect, _)) = Connect::decode_with_signals(payload) else {
-            return cx.discard(DropReason::MalformedMessage);
-        };
-        let is_known = self.neighbours.contains_key(&originator);
-        let is_told = cx.config.address_policy.disclosure(is_known) == Disclosure::Addresses;
-        let addrs = self.named_to(cx, is_known, connect.addrs.as_slice());
-        let ack = ConnectAck { nonce: connect.nonce, addrs };
-        cx.act(Action::Originate {
-            frame_type: FrameType::ConnectAck,
-            target: originator,
-            payload: ack.to_bytes_with(&advertise::signals(&self.report, cx.own.volunteers())),
-        });
-        if !is_told {
-            return cx.discard(DropReason::AddressWithheld);
-        }
-        self.punch(cx, originator, &connect);
-    }
-
-    /// Begins a burst towards the addresses of a Connect that may be punched at.
-    fn punch(&mut self, cx: &mut Context<'_, Action>, originator: NodeId, connect: &Connect) {
-        let mut targets = Vec::new();
-        for addr in connect.addrs.as_slice() {
-            let may_punch = |target: &SocketAddr| {
-                cx.own.policy().may_dial(*target) && !self.is_own(cx.own.addrs(), *target)
-            };
-            match punch_target(addr).map(canonical).filter(may_punch) {
-                Some(target) => targets.push(target),
-                None => cx.discard(DropReason::ImplausibleAddress),
-            }
-        }
-        for refused in self.punches.begin(cx.now, originator, distinct(targets)) {
-            cx.discard(refused);
-        }
-        self.send_volleys(cx);
-        self.arm(cx);
-    }
-
-    /// A neighbour relays to this node through this address of its own. A burst opens the way in.
-    pub(crate) fn handle_bind(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        volunteer: NodeId,
-        target: SocketAddr,
-    ) {
-        for refused in self.punches.begin(cx.now, volunteer, [target]) {
-            cx.discard(refused);
-        }
-        self.send_volleys(cx);
-        self.arm(cx);
     }
 
     /// A verified ConnectAck of `originator` arrived.
@@ -459,6 +341,7 @@ impl Nat {
         self.destinations.check();
         self.test.check();
         self.punches.check();
+        self.answered.check();
     }
 
     /// Whether this node never sent to that network, so that no mapping of its NAT lets it in.
@@ -468,10 +351,6 @@ impl Nat {
             && !self.neighbours.values().any(|known| of(known) == of(&remote))
             && !self.report.addrs.iter().any(|own| of(own) == of(&remote))
             && !self.destinations.networks().contains(&of(&remote))
-    }
-
-    fn is_own(&self, named: &[SocketAddr], target: SocketAddr) -> bool {
-        named.contains(&target) || self.report.addrs.contains(&target)
     }
 
     fn ask_all(&mut self, cx: &mut Context<'_, Action>) {
@@ -492,15 +371,6 @@ impl Nat {
                 let frame_type = FrameType::Connect;
                 cx.act(Action::Originate { frame_type, target: peer, payload });
             }
-        }
-    }
-
-    fn send_volleys(&mut self, cx: &mut Context<'_, Action>) {
-        for remote in self.punches.due(cx.now) {
-            self.destinations.insert(remote);
-            self.test.handle_sent(cx.now, remote.ip());
-            let bytes = Bytes::from_static(&PUNCH_DATAGRAM);
-            cx.act(Action::Punch { remote, bytes, ttl: None });
         }
     }
 

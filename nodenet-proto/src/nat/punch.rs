@@ -1,23 +1,32 @@
-//! Punch bursts that answer a Connect (PROTOCOL.md#punch-bursts).
+//! Punch bursts: the schedule of datagrams that open the NATs of both ends
+//! (PROTOCOL.md#punch-bursts).
 //!
-//! Responsible for: which of the addresses in a Connect get punches, how many, and when. Never:
-//! dials, and never starts a burst that no signed message asked for.
+//! Responsible for: which addresses get punches, how many, and when. Never: dials, and never starts
+//! a burst that neither a signed message nor an attempt of this node asked for.
 //!
-//! A peer chooses where these datagrams go, so each source of work has a budget: its originator,
-//! the subnet that they go to, and this node as a whole.
+//! A packet that reaches the peer's router before the peer has sent may move the peer's port: a
+//! Linux router that accepts input takes the tuple for a flow of its own. So an end that does not
+//! know whether the other one has sent opens its own NATs alone, with a TTL that ends behind them,
+//! and sends with that of the system once the other end can have sent as well.
 
-use std::collections::BTreeMap;
-use std::hash::Hash;
-use std::net::SocketAddr;
+mod budget;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use heapless::Vec as FixedVec;
-use indexmap::IndexMap;
 
+pub(crate) use self::budget::Naming;
+
+use self::budget::Budget;
 use crate::NodeId;
-use crate::addr::Subnet;
-use crate::env::{CounterHash, Rate, TokenBucket};
+use crate::env::UnixNanos;
 use crate::stats::DropReason;
+use crate::wire::nat::NAT_NONCE_LEN;
 
 /// Volleys of a burst (reference).
 pub(crate) const VOLLEYS: u8 = 5;
@@ -25,76 +34,187 @@ pub(crate) const VOLLEYS: u8 = 5;
 pub(crate) const SPACING: Duration = Duration::from_millis(50);
 /// Addresses that get a volley, at most (reference).
 pub(crate) const TARGETS_MAX: usize = 8;
-/// Bursts under way (reference).
+/// Bursts under way, of each cause (reference).
 pub(crate) const BURSTS_MAX: usize = 32;
-/// Bursts that one originator causes (a guess: one attempt and its repetitions).
-const OF_ORIGINATOR: Rate = Rate::new(1, 4);
-/// Datagrams to one subnet (a guess: one whole burst, then 128 bytes a second).
-const TO_SUBNET: Rate = Rate::new(4, 40);
-/// Datagrams of all bursts together (a guess).
-const OF_NODE: Rate = Rate::new(200, 1000);
-/// Buckets of each kind that are not full.
-pub(crate) const BUCKETS_MAX: usize = 256;
+/// TTL of a short volley: it passes one NAT. With 1 it makes no mapping (measured).
+pub(crate) const SHORT_TTL: u8 = 2;
+/// The same behind two NATs (concluded from the first; no more, because the path to the peer may
+/// have as few hops: with 5 another implementation failed on paths of three).
+pub(crate) const SHORT_TTL_TWO_NATS: u8 = 3;
+/// The full volleys that answer a Connect wait at least this long (a guess: what a datagram takes
+/// within one country).
+pub(crate) const DELAY_MIN: Duration = Duration::from_millis(20);
+/// They wait at most this long (a guess: a route around the world. An initiator that dials meets
+/// the open mapping after its first repetition).
+pub(crate) const DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// A burst under way.
+/// Kind of what an attempt sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Volley {
+    /// One volley that ends behind the NATs of this node: the peer is not known to have sent.
+    Short,
+    /// Five volleys with the TTL of the system.
+    #[cfg_attr(
+        not(any(test, feature = "fuzzing")),
+        expect(dead_code, reason = "attempts to connect do not punch yet")
+    )]
+    Full,
+}
+
+/// What caused a burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A Connect of the peer with this nonce.
+    Connect([u8; NAT_NONCE_LEN]),
+    /// An attempt of this node.
+    Attempt,
+}
+
+/// The full volleys of a burst, planned or under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Burst {
+    peer: NodeId,
+    cause: Cause,
     targets: FixedVec<SocketAddr, TARGETS_MAX>,
     volleys_left: u8,
     at: Instant,
+}
+
+/// What of a burst is allowed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Planned {
+    /// The targets that are allowed.
+    pub(crate) targets: FixedVec<SocketAddr, TARGETS_MAX>,
+    /// A reason for each target that gets nothing, or one for the whole burst.
+    pub(crate) refused: Vec<DropReason>,
 }
 
 /// The bursts of this node, and the budgets for them.
 #[derive(Debug)]
 pub(crate) struct Punches {
     bursts: Vec<Burst>,
-    originators: Buckets<NodeId>,
-    subnets: Buckets<Subnet>,
-    all: TokenBucket,
+    answers: Budget,
+    attempts: Budget,
 }
 
 impl Punches {
     /// No bursts.
     pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            bursts: Vec::new(),
-            originators: Buckets::new(OF_ORIGINATOR),
-            subnets: Buckets::new(TO_SUBNET),
-            all: TokenBucket::new(now),
+        let (answers, attempts) = (Budget::of_answers(now), Budget::of_attempts(now));
+        Self { bursts: Vec::new(), answers, attempts }
+    }
+
+    /// Plans the full volleys that answer a Connect, from `at` on, and charges them together with a
+    /// short one at once to the targets that get one.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        nonce: [u8; NAT_NONCE_LEN],
+        targets: impl IntoIterator<Item = SocketAddr>,
+        named: Naming<'_>,
+        at: Instant,
+    ) -> Planned {
+        let cause = Cause::Connect(nonce);
+        let count = |target: &SocketAddr| u64::from(VOLLEYS) + u64::from(has_short(target));
+        let planned = self.allow(now, peer, cause, targets, named, count);
+        self.begin(peer, cause, &planned, at);
+        planned
+    }
+
+    /// Plans the full volleys of an attempt of this node, from now on. Addresses that get some
+    /// already are left out.
+    pub(crate) fn attempt(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        targets: impl IntoIterator<Item = SocketAddr>,
+        named: Naming<'_>,
+    ) -> Planned {
+        let targets: Vec<SocketAddr> = targets.into_iter().collect();
+        let mine = |burst: &&Burst| burst.peer == peer && burst.cause == Cause::Attempt;
+        let served: BTreeSet<SocketAddr> =
+            self.bursts.iter().filter(mine).flat_map(|burst| burst.targets.clone()).collect();
+        let fresh = targets.into_iter().filter(|target| !served.contains(target));
+        let planned = self.allow(now, peer, Cause::Attempt, fresh, named, |_| u64::from(VOLLEYS));
+        self.begin(peer, Cause::Attempt, &planned, now);
+        planned
+    }
+
+    /// Charges one short volley of an attempt of this node.
+    pub(crate) fn attempt_short(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        targets: impl IntoIterator<Item = SocketAddr>,
+        named: Naming<'_>,
+    ) -> Planned {
+        let targets = targets.into_iter().filter(has_short);
+        self.allow(now, peer, Cause::Attempt, targets, named, |_| 1)
+    }
+
+    /// Charges `count` datagrams to each of the first targets.
+    fn allow(
+        &mut self,
+        now: Instant,
+        peer: NodeId,
+        cause: Cause,
+        targets: impl IntoIterator<Item = SocketAddr>,
+        mut named: Naming<'_>,
+        count: impl Fn(&SocketAddr) -> u64,
+    ) -> Planned {
+        let mut planned = Planned::default();
+        let is_attempt = |cause| cause == Cause::Attempt;
+        let like = |burst: &&Burst| is_attempt(burst.cause) == is_attempt(cause);
+        if self.bursts.iter().filter(like).count() >= BURSTS_MAX {
+            planned.refused.push(DropReason::PunchesFull);
+            return planned;
+        }
+        let budget = if is_attempt(cause) { &mut self.attempts } else { &mut self.answers };
+        if !budget.take_burst(now, peer) {
+            planned.refused.push(DropReason::PunchRateLimited);
+            return planned;
+        }
+        for target in targets.into_iter().take(TARGETS_MAX) {
+            if budget.take_target(now, target, count(&target), &mut named) {
+                let _ = planned.targets.push(target);
+            } else {
+                planned.refused.push(DropReason::PunchRateLimited);
+            }
+        }
+        planned
+    }
+
+    fn begin(&mut self, peer: NodeId, cause: Cause, planned: &Planned, at: Instant) {
+        let targets = planned.targets.clone();
+        if !targets.is_empty() {
+            self.bursts.push(Burst { peer, cause, targets, volleys_left: VOLLEYS, at });
         }
     }
 
-    /// Plans a burst for `originator`; its first volley is due at once. Returns a reason for each
-    /// target that gets none, or one for the whole burst.
-    pub(crate) fn begin(
-        &mut self,
-        now: Instant,
-        originator: NodeId,
-        targets: impl IntoIterator<Item = SocketAddr>,
-    ) -> Vec<DropReason> {
-        if self.bursts.len() >= BURSTS_MAX {
-            return vec![DropReason::PunchesFull];
-        }
-        if !self.originators.take(now, originator, 1) {
-            return vec![DropReason::PunchRateLimited];
-        }
-        let (mut allowed, mut refused) = (FixedVec::new(), Vec::new());
-        for target in targets.into_iter().take(TARGETS_MAX) {
-            let count = u64::from(VOLLEYS);
-            let subnet = Subnet::of(target.ip());
-            let may_send = self.all.holds(now, OF_NODE, count)
-                && self.subnets.take(now, subnet, count)
-                && self.all.take(now, OF_NODE, count);
-            if may_send {
-                let _ = allowed.push(target);
-            } else {
-                refused.push(DropReason::PunchRateLimited);
+    /// Whether the burst that answers this Connect is planned or under way.
+    pub(crate) fn is_answering(&self, peer: &NodeId, nonce: [u8; NAT_NONCE_LEN]) -> bool {
+        let cause = Cause::Connect(nonce);
+        self.bursts.iter().any(|burst| burst.peer == *peer && burst.cause == cause)
+    }
+
+    /// A punch arrived from this host, so the peer has sent, if the host is one of its own. What
+    /// waits for that is due. Returns whether anything did.
+    pub(crate) fn handle_punched(&mut self, now: Instant, ip: IpAddr) -> bool {
+        let mut is_awaited = false;
+        for burst in &mut self.bursts {
+            let is_named = burst.targets.iter().any(|target| target.ip() == ip);
+            if is_named && burst.volleys_left == VOLLEYS && burst.at > now {
+                burst.at = now;
+                is_awaited = true;
             }
         }
-        if !allowed.is_empty() {
-            self.bursts.push(Burst { targets: allowed, volleys_left: VOLLEYS, at: now });
-        }
-        refused
+        is_awaited
+    }
+
+    /// There is an edge to this peer: nothing is left to open.
+    pub(crate) fn end(&mut self, peer: &NodeId) {
+        self.bursts.retain(|burst| burst.peer != *peer);
     }
 
     /// The volleys that are due: where each of their datagrams goes.
@@ -119,7 +239,7 @@ impl Punches {
         self.bursts.clear();
     }
 
-    /// Bursts under way.
+    /// Bursts planned or under way.
     pub(crate) fn len(&self) -> usize {
         self.bursts.len()
     }
@@ -129,112 +249,36 @@ impl Punches {
     /// # Panics
     /// If they do not hold, which is a bug here.
     pub(crate) fn check(&self) {
-        assert!(self.bursts.len() <= BURSTS_MAX);
+        let attempts = self.bursts.iter().filter(|burst| burst.cause == Cause::Attempt).count();
+        assert!(attempts <= BURSTS_MAX && self.bursts.len() - attempts <= BURSTS_MAX);
         assert!(self.bursts.iter().all(|burst| (1..=VOLLEYS).contains(&burst.volleys_left)));
-        assert!(self.originators.buckets.len() <= BUCKETS_MAX);
-        assert!(self.subnets.buckets.len() <= BUCKETS_MAX);
+        self.answers.check();
+        self.attempts.check();
     }
 }
 
-/// Buckets of one rate by key. Full ones are not kept; if all places are taken, nothing new is
-/// allowed, because a key costs nothing to make.
-#[derive(Debug)]
-struct Buckets<K> {
-    rate: Rate,
-    buckets: IndexMap<K, TokenBucket, CounterHash>,
+/// Whether an address gets short volleys. Behind IPv6 there is seldom a port to move, and no TTL
+/// was tried: both ends send with the TTL of the system at about the same time.
+pub(crate) fn has_short(target: &SocketAddr) -> bool {
+    target.is_ipv4()
 }
 
-impl<K: Hash + Eq> Buckets<K> {
-    fn new(rate: Rate) -> Self {
-        Self { rate, buckets: IndexMap::default() }
-    }
-
-    fn take(&mut self, now: Instant, key: K, count: u64) -> bool {
-        if self.buckets.len() >= BUCKETS_MAX && !self.buckets.contains_key(&key) {
-            self.buckets.retain(|_, bucket| bucket.full_at() > now);
-            if self.buckets.len() >= BUCKETS_MAX {
-                return false;
-            }
-        }
-        let bucket = self.buckets.entry(key).or_insert_with(|| TokenBucket::new(now));
-        bucket.take(now, self.rate, count)
+/// From the receipt of a Connect to the full volleys that answer it: about the time that the
+/// Connect took. As long takes the ConnectAck, upon which the initiator sends.
+///
+/// The stamp is one of the initiator's clock. If that is ahead of this node's, the time is not
+/// known, and waiting longer is the harmless error: behind a NAT that the short volley opened, the
+/// initiator's own punch ends the wait. No better measure is at hand: the hops of the route are
+/// not in the envelope, and their delays are not known here.
+pub(crate) fn delay(wall: UnixNanos, sent: UnixNanos) -> Duration {
+    match u64::try_from(wall.0.saturating_sub(sent.0)) {
+        Ok(took) => Duration::from_nanos(took).clamp(DELAY_MIN, DELAY_MAX),
+        Err(_) => DELAY_MAX,
     }
 }
 
 /// Different targets in the order given.
 pub(crate) fn distinct(targets: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    let mut seen = BTreeMap::new();
-    targets.into_iter().filter(|target| seen.insert(*target, ()).is_none()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::env::test_base;
-
-    fn id(first: u8) -> NodeId {
-        NodeId::from_bytes([first; 32])
-    }
-
-    fn addr(third: u8, port: u16) -> SocketAddr {
-        SocketAddr::from(([203, 0, third, 7], port))
-    }
-
-    fn ms(ms: u64) -> Instant {
-        test_base() + Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn a_burst_is_five_volleys_fifty_milliseconds_apart() {
-        let mut punches = Punches::new(ms(0));
-        assert_eq!(punches.begin(ms(0), id(1), [addr(1, 1), addr(2, 1)]), []);
-        for volley in 0..5 {
-            assert_eq!(punches.next_at(), Some(ms(50 * volley)));
-            if volley > 0 {
-                assert_eq!(punches.due(ms(50 * volley - 1)), []);
-            }
-            assert_eq!(punches.due(ms(50 * volley)), [addr(1, 1), addr(2, 1)]);
-        }
-        assert_eq!((punches.next_at(), punches.due(ms(1000))), (None, vec![]));
-        punches.check();
-    }
-
-    /// THREATS.md#e8
-    #[test]
-    fn bursts_are_limited_by_originator_destination_and_number() {
-        let mut punches = Punches::new(ms(0));
-        for number in 0..4 {
-            assert_eq!(punches.begin(ms(0), id(1), [addr(number, 1)]), []);
-        }
-        let limited = [DropReason::PunchRateLimited];
-        assert_eq!(punches.begin(ms(0), id(1), [addr(9, 1)]), limited, "of one originator");
-        // Eight ports of one host use up what its subnet gets.
-        let eight = (0..8).map(|port| addr(20, 1000 + port));
-        assert_eq!(punches.begin(ms(0), id(2), eight), []);
-        assert_eq!(punches.begin(ms(0), id(3), [addr(20, 1)]), limited, "to one subnet");
-        for number in 0..27 {
-            assert_eq!(punches.begin(ms(0), id(10 + number), [addr(50 + number, 1)]), []);
-        }
-        assert_eq!(punches.len(), BURSTS_MAX);
-        assert_eq!(punches.begin(ms(0), id(200), [addr(200, 1)]), [DropReason::PunchesFull]);
-        punches.check();
-    }
-
-    #[test]
-    fn new_keys_bring_no_fresh_budget_when_all_places_are_taken() {
-        let mut buckets = Buckets::new(Rate::new(1, 1));
-        for number in 0..BUCKETS_MAX {
-            assert!(buckets.take(ms(0), number, 1));
-        }
-        assert!(!buckets.take(ms(0), BUCKETS_MAX, 1));
-        assert!(buckets.take(ms(2000), BUCKETS_MAX, 1), "the others are full again");
-    }
-
-    #[test]
-    fn no_more_than_eight_addresses_get_a_volley() {
-        let mut punches = Punches::new(ms(0));
-        let many = (0..20).map(|third| addr(third, 1));
-        assert_eq!(punches.begin(ms(0), id(1), distinct(many)), []);
-        assert_eq!(punches.due(ms(0)).len(), TARGETS_MAX);
-    }
+    let mut seen = BTreeSet::new();
+    targets.into_iter().filter(|target| seen.insert(*target)).collect()
 }

@@ -1,12 +1,14 @@
 //! The service as a leaf: inputs and exact actions.
 
 mod boxes;
+mod bursts;
 
 use super::*;
 use crate::api::{AddressPolicy, Config};
 use crate::context::testing::Surroundings;
+use crate::env::UnixNanos;
 use crate::wire::Encode;
-use crate::wire::nat::{Signal, Signals};
+use crate::wire::nat::PUNCH_DATAGRAM;
 
 struct Bench {
     around: Surroundings,
@@ -111,10 +113,21 @@ impl Bench {
         self.run(|nat, cx| nat.handle_punched(cx, remote, false))
     }
 
+    /// A Connect that took 100 ms arrives.
     fn connect(&mut self, from: u8, addrs: &[&str]) -> Vec<Action> {
+        self.connect_with(from, NONCE, addrs)
+    }
+
+    fn connect_with(&mut self, from: u8, nonce: [u8; 16], addrs: &[&str]) -> Vec<Action> {
         let addrs = addrs.iter().map(|text| Addr::new(b"quic", text.as_bytes()));
-        let payload = Connect { nonce: NONCE, addrs: AddrList::first_of(addrs) }.to_bytes();
-        self.run(|nat, cx| nat.handle_connect(cx, id(from), &payload))
+        let payload = Connect { nonce, addrs: AddrList::first_of(addrs) }.to_bytes();
+        let envelope = self.envelope(from);
+        self.run(|nat, cx| nat.handle_connect(cx, envelope, &payload))
+    }
+
+    fn envelope(&self, from: u8) -> Envelope {
+        let sent = UnixNanos(self.around.wall.0 - 100_000_000);
+        Envelope { originator: id(from), sent, len: 180 }
     }
 
     fn reachability(&self) -> Reachability {
@@ -128,8 +141,11 @@ fn is_passed_on(actions: &[Action]) -> bool {
 }
 
 fn punch(remote: &str) -> Action {
-    let bytes = Bytes::from_static(&PUNCH_DATAGRAM);
-    Action::Punch { remote: addr(remote), bytes, ttl: None }
+    punch_with(remote, None)
+}
+
+fn punch_with(remote: &str, ttl: Option<u8>) -> Action {
+    Action::Punch { remote: addr(remote), bytes: Bytes::from_static(&PUNCH_DATAGRAM), ttl }
 }
 
 #[test]
@@ -333,72 +349,6 @@ fn a_conn_from_a_prober_proves_reachability() {
 }
 
 #[test]
-fn a_connect_is_answered_and_punched_towards() {
-    let mut bench = Bench::confirmed();
-    bench.around.own.set_reflexive_addrs(&[addr(OWN)]);
-    let actions = bench.connect(9, &["198.51.100.1:1", "198.51.100.1:1", "198.51.101.1:2"]);
-    let ack =
-        ConnectAck { nonce: NONCE, addrs: AddrList::first_of([Addr::from_socket_addr(addr(OWN))]) };
-    let nat = Signal::Nat {
-        mapping: Mapping::EndpointIndependent,
-        allocator: crate::wire::nat::Allocator::Preserving,
-    };
-    let payload = ack.to_bytes_with(&Signals::new([nat]));
-    let frame_type = FrameType::ConnectAck;
-    let next = bench.around.now + punch::SPACING;
-    let volley = [punch("198.51.100.1:1"), punch("198.51.101.1:2")];
-    let mut expected = vec![Action::Originate { frame_type, target: id(9), payload }];
-    expected.extend(volley.clone());
-    expected.push(Action::Set(next));
-    assert_eq!(actions, expected);
-    for _ in 0..4 {
-        assert_eq!(bench.timer()[..2], volley);
-    }
-    assert_eq!(bench.timer()[0], Action::FindProbers, "the burst is over");
-}
-
-/// THREATS.md#c19
-#[test]
-fn punches_go_to_no_address_that_a_peer_may_not_choose() {
-    let mut bench = Bench::confirmed();
-    let refused = [
-        "127.0.0.1:80",
-        "0.0.0.0:1",
-        "255.255.255.255:9",
-        "224.0.0.1:9",
-        "169.254.1.1:9",
-        "nodes.example.com:443",
-        "198.51.100.1:0",
-        // This node itself.
-        OWN,
-    ];
-    let actions = bench.connect(9, &refused);
-    assert!(matches!(actions[0], Action::Originate { .. }));
-    assert!(!actions.iter().any(|action| matches!(action, Action::Punch { .. })));
-    assert_eq!(bench.drops, [(DropReason::ImplausibleAddress, refused.len() as u64)]);
-}
-
-/// THREATS.md#c4
-#[test]
-fn a_node_that_may_not_learn_the_address_gets_none_and_no_punches() {
-    use AddressPolicy::{Known, RelayOnly};
-    for (address_policy, asker) in [(Known, 9), (RelayOnly, 9), (RelayOnly, 1)] {
-        let mut bench = Bench::confirmed_with(address_policy);
-        let actions = bench.connect(asker, &["198.51.100.1:1"]);
-        let [Action::Originate { frame_type: FrameType::ConnectAck, payload, .. }] = &actions[..]
-        else {
-            panic!("an ack and nothing else, not {actions:?}");
-        };
-        let ack = ConnectAck::decode_front(payload).expect("it was just written");
-        assert_eq!(ack.addrs.as_slice(), []);
-        assert_eq!(bench.drops, [(DropReason::AddressWithheld, 1)]);
-    }
-    let mut bench = Bench::confirmed_with(Known);
-    let to_neighbour = bench.connect(1, &["198.51.100.1:1"]);
-    assert_eq!(to_neighbour[1], punch("198.51.100.1:1"));
-}
-
-#[test]
 fn a_node_that_keeps_its_address_to_itself_asks_none_to_reach_it() {
     assert_eq!(Bench::confirmed_with(AddressPolicy::Known).nat.timer, None);
     assert!(Bench::confirmed().nat.timer.is_some());
@@ -407,7 +357,8 @@ fn a_node_that_keeps_its_address_to_itself_asks_none_to_reach_it() {
 #[test]
 fn malformed_messages_are_counted() {
     let mut bench = Bench::confirmed();
-    bench.run(|nat, cx| nat.handle_connect(cx, id(9), &[1, 2]));
+    let envelope = bench.envelope(9);
+    bench.run(|nat, cx| nat.handle_connect(cx, envelope, &[1, 2]));
     assert_eq!(bench.drops, [(DropReason::MalformedMessage, 1)]);
     bench.run(|nat, cx| nat.handle_connect_ack(cx, id(9), &[1, 2]));
     assert_eq!(bench.drops, [(DropReason::MalformedMessage, 1)]);
@@ -425,7 +376,8 @@ fn a_node_without_maintenance_answers_and_tests_nothing() {
             bench.pong(number, OWN);
         }
         assert_eq!(bench.nat.timer, None);
-        assert!(bench.connect(9, &["198.51.100.1:1"]).contains(&punch("198.51.100.1:1")));
+        let punched = punch_with("198.51.100.1:1", Some(2));
+        assert!(bench.connect(9, &["198.51.100.1:1"]).contains(&punched));
     }
 }
 
@@ -438,16 +390,4 @@ fn a_configured_address_needs_no_test() {
         bench.pong(number, OWN);
     }
     assert_eq!((bench.nat.timer, bench.reachability()), (None, Reachability::Reachable));
-}
-
-#[test]
-fn a_node_that_leaves_stops_its_bursts() {
-    let mut bench = Bench::confirmed();
-    bench.connect(9, &["198.51.100.1:1"]);
-    bench.dial(4);
-    bench.pong(4, OWN);
-    assert_eq!(bench.run(Nat::stop), [Action::Stop]);
-    assert_eq!(bench.nat.punches.len(), 0);
-    // The address is still confirmed by three, and is not tested.
-    assert_eq!(bench.run(|nat, cx| nat.handle_edge_down(cx, id(4))), []);
 }

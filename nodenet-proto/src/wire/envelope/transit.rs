@@ -76,6 +76,11 @@ impl RoutedFrame {
         &self.head.avoid
     }
 
+    /// Length of the whole frame.
+    pub fn frame_len(&self) -> usize {
+        self.frame.len()
+    }
+
     /// Length of the payload.
     pub fn payload_len(&self) -> usize {
         self.frame.len() - SIGNATURE_LEN - self.payload_at

@@ -1,7 +1,8 @@
 //! One UDP socket: batched reads, segmented writes, addresses folded to one form.
 //!
-//! Responsible for: dual stack, buffer sizes, offloads and their fallback, the TTL of one datagram,
-//! and the size limit of one send. Never: waits, retries a datagram, or decides what to send.
+//! Responsible for: dual stack, buffer sizes, offloads with their fallback, the TTL of one
+//! datagram, and the size limit of one send. Never: waits, retries a datagram, or decides what to
+//! send.
 //!
 //! A dual-stack socket reports IPv4 peers as IPv4-mapped IPv6 addresses, `::ffff:a.b.c.d`. They are
 //! folded to IPv4 on receipt and mapped back on sending, because the core compares addresses.
