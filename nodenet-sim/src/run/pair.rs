@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
-use nodenet_proto::api::{Command, ConnectOutcome, Event, Explanation, Obstacle as Told};
+use nodenet_proto::api::{
+    Command, ConnectOutcome, ConnectStepKind, Event, Explanation, Obstacle as Told,
+};
 use nodenet_proto::node::Config;
 use nodenet_proto::testkit::LinkProfile;
 use nodenet_proto::testkit::nat_box::{BoxKind, NatDrop};
@@ -152,6 +154,16 @@ impl Pair {
         let (request, target) = (self.world.next_request(), self.world.id(b));
         self.world.command(a, Command::Connect { request, target, addrs: Vec::new() })?;
         let end = begin + END;
+        // With the answer of the second host both have sent, and nothing comes too early any more.
+        let is_answered = |world: &PacketWorld| {
+            let explanation = world.explain(a, b);
+            let mut steps = explanation.iter().flat_map(|explanation| &explanation.steps);
+            steps.any(|step| {
+                matches!(step.kind, ConnectStepKind::Answered(_) | ConnectStepKind::Ended(_))
+            })
+        };
+        self.world.run_until_met(end, is_answered)?;
+        let early = self.early() - early;
         let is_settled = |world: &PacketWorld| {
             world.explain(a, b).is_some_and(|explanation| explanation.outcome.is_some())
         };
@@ -172,7 +184,7 @@ impl Pair {
             round_trip: self.round_trip,
             rendezvous,
             packets,
-            early: self.early() - early,
+            early,
             explanation,
         })
     }
