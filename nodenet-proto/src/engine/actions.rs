@@ -107,7 +107,9 @@ impl Engine {
                 });
                 self.pass_edge_up(conns, peer);
                 self.release_held(conns, peer);
-                self.run_relay(conns, |relay, cx, _| relay.handle_edge_up(cx));
+                self.run_relay(conns, |relay, cx, neighbours| {
+                    relay.handle_edge_up(cx, neighbours, &peer);
+                });
             }
             Action::FirstFrame(peer) => {
                 self.run_connect(conns, |connect, cx| connect.handle_first_frame(cx, peer));
@@ -148,11 +150,12 @@ impl Engine {
                 let volley = if is_short { Volley::Short } else { Volley::Full };
                 self.run_nat(conns, |nat, cx| nat.burst(cx, peer, &addrs, volley));
             }
-            // No machine asks volunteers yet.
             Action::AskRelay(peer) => {
-                self.run_connect(conns, |connect, cx| connect.handle_no_relay(cx, peer, 0));
+                self.run_relay(conns, |relay, cx, neighbours| relay.ask(cx, neighbours, peer));
             }
-            Action::StopRelay(_) => {}
+            Action::StopRelay(peer) => {
+                self.run_relay(conns, |relay, cx, _| relay.stop_asking(cx, &peer));
+            }
             Action::Settle { peer, result } => {
                 let outcome = Outcome::Connect(peer, result);
                 self.requests.settle_all(&mut self.events, Wait::Edge(peer), &outcome);
@@ -181,6 +184,7 @@ impl Engine {
         nonce: connect::Nonce,
         tried: &[NodeId],
     ) {
+        self.choose_volunteers(conns);
         let payload = self.run_nat(conns, |nat, cx| nat.connect_payload(cx, nonce));
         let hop = |peer: &NodeId| {
             let edge = self.overlay.edges().get(peer)?;
@@ -278,7 +282,10 @@ impl Engine {
             Action::Punch { remote, bytes, ttl } => {
                 self.commands.push_back(transport::Command::Punch { remote, bytes, ttl });
             }
-            Action::Answered { peer, answer } => {
+            Action::Answered { peer, answer, volunteers } => {
+                if self.connect.is_requested(&peer) {
+                    self.relay.note_named(peer, volunteers);
+                }
                 let is_taken =
                     self.run_connect(conns, |connect, cx| connect.handle_answer(cx, peer, &answer));
                 if !is_taken {
@@ -311,7 +318,7 @@ impl Engine {
 
     /// Starts an attempt for the topology. A contact that cannot be dialed now is chosen again at
     /// the next fill; the attempt at a bootstrap peer counts as failed.
-    fn want(&mut self, conns: &mut dyn Conns, want: Want) {
+    pub(super) fn want(&mut self, conns: &mut dyn Conns, want: Want) {
         let (peer, purpose) = (want.peer, want.purpose);
         if purpose != Purpose::Bootstrap && self.nat.is_quiet(self.env.now(), &peer) {
             return;

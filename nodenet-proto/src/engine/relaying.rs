@@ -3,7 +3,7 @@
 use super::Engine;
 use super::timers::Timer;
 use crate::NodeId;
-use crate::connect::{Candidate, Purpose, Want};
+use crate::connect::{Candidate, Purpose, Source, Want};
 use crate::context::Context;
 use crate::overlay::Overlay;
 use crate::overlay::edges::Edge;
@@ -101,13 +101,20 @@ impl Engine {
                 self.run_nat(conns, |nat, cx| nat.handle_bind(cx, peer, addr));
             }
             Action::Granted { target, volunteer, addr } => {
-                tracing::debug!(%target, %volunteer, %addr, "a volunteer relays");
-                let candidates = vec![Candidate::given(addr)];
-                let want = Want { peer: target, candidates, purpose: Purpose::Request };
-                let _ = self.run_connect(conns, |connect, cx| connect.want(cx, want));
+                self.run_connect(conns, |connect, cx| {
+                    connect.handle_granted(cx, target, volunteer, addr);
+                });
             }
-            Action::Unavailable { target, reason } => {
+            Action::Reach { volunteer, addr } => {
+                // A volunteer is reachable from anywhere, so its first packet may be this node's.
+                let candidates =
+                    vec![Candidate { addr, source: Source::Unverified, is_open: true }];
+                let want = Want { peer: volunteer, candidates, purpose: Purpose::Edge };
+                self.want(conns, want);
+            }
+            Action::Unavailable { target, asked, reason } => {
                 tracing::debug!(%target, %reason, "no volunteer relays");
+                self.run_connect(conns, |connect, cx| connect.handle_no_relay(cx, target, asked));
             }
             Action::Set(at) => self.set_timer(Timer::Relay, at),
             Action::Stop => self.timers.stop(&Timer::Relay),
@@ -132,19 +139,6 @@ impl Engine {
                 FrameType::RelayGrant => relay.handle_grant(cx, neighbours, &from, payload),
                 _ => relay.handle_bind(cx, neighbours, &from, payload),
             }
-        });
-    }
-
-    /// Asks volunteers to relay to `target`: those named, or neighbours that relay.
-    #[cfg(test)]
-    pub(crate) fn ask_relay(
-        &mut self,
-        conns: &mut dyn Conns,
-        target: NodeId,
-        volunteers: &[NodeId],
-    ) {
-        self.run_relay(conns, |relay, cx, neighbours| {
-            relay.ask(cx, neighbours, target, volunteers);
         });
     }
 

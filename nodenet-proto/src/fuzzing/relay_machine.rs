@@ -101,8 +101,10 @@ impl Machine {
             }
             6 => {
                 let (target, named) = (id(byte()), [id(byte()), id(byte()), id(byte())]);
-                let named = &named[..usize::from(byte() % 4)];
-                self.run(|relay, cx, table| relay.ask(cx, table, target, named));
+                let named = named.iter().take(usize::from(byte() % 4));
+                let named = named.map(|id| (*id, addr(id.as_bytes()[0], 200))).collect();
+                self.relay.note_named(target, named);
+                self.run(|relay, cx, table| relay.ask(cx, table, target));
             }
             7 => {
                 let target = id(byte());
@@ -143,7 +145,7 @@ impl Machine {
         let edge = Neighbour { peer, remote, is_dialed: flags & 64 != 0, claim, rtt_ms };
         self.table.0.insert(peer, edge);
         self.run(|relay, cx, table| {
-            relay.handle_edge_up(cx);
+            relay.handle_edge_up(cx, table, &peer);
             relay.choose_named(cx, table);
         });
     }

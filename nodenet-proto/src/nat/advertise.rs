@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::reflexive::Reports;
 use crate::NodeId;
-use crate::addr::{Scope, scope};
+use crate::addr::{Scope, canonical, scope};
 use crate::api::{NatReport, Reachability};
 use crate::wire::Addr;
 use crate::wire::nat::{Allocator, Mapping, Signal, Signals};
@@ -42,4 +42,10 @@ pub(crate) fn signals(report: &NatReport, volunteers: &[(NodeId, SocketAddr)]) -
         addr: Addr::from_socket_addr(*addr),
     };
     Signals::new(reachable.into_iter().chain(nat).chain(volunteers.iter().map(volunteer)))
+}
+
+/// The nodes that a peer names as those that relay to it.
+pub(crate) fn volunteers(signals: &Signals) -> Vec<(NodeId, SocketAddr)> {
+    let named = signals.volunteers();
+    named.filter_map(|(id, addr)| Some((*id, canonical(addr.to_socket_addr()?)))).collect()
 }

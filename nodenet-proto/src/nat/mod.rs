@@ -87,6 +87,8 @@ pub(crate) enum Action {
         peer: NodeId,
         /// What it answered.
         answer: Answer,
+        /// The nodes that relay to it, as it says.
+        volunteers: Vec<(NodeId, SocketAddr)>,
     },
     /// Pass the nodes without an edge to [`Nat::handle_probers`].
     FindProbers,
@@ -245,9 +247,11 @@ impl Nat {
         if self.test.handle_ack(cx.now, originator, &ack.nonce) {
             return self.arm(cx);
         }
-        let peer = self.side_of(cx, &ack.addrs, &signals.unwrap_or_default());
+        let signals = signals.unwrap_or_default();
+        let peer = self.side_of(cx, &ack.addrs, &signals);
         let answer = Answer { nonce: ack.nonce, peer, own: PathSide::from(&self.report) };
-        cx.act(Action::Answered { peer: originator, answer });
+        let volunteers = advertise::volunteers(&signals);
+        cx.act(Action::Answered { peer: originator, answer, volunteers });
     }
 
     /// What a peer says of itself, as far as it is of use here.

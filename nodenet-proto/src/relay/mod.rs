@@ -115,10 +115,19 @@ pub(crate) enum Action {
         /// The address of the volunteer that leads to the target.
         addr: SocketAddr,
     },
+    /// Have an edge to a volunteer that `target` named, which is at this address.
+    Reach {
+        /// The volunteer.
+        volunteer: NodeId,
+        /// Where.
+        addr: SocketAddr,
+    },
     /// No volunteer that was asked relays to `target`.
     Unavailable {
         /// The node that was asked for.
         target: NodeId,
+        /// How many volunteers were asked.
+        asked: u8,
         /// Why.
         reason: RelayUnavailable,
     },
@@ -266,32 +275,41 @@ impl Relay {
         Some(addr)
     }
 
-    /// Asks volunteers to relay to `target`, two at a time: those named, or neighbours that relay.
-    /// Ends with [`Action::Granted`], once for each volunteer that grants it, or with one
-    /// [`Action::Unavailable`].
-    #[allow(dead_code, reason = "the connect machine asks")]
+    /// Asks volunteers to relay to `target`, two at a time: those that it named, then neighbours
+    /// that relay. Ends with [`Action::Granted`], once for each volunteer that grants it, or with
+    /// one [`Action::Unavailable`].
     pub(crate) fn ask(
         &mut self,
         cx: &mut Context<'_, Action>,
         neighbours: &dyn Neighbours,
         target: NodeId,
-        volunteers: &[NodeId],
     ) {
-        self.searches.ask(cx, neighbours, target, volunteers);
+        self.searches.ask(cx, neighbours, target);
         self.arm(cx);
     }
 
     /// Forgets the requests for `target`; a grant that comes later is unsolicited.
-    #[allow(dead_code, reason = "the connect machine stops asking")]
     pub(crate) fn stop_asking(&mut self, cx: &mut Context<'_, Action>, target: &NodeId) {
         self.searches.stop_asking(target);
         self.arm(cx);
     }
 
-    /// The node has an edge, so time is worth watching.
-    pub(crate) fn handle_edge_up(&mut self, cx: &mut Context<'_, Action>) {
+    /// There is an edge to this peer, which may be a volunteer that a search waits for.
+    pub(crate) fn handle_edge_up(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        neighbours: &dyn Neighbours,
+        peer: &NodeId,
+    ) {
         self.volunteer.plan_check(cx.now);
+        self.searches.handle_edge_up(cx, neighbours, peer);
         self.arm(cx);
+    }
+
+    /// A node that this one connects to named these volunteers in a message that it signed. That
+    /// they relay is believed only from themselves, by their grant.
+    pub(crate) fn note_named(&mut self, target: NodeId, volunteers: Vec<(NodeId, SocketAddr)>) {
+        self.searches.note_named(target, volunteers);
     }
 
     /// The edge to this peer is gone. It will not answer what it was asked.

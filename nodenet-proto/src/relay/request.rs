@@ -26,6 +26,12 @@ pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(1);
 const COLD: Duration = Duration::from_secs(60);
 /// Volunteers that failed of late, at most.
 const COLD_MAX: usize = 64;
+/// Volunteers without an edge that are dialed for one target: as many as a node of this kind names.
+const REACHED_MAX: usize = super::NAMED_MAX;
+/// An edge to one has to be there by then (a guess: the time of an attempt of the topology).
+pub(super) const REACH_WAIT: Duration = Duration::from_secs(3);
+/// Targets whose volunteers are remembered until they are asked.
+const NOTES_MAX: usize = SEARCHES_MAX;
 
 /// Why no volunteer relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +67,10 @@ struct Search {
     target: NodeId,
     left: VecDeque<NodeId>,
     open: Vec<Question>,
+    /// Volunteers without an edge, which are dialed, and until when.
+    dialed: Vec<(NodeId, Instant)>,
     is_granted: bool,
+    asked: u8,
     reason: RelayUnavailable,
 }
 
@@ -77,10 +86,12 @@ impl Search {
             let request = MarkedRelayRequest(RelayRequest { nonce, target: self.target });
             cx.act(Action::Send(volunteer, Message::Request(request)));
             self.open.push(Question { volunteer, nonce, until: cx.now + ANSWER_WAIT });
+            self.asked = self.asked.saturating_add(1);
         }
-        let is_over = self.open.is_empty();
+        let is_over = self.open.is_empty() && (self.dialed.is_empty() || self.is_granted);
         if is_over && !self.is_granted {
-            cx.act(Action::Unavailable { target: self.target, reason: self.reason });
+            let Self { target, asked, reason, .. } = *self;
+            cx.act(Action::Unavailable { target, asked, reason });
         }
         is_over
     }
@@ -96,32 +107,44 @@ pub(super) struct Searches {
     searches: Vec<Search>,
     /// Volunteers that were silent or had no room, and until when they are asked last.
     cold: VecDeque<(NodeId, Instant)>,
+    /// Volunteers that targets named, until they are asked for.
+    named: VecDeque<(NodeId, Vec<(NodeId, SocketAddr)>)>,
 }
 
 impl Searches {
-    /// Asks for `target`, or adds volunteers to what is asked for it.
+    /// Asks for `target`: the volunteers that it named, then those that are known here. A second
+    /// call adds volunteers.
     pub(super) fn ask(
         &mut self,
         cx: &mut Context<'_, Action>,
         neighbours: &dyn Neighbours,
         target: NodeId,
-        volunteers: &[NodeId],
     ) {
-        let mut known: Vec<NodeId> = match volunteers {
-            [] => self.choose(cx.now, neighbours),
-            _ => volunteers.iter().filter_map(|id| neighbours.find(id)).map(|n| n.peer).collect(),
-        };
-        known.retain(|volunteer| *volunteer != target);
+        let named = self.named.iter().find(|(id, _)| *id == target);
+        let named = named.map(|(_, named)| named.clone()).unwrap_or_default();
+        let own = cx.identity.id();
+        let is_other = |id: &NodeId| *id != target && *id != own;
+        let (near, far): (Vec<_>, Vec<_>) =
+            named.into_iter().partition(|(id, _)| neighbours.find(id).is_some());
+        let near = near.into_iter().map(|(id, _)| id);
+        let known = near.chain(self.choose(cx.now, neighbours)).filter(is_other);
+        let known: Vec<NodeId> = known.collect();
         let at = match self.searches.iter().position(|search| search.target == target) {
             Some(at) => at,
             None if self.searches.len() >= SEARCHES_MAX => {
                 let reason = RelayUnavailable::Busy;
-                return cx.act(Action::Unavailable { target, reason });
+                return cx.act(Action::Unavailable { target, asked: 0, reason });
             }
             None => {
-                let (left, open, reason) =
-                    (VecDeque::new(), Vec::new(), RelayUnavailable::NoVolunteer);
-                self.searches.push(Search { target, left, open, is_granted: false, reason });
+                self.searches.push(Search {
+                    target,
+                    left: VecDeque::new(),
+                    open: Vec::new(),
+                    dialed: Vec::new(),
+                    is_granted: false,
+                    asked: 0,
+                    reason: RelayUnavailable::NoVolunteer,
+                });
                 self.searches.len() - 1
             }
         };
@@ -135,7 +158,47 @@ impl Searches {
                 search.left.push_back(volunteer);
             }
         }
+        for (volunteer, addr) in far.into_iter().filter(|(id, _)| is_other(id)) {
+            let is_dialed = search.dialed.iter().any(|(id, _)| *id == volunteer);
+            let may_dial = cx.own.policy().may_dial(addr) && !cx.own.addrs().contains(&addr);
+            if may_dial && !is_dialed && search.dialed.len() < REACHED_MAX {
+                search.dialed.push((volunteer, cx.now + REACH_WAIT));
+                cx.act(Action::Reach { volunteer, addr });
+            }
+        }
         self.advance(cx, neighbours, at);
+    }
+
+    /// Notes the volunteers that `target` named last.
+    pub(super) fn note_named(&mut self, target: NodeId, volunteers: Vec<(NodeId, SocketAddr)>) {
+        self.named.retain(|(id, _)| *id != target);
+        if volunteers.is_empty() {
+            return;
+        }
+        if self.named.len() >= NOTES_MAX {
+            self.named.pop_front();
+        }
+        self.named.push_back((target, volunteers));
+    }
+
+    /// There is an edge to this peer. A search that waits for it asks it next.
+    pub(super) fn handle_edge_up(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        neighbours: &dyn Neighbours,
+        peer: &NodeId,
+    ) {
+        for at in (0..self.searches.len()).rev() {
+            let search = &mut self.searches[at];
+            let before = search.dialed.len();
+            search.dialed.retain(|(id, _)| id != peer);
+            if search.dialed.len() < before {
+                search.left.retain(|id| id != peer);
+                search.left.push_front(*peer);
+                search.left.truncate(VOLUNTEERS_MAX - search.open.len());
+                self.advance(cx, neighbours, at);
+            }
+        }
     }
 
     /// The neighbours that relay: those that say so of themselves first, those that failed of late
@@ -172,8 +235,9 @@ impl Searches {
         search.close(volunteer);
         search.is_granted = true;
         // The second volunteer may still answer: it is the one to turn to if the first one dies.
+        search.dialed.clear();
         if search.open.is_empty() {
-            self.stop_asking(target);
+            self.searches.retain(|search| search.target != *target);
         }
     }
 
@@ -237,6 +301,14 @@ impl Searches {
             self.chill(cx.now, volunteer);
             self.give_up(cx, neighbours, &target, &volunteer, RelayUnavailable::Silent);
         }
+        for at in (0..self.searches.len()).rev() {
+            let search = &mut self.searches[at];
+            let before = search.dialed.len();
+            search.dialed.retain(|(_, until)| *until > cx.now);
+            if search.dialed.len() < before {
+                self.advance(cx, neighbours, at);
+            }
+        }
     }
 
     /// The edge to this peer is gone.
@@ -258,17 +330,20 @@ impl Searches {
     /// Forgets what is asked for `target`.
     pub(super) fn stop_asking(&mut self, target: &NodeId) {
         self.searches.retain(|search| search.target != *target);
+        self.named.retain(|(id, _)| id != target);
     }
 
     /// Forgets everything.
     pub(super) fn stop(&mut self) {
         self.searches.clear();
+        self.named.clear();
     }
 
     /// When the time of the next volunteer is over.
     pub(super) fn next_at(&self) -> Option<Instant> {
         let open = self.searches.iter().flat_map(|search| &search.open);
-        open.map(|question| question.until).min()
+        let dialed = self.searches.iter().flat_map(|search| &search.dialed);
+        open.map(|question| question.until).chain(dialed.map(|(_, until)| *until)).min()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -277,8 +352,11 @@ impl Searches {
 
     pub(super) fn check(&self) {
         assert!(self.searches.len() <= SEARCHES_MAX && self.cold.len() <= COLD_MAX);
+        assert!(self.named.len() <= NOTES_MAX);
         for search in &self.searches {
-            assert!((1..=AT_ONCE).contains(&search.open.len()), "a search waits for an answer");
+            let waits = search.open.len() + search.dialed.len();
+            assert!(waits > 0, "a search waits for an answer or an edge");
+            assert!(search.open.len() <= AT_ONCE && search.dialed.len() <= REACHED_MAX);
             assert!(search.left.len() + search.open.len() <= VOLUNTEERS_MAX);
         }
     }

@@ -127,8 +127,11 @@ impl Bench {
         self.run(|relay, cx, table| relay.handle_bind(cx, table, &from, &payload))
     }
 
-    fn ask(&mut self, target: NodeId, volunteers: &[NodeId]) -> Vec<Action> {
-        self.run(|relay, cx, table| relay.ask(cx, table, target, volunteers))
+    /// Asks for a target that named these volunteers.
+    fn ask(&mut self, target: NodeId, volunteers: &[u8]) -> Vec<Action> {
+        let named = volunteers.iter().map(|number| (id(*number), at(*number))).collect();
+        self.relay.note_named(target, named);
+        self.run(|relay, cx, table| relay.ask(cx, table, target))
     }
 
     fn grant(&mut self, from: Neighbour, nonce: [u8; 16], at: &str) -> Vec<Action> {
@@ -148,6 +151,11 @@ impl Bench {
     fn drops(&mut self) -> Vec<(DropReason, u64)> {
         self.around.take_drops()
     }
+}
+
+/// Where a volunteer is.
+fn at(number: u8) -> SocketAddr {
+    SocketAddr::from(([203, 0, number, 1], 4242))
 }
 
 fn named(text: &str) -> Addr {
@@ -431,7 +439,7 @@ fn a_silent_volunteer_is_passed_over_after_a_second_and_asked_last_from_then_on(
     assert_eq!(bench.grant(bench.table.0[&id(1)], first[0].1, "203.0.1.1:5"), [], "too late");
     bench.around.pass(ANSWER_WAIT);
     let reason = RelayUnavailable::Silent;
-    assert_eq!(bench.time(), [Action::Unavailable { target: id(9), reason }]);
+    assert_eq!(bench.time(), [Action::Unavailable { target: id(9), asked: 3, reason }]);
     bench.table.volunteer(4, Claim::Gossiped, 200);
     let asked: Vec<NodeId> = requests(&bench.ask(id(8), &[])).iter().map(|(to, _)| *to).collect();
     assert_eq!(asked, [id(4), id(1)], "those that answered nothing come last");
@@ -441,7 +449,7 @@ fn a_silent_volunteer_is_passed_over_after_a_second_and_asked_last_from_then_on(
 fn a_refusal_turns_to_the_next_volunteer_at_once() {
     let mut bench = Bench::new();
     let volunteers = [1, 2, 3].map(|number| bench.table.volunteer(number, Claim::Signed, 10));
-    let named = [id(3), id(1), id(9), id(77), id(2)];
+    let named = [3, 1, 9, 2];
     let asked = requests(&bench.ask(id(9), &named));
     assert_eq!(asked.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [id(3), id(1)], "as named");
     let next = bench.refuse(volunteers[2], asked[0].1, RelayRefusal::NoEdge);
@@ -451,7 +459,7 @@ fn a_refusal_turns_to_the_next_volunteer_at_once() {
     let reason = RelayUnavailable::Refused(RelayRefusal::RequesterFull);
     assert_eq!(
         bench.refuse(volunteers[0], asked[1].1, RelayRefusal::RequesterFull),
-        [Action::Unavailable { target: id(9), reason }, Action::Stop]
+        [Action::Unavailable { target: id(9), asked: 3, reason }, Action::Stop]
     );
 }
 
@@ -468,7 +476,7 @@ fn a_grant_counts_only_from_the_volunteer_that_was_asked_and_for_an_address_of_i
     let reason = RelayUnavailable::BadGrant;
     assert_eq!(
         bench.grant(asked, nonce, "192.0.2.99:50001"),
-        [Action::Unavailable { target: id(9), reason }, Action::Stop]
+        [Action::Unavailable { target: id(9), asked: 1, reason }, Action::Stop]
     );
     assert_eq!(bench.drops(), [(DropReason::RelayAddressForeign, 1)]);
 }
@@ -488,10 +496,9 @@ fn a_volunteer_whose_edge_ends_is_passed_over_at_once() {
 #[test]
 fn without_a_volunteer_a_search_ends_at_once_and_searches_have_a_cap() {
     let mut bench = Bench::new();
-    let unavailable = |target, reason| vec![Action::Unavailable { target, reason }];
+    let unavailable = |target, reason| vec![Action::Unavailable { target, asked: 0, reason }];
     let none = RelayUnavailable::NoVolunteer;
     assert_eq!(bench.ask(id(9), &[]), unavailable(id(9), none));
-    assert_eq!(bench.ask(id(9), &[id(1)]), unavailable(id(9), none));
     bench.table.volunteer(1, Claim::Signed, 10);
     assert_eq!(bench.ask(id(1), &[]), unavailable(id(1), none), "the target itself");
     for number in 0..SEARCHES_MAX as u8 {
@@ -501,6 +508,28 @@ fn without_a_volunteer_a_search_ends_at_once_and_searches_have_a_cap() {
     let stopped = bench.run(|relay, cx, _| relay.stop_asking(cx, &id(100)));
     assert_eq!(stopped, []);
     assert_eq!(requests(&bench.ask(id(9), &[])).len(), 1);
+}
+
+/// In a large network the caller has no edge to a volunteer of the target.
+#[test]
+fn a_volunteer_that_the_target_named_is_dialed_and_asked_once_there_is_an_edge() {
+    let mut bench = Bench::new();
+    let reach = |number| Action::Reach { volunteer: id(number), addr: at(number) };
+    let until = bench.around.now + super::request::REACH_WAIT;
+    let asked = bench.ask(id(9), &[1, 2, 3, 9]);
+    assert_eq!(asked, [reach(1), reach(2), Action::Set(until)], "two at most");
+    bench.table.volunteer(2, Claim::None, 10);
+    let next = bench.run(|relay, cx, table| relay.handle_edge_up(cx, table, &id(2)));
+    let [(to, nonce)] = requests(&next)[..] else { panic!("{next:?}") };
+    assert_eq!(to, id(2));
+    let granted = bench.grant(bench.table.0[&id(2)], nonce, "203.0.2.1:5");
+    assert!(matches!(granted[..], [Action::Granted { .. }, Action::Stop]), "{granted:?}");
+    // One that is not reached in time is given up.
+    bench.ask(id(9), &[1]);
+    bench.around.pass(super::request::REACH_WAIT);
+    let reason = RelayUnavailable::NoVolunteer;
+    let over = bench.time();
+    assert_eq!(over, [Action::Unavailable { target: id(9), asked: 0, reason }], "{over:?}");
 }
 
 #[test]

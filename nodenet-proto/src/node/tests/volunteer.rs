@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use super::*;
 use crate::NodeId;
 use crate::api::{self, RelayPolicy};
-use crate::node::EngineState;
 use crate::testkit::nat_box::{Behavior, Pooling, PortAllocation};
 use crate::testkit::{NatBox, NatConfig, Realm, identity};
 
@@ -63,7 +62,8 @@ impl Trio {
             let connect = Command::Connect { request, target, addrs: vec![V.into()] };
             trio.hosts[number].command(&trio.net, connect);
         }
-        trio.run(SECOND);
+        // Until both ends have the volunteer's own word that it relays.
+        trio.run(20 * SECOND);
         assert_eq!(trio.hosts[2].neighbours().len(), 2);
         trio
     }
@@ -77,12 +77,11 @@ impl Trio {
         self.net.run(&mut [a, b, v], span);
     }
 
-    fn ask(&mut self, volunteers: &[NodeId]) {
-        let target = self.id(1);
-        let node = &mut self.hosts[0].node;
-        node.handle_timeout(self.net.now);
-        node.engine_state = EngineState::HasInput;
-        node.engine.ask_relay(&mut node.quic, target, volunteers);
+    /// A connects to B, without knowing where it is.
+    fn connect(&mut self) {
+        let (request, target) = (RequestId(100), self.id(1));
+        let connect = Command::Connect { request, target, addrs: vec![] };
+        self.hosts[0].command(&self.net, connect);
     }
 
     /// The volunteer that the edge between A and B goes over, as each end sees it.
@@ -111,7 +110,7 @@ fn open() -> RelayPolicy {
 fn two_nodes_behind_random_ports_have_an_edge_over_a_volunteer() {
     let mut trio = Trio::new(&hard(Pooling::Paired), 1, open());
     let volunteer = trio.id(2);
-    trio.ask(&[volunteer]);
+    trio.connect();
     trio.run(SECOND);
     assert_eq!(trio.relayed_by(), [Some(volunteer); 2]);
     trio.exchange(20_000);
@@ -140,7 +139,7 @@ fn two_nodes_behind_random_ports_have_an_edge_over_a_volunteer() {
 fn ends_behind_pools_with_an_address_for_each_mapping_get_in() {
     let mut trio = Trio::new(&hard(Pooling::Arbitrary), 32, open());
     let volunteer = trio.id(2);
-    trio.ask(&[volunteer]);
+    trio.connect();
     trio.run(2 * SECOND);
     assert_eq!(trio.relayed_by(), [Some(volunteer); 2]);
     trio.exchange(20_000);
@@ -151,7 +150,7 @@ fn ends_behind_pools_with_an_address_for_each_mapping_get_in() {
 fn an_end_whose_address_changes_is_followed_by_its_connection_id() {
     let mut trio = Trio::new(&hard(Pooling::Paired), 1, open());
     let volunteer = trio.id(2);
-    trio.ask(&[volunteer]);
+    trio.connect();
     trio.run(SECOND);
     trio.exchange(5_000);
     let inside = trio.hosts[0].realm;
@@ -168,7 +167,7 @@ fn a_quota_ends_the_session_and_the_volunteer_says_that_it_is_used_up() {
     let policy = RelayPolicy { bytes_per_month: Some(60_000), ..open() };
     let mut trio = Trio::new(&hard(Pooling::Paired), 1, policy);
     let volunteer = trio.id(2);
-    trio.ask(&[volunteer]);
+    trio.connect();
     trio.run(SECOND);
     assert_eq!(trio.relayed_by(), [Some(volunteer); 2]);
     let used = trio.hosts[2].node.relay_report().used.bytes;
