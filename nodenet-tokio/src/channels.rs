@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{
-    self, ConnectError, EdgeInfo, FoundPeer, KnownPeer, NatReport, RelayReport, RendezvousError,
-    SendFailure,
+    self, ConnectError, EdgeInfo, Explanation, FoundPeer, KnownPeer, NatReport, RelayReport,
+    RendezvousError, SendFailure,
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -54,6 +54,10 @@ pub(crate) enum Request {
     CloseEdge {
         peer: NodeId,
         reply: oneshot::Sender<bool>,
+    },
+    Explain {
+        peer: NodeId,
+        reply: oneshot::Sender<Option<Explanation>>,
     },
     Edges(oneshot::Sender<Vec<EdgeInfo>>),
     Stats(oneshot::Sender<NodeStats>),

@@ -72,9 +72,10 @@ pub use nodenet_proto::NodeId;
 /// Vocabulary of the protocol, as it is: an event or an error that a later version adds needs no
 /// second definition here.
 pub use nodenet_proto::api::{
-    AddressPolicy, ConnectError, DeliveryPath, EdgeDownReason, EdgeInfo, Event, FoundPeer,
-    KnownPeer, NatReport, Profile, Reachability, RelayObstacle, RelayReport, RelayUsage,
-    RendezvousError, SendFailure as SendError,
+    AddressPolicy, ConnectError, ConnectOutcome, ConnectStep, ConnectStepKind, DeliveryPath,
+    EdgeDownReason, EdgeInfo, Event, Explanation, FoundPeer, KnownPeer, NatReport, Obstacle,
+    PathSide, Profile, Reachability, RelayObstacle, RelayReport, RelayUsage, RendezvousError,
+    SendFailure as SendError,
 };
 
 /// The core, so that applications need not list it among their dependencies.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{
-    ConnectError, EdgeInfo, FoundPeer, KnownPeer, NatReport, RelayReport, RendezvousError,
-    SendFailure as SendError,
+    ConnectError, EdgeInfo, Explanation, FoundPeer, KnownPeer, NatReport, RelayReport,
+    RendezvousError, SendFailure as SendError,
 };
 use tokio::sync::oneshot;
 
@@ -242,9 +242,13 @@ impl Node {
         }
     }
 
-    /// Gets an edge to `target`: an existing one, or a new one at the first of `addrs` that
-    /// answers. The first eight addresses count. The addresses that this node knows of the target
-    /// follow them, so `addrs` may be empty. Takes up to fifteen seconds.
+    /// Gets an edge to `target`: an existing one, or a new one. `addrs` may be empty.
+    ///
+    /// The addresses in `addrs`, of which the first eight count, and those that this node knows of
+    /// the target are dialed, and beside that the target is asked over the network for its own: it
+    /// names them and punches, so that a direct path through NATs opens. An address behind a NAT is
+    /// dialed only once the target has sent. Takes up to fifteen seconds. [`Node::explain`] has the
+    /// steps, meanwhile and afterwards.
     ///
     /// Success means that the peer proved its identifier, that this node admits it, and that a
     /// first frame of the peer arrived on the edge. A peer refuses by its policy, because it asks
@@ -252,7 +256,24 @@ impl Node {
     /// [`ConnectError::NotTaken`].
     ///
     /// # Errors
-    /// If no edge came up.
+    /// If no edge came up. [`ConnectError::Unanswered`] if nothing is known of the target and it
+    /// did not answer; [`ConnectError::NoPath`] if it answered and cannot be reached.
+    ///
+    /// # Examples
+    /// ```
+    /// # use nodenet_tokio::testing::Hub;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let hub = Hub::new(1);
+    /// # let (alice, bob) = (hub.builder(1).start().await?, hub.builder(2).start().await?);
+    /// # alice.connect(bob.id(), [bob.local_addr()]).await?;
+    /// if let Err(error) = alice.connect(bob.id(), []).await {
+    ///     let why = alice.explain(bob.id()).await?.map(|why| why.to_string());
+    ///     println!("{error}: {}", why.unwrap_or_default());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(
         &self,
         target: NodeId,
@@ -261,6 +282,17 @@ impl Node {
         let addrs = addrs.into_iter().collect();
         let answer = self.request(|reply| Request::Connect { target, addrs, reply }).await;
         answer.unwrap_or(Err(ConnectError::Closed))
+    }
+
+    /// What happened in the last [`Node::connect`] to `peer`, step by step, and why the path is not
+    /// direct. While it is under way the steps so far; nothing if there was none, or if it was long
+    /// ago: the last 32 peers are remembered. A connect that found an edge makes no attempt, and
+    /// changes nothing here.
+    ///
+    /// # Errors
+    /// If the node is closed.
+    pub async fn explain(&self, peer: NodeId) -> Result<Option<Explanation>, Closed> {
+        self.request(|reply| Request::Explain { peer, reply }).await
     }
 
     /// Closes the edge to `peer`. Returns whether there was one.

@@ -313,6 +313,9 @@ impl Driver {
                 Command::CloseEdge { request: pending.insert(Reply::CloseEdge(reply)), peer }
             }
             // The caller may have given up.
+            Request::Explain { peer, reply } => {
+                return drop(reply.send(self.node.explain(&peer)));
+            }
             Request::Edges(reply) => return drop(reply.send(self.node.edges())),
             Request::Stats(reply) => return drop(reply.send(self.stats())),
             Request::NatReport(reply) => {

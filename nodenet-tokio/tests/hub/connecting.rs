@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nodenet_tokio::testing::{Hub, LinkProfile};
-use nodenet_tokio::{ConnectError, EdgeDownReason, Event, NodeEvent, StartError};
+use nodenet_tokio::{
+    ConnectError, ConnectOutcome, ConnectStepKind, EdgeDownReason, Event, NodeEvent, Obstacle,
+    StartError,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -75,6 +78,32 @@ async fn a_connect_whose_caller_gave_up_still_brings_an_edge_up() {
     let given_up = timeout(Duration::from_millis(1), a.connect(b.id(), [b.local_addr()])).await;
     assert!(given_up.is_err(), "a handshake takes longer");
     edge_up(&mut events).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_is_explained_while_it_runs_and_after_it() {
+    let hub = Hub::new(24);
+    let (a, b) = (hub.builder(1).start().await.unwrap(), hub.builder(2).start().await.unwrap());
+    let absent = hub.peer(3).id();
+    assert_eq!(a.explain(b.id()).await.unwrap(), None, "there was no connect");
+    let connecting = {
+        let (a, id, addr) = (a.clone(), b.id(), b.local_addr());
+        tokio::spawn(async move { a.connect(id, [addr]).await })
+    };
+    tokio::task::yield_now().await;
+    let meanwhile = a.explain(b.id()).await.unwrap().expect("it is under way");
+    assert_eq!(meanwhile.outcome, None, "{meanwhile:?}");
+    connecting.await.unwrap().unwrap();
+    let after = a.explain(b.id()).await.unwrap().expect("it was an attempt");
+    let outcome = ConnectOutcome::Direct { remote: b.local_addr() };
+    assert_eq!(after.outcome, Some(outcome));
+    assert!(after.steps.starts_with(&meanwhile.steps), "{after:?}");
+    assert_eq!(after.steps.last().unwrap().kind, ConnectStepKind::Ended(outcome));
+
+    let error = a.connect(absent, []).await.expect_err("there is no such node");
+    let why = a.explain(absent).await.unwrap().expect("it was an attempt");
+    assert_eq!(why.outcome, Some(ConnectOutcome::Failed(error)));
+    assert_eq!(why.obstacle, Some(Obstacle::NoAnswer));
 }
 
 #[tokio::test(start_paused = true)]
