@@ -170,12 +170,18 @@ fn a_malformed_command_line_is_an_error() {
         (&["demo", "--nodes", "1"], "2..=1000"),
         (&["-addr", ":0", "-relay"], "relaying for others is not part of this version"),
         (&["fly"], "fly"),
+        (&["connect"], "<ID>"),
+        (&["connect", "12ab"], "exactly 64 hexadecimal digits"),
+        (&["connect", ID, "--addr", "example.org:1"], "--addr"),
+        (&["connect", ID, "--within", "0"], "1..=3600"),
+        (&["connect", ID, "--bootstrap", "here:1"], "there is no @"),
+        (&["connect", ID, "--listen", "4242"], "there is no port"),
     ] {
         assert_says(&failure(2, args), &[problem, "--help"]);
     }
     let help = run_to_end(&["-h"]);
     assert_eq!(help.status.code(), Some(0));
-    assert_says(&String::from_utf8_lossy(&help.stdout), &["run", "id", "chat", "demo"]);
+    assert_says(&String::from_utf8_lossy(&help.stdout), &["run", "id", "chat", "connect", "demo"]);
 }
 
 #[test]

@@ -70,7 +70,8 @@ pub(crate) fn check_work(
     )))
 }
 
-async fn mint(
+/// Searches for an identity of this difficulty, and reports progress.
+pub(crate) async fn mint(
     difficulty: u16,
     signals: &mut Signals,
     err: &Output,

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cascade;
 mod clock;
 mod cmd;
 mod health;
@@ -12,6 +13,7 @@ mod output;
 mod session;
 mod signals;
 mod stdin;
+mod visit;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -66,8 +68,7 @@ fn main() -> ExitCode {
         }
     };
     output::report_panics(outputs.err.clone());
-    let level = command.node_args().and_then(|node| node.log_level);
-    output::log::start(level, command.default_log_level(), outputs.err.clone());
+    output::log::start(command.log_level(), command.default_log_level(), outputs.err.clone());
     execute(command, &outputs).unwrap_or_else(|error| {
         outputs.err.print(format_args!("nodenet: {error}"));
         ExitCode::FAILURE

@@ -138,7 +138,7 @@ impl Session {
 }
 
 /// The peer file beside the key file. One that can not be used does not prevent the start.
-fn open_peer_file(key_path: &Path) -> PeerFile {
+pub(crate) fn open_peer_file(key_path: &Path) -> PeerFile {
     let path = PeerFile::beside(key_path);
     PeerFile::open(&path).unwrap_or_else(|error| {
         tracing::warn!("{error}");

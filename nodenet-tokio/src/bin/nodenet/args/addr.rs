@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 /// Reads an address to listen on, as Go does: no host means all interfaces, and names are resolved.
-pub(super) fn parse_listen_addr(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse_listen_addr(text: &str) -> Result<SocketAddr, String> {
     let text = if text.is_empty() { ":0" } else { text };
     if let Ok(addr) = text.parse() {
         return Ok(addr);

@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 use nodenet_tokio::{NodeId, Profile};
 
 use crate::CommandError;
-use addr::{parse_advertised, parse_listen_addr};
+use addr::parse_advertised;
+pub(crate) use addr::parse_listen_addr;
 
 /// Flags of a node.
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! The flags are a struct in the module, which implements [`Cmd`].
 
 mod chat;
+mod connect;
 mod demo;
 mod id;
 mod run;
@@ -27,8 +28,8 @@ Exit status:
   0      done, or stopped by a signal as a node is meant to be
   1      it failed, or nodenet id was interrupted, or minting
   2      the command line can not be read
-  128+n  signal n ended it: the demo at the first, anything at the second (SIGHUP 129, SIGINT 130,
-         SIGTERM 143)";
+  128+n  signal n ended it: connect and demo at the first, anything at the second (SIGHUP 129,
+         SIGINT 130, SIGTERM 143)";
 
 /// Finds a route to any node by its identifier, without servers.
 #[derive(Debug, Parser)]
@@ -47,6 +48,8 @@ enum Command {
     Id(id::IdArgs),
     /// Join a network and exchange messages with its nodes.
     Chat(chat::ChatArgs),
+    /// Get an edge to a node, show each step, and say why the path is what it is.
+    Connect(connect::ConnectArgs),
     /// Start a network on this machine, send a message from every node to every other, and report
     /// the result.
     Demo(demo::DemoArgs),
@@ -58,6 +61,7 @@ impl Command {
             Self::Run(args) => Box::new(args),
             Self::Id(args) => Box::new(args),
             Self::Chat(args) => Box::new(args),
+            Self::Connect(args) => Box::new(args),
             Self::Demo(args) => Box::new(args),
         }
     }
@@ -78,6 +82,11 @@ pub(crate) trait Cmd {
     /// The flags of the node, if the command starts one node.
     fn node_args(&self) -> Option<&NodeArgs> {
         None
+    }
+
+    /// The log level of `--log-level`, if the command has that flag and it is given.
+    fn log_level(&self) -> Option<LogLevel> {
+        self.node_args().and_then(|node| node.log_level)
     }
 
     /// The log level without `--log-level` and without `RUST_LOG`.

@@ -2,10 +2,11 @@
 //!
 //! Responsible for: the names in these objects (docs/JSON.md). Never: when to print one.
 
+pub(crate) mod connect;
+
 use std::collections::BTreeMap;
 
 use nodenet_tokio::proto::stats::{DropReason, Stats};
-use nodenet_tokio::proto::wire::nat::Allocator;
 use nodenet_tokio::{Delivery, DeliveryPath, Event, NatReport, Node, NodeEvent, NodeStats};
 use serde_json::{Value, json};
 
@@ -71,17 +72,12 @@ pub(crate) fn message(delivery: &Delivery) -> Value {
 }
 
 fn nat(report: &NatReport) -> Value {
-    let parameter = match report.allocator {
-        Allocator::Sequential { step } => Some(step),
-        Allocator::Block { span } => Some(span),
-        _ => None,
-    };
     json!({
         "event": "nat_changed",
         "addrs": report.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "mapping": report.mapping.name(),
         "allocator": report.allocator.name(),
-        "parameter": parameter,
+        "parameter": connect::parameter(report.allocator),
         "reachability": report.reachability.name(),
     })
 }
