@@ -132,7 +132,7 @@ async fn attempt(args: &ConnectArgs, visit: &mut Visit, shown: &Output) -> Outco
         format!("no outcome within {} s; give it more time with --within", args.within)
     });
     match &attempted {
-        Ok(attempted) => line(shown, visit.elapsed(), &sentence(attempted)),
+        Ok(attempted) => line(shown, visit.elapsed(), sentence(attempted)),
         Err(error) => line(shown, visit.elapsed(), error),
     }
     Outcome { joined, attempted, took }
