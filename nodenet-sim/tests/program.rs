@@ -327,7 +327,9 @@ const PAIR_KEYS: [&str; 13] = [
     "ms_p99",
     "packets_p50",
     "packets_max",
+    "early",
     "reason",
+    "told",
 ];
 
 #[test]
@@ -340,12 +342,19 @@ fn a_nat_matrix_has_every_pair_in_json_and_on_a_page() {
         let keys: Vec<&str> = pair.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys.len(), PAIR_KEYS.len(), "{keys:?}");
         assert!(PAIR_KEYS.iter().all(|key| keys.contains(key)), "{keys:?}");
-        let is_direct = pair["direct"].as_u64() == Some(1);
-        assert_eq!(is_direct, pair["failed"].as_u64() == Some(0));
-        assert_eq!(is_direct, pair["expected"] != "relayed", "{pair}");
+        let count = |key: &str| pair[key].as_u64().unwrap();
+        assert_eq!(count("direct") + count("relayed") + count("failed"), 1, "{pair}");
+        assert_eq!(count("direct") == 1, pair["expected"] == "direct", "{pair}");
         assert_eq!(pair["reason"].is_null(), pair["expected"] == "direct", "{pair}");
-        assert_eq!(pair["ms_p50"].is_null(), !is_direct, "{pair}");
+        assert_eq!(pair["told"].as_array().unwrap().is_empty(), pair["reason"].is_null(), "{pair}");
+        assert_eq!(pair["ms_p50"].is_null(), count("failed") == 1, "{pair}");
+        assert_eq!(count("early"), 0, "{pair}");
     }
+    let bare = json("nat-matrix --seed 1 --json --bare");
+    let is_found = |pair: &&Value| pair["direct"].as_u64() == Some(1);
+    let found = bare["pairs"].as_array().unwrap().iter().filter(is_found).count();
+    let possible = pairs.iter().filter(|pair| pair["expected"] != "relayed").count();
+    assert_eq!(found, possible, "with perfect guesses");
     let page = std::fs::read_to_string(temporary("matrix.html")).unwrap();
     assert!(page.contains("NAT matrix") && page.contains("Why not direct"));
 

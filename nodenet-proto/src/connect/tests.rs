@@ -487,7 +487,7 @@ fn an_answer_counts_once_and_only_with_the_nonce_of_the_connect() {
         bench.act(|connect, cx| taken = connect.handle_answer(cx, from, answer));
         taken
     };
-    assert!(!is_taken(&answer, NodeId::from_bytes([8; 32])), "another node: THREATS.md#e11");
+    assert!(!is_taken(&answer, NodeId::from_bytes([8; 32])), "another node: THREATS.md#w8");
     assert!(is_taken(&answer, PEER));
     assert!(!is_taken(&answer, PEER), "the copy over the second route");
 }

@@ -48,7 +48,12 @@ impl Nat {
     /// The addresses that are named to a peer, which this node knows or not. Behind a NAT that has
     /// a port for every destination, one has the port of another destination: the peer then opens
     /// its filter for the IP address at least.
-    fn named_to(&self, cx: &Context<'_, Action>, is_known: bool, asker: &[Addr]) -> AddrList {
+    pub(super) fn named_to(
+        &self,
+        cx: &Context<'_, Action>,
+        is_known: bool,
+        asker: &[Addr],
+    ) -> AddrList {
         if cx.config.address_policy.disclosure(is_known) != Disclosure::Addresses {
             return AddrList::default();
         }

@@ -249,7 +249,11 @@ impl Nat {
         }
         let signals = signals.unwrap_or_default();
         let peer = self.side_of(cx, &ack.addrs, &signals);
-        let answer = Answer { nonce: ack.nonce, peer, own: PathSide::from(&self.report) };
+        // With what it names to peers, which is more than it is sure of.
+        let named = self.named_to(cx, true, ack.addrs.as_slice());
+        let addrs = named.as_slice().iter().filter_map(Addr::to_socket_addr).collect();
+        let own = PathSide { addrs, ..PathSide::from(&self.report) };
+        let answer = Answer { nonce: ack.nonce, peer, own };
         let volunteers = advertise::volunteers(&signals);
         cx.act(Action::Answered { peer: originator, answer, volunteers });
     }

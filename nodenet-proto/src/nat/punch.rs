@@ -54,10 +54,6 @@ pub(crate) enum Volley {
     /// One volley that ends behind the NATs of this node: the peer is not known to have sent.
     Short,
     /// Five volleys with the TTL of the system.
-    #[cfg_attr(
-        not(any(test, feature = "fuzzing")),
-        expect(dead_code, reason = "attempts to connect do not punch yet")
-    )]
     Full,
 }
 

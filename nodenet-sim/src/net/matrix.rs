@@ -158,7 +158,7 @@ impl Matrix {
         Ok(Self { seed, seeds, nodes: true, pairs })
     }
 
-    /// Pairs whose paths are not what the oracle expects: fewer direct ones than seeds where it says
+    /// Pairs whose paths are not what the oracle expects: fewer direct than seeds where it says
     /// direct, any where it says relayed. With whole nodes also pairs without any path although
     /// both hosts have UDP, and pairs with early datagrams or with an untrue reason.
     pub fn surprises(&self) -> impl Iterator<Item = &Pair> {

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use nodenet_proto::api::{
-    Command, ConnectOutcome, ConnectStepKind, Event, Explanation, Obstacle as Told,
+    Command, ConnectOutcome, ConnectStepKind, Event, Explanation, Obstacle as Told, RelayPolicy,
 };
 use nodenet_proto::node::Config;
 use nodenet_proto::testkit::LinkProfile;
@@ -25,8 +25,10 @@ use crate::world::{Host, Violation};
 /// Public nodes: enough that a NAT which gives each of them another port is told from one that
 /// lies (PROTOCOL.md#nat-behaviour).
 const PUBLIC_NODES: usize = 6;
+/// Those of them that relay.
+const VOLUNTEERS: usize = 2;
 /// Until every edge is up and every address is known.
-const SETTLE: Duration = Duration::from_secs(3);
+const SETTLE: Duration = Duration::from_secs(20);
 /// Routers on the way from a host to the middle of the internet (a guess).
 const HOPS: u8 = 6;
 /// Longer than a connect takes at most.
@@ -119,7 +121,15 @@ impl Pair {
         for number in 0..PUBLIC_NODES {
             let name = format!("public {number}");
             let network = world.add_network(network(&name, None, Gateway::Open, access));
-            public.push(world.add_host(HostSpec::new(&name, network, quiet())));
+            let host = world.add_host(HostSpec::new(&name, network, quiet()));
+            if number < VOLUNTEERS {
+                let relay = RelayPolicy { volunteer: true, ..RelayPolicy::default() };
+                let public_addrs = world.local_addrs(host);
+                world.configure(host, |config| {
+                    (config.engine.relay, config.engine.public_addrs) = (relay, public_addrs);
+                });
+            }
+            public.push(host);
         }
         let first = Position::new(&mut world, "a", a, access, None);
         let second = Position::new(&mut world, "b", b, access, Some((a, &first)));

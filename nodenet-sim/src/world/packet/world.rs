@@ -178,6 +178,11 @@ impl PacketWorld {
         host
     }
 
+    /// Changes the settings with which the node of a host starts next.
+    pub fn configure(&mut self, host: Host, change: impl FnOnce(&mut Config)) {
+        change(&mut self.hosts[host.index()].config);
+    }
+
     /// Starts the node of a host that is down: same identity, same address, empty memory.
     ///
     /// # Errors
