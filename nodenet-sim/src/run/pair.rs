@@ -12,8 +12,8 @@ use nodenet_proto::api::{
     Command, ConnectOutcome, ConnectStepKind, Event, Explanation, Obstacle as Told, RelayPolicy,
 };
 use nodenet_proto::node::Config;
-use nodenet_proto::testkit::LinkProfile;
 use nodenet_proto::testkit::nat_box::{BoxKind, NatDrop};
+use nodenet_proto::testkit::{LinkProfile, LossBursts};
 
 use crate::hash::{TraceHash, below, fate};
 use crate::net::access::{Access, Shared};
@@ -33,6 +33,31 @@ const SETTLE: Duration = Duration::from_secs(20);
 const HOPS: u8 = 6;
 /// Longer than a connect takes at most.
 const END: Duration = Duration::from_secs(16);
+
+/// Losses between any two hosts, in each direction, from the connect on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Losses {
+    /// None.
+    None,
+    /// This share of datagrams, each on its own.
+    Independent(f64),
+    /// This share of datagrams, in bursts of this many on average.
+    Bursts(f64, f64),
+}
+
+impl Losses {
+    fn apply(self, link: LinkProfile) -> LinkProfile {
+        match self {
+            Self::None => link,
+            Self::Independent(loss) => LinkProfile { loss, ..link },
+            Self::Bursts(share, mean) => {
+                let end = 1.0 / mean;
+                let begin = end * share / (1.0 - share);
+                LinkProfile { bursts: Some(LossBursts { begin, end, loss: 1.0 }), ..link }
+            }
+        }
+    }
+}
 
 /// What came of a connect.
 #[derive(Debug, Clone)]
@@ -63,11 +88,12 @@ pub fn matrix(
     kinds: &[Access],
     seed: u64,
     seeds: u32,
+    losses: Losses,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Matrix, Violation> {
     Matrix::run_with(kinds, seed, seeds, progress, &mut |a, b, _, seed| {
         let PairOutcome { took, is_relayed, round_trip, packets, early, explanation, .. } =
-            connect_pair(seed, a, b)?;
+            connect_pair(seed, a, b, losses)?;
         let (_, truth) = direct_path_between(a.reach(), b.reach(), a.relation(b));
         let told = explanation.and_then(|explanation| explanation.obstacle);
         let told = told.map(|told| (told.to_string(), is_true(told, truth)));
@@ -79,9 +105,15 @@ pub fn matrix(
 ///
 /// # Errors
 /// If an invariant of a node does not hold, or the network around them does not come up.
-pub fn connect_pair(seed: u64, a: &Access, b: &Access) -> Result<PairOutcome, Violation> {
+pub fn connect_pair(
+    seed: u64,
+    a: &Access,
+    b: &Access,
+    losses: Losses,
+) -> Result<PairOutcome, Violation> {
     let mut pair = Pair::new(seed, a, b);
     pair.join()?;
+    pair.lose(losses);
     pair.connect()
 }
 
@@ -155,6 +187,20 @@ impl Pair {
         self.world.run_for(SETTLE)?;
         self.world.take_seen();
         Ok(())
+    }
+
+    fn lose(&mut self, losses: Losses) {
+        if losses == Losses::None {
+            return;
+        }
+        let all: Vec<Host> = self.hosts.iter().chain(&self.public).copied().collect();
+        for from in &all {
+            for to in all.iter().filter(|to| *to != from) {
+                if let Some(link) = self.world.link(*from, *to) {
+                    self.world.set_link(*from, *to, losses.apply(link));
+                }
+            }
+        }
     }
 
     fn connect(&mut self) -> Result<PairOutcome, Violation> {

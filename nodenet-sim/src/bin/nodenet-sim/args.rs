@@ -208,6 +208,13 @@ pub(crate) struct NatMatrix {
     /// Bare UDP with a perfect schedule in place of whole nodes: what can be reached at all.
     #[arg(long)]
     pub(crate) bare: bool,
+    /// Percent of datagrams that are lost between any two hosts, in each direction, from the
+    /// connect on.
+    #[arg(long, default_value_t = 0, conflicts_with = "bare", value_parser = clap::value_parser!(u8).range(0..=90))]
+    pub(crate) loss: u8,
+    /// Lose them in bursts of this many on average.
+    #[arg(long, requires = "loss", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) burst: Option<u8>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

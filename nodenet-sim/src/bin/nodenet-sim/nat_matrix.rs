@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nodenet_sim::net::access::{Access, kinds};
 use nodenet_sim::net::matrix::{Expected, Matrix};
 use nodenet_sim::report::html;
-use nodenet_sim::run::pair;
+use nodenet_sim::run::pair::{self, Losses};
 
 use crate::args::NatMatrix;
 use crate::play::present;
@@ -32,7 +32,13 @@ pub(crate) fn nat_matrix(args: &NatMatrix) -> Result<(), String> {
     let matrix = if args.bare {
         Matrix::run_bare(&kinds, args.seed, args.seeds, &mut progress)
     } else {
-        let run = pair::matrix(&kinds, args.seed, args.seeds, &mut progress);
+        let share = f64::from(args.loss) / 100.0;
+        let losses = match args.burst {
+            _ if args.loss == 0 => Losses::None,
+            None => Losses::Independent(share),
+            Some(mean) => Losses::Bursts(share, f64::from(mean)),
+        };
+        let run = pair::matrix(&kinds, args.seed, args.seeds, losses, &mut progress);
         run.map_err(|violation| violation.to_string())?
     };
     if let Some(bar) = bar {

@@ -1,6 +1,6 @@
 //! Whole nodes behind every pair of kinds; the command `nat-matrix` runs more seeds.
 
-use super::{connect_pair, matrix};
+use super::{Losses, connect_pair, matrix};
 use crate::net::access::{Access, kinds};
 
 fn kind(name: &str) -> Access {
@@ -10,7 +10,7 @@ fn kind(name: &str) -> Access {
 #[test]
 fn nodes_find_the_path_that_the_oracle_expects_for_every_pair_of_the_matrix() {
     let kinds = kinds();
-    let matrix = matrix(&kinds, 1, 1, &mut |_, _| ()).expect("invariants hold");
+    let matrix = matrix(&kinds, 1, 1, Losses::None, &mut |_, _| ()).expect("invariants hold");
     assert_eq!(matrix.pairs.len(), kinds.len() * kinds.len());
     let odd: Vec<_> = matrix.surprises().collect();
     assert!(odd.is_empty(), "{} pairs: {odd:#?}", odd.len());
@@ -19,7 +19,7 @@ fn nodes_find_the_path_that_the_oracle_expects_for_every_pair_of_the_matrix() {
 #[test]
 fn the_same_seed_gives_the_same_connect() {
     let (a, b) = (kind("linux-open"), kind("eim-adf-port"));
-    let run = |seed| connect_pair(seed, &a, &b).expect("invariants hold");
+    let run = |seed| connect_pair(seed, &a, &b, Losses::None).expect("invariants hold");
     let (first, second) = (run(1), run(1));
     assert_eq!((first.took, first.packets), (second.took, second.packets));
     assert_eq!(first.explanation, second.explanation);
