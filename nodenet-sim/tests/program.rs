@@ -321,6 +321,7 @@ const PAIR_KEYS: [&str; 13] = [
     "direct",
     "relayed",
     "failed",
+    "undelivered",
     "rtts_p50",
     "rtts_p99",
     "ms_p50",

@@ -4,6 +4,7 @@
 //! times punches.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::attempt::{Attempt, GRANTS_MAX, Relay};
 use super::candidate::{Candidate, Source};
@@ -13,6 +14,9 @@ use crate::NodeId;
 use crate::addr::canonical;
 use crate::api::{ConnectError, ConnectStepKind, Reachability};
 use crate::context::Context;
+
+/// Volunteers that were asked in vain are asked again after this long (a guess).
+const RELAY_AGAIN: Duration = Duration::from_secs(1);
 
 impl Connect {
     /// Begins the exchange with a peer that the application asked for.
@@ -132,7 +136,10 @@ impl Connect {
         asked: u8,
     ) {
         let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        attempt.relay = Relay::Over;
+        // A request or its answer may have come late where much is lost.
+        let again = cx.now + RELAY_AGAIN;
+        let is_worth_it = asked > 0 && again < attempt.deadline;
+        attempt.relay = if is_worth_it { Relay::Due(again) } else { Relay::Over };
         self.note(cx.now, &peer, ConnectStepKind::RelayUnavailable { asked });
         self.go_on(cx, peer, ConnectError::NoPath);
     }

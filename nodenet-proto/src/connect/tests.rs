@@ -541,3 +541,20 @@ fn without_a_path_and_a_volunteer_a_connect_fails_with_the_reason() {
     assert_eq!(over, [Did::Settle(Err(error)), Did::Failed(error)]);
     assert_eq!(bench.explain().obstacle, Some(Obstacle::Withheld));
 }
+
+#[test]
+fn volunteers_that_did_not_answer_are_asked_again_until_the_deadline() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    bench.answer(PathSide::default(), PathSide::default());
+    let in_vain = |bench: &mut Bench| {
+        bench.act(|connect, cx| connect.handle_no_relay(cx, PEER, 2));
+    };
+    for _ in 0..9 {
+        in_vain(&mut bench);
+        assert_eq!(bench.pass(SECOND), [Did::AskRelay]);
+    }
+    let error = ConnectError::NoPath;
+    let over = bench.act(|connect, cx| connect.handle_no_relay(cx, PEER, 2));
+    assert_eq!(over, [Did::Settle(Err(error)), Did::Failed(error)]);
+}

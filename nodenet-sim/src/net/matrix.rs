@@ -52,6 +52,8 @@ pub struct Pair {
     pub relayed: u32,
     /// Seeds without any path.
     pub failed: u32,
+    /// Seeds with a path over which the first message did not arrive in time.
+    pub undelivered: u32,
     /// Round trips between the hosts until there was a path, the median.
     pub rtts_p50: Option<f64>,
     /// The same, the 99th percentile.
@@ -83,10 +85,12 @@ pub struct Pair {
 /// What came of one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Run {
-    /// Until there was a path.
-    pub(crate) took: Option<Duration>,
+    /// Whether there is a path.
+    pub(crate) is_connected: bool,
     /// Whether it is relayed.
     pub(crate) is_relayed: bool,
+    /// Until something arrived over it.
+    pub(crate) took: Option<Duration>,
     /// A round trip between the hosts.
     pub(crate) round_trip: Duration,
     /// Datagrams.
@@ -100,7 +104,9 @@ pub(crate) struct Run {
 impl From<Outcome> for Run {
     fn from(outcome: Outcome) -> Self {
         let Outcome { took, round_trip, packets } = outcome;
-        Self { took, is_relayed: false, round_trip, packets, early: 0, told: None }
+        let is_connected = took.is_some();
+        let (is_relayed, early, told) = (false, 0, None);
+        Self { is_connected, is_relayed, took, round_trip, packets, early, told }
     }
 }
 
@@ -173,7 +179,10 @@ impl Matrix {
             Expected::Relayed => pair.direct > 0,
         };
         let has_udp = pair.obstacle != Some(Obstacle::NoUdp);
-        let is_node_odd = pair.early > 0 || pair.is_told_wrong || (pair.failed > 0 && has_udp);
+        let is_node_odd = pair.early > 0
+            || pair.undelivered > 0
+            || pair.is_told_wrong
+            || (pair.failed > 0 && has_udp);
         is_path_odd || (self.nodes && is_node_odd)
     }
 }
@@ -187,12 +196,13 @@ fn pair(
 ) -> Pair {
     let found: Vec<(Duration, &Run)> =
         runs.iter().filter_map(|run| Some((run.took?, run))).collect();
-    let direct: Vec<_> = found.iter().filter(|(_, run)| !run.is_relayed).collect();
+    let connected = runs.iter().filter(|run| run.is_connected);
+    let (relayed, direct): (Vec<&Run>, Vec<&Run>) = connected.partition(|run| run.is_relayed);
     let ms = sorted(found.iter().map(|(took, _)| took.as_secs_f64() * 1e3));
     let rtts = sorted(found.iter().map(|(took, run)| {
         took.as_secs_f64() / run.round_trip.as_secs_f64().max(f64::MIN_POSITIVE)
     }));
-    let mut packets: Vec<u32> = direct.iter().map(|(_, run)| run.packets).collect();
+    let mut packets: Vec<u32> = direct.iter().map(|run| run.packets).collect();
     packets.sort_unstable();
     let told = || runs.iter().filter_map(|run| run.told.as_ref());
     let texts: BTreeSet<&String> = told().map(|(text, _)| text).collect();
@@ -201,8 +211,9 @@ fn pair(
         b: b.name.to_owned(),
         expected: path.into(),
         direct: direct.len() as u32,
-        relayed: (found.len() - direct.len()) as u32,
-        failed: (runs.len() - found.len()) as u32,
+        relayed: relayed.len() as u32,
+        failed: (runs.len() - direct.len() - relayed.len()) as u32,
+        undelivered: (direct.len() + relayed.len() - found.len()) as u32,
         rtts_p50: at(&rtts, 50),
         rtts_p99: at(&rtts, 99),
         ms_p50: at(&ms, 50),

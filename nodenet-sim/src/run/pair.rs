@@ -95,9 +95,12 @@ pub fn matrix(
         let PairOutcome { took, is_relayed, round_trip, packets, early, explanation, .. } =
             connect_pair(seed, a, b, losses)?;
         let (_, truth) = direct_path_between(a.reach(), b.reach(), a.relation(b));
+        let outcome = explanation.as_ref().and_then(|explanation| explanation.outcome);
+        let is_connected =
+            outcome.is_some_and(|outcome| !matches!(outcome, ConnectOutcome::Failed(_)));
         let told = explanation.and_then(|explanation| explanation.obstacle);
         let told = told.map(|told| (told.to_string(), is_true(told, truth)));
-        Ok(Run { took, is_relayed, round_trip, packets, early, told })
+        Ok(Run { is_connected, is_relayed, took, round_trip, packets, early, told })
     })
 }
 
