@@ -44,7 +44,7 @@ pub(super) struct Session {
 }
 
 #[derive(Debug)]
-struct Opening {
+struct Pending {
     nonce: [u8; NAT_NONCE_LEN],
     is_marked: bool,
 }
@@ -52,7 +52,7 @@ struct Opening {
 /// The sessions, and what is left of the quota.
 #[derive(Debug)]
 pub(super) struct Volunteer {
-    sessions: IndexMap<SpliceId, (Session, Option<Opening>), CounterHash>,
+    sessions: IndexMap<SpliceId, (Session, Option<Pending>), CounterHash>,
     next: u64,
     per_month: Option<u64>,
     /// What was used when the limit of `month` was set.
@@ -184,7 +184,7 @@ impl Volunteer {
         self.next += 1;
         let (sides, group) = (session.sides, group_of(session.origin));
         cx.act(Action::Transport(Command::OpenSplice { splice, sides, group }));
-        self.sessions.insert(splice, (session, Some(Opening { nonce, is_marked })));
+        self.sessions.insert(splice, (session, Some(Pending { nonce, is_marked })));
     }
 
     /// The sockets are bound: the grant leaves, then the bind.
@@ -195,8 +195,8 @@ impl Volunteer {
         splice: SpliceId,
         locals: [SocketAddr; 2],
     ) {
-        let Some((session, opening)) = self.sessions.get_mut(&splice) else { return };
-        let Some(Opening { nonce, .. }) = opening.take() else { return };
+        let Some((session, pending)) = self.sessions.get_mut(&splice) else { return };
+        let Some(Pending { nonce, .. }) = pending.take() else { return };
         let has_edges = neighbours.find(&session.requester).is_some()
             && neighbours.find(&session.target).is_some();
         if !has_edges {
@@ -221,8 +221,8 @@ impl Volunteer {
             self.is_quota_used = true;
             cx.own.set_relay_quota_used(true);
         }
-        let Some((session, opening)) = self.sessions.swap_remove(&splice) else { return };
-        let Some(Opening { nonce, is_marked: true }) = opening else { return };
+        let Some((session, pending)) = self.sessions.swap_remove(&splice) else { return };
+        let Some(Pending { nonce, is_marked: true }) = pending else { return };
         let reason = match reason {
             SpliceOverReason::Full => RelayRefusal::Full,
             SpliceOverReason::QuotaUsed => RelayRefusal::QuotaUsed,

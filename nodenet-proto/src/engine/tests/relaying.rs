@@ -13,7 +13,7 @@ use crate::wire::{self, Addr, FrameType, Message};
 
 /// THREATS.md#c7
 #[test]
-fn of_two_hundred_binds_thirty_two_are_read_and_none_of_a_stranger_punches() {
+fn of_two_hundred_binds_thirty_two_are_read_and_none_of_an_unknown_volunteer_punches() {
     let (mut world, _, conn) = victim();
     let bind = RelayBind { addr: Addr::new(b"quic", b"198.51.100.9:53") };
     // The ping before them took its part of the budget, which has refilled since.
