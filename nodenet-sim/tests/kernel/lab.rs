@@ -1,4 +1,4 @@
-//! Network namespaces for one test: a router with two hosts behind it, and servers before it.
+//! Network namespaces for one test: hosts behind routers, and servers before them.
 //!
 //! A test starts itself again in a user, network and mount namespace of its own, where everything
 //! is made and where it vanishes with the last process. There the same program also runs as agent:
@@ -7,58 +7,55 @@
 use std::env;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::agent;
+use crate::family::Family;
+use crate::topology::{Topology, feed, sh_inside};
 
 /// Says as what the program runs.
 const ROLE: &str = "NODENET_KERNEL_LAB";
-/// Ways to get the namespaces, the unprivileged one first.
-const WAYS: [&[&str]; 2] = [&["--user", "--map-root-user"], &[]];
+/// Options of `unshare` for a way to get the namespaces.
+type Way = &'static [&'static str];
+/// All ways, the unprivileged one first.
+const WAYS: [Way; 2] = [&["--user", "--map-root-user"], &[]];
 /// Makes a place for named namespaces that only this test sees.
 const PRELUDE: &str = "mount -t tmpfs none /run && mkdir -p /run/netns && exec \"$0\" \"$@\"";
 
-/// The namespaces, with routes between them, and without any rules.
-const TOPOLOGY: &str = "
-set -e
-for n in r a1 a2 w; do ip netns add $n; ip -n $n link set lo up; done
-for h in 1 2; do
-  ip link add eth0 netns a$h type veth peer name lan$h netns r
-  ip -n a$h addr add 10.0.$h.10/24 dev eth0; ip -n a$h link set eth0 up
-  ip -n r addr add 10.0.$h.1/24 dev lan$h; ip -n r link set lan$h up
-  ip -n a$h route add default via 10.0.$h.1
-done
-ip link add wan netns r type veth peer name eth0 netns w
-ip -n r addr add 198.18.1.2/24 dev wan; ip -n r link set wan up
-ip -n w addr add 198.18.1.1/24 dev eth0; ip -n w link set eth0 up
-ip -n r route add default via 198.18.1.1
-for s in 192.0.2.10 198.51.100.10 203.0.113.10; do ip -n w addr add $s/32 dev lo; done
-ip -n w route add 198.18.7.0/24 via 198.18.1.2
-ip -n w route add 10.0.0.0/16 via 198.18.1.2
-ip netns exec r sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-";
-
 /// Runs the body of the test of this name inside its namespaces. Where none can be made the test is
 /// skipped, which is a failure under `CI_STRICT=1`.
-pub(crate) fn run(test: &str, body: impl FnOnce(&Lab)) {
+pub(crate) fn run(test: &str, topology: Topology, family: Family, body: impl FnOnce(&Lab)) {
     match env::var(ROLE).as_deref() {
         Ok("agent") => agent::serve(),
         Ok(_) => {
-            sh(TOPOLOGY);
-            body(&Lab { test: test.to_owned() });
+            topology.make_hosts(family);
+            topology.make_routers(family, Family::V4.wan());
+            body(&Lab { test: test.to_owned(), topology, family });
+        }
+        Err(_) if family == Family::V6 && !Path::new("/proc/sys/net/ipv6").exists() => {
+            skip("this kernel has no IPv6; run the test on one that has it");
         }
         Err(_) => run_again_inside(test),
     }
 }
 
+fn skip(reason: &str) {
+    let skip = format!("SKIPPED: {reason}");
+    assert!(env::var_os("CI_STRICT").is_none_or(|strict| strict != "1"), "{skip}");
+    // Not captured, as `println!` would be in a test that passes.
+    writeln!(io::stderr(), "{skip}").expect("there is a standard error");
+}
+
 fn run_again_inside(test: &str) {
-    let Some(way) = WAYS.into_iter().find(|way| works(way)) else {
-        let skip = "SKIPPED: no network namespaces with nft can be made here; allow unprivileged \
-                    user namespaces, or run the test as root, with unshare, ip and nft";
-        assert!(env::var_os("CI_STRICT").is_none_or(|strict| strict != "1"), "{skip}");
-        // Not captured, as `println!` would be in a test that passes.
-        writeln!(io::stderr(), "{skip}").expect("there is a standard error");
-        return;
+    static WAY: OnceLock<Option<Way>> = OnceLock::new();
+    let Some(way) = *WAY.get_or_init(|| WAYS.into_iter().find(|way| works(way))) else {
+        return skip(
+            "no network namespaces with nft can be made here; allow unprivileged user namespaces, \
+             or run the test as root, with unshare, ip and nft",
+        );
     };
     let program = env::current_exe().expect("a running program has a path");
     let output = unshare(way)
@@ -88,41 +85,31 @@ fn unshare(way: &[&str]) -> Command {
     command
 }
 
-fn sh(script: &str) {
-    let output = Command::new("sh").args(["-c", script]).output().expect("there is a shell");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// The namespaces of a test: `r` the router, `a1` and `a2` hosts behind it, `w` the servers.
+/// The namespaces of a test.
 pub(crate) struct Lab {
     test: String,
+    topology: Topology,
+    family: Family,
 }
 
 impl Lab {
-    /// Runs a script among the namespaces.
-    pub(crate) fn sh(&self, script: &str) {
-        sh(script);
+    /// Replaces the outermost router by a new one, which knows no flow and has no rules.
+    pub(crate) fn reboot(&self, wan: IpAddr) {
+        self.topology.end_router();
+        self.topology.make_routers(self.family, wan);
     }
 
-    /// Loads a ruleset into the router.
-    pub(crate) fn rules(&self, rules: &str) {
-        let mut nft = Command::new("ip")
-            .args(["netns", "exec", "r", "nft", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("ip works");
-        let mut input = nft.stdin.take().expect("it is piped");
-        input.write_all(rules.as_bytes()).expect("nft reads");
-        drop(input);
-        let output = nft.wait_with_output().expect("the child is ours");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    /// Loads a ruleset into a router, in place of what it has.
+    pub(crate) fn rules(&self, router: &str, rules: &str) {
+        let mut nft = Command::new("ip");
+        nft.args(["netns", "exec", router, "nft", "-f", "-"]);
+        feed(&mut nft, &format!("flush ruleset\n{rules}"));
     }
 
-    /// Sets a timeout of connection tracking in the router.
-    pub(crate) fn timeout(&self, name: &str, seconds: u64) {
-        let file = format!("/proc/sys/net/netfilter/nf_conntrack_udp_{name}");
-        sh(&format!("ip netns exec r sh -c 'echo {seconds} >{file}'"));
+    /// Sets the timeouts of connection tracking in a router, of short and of long flows.
+    pub(crate) fn timeouts(&self, router: &str, short: u64, long: u64) {
+        let at = "/proc/sys/net/netfilter/nf_conntrack_udp_timeout";
+        sh_inside(router, &format!("echo {short} >{at}; echo {long} >{at}_stream"));
     }
 
     /// Starts an agent in a namespace.
@@ -151,8 +138,24 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Asks for one thing, and returns the answer.
-    pub(crate) fn ask(&mut self, request: &str) -> String {
+    /// Binds a socket, if it is not bound.
+    pub(crate) fn bind(&mut self, at: SocketAddr) {
+        assert_eq!(self.ask(&format!("bind {at}")), "ok");
+    }
+
+    /// Sends from a socket. What the kernel says to it does not count: it is about what arrives.
+    pub(crate) fn send(&mut self, from: SocketAddr, to: SocketAddr, ttl: u8, text: &str) {
+        self.ask(&format!("send {from} {to} {ttl} {text}"));
+    }
+
+    /// Waits for a text at any socket. Returns the socket, and where the text came from.
+    pub(crate) fn find(&mut self, text: &str, ms: u64) -> Option<(SocketAddr, SocketAddr)> {
+        let found = self.ask(&format!("find {text} {ms}"));
+        let (at, from) = found.split_once(' ')?;
+        Some((at.parse().expect("an address"), from.parse().expect("an address")))
+    }
+
+    fn ask(&mut self, request: &str) -> String {
         writeln!(self.input, "{request}").expect("the agent reads");
         loop {
             let mut line = String::new();

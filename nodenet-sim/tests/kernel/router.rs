@@ -1,7 +1,7 @@
 //! A router as a script sees it: the kernel's in namespaces, or a box of the test kit in virtual
-//! time.
+//! time. With homes it is two routers in a row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -9,77 +9,106 @@ use nodenet_proto::env::Seed;
 use nodenet_proto::testkit::base;
 use nodenet_proto::testkit::nat_box::{BoxKind, Header, NatBox, Side};
 
+use crate::family::{Family, Socket, socket_of};
 use crate::lab::{Agent, Lab};
+use crate::rules::{Rules, TIMEOUT_SECS, TIMEOUT_STREAM_SECS};
+use crate::topology::{self, Topology};
 
-/// The servers that a script can use.
-pub(crate) const SERVERS: [&str; 3] =
-    ["192.0.2.10:7000", "198.51.100.10:7000", "203.0.113.10:7000"];
-/// A server that no script uses, by which the links are seen to be up.
-const FIRST: &str = "198.18.1.1:7000";
-/// The external address of the router.
-pub(crate) const WAN: [u8; 4] = [198, 18, 1, 2];
-/// How long a datagram that may be dropped is waited for. On one machine it takes well under a
-/// millisecond.
-const PATIENCE_MS: u64 = 400;
-/// Rounds in which the two hosts are asked for a datagram.
-const SLICES: u64 = 20;
+/// How long a datagram is waited for that the box lets through. On one machine it takes well under
+/// a millisecond, unless the machine is busy.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one is waited for that the box drops.
+const PATIENCE_IN_VAIN: Duration = Duration::from_millis(100);
+/// For how long one host is asked before the other.
+const SLICE_MS: u64 = 2;
 
-/// An inside socket: the number of the host, and the port.
-pub(crate) type Socket = (u8, u16);
+/// What both routers of a comparison are.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) family: Family,
+    /// The router in front of each host, if there is one of its own.
+    pub(crate) home: Option<(Rules, BoxKind)>,
+    pub(crate) rules: Rules,
+    pub(crate) kind: BoxKind,
+    /// An external port that leads to a socket.
+    pub(crate) forwarded: Option<(u16, Socket)>,
+}
+
+impl Setup {
+    pub(crate) fn new(rules: Rules, kind: impl Into<BoxKind>) -> Self {
+        Self { family: Family::V4, home: None, rules, kind: kind.into(), forwarded: None }
+    }
+
+    /// Leads an external port to a socket.
+    pub(crate) fn forwarding(mut self, port: u16, socket: Socket) -> Self {
+        self.rules = self.rules.forwarding(port, self.family.inside(socket));
+        self.forwarded = Some((port, socket));
+        self
+    }
+
+    pub(crate) fn topology(&self) -> Topology {
+        if self.home.is_some() { Topology::Carrier } else { Topology::Home }
+    }
+}
 
 /// What a script does with a router.
 pub(crate) trait Router {
     /// A socket sends to a server. Returns the source that the server sees.
-    fn send_out(&mut self, from: Socket, to: &str, ttl: u8) -> Option<SocketAddr>;
+    fn send_out(&mut self, from: Socket, to: SocketAddr, ttl: u8) -> Option<SocketAddr>;
 
-    /// A server sends to an external endpoint. Returns the socket that receives it.
-    fn send_in(&mut self, from: &str, to: SocketAddr) -> Option<Socket>;
+    /// A server sends to an external endpoint. Returns the socket that receives it, and the source
+    /// that it sees.
+    fn send_in(&mut self, from: SocketAddr, to: SocketAddr) -> Option<(Socket, SocketAddr)>;
 
-    /// A socket sends to an external endpoint. Returns the socket that receives it.
-    fn hairpin(&mut self, from: Socket, to: SocketAddr) -> Option<Socket>;
+    /// A socket sends to an external endpoint. Returns the socket that receives it, and the source
+    /// that it sees.
+    fn hairpin(&mut self, from: Socket, to: SocketAddr) -> Option<(Socket, SocketAddr)>;
 
     /// Time passes.
     fn wait(&mut self, span: Duration);
 
     /// The router gets another external address.
-    fn renumber(&mut self, from: [u8; 4], to: [u8; 4]);
-}
+    fn renumber(&mut self, to: IpAddr);
 
-/// The address of a socket.
-pub(crate) fn inside((host, port): Socket) -> SocketAddr {
-    SocketAddr::from(([10, 0, host, 10], port))
-}
-
-fn socket_of(addr: SocketAddr) -> Socket {
-    let IpAddr::V4(ip) = addr.ip() else { panic!("{addr} is not IPv4") };
-    (ip.octets()[2], addr.port())
+    /// The router starts anew, with this external address.
+    fn reboot(&mut self, wan: IpAddr);
 }
 
 /// The kernel's router.
 pub(crate) struct Kernel<'a> {
     lab: &'a Lab,
+    setup: Setup,
+    wan: IpAddr,
     hosts: BTreeMap<u8, Agent>,
     servers: Agent,
     texts: u32,
+    /// Whether the box let each datagram through.
+    hints: VecDeque<bool>,
 }
 
 impl<'a> Kernel<'a> {
-    pub(crate) fn new(lab: &'a Lab) -> Self {
-        let hosts = [1, 2].map(|host| (host, lab.agent(&format!("a{host}"))));
-        let mut servers = lab.agent("w");
-        for server in SERVERS.into_iter().chain([FIRST]) {
-            servers.ask(&format!("bind {server}"));
-        }
-        let mut kernel = Self { lab, hosts: hosts.into(), servers, texts: 0 };
-        kernel.warm_up();
+    /// A router beside which a box let the datagrams of the same script through as `hints` says.
+    pub(crate) fn new(lab: &'a Lab, setup: &Setup, hints: Vec<bool>) -> Self {
+        let hosts = [1, 2].map(|host| (host, lab.agent(&format!("a{host}")))).into();
+        let (servers, wan) = (lab.agent("w"), setup.family.wan());
+        let (setup, hints) = (setup.clone(), hints.into());
+        let mut kernel = Self { lab, setup, wan, hosts, servers, texts: 0, hints };
+        kernel.load();
         kernel
     }
 
-    /// Waits until datagrams pass: links take a moment to come up.
-    fn warm_up(&mut self) {
+    /// Gives the routers their rules, and waits until datagrams pass: links take a moment to come
+    /// up.
+    fn load(&mut self) {
+        let home = self.setup.home.iter().flat_map(|(rules, _)| [("r1", rules), ("r2", rules)]);
+        for (router, rules) in home.chain([("r", &self.setup.rules)]) {
+            self.lab.rules(router, &rules.text(self.setup.family));
+            self.lab.timeouts(router, TIMEOUT_SECS, TIMEOUT_STREAM_SECS);
+        }
         let end = Instant::now() + Duration::from_secs(10);
+        let first = self.setup.family.first();
         for host in [1, 2] {
-            while self.send_out((host, 8 + u16::from(host)), FIRST, 64).is_none() {
+            while self.pass_out(warm_up(host), first, 64, Some(false)).is_none() {
                 assert!(Instant::now() < end, "no datagram passes the router");
             }
         }
@@ -90,42 +119,71 @@ impl<'a> Kernel<'a> {
         format!("text-{}", self.texts)
     }
 
-    fn hosts_bind(&mut self, socket: Socket) -> &mut Agent {
+    /// A socket, its host and its address.
+    fn socket(&mut self, socket: Socket) -> (&mut Agent, SocketAddr) {
+        let at = self.setup.family.inside(socket);
         let agent = self.hosts.get_mut(&socket.0).expect("there are two hosts");
-        agent.ask(&format!("bind {}", inside(socket)));
-        agent
+        agent.bind(at);
+        (agent, at)
     }
 
-    fn found_inside(&mut self, text: &str) -> Option<Socket> {
-        for _ in 0..SLICES {
+    fn pass_out(
+        &mut self,
+        from: Socket,
+        to: SocketAddr,
+        ttl: u8,
+        hint: Option<bool>,
+    ) -> Option<SocketAddr> {
+        let text = self.text();
+        self.servers.bind(to);
+        let (agent, at) = self.socket(from);
+        agent.send(at, to, ttl, &text);
+        let patience = patience(hint).as_millis() as u64;
+        self.servers.find(&text, patience).map(|(_, source)| source)
+    }
+
+    fn found_inside(&mut self, text: &str) -> Option<(Socket, SocketAddr)> {
+        let end = Instant::now() + patience(self.hints.pop_front());
+        loop {
             for agent in self.hosts.values_mut() {
-                let found = agent.ask(&format!("find {text} {}", PATIENCE_MS / SLICES / 2));
-                if let Some((at, _)) = found.split_once(' ') {
-                    return Some(socket_of(at.parse().expect("an address")));
+                if let Some((at, from)) = agent.find(text, SLICE_MS) {
+                    return Some((socket_of(at), from));
                 }
             }
+            if Instant::now() >= end {
+                return None;
+            }
         }
-        None
     }
 }
 
+/// How long a datagram is waited for, if it is known whether a box lets it through.
+pub(crate) fn patience(hint: Option<bool>) -> Duration {
+    if hint == Some(true) { PATIENCE } else { PATIENCE_IN_VAIN }
+}
+
+/// The socket of a host that finds out whether links are up.
+fn warm_up(host: u8) -> Socket {
+    (host, 8 + u16::from(host))
+}
+
 impl Router for Kernel<'_> {
-    fn send_out(&mut self, from: Socket, to: &str, ttl: u8) -> Option<SocketAddr> {
-        let text = self.text();
-        self.hosts_bind(from).ask(&format!("send {} {to} {ttl} {text}", inside(from)));
-        let found = self.servers.ask(&format!("find {text} {PATIENCE_MS}"));
-        found.split_once(' ').map(|(_, source)| source.parse().expect("an address"))
+    fn send_out(&mut self, from: Socket, to: SocketAddr, ttl: u8) -> Option<SocketAddr> {
+        let hint = self.hints.pop_front();
+        self.pass_out(from, to, ttl, hint)
     }
 
-    fn send_in(&mut self, from: &str, to: SocketAddr) -> Option<Socket> {
+    fn send_in(&mut self, from: SocketAddr, to: SocketAddr) -> Option<(Socket, SocketAddr)> {
         let text = self.text();
-        self.servers.ask(&format!("send {from} {to} 64 {text}"));
+        self.servers.bind(from);
+        self.servers.send(from, to, 64, &text);
         self.found_inside(&text)
     }
 
-    fn hairpin(&mut self, from: Socket, to: SocketAddr) -> Option<Socket> {
+    fn hairpin(&mut self, from: Socket, to: SocketAddr) -> Option<(Socket, SocketAddr)> {
         let text = self.text();
-        self.hosts_bind(from).ask(&format!("send {} {to} 64 {text}", inside(from)));
+        let (agent, at) = self.socket(from);
+        agent.send(at, to, 64, &text);
         self.found_inside(&text)
     }
 
@@ -133,61 +191,108 @@ impl Router for Kernel<'_> {
         std::thread::sleep(span);
     }
 
-    fn renumber(&mut self, from: [u8; 4], to: [u8; 4]) {
-        let [from, to] = [from, to].map(IpAddr::from);
-        self.lab.sh(&format!(
-            "ip -n r addr del {from}/24 dev wan && ip -n r addr add {to}/24 dev wan && \
-             ip -n r route add default via 198.18.1.1"
-        ));
+    fn renumber(&mut self, to: IpAddr) {
+        topology::renumber(self.wan, to);
+        self.wan = to;
+    }
+
+    fn reboot(&mut self, wan: IpAddr) {
+        self.lab.reboot(wan);
+        self.wan = wan;
+        self.load();
     }
 }
 
-/// A box of the test kit.
+/// A box of the test kit, and those of the homes behind it.
 pub(crate) struct Model {
+    family: Family,
+    homes: BTreeMap<u8, NatBox>,
     nat: NatBox,
     now: Instant,
+    /// Whether each datagram of the script came through.
+    pub(crate) passed: Vec<bool>,
 }
 
 impl Model {
-    pub(crate) fn new(kind: BoxKind, external: Vec<IpAddr>) -> Self {
-        let mut model = Self { nat: NatBox::new(kind, external, &Seed::from_u64(1)), now: base() };
-        // As the kernel's router gets it.
-        for host in [1, 2] {
-            model.send_out((host, 8 + u16::from(host)), FIRST, 64);
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let seed = Seed::from_u64(1);
+        let mut nat = NatBox::new(setup.kind.clone(), setup.rules.external(setup.family), &seed);
+        if let Some((port, socket)) = setup.forwarded {
+            nat.forward_port(port, setup.family.inside(socket));
         }
+        let home = |host: u8, kind: &BoxKind| {
+            let seed = seed.child("home", host.into());
+            NatBox::new(kind.clone(), vec![[100, 64, host, 2].into()], &seed)
+        };
+        let kinds = setup.home.iter().flat_map(|(_, kind)| [(1, kind), (2, kind)]);
+        let homes = kinds.map(|(host, kind)| (host, home(host, kind))).collect();
+        let mut model = Self { family: setup.family, homes, nat, now: base(), passed: Vec::new() };
+        model.warm_up();
         model
     }
 
-    fn forward(&mut self, side: Side, header: Header) -> Option<Header> {
-        self.nat.forward(self.now, side, header).ok().map(|(_, passed)| passed)
+    /// As the kernel's router gets it.
+    fn warm_up(&mut self) {
+        for host in [1, 2] {
+            self.out(Header::new(self.family.inside(warm_up(host)), self.family.first()));
+        }
     }
-}
 
-fn server(text: &str) -> SocketAddr {
-    text.parse().expect("a literal of this test")
+    /// What leaves the outermost box, and on which side of it.
+    fn out(&mut self, header: Header) -> Option<(Side, Header)> {
+        let (host, _) = socket_of(header.from);
+        let header = match self.homes.get_mut(&host) {
+            Some(home) => home.forward(self.now, Side::Inside, header).ok()?.1,
+            None => header,
+        };
+        self.nat.forward(self.now, Side::Inside, header).ok()
+    }
+
+    /// What comes to a host.
+    fn home(&mut self, header: Header) -> Option<Header> {
+        // The address of a home has its number where those of its hosts have it.
+        let (host, _) = socket_of(header.to);
+        match self.homes.get_mut(&host) {
+            Some(home) => Some(home.forward(self.now, Side::Outside, header).ok()?.1),
+            None => Some(header),
+        }
+    }
+
+    fn note<T>(&mut self, got: Option<T>) -> Option<T> {
+        self.passed.push(got.is_some());
+        got
+    }
 }
 
 impl Router for Model {
-    fn send_out(&mut self, from: Socket, to: &str, ttl: u8) -> Option<SocketAddr> {
-        let header = Header { ttl, ..Header::new(inside(from), server(to)) };
-        self.forward(Side::Inside, header).map(|passed| passed.from)
+    fn send_out(&mut self, from: Socket, to: SocketAddr, ttl: u8) -> Option<SocketAddr> {
+        let passed = self.out(Header { ttl, ..Header::new(self.family.inside(from), to) });
+        self.note(passed.map(|(_, header)| header.from))
     }
 
-    fn send_in(&mut self, from: &str, to: SocketAddr) -> Option<Socket> {
-        let header = Header::new(server(from), to);
-        self.forward(Side::Outside, header).map(|passed| socket_of(passed.to))
+    fn send_in(&mut self, from: SocketAddr, to: SocketAddr) -> Option<(Socket, SocketAddr)> {
+        let passed = self.nat.forward(self.now, Side::Outside, Header::new(from, to)).ok();
+        let got = passed.and_then(|(_, header)| self.home(header));
+        self.note(got.map(|header| (socket_of(header.to), header.from)))
     }
 
-    fn hairpin(&mut self, from: Socket, to: SocketAddr) -> Option<Socket> {
-        let header = Header::new(inside(from), to);
-        self.forward(Side::Inside, header).map(|passed| socket_of(passed.to))
+    fn hairpin(&mut self, from: Socket, to: SocketAddr) -> Option<(Socket, SocketAddr)> {
+        let passed = self.out(Header::new(self.family.inside(from), to));
+        let turned = passed.filter(|(side, _)| *side == Side::Inside);
+        let got = turned.and_then(|(_, header)| self.home(header));
+        self.note(got.map(|header| (socket_of(header.to), header.from)))
     }
 
     fn wait(&mut self, span: Duration) {
         self.now += span;
     }
 
-    fn renumber(&mut self, _from: [u8; 4], to: [u8; 4]) {
-        self.nat.renumber(vec![to.into()]);
+    fn renumber(&mut self, to: IpAddr) {
+        self.nat.renumber(vec![to]);
+    }
+
+    fn reboot(&mut self, wan: IpAddr) {
+        self.nat.restart(vec![wan]);
+        self.warm_up();
     }
 }

@@ -9,7 +9,9 @@
 //! its answers is free; else it gets the source of the newest flow of the same socket; else a
 //! random port. So the mapping is endpoint-independent until something else has the tuple: another
 //! inside host with that port at that destination, or a datagram from outside to the router itself.
-//! An entry that is over passes nothing, but lends its source until it is collected.
+//! An entry that is over passes nothing, but lends its source until it is collected. A datagram to a
+//! forwarded port whose tuple of answers is taken, because the host has a flow to that peer, gets
+//! another source port inside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -148,13 +150,13 @@ impl Conntrack {
         assert!(self.checks.len() >= self.entries.len());
     }
 
-    /// The source that a datagram from inside has outside.
+    /// Source and destination that a datagram from inside has outside.
     pub(super) fn outbound(
         &mut self,
         now: Instant,
         internal: SocketAddr,
         remote: SocketAddr,
-    ) -> Result<SocketAddr, NatDrop> {
+    ) -> Result<(SocketAddr, SocketAddr), NatDrop> {
         if internal.is_ipv4() != remote.is_ipv4() {
             return Err(NatDrop::FamilyMismatch);
         }
@@ -163,10 +165,10 @@ impl Conntrack {
             self.refresh(now, id);
             let entry = self.entries.get_mut(&id).expect("it is live");
             return Ok(match direction {
-                Direction::Original => entry.reply.to,
+                Direction::Original => (entry.reply.to, remote),
                 Direction::Reply => {
                     entry.is_answered = true;
-                    entry.original.to
+                    (entry.original.to, entry.original.from)
                 }
             });
         }
@@ -181,16 +183,16 @@ impl Conntrack {
         }
         let id = self.insert(now, tuple, reply, true);
         self.by_source.entry(internal).or_default().insert(id);
-        Ok(external)
+        Ok((external, remote))
     }
 
-    /// The internal endpoint that a datagram from outside reaches.
+    /// Source and destination that a datagram from outside has inside.
     pub(super) fn inbound(
         &mut self,
         now: Instant,
         external: SocketAddr,
         remote: SocketAddr,
-    ) -> Result<SocketAddr, NatDrop> {
+    ) -> Result<(SocketAddr, SocketAddr), NatDrop> {
         let tuple = Tuple { from: remote, to: external };
         let is_own = self.external.contains(&external.ip());
         if let Some((id, direction)) = self.live(now, tuple) {
@@ -201,10 +203,12 @@ impl Conntrack {
             return match direction {
                 Direction::Reply => {
                     entry.is_answered = true;
-                    Ok(entry.original.from)
+                    Ok((remote, entry.original.from))
                 }
                 // To a forwarded port, or to the router itself.
-                Direction::Original if entry.reply.from != external => Ok(entry.reply.from),
+                Direction::Original if entry.reply.from != external => {
+                    Ok((entry.reply.to, entry.reply.from))
+                }
                 Direction::Original => Err(NatDrop::ToTheBox),
             };
         }
@@ -214,12 +218,16 @@ impl Conntrack {
             return Err(NatDrop::NoMapping);
         }
         self.sweep(now)?;
-        let reply = Tuple { from: forwarded.unwrap_or(external), to: remote };
-        if self.live(now, reply).is_some() {
-            return Err(NatDrop::NoMapping);
-        }
-        self.insert(now, tuple, reply, false);
-        forwarded.ok_or(NatDrop::ToTheBox)
+        let to = forwarded.unwrap_or(external);
+        let source = match self.live(now, Tuple { from: to, to: remote }) {
+            None => remote,
+            Some(_) => {
+                let ports = port_class(remote.port());
+                self.random_source(now, ports, remote, to).ok_or(NatDrop::NoMapping)?
+            }
+        };
+        self.insert(now, tuple, Tuple { from: to, to: source }, false);
+        forwarded.map(|to| (source, to)).ok_or(NatDrop::ToTheBox)
     }
 
     /// The source of a new flow; none if no port is free.
@@ -244,7 +252,8 @@ impl Conntrack {
         {
             return Some(kept);
         }
-        self.random_source(now, kept, remote)
+        let ports = self.config.ports.clone().unwrap_or(port_class(kept.port()));
+        self.random_source(now, ports, kept, remote)
     }
 
     /// The external endpoint of the newest flow of a socket, over or not.
@@ -276,18 +285,14 @@ impl Conntrack {
         pool.get(fate::below(drawn, pool.len() as u64) as usize).copied()
     }
 
-    /// The same address with a random free port. Without a range a port stays in its class.
+    /// The same address with a random one of the ports that is free towards `remote`.
     fn random_source(
         &mut self,
         now: Instant,
+        ports: RangeInclusive<u16>,
         kept: SocketAddr,
         remote: SocketAddr,
     ) -> Option<SocketAddr> {
-        let ports = self.config.ports.clone().unwrap_or(match kept.port() {
-            0..512 => 1..=511,
-            512..1_024 => 600..=1_023,
-            1_024.. => 1_024..=u16::MAX,
-        });
         let width = u64::from(ports.end() - ports.start()) + 1;
         let mut attempts = width.min(ATTEMPTS_MAX);
         loop {
@@ -364,5 +369,14 @@ impl Conntrack {
                 self.by_source.remove(&entry.original.from);
             }
         }
+    }
+}
+
+/// The ports that replace one where no rule names a range.
+fn port_class(port: u16) -> RangeInclusive<u16> {
+    match port {
+        0..512 => 1..=511,
+        512..1_024 => 600..=1_023,
+        1_024.. => 1_024..=u16::MAX,
     }
 }

@@ -324,7 +324,10 @@ impl NatBox {
         }
         let from = match &mut self.machine {
             Machine::Translator(machine) => machine.translate(now, from, to)?,
-            Machine::Linux(machine) => machine.outbound(now, from, to)?,
+            Machine::Linux(machine) => {
+                let (from, to) = machine.outbound(now, from, to)?;
+                return Ok(Header { from, to, ..header });
+            }
             Machine::Nat64(machine) => return machine.outbound(now, header),
             Machine::NoUdp => return Err(NatDrop::NoUdp),
         };
@@ -335,7 +338,10 @@ impl NatBox {
         let Header { from, to, .. } = header;
         let passed = match &mut self.machine {
             Machine::Translator(machine) => Header { to: machine.admit(now, to, from)?, ..header },
-            Machine::Linux(machine) => Header { to: machine.inbound(now, to, from)?, ..header },
+            Machine::Linux(machine) => {
+                let (from, to) = machine.inbound(now, to, from)?;
+                Header { from, to, ..header }
+            }
             Machine::Nat64(machine) => machine.inbound(now, header)?,
             Machine::NoUdp => return Err(NatDrop::NoUdp),
         };

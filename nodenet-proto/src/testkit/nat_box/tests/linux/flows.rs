@@ -232,6 +232,26 @@ fn a_forwarded_port_is_no_source_but_for_answers() {
     assert_eq!(out(&mut nat, at(1, 50_000), H[0]).port(), 50_000, "by port keeping");
 }
 
+/// A peer that has a flow with the owner already comes to the forwarded port as another flow. Its
+/// source port changes inside, because the answers of both would look the same.
+#[test]
+fn a_peer_with_a_flow_comes_to_a_forwarded_port_from_another_port() {
+    let mut nat = router();
+    nat.forward_port(5_900, socket(1));
+    let peer = H[0];
+    assert_eq!(out(&mut nat, socket(1), peer), external(5_000));
+    let to_port = Header::new(peer, external(5_900));
+    let (_, inside) = nat.forward(now(), Side::Outside, to_port).expect("it is forwarded");
+    assert_eq!((inside.to, inside.from.ip()), (socket(1), peer.ip()));
+    assert_ne!(inside.from.port(), peer.port());
+    let answer = Header::new(socket(1), inside.from);
+    let (_, outside) = nat.forward(now(), Side::Inside, answer).expect("it is answered");
+    assert_eq!((outside.from, outside.to), (external(5_900), peer));
+    let again = nat.forward(now(), Side::Outside, to_port).expect("it goes on");
+    assert_eq!(again, (Side::Inside, inside));
+    assert_eq!(nat.inbound(now(), external(5_000), peer), Ok(socket(1)), "so does the first flow");
+}
+
 /// M7. A flow that came in goes on after its mapping is deleted; strangers are refused.
 #[test]
 fn a_live_flow_outlasts_the_deletion_of_its_forwarded_port() {
