@@ -89,6 +89,7 @@ mod tests {
         NodeId::from_bytes(bytes)
     }
 
+    /// THREATS.md#hello-flood
     #[test]
     fn a_flood_of_hellos_drives_out_no_key_that_was_asked_for() {
         let mut keys = Keys::default();

@@ -167,6 +167,7 @@ fn a_hello_is_answered_with_verified_keys_and_its_originator_is_learned() {
     assert_eq!(rig.around.take_drops(), []);
 }
 
+/// THREATS.md#hellos-multiply
 #[test]
 fn each_nonce_of_an_originator_is_answered_once() {
     let mut rig = Rig::new();
@@ -192,6 +193,7 @@ fn a_further_answer_to_a_requester_leaves_over_other_first_hops() {
     assert_eq!(message.tried, [], "that was another exchange");
 }
 
+/// THREATS.md#b14
 #[test]
 fn a_hello_for_another_node_or_of_another_originator_is_refused() {
     let mut rig = Rig::new();
@@ -209,6 +211,7 @@ fn a_hello_for_another_node_or_of_another_originator_is_refused() {
     answer_of(&rig.take_hello(2, &rig.hello(2, 7), false));
 }
 
+/// THREATS.md#hello-flood
 #[test]
 fn a_flood_of_hellos_over_one_neighbour_leaves_answers_for_the_others() {
     let mut rig = Rig::new();
@@ -311,6 +314,8 @@ fn an_answer_counts_for_the_first_hops_of_its_question() {
 }
 
 /// A forwarder that saw the Hello gets a genuine Reply for its nonce with a Hello of its own.
+///
+/// THREATS.md#redirected-replies
 #[test]
 fn a_reply_of_another_node_or_in_anothers_envelope_is_refused_and_the_exchange_goes_on() {
     let mut rig = Rig::new();
@@ -322,6 +327,7 @@ fn a_reply_of_another_node_or_in_anothers_envelope_is_refused_and_the_exchange_g
     assert_eq!(rig.take_reply(rig.reply(2, 2, nonce)).len(), 3, "the genuine one");
 }
 
+/// THREATS.md#b13
 #[test]
 fn a_reply_that_is_forged_altered_or_not_asked_for_is_refused() {
     let mut rig = Rig::new();
@@ -350,6 +356,8 @@ fn a_reply_that_is_forged_altered_or_not_asked_for_is_refused() {
 }
 
 /// Its addresses have no bound before they are parsed, so nonce and key come first.
+///
+/// THREATS.md#b13
 #[test]
 fn nonce_and_key_of_a_reply_are_compared_before_anything_is_decoded() {
     let mut rig = Rig::new();
@@ -396,6 +404,7 @@ fn a_key_of_a_hello_seals_at_once_and_no_question_is_asked() {
     assert!(matches!(actions[..], [Action::Send(Ticket(1), _)]), "{actions:?}");
 }
 
+/// THREATS.md#b15
 #[test]
 fn a_sealed_message_is_delivered_once() {
     let mut rig = Rig::new();
@@ -405,6 +414,7 @@ fn a_sealed_message_is_delivered_once() {
     assert_eq!(rig.around.take_drops(), [(DropReason::SealedReplayed, 1)]);
 }
 
+/// THREATS.md#b15
 #[test]
 fn a_sealed_message_outside_its_window_is_refused() {
     let mut rig = Rig::new();
@@ -419,6 +429,8 @@ fn a_sealed_message_outside_its_window_is_refused() {
 }
 
 /// A forwarder that strips the signature of a box and signs it as its own.
+///
+/// THREATS.md#e36
 #[test]
 fn a_sealed_message_that_another_node_signs_is_not_its_own() {
     let mut rig = Rig::new();

@@ -197,6 +197,7 @@ fn hello(world: &EngineNet, who: u64, nonce: u8) -> crate::buf::Frame {
     sign(who, FrameType::Hello, target, world.wall(), &hello.to_bytes()).to_frame(FrameType::Hello)
 }
 
+/// THREATS.md#b14, THREATS.md#hellos-multiply
 #[test]
 fn a_captured_hello_is_answered_once_and_a_redirected_one_never() {
     let (mut world, puppet, conn) = victim();
@@ -218,6 +219,8 @@ fn a_captured_hello_is_answered_once_and_a_redirected_one_never() {
 }
 
 /// Identities cost nothing, so each Hello has a fresh one.
+///
+/// THREATS.md#hello-flood
 #[test]
 fn a_flood_of_hellos_is_refused_before_a_signature_is_verified() {
     let (mut world, puppet, conn) = victim();

@@ -65,6 +65,8 @@ fn a_box_opens_once_in_its_window() {
 }
 
 /// The reference opens it a second time in that instant.
+///
+/// THREATS.md#box-replays
 #[test]
 fn a_box_does_not_open_again_at_the_last_instant_of_its_window() {
     let mut cache = ReplayCache::new(WINDOW);
@@ -98,6 +100,8 @@ fn a_box_that_does_not_open_is_not_remembered() {
 }
 
 /// The top bit of an X25519 key has no meaning (RFC 7748 §5).
+///
+/// THREATS.md#box-replays
 #[test]
 fn a_box_with_an_equivalent_ephemeral_key_is_the_same_box() {
     let mut cache = ReplayCache::new(WINDOW);
@@ -109,6 +113,8 @@ fn a_box_with_an_equivalent_ephemeral_key_is_the_same_box() {
 }
 
 /// Its own boxes make room, not those of others.
+///
+/// THREATS.md#box-replays
 #[test]
 fn a_sender_has_a_share_and_loses_only_its_own_boxes() {
     let mut cache = small();
@@ -125,6 +131,7 @@ fn a_sender_has_a_share_and_loses_only_its_own_boxes() {
     assert!(open(&mut cache, &sealed(3, 1, b"more"), 5).is_ok(), "others are not affected");
 }
 
+/// THREATS.md#box-replays
 #[test]
 fn a_captured_box_does_not_open_again_however_many_others_follow() {
     let mut cache = small();
@@ -139,6 +146,8 @@ fn a_captured_box_does_not_open_again_however_many_others_follow() {
 }
 
 /// Others took the room of its sender meanwhile, so there is a place for it.
+///
+/// THREATS.md#box-replays
 #[test]
 fn a_dropped_box_does_not_open_again_when_its_sender_has_room() {
     let mut cache = small();

@@ -226,6 +226,7 @@ fn times_at_the_ends_of_the_range_are_expired_and_nothing_overflows() {
     }
 }
 
+/// THREATS.md#b16
 #[test]
 fn only_its_recipient_opens_a_box() {
     let other = Identity::from_master_seed(&[3; 32]);
@@ -241,6 +242,7 @@ fn other_associated_data_does_not_decrypt() {
     }
 }
 
+/// THREATS.md#b16
 #[test]
 fn a_changed_byte_is_a_bad_signature() {
     for at in (0..BOX.len()).filter(|&at| at != 72) {
@@ -340,6 +342,7 @@ fn a_bound_box_is_a_plain_box_with_both_identifiers_in_its_associated_data() {
     assert_eq!(open_bound_in_time(&BOX), Err(OpenError::Undecryptable));
 }
 
+/// THREATS.md#e36
 #[test]
 fn a_bound_box_that_another_node_signs_again_does_not_open() {
     let thief = Identity::from_master_seed(&[3; 32]);
