@@ -4,32 +4,8 @@ mod kit;
 
 use std::time::Duration;
 
-use kit::{PATIENCE, Running, Scratch, failure, nodenet, now, run_to_end};
+use kit::{ABSENT, PATIENCE, Scratch, failure, host, nodenet, now, run_to_end};
 use serde_json::Value;
-
-/// An identifier that no node has.
-const ABSENT: &str = "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5";
-
-/// A running node: its identifier, its address, and the value of --bootstrap for it.
-struct Host {
-    _running: Running,
-    id: String,
-    addr: String,
-    line: String,
-}
-
-fn host(scratch: &Scratch, name: &str, bootstrap: Option<&str>) -> Host {
-    let seed = scratch.arg(name);
-    let mut args = vec!["run", "--addr", "127.0.0.1:0", "--seed", &seed, "--json"];
-    args.extend(bootstrap.into_iter().flat_map(|line| ["--bootstrap", line]));
-    let running = Running::start(&args);
-    let started = running.event("started");
-    if bootstrap.is_some() {
-        running.event("edge_up");
-    }
-    let text = |name: &str| started[name].as_str().expect("a text").to_owned();
-    Host { _running: running, id: text("id"), addr: text("listening"), line: text("bootstrap") }
-}
 
 fn object(output: &[u8]) -> Value {
     serde_json::from_slice(output).expect("one object")

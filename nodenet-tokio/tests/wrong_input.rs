@@ -168,8 +168,10 @@ fn a_malformed_command_line_is_an_error() {
         (&["run", "--addr", ":0", "--pow", "many"], "--pow"),
         (&["run", "--addr", ":0", "--advertise", "here"], "--advertise"),
         (&["demo", "--nodes", "1"], "2..=1000"),
-        (&["-addr", ":0", "-relay"], "relaying for others is not part of this version"),
+        (&["-addr", ":0", "-relay", "-light"], "a light node relays nothing"),
         (&["fly"], "fly"),
+        (&["ping"], "<ID>"),
+        (&["ping", ID, "--count", "0"], "1..=1000"),
         (&["connect"], "<ID>"),
         (&["connect", "12ab"], "exactly 64 hexadecimal digits"),
         (&["connect", ID, "--addr", "example.org:1"], "--addr"),
@@ -181,7 +183,10 @@ fn a_malformed_command_line_is_an_error() {
     }
     let help = run_to_end(&["-h"]);
     assert_eq!(help.status.code(), Some(0));
-    assert_says(&String::from_utf8_lossy(&help.stdout), &["run", "id", "chat", "connect", "demo"]);
+    assert_says(
+        &String::from_utf8_lossy(&help.stdout),
+        &["run", "id", "chat", "connect", "ping", "demo"],
+    );
 }
 
 #[test]

@@ -256,3 +256,28 @@ pub(crate) fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "tests of a real program run in real time")]
     Instant::now()
 }
+
+/// An identifier that no node has.
+pub(crate) const ABSENT: &str = "45cd1496465d1e9e045a991d920ec5054c312f077765113c936b4d5c6d1e6ad5";
+
+/// A running node: its identifier, its address, and the value of --bootstrap for it.
+pub(crate) struct Host {
+    pub(crate) running: Running,
+    pub(crate) id: String,
+    pub(crate) addr: String,
+    pub(crate) line: String,
+}
+
+/// Starts a node on loopback; one with `bootstrap` has an edge then.
+pub(crate) fn host(scratch: &Scratch, name: &str, bootstrap: Option<&str>) -> Host {
+    let seed = scratch.arg(name);
+    let mut args = vec!["run", "--addr", "127.0.0.1:0", "--seed", &seed, "--json"];
+    args.extend(bootstrap.into_iter().flat_map(|line| ["--bootstrap", line]));
+    let running = Running::start(&args);
+    let started = running.event("started");
+    if bootstrap.is_some() {
+        running.event("edge_up");
+    }
+    let text = |name: &str| started[name].as_str().expect("a text").to_owned();
+    Host { running, id: text("id"), addr: text("listening"), line: text("bootstrap") }
+}

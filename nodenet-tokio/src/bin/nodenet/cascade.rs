@@ -29,23 +29,16 @@ pub(crate) struct Attempted {
 }
 
 impl Attempted {
-    /// The outcome: that of the log if it is about the edge that there is.
+    /// The outcome, as the edge that there is says.
     pub(crate) fn outcome(&self) -> ConnectOutcome {
-        if let Some(error) = self.error {
-            return ConnectOutcome::Failed(error);
-        }
-        let logged = self.explanation.as_ref().and_then(|why| why.outcome);
-        match (&self.edge, logged) {
-            (Some(edge), Some(ConnectOutcome::Relayed { remote, .. })) if remote != edge.remote => {
-                ConnectOutcome::Direct { remote: edge.remote }
+        match (self.error, &self.edge) {
+            (Some(error), _) => ConnectOutcome::Failed(error),
+            (None, Some(EdgeInfo { remote, relayed_by: Some(volunteer), .. })) => {
+                ConnectOutcome::Relayed { remote: *remote, volunteer: *volunteer }
             }
-            (
-                _,
-                Some(logged @ (ConnectOutcome::Direct { .. } | ConnectOutcome::Relayed { .. })),
-            ) => logged,
-            (Some(edge), _) => ConnectOutcome::Direct { remote: edge.remote },
-            // It ended meanwhile.
-            (None, _) => ConnectOutcome::Failed(ConnectError::NoPath),
+            (None, Some(edge)) => ConnectOutcome::Direct { remote: edge.remote },
+            // It came up and ended meanwhile.
+            (None, None) => ConnectOutcome::Failed(ConnectError::NoPath),
         }
     }
 }

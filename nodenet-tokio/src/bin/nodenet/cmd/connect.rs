@@ -179,18 +179,18 @@ async fn join(
 
 /// The end, for people: the path and its round trip, or why there is none.
 fn sentence(attempted: &Attempted) -> String {
-    let rtt =
-        attempted.edge.as_ref().map(|edge| format!("; round trip {:.1} ms", json::ms(edge.rtt)));
-    let rtt = rtt.unwrap_or_default();
+    let rtt = attempted.edge.as_ref().map(|edge| json::ms(edge.rtt));
+    let rtt = rtt.map(|ms| format!("; round trip {ms:.1} ms")).unwrap_or_default();
+    let prefix = if attempted.explanation.is_none() { "there was an edge already: " } else { "" };
     match (attempted.outcome(), &attempted.explanation) {
-        (ConnectOutcome::Failed(_), Some(why)) => why.to_string(),
-        (ConnectOutcome::Failed(error), None) => format!("no path: {error}"),
-        (ConnectOutcome::Relayed { .. }, Some(why)) => format!("{why}{rtt}"),
-        (ConnectOutcome::Direct { remote }, None) => {
-            format!("there was an edge already, to {remote}{rtt}")
+        (ConnectOutcome::Direct { remote }, _) => format!("{prefix}direct path to {remote}{rtt}"),
+        (ConnectOutcome::Relayed { volunteer, .. }, None) => {
+            format!("{prefix}relayed by volunteer {volunteer}{rtt}")
         }
-        (ConnectOutcome::Direct { remote }, Some(_)) => format!("direct path to {remote}{rtt}"),
-        (other, _) => format!("{}{rtt}", other.name()),
+        (ConnectOutcome::Relayed { .. }, Some(why)) => format!("{why}{rtt}"),
+        (_, Some(why)) => why.to_string(),
+        (ConnectOutcome::Failed(error), None) => format!("no path: {error}"),
+        (other, None) => other.name().to_owned(),
     }
 }
 

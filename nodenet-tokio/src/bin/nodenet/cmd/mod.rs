@@ -7,6 +7,7 @@ mod chat;
 mod connect;
 mod demo;
 mod id;
+mod ping;
 mod run;
 
 use std::ffi::OsString;
@@ -28,8 +29,8 @@ Exit status:
   0      done, or stopped by a signal as a node is meant to be
   1      it failed, or nodenet id was interrupted, or minting
   2      the command line can not be read
-  128+n  signal n ended it: connect and demo at the first, anything at the second (SIGHUP 129,
-         SIGINT 130, SIGTERM 143)";
+  128+n  signal n ended it: connect, demo and ping without a result at the first, anything at the
+         second (SIGHUP 129, SIGINT 130, SIGTERM 143)";
 
 /// Finds a route to any node by its identifier, without servers.
 #[derive(Debug, Parser)]
@@ -50,6 +51,8 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Get an edge to a node, show each step, and say why the path is what it is.
     Connect(connect::ConnectArgs),
+    /// Measure round trips to a node, over routing and over an edge.
+    Ping(ping::PingArgs),
     /// Start a network on this machine, send a message from every node to every other, and report
     /// the result.
     Demo(demo::DemoArgs),
@@ -62,6 +65,7 @@ impl Command {
             Self::Id(args) => Box::new(args),
             Self::Chat(args) => Box::new(args),
             Self::Connect(args) => Box::new(args),
+            Self::Ping(args) => Box::new(args),
             Self::Demo(args) => Box::new(args),
         }
     }
