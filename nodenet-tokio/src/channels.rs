@@ -61,6 +61,7 @@ pub(crate) enum Request {
     },
     Edges(oneshot::Sender<Vec<EdgeInfo>>),
     Stats(oneshot::Sender<NodeStats>),
+    NamedAddrs(oneshot::Sender<Vec<SocketAddr>>),
     NatReport(oneshot::Sender<NatReport>),
     RelayReport(oneshot::Sender<RelayReport>),
     ExportPeers(oneshot::Sender<Vec<KnownPeer>>),

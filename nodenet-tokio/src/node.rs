@@ -354,6 +354,17 @@ impl Node {
         self.request(Request::Stats).await
     }
 
+    /// The addresses that any node is told that asks for those of this one, or searches near it:
+    /// none unless [`Builder::address_policy`](crate::Builder::address_policy) is
+    /// [`AddressPolicy::Anyone`](crate::AddressPolicy::Anyone). Neighbours know the address of the
+    /// conn in any case.
+    ///
+    /// # Errors
+    /// If the node is closed.
+    pub async fn named_addrs(&self) -> Result<Vec<SocketAddr>, Closed> {
+        self.request(Request::NamedAddrs).await
+    }
+
     /// What the node knows of its own address, of the NAT in front of it and of its reachability.
     /// [`Event::NatChanged`](crate::Event::NatChanged) says that it changed.
     ///

@@ -18,6 +18,8 @@ pub struct EdgeInfo {
     pub remote: SocketAddr,
     /// The volunteer that relays the edge. `remote` is then an address of the volunteer.
     pub relayed_by: Option<NodeId>,
+    /// Whether the peer relays for others, as it says itself or as others say of it.
+    pub relays: bool,
     /// Smoothed round-trip time.
     pub rtt: Duration,
     /// Conns that make up the edge.

@@ -1,12 +1,15 @@
 //! Reports of the engine's state: counters, gauges, edges, and peers worth remembering.
 
+use std::net::SocketAddr;
+
 use super::Engine;
 use crate::NodeId;
-use crate::api::{EdgeInfo, Explanation, KnownPeer, NatReport, RelayReport};
+use crate::api::{Disclosure, EdgeInfo, Explanation, KnownPeer, NatReport, RelayReport};
 use crate::overlay::edges::Edge;
 use crate::rendezvous::Questions;
 use crate::stats::{Gauges, Stats};
 use crate::transport::Conns;
+use crate::wire::Capabilities;
 
 impl Engine {
     /// Counters of everything above the boundary. [`Self::gauges`] has the gauges.
@@ -39,6 +42,14 @@ impl Engine {
         self.connect.explain(peer)
     }
 
+    /// The addresses that any node is told that asks for those of this one.
+    pub fn named_addrs(&self) -> Vec<SocketAddr> {
+        match self.env.config().address_policy.disclosure(false) {
+            Disclosure::Addresses => self.env.own().addrs().to_vec(),
+            Disclosure::Volunteers => Vec::new(),
+        }
+    }
+
     /// What this node does as a relay volunteer.
     pub fn relay_report(&self) -> RelayReport {
         self.relay.report(self.env.own())
@@ -56,6 +67,10 @@ impl Engine {
                 sibling: edge.is_sibling(),
                 remote: path.remote,
                 relayed_by: self.relay.is_relayed(path.remote),
+                relays: self
+                    .overlay
+                    .capabilities(&edge.peer)
+                    .is_some_and(|(caps, _)| caps.has(Capabilities::CAN_RELAY)),
                 rtt: path.rtt,
                 conns: edge.conn_count() as u8,
                 age: now.saturating_duration_since(edge.since),

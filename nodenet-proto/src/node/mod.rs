@@ -240,6 +240,11 @@ impl Node {
         self.engine.nat_report()
     }
 
+    /// The addresses that any node is told that asks for those of this one.
+    pub fn named_addrs(&self) -> Vec<SocketAddr> {
+        self.engine.named_addrs()
+    }
+
     /// What happened in the last attempt to connect to `peer`: see [`Engine::explain`].
     pub fn explain(&self, peer: &NodeId) -> Option<Explanation> {
         self.engine.explain(peer)

@@ -318,6 +318,7 @@ impl Driver {
             }
             Request::Edges(reply) => return drop(reply.send(self.node.edges())),
             Request::Stats(reply) => return drop(reply.send(self.stats())),
+            Request::NamedAddrs(reply) => return drop(reply.send(self.node.named_addrs())),
             Request::NatReport(reply) => {
                 return drop(reply.send(self.node.nat_report().clone()));
             }

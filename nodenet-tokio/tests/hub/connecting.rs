@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nodenet_tokio::testing::{Hub, LinkProfile};
 use nodenet_tokio::{
-    ConnectError, ConnectOutcome, ConnectStepKind, EdgeDownReason, Event, NodeEvent, Obstacle,
-    StartError,
+    AddressPolicy, ConnectError, ConnectOutcome, ConnectStepKind, EdgeDownReason, Event, NodeEvent,
+    Obstacle, StartError,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -170,4 +170,22 @@ async fn a_crashed_node_comes_back_under_its_identifier() {
     edge_up(&mut events).await;
     a.send(again.id(), "welcome back").await.unwrap();
     assert_eq!(&again.deliveries().recv().await.unwrap().payload[..], b"welcome back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_says_which_addresses_any_node_is_told_and_which_neighbours_relay() {
+    let hub = Hub::new(25);
+    let volunteer = hub.builder(1).relay(true).advertise([hub.addr(1)]).start().await.unwrap();
+    let secret = hub.builder(2).bootstrap([hub.peer(1)]).address_policy(AddressPolicy::RelayOnly);
+    let secret = secret.start().await.unwrap();
+    timeout(Duration::from_secs(60), async {
+        while !secret.edges().await.unwrap().iter().any(|edge| edge.relays) {
+            sleep(Duration::from_secs(1)).await;
+        }
+    })
+    .await
+    .expect("the volunteer says so");
+    assert!(!volunteer.edges().await.unwrap()[0].relays);
+    assert_eq!(volunteer.named_addrs().await.unwrap(), [hub.addr(1)]);
+    assert_eq!(secret.named_addrs().await.unwrap(), []);
 }

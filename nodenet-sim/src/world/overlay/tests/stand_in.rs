@@ -231,6 +231,7 @@ impl Machine for StandIn {
             sibling: false,
             remote: neighbor.remote,
             relayed_by: None,
+            relays: false,
             rtt: conns.path(neighbor.conn).map_or(Duration::ZERO, |path| path.rtt),
             conns: 1,
             age: Duration::ZERO,

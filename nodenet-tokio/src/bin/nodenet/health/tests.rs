@@ -159,6 +159,7 @@ fn after_missed_events_the_edges_themselves_count() {
         sibling: true,
         remote: "192.0.2.1:4242".parse().unwrap(),
         relayed_by: None,
+        relays: false,
         rtt: SECOND / 10,
         conns: 1,
         age: SECOND,
