@@ -170,6 +170,8 @@ fn a_malformed_command_line_is_an_error() {
         (&["demo", "--nodes", "1"], "2..=1000"),
         (&["-addr", ":0", "-relay", "-light"], "a light node relays nothing"),
         (&["fly"], "fly"),
+        (&["doctor", "--within", "0"], "1..=600"),
+        (&["doctor", "--bootstrap", "12ab@here:1"], "is not a node id"),
         (&["ping"], "<ID>"),
         (&["ping", ID, "--count", "0"], "1..=1000"),
         (&["connect"], "<ID>"),
@@ -185,7 +187,7 @@ fn a_malformed_command_line_is_an_error() {
     assert_eq!(help.status.code(), Some(0));
     assert_says(
         &String::from_utf8_lossy(&help.stdout),
-        &["run", "id", "chat", "connect", "ping", "demo"],
+        &["run", "id", "chat", "connect", "ping", "doctor", "demo"],
     );
 }
 

@@ -14,7 +14,7 @@ use nodenet_tokio::key_file::KeyFile;
 use nodenet_tokio::peer_file::Keeper;
 use nodenet_tokio::proto::identity::Identity;
 use nodenet_tokio::{
-    BootstrapPeer, Builder, EdgeInfo, Event, Node, NodeEvent, NodeEvents, NodeId,
+    BootstrapPeer, Builder, ConnectError, EdgeInfo, Event, Node, NodeEvent, NodeEvents, NodeId,
     ParseBootstrapError,
 };
 use tokio::time::{sleep, timeout_at};
@@ -95,12 +95,12 @@ pub(crate) struct Visit {
 }
 
 /// Why a node has no edge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotJoined {
     /// There is nothing to join through.
     NoPeers,
     /// The last reason that a bootstrap peer failed for, if there is one.
-    NoEdge(Option<String>),
+    NoEdge(Option<ConnectError>),
 }
 
 impl fmt::Display for NotJoined {
@@ -174,7 +174,7 @@ impl Visit {
             }
             match timeout_at(give_up_at.into(), self.events.recv()).await {
                 Ok(Some(NodeEvent::Protocol(Event::BootstrapFailed { error, .. }))) => {
-                    last = Some(error.to_string());
+                    last = Some(error);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => return Err(NotJoined::NoEdge(last)),

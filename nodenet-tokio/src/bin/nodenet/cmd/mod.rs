@@ -6,6 +6,7 @@
 mod chat;
 mod connect;
 mod demo;
+mod doctor;
 mod id;
 mod ping;
 mod run;
@@ -27,10 +28,10 @@ use crate::signals::Signals;
 const EXIT_STATUS: &str = "\
 Exit status:
   0      done, or stopped by a signal as a node is meant to be
-  1      it failed, or nodenet id was interrupted, or minting
+  1      it failed: no edge, no answer, something wrong; or nodenet id was interrupted, or minting
   2      the command line can not be read
-  128+n  signal n ended it: connect, demo and ping without a result at the first, anything at the
-         second (SIGHUP 129, SIGINT 130, SIGTERM 143)";
+  128+n  signal n ended it: connect, doctor, demo and ping without a result at the first, anything
+         at the second (SIGHUP 129, SIGINT 130, SIGTERM 143)";
 
 /// Finds a route to any node by its identifier, without servers.
 #[derive(Debug, Parser)]
@@ -53,6 +54,8 @@ enum Command {
     Connect(connect::ConnectArgs),
     /// Measure round trips to a node, over routing and over an edge.
     Ping(ping::PingArgs),
+    /// Find out what keeps a node on this machine from its peers, and what would help.
+    Doctor(doctor::DoctorArgs),
     /// Start a network on this machine, send a message from every node to every other, and report
     /// the result.
     Demo(demo::DemoArgs),
@@ -66,6 +69,7 @@ impl Command {
             Self::Chat(args) => Box::new(args),
             Self::Connect(args) => Box::new(args),
             Self::Ping(args) => Box::new(args),
+            Self::Doctor(args) => Box::new(args),
             Self::Demo(args) => Box::new(args),
         }
     }

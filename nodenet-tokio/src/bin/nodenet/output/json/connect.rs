@@ -210,7 +210,7 @@ mod tests {
         let result = cascade::connect(&a, hub.peer(2).id(), Vec::new(), |_| {}).await;
         let fields = attempted(&result);
         assert_eq!((&fields["outcome"], &fields["remote"]), (&"failed".into(), &Value::Null));
-        assert_eq!(fields["obstacle"], "no_answer");
+        assert_eq!(fields["obstacle"], "no_route");
         assert!(fields["advice"].is_string() && fields["error"].is_string(), "{fields:?}");
         let same = not_connected("", Duration::ZERO, "");
         assert!(same.keys().eq(fields.keys()), "both have the same names");
