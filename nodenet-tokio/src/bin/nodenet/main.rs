@@ -7,6 +7,7 @@ mod args;
 mod cascade;
 mod clock;
 mod cmd;
+mod control;
 mod health;
 mod identity;
 mod output;

@@ -31,13 +31,21 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct Lines<R> {
     source: R,
+    /// Bytes of a line, at most.
+    len_max: usize,
     /// The beginning of the current line.
     line: Vec<u8>,
 }
 
 impl<R: AsyncBufRead + Unpin> Lines<R> {
+    /// Lines that are messages.
     pub(crate) fn new(source: R) -> Self {
-        Self { source, line: Vec::new() }
+        Self::up_to(LINE_LEN_MAX, source)
+    }
+
+    /// Lines of at most this many bytes.
+    pub(crate) fn up_to(len_max: usize, source: R) -> Self {
+        Self { source, len_max, line: Vec::new() }
     }
 
     /// The next line. Cancel safe: the bytes that were read are kept.
@@ -58,7 +66,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             }
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let piece = &bytes[..end.unwrap_or(bytes.len())];
-            let room = LINE_LEN_MAX + 1 - self.line.len();
+            let room = self.len_max + 1 - self.line.len();
             self.line.extend_from_slice(&piece[..piece.len().min(room)]);
             let used = piece.len() + usize::from(end.is_some());
             self.source.consume(used);
@@ -71,8 +79,8 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     fn take(&mut self) -> Input {
         let line = std::mem::take(&mut self.line);
         match line.len() {
-            0..=LINE_LEN_MAX => Input::Line(String::from_utf8_lossy(&line).into_owned()),
-            len => Input::TooLong(len),
+            len if len > self.len_max => Input::TooLong(len),
+            _ => Input::Line(String::from_utf8_lossy(&line).into_owned()),
         }
     }
 }

@@ -1,23 +1,28 @@
 //! `nodenet run`: a node that routes until it is stopped.
 
+use std::io::{self, IsTerminal};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use nodenet_tokio::Delivery;
+use tokio::io::{BufReader, Stdin};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use super::{Cmd, Ended};
 use crate::CommandError;
 use crate::args::{LogLevel, NodeArgs};
 use crate::clock::now;
+use crate::control::{self, Control};
 use crate::health::{Health, Notice};
 use crate::output::json::{self, JsonLines};
 use crate::output::log::{RateLimit, preview};
 use crate::output::{self, Output, Outputs};
 use crate::session::{Session, TICK_INTERVAL, describe_path};
 use crate::signals::Signals;
+use crate::stdin::{Input, Lines};
 
 /// Ticks between two summaries of the counters.
 const TICKS_PER_SUMMARY: u32 = 12;
@@ -27,8 +32,9 @@ const TICKS_PER_SUMMARY: u32 = 12;
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
-    /// Print events as JSON, one object to a line, on standard output. docs/JSON.md in the source
-    /// explains the lines.
+    /// Print events as JSON, one object to a line, on standard output, and take requests of the
+    /// same form on standard input if that is no terminal. docs/JSON.md and docs/CONTROL.md in the
+    /// source explain the lines.
     #[arg(long)]
     pub(crate) json: bool,
     /// Print a line with all counters as well, in this interval of seconds. Needs --json.
@@ -69,7 +75,7 @@ impl Cmd for RunArgs {
 }
 
 async fn run(args: RunArgs, signals: Signals, outputs: &Outputs) -> Ended {
-    let lines = JsonLines::new(args.json, &outputs.out);
+    let lines = Arc::new(JsonLines::new(args.json, &outputs.out));
     let ended = route(&args, signals, &lines, outputs).await;
     // The last line says how it ended, in each case.
     lines.print_last(&match &ended {
@@ -82,7 +88,7 @@ async fn run(args: RunArgs, signals: Signals, outputs: &Outputs) -> Ended {
 async fn route(
     args: &RunArgs,
     mut signals: Signals,
-    lines: &JsonLines,
+    lines: &Arc<JsonLines>,
     outputs: &Outputs,
 ) -> Result<(), CommandError> {
     let session = Session::start(&args.node, &mut signals, &outputs.err).await?;
@@ -90,6 +96,9 @@ async fn route(
     let deliveries = node.deliveries();
     let mut events = node.events();
     let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    let mut requests = args.json.then(Requests::listen).flatten();
+    let sink = Arc::clone(lines);
+    let control = Control::new(node.clone(), Arc::new(move |line| sink.print_with(|| line)));
     let mut stats_ticks = args.stats_interval().map(interval_from_now);
     let mut tick_count = 0;
     let mut relaying = None;
@@ -108,6 +117,9 @@ async fn route(
                 ended?;
                 break;
             }
+            input = next_request(&mut requests) => if control.handle(&input).is_break() {
+                break;
+            },
             Some(delivery) = deliveries.recv() => {
                 lines.print_with(|| json::message(&delivery));
                 log_message(&delivery, &mut limit);
@@ -133,6 +145,35 @@ async fn route(
     }
     tracing::info!("shutting down");
     session.leave().await
+}
+
+/// Requests on standard input.
+struct Requests(Lines<BufReader<Stdin>>);
+
+impl Requests {
+    /// Begins to read, unless standard input is a terminal: a job in the background that reads it
+    /// would be stopped.
+    fn listen() -> Option<Self> {
+        if io::stdin().is_terminal() {
+            return None;
+        }
+        let source = BufReader::new(tokio::io::stdin());
+        Some(Self(Lines::up_to(control::LINE_LEN_MAX, source)))
+    }
+}
+
+/// The next line of requests; without end if none can come any more. Cancel safe.
+async fn next_request(requests: &mut Option<Requests>) -> Input {
+    if let Some(Requests(lines)) = requests {
+        match lines.next().await {
+            Ok(Input::End) => {}
+            Ok(input) => return input,
+            // A node that was started without an input that can be read routes all the same.
+            Err(error) => tracing::debug!(%error, "standard input can not be read any more"),
+        }
+        *requests = None;
+    }
+    std::future::pending().await
 }
 
 /// Ticks, the first after one period. Late ones are skipped.

@@ -7,7 +7,9 @@ pub(crate) mod connect;
 use std::collections::BTreeMap;
 
 use nodenet_tokio::proto::stats::{DropReason, Stats};
-use nodenet_tokio::{Delivery, DeliveryPath, Event, NatReport, Node, NodeEvent, NodeStats};
+use nodenet_tokio::{
+    Delivery, DeliveryPath, EdgeInfo, Event, NatReport, Node, NodeEvent, NodeStats,
+};
 use serde_json::{Value, json};
 
 use super::Output;
@@ -67,11 +69,32 @@ pub(crate) fn message(delivery: &Delivery) -> Value {
         "path": path,
         "hops": hops,
         "sealed": delivery.sealed,
-        "payload_hex": delivery.payload.iter().map(|b| format!("{b:02x}")).collect::<String>(),
+        "payload_hex": hex(&delivery.payload),
     })
 }
 
-fn nat(report: &NatReport) -> Value {
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An edge as it is now.
+pub(crate) fn edge(edge: &EdgeInfo) -> Value {
+    json!({
+        "peer": edge.peer.to_string(),
+        "remote": edge.remote.to_string(),
+        "outgoing": edge.outgoing,
+        "sibling": edge.sibling,
+        "volunteer": edge.relayed_by.map(|id| id.to_string()),
+        "relays": edge.relays,
+        "rtt_ms": connect::ms(edge.rtt),
+        "age_s": edge.age.as_secs(),
+        "idle_s": edge.idle.as_secs(),
+        "conns": edge.conns,
+    })
+}
+
+pub(crate) fn nat(report: &NatReport) -> Value {
     json!({
         "event": "nat_changed",
         "addrs": report.addrs.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -54,6 +54,21 @@ pub(crate) fn not_connected(peer: &str, took: Duration, error: &str) -> Map<Stri
     }))
 }
 
+/// What is known of the last attempt to connect to a peer.
+pub(crate) fn explanation(why: &Explanation) -> Map<String, Value> {
+    let (remote, volunteer) = why.outcome.as_ref().map(path).unwrap_or_default();
+    object(json!({
+        "peer": why.peer.to_string(),
+        "outcome": why.outcome.map(ConnectOutcome::name),
+        "remote": remote,
+        "volunteer": volunteer,
+        "steps": steps(why),
+        "obstacle": why.obstacle.map(|obstacle| obstacle.name()),
+        "advice": why.advice(),
+        "text": why.to_string(),
+    }))
+}
+
 /// The fields of an object.
 pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
@@ -73,13 +88,14 @@ fn path(outcome: &ConnectOutcome) -> (Option<String>, Option<String>) {
 }
 
 fn steps(why: &Explanation) -> Vec<Value> {
-    why.steps.iter().map(step).collect()
+    why.steps.iter().map(|one| Value::Object(step(one))).collect()
 }
 
-fn step(step: &ConnectStep) -> Value {
+/// A step, with the fields of its kind.
+pub(crate) fn step(step: &ConnectStep) -> Map<String, Value> {
     let mut fields = object(json!({ "at_ms": ms(step.at), "step": step.kind.name() }));
     fields.extend(object(details(&step.kind)));
-    Value::Object(fields)
+    fields
 }
 
 fn details(kind: &ConnectStepKind) -> Value {
@@ -175,7 +191,7 @@ mod tests {
         for kind in kinds() {
             let name = kind.name();
             assert!(DOCUMENT.contains(&format!("| `{name}` |")), "docs/JSON.md lacks `{name}`");
-            assert_documented(&object(step(&ConnectStep { at: Duration::ZERO, kind })));
+            assert_documented(&step(&ConnectStep { at: Duration::ZERO, kind }));
         }
     }
 
@@ -197,6 +213,8 @@ mod tests {
         let steps = fields["steps"].as_array().expect("a list");
         assert!(steps.iter().map(|step| &step["step"]).eq(&shown), "{steps:?} {shown:?}");
         assert_eq!((shown[0], shown[shown.len() - 1]), ("begun", "ended"));
+        let why = result.explanation.as_ref().expect("it was an attempt");
+        assert_documented(&explanation(why));
 
         let again = cascade::connect(&a, b.id(), Vec::new(), |step| panic!("{step:?}")).await;
         let fields = attempted(&again);
