@@ -314,7 +314,7 @@ fn every_measuring_stage_has_a_column_and_every_day_its_tables() {
 }
 
 /// Keys of a pair of the NAT matrix; programs may rely on them.
-const PAIR_KEYS: [&str; 13] = [
+const PAIR_KEYS: [&str; 16] = [
     "a",
     "b",
     "expected",

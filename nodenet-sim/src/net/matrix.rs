@@ -110,6 +110,10 @@ impl From<Outcome> for Run {
     }
 }
 
+/// Makes one attempt: two kinds, what the oracle expects, a seed.
+pub(crate) type Attempts<'a, E> =
+    &'a mut dyn FnMut(&Access, &Access, DirectPath, u64) -> Result<Run, E>;
+
 /// All pairs of a matrix.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Matrix {
@@ -147,7 +151,7 @@ impl Matrix {
         seed: u64,
         seeds: u32,
         progress: &mut dyn FnMut(usize, usize),
-        attempt: &mut dyn FnMut(&Access, &Access, DirectPath, u64) -> Result<Run, E>,
+        attempt: Attempts<'_, E>,
     ) -> Result<Self, E> {
         let count = kinds.len() * kinds.len();
         let mut pairs = Vec::with_capacity(count);

@@ -210,7 +210,8 @@ pub(crate) struct NatMatrix {
     pub(crate) bare: bool,
     /// Percent of datagrams that are lost between any two hosts, in each direction, from the
     /// connect on.
-    #[arg(long, default_value_t = 0, conflicts_with = "bare", value_parser = clap::value_parser!(u8).range(0..=90))]
+    #[arg(long, default_value_t = 0, conflicts_with = "bare")]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=90))]
     pub(crate) loss: u8,
     /// Lose them in bursts of this many on average.
     #[arg(long, requires = "loss", value_parser = clap::value_parser!(u8).range(1..=100))]

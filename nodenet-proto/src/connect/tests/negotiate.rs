@@ -1,0 +1,167 @@
+//! The exchange with the peer, punches and volunteers: exact actions.
+
+use super::*;
+use crate::api::{ConnectOutcome, Obstacle, Reachability};
+use crate::wire::nat::Mapping;
+
+/// A peer that says this of itself.
+fn side(addrs: &[SocketAddr], reachability: Reachability) -> PathSide {
+    PathSide { addrs: addrs.to_vec(), reachability, ..PathSide::default() }
+}
+
+fn hard(addrs: &[SocketAddr]) -> PathSide {
+    let mapping = Mapping::AddressAndPortDependent;
+    PathSide { mapping, ..side(addrs, Reachability::Unreachable) }
+}
+
+/// Wants a contact of which gossip says these addresses.
+fn want_gossiped(bench: &mut Bench, addrs: &[SocketAddr]) -> Vec<Did> {
+    let of = |&addr: &SocketAddr| Candidate { is_open: false, ..Candidate::given(addr) };
+    let candidates = addrs.iter().map(of).collect();
+    let want = Want { peer: PEER, candidates, purpose: Purpose::Request };
+    bench.act(|connect, cx| connect.want(cx, want).expect("it is asked"))
+}
+
+#[test]
+fn an_unknown_peer_is_asked_for_its_addresses_and_then_dialed() {
+    let mut bench = Bench::routed();
+    assert_eq!(bench.want(Purpose::Request, &[]), [Did::Begun, Did::Ask(0)]);
+    bench.pass(SECOND / 10);
+    let open = side(&[addr(1), addr(2)], Reachability::Reachable);
+    assert_eq!(bench.answer(open, PathSide::default()), [Did::Dial(0, addr(1))]);
+    let stagger = SECOND / 10;
+    assert_eq!(bench.pass(stagger), [Did::Dial(1, addr(2))], "one round trip later");
+    assert_eq!(bench.edge_up_at(addr(2), true)[2..], [Did::Settle(Ok(()))]);
+    let outcome = ConnectOutcome::Direct { remote: addr(2) };
+    assert_eq!(bench.explain().outcome, Some(outcome));
+}
+
+/// THREATS.md#early-packets
+#[test]
+fn an_address_that_may_be_behind_a_nat_waits_for_the_peer_to_send() {
+    let mut bench = Bench::routed();
+    let lan = SocketAddr::from(([192, 168, 1, 2], 1));
+    let begun = want_gossiped(&mut bench, &[addr(1), lan]);
+    let short = Did::PunchShort(vec![addr(1)]);
+    assert_eq!(begun, [Did::Begun, Did::Dial(0, lan), Did::Ask(0), short]);
+    assert_eq!(bench.pass(SECOND * 9 / 10), [], "it is not dialed");
+    let answered = bench.answer(side(&[addr(7)], Reachability::Unknown), PathSide::default());
+    assert_eq!(answered, [Did::Punch(vec![addr(7)]), Did::Dial(1, addr(7))]);
+    assert_eq!(bench.pass(SECOND / 4), [Did::Dial(2, addr(1))], "what gossip says comes last");
+}
+
+#[test]
+fn without_a_route_what_is_known_is_dialed() {
+    let mut bench = Bench::new();
+    let begun = want_gossiped(&mut bench, &[addr(1)]);
+    assert_eq!(begun[..2], [Did::Begun, Did::Dial(0, addr(1))]);
+    let mut bench = Bench::new();
+    let error = ConnectError::NoAddress;
+    let failed = [Did::Begun, Did::Settle(Err(error)), Did::Failed(error)];
+    assert_eq!(bench.want(Purpose::Request, &[]), failed, "nothing is known");
+}
+
+#[test]
+fn a_connect_is_repeated_over_other_hops_and_fails_without_an_answer() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    let nonce = bench.nonce;
+    assert_eq!(bench.pass(SECOND), [Did::Ask(3)]);
+    assert_eq!(bench.nonce, nonce);
+    assert_eq!(bench.pass(SECOND), [Did::Ask(3)]);
+    assert_eq!(bench.pass(SECOND * 2), [Did::Ask(3)]);
+    let error = ConnectError::Unanswered;
+    assert_eq!(bench.pass(SECOND * 3), [Did::Settle(Err(error)), Did::Failed(error)]);
+    assert_eq!(bench.explain().obstacle, Some(Obstacle::NoAnswer));
+    assert_eq!(bench.due, None);
+}
+
+#[test]
+fn an_answer_counts_once_and_only_with_the_nonce_of_the_connect() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    let peer = side(&[addr(1)], Reachability::Unknown);
+    let mut answer = Answer { nonce: [9; 16], peer, own: PathSide::default() };
+    let mut is_taken = |answer: &Answer, from| {
+        let mut taken = false;
+        bench.act(|connect, cx| taken = connect.handle_answer(cx, from, answer));
+        taken
+    };
+    assert!(!is_taken(&answer, PEER), "another nonce");
+    answer.nonce = bench.nonce;
+    let mut is_taken = |answer: &Answer, from| {
+        let mut taken = false;
+        bench.act(|connect, cx| taken = connect.handle_answer(cx, from, answer));
+        taken
+    };
+    assert!(!is_taken(&answer, NodeId::from_bytes([8; 32])), "another node: THREATS.md#w8");
+    assert!(is_taken(&answer, PEER));
+    assert!(!is_taken(&answer, PEER), "the copy over the second route");
+}
+
+#[test]
+fn a_datagram_of_the_peer_from_another_port_is_followed() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    bench.answer(side(&[addr(1)], Reachability::Unknown), PathSide::default());
+    let punched = |bench: &mut Bench, remote| {
+        let mut taken = false;
+        let did = bench.act(|connect, cx| taken = connect.handle_punched(cx, remote));
+        (taken, did)
+    };
+    assert_eq!(punched(&mut bench, addr(5)), (true, vec![Did::Dial(1, addr(5))]));
+    assert_eq!(punched(&mut bench, addr(5)), (true, vec![]), "it is being dialed");
+    let other = SocketAddr::from(([198, 51, 100, 1], 1));
+    assert_eq!(punched(&mut bench, other), (false, vec![]), "no attempt is made at that host");
+}
+
+#[test]
+fn volunteers_are_asked_when_punching_brings_nothing_and_at_once_if_it_cannot() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    bench.answer(side(&[addr(1)], Reachability::Unknown), PathSide::default());
+    assert_eq!(bench.pass(SECOND * 6 / 10), [Did::AskRelay]);
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    let answered = bench.answer(hard(&[addr(1)]), hard(&[addr(2)]));
+    let all_at_once = [Did::Punch(vec![addr(1)]), Did::AskRelay, Did::Dial(0, addr(1))];
+    assert_eq!(answered, all_at_once);
+    let (volunteer, socket) = (NodeId::from_bytes([7; 32]), addr(99));
+    let granted = bench.act(|connect, cx| connect.handle_granted(cx, PEER, volunteer, socket));
+    assert_eq!(granted, [Did::Dial(1, socket)]);
+    let up = bench.edge_up_at(socket, true);
+    assert_eq!(up, [Did::Cancel(0), Did::Cancel(1), Did::StopRelay, Did::Settle(Ok(()))]);
+    let explanation = bench.explain();
+    let outcome = ConnectOutcome::Relayed { remote: socket, volunteer };
+    assert_eq!(explanation.outcome, Some(outcome));
+    assert_eq!(explanation.obstacle, Some(Obstacle::ChangingPorts));
+}
+
+#[test]
+fn without_a_path_and_a_volunteer_a_connect_fails_with_the_reason() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    let nothing = bench.answer(PathSide::default(), PathSide::default());
+    assert_eq!(nothing, [Did::AskRelay]);
+    let error = ConnectError::NoPath;
+    let over = bench.act(|connect, cx| connect.handle_no_relay(cx, PEER, 0));
+    assert_eq!(over, [Did::Settle(Err(error)), Did::Failed(error)]);
+    assert_eq!(bench.explain().obstacle, Some(Obstacle::Withheld));
+}
+
+#[test]
+fn volunteers_that_did_not_answer_are_asked_again_until_the_deadline() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    bench.answer(PathSide::default(), PathSide::default());
+    let in_vain = |bench: &mut Bench| {
+        bench.act(|connect, cx| connect.handle_no_relay(cx, PEER, 2));
+    };
+    for _ in 0..9 {
+        in_vain(&mut bench);
+        assert_eq!(bench.pass(SECOND), [Did::AskRelay]);
+    }
+    let error = ConnectError::NoPath;
+    let over = bench.act(|connect, cx| connect.handle_no_relay(cx, PEER, 2));
+    assert_eq!(over, [Did::Settle(Err(error)), Did::Failed(error)]);
+}
