@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 use heapless::Vec as FixedVec;
 
 pub(crate) use self::budget::Naming;
+#[cfg(test)]
+pub(crate) use self::budget::datagram_len;
 
 use self::budget::Budget;
 use crate::NodeId;

@@ -2,6 +2,7 @@
 
 mod boxes;
 mod bursts;
+mod sink;
 
 use super::*;
 use crate::api::{AddressPolicy, Config};
