@@ -29,14 +29,15 @@ const PORTS_MIN: usize = 6;
 /// With so few reports, ports that lie this close together are no accident.
 const BLOCK_FEW: u16 = 4_096;
 /// Reports from which on a larger block is told from a random choice.
-const PORTS_MANY: usize = 16;
+pub(super) const PORTS_MANY: usize = 16;
 /// The largest block.
 const BLOCK_MANY: u16 = 16_384;
 /// A sequence that is above the first goes on below the second: where ranges of ports end and
 /// begin, and a few thousand ports more.
 const RANGE_END: u16 = 65_535 - 4_096;
 const RANGE_START: u16 = 1_024 + 4_096;
-/// Flows of other hosts between two of this node that a sequence may have (a guess).
+/// Flows of other hosts between two of this node that a sequence may have, beside one for each of
+/// this node (a guess: one host as busy as this one, and a few flows of more).
 const OTHER_FLOWS: u16 = 8;
 
 /// What is named.
@@ -139,11 +140,13 @@ fn allocator(dialed: &[Report], local_ports: &BTreeSet<u16>) -> Allocator {
         return Allocator::Unknown;
     }
     let newest = sorted.len().saturating_sub(PORTS_MAX);
-    let ports: Vec<(u32, u16)> = sorted[newest..]
-        .iter()
-        .map(|report| (report.dialed.unwrap_or(0), report.addr.port()))
-        .collect();
-    let kept = ports.iter().filter(|(_, port)| local_ports.contains(port)).count();
+    let seen = |report: &Report| Seen {
+        ordinal: report.dialed.unwrap_or(0),
+        port: report.addr.port(),
+        subnet: report.subnet,
+    };
+    let ports: Vec<Seen> = sorted[newest..].iter().map(seen).collect();
+    let kept = ports.iter().filter(|seen| local_ports.contains(&seen.port)).count();
     if kept * 5 >= ports.len() * 3 {
         return Allocator::Preserving;
     }
@@ -153,49 +156,102 @@ fn allocator(dialed: &[Report], local_ports: &BTreeSet<u16>) -> Allocator {
     }
 }
 
-/// The step that explains three fifths of the ports. Flows of other hosts and to silent
-/// destinations may lie between, and so may lies.
-fn step(ports: &[(u32, u16)]) -> Option<u16> {
-    let apart = |from: &(u32, u16), to: &(u32, u16)| {
-        let gap = to.0.saturating_sub(from.0).clamp(1, 1000) as u16;
-        (gap, to.1.wrapping_sub(from.1))
-    };
-    let pairs: Vec<(u16, u16)> = ports.windows(2).map(|pair| apart(&pair[0], &pair[1])).collect();
+/// A port that a destination saw.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// Of the destination.
+    ordinal: u32,
+    port: u16,
+    subnet: Option<Subnet>,
+}
+
+impl Seen {
+    /// How many destinations came from this one to a later one, and how far the port went.
+    fn apart(&self, later: &Self) -> (u16, u16) {
+        let gap = later.ordinal.saturating_sub(self.ordinal).clamp(1, 1000) as u16;
+        (gap, later.port.wrapping_sub(self.port))
+    }
+
+    /// Whether a later port follows by a step. Flows of other hosts and to silent destinations may
+    /// lie between.
+    fn leads_to(&self, later: &Self, step: u16) -> bool {
+        if self.port >= RANGE_END && later.port < RANGE_START {
+            return true;
+        }
+        let (gap, ports) = self.apart(later);
+        ports % step == 0 && (1..=2 * gap + OTHER_FLOWS).contains(&(ports / step))
+    }
+}
+
+/// The step that explains three fifths of the ports. Lies may lie between.
+///
+/// Another host whose flows alternate with those of this node makes most steps twice as long. One
+/// that explains all, but for two subnets that may lie, is therefore better than one that is exact
+/// more often; of several such, the longest.
+fn step(ports: &[Seen]) -> Option<u16> {
+    let pairs: Vec<(u16, u16)> = ports.windows(2).map(|pair| pair[0].apart(&pair[1])).collect();
     let whole = pairs.iter().filter(|(gap, ports)| ports % gap == 0);
     let steps: BTreeSet<u16> = whole
         .map(|(gap, ports)| ports / gap)
         .chain(pairs.iter().map(|(_, ports)| *ports))
+        // Where flows of others are between, no two ports may be one step apart.
+        .chain(pairs.windows(2).map(|two| common_divisor(two[0].1, two[1].1)))
         .filter(|step| *step > 0)
         .collect();
-    // How many ports follow each other by this step, lies left out.
-    let longest = |step: u16| {
-        let mut lengths: Vec<usize> = Vec::with_capacity(ports.len());
-        for (at, to) in ports.iter().enumerate() {
-            let follows = |from: &(u32, u16)| {
-                let (gap, ports) = apart(from, to);
-                if from.1 >= RANGE_END && to.1 < RANGE_START {
-                    return true;
-                }
-                ports % step == 0 && (1..=gap + OTHER_FLOWS).contains(&(ports / step))
-            };
-            let before = ports[..at].iter().zip(&lengths).filter(|(from, _)| follows(from));
-            let length = before.map(|(_, length)| *length).max().unwrap_or(0) + 1;
-            lengths.push(length);
-        }
-        lengths.into_iter().max().unwrap_or(0)
-    };
     let judged = steps.into_iter().filter_map(|step| {
-        let length = longest(step);
+        let explained = longest_chain(ports, step);
+        let length = explained.iter().filter(|is_explained| **is_explained).count();
         let exact = pairs.iter().filter(|(gap, ports)| gap.checked_mul(step) == Some(*ports));
-        let is_explained = length >= PORTS_MIN && length * 5 >= ports.len() * 3;
-        is_explained.then(|| (exact.count(), length, step))
+        let is_enough = length >= PORTS_MIN && length * 5 >= ports.len() * 3;
+        // What a step explains, its divisors explain as well.
+        let whole = if is_whole(ports, &explained) { step } else { 0 };
+        is_enough.then(|| (whole, exact.count(), length, step))
     });
-    judged.max().map(|(_, _, step)| step)
+    judged.max().map(|(.., step)| step)
+}
+
+fn common_divisor(a: u16, b: u16) -> u16 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
+/// Which ports are in the longest sequence in which each follows the one before by this step.
+fn longest_chain(ports: &[Seen], step: u16) -> Vec<bool> {
+    // The length of the longest one that ends with each, and the place of the port before.
+    let mut chains: Vec<(usize, Option<usize>)> = Vec::with_capacity(ports.len());
+    for (at, to) in ports.iter().enumerate() {
+        let before = (0..at).filter(|from| ports[*from].leads_to(to, step));
+        let best = before.map(|from| (chains[from].0, from)).max();
+        chains.push((best.map_or(1, |(length, _)| length + 1), best.map(|(_, from)| from)));
+    }
+    let mut explained = vec![false; ports.len()];
+    let mut last = (0..ports.len()).max_by_key(|at| chains[*at].0);
+    while let Some(at) = last {
+        explained[at] = true;
+        last = chains[at].1;
+    }
+    explained
+}
+
+/// Whether nearly all ports, one of twenty left out, are explained without the subnets that
+/// contradict most.
+fn is_whole(ports: &[Seen], explained: &[bool]) -> bool {
+    let mut subnets: BTreeMap<Option<Subnet>, (usize, usize)> = BTreeMap::new();
+    for (seen, is_explained) in ports.iter().zip(explained) {
+        let (unexplained, count) = subnets.entry(seen.subnet).or_default();
+        *unexplained += usize::from(!is_explained);
+        *count += 1;
+    }
+    let mut subnets: Vec<(usize, usize)> = subnets.into_values().collect();
+    subnets.sort_unstable_by(|a, b| b.cmp(a));
+    let rest = subnets.iter().skip(LYING);
+    let (unexplained, count) =
+        rest.fold((0, 0), |(missing, all), (more, count)| (missing + more, all + count));
+    unexplained * 20 <= count
 }
 
 /// Block or random, by the smallest window that holds three quarters of the ports.
-fn spread(ports: &[(u32, u16)]) -> Allocator {
-    let mut ports: Vec<u16> = ports.iter().map(|(_, port)| *port).collect();
+fn spread(ports: &[Seen]) -> Allocator {
+    let mut ports: Vec<u16> = ports.iter().map(|seen| seen.port).collect();
     ports.sort_unstable();
     let most = (ports.len() * 3).div_ceil(4);
     let narrowest = ports.windows(most).min_by_key(|window| window[most - 1] - window[0]);
@@ -271,6 +327,15 @@ mod tests {
         assert_eq!(named(&[100, 104, 106, 112, 114, 116, 118]), step(2));
         // One that lies, and the end of the range.
         assert_eq!(named(&[65_523, 65_526, 65_529, 7, 65_532, 65_535, 2, 5]), step(3));
+    }
+
+    #[test]
+    fn a_step_is_not_doubled_by_another_host_that_takes_turns() {
+        let ports = [100, 102, 104, 107, 109, 111, 112, 114, 116, 119, 121];
+        assert_eq!(named(&ports), (Mapping::Dependent, Allocator::Sequential { step: 1 }));
+        // No two are one step apart.
+        let ports = [100, 104, 110, 114, 120, 124, 130];
+        assert_eq!(named(&ports), (Mapping::Dependent, Allocator::Sequential { step: 2 }));
     }
 
     #[test]
