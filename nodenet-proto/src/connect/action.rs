@@ -81,8 +81,9 @@ pub(crate) enum Action {
         peer: NodeId,
         /// Where.
         addrs: Vec<SocketAddr>,
-        /// Whether they are to end behind this node's own NATs.
-        is_short: bool,
+        /// Bytes of the peer's message that named them. Without one the punches are to end behind
+        /// this node's own NATs.
+        named_by: Option<usize>,
     },
     /// Ask volunteers for a relay to this peer ([`Connect::handle_granted`],
     /// [`Connect::handle_no_relay`]).
@@ -125,6 +126,8 @@ pub(crate) enum Action {
 pub(crate) struct Answer {
     /// The nonce of the Connect.
     pub(crate) nonce: Nonce,
+    /// Bytes of the answer.
+    pub(crate) len: usize,
     /// What the peer says of itself; only addresses that this node may dial.
     pub(crate) peer: PathSide,
     /// What is known of this node at that time.

@@ -29,7 +29,7 @@ impl Connect {
         attempt.exchange = Some(Exchange::new(cx.now, nonce));
         let addrs = attempt.held.clone();
         cx.act(Action::Ask { peer, nonce, tried: Vec::new() });
-        self.punch(cx, peer, addrs, true);
+        self.punch(cx, peer, addrs, None);
     }
 
     /// The first hops of a Connect; nothing if no edge takes it.
@@ -82,7 +82,7 @@ impl Connect {
         }
         self.note(cx.now, &peer, ConnectStepKind::Answered(answer.peer.clone()));
         if !is_open {
-            self.punch(cx, peer, answer.peer.addrs.clone(), false);
+            self.punch(cx, peer, answer.peer.addrs.clone(), Some(answer.len));
         }
         self.ask_relay(cx, peer);
         self.go_on(cx, peer, ConnectError::NoPath);
@@ -176,11 +176,12 @@ impl Connect {
         cx: &mut Context<'_, Action>,
         peer: NodeId,
         addrs: Vec<SocketAddr>,
-        is_short: bool,
+        named_by: Option<usize>,
     ) {
         if !addrs.is_empty() {
+            let is_short = named_by.is_none();
             self.note(cx.now, &peer, ConnectStepKind::Punching { addrs: addrs.clone(), is_short });
-            cx.act(Action::Punch { peer, addrs, is_short });
+            cx.act(Action::Punch { peer, addrs, named_by });
         }
     }
 }

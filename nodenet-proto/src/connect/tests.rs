@@ -84,7 +84,7 @@ impl Bench {
 
     /// The peer answers the last Connect.
     fn answer(&mut self, peer: PathSide, own: PathSide) -> Vec<Did> {
-        let answer = Answer { nonce: self.nonce, peer, own };
+        let answer = Answer { nonce: self.nonce, len: 100, peer, own };
         self.act(|connect, cx| assert!(connect.handle_answer(cx, PEER, &answer)))
     }
 
@@ -113,8 +113,9 @@ impl Bench {
                 self.nonce = nonce;
                 Did::Ask(tried.len())
             }
-            Action::Punch { addrs, is_short: true, .. } => Did::PunchShort(addrs),
-            Action::Punch { addrs, is_short: false, .. } => Did::Punch(addrs),
+            Action::Punch { addrs, named_by: None, .. } => Did::PunchShort(addrs),
+            Action::Punch { addrs, named_by: Some(100), .. } => Did::Punch(addrs),
+            Action::Punch { named_by, .. } => panic!("the answer has 100 bytes, not {named_by:?}"),
             Action::AskRelay(_) => Did::AskRelay,
             Action::StopRelay(_) => Did::StopRelay,
             Action::Settle { result, .. } => Did::Settle(result),

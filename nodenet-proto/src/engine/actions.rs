@@ -146,9 +146,10 @@ impl Engine {
                 self.commands.push_back(transport::Command::CancelDial(dial));
             }
             Action::Ask { peer, nonce, tried } => self.ask_peer(conns, peer, nonce, &tried),
-            Action::Punch { peer, addrs, is_short } => {
-                let volley = if is_short { Volley::Short } else { Volley::Full };
-                self.run_nat(conns, |nat, cx| nat.burst(cx, peer, &addrs, volley));
+            Action::Punch { peer, addrs, named_by } => {
+                let volley = if named_by.is_none() { Volley::Short } else { Volley::Full };
+                let len = named_by.unwrap_or_default();
+                self.run_nat(conns, |nat, cx| nat.burst(cx, peer, &addrs, volley, len));
             }
             Action::AskRelay(peer) => {
                 self.run_relay(conns, |relay, cx, neighbours| relay.ask(cx, neighbours, peer));
@@ -298,6 +299,9 @@ impl Engine {
                 self.run_nat(conns, |nat, cx| nat.handle_probers(cx, &probers));
             }
             Action::AskAll => self.run_overlay(conns, |overlay, cx, _| overlay.ask_all(cx)),
+            Action::Ask(peer) => {
+                self.run_overlay(conns, |overlay, cx, _| overlay.ask_neighbour(cx, &peer))
+            }
             Action::Event(event) => self.events.push_back(event),
             Action::Set(at) => self.set_timer(Timer::Nat, at),
             Action::Stop => self.timers.stop(&Timer::Nat),

@@ -82,7 +82,7 @@ impl Engine {
         }
         self.run_nat(conns, |nat, cx| match is_connect {
             true => nat.handle_connect(cx, envelope, &payload),
-            false => nat.handle_connect_ack(cx, originator, &payload),
+            false => nat.handle_connect_ack(cx, envelope, &payload),
         });
     }
 

@@ -54,9 +54,11 @@ pub fn nat_machine(input: &[u8]) {
                 machine.connect(byte(), byte(), &connect.to_bytes());
             }
             6 => {
-                let (from, nonce) = (id(byte()), machine.nonce);
+                let (originator, nonce) = (id(byte()), machine.nonce);
                 let payload = [&nonce[..], &[0]].concat();
-                machine.run(|nat, cx| nat.handle_connect_ack(cx, from, &payload));
+                let envelope =
+                    Envelope { originator, sent: machine.around.wall, len: payload.len() };
+                machine.run(|nat, cx| nat.handle_connect_ack(cx, envelope, &payload));
             }
             7 => {
                 let remote = addr(byte(), byte());
@@ -74,8 +76,8 @@ pub fn nat_machine(input: &[u8]) {
                 let (peer, len) = (id(byte()), usize::from(byte()));
                 let volley = if byte() % 2 == 0 { Volley::Short } else { Volley::Full };
                 machine.run(|nat, cx| match len {
-                    0 => nat.burst(cx, peer, &targets, volley),
-                    _ => nat.burst_named(cx, peer, &targets, volley, len),
+                    0 => nat.burst(cx, peer, &targets, volley, 0),
+                    _ => nat.burst(cx, peer, &targets, volley, len),
                 });
             }
             _ => {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
+use super::destinations::beyond_nat64;
 use super::punch::{Naming, Planned, SHORT_TTL, SHORT_TTL_TWO_NATS, delay, distinct, has_short};
 use super::reflexive::Group;
 use super::{Action, Nat, Volley, advertise};
@@ -74,7 +75,7 @@ impl Nat {
         volunteer: NodeId,
         target: SocketAddr,
     ) {
-        self.burst(cx, volunteer, &[target], Volley::Full);
+        self.burst(cx, volunteer, &[target], Volley::Full, 0);
     }
 
     /// A verified Connect arrived: it is answered, and punched towards. Both tell where this node
@@ -123,20 +124,9 @@ impl Nat {
     }
 
     /// Punches towards a peer that this node wants to connect to. `Full` while such volleys are
-    /// under way begins none anew.
+    /// under way begins none anew. A message of `len` bytes from the peer named the targets, or none
+    /// did: a host that never answered gets more for it.
     pub(crate) fn burst(
-        &mut self,
-        cx: &mut Context<'_, Action>,
-        peer: NodeId,
-        targets: &[SocketAddr],
-        volley: Volley,
-    ) {
-        self.burst_named(cx, peer, targets, volley, 0);
-    }
-
-    /// The same, where a message of `len` bytes from the peer named the targets: a host that never
-    /// answered gets more for it.
-    pub(crate) fn burst_named(
         &mut self,
         cx: &mut Context<'_, Action>,
         peer: NodeId,
@@ -167,7 +157,7 @@ impl Nat {
         remote: SocketAddr,
         is_of_peer: bool,
     ) {
-        let remote = canonical(remote);
+        let remote = beyond_nat64(remote);
         let is_evidence = self.test.is_waiting(cx.now) && self.is_unsent_to(remote);
         let is_awaited = self.punches.handle_punched(cx.now, remote.ip());
         if is_evidence {

@@ -4,64 +4,107 @@
 //! each among all. Never: sends.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::addr::canonical;
 
 /// Addresses that are held; the oldest go first (a guess: an hour of dials of a busy node).
 pub(crate) const DESTINATIONS_MAX: usize = 1024;
 
-/// An address in 18 bytes: a simulator has many nodes, and each of them hundreds of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Packed {
-    ip: [u8; 16],
+/// Places by which a list grows.
+const GROWTH: usize = 16;
+
+/// A destination: its ordinal, and the address in network order. A simulator has many nodes, and
+/// each of them hundreds of these.
+#[derive(Debug, Clone, Copy)]
+struct Entry<const N: usize> {
+    ordinal: [u8; 4],
+    ip: [u8; N],
     port: [u8; 2],
 }
 
-impl Packed {
-    fn new(addr: SocketAddr) -> Self {
-        let ip = match addr.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        Self { ip: ip.octets(), port: addr.port().to_be_bytes() }
+/// The destinations of one family, in order.
+#[derive(Debug)]
+struct List<const N: usize>(VecDeque<Entry<N>>);
+
+impl<const N: usize> Default for List<N> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<const N: usize> List<N> {
+    fn ordinal(&self, ip: [u8; N], port: u16) -> Option<u32> {
+        let port = port.to_be_bytes();
+        let known = self.0.iter().find(|known| known.port == port && known.ip == ip)?;
+        Some(u32::from_ne_bytes(known.ordinal))
     }
 
-    fn ip(&self) -> IpAddr {
-        IpAddr::V6(Ipv6Addr::from(self.ip))
+    fn push(&mut self, ordinal: u32, ip: [u8; N], port: u16) {
+        if self.0.len() == self.0.capacity() {
+            self.0.reserve_exact(GROWTH);
+        }
+        let port = port.to_be_bytes();
+        self.0.push_back(Entry { ordinal: ordinal.to_ne_bytes(), ip, port });
+    }
+
+    /// The ordinal of the oldest.
+    fn first(&self) -> Option<u32> {
+        self.0.front().map(|oldest| u32::from_ne_bytes(oldest.ordinal))
     }
 }
 
 /// The addresses to which this node sent, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Destinations {
-    addrs: VecDeque<Packed>,
-    /// How many were forgotten.
-    forgotten: u32,
+    v4: List<4>,
+    v6: List<16>,
+    /// The ordinal of the next one.
+    next: u32,
 }
 
 impl Destinations {
     /// A datagram goes to this address.
     pub(crate) fn insert(&mut self, remote: SocketAddr) {
-        let remote = Packed::new(remote);
-        if self.addrs.contains(&remote) {
+        if self.ordinal(remote).is_some() {
             return;
         }
-        if self.addrs.len() >= DESTINATIONS_MAX {
-            self.addrs.pop_front();
-            self.forgotten = self.forgotten.wrapping_add(1);
+        if self.len() >= DESTINATIONS_MAX {
+            self.forget_oldest();
         }
-        self.addrs.push_back(remote);
+        match remote.ip().to_canonical() {
+            IpAddr::V4(ip) => self.v4.push(self.next, ip.octets(), remote.port()),
+            IpAddr::V6(ip) => self.v6.push(self.next, ip.octets(), remote.port()),
+        }
+        self.next = self.next.wrapping_add(1);
     }
 
     /// The ordinal of a destination.
     pub(crate) fn ordinal(&self, remote: SocketAddr) -> Option<u32> {
-        let remote = Packed::new(remote);
-        let at = self.addrs.iter().position(|addr| *addr == remote)?;
-        Some(self.forgotten.wrapping_add(at as u32))
+        match remote.ip().to_canonical() {
+            IpAddr::V4(ip) => self.v4.ordinal(ip.octets(), remote.port()),
+            IpAddr::V6(ip) => self.v6.ordinal(ip.octets(), remote.port()),
+        }
     }
 
     /// The networks of all destinations (see [`network`]).
     pub(crate) fn networks(&self) -> BTreeSet<u128> {
-        self.addrs.iter().map(|remote| network(remote.ip())).collect()
+        let v4 = self.v4.0.iter().map(|known| network(known.ip.into()));
+        let v6 = self.v6.0.iter().map(|known| network(known.ip.into()));
+        v4.chain(v6).collect()
+    }
+
+    fn len(&self) -> usize {
+        self.v4.0.len() + self.v6.0.len()
+    }
+
+    fn forget_oldest(&mut self) {
+        let age = |ordinal: Option<u32>| ordinal.map(|ordinal| self.next.wrapping_sub(ordinal));
+        if age(self.v4.first()) >= age(self.v6.first()) {
+            self.v4.0.pop_front();
+        } else {
+            self.v6.0.pop_front();
+        }
     }
 
     /// Asserts the invariants.
@@ -69,7 +112,7 @@ impl Destinations {
     /// # Panics
     /// If they do not hold, which is a bug here.
     pub(crate) fn check(&self) {
-        assert!(self.addrs.len() <= DESTINATIONS_MAX);
+        assert!(self.len() <= DESTINATIONS_MAX);
     }
 }
 
@@ -79,6 +122,19 @@ pub(crate) fn network(ip: IpAddr) -> u128 {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits() >> 16 << 16,
         IpAddr::V6(ip) => ip.to_bits() >> 96 << 96,
+    }
+}
+
+/// The prefix at which a NAT64 has IPv4 hosts (RFC 6052 §2.1).
+const NAT64_PREFIX: u128 = 0x0064_ff9b << 96;
+
+/// An address as its own network has it: what a NAT64 shows of an IPv4 host is that IPv4 address.
+pub(crate) fn beyond_nat64(addr: SocketAddr) -> SocketAddr {
+    match addr.ip() {
+        IpAddr::V6(ip) if ip.to_bits() >> 32 << 32 == NAT64_PREFIX => {
+            SocketAddr::new(Ipv4Addr::from_bits(ip.to_bits() as u32).into(), addr.port())
+        }
+        _ => canonical(addr),
     }
 }
 
@@ -109,6 +165,31 @@ mod tests {
         destinations.check();
         assert_eq!(destinations.ordinal(addr([10, 0, 0, 0], 1)), None);
         assert_eq!(destinations.ordinal(addr([10, 0, 0, 1], 1)), Some(1));
+    }
+
+    #[test]
+    fn families_have_one_order() {
+        let mut destinations = Destinations::default();
+        let v6: SocketAddr = "[2001:db8::1]:1".parse().expect("a literal");
+        destinations.insert(addr([192, 0, 2, 1], 1));
+        destinations.insert(v6);
+        for number in 1..DESTINATIONS_MAX {
+            destinations.insert(addr([10, 0, (number >> 8) as u8, number as u8], 1));
+        }
+        assert_eq!(destinations.ordinal(addr([192, 0, 2, 1], 1)), None, "the oldest");
+        assert_eq!(destinations.ordinal(v6), Some(1));
+        assert_eq!(destinations.ordinal(addr([10, 0, 0, 1], 1)), Some(2));
+        destinations.insert(addr([192, 0, 2, 1], 1));
+        assert_eq!(destinations.ordinal(v6), None);
+        destinations.check();
+    }
+
+    #[test]
+    fn what_a_nat64_shows_is_an_ipv4_address() {
+        let beyond = |text: &str| beyond_nat64(text.parse().expect("a literal")).to_string();
+        assert_eq!(beyond("[64:ff9b::203.0.113.7]:9"), "203.0.113.7:9");
+        assert_eq!(beyond("[64:ff9b:1::203.0.113.7]:9"), "[64:ff9b:1::cb00:7107]:9");
+        assert_eq!(beyond("[::ffff:203.0.113.7]:9"), "203.0.113.7:9");
     }
 
     #[test]

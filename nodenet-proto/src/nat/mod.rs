@@ -9,15 +9,19 @@
 //! - `reachability`: whether any node can reach this one, tested without a server.
 //! - `bursts`: answers to Connects, and punches of own attempts.
 //! - `punch`: when punches leave, and how many.
+//! - `probes`: extra pings, for what the reports do not tell.
 //! - `answered`: which Connects are copies.
 //! - `advertise`: what is said of it to others.
 //! - `destinations`: where this node has sent.
+//! - `neighbours`: where its neighbours are.
 
 mod advertise;
 mod answered;
 mod bursts;
 mod destinations;
 mod mapping;
+mod neighbours;
+mod probes;
 mod punch;
 mod reachability;
 mod reflexive;
@@ -25,15 +29,16 @@ mod reflexive;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use self::answered::Answered;
-use self::destinations::{Destinations, network};
+use self::destinations::{Destinations, beyond_nat64, network};
 use self::mapping::{Behaviour, classify};
+use self::neighbours::Neighbours;
+use self::probes::Probes;
 use self::punch::{Punches, TARGETS_MAX};
 use self::reachability::{Step, Test};
 use self::reflexive::{Report, Reports};
@@ -94,6 +99,8 @@ pub(crate) enum Action {
     FindProbers,
     /// Ask every neighbour what it sees.
     AskAll,
+    /// Ask this neighbour what it sees.
+    Ask(NodeId),
     /// Report this event to the application.
     Event(Event),
     /// Set the timer, replacing it if it is set.
@@ -108,7 +115,8 @@ pub(crate) struct Nat {
     reports: Reports,
     destinations: Destinations,
     /// Neighbours, and where each is.
-    neighbours: BTreeMap<NodeId, SocketAddr>,
+    neighbours: Neighbours,
+    probes: Probes,
     test: Test,
     punches: Punches,
     answered: Answered,
@@ -129,7 +137,8 @@ impl Nat {
         Self {
             reports: Reports::default(),
             destinations: Destinations::default(),
-            neighbours: BTreeMap::new(),
+            neighbours: Neighbours::default(),
+            probes: Probes::default(),
             test: Test::default(),
             punches: Punches::new(now),
             answered: Answered::default(),
@@ -158,21 +167,27 @@ impl Nat {
         let Ok(pong) = Pong::decode_exact(payload) else {
             return cx.discard(DropReason::MalformedMessage);
         };
-        let Some(remote) = cx.paths.path(conn).map(|path| canonical(path.remote)) else { return };
+        let path = cx.paths.path(conn);
+        let Some(remote) = path.map(|path| beyond_nat64(path.remote)) else { return };
         let addr = pong.observed.to_socket_addr().map(canonical);
-        let is_plausible =
-            |addr: &SocketAddr| is_plausible_reflexive(addr.ip()) && addr.port() != 0;
+        let is_plausible = |addr: &SocketAddr| can_see(cx.own.local_addrs(), remote, *addr);
         let Some(addr) = addr.filter(is_plausible) else {
             return cx.discard(DropReason::ImplausibleAddress);
         };
         if addr.ip() == remote.ip() {
+            self.probes.handle_useless(from);
             return cx.discard(DropReason::ReportOfReporter);
         }
+        self.probes.settle(&from);
         let subnet = Subnet::counted(remote.ip());
         let dialed = self.destinations.ordinal(remote);
         let report = Report { addr, remote, subnet, dialed, at: cx.now, since: cx.now };
         self.neighbours.insert(from, remote);
         let is_elsewhere = self.reports.is_elsewhere(cx.now, &report);
+        let before = self.reports.get(&from).map(|known| known.addr);
+        if before.is_some_and(|before| before != addr && self.report.addrs.contains(&before)) {
+            self.probes.handle_change(cx.now);
+        }
         let Some(is_news) = self.reports.record(from, report) else {
             return cx.discard(DropReason::ReportersFull);
         };
@@ -192,7 +207,7 @@ impl Nat {
         remote: SocketAddr,
         is_accepted: bool,
     ) {
-        let remote = canonical(remote);
+        let remote = beyond_nat64(remote);
         cx.own.observe_edge(remote);
         if is_accepted && self.is_unsent_to(remote) {
             self.test.handle_reached(cx.now);
@@ -201,6 +216,7 @@ impl Nat {
         self.punches.end(&peer);
         if !is_accepted {
             self.destinations.insert(remote);
+            self.probes.handle_edge_up(cx.now, peer);
         }
         self.update(cx);
     }
@@ -212,12 +228,13 @@ impl Nat {
             self.destinations.insert(remote);
         }
         self.reports.remove(&peer);
+        self.probes.settle(&peer);
         self.update(cx);
     }
 
     /// Datagrams of this node go to this address from now on: it is dialed, or a peer moved there.
     pub(crate) fn handle_sent(&mut self, cx: &mut Context<'_, Action>, remote: SocketAddr) {
-        let remote = canonical(remote);
+        let remote = beyond_nat64(remote);
         self.destinations.insert(remote);
         self.test.handle_sent(cx.now, remote.ip());
         self.arm(cx);
@@ -234,13 +251,14 @@ impl Nat {
         self.timer
     }
 
-    /// A verified ConnectAck of `originator` arrived.
+    /// A verified ConnectAck arrived.
     pub(crate) fn handle_connect_ack(
         &mut self,
         cx: &mut Context<'_, Action>,
-        originator: NodeId,
+        envelope: Envelope,
         payload: &[u8],
     ) {
+        let Envelope { originator, len, .. } = envelope;
         let Ok((ack, signals)) = ConnectAck::decode_with_signals(payload) else {
             return cx.discard(DropReason::MalformedMessage);
         };
@@ -253,7 +271,7 @@ impl Nat {
         let named = self.named_to(cx, true, ack.addrs.as_slice());
         let addrs = named.as_slice().iter().filter_map(Addr::to_socket_addr).collect();
         let own = PathSide { addrs, ..PathSide::from(&self.report) };
-        let answer = Answer { nonce: ack.nonce, peer, own };
+        let answer = Answer { nonce: ack.nonce, len, peer, own };
         let volunteers = advertise::volunteers(&signals);
         cx.act(Action::Answered { peer: originator, answer, volunteers });
     }
@@ -310,6 +328,7 @@ impl Nat {
             self.ask_all(cx);
         }
         self.send_volleys(cx);
+        self.send_probe(cx);
         if is_testing(cx) {
             let before = self.test.outcome();
             let step = self.test.handle_time(cx.now);
@@ -325,6 +344,7 @@ impl Nat {
     pub(crate) fn stop(&mut self, cx: &mut Context<'_, Action>) {
         self.is_stopped = true;
         self.punches.stop();
+        self.probes.stop();
         self.test.set_addr(cx.now, None);
         self.arm(cx);
     }
@@ -356,7 +376,7 @@ impl Nat {
     fn is_unsent_to(&self, remote: SocketAddr) -> bool {
         let of = |remote: &SocketAddr| network(remote.ip());
         scope(remote.ip()) == Some(Scope::Global)
-            && !self.neighbours.values().any(|known| of(known) == of(&remote))
+            && !self.neighbours.values().any(|known| of(&known) == of(&remote))
             && !self.report.addrs.iter().any(|own| of(own) == of(&remote))
             && !self.destinations.networks().contains(&of(&remote))
     }
@@ -390,7 +410,9 @@ impl Nat {
         if cx.config.public_addrs.is_empty() && !self.is_stopped {
             self.test.set_addr(cx.now, advertise::tested(&addrs));
         }
-        let Behaviour { mapping, allocator, evidence } = self.behaviour(cx);
+        let named = self.behaviour(cx);
+        self.plan_probe(cx, &named);
+        let Behaviour { mapping, allocator, evidence } = named;
         let has_no_addr = !matches!(mapping, Mapping::Unknown | Mapping::EndpointIndependent)
             && advertise::tested(&addrs).is_none();
         let reachability = match self.test.outcome() {
@@ -419,7 +441,8 @@ impl Nat {
     /// Sets the timer to what is due next.
     fn arm(&mut self, cx: &mut Context<'_, Action>) {
         let test = self.test.next_at().filter(|_| is_testing(cx));
-        let next = self.punches.next_at().into_iter().chain(test).min();
+        let next =
+            self.punches.next_at().into_iter().chain(test).chain(self.probes.next_at()).min();
         // What is due already is done by a timer as well, after this call.
         let next = next.map(|at| at.max(cx.now + SOON));
         if next == self.timer {
@@ -431,6 +454,17 @@ impl Nat {
             None => Action::Stop,
         });
     }
+}
+
+/// Whether a neighbour at `remote` can see this node at `addr`. It sees the family in which it is
+/// reached, and from farther away no address of this node's own site but one that is not
+/// translated, which this node has itself.
+fn can_see(local_addrs: &[SocketAddr], remote: SocketAddr, addr: SocketAddr) -> bool {
+    let is_local = local_addrs.iter().any(|local| local.ip() == addr.ip());
+    is_plausible_reflexive(addr.ip())
+        && addr.port() != 0
+        && addr.is_ipv4() == remote.is_ipv4()
+        && (scope(addr.ip()) >= scope(remote.ip()) || is_local)
 }
 
 /// Whether reachability is tested. The test tells strangers where this node is.

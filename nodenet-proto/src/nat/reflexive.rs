@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::neighbours::{Packed, SortedMap};
 use crate::NodeId;
 use crate::addr::{Scope, Subnet, canonical, scope};
 
@@ -57,7 +58,7 @@ pub(crate) struct Report {
     pub(crate) addr: SocketAddr,
     /// The address of the neighbour.
     pub(crate) remote: SocketAddr,
-    /// Its subnet; loopback has none.
+    /// The subnet of that; loopback has none.
     pub(crate) subnet: Option<Subnet>,
     /// The ordinal of the neighbour among all to which this node sent first. An address that the
     /// neighbour dialed is no news of how this NAT maps.
@@ -77,17 +78,47 @@ pub(crate) struct View {
     pub(crate) is_symmetric: bool,
 }
 
+/// A report as it is held. The subnet follows from the address.
+#[derive(Debug, Clone, Copy)]
+struct Stored {
+    at: Instant,
+    since: Instant,
+    /// Not dialed if this is [`NOT_DIALED`].
+    dialed: u32,
+    addr: Packed,
+    remote: Packed,
+}
+
+/// An ordinal that no destination gets: it would be the last before they begin anew.
+const NOT_DIALED: u32 = u32::MAX;
+
+impl Stored {
+    fn new(report: Report) -> Self {
+        let Report { addr, remote, dialed, at, since, .. } = report;
+        let dialed = dialed.unwrap_or(NOT_DIALED);
+        Self { at, since, dialed, addr: Packed::new(addr), remote: Packed::new(remote) }
+    }
+
+    fn report(&self) -> Report {
+        let remote = self.remote.addr();
+        let dialed = Some(self.dialed).filter(|ordinal| *ordinal != NOT_DIALED);
+        let subnet = Subnet::counted(remote.ip());
+        let (at, since) = (self.at, self.since);
+        Report { addr: self.addr.addr(), remote, subnet, dialed, at, since }
+    }
+}
+
 /// The reports of all neighbours.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
-    by_reporter: BTreeMap<NodeId, Report>,
+    by_reporter: SortedMap<Stored>,
 }
 
 impl Reports {
     /// Takes a report. Returns whether it says something new; nothing for a new reporter beyond the
     /// cap, whose report is not taken.
     pub(crate) fn record(&mut self, reporter: NodeId, mut report: Report) -> Option<bool> {
-        let is_news = match self.by_reporter.get(&reporter) {
+        let is_news = match self.get(&reporter) {
             None if self.by_reporter.len() >= REPORTERS_MAX => return None,
             Some(known) if known.addr == report.addr => {
                 report.since = known.since;
@@ -95,8 +126,18 @@ impl Reports {
             }
             _ => true,
         };
-        self.by_reporter.insert(reporter, report);
+        self.by_reporter.insert(reporter, Stored::new(report));
         Some(is_news)
+    }
+
+    /// What a neighbour said last.
+    pub(crate) fn get(&self, reporter: &NodeId) -> Option<Report> {
+        self.by_reporter.get(reporter).map(Stored::report)
+    }
+
+    /// All that is held, in the order of the reporters' identifiers.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Report> {
+        self.by_reporter.iter().map(|(_, stored)| stored.report())
     }
 
     /// The edge to this reporter is gone.
@@ -111,7 +152,7 @@ impl Reports {
 
     /// The groups with current reports, the widest scope first, IPv4 before IPv6.
     pub(crate) fn groups(&self, now: Instant) -> Vec<Group> {
-        let current = self.by_reporter.values().filter(|report| is_current(now, report));
+        let current = self.all().filter(|report| is_current(now, report));
         let groups: BTreeSet<Group> = current.filter_map(|report| Group::of(report.addr)).collect();
         groups.into_iter().rev().collect()
     }
@@ -120,8 +161,8 @@ impl Reports {
     /// address made stale.
     pub(crate) fn current(&self, now: Instant, group: Group) -> Vec<Report> {
         let is_here =
-            |report: &&Report| is_current(now, report) && Group::of(report.addr) == Some(group);
-        let mut reports: Vec<Report> = self.by_reporter.values().filter(is_here).copied().collect();
+            |report: &Report| is_current(now, report) && Group::of(report.addr) == Some(group);
+        let mut reports: Vec<Report> = self.all().filter(is_here).collect();
         if let Some((ip, since)) = newest(&reports, |report| report.addr.ip()) {
             reports.retain(|report| report.addr.ip() == ip || report.since >= since);
         }

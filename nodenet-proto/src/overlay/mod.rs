@@ -133,6 +133,11 @@ impl Overlay {
         self.edges.ping_all(cx);
     }
 
+    /// Pings one neighbour, unless it is a light node or owes an answer.
+    pub(crate) fn ask_neighbour(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
+        self.edges.ping_peer(cx, peer);
+    }
+
     /// Nodes without an edge, with the addresses that are known of them; at most `max`.
     pub(crate) fn unconnected(&self, max: usize) -> Vec<(NodeId, Vec<SocketAddr>)> {
         let known = self.peers.table().buckets().iter().flat_map(|bucket| bucket.entries());

@@ -49,9 +49,10 @@ fn id(number: u32) -> NodeId {
 
 /// A report of a neighbour that was dialed, in the subnet 10.x.y.0 of this number.
 fn report(addr: SocketAddr, subnet: Option<u32>, at: Instant) -> Report {
-    let number = subnet.unwrap_or(0) as u16;
-    let remote = SocketAddr::from(([10, (number >> 8) as u8, number as u8, 1], 1));
-    let subnet = subnet.map(|_| Subnet::of(remote.ip()));
+    // Loopback is in no subnet.
+    let ip = subnet.map_or([127, 0, 0, 1], |number| [10, (number >> 8) as u8, number as u8, 1]);
+    let remote = SocketAddr::from((ip, 1));
+    let subnet = Subnet::counted(remote.ip());
     Report { addr, remote, subnet, dialed: Some(0), at, since: at }
 }
 
@@ -100,7 +101,7 @@ fn a_thousand_reporters_are_held_and_a_known_one_may_change_its_report() {
     assert_eq!(reports.len(), REPORTERS_MAX);
     assert_eq!(reports.record(id(5), report(letter('B'), Some(5), now)), Some(true));
     assert_eq!(reports.record(id(5), report(letter('B'), Some(5), now)), Some(false));
-    assert_eq!(reports.by_reporter[&id(5)].addr, letter('B'));
+    assert_eq!(reports.get(&id(5)).map(|report| report.addr), Some(letter('B')));
     reports.check();
 }
 

@@ -62,7 +62,8 @@ fn no_short_volley_goes_to_ipv6() {
 fn a_short_volley_passes_two_nats_if_neighbours_are_between_them() {
     let mut bench = Bench::confirmed();
     for number in 5..=7 {
-        bench.dial(number);
+        // Other customers of the carrier.
+        bench.dial_at(number, addr(&format!("100.64.{number}.1:4242")));
         bench.pong(number, "100.64.3.4:4242");
     }
     assert!(bench.nat.report().addrs.contains(&addr("100.64.3.4:4242")));
@@ -114,15 +115,15 @@ fn an_edge_to_the_initiator_ends_the_burst() {
 fn an_attempt_opens_its_own_nats_first_and_bursts_once_the_peer_answered() {
     let mut bench = Bench::confirmed();
     let targets = [addr("198.51.100.1:1"), addr("[2001:db8::1]:2"), addr("198.51.100.1:1")];
-    let short = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Short));
+    let short = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Short, 0));
     assert_eq!(short, [punch_with("198.51.100.1:1", Some(2))]);
     assert!(bench.nat.destinations.ordinal(targets[0]).is_some());
     assert!(bench.nat.destinations.ordinal(targets[1]).is_none());
-    let full = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Full));
+    let full = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Full, 0));
     let volley = [punch("198.51.100.1:1"), punch("[2001:db8::1]:2")];
     let set = Action::Set(bench.around.now + punch::SPACING);
     assert_eq!(full, [&volley[..], &[set]].concat());
-    assert_eq!(bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Full)), []);
+    assert_eq!(bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Full, 0)), []);
     for _ in 0..4 {
         assert_eq!(bench.timer()[..2], volley);
     }
@@ -135,7 +136,7 @@ fn an_attempt_punches_at_no_address_that_a_peer_may_not_choose() {
     let mut bench = Bench::confirmed();
     let refused = ["127.0.0.1:80", "0.0.0.0:1", "224.0.0.1:9", "198.51.100.1:0", OWN].map(addr);
     for volley in [Volley::Short, Volley::Full] {
-        assert_eq!(bench.run(|nat, cx| nat.burst(cx, id(9), &refused, volley)), []);
+        assert_eq!(bench.run(|nat, cx| nat.burst(cx, id(9), &refused, volley, 0)), []);
         assert_eq!(bench.drops, [(DropReason::ImplausibleAddress, refused.len() as u64)]);
     }
 }
@@ -149,7 +150,7 @@ fn a_host_that_answered_may_get_more_punches_than_one_that_did_not() {
         let mut count = 0;
         for _ in 0..6 {
             let targets = eight(ip);
-            let actions = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Short));
+            let actions = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Short, 0));
             count += punches(&actions).len();
         }
         count
@@ -159,13 +160,13 @@ fn a_host_that_answered_may_get_more_punches_than_one_that_did_not() {
     bench.around.pass(Duration::from_secs(12));
     let mut sent = |ip: [u8; 4]| {
         let targets = eight(ip);
-        let actions = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Short));
+        let actions = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Short, 0));
         punches(&actions).len()
     };
     assert_eq!([sent([20, 1, 0, 1]), sent([198, 51, 100, 1])], [8, 0]);
     // What a message of the peer names may have three times its length.
     let targets = eight([198, 51, 100, 1]);
-    let actions = bench.run(|nat, cx| nat.burst_named(cx, id(9), &targets, Volley::Short, 2 * 32));
+    let actions = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Short, 2 * 32));
     assert_eq!(punches(&actions).len(), 6);
 }
 
@@ -218,7 +219,7 @@ fn a_node_that_leaves_stops_its_bursts() {
     assert_eq!(bench.run(Nat::stop), [Action::Stop]);
     assert_eq!(bench.nat.punches.len(), 0);
     let targets = [addr("198.51.100.1:1")];
-    assert_eq!(bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Full)), []);
+    assert_eq!(bench.run(|nat, cx| nat.burst(cx, id(9), &targets, Volley::Full, 0)), []);
     // The address is still confirmed by three, and is not tested.
     assert_eq!(bench.run(|nat, cx| nat.handle_edge_down(cx, id(4))), []);
 }

@@ -59,7 +59,7 @@ impl Sink {
     fn attempt(&mut self, bench: &mut Bench) {
         let targets = Vec::from_iter((1..=8).map(|port| SocketAddr::from((VICTIM, port))));
         for volley in [Volley::Short, Volley::Full] {
-            let actions = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, volley));
+            let actions = bench.run(|nat, cx| nat.burst(cx, id(9), &targets, volley, 0));
             self.count(&actions);
         }
     }

@@ -342,11 +342,18 @@ impl Edges {
 
     /// Pings every edge but those that wait for an answer and those to light nodes.
     pub(crate) fn ping_all(&mut self, cx: &mut Context<'_, Action>) {
-        let is_asked = |edge: &&Edge| !edge.light && !edge.send_conn().unanswered;
-        let edges = self.table.iter().filter(is_asked);
-        let asked: Vec<_> = edges.map(|edge| (edge.send_conn().id, edge.peer)).collect();
-        for (conn, peer) in asked {
-            self.ping(cx, conn, &peer);
+        let peers: Vec<NodeId> = self.table.iter().map(|edge| edge.peer).collect();
+        for peer in peers {
+            self.ping_peer(cx, &peer);
+        }
+    }
+
+    /// Pings one edge, unless it waits for an answer or is one to a light node.
+    pub(crate) fn ping_peer(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
+        let edge = self.table.get(peer).filter(|edge| !edge.light);
+        let idle = edge.map(Edge::send_conn).filter(|conn| !conn.unanswered);
+        if let Some(conn) = idle.map(|conn| conn.id) {
+            self.ping(cx, conn, peer);
         }
     }
 
