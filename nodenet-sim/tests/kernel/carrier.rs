@@ -96,9 +96,9 @@ fn an_early_datagram_moves_the_port_of_a_carrier_whose_input_is_open() {
 fn ttl_three_leaves_both_routers_and_two_dies_in_that_of_the_carrier() {
     let script = |notes: &mut Notes<'_>| {
         notes.out_with_ttl(A1, 0, 2);
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
         notes.out_with_ttl(A1, 0, 3);
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
     };
     agree(
         "carrier::ttl_three_leaves_both_routers_and_two_dies_in_that_of_the_carrier",
@@ -125,7 +125,7 @@ fn homes_of_one_carrier_do_not_reach_each_other_by_its_address() {
 }
 
 #[test]
-fn a_carrier_that_changes_the_port_is_endpoint_independent_over_a_home_that_keeps_it() {
+fn a_carrier_that_changes_ports_shows_one_over_a_home_that_keeps_them() {
     let home = NatConfig {
         filtering: Behavior::AddressAndPortDependent,
         allocation: PortAllocation::Preserving(Collision::Random),
@@ -135,10 +135,10 @@ fn a_carrier_that_changes_the_port_is_endpoint_independent_over_a_home_that_keep
     let script = |notes: &mut Notes<'_>| {
         notes.out_to_all(A1);
         let seen = notes.others[0];
-        notes.into_at(0, seen);
+        notes.reach_at(0, seen);
     };
     agree(
-        "carrier::a_carrier_that_changes_the_port_is_endpoint_independent_over_a_home_that_keeps_it",
+        "carrier::a_carrier_that_changes_ports_shows_one_over_a_home_that_keeps_them",
         &Setup {
             home: Some((Rules::masquerade(), home.into())),
             ..Setup::new(Rules::translated(), carrier)

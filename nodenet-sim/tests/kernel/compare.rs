@@ -44,9 +44,9 @@ pub(crate) fn linux() -> LinuxConfig {
 /// A script with one early datagram.
 pub(crate) fn early(notes: &mut Notes<'_>) {
     notes.out(A1, 0);
-    notes.into(1, A1.1);
+    notes.reach(1, A1.1);
     notes.out(A1, 1);
-    notes.into(1, A1.1);
+    notes.reach(1, A1.1);
     notes.out(A1, 2);
     notes.out(A1, 0);
 }
@@ -54,8 +54,8 @@ pub(crate) fn early(notes: &mut Notes<'_>) {
 /// A script that asks who gets in.
 pub(crate) fn filtering(notes: &mut Notes<'_>) {
     notes.out(A1, 0);
-    notes.into(0, A1.1);
-    notes.into(1, A1.1);
+    notes.reach(0, A1.1);
+    notes.reach(1, A1.1);
 }
 
 /// What a script saw of a router.
@@ -105,12 +105,12 @@ impl Notes<'_> {
     }
 
     /// A server sends to a port of the router.
-    pub(crate) fn into(&mut self, server: usize, port: u16) {
-        self.into_at(server, SocketAddr::new(self.wan, port));
+    pub(crate) fn reach(&mut self, server: usize, port: u16) {
+        self.reach_at(server, SocketAddr::new(self.wan, port));
     }
 
     /// A server sends to an endpoint.
-    pub(crate) fn into_at(&mut self, server: usize, to: SocketAddr) {
+    pub(crate) fn reach_at(&mut self, server: usize, to: SocketAddr) {
         let from = self.family.server(server);
         let got = self.router.send_in(from, to);
         let line = got.map(|((host, port), source)| {
@@ -121,8 +121,8 @@ impl Notes<'_> {
     }
 
     /// A server sends to the address of a socket.
-    pub(crate) fn into_socket(&mut self, server: usize, socket: Socket) {
-        self.into_at(server, self.family.inside(socket));
+    pub(crate) fn reach_socket(&mut self, server: usize, socket: Socket) {
+        self.reach_at(server, self.family.inside(socket));
     }
 
     /// A socket sends to a port of the router. Notes who gets it, and whether the source is the

@@ -141,14 +141,14 @@ fn an_early_datagram_moves_the_port_where_input_is_open_and_it_sticks() {
 fn the_claim_of_an_early_datagram_ends_with_its_timeout() {
     let script = |notes: &mut Notes<'_>| {
         notes.out(A1, 0);
-        notes.into(1, A1.1);
+        notes.reach(1, A1.1);
         notes.wait(1_000);
-        notes.into(1, A1.1);
+        notes.reach(1, A1.1);
         // Three seconds after the first, two after the last one.
         notes.wait(2_000);
         notes.out(A1, 1);
         notes.out((1, 5_001), 0);
-        notes.into(2, 5_001);
+        notes.reach(2, 5_001);
         notes.wait(3_500);
         notes.out((1, 5_001), 2);
     };
@@ -164,9 +164,9 @@ fn the_claim_of_an_early_datagram_ends_with_its_timeout() {
 fn ttl_two_makes_a_mapping_and_ttl_one_makes_none() {
     let script = |notes: &mut Notes<'_>| {
         notes.out_with_ttl(A1, 0, 1);
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
         notes.out_with_ttl(A1, 0, 2);
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
     };
     agree(
         "nat44::ttl_two_makes_a_mapping_and_ttl_one_makes_none",
@@ -196,18 +196,18 @@ fn hairpin_is_a_dead_end_that_changes_nothing() {
 fn an_answered_flow_lives_long_only_after_two_seconds() {
     let script = |notes: &mut Notes<'_>| {
         notes.out(A1, 0);
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
         notes.out((1, 5_001), 1);
-        notes.into(1, 5_001);
+        notes.reach(1, 5_001);
         notes.wait(1_000);
         // Too early for the second flow to become a stream.
-        notes.into(1, 5_001);
+        notes.reach(1, 5_001);
         notes.wait(1_300);
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
         notes.wait(2_500);
-        notes.into(1, 5_001);
+        notes.reach(1, 5_001);
         notes.wait(2_000);
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
     };
     agree(
         "nat44::an_answered_flow_lives_long_only_after_two_seconds",
@@ -223,7 +223,7 @@ fn inbound_alone_refreshes_a_flow() {
         notes.out(A1, 0);
         for _ in 0..4 {
             notes.wait(1_500);
-            notes.into(0, A1.1);
+            notes.reach(0, A1.1);
         }
     };
     agree(
@@ -240,7 +240,7 @@ fn a_new_wan_address_ends_masqueraded_flows_and_keeps_the_port() {
     let script = |notes: &mut Notes<'_>| {
         notes.out(A1, 0);
         notes.renumber(moved);
-        notes.into_at(0, SocketAddr::new(notes.family.wan(), A1.1));
+        notes.reach_at(0, SocketAddr::new(notes.family.wan(), A1.1));
         let source = notes.router.send_out(A1, notes.family.server(0), 64);
         notes.lines.push(format!("{source:?}"));
     };
@@ -328,7 +328,7 @@ fn a_changed_port_is_the_same_for_all_servers_and_filters_by_endpoint() {
         notes.out(A1, 1);
         for server in [0, 2] {
             let to = notes.others[0];
-            notes.into_at(server, to);
+            notes.reach_at(server, to);
         }
     };
     let config = NatConfig {
@@ -349,10 +349,10 @@ fn a_router_without_translation_lets_in_answers_alone() {
     let script = |notes: &mut Notes<'_>| {
         // The socket is there, and another server is not let in.
         notes.out(A1, 2);
-        notes.into_socket(0, A1);
+        notes.reach_socket(0, A1);
         notes.out(A1, 0);
-        notes.into_socket(0, A1);
-        notes.into_socket(1, A1);
+        notes.reach_socket(0, A1);
+        notes.reach_socket(1, A1);
     };
     agree(
         "nat44::a_router_without_translation_lets_in_answers_alone",
@@ -457,7 +457,7 @@ fn a_host_with_all_the_flows_that_it_may_have_gets_no_other() {
             notes.passes_out(A1, server);
         }
         // Not new, because it is answered.
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
         notes.passes_out(A1, 0);
         notes.passes_out(A2, 3);
     };
@@ -499,10 +499,10 @@ fn a_source_that_stays_is_seen_by_the_other_host() {
 fn a_forwarded_port_lets_in_anyone_and_is_a_source_for_answers_alone() {
     let script = |notes: &mut Notes<'_>| {
         notes.out(A1, 2);
-        notes.into(0, 5_900);
+        notes.reach(0, 5_900);
         notes.out(A1, 0);
         notes.out(A1, 1);
-        notes.into(1, 5_900);
+        notes.reach(1, 5_900);
         notes.out(A1, 1);
     };
     let setup = Setup::new(Rules::masquerade(), linux()).forwarding(5_900, A1);

@@ -14,11 +14,11 @@ const MOVED: [u8; 4] = [198, 18, 1, 3];
 /// The peer goes on sending while the router starts, and is first after that.
 fn peer_is_first(notes: &mut Notes<'_>) {
     notes.out(A1, 0);
-    notes.into(0, A1.1);
+    notes.reach(0, A1.1);
     notes.reboot(WAN);
-    notes.into(0, A1.1);
+    notes.reach(0, A1.1);
     notes.out(A1, 0);
-    notes.into(0, A1.1);
+    notes.reach(0, A1.1);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn an_open_router_gives_the_same_port_if_the_host_is_first() {
         notes.out(A1, 0);
         notes.reboot(WAN);
         notes.out(A1, 0);
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
     };
     agree(
         "reboot::an_open_router_gives_the_same_port_if_the_host_is_first",
@@ -62,10 +62,10 @@ fn with_a_new_address_the_old_one_is_dead_and_the_port_is_the_same() {
     let script = |notes: &mut Notes<'_>| {
         notes.out(A1, 0);
         notes.reboot(MOVED);
-        notes.into_at(0, SocketAddr::from((WAN, A1.1)));
+        notes.reach_at(0, SocketAddr::from((WAN, A1.1)));
         let source = notes.router.send_out(A1, notes.family.server(0), 64);
         notes.lines.push(format!("{source:?}"));
-        notes.into(0, A1.1);
+        notes.reach(0, A1.1);
     };
     agree(
         "reboot::with_a_new_address_the_old_one_is_dead_and_the_port_is_the_same",
@@ -98,11 +98,11 @@ fn random_ports_are_others_after_a_reboot() {
 fn a_full_cone_lets_in_anyone_again_once_the_host_has_sent() {
     let script = |notes: &mut Notes<'_>| {
         notes.out(A1, 0);
-        notes.into(1, A1.1);
+        notes.reach(1, A1.1);
         notes.reboot(WAN);
-        notes.into(1, A1.1);
+        notes.reach(1, A1.1);
         notes.out(A1, 2);
-        notes.into(1, A1.1);
+        notes.reach(1, A1.1);
     };
     let config = NatConfig { filtering: Behavior::EndpointIndependent, ..NatConfig::default() };
     agree(

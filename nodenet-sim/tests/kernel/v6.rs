@@ -14,10 +14,10 @@ fn setup(rules: Rules, kind: impl Into<BoxKind>) -> Setup {
 /// Another server is not let in, although the socket is there.
 fn answers(notes: &mut Notes<'_>) {
     notes.out(A1, 2);
-    notes.into_socket(0, A1);
+    notes.reach_socket(0, A1);
     notes.out(A1, 0);
-    notes.into_socket(0, A1);
-    notes.into_socket(1, A1);
+    notes.reach_socket(0, A1);
+    notes.reach_socket(1, A1);
 }
 
 const ANSWERS: [&str; 5] = ["kept", "nothing", "kept", "1:5000", "nothing"];
@@ -48,9 +48,9 @@ fn what_a_firewall_lets_in_ends_with_the_flow() {
     let script = |notes: &mut Notes<'_>| {
         notes.out(A1, 0);
         notes.wait(2_000);
-        notes.into_socket(0, A1);
+        notes.reach_socket(0, A1);
         notes.wait(3_500);
-        notes.into_socket(0, A1);
+        notes.reach_socket(0, A1);
     };
     agree(
         "v6::what_a_firewall_lets_in_ends_with_the_flow",

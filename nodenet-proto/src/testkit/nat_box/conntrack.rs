@@ -9,9 +9,9 @@
 //! its answers is free; else it gets the source of the newest flow of the same socket; else a
 //! random port. So the mapping is endpoint-independent until something else has the tuple: another
 //! inside host with that port at that destination, or a datagram from outside to the router itself.
-//! An entry that is over passes nothing, but lends its source until it is collected. A datagram to a
-//! forwarded port whose tuple of answers is taken, because the host has a flow to that peer, gets
-//! another source port inside.
+//! An entry that is over passes nothing, but lends its source until it is collected. A datagram
+//! to a forwarded port whose tuple of answers is taken, because the host has a flow to that peer,
+//! gets another source port inside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
