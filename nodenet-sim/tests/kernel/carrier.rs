@@ -14,13 +14,13 @@ const RANGE: RangeInclusive<u16> = 40_000..=49_999;
 
 /// The usual home router behind the router of a carrier.
 fn behind(rules: Rules, kind: impl Into<BoxKind>) -> Setup {
-    Setup { home: Some((Rules::masquerade(), linux().into())), ..Setup::new(rules, kind) }
+    Setup { inner: Some((Rules::masquerade(), linux().into())), ..Setup::new(rules, kind) }
 }
 
 #[test]
-fn two_homes_with_one_port_show_one_port_each_to_all_servers() {
+fn two_inner_routers_with_one_port_show_one_each_to_all_servers() {
     agree(
-        "carrier::two_homes_with_one_port_show_one_port_each_to_all_servers",
+        "carrier::two_inner_routers_with_one_port_show_one_each_to_all_servers",
         &behind(Rules::masquerade(), linux()),
         |notes| {
             notes.out_to_all(A1);
@@ -60,10 +60,10 @@ fn a_carrier_with_random_ports_shows_each_server_another_one() {
 }
 
 #[test]
-fn a_full_cone_of_the_carrier_still_filters_at_home() {
+fn behind_a_full_cone_of_the_carrier_the_inner_router_filters() {
     let config = NatConfig { filtering: Behavior::EndpointIndependent, ..NatConfig::default() };
     agree(
-        "carrier::a_full_cone_of_the_carrier_still_filters_at_home",
+        "carrier::behind_a_full_cone_of_the_carrier_the_inner_router_filters",
         &behind(Rules::masquerade().full_cone(), config),
         filtering,
         &["kept", "1:5000", "nothing"],
@@ -71,12 +71,12 @@ fn a_full_cone_of_the_carrier_still_filters_at_home() {
 }
 
 #[test]
-fn a_full_cone_at_home_is_filtered_by_the_carrier() {
+fn a_full_cone_behind_the_carrier_is_filtered_by_it() {
     let config = NatConfig { filtering: Behavior::EndpointIndependent, ..NatConfig::default() };
-    let home = (Rules::masquerade().full_cone(), config.into());
+    let inner = (Rules::masquerade().full_cone(), config.into());
     agree(
-        "carrier::a_full_cone_at_home_is_filtered_by_the_carrier",
-        &Setup { home: Some(home), ..Setup::new(Rules::masquerade(), linux()) },
+        "carrier::a_full_cone_behind_the_carrier_is_filtered_by_it",
+        &Setup { inner: Some(inner), ..Setup::new(Rules::masquerade(), linux()) },
         filtering,
         &["kept", "1:5000", "nothing"],
     );
@@ -109,7 +109,7 @@ fn ttl_three_leaves_both_routers_and_two_dies_in_that_of_the_carrier() {
 }
 
 #[test]
-fn homes_of_one_carrier_do_not_reach_each_other_by_its_address() {
+fn hosts_of_one_carrier_do_not_reach_each_other_by_its_address() {
     let script = |notes: &mut Notes<'_>| {
         notes.out(A1, 0);
         notes.out((2, 6_000), 0);
@@ -117,7 +117,7 @@ fn homes_of_one_carrier_do_not_reach_each_other_by_its_address() {
         notes.out(A1, 1);
     };
     agree(
-        "carrier::homes_of_one_carrier_do_not_reach_each_other_by_its_address",
+        "carrier::hosts_of_one_carrier_do_not_reach_each_other_by_its_address",
         &behind(Rules::masquerade(), linux()),
         script,
         &["kept", "kept", "nothing", "kept"],
@@ -125,22 +125,22 @@ fn homes_of_one_carrier_do_not_reach_each_other_by_its_address() {
 }
 
 #[test]
-fn a_carrier_that_changes_ports_shows_one_over_a_home_that_keeps_them() {
-    let home = NatConfig {
+fn a_carrier_that_changes_ports_shows_one_over_a_router_that_keeps_them() {
+    let inner = NatConfig {
         filtering: Behavior::AddressAndPortDependent,
         allocation: PortAllocation::Preserving(Collision::Random),
         ..NatConfig::default()
     };
-    let carrier = NatConfig { allocation: PortAllocation::Random, ..home.clone() };
+    let carrier = NatConfig { allocation: PortAllocation::Random, ..inner.clone() };
     let script = |notes: &mut Notes<'_>| {
         notes.out_to_all(A1);
         let seen = notes.others[0];
         notes.reach_at(0, seen);
     };
     agree(
-        "carrier::a_carrier_that_changes_ports_shows_one_over_a_home_that_keeps_them",
+        "carrier::a_carrier_that_changes_ports_shows_one_over_a_router_that_keeps_them",
         &Setup {
-            home: Some((Rules::masquerade(), home.into())),
+            inner: Some((Rules::masquerade(), inner.into())),
             ..Setup::new(Rules::translated(), carrier)
         },
         script,

@@ -1,5 +1,5 @@
 //! A router as a script sees it: the kernel's in namespaces, or a box of the test kit in virtual
-//! time. With homes it is two routers in a row.
+//! time. With inner it is two routers in a row.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +27,7 @@ const SLICE_MS: u64 = 2;
 pub(crate) struct Setup {
     pub(crate) family: Family,
     /// The router in front of each host, if there is one of its own.
-    pub(crate) home: Option<(Rules, BoxKind)>,
+    pub(crate) inner: Option<(Rules, BoxKind)>,
     pub(crate) rules: Rules,
     pub(crate) kind: BoxKind,
     /// An external port that leads to a socket.
@@ -36,7 +36,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new(rules: Rules, kind: impl Into<BoxKind>) -> Self {
-        Self { family: Family::V4, home: None, rules, kind: kind.into(), forwarded: None }
+        Self { family: Family::V4, inner: None, rules, kind: kind.into(), forwarded: None }
     }
 
     /// Leads an external port to a socket.
@@ -47,7 +47,7 @@ impl Setup {
     }
 
     pub(crate) fn topology(&self) -> Topology {
-        if self.home.is_some() { Topology::Carrier } else { Topology::Home }
+        if self.inner.is_some() { Topology::Carrier } else { Topology::OneRouter }
     }
 }
 
@@ -100,8 +100,8 @@ impl<'a> Kernel<'a> {
     /// Gives the routers their rules, and waits until datagrams pass: links take a moment to come
     /// up.
     fn load(&mut self) {
-        let home = self.setup.home.iter().flat_map(|(rules, _)| [("r1", rules), ("r2", rules)]);
-        for (router, rules) in home.chain([("r", &self.setup.rules)]) {
+        let inner = self.setup.inner.iter().flat_map(|(rules, _)| [("r1", rules), ("r2", rules)]);
+        for (router, rules) in inner.chain([("r", &self.setup.rules)]) {
             self.lab.rules(router, &rules.text(self.setup.family));
             self.lab.timeouts(router, TIMEOUT_SECS, TIMEOUT_STREAM_SECS);
         }
@@ -203,10 +203,10 @@ impl Router for Kernel<'_> {
     }
 }
 
-/// A box of the test kit, and those of the homes behind it.
+/// A box of the test kit, and those of the inner behind it.
 pub(crate) struct Model {
     family: Family,
-    homes: BTreeMap<u8, NatBox>,
+    inner: BTreeMap<u8, NatBox>,
     nat: NatBox,
     now: Instant,
     /// Whether each datagram of the script came through.
@@ -220,13 +220,13 @@ impl Model {
         if let Some((port, socket)) = setup.forwarded {
             nat.forward_port(port, setup.family.inside(socket));
         }
-        let home = |host: u8, kind: &BoxKind| {
-            let seed = seed.child("home", host.into());
+        let inner_box = |host: u8, kind: &BoxKind| {
+            let seed = seed.child("inner", host.into());
             NatBox::new(kind.clone(), vec![[100, 64, host, 2].into()], &seed)
         };
-        let kinds = setup.home.iter().flat_map(|(_, kind)| [(1, kind), (2, kind)]);
-        let homes = kinds.map(|(host, kind)| (host, home(host, kind))).collect();
-        let mut model = Self { family: setup.family, homes, nat, now: base(), passed: Vec::new() };
+        let kinds = setup.inner.iter().flat_map(|(_, kind)| [(1, kind), (2, kind)]);
+        let inner = kinds.map(|(host, kind)| (host, inner_box(host, kind))).collect();
+        let mut model = Self { family: setup.family, inner, nat, now: base(), passed: Vec::new() };
         model.warm_up();
         model
     }
@@ -241,19 +241,19 @@ impl Model {
     /// What leaves the outermost box, and on which side of it.
     fn out(&mut self, header: Header) -> Option<(Side, Header)> {
         let (host, _) = socket_of(header.from);
-        let header = match self.homes.get_mut(&host) {
-            Some(home) => home.forward(self.now, Side::Inside, header).ok()?.1,
+        let header = match self.inner.get_mut(&host) {
+            Some(inner) => inner.forward(self.now, Side::Inside, header).ok()?.1,
             None => header,
         };
         self.nat.forward(self.now, Side::Inside, header).ok()
     }
 
     /// What comes to a host.
-    fn home(&mut self, header: Header) -> Option<Header> {
+    fn pass_inner(&mut self, header: Header) -> Option<Header> {
         // The address of a home has its number where those of its hosts have it.
         let (host, _) = socket_of(header.to);
-        match self.homes.get_mut(&host) {
-            Some(home) => Some(home.forward(self.now, Side::Outside, header).ok()?.1),
+        match self.inner.get_mut(&host) {
+            Some(inner) => Some(inner.forward(self.now, Side::Outside, header).ok()?.1),
             None => Some(header),
         }
     }
@@ -272,14 +272,14 @@ impl Router for Model {
 
     fn send_in(&mut self, from: SocketAddr, to: SocketAddr) -> Option<(Socket, SocketAddr)> {
         let passed = self.nat.forward(self.now, Side::Outside, Header::new(from, to)).ok();
-        let got = passed.and_then(|(_, header)| self.home(header));
+        let got = passed.and_then(|(_, header)| self.pass_inner(header));
         self.note(got.map(|header| (socket_of(header.to), header.from)))
     }
 
     fn hairpin(&mut self, from: Socket, to: SocketAddr) -> Option<(Socket, SocketAddr)> {
         let passed = self.out(Header::new(self.family.inside(from), to));
         let turned = passed.filter(|(side, _)| *side == Side::Inside);
-        let got = turned.and_then(|(_, header)| self.home(header));
+        let got = turned.and_then(|(_, header)| self.pass_inner(header));
         self.note(got.map(|header| (socket_of(header.to), header.from)))
     }
 

@@ -11,7 +11,7 @@ use crate::family::Family;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Topology {
     /// The hosts a1 and a2 behind router r, the servers w before it.
-    Home,
+    OneRouter,
     /// The same, with a home router of its own for each host: r1 and r2.
     Carrier,
     /// Host a1 behind router r1, host a2 behind router r2; before each router a side of the path,
@@ -22,7 +22,7 @@ pub(crate) enum Topology {
 impl Topology {
     fn routers(self) -> &'static [&'static str] {
         match self {
-            Self::Home => &["r"],
+            Self::OneRouter => &["r"],
             Self::Carrier => &["r", "r1", "r2"],
             Self::Pair => &["r1", "r2"],
         }
@@ -53,10 +53,10 @@ impl Topology {
         let mut plan = Plan::new(family);
         plan.namespaces(self.routers().iter().copied());
         for host in [1, 2] {
-            let router = if self == Self::Home { "r".to_owned() } else { format!("r{host}") };
-            plan.home(host, &router);
+            let router = if self == Self::OneRouter { "r".to_owned() } else { format!("r{host}") };
+            plan.lan(host, &router);
             let ends = match self {
-                Self::Home => continue,
+                Self::OneRouter => continue,
                 Self::Carrier => (format!("r{host} wan"), format!("r lan{host}"), "100.64"),
                 Self::Pair => (format!("r{host} wan"), format!("w{host} eth0"), "198.18"),
             };
@@ -78,7 +78,7 @@ impl Topology {
 
     /// Ends the outermost router.
     pub(crate) fn end_router(self) {
-        assert_eq!(self, Self::Home, "what hangs on the router");
+        assert_eq!(self, Self::OneRouter, "what hangs on the router");
         // The links first: those of a namespace vanish some time after it.
         for namespace in ["a1", "a2", "w"] {
             batch(Some(namespace), &["link del eth0".to_owned()]);
@@ -151,7 +151,7 @@ impl Plan {
     }
 
     /// The network of a host behind its router.
-    fn home(&mut self, host: u8, router: &str) {
+    fn lan(&mut self, host: u8, router: &str) {
         let (near, far) = (format!("a{host} eth0"), format!("{router} lan{host}"));
         self.cable(&near, &format!("10.0.{host}.10/24"), &far, &format!("10.0.{host}.1/24"));
         let namespace = format!("a{host}");
