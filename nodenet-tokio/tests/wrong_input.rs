@@ -216,6 +216,11 @@ fn messages_without_target_without_route_and_of_too_many_bytes_are_errors() {
 }
 
 #[test]
+fn a_demo_of_too_many_pairs_is_an_error() {
+    assert_says(&failure(1, &["demo", "--nat", "--nodes", "101"]), &["--nat", "--nodes 100"]);
+}
+
+#[test]
 fn a_key_file_in_use_is_an_error() {
     let scratch = Scratch::new();
     let seed = scratch.arg("seed");

@@ -5,6 +5,7 @@
 //! that a node knows of another came over its socket.
 
 mod exchange;
+mod nat;
 mod report;
 
 use std::io;
@@ -50,6 +51,10 @@ pub(crate) struct DemoArgs {
         value_parser = clap::value_parser!(u16).range(2..=1000)
     )]
     pub(crate) nodes: u16,
+    /// Put half of the nodes behind emulated NATs, on an in-memory network, and connect all pairs
+    /// instead.
+    #[arg(long)]
+    pub(crate) nat: bool,
     /// Print one JSON object at the end; docs/JSON.md in the source explains it.
     #[arg(long)]
     pub(crate) json: bool,
@@ -67,6 +72,9 @@ impl Cmd for DemoArgs {
 
 async fn demo(args: DemoArgs, mut signals: Signals, outputs: &Outputs) -> Ended {
     let progress = Progress::new(&outputs.err);
+    if args.nat {
+        return demo_nat(&args, signals, outputs, &progress).await;
+    }
     let network = tokio::select! {
         network = Network::start(args.nodes, &progress) => network?,
         signal = signals.stop() => return Ok(signal.exit_status().into()),
@@ -88,6 +96,32 @@ async fn demo(args: DemoArgs, mut signals: Signals, outputs: &Outputs) -> Ended 
     }
     report.explain_loss(&outputs.err);
     Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The demo with NATs.
+async fn demo_nat(
+    args: &DemoArgs,
+    mut signals: Signals,
+    outputs: &Outputs,
+    progress: &Progress,
+) -> Ended {
+    let network = nat::start(args.nodes, progress).await?;
+    let ran = tokio::select! {
+        ran = nat::run(&network, progress) => Ok(ran),
+        signal = signals.stop() => Err(signal),
+    };
+    progress.finish();
+    network.leave().await;
+    let connects = match ran {
+        Ok(connects) => connects,
+        Err(signal) => return Ok(signal.exit_status().into()),
+    };
+    tokio::select! {
+        written = outputs.write_result(connects.result(args.json)) => written?,
+        signal = signals.stop() => return Ok(signal.exit_status().into()),
+    }
+    connects.explain_failures(&outputs.err);
+    Ok(if connects.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 struct Network {
