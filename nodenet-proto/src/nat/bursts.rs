@@ -124,8 +124,8 @@ impl Nat {
     }
 
     /// Punches towards a peer that this node wants to connect to. `Full` while such volleys are
-    /// under way begins none anew. A message of `len` bytes from the peer named the targets, or none
-    /// did: a host that never answered gets more for it.
+    /// under way begins none anew. A message of `len` bytes from the peer named the targets, or
+    /// none did: a host that never answered gets more for it.
     pub(crate) fn burst(
         &mut self,
         cx: &mut Context<'_, Action>,

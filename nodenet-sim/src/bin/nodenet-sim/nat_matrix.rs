@@ -26,7 +26,7 @@ pub(crate) fn nat_matrix(args: &NatMatrix) -> Result<(), String> {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         }
-        None if done > 0 && done % LINE_EVERY == 0 => eprintln!("{done} of {all} pairs"),
+        None if done > 0 && done.is_multiple_of(LINE_EVERY) => eprintln!("{done} of {all} pairs"),
         None => {}
     };
     let matrix = if args.bare {
