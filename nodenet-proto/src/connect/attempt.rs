@@ -107,7 +107,10 @@ impl Attempt {
         }
         self.insert_next(addrs);
         let deadline = now + purpose.timeout();
-        if self.purpose.timeout() < purpose.timeout() && self.deadline < deadline {
+        // The first request begins an exchange, which needs its time.
+        let is_longer = self.purpose.timeout() < purpose.timeout()
+            || (purpose == Purpose::Request && !self.is_requested);
+        if is_longer && self.deadline < deadline {
             (self.deadline, self.short) = (deadline, self.dialed);
         }
         self.purpose = self.purpose.min(purpose);

@@ -199,10 +199,10 @@ impl Connect {
         &mut self,
         cx: &mut Context<'_, Action>,
         peer: NodeId,
-        remote: Option<SocketAddr>,
+        path: Option<ConnectOutcome>,
         is_taken: bool,
     ) {
-        self.conclude(cx.now, &peer, remote);
+        self.conclude(cx.now, &peer, path);
         if self.end(cx, &peer) {
             self.first_frames.expect(peer);
         }
@@ -333,16 +333,12 @@ impl Connect {
         }
     }
 
-    /// Ends the log of the attempt at `peer`, to which there is an edge now.
-    fn conclude(&mut self, now: Instant, peer: &NodeId, remote: Option<SocketAddr>) {
+    /// Ends the log of the attempt at `peer`, to which there is an edge over this path now.
+    fn conclude(&mut self, now: Instant, peer: &NodeId, path: Option<ConnectOutcome>) {
         let Some(attempt) = self.attempts.get_mut(peer) else { return };
-        let (Some(log), Some(remote)) = (attempt.log.take(), remote) else { return };
-        let grant = attempt.grants.iter().find(|(addr, _)| *addr == remote);
-        let outcome = match grant {
-            Some((_, volunteer)) => ConnectOutcome::Relayed { remote, volunteer: *volunteer },
-            None => ConnectOutcome::Direct { remote },
-        };
-        self.logs.end(now, *peer, *log, outcome);
+        if let (Some(log), Some(outcome)) = (attempt.log.take(), path) {
+            self.logs.end(now, *peer, *log, outcome);
+        }
     }
 
     fn fail(&mut self, cx: &mut Context<'_, Action>, peer: NodeId, error: ConnectError) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Action, Answer, Candidate, Connect, Nonce, Purpose, Source, Want};
 use crate::NodeId;
-use crate::api::{ConnectError, EdgeDownReason, Explanation, PathSide};
+use crate::api::{ConnectError, ConnectOutcome, EdgeDownReason, Explanation, PathSide};
 use crate::context::Context;
 use crate::context::testing::Surroundings;
 use crate::stats::DropReason;
@@ -156,7 +156,11 @@ impl Bench {
     }
 
     fn edge_up_at(&mut self, remote: SocketAddr, is_taken: bool) -> Vec<Did> {
-        self.act(|connect, cx| connect.handle_edge_up(cx, PEER, Some(remote), is_taken))
+        self.edge_up_over(ConnectOutcome::Direct { remote }, is_taken)
+    }
+
+    fn edge_up_over(&mut self, path: ConnectOutcome, is_taken: bool) -> Vec<Did> {
+        self.act(|connect, cx| connect.handle_edge_up(cx, PEER, Some(path), is_taken))
     }
 }
 
@@ -396,4 +400,18 @@ fn stopping_settles_every_request() {
     let closed = || Did::Settle(Err(ConnectError::Closed));
     assert_eq!(did, [Did::Cancel(0), closed(), closed()]);
     assert_eq!(bench.due, None);
+}
+
+#[test]
+fn a_request_that_joins_an_attempt_at_a_bootstrap_peer_gets_its_full_ten_seconds() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Bootstrap, &[addr(1)]);
+    bench.pass(SECOND * 9);
+    assert_eq!(bench.want(Purpose::Request, &[]), [Did::Ask(0)]);
+    bench.pass(SECOND);
+    assert_eq!(bench.fail(0, DialError::TimedOut), [Did::Dial(1, addr(1))]);
+    bench.pass(SECOND * 8);
+    let error = dial_error(DialError::TimedOut);
+    let over = [Did::Settle(Err(error)), Did::Failed(error)];
+    assert_eq!(bench.fail(1, DialError::TimedOut), over);
 }

@@ -4,13 +4,15 @@
 //! Machines do not call each other. Each run of one returns its actions in order, and each action
 //! is carried out before the next, with all that it leads to.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 
 use super::requests::{Outcome, Wait};
 use super::timers::Timer;
 use super::{ACTIONS_KEPT, Engine};
 use crate::NodeId;
-use crate::api::{ConnectError, DeliveryPath, Event, SendFailure};
+use crate::api::{ConnectError, ConnectOutcome, DeliveryPath, Event, SendFailure};
 use crate::connect::{self, Connect, Purpose, Want};
 use crate::context::Context;
 use crate::nat::{self, Nat, Prober, Volley};
@@ -101,9 +103,9 @@ impl Engine {
                 self.makes_room = true;
                 let edge = self.overlay.edges().get(&peer);
                 let path = edge.and_then(|edge| conns.path(edge.send_conn().id));
-                let remote = path.map(|path| path.remote);
+                let path = path.map(|path| self.outcome_at(path.remote));
                 self.run_connect(conns, |connect, cx| {
-                    connect.handle_edge_up(cx, peer, remote, is_taken);
+                    connect.handle_edge_up(cx, peer, path, is_taken);
                 });
                 self.pass_edge_up(conns, peer);
                 self.release_held(conns, peer);
@@ -174,6 +176,14 @@ impl Engine {
             }
             Action::Set(at) => self.set_timer(Timer::Connect, at),
             Action::Stop => self.timers.stop(&Timer::Connect),
+        }
+    }
+
+    /// What an edge at this address is.
+    fn outcome_at(&self, remote: SocketAddr) -> ConnectOutcome {
+        match self.relay.is_relayed(remote) {
+            Some(volunteer) => ConnectOutcome::Relayed { remote, volunteer },
+            None => ConnectOutcome::Direct { remote },
         }
     }
 

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+#[cfg(test)]
+use nodenet_proto::api::EdgeInfo;
 use nodenet_proto::api::{
     Command, ConnectOutcome, ConnectStepKind, Event, Explanation, Obstacle as Told, RelayPolicy,
 };
@@ -246,6 +248,21 @@ impl Pair {
             early,
             explanation,
         })
+    }
+
+    /// Both hosts connect to each other at once. Returns the edges of each to the other.
+    #[cfg(test)]
+    fn connect_both(&mut self) -> Result<[Vec<EdgeInfo>; 2], Violation> {
+        let [a, b] = self.hosts;
+        for (from, to) in [(a, b), (b, a)] {
+            let (request, target) = (self.world.next_request(), self.world.id(to));
+            self.world.command(from, Command::Connect { request, target, addrs: Vec::new() })?;
+        }
+        self.world.run_for(END)?;
+        Ok([(a, b), (b, a)].map(|(from, to)| {
+            let id = self.world.id(to);
+            self.world.edges(from).into_iter().filter(|edge| edge.peer == id).collect()
+        }))
     }
 
     /// Measures a rendezvous. Zero if there is none.

@@ -1,7 +1,7 @@
 //! The exchange with the peer, punches and volunteers: exact actions.
 
 use super::*;
-use crate::api::{ConnectOutcome, Obstacle, Reachability};
+use crate::api::{Obstacle, Reachability};
 use crate::wire::nat::Mapping;
 
 /// A peer that says this of itself.
@@ -129,10 +129,10 @@ fn volunteers_are_asked_when_punching_brings_nothing_and_at_once_if_it_cannot() 
     let (volunteer, socket) = (NodeId::from_bytes([7; 32]), addr(99));
     let granted = bench.act(|connect, cx| connect.handle_granted(cx, PEER, volunteer, socket));
     assert_eq!(granted, [Did::Dial(1, socket)]);
-    let up = bench.edge_up_at(socket, true);
+    let outcome = ConnectOutcome::Relayed { remote: socket, volunteer };
+    let up = bench.edge_up_over(outcome, true);
     assert_eq!(up, [Did::Cancel(0), Did::Cancel(1), Did::StopRelay, Did::Settle(Ok(()))]);
     let explanation = bench.explain();
-    let outcome = ConnectOutcome::Relayed { remote: socket, volunteer };
     assert_eq!(explanation.outcome, Some(outcome));
     assert_eq!(explanation.obstacle, Some(Obstacle::ChangingPorts));
 }

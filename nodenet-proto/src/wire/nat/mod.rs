@@ -25,7 +25,7 @@
 //!       0     4  00 6e 70 01
 //! ```
 //!
-//! Bytes after any of these frames are ignored, but for the marks of a [`refusal`].
+//! Bytes after any of these frames are ignored, but for the marks of a refusal (`refusal`).
 
 mod refusal;
 mod signals;

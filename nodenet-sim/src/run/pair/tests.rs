@@ -1,6 +1,6 @@
 //! Whole nodes behind every pair of kinds; the command `nat-matrix` runs more seeds.
 
-use super::{Losses, connect_pair, matrix};
+use super::{Losses, Pair, connect_pair, matrix};
 use crate::net::access::{Access, kinds};
 
 fn kind(name: &str) -> Access {
@@ -24,4 +24,16 @@ fn the_same_seed_gives_the_same_connect() {
     assert_eq!((first.took, first.packets), (second.took, second.packets));
     assert_eq!(first.explanation, second.explanation);
     assert_ne!(run(2).took, first.took);
+}
+
+#[test]
+fn two_hosts_that_connect_to_each_other_at_once_have_one_edge() {
+    for (a, b) in [("open", "linux"), ("linux", "linux"), ("linux-open", "linux-open")] {
+        let mut pair = Pair::new(1, &kind(a), &kind(b));
+        pair.join().expect("invariants hold");
+        for edges in pair.connect_both().expect("invariants hold") {
+            let [edge] = &edges[..] else { panic!("{a} {b}: one edge, not {edges:?}") };
+            assert!(edge.relayed_by.is_none() && edge.conns <= 2, "{a} {b}: {edge:?}");
+        }
+    }
 }
