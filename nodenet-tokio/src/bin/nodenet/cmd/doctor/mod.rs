@@ -22,7 +22,7 @@ use crate::visit::{Visit, VisitArgs};
 use checks::{Check, Observed, Status};
 use probe::{Answer, Probes};
 
-/// Longest wait for the first edge, so that silence is reported within five seconds.
+/// Longest wait for the first edge, so that there is a verdict within five seconds.
 const JOIN_BOUND: Duration = Duration::from_millis(4_700);
 /// Time for further neighbours before the few there are count as all (guess).
 const FEW_EDGES_BOUND: Duration = Duration::from_secs(3);
