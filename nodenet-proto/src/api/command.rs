@@ -80,14 +80,16 @@ pub enum Command {
         within: Duration,
     },
     /// Get an edge to `target`. If there is none, dial these addresses, then those that this node
-    /// knows. Settled by [`super::Event::Connected`] or [`super::Event::ConnectFailed`], after
-    /// fifteen seconds at the latest: ten for the dials, five for the peer's first frame.
+    /// knows, and ask the target over the network for its own, which it then punches from; if no
+    /// direct path is found, reach it through a volunteer. `Engine::explain` has the steps.
+    /// Settled by [`super::Event::Connected`] or [`super::Event::ConnectFailed`], after fifteen
+    /// seconds at the latest: ten for the attempt, five for the peer's first frame.
     Connect {
         /// Names the outcome.
         request: RequestId,
         /// The peer.
         target: NodeId,
-        /// Its addresses, best first; the first eight count.
+        /// Its addresses, best first; the first eight count. There may be none.
         addrs: Vec<SocketAddr>,
     },
     /// Adds bootstrap peers, or replaces the addresses of known ones. They are tried for ever.
