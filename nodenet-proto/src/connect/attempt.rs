@@ -181,9 +181,9 @@ impl Attempt {
         }
     }
 
-    /// The next candidate, which counts as dialed from now on.
+    /// The next candidate, which counts as dialed from now on; none after the deadline.
     pub(super) fn next_addr(&mut self, now: Instant) -> Option<SocketAddr> {
-        let addr = self.addrs.get(self.dialed).copied()?;
+        let addr = self.addrs.get(self.dialed).copied().filter(|_| self.deadline > now)?;
         self.dialed += 1;
         self.pending += 1;
         self.next_at = now + self.stagger;

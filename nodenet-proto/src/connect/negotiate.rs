@@ -98,7 +98,8 @@ impl Connect {
     ) -> bool {
         let remote = canonical(remote);
         let asks = |attempt: &Attempt| attempt.exchange.is_some() && attempt.knows_ip(remote);
-        let found = self.attempts.iter().find(|(_, attempt)| asks(attempt));
+        let is_port = remote.port() != 0;
+        let found = self.attempts.iter().find(|(_, attempt)| is_port && asks(attempt));
         let Some(peer) = found.map(|(peer, _)| *peer) else { return false };
         let Some(attempt) = self.attempts.get_mut(&peer) else { return false };
         if attempt.addrs.contains(&remote) {

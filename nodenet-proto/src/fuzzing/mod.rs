@@ -4,6 +4,7 @@
 //! this crate, so that ordinary tests run the committed corpora through the same code. A body takes
 //! any bytes and panics if an invariant is broken; no bytes that a peer can send may cause a panic.
 
+mod connect_machine;
 #[cfg(test)]
 mod corpora;
 mod nat_machine;
@@ -14,6 +15,7 @@ mod rendezvous;
 mod tests;
 mod wire;
 
+pub use connect_machine::connect_machine;
 pub use nat_machine::nat_machine;
 pub use node::node_bytes;
 pub use relay_machine::relay_machine;
@@ -32,6 +34,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("addr", addr),
     ("certificate", certificate),
+    ("connect_machine", connect_machine),
     ("contact", contact),
     ("control", control),
     ("envelope", envelope),

@@ -69,6 +69,19 @@ fn relaying() {
 }
 
 #[test]
+fn connecting() {
+    // A request for peer 3 without addresses; it is asked, answers, punches, is dialed and up.
+    let asked = [0, 3, 3, 0, 4, 7, 1, 9, 5, 5, 3, 1, 7, 2, 20, 9, 21, 9, 1, 6, 20, 33];
+    let up = [9, 8, 10, 2, 0, 3, 0, 2, 11, 3, 0];
+    offer("connect_machine", "found", &asked.into_iter().chain(up).collect::<Vec<u8>>());
+    // A peer behind changing ports is reached through a volunteer, after one said nothing.
+    let relayed =
+        [0, 5, 3, 0, 4, 7, 1, 5, 5, 1, 5, 1, 20, 9, 5, 8, 5, 2, 9, 10, 10, 7, 5, 6, 30, 9];
+    offer("connect_machine", "relayed", &relayed);
+    offer("connect_machine", "malformed", &[0, 1, 1, 3, 1, 1, 2, 2, 3, 3, 3, 0, 1, 9, 13, 10, 200]);
+}
+
+#[test]
 fn control_messages() {
     let contact = Contact {
         key: Some([2; 32]),
