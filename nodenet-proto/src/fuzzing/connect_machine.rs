@@ -63,16 +63,8 @@ impl Machine {
                 self.want(Want { peer, candidates, purpose });
             }
             2 => {
-                let Some(dial) = self.nth_dial(byte()) else { return };
-                let peer = self.dials.remove(&dial).expect("it was just there");
-                let purpose = self.connect.handle_dial_up(dial);
-                let (is_taken, next) = (byte() % 2 == 0, byte());
-                self.run(|connect, cx| match (purpose, next % 3) {
-                    (None, _) => {}
-                    (Some(Purpose::Probe), 0) => connect.handle_probe_over(cx, peer),
-                    (_, 1) => connect.handle_refused(cx, peer, ConnectError::WorkUnmet),
-                    _ => connect.handle_edge_up(cx, peer, Some(outcome(next)), is_taken),
-                });
+                let (nth, is_taken, next) = (byte(), byte() % 2 == 0, byte());
+                self.dial_up(nth, is_taken, next);
             }
             3 => {
                 let Some(dial) = self.nth_dial(byte()) else { return };
@@ -127,6 +119,19 @@ impl Machine {
         }
         // Every request has an outcome to wait for.
         assert!(self.requested.iter().all(|peer| self.connect.is_requested(peer)));
+    }
+
+    /// A dial brought a conn up, and the overlay did with it what `next` says.
+    fn dial_up(&mut self, nth: u8, is_taken: bool, next: u8) {
+        let Some(dial) = self.nth_dial(nth) else { return };
+        let peer = self.dials.remove(&dial).expect("it was just there");
+        let purpose = self.connect.handle_dial_up(dial);
+        self.run(|connect, cx| match (purpose, next % 3) {
+            (None, _) => {}
+            (Some(Purpose::Probe), 0) => connect.handle_probe_over(cx, peer),
+            (_, 1) => connect.handle_refused(cx, peer, ConnectError::WorkUnmet),
+            _ => connect.handle_edge_up(cx, peer, Some(outcome(next)), is_taken),
+        });
     }
 
     fn want(&mut self, want: Want) {
