@@ -63,7 +63,7 @@ impl Machine {
                 self.want(Want { peer, candidates, purpose });
             }
             2 => {
-                let (nth, is_taken, next) = (byte(), byte() % 2 == 0, byte());
+                let (nth, is_taken, next) = (byte(), byte().is_multiple_of(2), byte());
                 self.dial_up(nth, is_taken, next);
             }
             3 => {
@@ -78,24 +78,29 @@ impl Machine {
                 self.run(|connect, cx| connect.handle_dial_failed(cx, dial, error));
             }
             4 => {
-                let (peer, is_sent, hops) = (byte(), byte() % 4 > 0, [id(1), id(2), id(3)]);
+                let (peer, is_sent, hops) =
+                    (byte(), !byte().is_multiple_of(4), [id(1), id(2), id(3)]);
                 let hops = is_sent.then_some(&hops[..usize::from(peer % 4)]);
                 for (peer, nonce) in core::mem::take(&mut self.asks) {
                     self.run(|connect, cx| connect.handle_asked(cx, peer, &nonce, hops));
                 }
             }
             5 => {
-                let (peer, forged, said) = (id(byte()), byte() % 4 == 0, byte());
+                let (peer, forged, said) = (id(byte()), byte().is_multiple_of(4), byte());
                 let known = self.nonces.get(&peer).filter(|_| !forged);
                 let nonce = known.copied().unwrap_or([said; 16]);
                 let named = (0..byte() % 9).map(|_| addr(byte(), byte().max(1))).collect();
                 let (peer_side, own) = (side(said, named), side(byte(), Vec::new()));
                 let answer = Answer { nonce, len: ANSWER_LEN, peer: peer_side, own };
-                self.run(|connect, cx| drop(connect.handle_answer(cx, peer, &answer)));
+                self.run(|connect, cx| {
+                    connect.handle_answer(cx, peer, &answer);
+                });
             }
             6 => {
                 let remote = addr(byte(), byte());
-                self.run(|connect, cx| drop(connect.handle_punched(cx, remote)));
+                self.run(|connect, cx| {
+                    connect.handle_punched(cx, remote);
+                });
             }
             7 => {
                 let (peer, volunteer) = (id(byte()), id(byte()));
@@ -166,7 +171,9 @@ impl Machine {
                 self.dialed += 1;
                 self.dials.insert(dial, expected);
             }
-            Action::CancelDial(dial) => drop(self.dials.remove(&dial)),
+            Action::CancelDial(dial) => {
+                self.dials.remove(&dial);
+            }
             Action::Ask { peer, nonce, .. } => {
                 self.nonces.insert(peer, nonce);
                 self.asks.push((peer, nonce));
@@ -174,7 +181,9 @@ impl Machine {
             Action::Punch { addrs, named_by, .. } => {
                 assert!(!addrs.is_empty() && named_by.is_none_or(|len| len == ANSWER_LEN));
             }
-            Action::Settle { peer, .. } => drop(self.requested.remove(&peer)),
+            Action::Settle { peer, .. } => {
+                self.requested.remove(&peer);
+            }
             Action::Set(at) => assert!(at > self.around.now, "a timer of the past"),
             _ => {}
         }
@@ -191,7 +200,7 @@ fn addr(number: u8, port: u8) -> SocketAddr {
 }
 
 fn candidate(number: u8, port: u8) -> Candidate {
-    let source = if port % 2 == 0 { Source::Given } else { Source::Unverified };
+    let source = if port.is_multiple_of(2) { Source::Given } else { Source::Unverified };
     Candidate { addr: addr(number, port), source, is_open: number.is_multiple_of(3) }
 }
 
