@@ -193,6 +193,8 @@ impl Router for Kernel<'_> {
 
     fn renumber(&mut self, to: IpAddr) {
         topology::renumber(self.wan, to);
+        // A work queue of the kernel ends the flows of an address that is gone, a moment later.
+        std::thread::sleep(Duration::from_millis(500));
         self.wan = to;
     }
 
