@@ -167,7 +167,7 @@ fn not_answered(probes: &[Probe]) -> Check {
             .advise("let UDP out in the firewall of this network, or use another network");
     }
     let text = format!(
-        "nobody answers: nothing came back from {addrs}, neither over UDP nor over TCP; whether \
+        "no answer: nothing came back from {addrs}, neither over UDP nor over TCP; whether \
          UDP leaves this network is not known"
     );
     wrong("silence", text)

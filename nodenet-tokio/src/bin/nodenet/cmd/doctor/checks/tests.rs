@@ -70,8 +70,8 @@ fn udp_that_does_not_leave_is_told_from_nodes_that_do_not_answer() {
     assert_eq!(answered, (Status::Ok, "answered"));
     let received = verdict(|observed| observed.stats.counters.datagrams_received = 1);
     assert_eq!(received, (Status::Ok, "answered"));
-    let nobody = verdict(|observed| observed.probes = Probes::default());
-    assert_eq!(nobody, (Status::Unknown, "nothing_to_ask"));
+    let unasked = verdict(|observed| observed.probes = Probes::default());
+    assert_eq!(unasked, (Status::Unknown, "nothing_to_ask"));
 }
 
 #[test]
