@@ -34,6 +34,7 @@ impl Answered {
         while self.recent.front().is_some_and(|(at, ..)| *at + COPIES <= now) {
             self.recent.pop_front();
         }
+        self.recent.shrink_to(2 * self.recent.len());
         if self.recent.iter().any(|(_, from, other)| (from, other) == (&originator, &nonce)) {
             return false;
         }

@@ -224,6 +224,7 @@ impl Punches {
             burst.at = now + SPACING;
         }
         self.bursts.retain(|burst| burst.volleys_left > 0);
+        self.bursts.shrink_to(2 * self.bursts.len());
         datagrams
     }
 

@@ -152,11 +152,13 @@ impl<K: Hash + Eq> Buckets<K> {
     }
 
     fn take(&mut self, now: Instant, key: K, count: u64) -> bool {
-        if self.buckets.len() >= BUCKETS_MAX && !self.buckets.contains_key(&key) {
+        if !self.buckets.contains_key(&key) {
             self.buckets.retain(|_, bucket| bucket.full_at() > now);
             if self.buckets.len() >= BUCKETS_MAX {
                 return false;
             }
+            // A crowd of them is rare, as when a node joins.
+            self.buckets.shrink_to(2 * self.buckets.len());
         }
         let bucket = self.buckets.entry(key).or_insert_with(|| TokenBucket::new(now));
         bucket.take(now, self.rate, count)
