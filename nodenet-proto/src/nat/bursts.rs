@@ -79,7 +79,7 @@ impl Nat {
     }
 
     /// A verified Connect arrived: it is answered, and punched towards. Both tell where this node
-    /// is, so neither does if the originator may not learn that.
+    /// is, so neither does if the originator may not learn that or may not become an edge.
     pub(crate) fn handle_connect(
         &mut self,
         cx: &mut Context<'_, Action>,
@@ -94,8 +94,11 @@ impl Nat {
             return cx.discard(DropReason::Duplicate);
         }
         let is_known = self.neighbours.contains_key(&originator);
-        let is_told = cx.config.address_policy.disclosure(is_known) == Disclosure::Addresses;
-        let addrs = self.named_to(cx, is_known, connect.addrs.as_slice());
+        // A conn of a peer that may not become an edge would be refused.
+        let is_told = cx.config.edge_policy.admits(&originator)
+            && cx.config.address_policy.disclosure(is_known) == Disclosure::Addresses;
+        let named = is_told.then(|| self.named_to(cx, is_known, connect.addrs.as_slice()));
+        let addrs = named.unwrap_or_default();
         let ack = ConnectAck { nonce: connect.nonce, addrs };
         cx.act(Action::Originate {
             frame_type: FrameType::ConnectAck,
