@@ -131,6 +131,21 @@ impl Attempt {
         }
     }
 
+    /// Adds candidates that are dialed only after the peer has sent.
+    pub(super) fn hold(&mut self, addrs: Vec<SocketAddr>) {
+        for addr in addrs {
+            let count = self.addrs.len() + self.held.len();
+            if count < CANDIDATES_MAX && !self.candidates().any(|known| known == addr) {
+                self.held.push(addr);
+            }
+        }
+    }
+
+    /// Every candidate: those that are dialed first, then those that are held.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = SocketAddr> {
+        self.addrs.iter().chain(&self.held).copied()
+    }
+
     /// The peer answered after this long, or sent: these candidates are dialed from now on, the
     /// first one at once, and then what was held.
     pub(super) fn release(
@@ -152,14 +167,14 @@ impl Attempt {
 
     /// Volunteers are asked after a while, or at once if no direct path is to be expected.
     pub(super) fn plan_relay(&mut self, now: Instant, is_hopeless: bool) {
-        if self.relay == Relay::Off {
+        if self.relay == Relay::Off && self.is_requested {
             self.relay = Relay::Due(if is_hopeless { now } else { now + RELAY_AFTER });
         }
     }
 
     /// Whether one of the peer's addresses that are known here has this IP address.
     pub(super) fn knows_ip(&self, remote: SocketAddr) -> bool {
-        self.addrs.iter().chain(&self.held).any(|addr| addr.ip() == remote.ip())
+        self.candidates().any(|addr| addr.ip() == remote.ip())
     }
 
     /// A dial of this attempt ended without a conn.
@@ -203,6 +218,7 @@ impl Attempt {
     pub(super) fn due(&self) -> Option<Instant> {
         let dial = (self.dialed < self.addrs.len()).then_some(self.next_at);
         let exchange = self.exchange.as_ref().and_then(Exchange::due);
+        let exchange = exchange.map(|due| due.min(self.deadline));
         let relay = match self.relay {
             Relay::Due(at) => Some(at),
             Relay::Asked => Some(self.deadline),

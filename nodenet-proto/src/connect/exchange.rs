@@ -103,6 +103,11 @@ impl Exchange {
         matches!(self.state, State::Asking(_))
     }
 
+    /// Whether the peer answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.state == State::Answered
+    }
+
     /// When it has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         match self.state {

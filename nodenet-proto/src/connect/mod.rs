@@ -10,12 +10,12 @@
 //!    peer, if there is one; otherwise one begins with the first candidate.
 //! 2. Each further candidate is dialed 250 ms after the one before, or as soon as no dial is under
 //!    way.
-//! 3. Where the application asked for the edge, a Connect asks the peer for its addresses
-//!    meanwhile, and to punch. A candidate behind whose NAT an early packet could do harm is held
-//!    until the peer has sent (PROTOCOL.md#early-packets). With the answer all of them are punched
-//!    and dialed, those of the answer first.
-//! 4. Volunteers are asked to relay if there is no conn some time after the answer, or at once if
-//!    both sides say that no direct path is to be expected.
+//! 3. A candidate behind whose NAT an early packet could do harm is held until the peer has sent
+//!    (PROTOCOL.md#early-packets). If there is one, or the application asked for the edge, a Connect
+//!    asks the peer for its addresses meanwhile, and to punch. With the answer all of them are
+//!    punched and dialed, those of the answer first.
+//! 4. If the application asked for the edge, volunteers are asked to relay if there is no conn some
+//!    time after the answer, or at once if both sides say that no direct path is to be expected.
 //! 5. The first conn that comes up leads to an edge, to a refusal, or, for a probe, to a
 //!    measurement alone. Each of the three ends the attempt and cancels its other dials. An edge
 //!    that the peer opens meanwhile ends it, too.
@@ -92,12 +92,12 @@ impl Connect {
     ) -> Result<(), ConnectError> {
         let Want { peer, candidates, purpose } = want;
         let candidates = dialable(cx, candidates);
-        let is_asked = purpose == Purpose::Request;
+        let (open, held) = split(&candidates, purpose);
+        let is_asked = purpose == Purpose::Request || !held.is_empty();
         if let Some(attempt) = self.attempts.get_mut(&peer) {
             if matches!(purpose, Purpose::Request | Purpose::Bootstrap) {
-                let (open, held) = split(&candidates, is_asked);
                 attempt.fold(cx.now, purpose, addrs_of(&open));
-                attempt.held.extend(addrs_of(&held));
+                attempt.hold(addrs_of(&held));
                 self.ask(cx, peer);
                 self.arm(cx);
             }
@@ -110,14 +110,13 @@ impl Connect {
         if purpose != Purpose::Bootstrap && counted.count() >= ATTEMPTS_MAX {
             return Err(ConnectError::Busy);
         }
-        let (open, held) = split(&candidates, is_asked);
-        let addrs = self.host_limit().open_addrs(&open);
-        if addrs.is_empty() && !is_asked {
+        let limit = self.host_limit();
+        let (addrs, held) = (limit.open_addrs(&open), limit.open_addrs(&held));
+        if addrs.is_empty() && held.is_empty() && purpose != Purpose::Request {
             return Err(ConnectError::Busy);
         }
         let is_partial = addrs.len() + held.len() < candidates.len();
         let step = ConnectStepKind::Begun { open: addrs.len() as u8, held: held.len() as u8 };
-        let held = addrs_of(&held);
         let attempt = Attempt { is_partial, held, ..Attempt::new(cx.now, purpose, addrs) };
         self.attempts.insert(peer, attempt);
         self.note(cx.now, &peer, step);
@@ -269,13 +268,13 @@ impl Connect {
 
     /// The peers that are being dialed, and the first address of each.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = (NodeId, Option<SocketAddr>)> {
-        self.attempts.iter().map(|(peer, attempt)| (*peer, attempt.addrs.first().copied()))
+        self.attempts.iter().map(|(peer, attempt)| (*peer, attempt.candidates().next()))
     }
 
     /// The limit on dials to one host, as the attempts under way leave it.
     pub(crate) fn host_limit(&self) -> HostLimit {
-        let addrs = self.attempts.values().flat_map(|attempt| &attempt.addrs);
-        HostLimit::new(addrs.map(SocketAddr::ip))
+        let addrs = self.attempts.values().flat_map(Attempt::candidates);
+        HostLimit::new(addrs.map(|addr| addr.ip()))
     }
 
     /// Number of attempts under way at peers that are no bootstrap peers.
@@ -392,9 +391,10 @@ impl Connect {
     }
 }
 
-/// Candidates that are dialed at once, and those that are held until the peer has sent, which makes
-/// sense only if it is asked to.
-fn split(candidates: &[Candidate], is_asked: bool) -> (Vec<Candidate>, Vec<Candidate>) {
+/// Candidates that are dialed at once, and those that are held until the peer has sent. There may
+/// be no edge yet over which a bootstrap peer could be asked to.
+fn split(candidates: &[Candidate], purpose: Purpose) -> (Vec<Candidate>, Vec<Candidate>) {
+    let is_asked = purpose != Purpose::Bootstrap;
     candidates.iter().partition(|candidate| !is_asked || candidate.may_be_early())
 }
 

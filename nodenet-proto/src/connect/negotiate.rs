@@ -19,11 +19,18 @@ use crate::context::Context;
 const RELAY_AGAIN: Duration = Duration::from_secs(1);
 
 impl Connect {
-    /// Begins the exchange with a peer that the application asked for.
+    /// Begins the exchange with a peer, if the application asked for the peer or candidates are
+    /// held.
     pub(super) fn ask(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
         let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        if !attempt.is_requested || attempt.exchange.is_some() {
+        if !attempt.is_requested && attempt.held.is_empty() {
             return;
+        }
+        match &attempt.exchange {
+            Some(exchange) if exchange.is_open() => return,
+            // The application joins an attempt that had its answer.
+            Some(exchange) if exchange.is_answered() => return attempt.plan_relay(cx.now, false),
+            _ => {}
         }
         let nonce = cx.rng.array();
         attempt.exchange = Some(Exchange::new(cx.now, nonce));

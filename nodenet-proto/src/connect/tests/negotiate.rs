@@ -16,9 +16,13 @@ fn hard(addrs: &[SocketAddr]) -> PathSide {
 
 /// Wants a contact of which gossip says these addresses.
 fn want_gossiped(bench: &mut Bench, addrs: &[SocketAddr]) -> Vec<Did> {
+    want_gossiped_for(bench, Purpose::Request, addrs)
+}
+
+fn want_gossiped_for(bench: &mut Bench, purpose: Purpose, addrs: &[SocketAddr]) -> Vec<Did> {
     let of = |&addr: &SocketAddr| Candidate { is_open: false, ..Candidate::given(addr) };
     let candidates = addrs.iter().map(of).collect();
-    let want = Want { peer: PEER, candidates, purpose: Purpose::Request };
+    let want = Want { peer: PEER, candidates, purpose };
     bench.act(|connect, cx| connect.want(cx, want).expect("it is asked"))
 }
 
@@ -48,6 +52,49 @@ fn an_address_that_may_be_behind_a_nat_waits_for_the_peer_to_send() {
     let answered = bench.answer(side(&[addr(7)], Reachability::Unknown), PathSide::default());
     assert_eq!(answered, [Did::Punch(vec![addr(7)]), Did::Dial(1, addr(7))]);
     assert_eq!(bench.pass(SECOND / 4), [Did::Dial(2, addr(1))], "what gossip says comes last");
+}
+
+/// THREATS.md#early-packets
+#[test]
+fn a_dial_of_the_topology_waits_for_the_peer_to_send_too() {
+    for purpose in [Purpose::Edge, Purpose::Probe] {
+        let mut bench = Bench::routed();
+        let begun = want_gossiped_for(&mut bench, purpose, &[addr(1)]);
+        assert_eq!(begun, [Did::Begun, Did::Ask(0), Did::PunchShort(vec![addr(1)])]);
+        let in_flight: Vec<_> = bench.connect.in_flight().collect();
+        assert_eq!(in_flight, [(PEER, Some(addr(1)))]);
+        let (own, peer) = (hard(&[]), hard(&[addr(1)]));
+        let answered = bench.answer(peer, own);
+        assert_eq!(answered, [Did::Punch(vec![addr(1)]), Did::Dial(0, addr(1))], "no volunteer");
+        let failed = Did::Failed(dial_error(DialError::TimedOut));
+        assert_eq!(bench.fail(0, DialError::TimedOut), [failed]);
+    }
+}
+
+#[test]
+fn a_dial_of_the_topology_without_an_answer_ends_after_three_seconds() {
+    let mut bench = Bench::routed();
+    want_gossiped_for(&mut bench, Purpose::Edge, &[addr(1)]);
+    assert_eq!(bench.pass(SECOND), [Did::Ask(3)]);
+    assert_eq!(bench.pass(SECOND), [Did::Ask(3)]);
+    assert_eq!(bench.pass(SECOND), [Did::Failed(ConnectError::Unanswered)]);
+    assert_eq!(bench.due, None);
+}
+
+#[test]
+fn a_request_that_joins_an_answered_dial_of_the_topology_gets_its_volunteers() {
+    let mut bench = Bench::routed();
+    want_gossiped_for(&mut bench, Purpose::Edge, &[addr(1)]);
+    bench.answer(side(&[addr(1)], Reachability::Unknown), PathSide::default());
+    assert_eq!(want_gossiped(&mut bench, &[addr(1)]), []);
+    assert_eq!(bench.pass(SECOND * 6 / 10), [Did::AskRelay]);
+}
+
+#[test]
+fn a_bootstrap_peer_is_dialed_without_a_question() {
+    let mut bench = Bench::routed();
+    let begun = want_gossiped_for(&mut bench, Purpose::Bootstrap, &[addr(1)]);
+    assert_eq!(begun, [Did::Begun, Did::Dial(0, addr(1))]);
 }
 
 #[test]

@@ -142,7 +142,10 @@ impl NodeNet {
         let hostile = Hostile::new(third, net.now);
         let mut world = Self { parties, hostile, net, ids, requests: 0 };
         world.connect(0, 1);
-        world.hostile.dial(world.net.now, 0, &world.ids);
+        // A node does not dial the hostile peer, which answers no Connect.
+        for node in 0..HOSTILE {
+            world.hostile.dial(world.net.now, node, &world.ids);
+        }
         world
     }
 

@@ -33,6 +33,9 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 const VERIFIED_FOR: Duration = Duration::from_secs(30 * 60);
 /// A contact that was not mentioned for this long is less likely alive (a guess).
 const STALE_AFTER: Duration = Duration::from_secs(10 * 60);
+/// A NAT keeps the mapping of a conn for at least this long after its last packet (RFC 4787 §4.3
+/// requires two minutes; routers with 30 s are common).
+const MAPPED_FOR: Duration = Duration::from_secs(30);
 /// One in this many places for inbound edges is kept free, at least one, so that new peers always
 /// find one (a guess).
 const INBOUND_FREE: usize = 8;
@@ -132,7 +135,7 @@ impl Snapshot {
             .filter(|contact| view.edges.get(&contact.id).is_none())
             .filter(|contact| cx.config.edge_policy.admits(&contact.id))
             .filter(|contact| !self.in_flight.iter().any(|dial| dial.id == contact.id))
-            .filter(|contact| self.host_limit.admits_any(candidates_of(contact)))
+            .filter(|contact| self.host_limit.admits_any(candidates_of(cx, view.contacts, contact)))
             .map(|contact| Candidate {
                 id: contact.id,
                 subnet: contact.dial_subnet(),
@@ -337,18 +340,30 @@ fn want(
 ) {
     if let Some(contact) = contacts.find(peer) {
         let named = bootstrap.addrs(peer).iter().copied().map(connect::Candidate::given);
-        let candidates = candidates_of(contact).chain(named).collect();
+        let candidates = candidates_of(cx, contacts, contact).chain(named).collect();
         cx.act(Action::Connect(Want { peer: *peer, candidates, purpose }));
     }
 }
 
-/// The addresses of a contact as candidates, best first.
-fn candidates_of(contact: &Contact) -> impl Iterator<Item = connect::Candidate> + '_ {
-    contact.addrs().map(|addr| connect::Candidate {
-        addr,
-        source: if contact.is_proven_at(addr) { Source::Verified } else { Source::Unverified },
-        is_open: contact.is_open(),
+/// The addresses of a contact as candidates, best first. What others say of its capabilities
+/// counts here: to ask each contact costs as much as to dial it, and a lie moves one port at most.
+fn candidates_of<'a>(
+    cx: &Context<'_, Action>,
+    contacts: &ContactTable,
+    contact: &'a Contact,
+) -> impl Iterator<Item = connect::Candidate> + use<'a> {
+    let is_anchor = Capabilities(contact.caps).has(Capabilities::PUBLIC_ANCHOR);
+    let is_recent = contacts.tick(cx.now).since(contact.last_seen) <= MAPPED_FOR;
+    contact.addrs().map(move |addr| {
+        let is_proven = contact.is_proven_at(addr);
+        let source = if is_proven { Source::Verified } else { Source::Unverified };
+        connect::Candidate { addr, source, is_open: is_anchor || (is_proven && is_recent) }
     })
+}
+
+/// Whether a contact can be dialed without a question first.
+fn may_be_early(cx: &Context<'_, Action>, contacts: &ContactTable, contact: &Contact) -> bool {
+    candidates_of(cx, contacts, contact).any(|candidate| candidate.may_be_early())
 }
 
 /// Up to `count` contacts that may be faster than an edge.
@@ -366,6 +381,8 @@ fn faster(
         let in_bucket = view.contacts.candidates(cx.now, |bucket| bucket == slot.bucket);
         let worth = in_bucket.filter(|contact| is_faster(contact.rtt_ms, slowness_ms));
         let in_slot = worth.filter(|contact| Slot::of(own, &contact.id, bits) == slot);
+        // A question costs as much as the dial that follows, and most contacts are not faster.
+        let in_slot = in_slot.filter(|contact| may_be_early(cx, view.contacts, contact));
         snapshot.unconnected(cx, view, in_slot)
     })
 }

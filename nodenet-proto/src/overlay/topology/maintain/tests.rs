@@ -15,6 +15,7 @@ use crate::overlay::actions::Timer;
 use crate::overlay::edges::{EdgeUp, Edges, EndedEdge, Peer};
 use crate::overlay::peers::{Observation, Observed, OwnKey, Peers, Provenance};
 use crate::transport::ConnId;
+use crate::wire::Capabilities;
 
 use Provenance::{Gossiped, Verified};
 
@@ -101,6 +102,11 @@ fn verified(addr: SocketAddr) -> Address {
     Address { addr, source: Source::Verified, is_open: false }
 }
 
+/// An address at which the peer proved its identifier just now.
+fn recent(addr: SocketAddr) -> Address {
+    Address { is_open: true, ..verified(addr) }
+}
+
 /// Settings whose policy refuses this peer.
 fn refusing(refused: NodeId) -> Config {
     let policy = EdgePolicy::Ask(std::sync::Arc::new(move |peer| *peer != refused));
@@ -110,6 +116,12 @@ fn refusing(refused: NodeId) -> Config {
 /// The action that wants a peer which gossip places at this address.
 fn wants(peer: NodeId, addr: SocketAddr, purpose: Purpose) -> Did {
     Did::Connect(Want { peer, candidates: vec![unverified(addr)], purpose })
+}
+
+/// A contact that any node can dial, as others say, is probed at this address.
+fn probes(peer: NodeId, addr: SocketAddr) -> Did {
+    let candidates = vec![Address { is_open: true, ..unverified(addr) }];
+    Did::Connect(Want { peer, candidates, purpose: Purpose::Probe })
 }
 
 impl Bench {
@@ -192,6 +204,11 @@ impl Bench {
     /// A peer is known by gossip.
     fn gossip(&mut self, peer: NodeId, addr: SocketAddr) {
         self.observe(peer, None, Some(addr), Gossiped);
+    }
+
+    /// Others say that any node can dial a contact at this address.
+    fn gossip_open(&mut self, peer: NodeId, addr: SocketAddr) {
+        self.observe(peer, Some(Capabilities::PUBLIC_ANCHOR.0), Some(addr), Gossiped);
     }
 
     /// A contact sends a sign of life.

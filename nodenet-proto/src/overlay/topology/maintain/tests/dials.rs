@@ -42,7 +42,7 @@ fn a_contact_is_wanted_at_its_addresses_the_proven_one_first() {
     bench.gossip(peer, addr(1));
     bench.observe(peer, None, Some(addr(2)), Verified);
     bench.observe(peer, None, Some(addr(3)), Provenance::Signed);
-    let candidates = vec![verified(addr(2)), unverified(addr(3)), unverified(addr(1))];
+    let candidates = vec![recent(addr(2)), unverified(addr(3)), unverified(addr(1))];
     let want = Want { peer, candidates, purpose: Purpose::Edge };
     let (fill, actions) = bench.fill();
     assert_eq!(actions, [Did::Connect(want)]);
@@ -121,7 +121,7 @@ fn peers_with_an_edge_a_dial_or_a_busy_host_are_left_out() {
     bench.observe(id(40, 0, 7), None, None, Provenance::Signed);
     let (_, actions) = bench.fill();
     let proven =
-        Want { peer: id(40, 0, 4), candidates: vec![verified(at(10))], purpose: Purpose::Edge };
+        Want { peer: id(40, 0, 4), candidates: vec![recent(at(10))], purpose: Purpose::Edge };
     let expected = [Did::Connect(proven), wants(id(40, 0, 6), addr(6), Purpose::Edge)];
     assert_eq!(actions, expected);
 }
@@ -169,31 +169,46 @@ fn light_or_router(is_light: bool) -> Config {
 #[test]
 fn a_router_that_has_what_it_wants_probes_for_a_faster_edge() {
     let mut bench = with_finger(Config::default(), 200);
-    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip_open(id(0, 1, 1), addr(1));
     let (fill, actions) = bench.fill();
-    assert_eq!(actions, [wants(id(0, 1, 1), addr(1), Purpose::Probe)]);
+    assert_eq!(actions, [probes(id(0, 1, 1), addr(1))]);
     assert_eq!(fill.wanted, [id(0, 1, 1)]);
     assert_eq!(bench.until_fill(), 12 * SECOND);
     assert_eq!(bench.fill().1, [], "not so soon again");
     bench.around.pass(12 * SECOND);
-    assert_eq!(bench.fill().1, [wants(id(0, 1, 1), addr(1), Purpose::Probe)]);
+    assert_eq!(bench.fill().1, [probes(id(0, 1, 1), addr(1))]);
 }
 
 #[test]
 fn an_attempt_that_the_same_maintenance_begins_counts_as_under_way() {
     let mut bench = with_finger(Config::default(), 200);
-    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip_open(id(0, 1, 1), addr(1));
     bench.rooms.begun = Some((id(0, 2, 1), Some(addr(2))));
     assert_eq!(bench.fill().1, [], "a node with a dial under way does not probe");
     bench.rooms.begun = None;
     bench.around.pass(MINUTE);
-    assert_eq!(bench.fill().1, [wants(id(0, 1, 1), addr(1), Purpose::Probe)]);
+    assert_eq!(bench.fill().1, [probes(id(0, 1, 1), addr(1))]);
+}
+
+#[test]
+fn a_contact_that_would_have_to_be_asked_first_is_not_probed() {
+    let mut bench = with_finger(Config::default(), 200);
+    bench.gossip(id(0, 1, 1), addr(1));
+    assert_eq!(bench.fill().1, []);
+    bench.observe(id(0, 1, 1), None, Some(addr(2)), Verified);
+    let candidates = vec![recent(addr(2)), unverified(addr(1))];
+    let want = Want { peer: id(0, 1, 1), candidates, purpose: Purpose::Probe };
+    bench.around.pass(5 * MINUTE);
+    bench.confirm(&id(0, 1, 1));
+    assert_eq!(bench.fill().1, [Did::Connect(want)], "its NAT still knows this node");
+    bench.around.pass(MINUTE);
+    assert_eq!(bench.fill().1, [], "its NAT has forgotten");
 }
 
 #[test]
 fn a_light_node_probes_for_no_faster_edge() {
     let mut bench = with_finger(light(), 200);
-    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip_open(id(0, 1, 1), addr(1));
     assert_eq!(bench.fill().1, []);
     bench.around.pass(5 * MINUTE);
     assert_eq!(bench.fill().1, []);
@@ -203,11 +218,11 @@ fn a_light_node_probes_for_no_faster_edge() {
 #[test]
 fn no_faster_edge_is_probed_for_while_a_dial_is_under_way_or_an_edge_is_wanted() {
     let mut bench = with_finger(Config::default(), 200);
-    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip_open(id(0, 1, 1), addr(1));
     bench.dial(id(0, 3, 9), vec![verified(addr(9))]);
     assert_eq!(bench.fill().1, []);
     let mut bench = with_finger(Config::default(), 200);
-    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip_open(id(0, 1, 1), addr(1));
     bench.gossip(id(0, 3, 1), addr(2));
     assert_eq!(bench.fill().1, [wants(id(0, 3, 1), addr(2), Purpose::Edge)]);
 }
@@ -215,7 +230,7 @@ fn no_faster_edge_is_probed_for_while_a_dial_is_under_way_or_an_edge_is_wanted()
 #[test]
 fn a_fast_finger_is_not_probed_against() {
     let mut bench = with_finger(Config::default(), 30);
-    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip_open(id(0, 1, 1), addr(1));
     assert_eq!(bench.fill().1, []);
     assert!(bench.is_idle());
 }
@@ -226,7 +241,7 @@ fn four_faster_edges_are_probed_for_at_once_for_the_slowest_first() {
     let slots = [(0, 0, 100), (0, 1, 500), (0, 2, 300), (0, 3, 400), (1, 0, 200)];
     for (bucket, part, rtt_ms) in slots {
         bench.edge(id(bucket, part, 0), true, rtt_ms);
-        bench.gossip(id(bucket, part, 1), addr(4 * bucket as u8 + part));
+        bench.gossip_open(id(bucket, part, 1), addr(4 * bucket as u8 + part));
     }
     let (_, actions) = bench.fill();
     let expected = [id(0, 1, 1), id(0, 3, 1), id(0, 2, 1), id(1, 0, 1)];
@@ -238,20 +253,20 @@ fn a_contact_known_to_be_as_slow_or_of_another_slot_is_not_probed() {
     let mut bench = with_finger(Config::default(), 200);
     bench.edge(id(0, 2, 0), true, 10);
     for (peer, rtt_ms) in [(id(0, 1, 1), 190), (id(0, 2, 1), 0), (id(1, 1, 1), 0)] {
-        bench.gossip(peer, addr(1));
+        bench.gossip_open(peer, addr(1));
         bench.contacts().measure_rtt(&peer, rtt_ms);
     }
     bench.edge(id(1, 1, 0), true, 10);
     assert_eq!(bench.fill().1, []);
     bench.contacts().measure_rtt(&id(0, 1, 1), 100);
     bench.around.pass(300 * SECOND);
-    assert_eq!(bench.fill().1, [wants(id(0, 1, 1), addr(1), Purpose::Probe)]);
+    assert_eq!(bench.fill().1, [probes(id(0, 1, 1), addr(1))]);
 }
 
 #[test]
 fn a_contact_that_may_not_be_dialed_is_not_probed() {
     let mut bench = with_finger(Config::default(), 200);
-    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip_open(id(0, 1, 1), addr(1));
     bench.hold_off(&id(0, 1, 1), MINUTE);
     assert_eq!(bench.fill().1, []);
 }
@@ -259,14 +274,14 @@ fn a_contact_that_may_not_be_dialed_is_not_probed() {
 #[test]
 fn a_settled_edge_without_an_answer_counts_as_slow_and_a_light_one_too() {
     let mut bench = with_finger(Config::default(), 0);
-    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip_open(id(0, 1, 1), addr(1));
     assert_eq!(bench.fill().1, [], "it is new");
     bench.around.pass(300 * SECOND);
-    assert_eq!(bench.fill().1, [wants(id(0, 1, 1), addr(1), Purpose::Probe)]);
+    assert_eq!(bench.fill().1, [probes(id(0, 1, 1), addr(1))]);
     let mut bench = with_finger(Config::default(), 10);
-    bench.gossip(id(0, 1, 1), addr(1));
+    bench.gossip_open(id(0, 1, 1), addr(1));
     bench.rooms.edges.set_light(&id(0, 1, 0), true);
-    assert_eq!(bench.fill().1, [wants(id(0, 1, 1), addr(1), Purpose::Probe)]);
+    assert_eq!(bench.fill().1, [probes(id(0, 1, 1), addr(1))]);
 }
 
 /// Whether a peer that answered a probe is to become an edge.
