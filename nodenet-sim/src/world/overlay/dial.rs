@@ -7,14 +7,11 @@
 //! Two hosts can have a conn at all if [`crate::net::oracle`] finds a direct path possible: if one
 //! of them is public or both NATs are easy. Every host can dial a public one. A host behind a NAT
 //! accepts no dial without a mapping: a dial to its address succeeds only
-//! - back to it, within two minutes after it dialed the dialer, or while the two share a conn (its
-//!   NAT lets that peer in), or
-//! - punched, if the two have a conn to a common third host that is up, which would pass the punch
-//!   request on.
+//! - within two minutes after it sent to the dialer: a dial of its own, or a punch, which need not
+//!   arrive, or
+//! - while the two share a conn.
 //!
-//! A host behind a hard NAT is never dialed at all, because its address is not known. Every peer
-//! sees it at another port, to which no dial leads, and the host itself knows only its interface.
-//! It has the conns that it dialed, and these go to public hosts.
+//! Every peer sees a host behind a hard NAT at another port, to which only that peer's dials lead.
 
 use std::time::Duration;
 
@@ -49,7 +46,7 @@ impl Net {
     /// Carries out a dial that `host` asked for.
     pub(crate) fn dial(&mut self, host: Host, command: &Command, deadline: Moment) {
         let &Command::Dial { dial: id, expected, remote, .. } = command else { return };
-        let target = self.at_addr(&remote).filter(|&target| target != host);
+        let target = self.found_at(host, &remote).filter(|&target| target != host);
         let started = self.now;
         let (dial, serial) = self.dials.insert(host, id, expected, target, started);
         let mut schedule = |at, step| self.queue.push(at, Scheduled::Dial { dial, serial, step });
@@ -65,7 +62,7 @@ impl Net {
         }
         self.meters.count_initial(host, started);
         if let Some(target) = target {
-            self.host_state_mut(host).observe_dial(target, started);
+            self.host_state_mut(host).observe_sent(target, started);
             let at = started + self.flight(host, target, id, 0);
             self.queue.push(at, Scheduled::Dial { dial, serial, step: DialStep::FirstFlight });
         }
@@ -140,21 +137,13 @@ impl Net {
         if !from.nat.connects(to.nat) {
             return false;
         }
-        let peers = self.live_peers(target);
-        to.dialed(host, self.now)
-            || peers.binary_search(&host).is_ok()
-            || self.live_peers(host).iter().any(|peer| peers.binary_search(peer).is_ok())
+        to.sent_to(host, self.now) || to.ends.iter().any(|&end| self.is_open_between(end, host))
     }
 
-    /// The hosts that are up and have an open conn with this one, in order.
-    fn live_peers(&self, host: Host) -> Vec<Host> {
-        let open = |&end: &EndRef| {
-            let states = [end, end.peer()].map(|end| self.conns.end(end).state);
-            (states == [EndState::Open; 2]).then(|| self.conns.end(end.peer()).host)
-        };
-        let mut peers: Vec<Host> = self.host_state(host).ends.iter().filter_map(open).collect();
-        peers.sort_unstable();
-        peers
+    /// Whether this end is one of an open conn with `host`.
+    fn is_open_between(&self, end: EndRef, host: Host) -> bool {
+        let states = [end, end.peer()].map(|end| self.conns.end(end).state);
+        states == [EndState::Open; 2] && self.conns.end(end.peer()).host == host
     }
 
     /// How long a flight of a handshake takes, repetitions included.

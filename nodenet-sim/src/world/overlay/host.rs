@@ -41,7 +41,7 @@ pub(crate) struct HostState {
     pub(crate) wake_at: Option<Moment>,
     /// Deadline of its machine, if there is one.
     pub(crate) deadline: Option<Moment>,
-    /// Peers that it dialed recently, if it is behind a NAT.
+    /// Hosts that it sent to recently beside its conns, if it is behind a NAT.
     mappings: Vec<(Host, Moment)>,
 }
 
@@ -65,8 +65,8 @@ impl HostState {
         }
     }
 
-    /// Notes that the host dialed `peer`: its NAT admits that peer for [`MAPPING_LIFETIME`].
-    pub(crate) fn observe_dial(&mut self, peer: Host, now: Moment) {
+    /// Notes that the host sent to `peer`: its NAT admits that peer for [`MAPPING_LIFETIME`].
+    pub(crate) fn observe_sent(&mut self, peer: Host, now: Moment) {
         if self.nat == Nat::Public {
             return;
         }
@@ -77,8 +77,8 @@ impl HostState {
         self.mappings.push((peer, now));
     }
 
-    /// Whether the host dialed `peer` so recently that its NAT still admits that peer.
-    pub(crate) fn dialed(&self, peer: Host, now: Moment) -> bool {
+    /// Whether the host sent to `peer` so recently that its NAT still admits that peer.
+    pub(crate) fn sent_to(&self, peer: Host, now: Moment) -> bool {
         self.mappings.iter().any(|&(other, at)| other == peer && now.since(at) <= MAPPING_LIFETIME)
     }
 }

@@ -1,7 +1,7 @@
 //! NATs as conns see them: punches that leave and arrive, and mappings that are forgotten.
 //!
 //! Responsible for: another address at which a peer sees a conn. Never: which dials and punches a
-//! NAT lets in, which `dial` decides by rules.
+//! NAT lets in, which `dial` decides.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +25,9 @@ impl Net {
     pub(crate) fn punch(&mut self, host: Host, remote: SocketAddr, bytes: &Bytes, ttl: Option<u8>) {
         self.meters.count_punch(host, self.now, bytes.len());
         self.punch = Some((host, remote, bytes.clone(), ttl));
-        let Some(to) = self.at_addr(&remote).filter(|to| *to != host) else { return };
+        let Some(to) = self.found_at(host, &remote).filter(|to| *to != host) else { return };
+        let now = self.now;
+        self.host_state_mut(host).observe_sent(to, now);
         let link = self.link(host, to);
         let fate = hash::fate(self.config.salt, link, self.now.as_nanos());
         let is_lost = lost_in_a_row(self.config, link, fate) > 0;

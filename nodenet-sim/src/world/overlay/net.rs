@@ -9,7 +9,7 @@
 //! retransmission (RFC 9002 §6.2). A partition holds frames back until it heals. When a host
 //! crashes, its conns go silent: frames into them are dropped and not counted as received.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,9 +98,11 @@ pub(crate) struct Net {
     /// a packet was put behind others and goes under another key: its first arrival is then void.
     pub(super) packets: Slab<Option<Packet>>,
     by_addr: IndexMap<SocketAddr, Host>,
+    /// The hosts behind hard NATs by the IP address of the NAT, of which each has one.
+    hard_by_ip: IndexMap<Ipv4Addr, Host>,
     /// Frames that a partition holds back, in order of arrival.
     pub(super) held: Vec<u32>,
-    /// The last punch that was sent. NATs are rules here, so that a punch opens nothing.
+    /// The last punch that was sent.
     pub(super) punch: Option<(Host, SocketAddr, Bytes, Option<u8>)>,
     pub(super) partitioned: bool,
 }
@@ -119,6 +121,7 @@ impl Net {
             dials: DialTable::default(),
             packets: Slab::new(),
             by_addr: IndexMap::new(),
+            hard_by_ip: IndexMap::new(),
             held: Vec::new(),
             punch: None,
             partitioned: false,
@@ -128,6 +131,9 @@ impl Net {
     pub(crate) fn add(&mut self, state: HostState) -> Host {
         let host = Host(self.host_states.len() as u32);
         self.by_addr.insert(state.addr.into(), host);
+        if state.nat == Nat::Hard {
+            self.hard_by_ip.insert(*state.addr.ip(), host);
+        }
         self.host_states.push(state);
         self.meters.add_host(self.now);
         host
@@ -144,6 +150,17 @@ impl Net {
     /// The host that is to be found at an address.
     pub(crate) fn at_addr(&self, addr: &SocketAddr) -> Option<Host> {
         self.by_addr.get(addr).copied()
+    }
+
+    /// The host that packets of `from` to this address get to, or to the NAT of.
+    pub(super) fn found_at(&self, from: Host, addr: &SocketAddr) -> Option<Host> {
+        let IpAddr::V4(ip) = addr.ip() else { return self.at_addr(addr) };
+        match self.hard_by_ip.get(&ip) {
+            Some(&hard) if self.host_state(hard).up => {
+                (SocketAddr::from(self.seen_from(hard, from)) == *addr).then_some(hard)
+            }
+            _ => self.at_addr(addr),
+        }
     }
 
     /// The address of `host` as `other` sees it. A hard NAT maps another port for every peer.
@@ -178,6 +195,11 @@ impl Net {
         }
         if self.by_addr.get(&addr) == Some(&host) {
             self.by_addr.swap_remove(&addr);
+        }
+        if let IpAddr::V4(ip) = addr.ip()
+            && self.hard_by_ip.get(&ip) == Some(&host)
+        {
+            self.hard_by_ip.swap_remove(&ip);
         }
     }
 

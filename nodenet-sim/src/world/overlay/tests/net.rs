@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use nodenet_proto::transport::{Class, CloseMode, Command, ConnDownReason, DialError, DialId};
+use nodenet_proto::wire::nat::PUNCH_DATAGRAM;
 
 use super::scripted::{Heard, Lab, Pair};
 use crate::net::Nat;
@@ -392,16 +394,23 @@ fn hosts_behind_nats_are_reached_by_the_rule_only() {
     assert!(reaches(&mut lab, public, easy).is_some());
     lab.pass(SECOND * 125);
     assert_eq!(reaches(&mut lab, public, easy), None);
-    // Through a common neighbour.
-    for host in [easy, easy2, hard, public] {
+    // After a punch, even one that does not get there.
+    let punch = |lab: &mut Lab, from, remote| {
+        let bytes = Bytes::from_static(&PUNCH_DATAGRAM);
+        lab.execute(from, Command::Punch { remote, bytes, ttl: Some(2) });
+    };
+    let easy_addr = lab.world.addr(easy);
+    assert_eq!(reaches(&mut lab, easy2, easy), None);
+    lab.pass(SECOND * 125);
+    let easy2_addr = lab.world.addr(easy2);
+    punch(&mut lab, easy, easy2_addr);
+    assert!(reaches(&mut lab, easy2, easy).is_some());
+    for host in [hard, public] {
         let conn = reaches(&mut lab, host, third).expect("every host reaches a public one");
         lab.send(host, conn, Class::Control, vec![1, 2, 0]);
         lab.pass(SECOND);
     }
-    assert!(reaches(&mut lab, easy, easy2).is_some());
-    assert!(reaches(&mut lab, public, easy).is_some());
-    // A hard NAT maps another port for every peer, and no dial reaches it, not even from a dialed
-    // peer.
+    // A hard NAT maps another port for every peer, which leads nowhere for others.
     let hard_id = lab.world.id(hard);
     let seen = lab.heard(third).into_iter().find_map(|heard| match heard {
         Heard::Up { peer, remote, .. } if peer == hard_id => Some(remote),
@@ -409,11 +418,17 @@ fn hosts_behind_nats_are_reached_by_the_rule_only() {
     });
     let seen = seen.expect("it dialed");
     assert_ne!(seen, lab.world.addr(hard));
-    for from in [public, easy, third] {
+    punch(&mut lab, hard, easy_addr);
+    let public_addr = lab.world.addr(public);
+    punch(&mut lab, hard, public_addr);
+    for from in [public, easy] {
         let dial = lab.dial_addr(from, hard_id, seen, SECOND * 60);
         lab.pass(SECOND * 11);
         assert!(lab.heard(from).contains(&Heard::Failed(dial, DialError::NoRoute)), "{from}");
     }
+    lab.dial_addr(third, hard_id, seen, SECOND * 60);
+    lab.pass(SECOND);
+    assert!(lab.heard(third).iter().any(|heard| matches!(heard, Heard::Up { .. })));
 }
 
 #[test]
