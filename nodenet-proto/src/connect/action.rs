@@ -28,12 +28,20 @@ pub(crate) enum Purpose {
     /// The topology measures whether the peer answers, and how fast. Whether it becomes an edge
     /// depends on that.
     Probe,
+    /// There is a relayed edge, and a direct one is to take its place (PROTOCOL.md#upgrades).
+    Upgrade,
 }
 
 impl Purpose {
+    /// Whether the peer is asked for its addresses, and to punch.
+    pub(super) const fn is_asked(self) -> bool {
+        matches!(self, Self::Request | Self::Upgrade)
+    }
+
+
     pub(super) const fn timeout(self) -> Duration {
         match self {
-            Self::Request | Self::Bootstrap => ATTEMPT_TIMEOUT,
+            Self::Request | Self::Bootstrap | Self::Upgrade => ATTEMPT_TIMEOUT,
             Self::Edge | Self::Probe => CONTACT_TIMEOUT,
         }
     }
@@ -88,6 +96,9 @@ pub(crate) enum Action {
     /// Ask volunteers for a relay to this peer ([`Connect::handle_granted`],
     /// [`Connect::handle_no_relay`]).
     AskRelay(NodeId),
+    /// An attempt at a direct path is due, if the edge to this peer is still relayed
+    /// ([`Purpose::Upgrade`]).
+    Upgrade(NodeId),
     /// No volunteer is needed any more for this peer.
     StopRelay(NodeId),
     /// The requests for an edge to this peer have an outcome.
@@ -128,6 +139,8 @@ pub(crate) struct Answer {
     pub(crate) nonce: Nonce,
     /// Bytes of the answer.
     pub(crate) len: usize,
+    /// Whether signals follow its addresses, which nodes of the reference do not send.
+    pub(crate) has_signals: bool,
     /// What the peer says of itself; only addresses that this node may dial.
     pub(crate) peer: PathSide,
     /// What is known of this node at that time.

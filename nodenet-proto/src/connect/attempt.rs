@@ -94,7 +94,7 @@ impl Attempt {
             grants: Vec::new(),
             stagger: STAGGER,
             last_error: None,
-            log: (purpose == Purpose::Request).then(|| Box::new(Log::new(now))),
+            log: purpose.is_asked().then(|| Box::new(Log::new(now))),
         }
     }
 

@@ -33,6 +33,7 @@ mod first_frame;
 mod host_limit;
 mod log;
 mod negotiate;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ pub(crate) use self::exchange::Nonce;
 use self::first_frame::FirstFrames;
 pub(crate) use self::host_limit::HostLimit;
 use self::log::Logs;
+use self::upgrade::Upgrades;
 use crate::NodeId;
 use crate::api::{ConnectError, ConnectOutcome, ConnectStepKind, EdgeDownReason, Explanation};
 use crate::context::Context;
@@ -63,6 +65,7 @@ pub(crate) struct Connect {
     dials: BTreeMap<DialId, (NodeId, SocketAddr)>,
     first_frames: FirstFrames,
     logs: Logs,
+    upgrades: Upgrades,
     next_dial: DialId,
 }
 
@@ -74,6 +77,7 @@ impl Connect {
             dials: BTreeMap::new(),
             first_frames: FirstFrames::default(),
             logs: Logs::default(),
+            upgrades: Upgrades::default(),
             next_dial: DialId(0),
         }
     }
@@ -93,7 +97,11 @@ impl Connect {
         let Want { peer, candidates, purpose } = want;
         let candidates = dialable(cx, candidates);
         let (open, held) = split(&candidates, purpose);
-        let is_asked = purpose == Purpose::Request || !held.is_empty();
+        let is_asked = purpose.is_asked() || !held.is_empty();
+        // What it looks for is less than what is wanted now.
+        if purpose != Purpose::Upgrade && self.is_upgrading(&peer) {
+            self.end(cx, &peer);
+        }
         if let Some(attempt) = self.attempts.get_mut(&peer) {
             if matches!(purpose, Purpose::Request | Purpose::Bootstrap) {
                 attempt.fold(cx.now, purpose, addrs_of(&open));
@@ -120,7 +128,9 @@ impl Connect {
         let attempt = Attempt { is_partial, held, ..Attempt::new(cx.now, purpose, addrs) };
         self.attempts.insert(peer, attempt);
         self.note(cx.now, &peer, step);
-        cx.act(Action::Begun(peer));
+        if purpose != Purpose::Upgrade {
+            cx.act(Action::Begun(peer));
+        }
         self.dial_next(cx, peer);
         self.ask(cx, peer);
         self.arm(cx);
@@ -141,6 +151,9 @@ impl Connect {
             self.repeat(cx, peer);
             self.ask_relay(cx, peer);
             self.go_on(cx, peer, ConnectError::Unanswered);
+        }
+        for peer in self.upgrades.take_due(cx.now) {
+            cx.act(Action::Upgrade(peer));
         }
         self.arm(cx);
     }
@@ -201,6 +214,10 @@ impl Connect {
         path: Option<ConnectOutcome>,
         is_taken: bool,
     ) {
+        let is_relayed = matches!(path, Some(ConnectOutcome::Relayed { .. }));
+        if is_relayed && self.is_upgrading(&peer) {
+            return;
+        }
         self.conclude(cx.now, &peer, path);
         if self.end(cx, &peer) {
             self.first_frames.expect(peer);
@@ -224,11 +241,45 @@ impl Connect {
         peer: NodeId,
         reason: EdgeDownReason,
     ) {
+        self.upgrades.forget(&peer);
+        if self.is_upgrading(&peer) {
+            self.end(cx, &peer);
+        }
+        self.arm(cx);
         if self.first_frames.settle(&peer) {
             let error = ConnectError::NotTaken(reason);
             self.logs.fail(&peer, error);
             cx.act(Action::Settle { peer, result: Err(error) });
         }
+    }
+
+    /// The edge to `peer` has a relayed conn now, which this node dialed or the peer opened.
+    pub(crate) fn handle_relayed(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        peer: NodeId,
+        is_dialed: bool,
+    ) {
+        self.upgrades.handle_relayed(cx.now, peer, is_dialed);
+        self.arm(cx);
+    }
+
+    /// The edge to `peer` is not relayed any more.
+    pub(crate) fn handle_upgraded(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
+        self.upgrades.forget(peer);
+        self.arm(cx);
+    }
+
+    /// What is known of this node's own path changed: relayed edges may become direct.
+    pub(crate) fn handle_news(&mut self, cx: &mut Context<'_, Action>) {
+        self.upgrades.handle_news(cx.now);
+        self.arm(cx);
+    }
+
+    /// The addresses of this machine changed. Returns when the timer has to fire, if it has to.
+    pub(crate) fn handle_local_addrs(&mut self, now: Instant) -> Option<Instant> {
+        self.upgrades.handle_news(now);
+        self.next_at().filter(|at| *at > now)
     }
 
     /// `peer` answered a probe and does not become an edge.
@@ -249,6 +300,7 @@ impl Connect {
 
     /// Ends every attempt.
     pub(crate) fn stop(&mut self, cx: &mut Context<'_, Action>) {
+        self.upgrades.stop();
         let attempts = core::mem::take(&mut self.attempts);
         for (dial, _) in core::mem::take(&mut self.dials) {
             cx.act(Action::CancelDial(dial));
@@ -262,7 +314,8 @@ impl Connect {
 
     /// What is known of the last attempt at a peer that the application requested.
     pub(crate) fn explain(&self, peer: &NodeId) -> Option<Explanation> {
-        let current = self.attempts.get(peer).and_then(|attempt| attempt.log.as_deref());
+        let current = self.attempts.get(peer).filter(|attempt| attempt.is_requested);
+        let current = current.and_then(|attempt| attempt.log.as_deref());
         self.logs.explain(peer, current)
     }
 
@@ -307,8 +360,19 @@ impl Connect {
             assert!(has_end, "an attempt that waits for nothing would never end");
         }
         self.logs.check();
+        self.upgrades.check();
         let pending = self.attempts.values().map(|attempt| attempt.pending).sum::<usize>();
         assert_eq!(pending, self.dials.len());
+    }
+
+    fn next_at(&self) -> Option<Instant> {
+        let attempts = self.attempts.values().filter_map(Attempt::due);
+        attempts.chain(self.upgrades.next_at()).min()
+    }
+
+    /// Whether a direct path to a peer with a relayed edge is being looked for.
+    fn is_upgrading(&self, peer: &NodeId) -> bool {
+        self.attempts.get(peer).is_some_and(|attempt| attempt.purpose == Purpose::Upgrade)
     }
 
     fn dial_next(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
@@ -342,6 +406,10 @@ impl Connect {
 
     fn fail(&mut self, cx: &mut Context<'_, Action>, peer: NodeId, error: ConnectError) {
         let Some(mut attempt) = self.attempts.remove(&peer) else { return };
+        if attempt.purpose == Purpose::Upgrade {
+            // The edge is what it was, and so is its explanation.
+            return self.arm(cx);
+        }
         if let Some(log) = attempt.log.take() {
             self.logs.end(cx.now, peer, *log, ConnectOutcome::Failed(error));
         }
@@ -382,7 +450,7 @@ impl Connect {
     }
 
     fn arm(&self, cx: &mut Context<'_, Action>) {
-        match self.attempts.values().filter_map(Attempt::due).min() {
+        match self.next_at() {
             Some(due) if due > cx.now => cx.act(Action::Set(due)),
             // It is set to then and has not fired yet.
             Some(_) => {}

@@ -23,7 +23,7 @@ impl Connect {
     /// held.
     pub(super) fn ask(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
         let Some(attempt) = self.attempts.get_mut(&peer) else { return };
-        if !attempt.is_requested && attempt.held.is_empty() {
+        if !attempt.purpose.is_asked() && attempt.held.is_empty() {
             return;
         }
         match &attempt.exchange {
@@ -83,7 +83,14 @@ impl Connect {
         });
         let fresh = limit.open_addrs(&candidates.collect::<Vec<_>>());
         attempt.release(cx.now, fresh, Some(round_trip));
-        attempt.plan_relay(cx.now, answer.is_hopeless());
+        if attempt.is_requested {
+            attempt.plan_relay(cx.now, answer.is_hopeless());
+        } else if !answer.has_signals {
+            // A node of the reference takes no second conn of a pair, and closes it.
+            self.cancel_dials(cx, &peer);
+            self.fail(cx, peer, ConnectError::NoPath);
+            return true;
+        }
         if let Some(log) = &mut attempt.log {
             log.set_own(&answer.own);
         }

@@ -41,6 +41,7 @@ enum Did {
     Punch(Vec<SocketAddr>),
     AskRelay,
     StopRelay,
+    Upgrade,
 }
 
 impl Bench {
@@ -84,7 +85,7 @@ impl Bench {
 
     /// The peer answers the last Connect.
     fn answer(&mut self, peer: PathSide, own: PathSide) -> Vec<Did> {
-        let answer = Answer { nonce: self.nonce, len: 100, peer, own };
+        let answer = Answer { nonce: self.nonce, len: 100, has_signals: true, peer, own };
         self.act(|connect, cx| assert!(connect.handle_answer(cx, PEER, &answer)))
     }
 
@@ -118,6 +119,7 @@ impl Bench {
             Action::Punch { named_by, .. } => panic!("the answer has 100 bytes, not {named_by:?}"),
             Action::AskRelay(_) => Did::AskRelay,
             Action::StopRelay(_) => Did::StopRelay,
+            Action::Upgrade(_) => Did::Upgrade,
             Action::Settle { result, .. } => Did::Settle(result),
             Action::Elsewhere { addr, .. } => Did::Elsewhere(addr),
             Action::Failed { error, is_partial: false, .. } => Did::Failed(error),
@@ -173,7 +175,7 @@ fn want(
 ) -> Result<(), ConnectError> {
     let source = match purpose {
         Purpose::Request | Purpose::Bootstrap => Source::Given,
-        Purpose::Edge | Purpose::Probe => Source::Unverified,
+        Purpose::Edge | Purpose::Probe | Purpose::Upgrade => Source::Unverified,
     };
     let of = |&addr: &SocketAddr| Candidate { addr, source, is_open: true };
     let candidates = addrs.iter().map(of).collect();

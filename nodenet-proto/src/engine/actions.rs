@@ -16,10 +16,11 @@ use crate::api::{ConnectError, ConnectOutcome, DeliveryPath, Event, SendFailure}
 use crate::connect::{self, Connect, Purpose, Want};
 use crate::context::Context;
 use crate::nat::{self, Nat, Prober, Volley};
+use crate::overlay::edges::PathKind;
 use crate::overlay::{self, Hop, Message, Overlay};
 use crate::rendezvous::{self, Rendezvous, Settled, Ticket, Unsealed};
 use crate::stats::DropReason;
-use crate::transport::{self, Class, Conns};
+use crate::transport::{self, Class, ConnId, Conns};
 use crate::wire::FrameType;
 
 /// Contacts from which a prober is chosen for the reachability test (a guess).
@@ -99,15 +100,13 @@ impl Engine {
             Action::Frame(frame) => self.serve_frame(conns, frame),
             Action::Message(message) => self.serve_message(conns, *message),
             Action::Connect(want) => self.want(conns, want),
-            Action::EdgeUp { peer, is_taken } => {
+            Action::EdgeUp { peer, conn, is_taken } => {
                 self.makes_room = true;
-                let edge = self.overlay.edges().get(&peer);
-                let path = edge.and_then(|edge| conns.path(edge.send_conn().id));
-                let path = path.map(|path| self.outcome_at(path.remote));
+                let path = conns.path(conn).map(|path| self.outcome_at(path.remote));
                 self.run_connect(conns, |connect, cx| {
                     connect.handle_edge_up(cx, peer, path, is_taken);
                 });
-                self.pass_edge_up(conns, peer);
+                self.pass_edge_up(conns, peer, conn);
                 self.release_held(conns, peer);
                 self.run_relay(conns, |relay, cx, neighbours| {
                     relay.handle_edge_up(cx, neighbours, &peer);
@@ -159,6 +158,7 @@ impl Engine {
             Action::StopRelay(peer) => {
                 self.run_relay(conns, |relay, cx, _| relay.stop_asking(cx, &peer));
             }
+            Action::Upgrade(peer) => self.upgrade(conns, peer),
             Action::Settle { peer, result } => {
                 let outcome = Outcome::Connect(peer, result);
                 self.requests.settle_all(&mut self.events, Wait::Edge(peer), &outcome);
@@ -312,20 +312,31 @@ impl Engine {
             Action::Ask(peer) => {
                 self.run_overlay(conns, |overlay, cx, _| overlay.ask_neighbour(cx, &peer))
             }
-            Action::Event(event) => self.events.push_back(event),
+            Action::Event(event) => {
+                if matches!(event, Event::NatChanged(_)) {
+                    self.run_connect(conns, |connect, cx| connect.handle_news(cx));
+                }
+                self.events.push_back(event);
+            }
             Action::Set(at) => self.set_timer(Timer::Nat, at),
             Action::Stop => self.timers.stop(&Timer::Nat),
         }
     }
 
     /// Tells the service for this node's own address of a conn that joined an edge.
-    fn pass_edge_up(&mut self, conns: &mut dyn Conns, peer: crate::NodeId) {
-        let Some(edge) = self.overlay.edges().get(&peer) else { return };
-        let (conn, is_accepted) = (edge.send_conn().id, !edge.send_conn().outgoing);
+    fn pass_edge_up(&mut self, conns: &mut dyn Conns, peer: crate::NodeId, conn: ConnId) {
+        let edge = self.overlay.edges().get(&peer);
+        let known = edge.and_then(|edge| edge.conns().find(|known| known.id == conn));
+        let Some(is_accepted) = known.map(|conn| !conn.outgoing) else { return };
         let Some(path) = conns.path(conn) else { return };
-        if self.relay.is_relayed(path.remote).is_some() {
+        let is_relayed = self.relay.is_relayed(path.remote).is_some();
+        let kind = if is_relayed { PathKind::Relayed } else { PathKind::Direct };
+        self.run_overlay(conns, |overlay, cx, _| overlay.set_path(cx, &peer, conn, kind));
+        if is_relayed {
             // Its address says nothing of the peer.
-            return self.run_overlay(conns, |overlay, cx, _| overlay.set_relayed(cx, &peer, conn));
+            return self.run_connect(conns, |connect, cx| {
+                connect.handle_relayed(cx, peer, !is_accepted);
+            });
         }
         self.run_nat(conns, |nat, cx| nat.handle_edge_up(cx, peer, path.remote, is_accepted));
     }
@@ -345,6 +356,15 @@ impl Engine {
                 overlay.handle_attempt_failed(cx, peer, error, false);
             });
         }
+    }
+
+    /// Looks for a direct path to a peer whose edge goes over a relay.
+    fn upgrade(&mut self, conns: &mut dyn Conns, peer: NodeId) {
+        let edge = self.overlay.edges().get(&peer);
+        if !edge.is_some_and(|edge| edge.send_conn().is_relayed()) {
+            return self.run_connect(conns, |connect, cx| connect.handle_upgraded(cx, &peer));
+        }
+        self.want(conns, Want { peer, candidates: Vec::new(), purpose: Purpose::Upgrade });
     }
 
     pub(super) fn set_timer(&mut self, timer: Timer, at: std::time::Instant) {

@@ -220,7 +220,13 @@ impl Engine {
     /// Takes the addresses at which the main socket can be reached, best first.
     pub fn handle_local_addrs(&mut self, now: Instant, addrs: &[SocketAddr]) {
         self.env.advance(now);
+        let before = self.env.own().local_addrs().to_vec();
         self.env.set_local_addrs(addrs);
+        if before != self.env.own().local_addrs()
+            && let Some(at) = self.connect.handle_local_addrs(self.env.now())
+        {
+            self.timers.set(Timer::Connect, at);
+        }
         if let Some(at) = self.nat.handle_local_addrs(self.env.now()) {
             self.timers.set(Timer::Nat, at);
         }

@@ -265,13 +265,14 @@ impl Nat {
         if self.test.handle_ack(cx.now, originator, &ack.nonce) {
             return self.arm(cx);
         }
+        let has_signals = signals.is_some();
         let signals = signals.unwrap_or_default();
         let peer = self.side_of(cx, &ack.addrs, &signals);
         // With what it names to peers, which is more than it is sure of.
         let named = self.named_to(cx, true, ack.addrs.as_slice());
         let addrs = named.as_slice().iter().filter_map(Addr::to_socket_addr).collect();
         let own = PathSide { addrs, ..PathSide::from(&self.report) };
-        let answer = Answer { nonce: ack.nonce, len, peer, own };
+        let answer = Answer { nonce: ack.nonce, len, has_signals, peer, own };
         let volunteers = advertise::volunteers(&signals);
         cx.act(Action::Answered { peer: originator, answer, volunteers });
     }

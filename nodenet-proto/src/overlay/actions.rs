@@ -64,10 +64,12 @@ pub(crate) struct ServiceMessage {
 pub(crate) enum Action {
     /// Connect to a peer.
     Connect(Want),
-    /// There is an edge to this peer.
+    /// There is an edge to this peer, or one more conn of it.
     EdgeUp {
         /// The peer.
         peer: NodeId,
+        /// The conn that has just become part of it.
+        conn: ConnId,
         /// Whether the peer opened it or sent a frame over it.
         is_taken: bool,
     },

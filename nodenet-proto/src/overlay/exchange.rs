@@ -108,8 +108,8 @@ impl Overlay {
     fn on_attached(&mut self, cx: &mut Context<'_, Action>, attached: AttachedConn) {
         self.on_loss(cx, attached.loss);
         let Some(up) = attached.up else { return };
-        let EdgeUp { peer, is_outgoing, is_new, is_taken, .. } = up;
-        cx.act(Action::EdgeUp { peer: peer.id, is_taken });
+        let EdgeUp { peer, conn, is_outgoing, is_new, is_taken } = up;
+        cx.act(Action::EdgeUp { peer: peer.id, conn, is_taken });
         self.topology.on_conn_up(cx, &up);
         if is_new || is_outgoing {
             let (observed, is_light) = self.peers.observe_edge_up(cx, self.edges.table(), &up);
@@ -319,6 +319,10 @@ impl Overlay {
         if was_due && is_valid {
             let (frame_type, from) = (FrameType::Pong, *from);
             cx.act(Action::Frame(ServiceFrame { frame_type, conn, from, payload }));
+        }
+        if self.edges.is_retired(from, conn) {
+            let loss = self.edges.close_conn(cx, from, conn, EdgeDownReason::ClosedHere);
+            return self.on_loss(cx, loss);
         }
         if cx.config.maintenance {
             self.check_liveness(cx, conn);

@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use self::edges::{Edge, EdgeTable};
+use self::edges::{Edge, EdgeTable, PathKind};
 use crate::NodeId;
 use crate::api::{BootstrapPeer, ConnectError, KnownPeer, SendFailure};
 use crate::connect::Candidate;
@@ -151,14 +151,15 @@ impl Overlay {
         Some((Capabilities(contact.caps), contact.caps_self_reported))
     }
 
-    /// A conn of this edge goes over a relay.
-    pub(crate) fn set_relayed(
+    /// What lies between this node and the peer on a conn that has just become part of an edge.
+    pub(crate) fn set_path(
         &mut self,
         cx: &mut Context<'_, Action>,
         peer: &NodeId,
         conn: ConnId,
+        path: PathKind,
     ) {
-        self.edges.set_relayed(cx, peer, conn);
+        self.edges.set_path(cx, peer, conn, path);
     }
 
     /// The live edges.

@@ -128,7 +128,13 @@ fn an_answer_counts_once_and_only_with_the_nonce_of_the_connect() {
     let mut bench = Bench::routed();
     bench.want(Purpose::Request, &[]);
     let peer = side(&[addr(1)], Reachability::Unknown);
-    let mut answer = Answer { nonce: [9; 16], len: 100, peer, own: PathSide::default() };
+    let mut answer = Answer {
+        nonce: [9; 16],
+        len: 100,
+        has_signals: true,
+        peer,
+        own: PathSide::default(),
+    };
     let mut is_taken = |answer: &Answer, from| {
         let mut taken = false;
         bench.act(|connect, cx| taken = connect.handle_answer(cx, from, answer));

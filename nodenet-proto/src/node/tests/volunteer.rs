@@ -1,10 +1,12 @@
 //! Pairs behind random-port NATs that meet through a relay volunteer.
 
+mod upgrade;
+
 use std::net::IpAddr;
 
 use super::*;
 use crate::NodeId;
-use crate::api::{self, RelayPolicy};
+use crate::api::{self, ConnectOutcome, RelayPolicy};
 use crate::testkit::nat_box::{Behavior, Pooling, PortAllocation};
 use crate::testkit::{NatBox, NatConfig, Realm, identity};
 
@@ -35,7 +37,10 @@ fn still(relay: RelayPolicy) -> Config {
 
 impl Trio {
     fn new(config: &NatConfig, externals: u8, relay: RelayPolicy) -> Self {
-        let mut net = Net::new(3);
+        Self::on(Net::new(3), config, externals, relay)
+    }
+
+    fn on(mut net: Net, config: &NatConfig, externals: u8, relay: RelayPolicy) -> Self {
         let mut end = |number: u8| {
             let ips = (1..=externals).map(|last| IpAddr::from([20 + number, 0, 0, last]));
             let seed = Seed::from_u64(number.into());

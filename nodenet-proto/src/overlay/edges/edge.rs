@@ -2,7 +2,8 @@
 //! the peer.
 //!
 //! Frames leave on the conn that most recently received one. A dead conn thus loses that role with
-//! the first frame on a live conn.
+//! the first frame on a live conn. A relayed conn never takes that role from a direct one, and a
+//! second relayed one only by a frame that is no ping (PROTOCOL.md#upgrades).
 
 use std::time::Instant;
 
@@ -12,6 +13,17 @@ use crate::NodeId;
 use crate::addr::Subnet;
 use crate::env::TokenBucket;
 use crate::transport::ConnId;
+
+/// What lies between this node and the peer on a conn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    /// It is not known yet: the conn has just come up.
+    Unset,
+    /// Nothing but networks.
+    Direct,
+    /// A volunteer, so that the addresses of the conn are the volunteer's.
+    Relayed,
+}
 
 /// One conn of an edge.
 #[derive(Debug, Clone)]
@@ -30,8 +42,17 @@ pub struct Conn {
     pub pong_due: bool,
     /// Whether the peer has answered a ping, and so said at which address it sees this node.
     pub is_told: bool,
-    /// Whether it goes over a relay, so that its addresses are the volunteer's.
-    pub is_relayed: bool,
+    /// What lies between.
+    pub path: PathKind,
+    /// Pongs to come until it is closed, if a direct conn replaces it.
+    pub retiring: Option<u8>,
+}
+
+impl Conn {
+    /// Whether it goes over a relay.
+    pub fn is_relayed(&self) -> bool {
+        self.path == PathKind::Relayed
+    }
 }
 
 /// A live edge.
@@ -69,7 +90,7 @@ impl Edge {
         &self.send_conn
     }
 
-    /// Its conns, the longest silent first.
+    /// Its conns: the longest silent first, and last the one on which frames leave.
     pub fn conns(&self) -> impl DoubleEndedIterator<Item = &Conn> {
         self.surplus.iter().chain(core::iter::once(&self.send_conn))
     }
@@ -101,7 +122,8 @@ impl Edge {
 
     /// When any of its conns last received a frame.
     pub fn heard(&self) -> Instant {
-        self.send_conn().heard
+        let others = self.surplus.iter().map(|conn| conn.heard);
+        others.fold(self.send_conn.heard, Instant::max)
     }
 
     /// One of its conns.
@@ -109,22 +131,67 @@ impl Edge {
         core::iter::once(&mut self.send_conn).chain(&mut self.surplus).find(|conn| conn.id == id)
     }
 
-    /// A frame arrived on one of its conns, which becomes the one that frames leave on.
+    /// A frame arrived on one of its conns, which in most cases becomes the one that frames leave
+    /// on. Returns whether that was another one before.
     #[inline]
-    pub fn observe_frame(&mut self, id: ConnId, now: Instant) {
-        if self.send_conn.id != id {
-            let Some(at) = self.surplus.iter().position(|conn| conn.id == id) else { return };
+    pub fn observe_frame(&mut self, id: ConnId, now: Instant, is_liveness: bool) -> bool {
+        let is_other = self.send_conn.id != id;
+        if is_other {
+            let Some(at) = self.surplus.iter().position(|conn| conn.id == id) else {
+                return false;
+            };
+            if !self.takes_over(&self.surplus[at], is_liveness) {
+                let mut conn = self.surplus.remove(at);
+                (conn.heard, conn.unanswered) = (now, false);
+                self.surplus.push(conn);
+                return false;
+            }
             core::mem::swap(&mut self.surplus[at], &mut self.send_conn);
             self.surplus[at..].rotate_left(1);
         }
         self.send_conn.heard = now;
         self.send_conn.unanswered = false;
+        is_other
     }
 
-    /// Adds a conn. Returns the one silent longest if there are too many.
+    /// Whether frames leave on this conn from now on, on which one arrived.
+    fn takes_over(&self, conn: &Conn, is_liveness: bool) -> bool {
+        let present = &self.send_conn;
+        !conn.is_relayed()
+            || (present.is_relayed() && (!is_liveness || present.unanswered))
+    }
+
+    /// Adds a conn. Returns the one silent longest if there are too many. Frames leave on it from
+    /// now on. If they leave on a relayed one that answers, they do so once the peer has sent on
+    /// the new one, because the peer may not take it.
     pub(super) fn add(&mut self, conn: Conn) -> Option<ConnId> {
         let replaced = (self.conn_count() == CONNS_PER_EDGE).then(|| self.surplus.remove(0).id);
-        self.surplus.push(core::mem::replace(&mut self.send_conn, conn));
+        let waits = conn.outgoing && self.send_conn.is_relayed() && !self.send_conn.unanswered;
+        let other = if waits { conn } else { core::mem::replace(&mut self.send_conn, conn) };
+        self.surplus.push(other);
         replaced
+    }
+
+    /// What lies between this node and the peer on a conn that has just come up. A relayed one is
+    /// no better than the conn before it, if that one answers.
+    pub(super) fn set_path(&mut self, id: ConnId, path: PathKind) {
+        let Some(conn) = self.conn_mut(id) else { return };
+        conn.path = path;
+        let before = self.surplus.last().filter(|conn| !conn.unanswered);
+        let is_needless = path == PathKind::Relayed
+            && self.send_conn.id == id
+            && before.is_some_and(|conn| conn.path != PathKind::Unset);
+        if is_needless && let Some(before) = self.surplus.pop() {
+            self.surplus.push(core::mem::replace(&mut self.send_conn, before));
+        }
+    }
+
+    /// Its relayed conns, if frames leave on a direct one that this node dialed: that one replaces
+    /// them.
+    pub(super) fn replaced(&self) -> impl Iterator<Item = ConnId> {
+        let send = &self.send_conn;
+        let is_upgraded = send.outgoing && send.path == PathKind::Direct;
+        let relayed = self.surplus.iter().filter(|conn| conn.is_relayed() && conn.retiring.is_none());
+        relayed.filter(move |_| is_upgraded).map(|conn| conn.id)
     }
 }

@@ -3,12 +3,12 @@
 use core::time::Duration;
 
 use super::lifecycle::{AttachedConn, Peer, whole_ms};
-use super::{Edges, Owner};
+use super::{Edges, Owner, PathKind};
 use crate::NodeId;
 use crate::context::Context;
-use crate::overlay::actions::{Action, send};
+use crate::overlay::actions::Action;
 use crate::stats::DropReason;
-use crate::transport::ConnId;
+use crate::transport::{Class, ConnId};
 use crate::wire::{self, Addr, FrameType, Message};
 
 /// The sender of a frame.
@@ -44,8 +44,10 @@ impl Edges {
         frame_type: Option<FrameType>,
     ) -> bool {
         let Some(edge) = self.table.get_mut(peer) else { return false };
+        let mut is_switched = false;
         if let Some(frame_type) = frame_type {
-            edge.observe_frame(conn, cx.now);
+            let is_liveness = matches!(frame_type, FrameType::Ping | FrameType::Pong);
+            is_switched = edge.observe_frame(conn, cx.now, is_liveness);
             if !edge.is_taken && frame_type != FrameType::Leave {
                 edge.is_taken = true;
                 cx.act(Action::FirstFrame(*peer));
@@ -58,6 +60,9 @@ impl Edges {
             if !allowed {
                 cx.discard(DropReason::ForwardRateLimited);
             }
+            if is_switched {
+                self.retire_replaced(cx, peer);
+            }
             return allowed;
         }
         let is_free = match frame_type {
@@ -69,6 +74,9 @@ impl Edges {
         if !allowed {
             cx.discard(DropReason::ControlRateLimited);
         }
+        if is_switched {
+            self.retire_replaced(cx, peer);
+        }
         allowed
     }
 
@@ -76,20 +84,22 @@ impl Edges {
     /// which its conn began (PROTOCOL.md#pong-address).
     pub(crate) fn answer_ping(&self, cx: &mut Context<'_, Action>, conn: ConnId) {
         if let Some(path) = cx.paths.path(conn) {
+            let edge = self.peer_of(conn).and_then(|peer| self.table.get(&peer));
+            let mut conns = edge.into_iter().flat_map(super::Edge::conns);
+            let is_relayed = conns.any(|known| known.id == conn && known.is_relayed());
             // Over a relay this node sees a socket of the volunteer (THREATS.md#n1).
-            let observed = match self.is_relayed(conn) {
+            let observed = match is_relayed {
                 true => Addr::default(),
                 false => Addr::from_socket_addr(path.remote),
             };
-            let pong = wire::Pong { observed };
-            cx.act(send(conn, pong.to_frame()));
+            // The peer closes a relayed conn that a direct one replaced after this pong, which so
+            // goes behind all that was sent before (PROTOCOL.md#upgrades).
+            let is_last = is_relayed
+                && edge.is_some_and(|edge| edge.send_conn().path == PathKind::Direct);
+            let class = if is_last { Class::Leave } else { Class::Control };
+            let frame = wire::Pong { observed }.to_frame();
+            cx.act(Action::Offer { class, frame, hops: heapless::Vec::from_iter([conn]) });
         }
-    }
-
-    fn is_relayed(&self, conn: ConnId) -> bool {
-        let edge = self.peer_of(conn).and_then(|peer| self.table.get(&peer));
-        let mut conns = edge.into_iter().flat_map(super::Edge::conns);
-        conns.any(|known| known.id == conn && known.is_relayed)
     }
 
     /// A pong arrived. [`Self::charge`] has noted the frame; what is left is whether a ping asked
@@ -111,6 +121,10 @@ impl Edges {
         let was_due = edge.conn_mut(conn).is_some_and(|conn| {
             let was_due = core::mem::take(&mut conn.pong_due);
             conn.is_told |= was_due && is_valid;
+            if let Some(left) = conn.retiring.as_mut().filter(|_| was_due) {
+                *left -= 1;
+                conn.pong_due = *left > 0;
+            }
             was_due
         });
         if !was_due {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::admit::{Refusal, admit};
 use super::keepalive::{ANSWER_WAIT, LIGHT_PATIENCE, RELAYED, Silence};
 use super::liveness::{Standing, Verdict, judge};
-use super::{Attached, CONNS_PER_EDGE, Detached, Edge, Edges, Owner};
+use super::{Attached, CONNS_PER_EDGE, Detached, Edge, Edges, Owner, PathKind};
 use crate::NodeId;
 use crate::addr::{Subnet, canonical};
 use crate::api::{Config, EdgeDownReason, Event, Profile};
@@ -21,6 +21,9 @@ use crate::wire::{self, Capabilities, Message};
 /// Conns without a whole frame that are allowed even if there are few places for edges: several
 /// peers may dial at once (a guess).
 const UNPROVEN_MIN: usize = 8;
+/// A conn that a direct one replaces is closed after this long without its last pong, which comes
+/// behind all frames that are under way (a guess: what a full queue takes at the rate of a relay).
+const LAST_PONG: Duration = Duration::from_secs(10);
 
 /// What a handshake proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,7 +265,15 @@ impl Edges {
         let send_conn = edge.send_conn().id == conn;
         let light = edge.light;
         let Some(conn) = edge.conn_mut(conn) else { return Loss::Nothing };
-        let is_relayed = conn.is_relayed;
+        if conn.retiring.is_some() {
+            let (id, due) = (conn.id, conn.pinged + LAST_PONG);
+            if due <= cx.now {
+                return self.close_conn(cx, &peer, id, EdgeDownReason::Dead);
+            }
+            cx.act(Action::Set(Timer::Conn(id), due));
+            return Loss::Nothing;
+        }
+        let is_relayed = conn.is_relayed();
         let silence = match light {
             true => Silence::of(LIGHT_PATIENCE),
             false if is_relayed => Silence::of(RELAYED),
@@ -291,19 +302,46 @@ impl Edges {
         Loss::Nothing
     }
 
-    /// A conn goes over a relay: it is checked often enough that the relay stays.
-    pub(crate) fn set_relayed(
+    /// What lies between this node and the peer on a conn that has just come up. A relayed one is
+    /// checked often enough that the relay stays.
+    pub(crate) fn set_path(
         &mut self,
         cx: &mut Context<'_, Action>,
         peer: &NodeId,
         conn: ConnId,
+        path: PathKind,
     ) {
-        let edge = self.table.get_mut(peer);
-        let Some(conn) = edge.and_then(|edge| edge.conn_mut(conn)) else { return };
-        conn.is_relayed = true;
-        if cx.config.maintenance && !conn.unanswered {
-            cx.act(Action::Set(Timer::Conn(conn.id), cx.now + RELAYED));
+        let Some(edge) = self.table.get_mut(peer) else { return };
+        edge.set_path(conn, path);
+        let unanswered = edge.conn_mut(conn).is_none_or(|conn| conn.unanswered);
+        if path == PathKind::Relayed && cx.config.maintenance && !unanswered {
+            cx.act(Action::Set(Timer::Conn(conn), cx.now + RELAYED));
         }
+        self.retire_replaced(cx, peer);
+    }
+
+    /// Frames may leave on a direct conn from now on. The relayed ones that it replaces get a last
+    /// ping behind all that was sent before. Its pong comes behind all that the peer had sent, and
+    /// closes the conn: nothing is lost, and nothing comes twice (PROTOCOL.md#upgrades).
+    pub(super) fn retire_replaced(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
+        let Some(edge) = self.table.get_mut(peer) else { return };
+        let replaced: heapless::Vec<ConnId, CONNS_PER_EDGE> = edge.replaced().collect();
+        for id in replaced {
+            let Some(conn) = edge.conn_mut(id) else { continue };
+            conn.retiring = Some(1 + u8::from(conn.pong_due));
+            (conn.pinged, conn.unanswered, conn.pong_due) = (cx.now, true, true);
+            let frame = ping_frame(cx.own.capabilities());
+            let hops = heapless::Vec::from_iter([id]);
+            cx.act(Action::Offer { class: Class::Leave, frame, hops });
+            cx.act(Action::Set(Timer::Conn(id), cx.now + LAST_PONG));
+        }
+    }
+
+    /// Whether the last pong of a conn arrived that a direct one replaced.
+    pub(crate) fn is_retired(&self, peer: &NodeId, conn: ConnId) -> bool {
+        let edge = self.table.get(peer);
+        let conn = edge.and_then(|edge| edge.conns().find(|known| known.id == conn));
+        conn.is_some_and(|conn| conn.retiring == Some(0))
     }
 
     /// An edge died. If edges died often of late, the others are judged sooner than was planned;

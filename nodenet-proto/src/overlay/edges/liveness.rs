@@ -76,7 +76,7 @@ mod tests {
 
     use super::{Silence, Standing, Verdict, judge};
     use crate::env::{Seed, test_base};
-    use crate::overlay::edges::Conn;
+    use crate::overlay::edges::{Conn, PathKind};
     use crate::transport::ConnId;
 
     const SHORT: Duration = Duration::from_secs(15);
@@ -95,7 +95,8 @@ mod tests {
             unanswered: false,
             pong_due: false,
             is_told: true,
-            is_relayed: false,
+            path: PathKind::Direct,
+            retiring: None,
         }
     }
 

@@ -45,7 +45,7 @@ use crate::env::CounterHash;
 use crate::stats::Gauges;
 use crate::transport::ConnId;
 
-pub use self::edge::{Conn, Edge};
+pub use self::edge::{Conn, Edge, PathKind};
 pub(crate) use self::frames::Sender;
 pub(crate) use self::lifecycle::{AttachedConn, EdgeUp, EndedEdge, Loss, Peer, whole_ms};
 pub use self::table::{Attached, Detached, EdgeTable, Phase};

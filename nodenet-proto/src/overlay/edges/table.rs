@@ -10,7 +10,7 @@ use std::time::Instant;
 use heapless::Vec as FixedVec;
 
 use super::budgets::EdgeBudgets;
-use super::edge::{Conn, Edge};
+use super::edge::{Conn, Edge, PathKind};
 use super::nearest::Search;
 use super::{CONNS_PER_EDGE, SIBLINGS, TARGET_EDGES};
 use crate::NodeId;
@@ -113,7 +113,8 @@ impl EdgeTable {
             unanswered: false,
             pong_due: false,
             is_told: false,
-            is_relayed: false,
+            path: PathKind::Unset,
+            retiring: None,
         };
         let attached = match self.search(&peer) {
             Ok(at) => {
@@ -283,7 +284,7 @@ impl EdgeTable {
             assert_eq!(short, edge.peer.prefix());
             assert!(edge.peer != self.own);
             assert!(edge.conn_count() <= CONNS_PER_EDGE);
-            assert!(edge.conns().is_sorted_by_key(|conn| conn.heard));
+            assert!(edge.surplus.is_sorted_by_key(|conn| conn.heard));
         }
         assert_eq!(self.outgoing, self.iter().filter(|edge| edge.is_outgoing()).count());
         let siblings = self.closest::<SIBLINGS>(&self.own);

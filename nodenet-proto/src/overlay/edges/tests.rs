@@ -145,7 +145,7 @@ fn frames_leave_on_the_conn_that_last_received_one() {
     assert_eq!(attach(&mut edges, bit(1), 2, false), Attached::AnotherConn);
     let edge = edges.get_mut(&bit(1)).unwrap();
     assert_eq!(edge.send_conn().id, ConnId(2));
-    edge.observe_frame(ConnId(1), test_base() + Duration::from_secs(1));
+    edge.observe_frame(ConnId(1), test_base() + Duration::from_secs(1), false);
     assert_eq!(edge.send_conn().id, ConnId(1));
     assert_eq!(edge.heard(), test_base() + Duration::from_secs(1));
     edges.check();
@@ -158,7 +158,7 @@ fn a_fourth_conn_takes_the_place_of_the_one_silent_longest() {
         attach(&mut edges, bit(1), conn, false);
     }
     let edge = edges.get_mut(&bit(1)).unwrap();
-    edge.observe_frame(ConnId(1), test_base() + Duration::from_secs(1));
+    edge.observe_frame(ConnId(1), test_base() + Duration::from_secs(1), false);
     let now = test_base() + Duration::from_secs(2);
     let attached =
         edges.attach(now, bit(1), [0; 32], ConnId(4), true, || EdgeBudgets::new(test_base()));
@@ -193,6 +193,6 @@ fn a_conn_that_an_edge_can_spare_is_one_of_several_that_its_peer_opened() {
         attach(&mut edges, bit(2), conn, false);
     }
     let edge = edges.get_mut(&bit(2)).unwrap();
-    edge.observe_frame(ConnId(3), test_base() + Duration::from_secs(1));
+    edge.observe_frame(ConnId(3), test_base() + Duration::from_secs(1), false);
     assert_eq!((edges.accepted_conns(), edges.spare_conn()), (4, Some((bit(2), ConnId(4)))));
 }

@@ -43,7 +43,7 @@ fn siblings_closest_idle() {
     assert_eq!(closest(NodeId::from_bytes([0xff; 32]))[..3], [41, 42, 43].map(bit));
 
     let touched = test_base() + Duration::from_secs(30);
-    edges.get_mut(&bit(60)).unwrap().observe_frame(ConnId(60), touched);
+    edges.get_mut(&bit(60)).unwrap().observe_frame(ConnId(60), touched, false);
     let heard_since = |at| edges.iter().filter(|edge| edge.heard() >= at).count();
     assert_eq!((heard_since(touched), heard_since(test_base())), (1, 20));
 

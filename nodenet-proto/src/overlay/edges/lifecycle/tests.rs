@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::super::tests::{OWN, bit};
-use super::super::{Edge, Edges, Sender};
+use super::super::{Edge, Edges, PathKind, Sender};
 use super::{EdgeUp, Loss, Peer};
 use crate::NodeId;
 use crate::api::{Config, EdgeDownReason, Event, Profile};

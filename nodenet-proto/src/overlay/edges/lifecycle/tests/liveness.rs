@@ -197,11 +197,12 @@ fn without_maintenance_deaths_bring_no_look_forward() {
 /// A volunteer ends a session that passes nothing on for 30 s, whatever the profile.
 #[test]
 fn a_relayed_conn_is_pinged_after_twelve_seconds_and_its_pong_names_no_address() {
+    let relayed = PathKind::Relayed;
     let light = Config { profile: Profile::Light, ..Config::default() };
     for mut room in [router(), Room::new(light)] {
         room.attach(1, peer(1), true);
         room.set_told(1, peer(1));
-        let (_, actions) = room.run(|edges, cx| edges.set_relayed(cx, &peer(1).id, ConnId(1)));
+        let (_, actions) = room.run(|edges, cx| edges.set_path(cx, &peer(1).id, ConnId(1), relayed));
         assert_eq!(actions, shown([set(1, at(12))]));
         room.around.pass(12 * SECOND);
         let (loss, actions) = room.check_liveness(1);

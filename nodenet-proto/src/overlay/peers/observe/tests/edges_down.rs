@@ -92,7 +92,7 @@ fn an_edge_that_lived_a_minute_ends_the_failures_of_its_peer() {
         bench.fail(1, false);
         let mut edge = bench.open(true);
         let heard = bench.around.now + 30 * SECOND;
-        edge.observe_frame(ConnId(1), heard);
+        edge.observe_frame(ConnId(1), heard, false);
         bench.around.pass(lived);
         bench.edge_down(edge, ClosedHere);
         assert_eq!(bench.contact(1).failures, failures);
