@@ -16,6 +16,8 @@ const V: ([u8; 4], u16) = ([203, 0, 113, 1], 4242);
 struct Trio {
     net: Net,
     hosts: [NodeHost; 3],
+    /// Public nodes that relay nothing, and see both.
+    others: Vec<NodeHost>,
 }
 
 /// Maps each destination to a random port, and lets in only what was sent for.
@@ -58,7 +60,7 @@ impl Trio {
         let ends = [end(1), end(2)];
         let volunteer = NodeHost::at(V.into(), identity(3), 3, still(relay), net.now);
         let [a, b] = ends;
-        let mut trio = Self { net, hosts: [a, b, volunteer] };
+        let mut trio = Self { net, hosts: [a, b, volunteer], others: vec![] };
         for host in &mut trio.hosts {
             host.node.handle_input(trio.net.now, Input::LocalAddrs(vec![host.addr]));
         }
@@ -78,8 +80,9 @@ impl Trio {
     }
 
     fn run(&mut self, span: Duration) {
-        let [a, b, v] = &mut self.hosts;
-        self.net.run(&mut [a, b, v], span);
+        let hosts = self.hosts.iter_mut().chain(&mut self.others);
+        let mut hosts: Vec<&mut dyn Host> = hosts.map(|host| host as &mut dyn Host).collect();
+        self.net.run(&mut hosts, span);
     }
 
     /// A connects to B, without knowing where it is.

@@ -6,7 +6,7 @@ use crate::testkit::LinkProfile;
 /// One way to the volunteer takes so much longer that many messages are under way over it.
 const FAR: Duration = Duration::from_millis(80);
 /// Between two messages of one end.
-const INTERVAL: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(20);
 /// The routers of the two ends.
 const ROUTERS: [[u8; 4]; 2] = [[21, 0, 0, 1], [22, 0, 0, 1]];
 
@@ -43,7 +43,23 @@ impl Trio {
     fn barred() -> Self {
         let mut net = Net::new(3);
         set_way(&mut net, 1.0);
-        Self::on(net, &easy(), 1, open())
+        let mut trio = Self::on(net, &easy(), 1, open());
+        // Three nodes in two subnets have to agree on an address.
+        for number in [4, 5, 6] {
+            let at = SocketAddr::from(([198, 51, number, 1], 4242));
+            let config = still(RelayPolicy::default());
+            let other = NodeHost::at(at, identity(number.into()), 4, config, trio.net.now);
+            let target = other.id;
+            trio.others.push(other);
+            for end in &mut trio.hosts[..2] {
+                let request = RequestId(u64::from(number));
+                end.command(&trio.net, Command::Connect { request, target, addrs: vec![at] });
+            }
+        }
+        trio.run(20 * SECOND);
+        let is_confirmed = |end: &NodeHost| !end.node.nat_report().addrs.is_empty();
+        assert!(trio.hosts[..2].iter().all(is_confirmed));
+        trio
     }
 
     /// One end has one more interface, which is news.
