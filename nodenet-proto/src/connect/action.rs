@@ -38,7 +38,6 @@ impl Purpose {
         matches!(self, Self::Request | Self::Upgrade)
     }
 
-
     pub(super) const fn timeout(self) -> Duration {
         match self {
             Self::Request | Self::Bootstrap | Self::Upgrade => ATTEMPT_TIMEOUT,

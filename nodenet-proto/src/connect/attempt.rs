@@ -22,6 +22,11 @@ const STAGGER_MIN: Duration = Duration::from_millis(100);
 const RELAY_AFTER: Duration = Duration::from_millis(600);
 /// Candidates of one attempt: as many as are known of the peer before, and as many as it names.
 pub(super) const CANDIDATES_MAX: usize = 2 * PEER_ADDRS_MAX;
+/// A socket of a volunteer is dialed again after this long without a conn: a handshake doubles its
+/// waits with every loss, and a relayed path loses twice (a guess: two handshakes without loss).
+const REDIAL: Duration = Duration::from_secs(1);
+/// How often each is dialed again (a guess).
+const REDIALS_MAX: u8 = 6;
 /// Volunteers whose grants one attempt keeps.
 pub(super) const GRANTS_MAX: usize = 4;
 
@@ -67,6 +72,8 @@ pub(super) struct Attempt {
     pub(super) relay: Relay,
     /// Sockets of volunteers for this node, and the volunteer of each.
     pub(super) grants: Vec<(SocketAddr, NodeId)>,
+    /// When they are dialed again, and how often they may be.
+    pub(super) redial: Option<(Instant, u8)>,
     /// From one candidate to the next.
     pub(super) stagger: Duration,
     /// Of the last dial that failed.
@@ -92,6 +99,7 @@ impl Attempt {
             exchange: None,
             relay: Relay::Off,
             grants: Vec::new(),
+            redial: None,
             stagger: STAGGER,
             last_error: None,
             log: purpose.is_asked().then(|| Box::new(Log::new(now))),
@@ -172,6 +180,28 @@ impl Attempt {
         }
     }
 
+    /// A volunteer has a socket for this node.
+    pub(super) fn add_grant(&mut self, now: Instant, addr: SocketAddr, volunteer: NodeId) {
+        self.grants.push((addr, volunteer));
+        self.redial.get_or_insert((now + REDIAL, REDIALS_MAX));
+        self.release(now, vec![addr], None);
+    }
+
+    /// The sockets of volunteers that are to be dialed again now.
+    pub(super) fn take_redials(&mut self, now: Instant) -> Vec<SocketAddr> {
+        let Some((_, left)) = self.redial.filter(|(at, _)| *at <= now) else { return Vec::new() };
+        self.redial = (left > 1).then_some((now + REDIAL, left - 1));
+        if self.deadline <= now {
+            self.redial = None;
+            return Vec::new();
+        }
+        let was_dialed = |addr: &SocketAddr| self.addrs[..self.dialed].contains(addr);
+        let again: Vec<SocketAddr> =
+            self.grants.iter().map(|(addr, _)| *addr).filter(was_dialed).collect();
+        self.pending += again.len();
+        again
+    }
+
     /// Whether one of the peer's addresses that are known here has this IP address.
     pub(super) fn knows_ip(&self, remote: SocketAddr) -> bool {
         self.candidates().any(|addr| addr.ip() == remote.ip())
@@ -224,6 +254,7 @@ impl Attempt {
             Relay::Asked => Some(self.deadline),
             Relay::Off | Relay::Over => None,
         };
-        [dial, exchange, relay].into_iter().flatten().min()
+        let redial = self.redial.map(|(at, _)| at);
+        [dial, exchange, relay, redial].into_iter().flatten().min()
     }
 }

@@ -150,6 +150,7 @@ impl Connect {
         for peer in due {
             self.repeat(cx, peer);
             self.ask_relay(cx, peer);
+            self.redial(cx, peer);
             self.go_on(cx, peer, ConnectError::Unanswered);
         }
         for peer in self.upgrades.take_due(cx.now) {
@@ -378,6 +379,19 @@ impl Connect {
     fn dial_next(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
         let Some(attempt) = self.attempts.get_mut(&peer) else { return };
         let Some(remote) = attempt.next_addr(cx.now) else { return };
+        self.dial(cx, peer, remote);
+    }
+
+    /// Dials the sockets of volunteers again, if that is due.
+    fn redial(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        let attempt = self.attempts.get_mut(&peer);
+        for remote in attempt.map(|attempt| attempt.take_redials(cx.now)).unwrap_or_default() {
+            self.dial(cx, peer, remote);
+        }
+    }
+
+    fn dial(&mut self, cx: &mut Context<'_, Action>, peer: NodeId, remote: SocketAddr) {
+        let Some(attempt) = self.attempts.get(&peer) else { return };
         let dial = self.next_dial;
         self.next_dial.0 += 1;
         self.dials.insert(dial, (peer, remote));

@@ -137,8 +137,7 @@ impl Connect {
         if attempt.grants.len() >= GRANTS_MAX || attempt.addrs.contains(&addr) {
             return;
         }
-        attempt.grants.push((addr, volunteer));
-        attempt.release(cx.now, vec![addr], None);
+        attempt.add_grant(cx.now, addr, volunteer);
         self.note(cx.now, &peer, ConnectStepKind::RelayGranted { volunteer, addr });
         self.go_on(cx, peer, ConnectError::NoPath);
     }

@@ -22,6 +22,10 @@ const AT_ONCE: usize = 2;
 /// A volunteer that has not answered by then is passed over: it is a neighbour, and opens its
 /// sockets within milliseconds (a guess).
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// An answer counts for this long after that (a guess: half of an attempt).
+const LATE_WAIT: Duration = Duration::from_secs(5);
+/// Such volunteers, at most.
+const LATE_MAX: usize = 128;
 /// A volunteer that failed is asked last for this long (a guess).
 const COLD: Duration = Duration::from_secs(60);
 /// Volunteers that failed of late, at most.
@@ -54,7 +58,7 @@ pub(crate) enum RelayUnavailable {
 }
 
 /// A request without an answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Question {
     volunteer: NodeId,
     nonce: [u8; NAT_NONCE_LEN],
@@ -107,6 +111,9 @@ pub(super) struct Searches {
     searches: Vec<Search>,
     /// Volunteers that were silent or had no room, and until when they are asked last.
     cold: VecDeque<(NodeId, Instant)>,
+    /// Volunteers that were passed over for their silence, and may answer yet: their request or
+    /// grant may have got lost and be on its way again.
+    late: Vec<(NodeId, Question)>,
     /// Volunteers that targets named, until they are asked for.
     named: VecDeque<(NodeId, Vec<(NodeId, SocketAddr)>)>,
 }
@@ -219,7 +226,8 @@ impl Searches {
         let is_it =
             |question: &Question| question.volunteer == *volunteer && question.nonce == *nonce;
         let asked = self.searches.iter().find(|search| search.open.iter().any(is_it));
-        asked.map(|search| search.target)
+        let late = || self.late.iter().find(|(_, question)| is_it(question));
+        asked.map(|search| search.target).or_else(|| late().map(|(target, _)| *target))
     }
 
     /// A volunteer relays.
@@ -230,6 +238,7 @@ impl Searches {
         volunteer: &NodeId,
         addr: SocketAddr,
     ) {
+        self.late.retain(|(of, late)| of != target || late.volunteer != *volunteer);
         cx.act(Action::Granted { target: *target, volunteer: *volunteer, addr });
         let Some(search) = self.find(target) else { return };
         search.close(volunteer);
@@ -299,6 +308,7 @@ impl Searches {
         }
         for (target, volunteer) in silent {
             self.chill(cx.now, volunteer);
+            self.note_late(cx.now, &target, &volunteer);
             self.give_up(cx, neighbours, &target, &volunteer, RelayUnavailable::Silent);
         }
         for at in (0..self.searches.len()).rev() {
@@ -330,12 +340,14 @@ impl Searches {
     /// Forgets what is asked for `target`.
     pub(super) fn stop_asking(&mut self, target: &NodeId) {
         self.searches.retain(|search| search.target != *target);
+        self.late.retain(|(of, _)| of != target);
         self.named.retain(|(id, _)| id != target);
     }
 
     /// Forgets everything.
     pub(super) fn stop(&mut self) {
         self.searches.clear();
+        self.late.clear();
         self.named.clear();
     }
 
@@ -352,13 +364,27 @@ impl Searches {
 
     pub(super) fn check(&self) {
         assert!(self.searches.len() <= SEARCHES_MAX && self.cold.len() <= COLD_MAX);
-        assert!(self.named.len() <= NOTES_MAX);
+        assert!(self.named.len() <= NOTES_MAX && self.late.len() <= LATE_MAX);
         for search in &self.searches {
             let waits = search.open.len() + search.dialed.len();
             assert!(waits > 0, "a search waits for an answer or an edge");
             assert!(search.open.len() <= AT_ONCE && search.dialed.len() <= REACHED_MAX);
             assert!(search.left.len() + search.open.len() <= VOLUNTEERS_MAX);
         }
+    }
+
+    /// A volunteer is passed over. What it may still answer counts for a while.
+    fn note_late(&mut self, now: Instant, target: &NodeId, volunteer: &NodeId) {
+        self.late
+            .retain(|(of, late)| late.until > now && (of, &late.volunteer) != (target, volunteer));
+        let search = self.searches.iter().find(|search| search.target == *target);
+        let of = |question: &&Question| question.volunteer == *volunteer;
+        let Some(open) = search.and_then(|search| search.open.iter().find(of)) else { return };
+        if self.late.len() >= LATE_MAX {
+            self.late.remove(0);
+        }
+        let until = now + LATE_WAIT;
+        self.late.push((*target, Question { until, ..open.clone() }));
     }
 
     fn find(&mut self, target: &NodeId) -> Option<&mut Search> {

@@ -36,6 +36,10 @@ const HOPS: u8 = 6;
 /// Longer than a connect takes at most.
 const END: Duration = Duration::from_secs(16);
 
+/// A direct path is tried beside a relay until then (PROTOCOL.md#upgrades): two seconds, and an
+/// attempt.
+const UPGRADED: Duration = Duration::from_secs(14);
+
 /// Losses between any two hosts, in each direction, from the connect on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Losses {
@@ -143,6 +147,7 @@ struct Pair {
     hosts: [Host; 2],
     gateways: Vec<NetworkId>,
     round_trip: Duration,
+    is_lossy: bool,
 }
 
 impl Pair {
@@ -175,7 +180,7 @@ impl Pair {
         });
         let gateways = first.networks.iter().chain(&second.networks).copied().collect();
         world.keep_events();
-        Self { world, public, hosts, gateways, round_trip: 4 * latency }
+        Self { world, public, hosts, gateways, round_trip: 4 * latency, is_lossy: false }
     }
 
     /// Every public node gets an edge to every other, and both hosts get edges to them.
@@ -198,6 +203,7 @@ impl Pair {
         if losses == Losses::None {
             return;
         }
+        self.is_lossy = true;
         let all: Vec<Host> = self.hosts.iter().chain(&self.public).copied().collect();
         for from in &all {
             for to in all.iter().filter(|to| *to != from) {
@@ -236,18 +242,36 @@ impl Pair {
             self.world.run_until_met(end, has_arrived)?;
         }
         let arrival = self.world.probes().tracked()[number].arrival;
+        if self.is_lossy && self.is_relayed() {
+            let end = self.world.now() + UPGRADED;
+            let peer = self.world.id(b);
+            let is_direct = |world: &PacketWorld| {
+                world.edges(a).iter().any(|edge| edge.peer == peer && edge.relayed_by.is_none())
+            };
+            self.world.run_until_met(end, is_direct)?;
+        }
         let packets = (self.sent() - sent) as u32;
         let explanation = self.world.explain(a, b);
         let outcome = explanation.as_ref().and_then(|explanation| explanation.outcome);
         Ok(PairOutcome {
             took: arrival.map(|arrival| arrival.at.since(begin)),
-            is_relayed: matches!(outcome, Some(ConnectOutcome::Relayed { .. })),
+            is_relayed: match outcome {
+                Some(ConnectOutcome::Failed(_)) | None => false,
+                Some(_) => self.is_relayed(),
+            },
             round_trip: self.round_trip,
             rendezvous,
             packets,
             early,
             explanation,
         })
+    }
+
+    /// Whether the edge from the first host to the second is relayed.
+    fn is_relayed(&self) -> bool {
+        let peer = self.world.id(self.hosts[1]);
+        let edges = self.world.edges(self.hosts[0]);
+        edges.iter().any(|edge| edge.peer == peer && edge.relayed_by.is_some())
     }
 
     /// Both hosts connect to each other at once. Returns the edges of each to the other.

@@ -389,7 +389,11 @@ impl Edges {
     /// Pings one edge, unless it waits for an answer or is one to a light node.
     pub(crate) fn ping_peer(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
         let edge = self.table.get(peer).filter(|edge| !edge.light);
-        let idle = edge.map(Edge::send_conn).filter(|conn| !conn.unanswered);
+        // Over a relay the peer does not see this node.
+        let asked = edge.map(|edge| {
+            edge.conns().rev().find(|conn| !conn.is_relayed()).unwrap_or(edge.send_conn())
+        });
+        let idle = asked.filter(|conn| !conn.unanswered);
         if let Some(conn) = idle.map(|conn| conn.id) {
             self.ping(cx, conn, peer);
         }

@@ -39,7 +39,10 @@ fn a_silent_volunteer_is_passed_over_after_a_second_and_asked_last_from_then_on(
     bench.around.pass(ANSWER_WAIT);
     let next = bench.time();
     assert_eq!(requests(&next).iter().map(|(to, _)| *to).collect::<Vec<_>>(), [id(3)]);
-    assert_eq!(bench.grant(bench.table.0[&id(1)], first[0].1, "203.0.1.1:5"), [], "too late");
+    let (target, volunteer, addr) = (id(9), id(1), addr("203.0.1.1:5"));
+    let late = bench.grant(bench.table.0[&id(1)], first[0].1, "203.0.1.1:5");
+    assert_eq!(late, [Action::Granted { target, volunteer, addr }], "it was on its way");
+    assert_eq!(bench.grant(bench.table.0[&id(1)], first[0].1, "203.0.1.1:5"), [], "a copy");
     bench.around.pass(ANSWER_WAIT);
     let reason = RelayUnavailable::Silent;
     assert_eq!(bench.time(), [Action::Unavailable { target: id(9), asked: 3, reason }]);
