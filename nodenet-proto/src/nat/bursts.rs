@@ -75,7 +75,17 @@ impl Nat {
         volunteer: NodeId,
         target: SocketAddr,
     ) {
-        self.burst(cx, volunteer, &[target], Volley::Full, 0);
+        if self.is_stopped {
+            return;
+        }
+        let allowed = self.allowed(cx, [punch_target(&Addr::from(target))].into_iter());
+        let neighbours = &self.neighbours;
+        let is_validated = |ip: IpAddr| neighbours.values().any(|remote| remote.ip() == ip);
+        let named = Naming::new(0, &is_validated);
+        if let Some(target) = allowed.first() {
+            let planned = self.punches.bind(cx.now, volunteer, *target, named);
+            self.carry_out(cx, &planned, false);
+        }
     }
 
     /// A verified Connect arrived: it is answered, and punched towards. Both tell where this node

@@ -66,6 +66,15 @@ pub(crate) enum Cause {
     Connect([u8; NAT_NONCE_LEN]),
     /// An attempt of this node.
     Attempt,
+    /// A bind of a volunteer.
+    Bind,
+}
+
+impl Cause {
+    /// Whether both have the same limits.
+    fn is_like(self, other: Self) -> bool {
+        core::mem::discriminant(&self) == core::mem::discriminant(&other)
+    }
 }
 
 /// The full volleys of a burst, planned or under way.
@@ -93,13 +102,14 @@ pub(crate) struct Punches {
     bursts: Vec<Burst>,
     answers: Budget,
     attempts: Budget,
+    binds: Budget,
 }
 
 impl Punches {
     /// No bursts.
     pub(crate) fn new(now: Instant) -> Self {
         let (answers, attempts) = (Budget::of_answers(now), Budget::of_attempts(now));
-        Self { bursts: Vec::new(), answers, attempts }
+        Self { bursts: Vec::new(), answers, attempts, binds: Budget::of_binds(now) }
     }
 
     /// Plans the full volleys that answer a Connect, from `at` on, and charges them together with a
@@ -139,6 +149,30 @@ impl Punches {
         planned
     }
 
+    /// Plans the full volleys towards a socket of a volunteer, from now on. A volunteer gets one
+    /// more burst only while more are free than it has under way (dynamic thresholds, as for the
+    /// sessions of a volunteer): one takes half of them at most (PROTOCOL.md#relay-binds).
+    pub(crate) fn bind(
+        &mut self,
+        now: Instant,
+        volunteer: NodeId,
+        target: SocketAddr,
+        named: Naming<'_>,
+    ) -> Planned {
+        let binds = || self.bursts.iter().filter(|burst| burst.cause == Cause::Bind);
+        if binds().any(|burst| burst.targets.contains(&target)) {
+            return Planned::default();
+        }
+        let of_volunteer = binds().filter(|burst| burst.peer == volunteer).count();
+        if of_volunteer >= BURSTS_MAX - binds().count().min(BURSTS_MAX) {
+            return Planned { refused: vec![DropReason::PunchesFull], ..Planned::default() };
+        }
+        let count = |_: &SocketAddr| u64::from(VOLLEYS);
+        let planned = self.allow(now, volunteer, Cause::Bind, [target], named, count);
+        self.begin(volunteer, Cause::Bind, &planned, now);
+        planned
+    }
+
     /// Charges one short volley of an attempt of this node.
     pub(crate) fn attempt_short(
         &mut self,
@@ -162,13 +196,16 @@ impl Punches {
         count: impl Fn(&SocketAddr) -> u64,
     ) -> Planned {
         let mut planned = Planned::default();
-        let is_attempt = |cause| cause == Cause::Attempt;
-        let like = |burst: &&Burst| is_attempt(burst.cause) == is_attempt(cause);
+        let like = |burst: &&Burst| burst.cause.is_like(cause);
         if self.bursts.iter().filter(like).count() >= BURSTS_MAX {
             planned.refused.push(DropReason::PunchesFull);
             return planned;
         }
-        let budget = if is_attempt(cause) { &mut self.attempts } else { &mut self.answers };
+        let budget = match cause {
+            Cause::Connect(_) => &mut self.answers,
+            Cause::Attempt => &mut self.attempts,
+            Cause::Bind => &mut self.binds,
+        };
         if !budget.take_burst(now, peer) {
             planned.refused.push(DropReason::PunchRateLimited);
             return planned;
@@ -212,7 +249,8 @@ impl Punches {
 
     /// There is an edge to this peer: nothing is left to open.
     pub(crate) fn end(&mut self, peer: &NodeId) {
-        self.bursts.retain(|burst| burst.peer != *peer);
+        // A bind leads to another node than the volunteer, which has an edge all the time.
+        self.bursts.retain(|burst| burst.peer != *peer || burst.cause == Cause::Bind);
     }
 
     /// The volleys that are due: where each of their datagrams goes.
@@ -248,11 +286,14 @@ impl Punches {
     /// # Panics
     /// If they do not hold, which is a bug here.
     pub(crate) fn check(&self) {
-        let attempts = self.bursts.iter().filter(|burst| burst.cause == Cause::Attempt).count();
-        assert!(attempts <= BURSTS_MAX && self.bursts.len() - attempts <= BURSTS_MAX);
+        for one in &self.bursts {
+            let like = self.bursts.iter().filter(|burst| burst.cause.is_like(one.cause));
+            assert!(like.count() <= BURSTS_MAX);
+        }
         assert!(self.bursts.iter().all(|burst| (1..=VOLLEYS).contains(&burst.volleys_left)));
         self.answers.check();
         self.attempts.check();
+        self.binds.check();
     }
 }
 

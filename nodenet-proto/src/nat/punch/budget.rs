@@ -20,6 +20,11 @@ use crate::wire::nat::PUNCH_DATAGRAM;
 
 /// Bursts that one originator causes (a guess: one attempt and its repetitions).
 const OF_ORIGINATOR: Rate = Rate::new(1, 4);
+/// Binds of one volunteer (a guess: at once as many as it has sessions to one node).
+const OF_VOLUNTEER: Rate = Rate::new(4, 16);
+/// Datagrams to one subnet because volunteers there bind (a guess: those of two volunteers at
+/// once, then those of one).
+const TO_SUBNET_OF_BINDS: Rate = Rate::new(20, 160);
 /// Datagrams to one subnet (a guess: one whole burst, then 128 bytes a second).
 const TO_SUBNET: Rate = Rate::new(4, 48);
 /// Datagrams of all bursts of one cause together (a guess).
@@ -44,7 +49,7 @@ const HEADERS: [u64; 2] = [20 + 8, 40 + 8];
 /// The limits of one cause of bursts.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// By originator; none for what this node wants itself.
+    /// By originator or volunteer; none for what this node wants itself.
     originators: Option<Buckets<NodeId>>,
     subnets: Buckets<Subnet>,
     /// By host that never answered.
@@ -85,6 +90,15 @@ impl Budget {
         Self {
             originators: None,
             unvalidated: Buckets::new(Rate::at_most(BY_ATTEMPTS, BY_ATTEMPTS * TOKENS_OF_BYTE)),
+            ..Self::of_answers(now)
+        }
+    }
+
+    /// The limits of bursts that volunteers ask for.
+    pub(crate) fn of_binds(now: Instant) -> Self {
+        Self {
+            originators: Some(Buckets::new(OF_VOLUNTEER)),
+            subnets: Buckets::new(TO_SUBNET_OF_BINDS),
             ..Self::of_answers(now)
         }
     }

@@ -223,3 +223,30 @@ fn a_node_that_leaves_stops_its_bursts() {
     // The address is still confirmed by three, and is not tested.
     assert_eq!(bench.run(|nat, cx| nat.handle_edge_down(cx, id(4))), []);
 }
+
+/// A node that many want to reach has its volunteer bind for each of them.
+#[test]
+fn a_volunteer_binds_sixteen_times_at_once_and_leaves_room_for_another() {
+    let mut bench = Bench::confirmed();
+    for volunteer in [1, 2] {
+        let remote = SocketAddr::from(([198, 51, volunteer, 1], 4242));
+        bench.run(|nat, cx| nat.handle_edge_up(cx, id(volunteer), remote, false));
+    }
+    let mut binds = |volunteer: u8, ports: core::ops::Range<u16>| {
+        let mut sent = 0;
+        for port in ports {
+            let target = SocketAddr::from(([198, 51, volunteer, 1], port));
+            let actions = bench.run(|nat, cx| nat.handle_bind(cx, id(volunteer), target));
+            sent += punches(&actions).len();
+        }
+        sent
+    };
+    assert_eq!(binds(1, 1..16), 15);
+    assert_eq!(binds(1, 15..16), 0, "the same one is under way");
+    assert_eq!(binds(1, 16..40), 1, "half of what may be under way");
+    assert_eq!(binds(2, 1..9), 8, "another volunteer is not kept out");
+    let attempt = bench.run(|nat, cx| {
+        nat.burst(cx, id(9), &[addr("198.51.1.1:999")], Volley::Full, 100);
+    });
+    assert_eq!(punches(&attempt), [&punch("198.51.1.1:999")], "nor are attempts");
+}
