@@ -91,13 +91,8 @@ impl Machine {
                 let nonce = known.copied().unwrap_or([said; 16]);
                 let named = (0..byte() % 9).map(|_| addr(byte(), byte().max(1))).collect();
                 let (peer_side, own) = (side(said, named), side(byte(), Vec::new()));
-                let answer = Answer {
-                    nonce,
-                    len: ANSWER_LEN,
-                    has_signals: true,
-                    peer: peer_side,
-                    own,
-                };
+                let answer =
+                    Answer { nonce, len: ANSWER_LEN, has_signals: true, peer: peer_side, own };
                 self.run(|connect, cx| {
                     connect.handle_answer(cx, peer, &answer);
                 });

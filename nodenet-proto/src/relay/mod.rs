@@ -200,7 +200,7 @@ impl Relay {
         let Ok((nonce, answer)) = RelayAnswer::decode(payload) else {
             return cx.discard(DropReason::MalformedMessage);
         };
-        let Some(target) = self.searches.asked(&from.peer, &nonce) else {
+        let Some(target) = self.searches.asked(cx.now, &from.peer, &nonce) else {
             return cx.discard(DropReason::Unsolicited);
         };
         let granted = match &answer {

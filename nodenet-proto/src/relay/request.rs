@@ -23,7 +23,7 @@ const AT_ONCE: usize = 2;
 /// sockets within milliseconds (a guess).
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// An answer counts for this long after that (a guess: half of an attempt).
-const LATE_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LATE_WAIT: Duration = Duration::from_secs(5);
 /// Such volunteers, at most.
 const LATE_MAX: usize = 128;
 /// A volunteer that failed is asked last for this long (a guess).
@@ -222,11 +222,17 @@ impl Searches {
     }
 
     /// The target of a request to this volunteer with this nonce.
-    pub(super) fn asked(&self, volunteer: &NodeId, nonce: &[u8; NAT_NONCE_LEN]) -> Option<NodeId> {
+    pub(super) fn asked(
+        &self,
+        now: Instant,
+        volunteer: &NodeId,
+        nonce: &[u8; NAT_NONCE_LEN],
+    ) -> Option<NodeId> {
         let is_it =
             |question: &Question| question.volunteer == *volunteer && question.nonce == *nonce;
         let asked = self.searches.iter().find(|search| search.open.iter().any(is_it));
-        let late = || self.late.iter().find(|(_, question)| is_it(question));
+        let is_late = |question: &Question| question.until > now && is_it(question);
+        let late = || self.late.iter().find(|(_, question)| is_late(question));
         asked.map(|search| search.target).or_else(|| late().map(|(target, _)| *target))
     }
 

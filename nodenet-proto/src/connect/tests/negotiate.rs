@@ -128,13 +128,8 @@ fn an_answer_counts_once_and_only_with_the_nonce_of_the_connect() {
     let mut bench = Bench::routed();
     bench.want(Purpose::Request, &[]);
     let peer = side(&[addr(1)], Reachability::Unknown);
-    let mut answer = Answer {
-        nonce: [9; 16],
-        len: 100,
-        has_signals: true,
-        peer,
-        own: PathSide::default(),
-    };
+    let mut answer =
+        Answer { nonce: [9; 16], len: 100, has_signals: true, peer, own: PathSide::default() };
     let mut is_taken = |answer: &Answer, from| {
         let mut taken = false;
         bench.act(|connect, cx| taken = connect.handle_answer(cx, from, answer));
@@ -217,4 +212,50 @@ fn volunteers_that_did_not_answer_are_asked_again_until_the_deadline() {
     let error = ConnectError::NoPath;
     let over = bench.act(|connect, cx| connect.handle_no_relay(cx, PEER, 2));
     assert_eq!(over, [Did::Settle(Err(error)), Did::Failed(error)]);
+}
+
+/// A handshake doubles its waits with every loss.
+#[test]
+fn the_socket_of_a_volunteer_is_dialed_again_after_each_second_six_times_at_most() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    bench.answer(PathSide::default(), PathSide::default());
+    let (volunteer, socket) = (NodeId::from_bytes([7; 32]), addr(99));
+    let granted = bench.act(|connect, cx| connect.handle_granted(cx, PEER, volunteer, socket));
+    assert_eq!(granted, [Did::Dial(0, socket)]);
+    for dial in 1..=6 {
+        assert_eq!(bench.pass(SECOND), [Did::Dial(dial, socket)]);
+    }
+    assert_eq!(bench.pass(SECOND), []);
+    let outcome = ConnectOutcome::Relayed { remote: socket, volunteer };
+    let up = bench.edge_up_over(outcome, true);
+    assert_eq!(up.iter().filter(|did| matches!(did, Did::Cancel(_))).count(), 7);
+}
+
+/// An upgrade looks for a direct path alone, and leaves nothing behind.
+#[test]
+fn an_upgrade_asks_the_peer_and_no_volunteer_and_fails_without_a_word() {
+    let mut bench = Bench::routed();
+    let asked = bench.want(Purpose::Upgrade, &[]);
+    assert_eq!(asked, [Did::Ask(0)]);
+    let answered = bench.answer(side(&[addr(1)], Reachability::Unknown), PathSide::default());
+    assert_eq!(answered, [Did::Punch(vec![addr(1)]), Did::Dial(0, addr(1))]);
+    assert_eq!(bench.pass(SECOND), [], "no volunteer is asked");
+    let outcome =
+        ConnectOutcome::Relayed { remote: addr(9), volunteer: NodeId::from_bytes([7; 32]) };
+    assert_eq!(bench.edge_up_over(outcome, true), [], "another relayed conn does not end it");
+    assert_eq!(bench.fail(0, DialError::TimedOut), []);
+    assert!(bench.connect.explain(&PEER).is_none());
+}
+
+/// A node of the reference closes a second conn of a pair.
+#[test]
+fn an_upgrade_ends_at_an_answer_without_signals() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Upgrade, &[]);
+    let peer = side(&[addr(1)], Reachability::Unknown);
+    let own = PathSide::default();
+    let answer = Answer { nonce: bench.nonce, len: 100, has_signals: false, peer, own };
+    let ended = bench.act(|connect, cx| assert!(connect.handle_answer(cx, PEER, &answer)));
+    assert_eq!((ended, bench.due), (vec![], None));
 }

@@ -157,8 +157,7 @@ impl Edge {
     /// Whether frames leave on this conn from now on, on which one arrived.
     fn takes_over(&self, conn: &Conn, is_liveness: bool) -> bool {
         let present = &self.send_conn;
-        !conn.is_relayed()
-            || (present.is_relayed() && (!is_liveness || present.unanswered))
+        !conn.is_relayed() || (present.is_relayed() && (!is_liveness || present.unanswered))
     }
 
     /// Adds a conn. Returns the one silent longest if there are too many. Frames leave on it from
@@ -191,7 +190,8 @@ impl Edge {
     pub(super) fn replaced(&self) -> impl Iterator<Item = ConnId> {
         let send = &self.send_conn;
         let is_upgraded = send.outgoing && send.path == PathKind::Direct;
-        let relayed = self.surplus.iter().filter(|conn| conn.is_relayed() && conn.retiring.is_none());
+        let relayed =
+            self.surplus.iter().filter(|conn| conn.is_relayed() && conn.retiring.is_none());
         relayed.filter(move |_| is_upgraded).map(|conn| conn.id)
     }
 }

@@ -94,8 +94,8 @@ impl Edges {
             };
             // The peer closes a relayed conn that a direct one replaced after this pong, which so
             // goes behind all that was sent before (PROTOCOL.md#upgrades).
-            let is_last = is_relayed
-                && edge.is_some_and(|edge| edge.send_conn().path == PathKind::Direct);
+            let is_last =
+                is_relayed && edge.is_some_and(|edge| edge.send_conn().path == PathKind::Direct);
             let class = if is_last { Class::Leave } else { Class::Control };
             let frame = wire::Pong { observed }.to_frame();
             cx.act(Action::Offer { class, frame, hops: heapless::Vec::from_iter([conn]) });

@@ -1,7 +1,7 @@
 //! Tests of requests to volunteers: who is asked, when, and which answer counts.
 
 use super::*;
-use crate::relay::request::{ANSWER_WAIT, REACH_WAIT, SEARCHES_MAX};
+use crate::relay::request::{ANSWER_WAIT, LATE_WAIT, REACH_WAIT, SEARCHES_MAX};
 
 #[test]
 fn two_volunteers_are_asked_at_once_and_both_grants_are_passed_on() {
@@ -35,20 +35,37 @@ fn a_silent_volunteer_is_passed_over_after_a_second_and_asked_last_from_then_on(
     for number in 1..=3 {
         bench.table.volunteer(number, Claim::Signed, number.into());
     }
-    let first = requests(&bench.ask(id(9), &[]));
+    bench.ask(id(9), &[]);
     bench.around.pass(ANSWER_WAIT);
     let next = bench.time();
     assert_eq!(requests(&next).iter().map(|(to, _)| *to).collect::<Vec<_>>(), [id(3)]);
-    let (target, volunteer, addr) = (id(9), id(1), addr("203.0.1.1:5"));
-    let late = bench.grant(bench.table.0[&id(1)], first[0].1, "203.0.1.1:5");
-    assert_eq!(late, [Action::Granted { target, volunteer, addr }], "it was on its way");
-    assert_eq!(bench.grant(bench.table.0[&id(1)], first[0].1, "203.0.1.1:5"), [], "a copy");
     bench.around.pass(ANSWER_WAIT);
     let reason = RelayUnavailable::Silent;
     assert_eq!(bench.time(), [Action::Unavailable { target: id(9), asked: 3, reason }]);
     bench.table.volunteer(4, Claim::Gossiped, 200);
     let asked: Vec<NodeId> = requests(&bench.ask(id(8), &[])).iter().map(|(to, _)| *to).collect();
     assert_eq!(asked, [id(4), id(1)], "those that answered nothing come last");
+}
+
+/// Where datagrams get lost, a request and its answer take longer than a second.
+#[test]
+fn a_grant_counts_for_five_seconds_after_its_volunteer_was_passed_over() {
+    for (late, counts) in [(LATE_WAIT / 2, true), (LATE_WAIT, false)] {
+        let mut bench = Bench::new();
+        let volunteer = bench.table.volunteer(1, Claim::Signed, 10);
+        let nonce = requests(&bench.ask(id(9), &[]))[0].1;
+        bench.around.pass(ANSWER_WAIT);
+        let reason = RelayUnavailable::Silent;
+        assert_eq!(bench.time(), [Action::Unavailable { target: id(9), asked: 1, reason }]);
+        bench.around.pass(late);
+        let granted = bench.grant(volunteer, nonce, "203.0.1.1:5");
+        let addr = addr("203.0.1.1:5");
+        let expected = Action::Granted { target: id(9), volunteer: id(1), addr };
+        assert_eq!(granted, if counts { vec![expected] } else { vec![] });
+        assert_eq!(bench.grant(volunteer, nonce, "203.0.1.1:5"), [], "it counts once");
+        bench.ask(id(9), &[]);
+        bench.run(|relay, cx, _| relay.stop_asking(cx, &id(9)));
+    }
 }
 
 #[test]

@@ -202,7 +202,8 @@ fn a_relayed_conn_is_pinged_after_twelve_seconds_and_its_pong_names_no_address()
     for mut room in [router(), Room::new(light)] {
         room.attach(1, peer(1), true);
         room.set_told(1, peer(1));
-        let (_, actions) = room.run(|edges, cx| edges.set_path(cx, &peer(1).id, ConnId(1), relayed));
+        let (_, actions) =
+            room.run(|edges, cx| edges.set_path(cx, &peer(1).id, ConnId(1), relayed));
         assert_eq!(actions, shown([set(1, at(12))]));
         room.around.pass(12 * SECOND);
         let (loss, actions) = room.check_liveness(1);
