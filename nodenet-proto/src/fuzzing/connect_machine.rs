@@ -90,9 +90,7 @@ impl Machine {
                 let known = self.nonces.get(&peer).filter(|_| !forged);
                 let nonce = known.copied().unwrap_or([said; 16]);
                 let named = (0..byte() % 9).map(|_| addr(byte(), byte().max(1))).collect();
-                let (peer_side, own) = (side(said, named), side(byte(), Vec::new()));
-                let answer =
-                    Answer { nonce, len: ANSWER_LEN, has_signals: true, peer: peer_side, own };
+                let answer = answer(nonce, side(said, named), side(byte(), Vec::new()));
                 self.run(|connect, cx| {
                     connect.handle_answer(cx, peer, &answer);
                 });
@@ -220,6 +218,10 @@ fn outcome(number: u8) -> ConnectOutcome {
         0 => ConnectOutcome::Direct { remote },
         _ => ConnectOutcome::Relayed { remote, volunteer: id(number) },
     }
+}
+
+fn answer(nonce: Nonce, peer: PathSide, own: PathSide) -> Answer {
+    Answer { nonce, len: ANSWER_LEN, has_signals: true, peer, own }
 }
 
 fn side(said: u8, addrs: Vec<SocketAddr>) -> PathSide {

@@ -234,7 +234,7 @@ fn the_socket_of_a_volunteer_is_dialed_again_after_each_second_six_times_at_most
 
 /// An upgrade looks for a direct path alone, and leaves nothing behind.
 #[test]
-fn an_upgrade_asks_the_peer_and_no_volunteer_and_fails_without_a_word() {
+fn an_upgrade_asks_the_peer_and_no_volunteer_and_changes_nothing_if_it_fails() {
     let mut bench = Bench::routed();
     let asked = bench.want(Purpose::Upgrade, &[]);
     assert_eq!(asked, [Did::Ask(0)]);

@@ -173,3 +173,60 @@ fn a_conn_that_ended_before_its_first_ping_is_left_alone() {
     let (loss, actions) = room.run(|edges, cx| edges.greet(cx, &unknown));
     assert_eq!((lost(loss), actions), (Lost::Nothing, vec![]));
 }
+
+/// An edge with a relayed conn, and a direct one that this node dialed beside it.
+fn upgrading() -> Room {
+    let mut room = router();
+    room.attach(1, peer(1), true);
+    room.run(|edges, cx| edges.set_path(cx, &peer(1).id, ConnId(1), PathKind::Relayed));
+    room.attach(2, peer(1), true);
+    let (_, actions) =
+        room.run(|edges, cx| edges.set_path(cx, &peer(1).id, ConnId(2), PathKind::Direct));
+    assert_eq!(actions, NONE);
+    room
+}
+
+#[test]
+fn a_direct_conn_replaces_a_relayed_one_once_the_peer_sent_on_it() {
+    let mut room = upgrading();
+    assert_eq!(room.edge(peer(1)).send_conn().id, ConnId(1), "the peer may not take it");
+    let (_, actions) = room.charge(2, peer(1), Some(FrameType::Pong));
+    let last = Action::Offer {
+        class: Class::Leave,
+        frame: Ping.to_frame(),
+        hops: heapless::Vec::from_iter([ConnId(1)]),
+    };
+    assert_eq!(actions, shown([Action::FirstFrame(peer(1).id), last, set(1, at(10))]));
+    assert_eq!(room.edge(peer(1)).send_conn().id, ConnId(2));
+    room.charge(1, peer(1), Some(FrameType::App));
+    assert_eq!(room.edge(peer(1)).send_conn().id, ConnId(2), "what was under way changes nothing");
+    assert!(!room.edges.is_retired(&peer(1).id, ConnId(1)));
+    room.run(|edges, cx| edges.observe_pong(cx, ConnId(1), &peer(1).id, true));
+    assert!(room.edges.is_retired(&peer(1).id, ConnId(1)));
+}
+
+#[test]
+fn a_ping_that_was_under_way_before_the_last_one_takes_a_pong_more() {
+    let mut room = upgrading();
+    room.edge_mut(peer(1)).conn_mut(ConnId(1)).expect("it is there").pong_due = true;
+    room.charge(2, peer(1), Some(FrameType::Pong));
+    for retired in [false, true] {
+        room.run(|edges, cx| edges.observe_pong(cx, ConnId(1), &peer(1).id, true));
+        assert_eq!(room.edges.is_retired(&peer(1).id, ConnId(1)), retired);
+    }
+}
+
+#[test]
+fn the_last_pong_goes_behind_all_that_waits_on_the_relayed_conn() {
+    let mut room = router();
+    room.attach(1, peer(1), false);
+    room.run(|edges, cx| edges.set_path(cx, &peer(1).id, ConnId(1), PathKind::Relayed));
+    room.attach(2, peer(1), false);
+    room.run(|edges, cx| edges.set_path(cx, &peer(1).id, ConnId(2), PathKind::Direct));
+    room.around.paths.set(ConnId(1), peer(1).remote, Duration::from_millis(10));
+    let (_, actions) = room.run(|edges, cx| edges.answer_ping(cx, ConnId(1)));
+    let pong = wire::Pong { observed: wire::Addr::default() };
+    let hops = heapless::Vec::from_iter([ConnId(1)]);
+    let last = Action::Offer { class: Class::Leave, frame: pong.to_frame(), hops };
+    assert_eq!(actions, shown([last]));
+}
