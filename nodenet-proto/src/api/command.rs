@@ -105,6 +105,10 @@ pub enum Command {
         /// The peer of the edge.
         peer: NodeId,
     },
+    /// The machine slept, or its way to the network changed in a way that its addresses do not
+    /// show. All edges are probed at once, and peers are dialed without the waits of before. A
+    /// driver that notices by itself gives this command, and the application may.
+    Resume,
     /// Send a Leave to every neighbour, drain, close. Settled by [`super::Event::Left`].
     Leave {
         /// Names the outcome.
@@ -123,7 +127,7 @@ impl Command {
             | Self::Connect { request, .. }
             | Self::CloseEdge { request, .. }
             | Self::Leave { request } => Some(*request),
-            Self::Bootstrap(_) | Self::ImportPeers(_) => None,
+            Self::Bootstrap(_) | Self::ImportPeers(_) | Self::Resume => None,
         }
     }
 }

@@ -75,8 +75,18 @@ impl Engine {
                     self.run_overlay(conns, |overlay, cx, _| overlay.close_edge(cx, &peer));
                 self.settle(request, Outcome::EdgeClosed(existed));
             }
+            Command::Resume => self.resume(conns),
             Command::Leave { request } => self.leave(conns, request),
         }
+    }
+
+    /// The way to the network may be another one: every neighbour is asked, and peers are dialed
+    /// now that have to wait otherwise.
+    fn resume(&mut self, conns: &mut dyn Conns) {
+        if let Some(at) = self.nat.handle_local_addrs(self.env.now()) {
+            self.timers.set(Timer::Nat, at);
+        }
+        self.run_overlay(conns, |overlay, cx, _| overlay.resume(cx));
     }
 
     /// The application requests an edge to `peer`.
@@ -331,7 +341,7 @@ impl Engine {
                 (request, Outcome::Connect(target, Err(ConnectError::Closed)))
             }
             Command::CloseEdge { request, .. } => (request, Outcome::EdgeClosed(false)),
-            Command::Bootstrap(_) | Command::ImportPeers(_) => return,
+            Command::Bootstrap(_) | Command::ImportPeers(_) | Command::Resume => return,
             Command::Leave { request } if self.life == Life::Leaving => {
                 return self.requests.wait(Wait::Left, request);
             }

@@ -133,6 +133,8 @@ pub struct Node {
     quic: Quic,
     splices: Splices,
     engine_state: EngineState,
+    /// The addresses that the driver named last.
+    local_addrs: Vec<SocketAddr>,
     /// Counters of what arrived, and of what no machine of the node takes.
     stats: Stats,
     /// The time of the last input or timeout.
@@ -166,6 +168,7 @@ impl Node {
             quic,
             splices: Splices::new(now),
             engine_state: EngineState::HasInput,
+            local_addrs: Vec::new(),
             stats: Stats::default(),
             now,
         })
@@ -188,12 +191,16 @@ impl Node {
             }
             Input::SocketFailed { socket } => self.splices.handle_socket_failed(socket),
             Input::Command(command) => {
+                if matches!(command, Command::Resume) {
+                    self.quic.handle_network_change(now, &[]);
+                }
                 self.engine_state = EngineState::HasInput;
                 self.engine.handle_command(now, command, &mut self.quic);
             }
             Input::LocalAddrs(addrs) => {
                 self.engine_state = EngineState::HasInput;
                 self.engine.handle_local_addrs(now, &addrs);
+                self.on_local_addrs(now, addrs);
             }
             Input::WallClock(wall) => {
                 self.engine_state = EngineState::HasInput;
@@ -272,6 +279,17 @@ impl Node {
         self.engine.check();
         self.quic.check();
         self.splices.check();
+    }
+
+    /// The edges stay with their peers when the addresses of this machine change.
+    fn on_local_addrs(&mut self, now: Instant, addrs: Vec<SocketAddr>) {
+        let before = core::mem::replace(&mut self.local_addrs, addrs);
+        let is_other = |ip: IpAddr| !self.local_addrs.iter().any(|addr| addr.ip() == ip);
+        let gone: Vec<_> = before.iter().filter(|addr| is_other(addr.ip())).copied().collect();
+        if !before.is_empty() && before != self.local_addrs {
+            self.quic.handle_network_change(now, &gone);
+            self.engine.handle_command(now, Command::Resume, &mut self.quic);
+        }
     }
 
     /// The time of this call. Where a driver's clock goes backwards, the node's stands still.

@@ -338,6 +338,11 @@ impl Overlay {
         self.topology.on_imported(cx, &self.edges);
     }
 
+    /// The machine slept, or has another way to the network.
+    pub(crate) fn resume(&mut self, cx: &mut Context<'_, Action>) {
+        self.topology.on_resumed(cx, &self.edges);
+    }
+
     /// The maintenance timer fired.
     pub(super) fn maintain(&mut self, cx: &mut Context<'_, Action>, connect: &Connect) {
         let begun = self.topology.begin_maintenance(cx, self.edges.table());

@@ -16,6 +16,7 @@ mod conn;
 mod edge;
 mod endpoint;
 mod media;
+mod paths;
 #[cfg(test)]
 pub(crate) mod tests;
 mod turns;
@@ -44,7 +45,7 @@ use crate::transport::{
 };
 use conn::{Conn, Dial, Opened};
 use endpoint::admission::{Admission, Verdict};
-use endpoint::congestion::AckAllowance;
+use endpoint::congestion::Hooks;
 use endpoint::ready::Ready;
 use endpoint::{Endpoint, profile};
 use tls::{Entropy, Tls, with_entropy};
@@ -64,6 +65,7 @@ pub struct Quic {
     endpoint: Endpoint,
     turns: Turns,
     ready: Ready,
+    translated: paths::Translated,
     timers: TimerQueue<ConnId>,
     /// The first of the timers, once nothing is left to transmit.
     deadline: Option<Deadline>,
@@ -84,18 +86,19 @@ impl Quic {
 
     fn with_tls(config: Config, tls: Tls, seed: &Seed, now: Instant) -> Self {
         let mut client = tls.client_config();
-        let allowance = AckAllowance::default();
-        client.transport_config(profile::dialed(config.mtu_discovery, &allowance));
-        let server = listener(&tls, &config, &allowance);
+        let hooks = Hooks::default();
+        client.transport_config(profile::dialed(config.mtu_discovery, &hooks));
+        let server = listener(&tls, &config, &hooks);
         let mut settings = tls.endpoint_config();
         settings.max_udp_payload_size(profile::MTU_MAX).expect("more than the least, 1200");
         let (settings, server) = (Arc::new(settings), Some(Arc::new(server)));
         let quic = quinn_proto::Endpoint::new(settings, server, config.mtu_discovery, None);
         Self {
             conns: IndexMap::default(),
-            endpoint: Endpoint::new(quic, Admission::new(config), allowance),
+            endpoint: Endpoint::new(quic, Admission::new(config), hooks),
             turns: Turns::default(),
             ready: Ready::default(),
+            translated: paths::Translated::default(),
             timers: TimerQueue::new(),
             deadline: None,
             tls,
@@ -313,16 +316,21 @@ impl Quic {
     ) {
         let now = self.now;
         let mut response = self.ready.buffer();
+        let len = data.len();
+        self.translated.keep(&data);
         let event = self.endpoint.quic.handle(now, remote, local_ip, ecn, data, &mut response);
         let transmit = match event {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 let id = self.endpoint.conn_of(handle);
                 if let Some(conn) = id.and_then(|id| self.conns.get_mut(&id)) {
-                    let before = conn.quic.remote_address();
-                    conn.quic.handle_event(event);
-                    conn.observe_path(before, &mut self.endpoint);
-                    let touched = conn.on_datagram(now, &mut self.endpoint);
-                    self.turns.touch(conn.id, &mut conn.queued, touched);
+                    let event = match conn.must_translate(remote) {
+                        true => self.translated.event(now, conn, ecn, &mut self.endpoint),
+                        false => Some(event),
+                    };
+                    if let Some(event) = event {
+                        let touched = conn.take(now, remote, len, event, &mut self.endpoint);
+                        self.turns.touch(conn.id, &mut conn.queued, touched);
+                    }
                 }
                 None
             }
@@ -429,7 +437,7 @@ impl Quic {
     /// From now on a full window holds acknowledgements back, for comparison.
     #[cfg(test)]
     pub(crate) fn withhold_ack_allowance(&mut self) {
-        self.endpoint.allowance = AckAllowance::default();
+        self.endpoint.allowance = endpoint::congestion::AckAllowance::default();
     }
 
     fn connect(&mut self, remote: SocketAddr) -> Option<(ConnectionHandle, Connection)> {
@@ -512,9 +520,9 @@ fn can_be_dialed(remote: SocketAddr) -> bool {
 
 /// Settings of the listener. QUIC itself holds no handshake that admission did not decide about, so
 /// its own limits on these are low.
-fn listener(tls: &Tls, config: &Config, allowance: &AckAllowance) -> ServerConfig {
+fn listener(tls: &Tls, config: &Config, hooks: &Hooks) -> ServerConfig {
     let mut server = tls.server_config();
-    server.transport_config(profile::accepted(config.mtu_discovery, allowance));
+    server.transport_config(profile::accepted(config.mtu_discovery, hooks));
     server.migration(true);
     server.incoming_buffer_size(profile::INCOMING_BUFFER);
     server.incoming_buffer_size_total(profile::INCOMING_BUFFER * config.handshakes_max as u64);

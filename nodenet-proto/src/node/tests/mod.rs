@@ -6,6 +6,7 @@ mod outage;
 mod own_address;
 mod pacing;
 mod relay;
+mod roaming;
 mod volunteer;
 
 use std::net::SocketAddr;

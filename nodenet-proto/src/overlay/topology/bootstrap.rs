@@ -34,6 +34,8 @@ const REFUSED_FAILURES: u32 = 10;
 /// Longest wait while there is no outgoing edge. With jitter and an attempt of ten seconds, an
 /// attempt begins every 30 s (PROTOCOL.md#dial-backoff).
 const ISOLATED_WAIT_MAX: Duration = Duration::from_secs(16);
+/// Longest wait after the machine slept or moved: none, but a timer fires later than now.
+const RESUMED_WAIT: Duration = Duration::from_millis(1);
 /// A reset of an edge that lived this long is no failure, so that a bootstrap peer that was
 /// restarted is dialed at once. An edge that is reset sooner counts as lost (guess).
 const RESET_AFTER: Duration = Duration::from_secs(5);
@@ -238,6 +240,16 @@ impl Bootstrap {
             if let State::Waiting(until) = &mut target.state {
                 let sooner = cx.rng.jitter(ISOLATED_WAIT_MAX, backoff::JITTER_PERCENT);
                 *until = (*until).min(cx.now + sooner);
+            }
+        }
+        self.arm(cx);
+    }
+
+    /// The way to the network is another one: no attempt waits because of those of before.
+    pub(crate) fn on_resumed(&mut self, cx: &mut Context<'_, Action>) {
+        for target in self.targets.values_mut() {
+            if let State::Waiting(until) = &mut target.state {
+                *until = (*until).min(cx.now + RESUMED_WAIT);
             }
         }
         self.arm(cx);

@@ -222,6 +222,14 @@ impl Topology {
         self.arm(cx, edges);
     }
 
+    /// The machine slept, or has another way to the network: what failed on the way of before says
+    /// nothing any more.
+    pub(crate) fn on_resumed(&mut self, cx: &mut Context<'_, Action>, edges: &Edges) {
+        self.bootstrap.on_resumed(cx);
+        self.schedule.wake_fill(cx.now);
+        self.arm(cx, edges);
+    }
+
     /// Bootstrap peers are not dialed as long as there are enough outgoing edges.
     pub(crate) fn update_needs(&mut self, cx: &mut Context<'_, Action>, edges: &EdgeTable) {
         // A light node has few outgoing edges, and would close those to bootstrap peers again.

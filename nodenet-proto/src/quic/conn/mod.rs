@@ -8,6 +8,7 @@
 //! A handler returns [`Touched`]: the turns that the conn needs because of it.
 
 mod events;
+mod path;
 mod phase;
 mod role;
 mod timers;
@@ -17,6 +18,7 @@ use std::time::Instant;
 
 use quinn_proto::{Connection, ConnectionHandle, EndpointEvent, ReadError, StreamId};
 
+use self::path::Path;
 use self::phase::Phase;
 use self::timers::{ConnTimer, ConnTimers};
 use crate::NodeId;
@@ -111,6 +113,10 @@ pub(super) struct Conn {
     opened: Opened,
     /// A datagram arrived since the last packet was built.
     heard: bool,
+    /// The address of this machine that the conn sends from is gone.
+    has_lost_source: bool,
+    /// Where the peer is, if it moved. Only conns that this node dialed have it.
+    path: Option<Box<Path>>,
     /// QUIC's timers fired since the conn last settled.
     has_timed_out: bool,
     stream: Option<StreamId>,
@@ -140,6 +146,8 @@ impl Conn {
             phase: Phase::Handshake,
             opened,
             heard: false,
+            has_lost_source: false,
+            path: None,
             has_timed_out: false,
             stream: None,
             receiver: None,
@@ -204,9 +212,13 @@ impl Conn {
         if self.heard {
             endpoint.allowance.grant();
         }
-        let transmit = self.quic.poll_transmit(now, segments, &mut buf.bytes);
+        let segments = self.batch(now, segments);
+        let mut transmit = self.quic.poll_transmit(now, segments, &mut buf.bytes);
         endpoint.allowance.revoke();
-        self.heard &= transmit.is_none();
+        if let Some(transmit) = &mut transmit {
+            self.heard = false;
+            self.address(now, transmit);
+        }
         transmit
     }
 
@@ -348,7 +360,7 @@ impl Conn {
 
     /// The current path, while the conn is up.
     pub(super) fn path(&self) -> Option<PathInfo> {
-        self.is_up().then(|| PathInfo { remote: self.quic.remote_address(), rtt: self.quic.rtt() })
+        self.is_up().then(|| PathInfo { remote: self.remote(), rtt: self.quic.rtt() })
     }
 
     /// Bytes of frames waiting to be sent.

@@ -9,8 +9,8 @@
 //! directions at 2 % loss 40 % more gets through.)
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use quinn_proto::RttEstimator;
@@ -40,34 +40,70 @@ impl AckAllowance {
     }
 }
 
+/// When the packets left that the peer of one conn acknowledges, for the conn whose datagram is
+/// taken next. All conns of a transport share it, because datagrams are taken one after another.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Acknowledged {
+    is_asked: Arc<AtomicBool>,
+    sent: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Acknowledged {
+    /// Acknowledgements count from now on.
+    pub(crate) fn begin(&self) {
+        self.is_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// They count no more. Returns when the packets left.
+    pub(crate) fn end(&self) -> Vec<Instant> {
+        self.is_asked.store(false, Ordering::Relaxed);
+        core::mem::take(&mut *self.sent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, sent: Instant) {
+        if self.is_asked.load(Ordering::Relaxed) {
+            self.sent.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        }
+    }
+}
+
+/// What a transport and the controllers of its conns share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hooks {
+    /// Room beyond a full window.
+    pub(crate) allowance: AckAllowance,
+    /// What is acknowledged.
+    pub(crate) acknowledged: Acknowledged,
+}
+
 /// Makes the congestion controllers of one transport.
 pub(crate) struct CubicFactory {
     config: Arc<CubicConfig>,
-    allowance: AckAllowance,
+    hooks: Hooks,
 }
 
 impl CubicFactory {
-    /// A factory of controllers that heed `allowance`.
-    pub(crate) fn new(allowance: AckAllowance) -> Self {
-        Self { config: Arc::default(), allowance }
+    /// A factory of controllers that heed and serve `hooks`.
+    pub(crate) fn new(hooks: Hooks) -> Self {
+        Self { config: Arc::default(), hooks }
     }
 }
 
 impl ControllerFactory for CubicFactory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let cubic = Cubic::new(self.config.clone(), now, current_mtu);
-        Box::new(AllowingCubic { cubic, allowance: self.allowance.clone() })
+        Box::new(HookedCubic { cubic, hooks: self.hooks.clone() })
     }
 }
 
-/// Cubic, and an allowance beside its window.
+/// Cubic, with an allowance beside its window and a note of what is acknowledged.
 #[derive(Clone)]
-struct AllowingCubic {
+struct HookedCubic {
     cubic: Cubic,
-    allowance: AckAllowance,
+    hooks: Hooks,
 }
 
-impl Controller for AllowingCubic {
+impl Controller for HookedCubic {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.cubic.on_sent(now, bytes, last_packet_number);
     }
@@ -80,6 +116,7 @@ impl Controller for AllowingCubic {
         app_limited: bool,
         rtt: &RttEstimator,
     ) {
+        self.hooks.acknowledged.note(sent);
         self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
@@ -110,7 +147,7 @@ impl Controller for AllowingCubic {
     /// QUIC compares with the window first and then paces by it. The allowance is used up by the
     /// comparison, so that pacing stays as it is.
     fn window(&self) -> u64 {
-        if self.allowance.take() { u64::MAX } else { self.cubic.window() }
+        if self.hooks.allowance.take() { u64::MAX } else { self.cubic.window() }
     }
 
     fn metrics(&self) -> ControllerMetrics {

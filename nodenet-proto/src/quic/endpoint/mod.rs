@@ -18,7 +18,7 @@ use super::edge::send::Pool;
 use crate::stats::{DropReason, Stats};
 use crate::transport::{ConnId, DialId, Event};
 use admission::Admission;
-use congestion::AckAllowance;
+use congestion::{AckAllowance, Acknowledged, Hooks};
 
 /// What all conns share. A conn borrows it for each call.
 pub(crate) struct Endpoint {
@@ -28,6 +28,8 @@ pub(crate) struct Endpoint {
     pub(crate) admission: Admission,
     /// Room beyond a full window for the next packet that is built.
     pub(crate) allowance: AckAllowance,
+    /// When packets left that are acknowledged now.
+    pub(crate) acknowledged: Acknowledged,
     /// Events for the engine, in order: the frames of one turn, and a few for each conn.
     pub(crate) events: VecDeque<Event>,
     /// Storage for frames.
@@ -42,15 +44,12 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// For no conns yet.
-    pub(crate) fn new(
-        quic: quinn_proto::Endpoint,
-        admission: Admission,
-        allowance: AckAllowance,
-    ) -> Self {
+    pub(crate) fn new(quic: quinn_proto::Endpoint, admission: Admission, hooks: Hooks) -> Self {
         Self {
             quic,
             admission,
-            allowance,
+            allowance: hooks.allowance,
+            acknowledged: hooks.acknowledged,
             events: VecDeque::new(),
             pool: Pool::default(),
             stats: Stats::default(),

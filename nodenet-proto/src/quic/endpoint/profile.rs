@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
-use super::congestion::{AckAllowance, CubicFactory};
+use super::congestion::{CubicFactory, Hooks};
 use crate::transport::IDLE_TIMEOUT;
 
 /// Code of every close, stop and reset (PROTOCOL.md#close-codes).
@@ -83,8 +83,8 @@ pub(crate) fn send_window(congestion_window: u64) -> u64 {
 }
 
 /// Settings of dialed overlay conns.
-pub(crate) fn dialed(mtu_discovery: bool, allowance: &AckAllowance) -> Arc<TransportConfig> {
-    let mut transport = common(mtu_discovery, allowance);
+pub(crate) fn dialed(mtu_discovery: bool, hooks: &Hooks) -> Arc<TransportConfig> {
+    let mut transport = common(mtu_discovery, hooks);
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     transport.max_concurrent_uni_streams(VarInt::from_u32(0));
     transport.datagram_receive_buffer_size(None);
@@ -92,17 +92,17 @@ pub(crate) fn dialed(mtu_discovery: bool, allowance: &AckAllowance) -> Arc<Trans
 }
 
 /// Settings of accepted conns.
-pub(crate) fn accepted(mtu_discovery: bool, allowance: &AckAllowance) -> Arc<TransportConfig> {
-    let mut transport = common(mtu_discovery, allowance);
+pub(crate) fn accepted(mtu_discovery: bool, hooks: &Hooks) -> Arc<TransportConfig> {
+    let mut transport = common(mtu_discovery, hooks);
     transport.max_concurrent_bidi_streams(VarInt::from_u32(ACCEPTED_BIDI_STREAMS));
     transport.max_concurrent_uni_streams(VarInt::from_u32(ACCEPTED_UNI_STREAMS));
     transport.datagram_receive_buffer_size(Some(DATAGRAM_BUFFER));
     Arc::new(transport)
 }
 
-fn common(mtu_discovery: bool, allowance: &AckAllowance) -> TransportConfig {
+fn common(mtu_discovery: bool, hooks: &Hooks) -> TransportConfig {
     let mut transport = TransportConfig::default();
-    transport.congestion_controller_factory(Arc::new(CubicFactory::new(allowance.clone())));
+    transport.congestion_controller_factory(Arc::new(CubicFactory::new(hooks.clone())));
     transport.max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
         IDLE_TIMEOUT.as_millis() as u32
     ))));

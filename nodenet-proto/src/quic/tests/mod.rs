@@ -5,6 +5,7 @@ mod contract;
 mod frames;
 mod hostile;
 mod media;
+mod paths;
 mod peer;
 pub(crate) mod raw;
 mod restart;

@@ -1,0 +1,64 @@
+//! Datagrams of dialed conns from addresses that were not dialed, and changes of the own network.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use bytes::BytesMut;
+use quinn_proto::{ConnectionEvent, DatagramEvent};
+
+use super::Quic;
+use super::conn::Conn;
+use super::endpoint::Endpoint;
+use crate::io::EcnCodepoint;
+
+/// The datagram that is taken now, for a second look at it. QUIC alone knows the conn of a
+/// datagram, by its connection id, and it knows that only after it has taken the datagram in the
+/// name of one address.
+#[derive(Debug, Default)]
+pub(super) struct Translated(Vec<u8>);
+
+impl Translated {
+    /// Keeps a datagram with a short header. Others belong to handshakes, which do not move.
+    #[inline]
+    pub(super) fn keep(&mut self, datagram: &[u8]) {
+        self.0.clear();
+        if datagram.first().is_some_and(|first| first & 0x80 == 0) {
+            self.0.extend_from_slice(datagram);
+        }
+    }
+
+    /// The datagram as if it came from the address that `conn` dialed.
+    pub(super) fn event(
+        &mut self,
+        now: Instant,
+        conn: &Conn,
+        ecn: Option<EcnCodepoint>,
+        endpoint: &mut Endpoint,
+    ) -> Option<ConnectionEvent> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let (remote, data) = (conn.quic.remote_address(), BytesMut::from(&self.0[..]));
+        match endpoint.quic.handle(now, remote, None, ecn, data, &mut Vec::new()) {
+            Some(DatagramEvent::ConnectionEvent(handle, event))
+                if conn.handle() == Some(handle) =>
+            {
+                Some(event)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Quic {
+    /// The network of this machine changed: each conn sends a packet at once. None of them sends
+    /// from one of the addresses that are `gone` any more.
+    pub fn handle_network_change(&mut self, now: Instant, gone: &[SocketAddr]) {
+        self.advance(now);
+        let gone: Vec<IpAddr> = gone.iter().map(|addr| addr.ip().to_canonical()).collect();
+        for (id, conn) in &mut self.conns {
+            let touched = conn.on_network_change(now, &gone, &mut self.endpoint);
+            self.turns.touch(*id, &mut conn.queued, touched);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Peers that change their address, on both ends of a conn.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::peer::Pair;
+use crate::transport::Conns;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn elsewhere(port: u16) -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 7], port))
+}
+
+#[test]
+fn a_dialed_conn_follows_its_peer_to_another_port_and_to_another_host() {
+    for moved in [None, Some(elsewhere(9_999))] {
+        let mut pair = Pair::new(70);
+        let home = pair.b.addr;
+        pair.b.addr = moved.unwrap_or(SocketAddr::new(home.ip(), 9_999));
+        pair.b.send(pair.at_b, &[7; 600]);
+        pair.run_ms(100);
+        assert_eq!(pair.a.take_frames().len(), 1, "what comes from there counts at once");
+        assert_eq!(pair.a.take_moved(), [(pair.at_a, pair.b.addr)]);
+        assert_eq!(pair.a.quic.path(pair.at_a).map(|path| path.remote), Some(pair.b.addr));
+        pair.a.send(pair.at_a, b"found you");
+        pair.run_ms(50);
+        assert_eq!(pair.b.take_frames().len(), 1);
+        pair.b.addr = home;
+        pair.b.send(pair.at_b, &[7; 600]);
+        pair.run_ms(100);
+        assert_eq!(pair.a.take_moved(), [(pair.at_a, home)], "and back again");
+        assert_eq!((pair.a.take_down(), pair.b.take_down()), (None, None));
+    }
+}
+
+#[test]
+fn an_address_that_copies_packets_of_the_peer_is_not_followed() {
+    let mut pair = Pair::new(71);
+    let home = pair.b.addr;
+    // The packet overtakes the one from home, and what goes to its source reaches no one.
+    pair.b.addr = elsewhere(9_999);
+    pair.b.send(pair.at_b, &[7; 600]);
+    pair.net.settle(&mut [&mut pair.b]);
+    pair.b.addr = home;
+    for _ in 0..50 {
+        pair.a.send(pair.at_a, &[1; 500]);
+        pair.b.send(pair.at_b, &[2; 500]);
+        pair.run_ms(100);
+    }
+    assert_eq!(pair.a.take_frames().len(), 51);
+    assert_eq!(pair.b.take_frames().len(), 50, "what went astray is sent again");
+    assert_eq!((pair.a.take_moved(), pair.b.take_moved()), (vec![], vec![]));
+    assert_eq!(pair.a.quic.path(pair.at_a).map(|path| path.remote), Some(home));
+}
+
+#[test]
+fn an_address_without_proof_gets_three_times_what_came_from_there() {
+    let mut pair = Pair::new(72);
+    pair.b.addr = elsewhere(9_999);
+    pair.b.send(pair.at_b, &[7; 200]);
+    let (sent, seen) = std::sync::mpsc::channel();
+    pair.net.tap = Some(Box::new(move |_, from, to, data| {
+        let _ = sent.send((from == elsewhere(9_999), to == elsewhere(9_999), data.len()));
+    }));
+    pair.net.settle(&mut [&mut pair.b]);
+    for _ in 0..20 {
+        pair.a.send(pair.at_a, &[1; 1_000]);
+    }
+    pair.net.run(&mut [&mut pair.a], 2 * SECOND);
+    pair.net.tap = None;
+    let (mut received, mut answered) = (0, 0);
+    for (is_from, is_to, len) in seen.iter() {
+        received += if is_from { len } else { 0 };
+        answered += if is_to { len } else { 0 };
+    }
+    assert!(answered > 0 && answered <= 3 * received, "{answered} bytes for {received}");
+}
+
+#[test]
+fn a_network_that_changed_shows_to_the_peers_of_both_ends_within_a_round_trip() {
+    let mut pair = Pair::new(73);
+    pair.a.addr = elsewhere(1_111);
+    pair.a.quic.handle_network_change(pair.net.now, &[]);
+    pair.run_ms(15);
+    assert_eq!(pair.b.take_moved(), [(pair.at_b, pair.a.addr)]);
+    pair.run_ms(1_000);
+    pair.b.addr = elsewhere(2_222);
+    pair.b.quic.handle_network_change(pair.net.now, &[]);
+    pair.run_ms(45);
+    assert_eq!(pair.a.take_moved(), [(pair.at_a, pair.b.addr)]);
+}
