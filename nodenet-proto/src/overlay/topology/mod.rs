@@ -226,7 +226,7 @@ impl Topology {
     /// nothing any more.
     pub(crate) fn on_resumed(&mut self, cx: &mut Context<'_, Action>, edges: &Edges) {
         self.bootstrap.on_resumed(cx);
-        self.schedule.wake_fill(cx.now);
+        self.schedule.on_resumed(cx.now);
         self.arm(cx, edges);
     }
 

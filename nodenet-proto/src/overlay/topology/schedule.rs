@@ -22,6 +22,9 @@ use crate::overlay::edges::Phase;
 const FILL_SPACING: Duration = Duration::from_millis(200);
 /// The same for a node whose targets are met.
 const FILL_SPACING_CONTENT: Duration = Duration::from_secs(2);
+/// After the machine slept or moved, a node does not count as content for this long: edges that are
+/// dead are detected within the time of an answer (a guess: twice that).
+const RESUMED: Duration = Duration::from_secs(10);
 /// Interval of fills of a node whose targets are met. Replacements alone would need it less often;
 /// a fill also finds siblings that changed (PROTOCOL.md#fill-schedule).
 const FILL_IDLE: Duration = Duration::from_secs(60);
@@ -87,6 +90,8 @@ pub(crate) struct Schedule {
     last_fill: Instant,
     /// Whether the last fill found all targets met.
     content: bool,
+    /// Until when edges that count may be dead, because the machine slept or moved.
+    resumed_until: Instant,
     /// The contacts that it could have used.
     pub(crate) vacancies: Vacancies,
     pub(crate) own: Period,
@@ -112,6 +117,7 @@ impl Schedule {
             Profile::Light => (GROWTH_LIGHT, 0),
         };
         Self {
+            resumed_until: now,
             growth,
             fill: now + FILL_IDLE,
             last_fill: now,
@@ -132,7 +138,14 @@ impl Schedule {
 
     /// An edge began or ended, or a contact was learned: a fill is due soon.
     pub(crate) fn wake_fill(&mut self, now: Instant) {
-        self.fill_after(if self.content { FILL_SPACING_CONTENT } else { FILL_SPACING }, now);
+        let is_content = self.content && now >= self.resumed_until;
+        self.fill_after(if is_content { FILL_SPACING_CONTENT } else { FILL_SPACING }, now);
+    }
+
+    /// The machine slept or moved: a fill is due soon, and again as edges turn out to be dead.
+    pub(crate) fn on_resumed(&mut self, now: Instant) {
+        self.resumed_until = now + RESUMED;
+        self.wake_fill(now);
     }
 
     /// An edge is up or a dial failed: a fill is due soon. A node whose targets are met dialed for

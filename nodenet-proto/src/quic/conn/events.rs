@@ -111,6 +111,8 @@ impl Conn {
         {
             endpoint.dials.remove(&dial);
             self.move_to_up(expected, key, Direction::Outgoing(dial), endpoint);
+            // One end suffices: the packet and its acknowledgement pass all boxes on the path.
+            self.keep_alive(now);
             self.flush(now, endpoint);
         }
     }

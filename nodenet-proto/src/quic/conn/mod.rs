@@ -175,9 +175,15 @@ impl Conn {
     /// QUIC has taken input and may use another path, which it does not report. It is one from
     /// which a packet came, or the one before if that was not validated (RFC 9000 §9).
     #[inline]
-    pub(super) fn observe_path(&mut self, before: SocketAddr, endpoint: &mut Endpoint) {
+    pub(super) fn observe_path(
+        &mut self,
+        now: Instant,
+        before: SocketAddr,
+        endpoint: &mut Endpoint,
+    ) {
         let remote = self.quic.remote_address();
         if remote != before && self.phase == Phase::Up {
+            self.keep_alive(now);
             endpoint.events.push_back(Event::PathChanged { conn: self.id, remote });
         }
     }
@@ -417,7 +423,7 @@ impl Conn {
                 self.has_timed_out = true;
                 let before = self.quic.remote_address();
                 self.quic.handle_timeout(now);
-                self.observe_path(before, endpoint);
+                self.observe_path(now, before, endpoint);
             }
             ConnTimer::Handshake | ConnTimer::HandshakeSilence => {
                 endpoint.stats.count_drop(DropReason::HandshakeTimeout);
@@ -433,6 +439,7 @@ impl Conn {
                 self.move_to_over(now, ConnDownReason::PeerMisbehaved, endpoint);
             }
             ConnTimer::Stall => self.move_to_over(now, ConnDownReason::Stalled, endpoint),
+            ConnTimer::KeepAlive => self.quic.ping(),
             ConnTimer::Drain => self.move_to_over(now, ConnDownReason::ClosedHere, endpoint),
             ConnTimer::Forget => self.forget(endpoint),
         }

@@ -19,8 +19,10 @@ use quinn_proto::{Connection, ConnectionEvent};
 
 use super::Conn;
 use super::phase::Phase;
-use crate::quic::endpoint::Endpoint;
+use super::timers::ConnTimer;
+use crate::quic::endpoint::{Endpoint, profile};
 use crate::quic::turns::Touched;
+use crate::stats::DropReason;
 use crate::transport::Event;
 
 /// Bytes that may go to an address under trial for each byte from there (RFC 9000 §8).
@@ -141,7 +143,7 @@ impl Conn {
     #[inline]
     pub(in crate::quic) fn must_translate(&self, from: SocketAddr) -> bool {
         self.quic.side().is_client()
-            && self.phase == Phase::Up
+            && (self.phase == Phase::Up || self.path.is_some())
             && self.quic.remote_address() != from
     }
 
@@ -160,7 +162,7 @@ impl Conn {
         if is_settled || !self.quic.side().is_client() || self.phase != Phase::Up {
             let before = self.quic.remote_address();
             self.quic.handle_event(event);
-            self.observe_path(before, endpoint);
+            self.observe_path(now, before, endpoint);
         } else {
             self.take_unsettled(now, from, len, event, endpoint);
         }
@@ -182,7 +184,7 @@ impl Conn {
         let acknowledged = endpoint.acknowledged.end();
         // Neither what does not decrypt nor what arrived before has frames.
         if frames_received(&self.quic) == before {
-            return;
+            return endpoint.stats.count_drop(DropReason::Stray);
         }
         let known = self.quic.remote_address();
         let path = self.path.get_or_insert_with(|| Box::new(Path::new(known)));
@@ -211,6 +213,7 @@ impl Conn {
         // What was lost on the path of before is known to be lost with the answer.
         self.quic.ping();
         if self.phase == Phase::Up {
+            self.keep_alive(now);
             endpoint.events.push_back(Event::PathChanged { conn: self.id, remote });
         }
     }
@@ -239,6 +242,12 @@ impl Conn {
         }
     }
 
+    /// The path is new: NAT boxes on it keep their mappings for longer once a packet passes a little
+    /// later.
+    pub(super) fn keep_alive(&mut self, now: Instant) {
+        self.timers.set(ConnTimer::KeepAlive, now + profile::KEEP_ALIVE);
+    }
+
     /// The network of this machine changed, and `gone` are addresses that it has no more. The peer
     /// gets a packet at once, from the address of now. After the loss of an address the first one
     /// is a probe of the path's MTU. It is long and thus allows the peer to answer in full.
@@ -254,6 +263,7 @@ impl Conn {
                 self.quic.path_changed(now);
             }
             if self.quic.side().is_client() {
+                self.keep_alive(now);
                 self.quic.local_address_changed();
             } else {
                 self.quic.ping();

@@ -23,6 +23,8 @@ pub(crate) enum ConnTimer {
     Frame,
     /// QUIC must take some of what waits, and in time the whole frame.
     Stall,
+    /// A path is new, and a packet passes once more.
+    KeepAlive,
     /// What is queued at a graceful close must be acknowledged.
     Drain,
     /// A conn that is over is forgotten.
@@ -33,7 +35,7 @@ pub(crate) enum ConnTimer {
 /// side by side. Those of a later phase take the places of the earlier ones.
 const PHASES: [&[ConnTimer]; 4] = [
     &[ConnTimer::Handshake, ConnTimer::HandshakeSilence, ConnTimer::Dial],
-    &[ConnTimer::FirstFrame, ConnTimer::Frame, ConnTimer::Stall],
+    &[ConnTimer::FirstFrame, ConnTimer::Frame, ConnTimer::Stall, ConnTimer::KeepAlive],
     &[ConnTimer::Drain],
     &[ConnTimer::Forget],
 ];
@@ -60,6 +62,7 @@ impl ConnTimer {
             Self::Quic | Self::Handshake | Self::FirstFrame | Self::Drain | Self::Forget => 0,
             Self::HandshakeSilence | Self::Frame => 1,
             Self::Dial | Self::Stall => 2,
+            Self::KeepAlive => 3,
         }
     }
 
@@ -73,6 +76,7 @@ impl ConnTimer {
             Self::FirstFrame => "first frame",
             Self::Frame => "frame",
             Self::Stall => "stall",
+            Self::KeepAlive => "keep-alive",
             Self::Drain => "drain",
             Self::Forget => "forget",
         }

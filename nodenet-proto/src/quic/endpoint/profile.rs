@@ -23,6 +23,11 @@ pub(crate) const FRAME: Duration = Duration::from_secs(30);
 /// (PROTOCOL.md#stall).
 pub(crate) const STALL: Duration = Duration::from_secs(5);
 
+/// One packet passes over a new path after this long. A Linux router keeps a flow for 30 s, and for
+/// 120 s from the first datagram on that passes more than 2 s after the first answered one
+/// (SIMULATOR.md).
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_millis(2_750);
+
 /// A conn that is over is forgotten after this long, even if QUIC is not done. QUIC would keep it
 /// for three probe timeouts (RFC 9000 §10.2), and a peer can stretch these to minutes by late
 /// acknowledgements. The conn would hold a place that others need for that time. (Guess: three

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::peer::Pair;
+use crate::testkit::Net;
 use crate::transport::Conns;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -89,4 +90,26 @@ fn a_network_that_changed_shows_to_the_peers_of_both_ends_within_a_round_trip() 
     pair.b.quic.handle_network_change(pair.net.now, &[]);
     pair.run_ms(45);
     assert_eq!(pair.a.take_moved(), [(pair.at_a, pair.b.addr)]);
+}
+
+#[test]
+fn a_new_path_carries_one_more_exchange_between_two_and_a_half_and_three_seconds_later() {
+    let mut net = Net::new(74);
+    let (began, (sent, seen)) = (net.now, std::sync::mpsc::channel());
+    net.tap = Some(Box::new(move |at, _, _, _| {
+        let _ = sent.send(at);
+    }));
+    let mut pair = Pair::on(net);
+    let kept = Duration::from_millis(2_500)..3 * SECOND;
+    // Ten seconds pass before the first frame.
+    let idle = SECOND..10 * SECOND;
+    let later = seen.try_iter().map(|at| at - began).filter(|at| idle.contains(at));
+    let later: Vec<_> = later.collect();
+    assert!(matches!(&later[..], [ping, ack] if kept.contains(ping) && kept.contains(ack)));
+    // The acceptor sees another port of the dialer, and pings for it.
+    pair.a.addr.set_port(9_999);
+    pair.a.send(pair.at_a, b"from elsewhere");
+    let moved = pair.net.now;
+    pair.run_ms(20_000);
+    assert_eq!(seen.try_iter().filter(|at| kept.contains(&(*at - moved))).count(), 2);
 }
