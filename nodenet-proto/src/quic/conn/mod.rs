@@ -13,7 +13,6 @@ mod phase;
 mod role;
 mod timers;
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use quinn_proto::{Connection, ConnectionHandle, EndpointEvent, ReadError, StreamId};
@@ -170,22 +169,6 @@ impl Conn {
         }
         self.service(now, endpoint);
         self.take_touched()
-    }
-
-    /// QUIC has taken input and may use another path, which it does not report. It is one from
-    /// which a packet came, or the one before if that was not validated (RFC 9000 §9).
-    #[inline]
-    pub(super) fn observe_path(
-        &mut self,
-        now: Instant,
-        before: SocketAddr,
-        endpoint: &mut Endpoint,
-    ) {
-        let remote = self.quic.remote_address();
-        if remote != before && self.phase == Phase::Up {
-            self.keep_alive(now);
-            endpoint.events.push_back(Event::PathChanged { conn: self.id, remote });
-        }
     }
 
     /// A datagram arrived for this conn and QUIC has taken it.

@@ -147,6 +147,22 @@ impl Conn {
             && self.quic.remote_address() != from
     }
 
+    /// QUIC has taken input and may use another path, which it does not report. It is one from
+    /// which a packet came, or the one before if that was not validated (RFC 9000 §9).
+    #[inline]
+    pub(super) fn observe_path(
+        &mut self,
+        now: Instant,
+        before: SocketAddr,
+        endpoint: &mut Endpoint,
+    ) {
+        let remote = self.quic.remote_address();
+        if remote != before && self.phase == Phase::Up {
+            self.keep_alive(now);
+            endpoint.events.push_back(Event::PathChanged { conn: self.id, remote });
+        }
+    }
+
     /// Gives QUIC a datagram of this length that came from there.
     #[inline]
     pub(in crate::quic) fn take(
@@ -242,7 +258,7 @@ impl Conn {
         }
     }
 
-    /// The path is new: NAT boxes on it keep their mappings for longer once a packet passes a little
+    /// The path is new: NAT boxes on it keep their mappings longer once a packet passes a little
     /// later.
     pub(super) fn keep_alive(&mut self, now: Instant) {
         self.timers.set(ConnTimer::KeepAlive, now + profile::KEEP_ALIVE);
