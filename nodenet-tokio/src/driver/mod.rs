@@ -8,6 +8,7 @@
 //! send that did not fit, and drains no further until there is room.
 
 mod dropped;
+mod network;
 mod outlet;
 mod pending;
 
@@ -30,6 +31,7 @@ use crate::clock;
 use crate::error::Failure;
 use crate::events::NodeStats;
 use crate::platform::{Platform, ReadBuf, Received, Socket};
+use network::Network;
 use outlet::DriverOutlet;
 use pending::Reply;
 
@@ -63,6 +65,8 @@ enum Wake {
     /// Bootstrap peers whose addresses are new; none once the channel is closed.
     Bootstrap(Option<Vec<api::BootstrapPeer>>),
     Refresh,
+    /// The network of this machine changed.
+    Network,
     Request(Request),
     Readable(io::Result<()>),
     /// A deadline, or room in a full socket. Due work is done after every wait.
@@ -78,6 +82,7 @@ pub(crate) struct Driver {
     inlets: Inlets,
     bootstrap_open: bool,
     allow_local: bool,
+    network: Network,
     /// The wall clock as the node knows it.
     wall_clock: WallClock,
     read_failures: u32,
@@ -96,6 +101,7 @@ impl Driver {
         allow_local: bool,
     ) -> Self {
         let wall_clock = WallClock::new(clock::now(), platform.wall());
+        let network = Network::new(&*platform);
         let outlet = DriverOutlet::new(platform, socket, outlets);
         let mut driver = Self {
             node,
@@ -105,6 +111,7 @@ impl Driver {
             inlets,
             bootstrap_open: true,
             allow_local,
+            network,
             wall_clock,
             read_failures: 0,
             read_after: None,
@@ -137,11 +144,13 @@ impl Driver {
             if self.leave_by.is_some_and(|by| clock::now() >= by) {
                 return Ok(());
             }
-            let dues = [due, self.read_after, self.leave_by, self.outlet.dropped.due()];
-            let wake_at = dues.into_iter().flatten().min();
+            let driver_dues = [self.outlet.dropped.due(), self.network.due()];
+            let dues = [due, self.read_after, self.leave_by].into_iter().chain(driver_dues);
+            let wake_at = dues.flatten().min();
             let wake = self.wait(&mut refreshes, wake_at).await;
             // First: after a sleep of the machine, messages are stamped and judged by this clock.
             self.correct_wall(WALL_JUMP_MIN_NANOS);
+            self.follow_network();
             self.handle(wake)?;
             // Deadlines and sockets get their turn after each wake, so that requests can not starve
             // them.
@@ -164,6 +173,7 @@ impl Driver {
             _ = self.inlets.leave.changed(), if self.leave_by.is_none() => Wake::Leave,
             peers = self.inlets.bootstrap.recv(), if self.bootstrap_open => Wake::Bootstrap(peers),
             _ = refreshes.tick() => Wake::Refresh,
+            () = self.network.changed() => Wake::Network,
             () = writable(&self.outlet.sockets, blocked_on), if blocked_on.is_some() => Wake::Due,
             Some(request) = self.inlets.requests.recv(),
                 if !self.outlet.pending.is_full() => Wake::Request(request),
@@ -178,6 +188,7 @@ impl Driver {
             Wake::Bootstrap(Some(peers)) => self.on_bootstrap(peers),
             Wake::Bootstrap(None) => self.bootstrap_open = false,
             Wake::Refresh => self.refresh(),
+            Wake::Network => self.network.on_change(clock::now()),
             Wake::Request(request) => self.on_requests(request),
             Wake::Readable(Err(error)) => self.on_read_failure(&error)?,
             Wake::Readable(Ok(())) | Wake::Due => {}
@@ -342,6 +353,15 @@ impl Driver {
             peer.addrs.retain(|addr| self.outlet.sockets[&SocketId::MAIN].supports(addr));
         }
         self.input(Input::Command(Command::Bootstrap(peers)));
+    }
+
+    /// Reads the addresses when the network has settled after a change, and when the machine slept.
+    /// The node then probes its edges, also where only a route or a carrier changed.
+    fn follow_network(&mut self) {
+        if self.network.take_due(clock::now(), &*self.outlet.platform) {
+            self.refresh();
+            self.input(Input::Command(Command::Resume));
+        }
     }
 
     /// Hands changes of the wall clock and of the interface addresses to the node.

@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use nodenet_proto::env::{Seed, UnixNanos};
@@ -37,6 +38,22 @@ pub(crate) trait Platform: fmt::Debug + Send + Sync {
     /// The addresses at which a socket can be reached as far as this platform knows, best first.
     /// Loopback stands last, and is left out unless `allow_local` or there is no other.
     fn reachable_addrs(&self, socket: &dyn Socket, allow_local: bool) -> Vec<SocketAddr>;
+
+    /// A watch on the network, if this platform has one.
+    fn network_monitor(&self) -> Option<Box<dyn NetworkMonitor>> {
+        None
+    }
+
+    /// How long the machine slept since it started, as far as this platform knows.
+    fn slept(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Changes of the network of this machine.
+pub(crate) trait NetworkMonitor: Send {
+    /// Ready if packets may take another way since the last call; if not, the task is woken then.
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// One bound socket. It never waits, retries a datagram, or decides what to send.

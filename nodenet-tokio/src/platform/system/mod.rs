@@ -2,14 +2,16 @@
 
 mod clock;
 mod interfaces;
+mod netlink;
 mod udp;
 
 use std::io;
 use std::net::{self, SocketAddr};
+use std::time::Duration;
 
 use nodenet_proto::env::{Seed, UnixNanos};
 
-use super::{Platform, Socket};
+use super::{NetworkMonitor, Platform, Socket};
 pub(crate) use udp::bind_udp;
 
 /// The operating system that this process runs on.
@@ -33,6 +35,14 @@ impl Platform for System {
 
     fn reachable_addrs(&self, socket: &dyn Socket, allow_local: bool) -> Vec<SocketAddr> {
         interfaces::reachable_addrs(socket.local_addr(), socket.supports_ipv4(), allow_local)
+    }
+
+    fn network_monitor(&self) -> Option<Box<dyn NetworkMonitor>> {
+        netlink::open()
+    }
+
+    fn slept(&self) -> Duration {
+        netlink::slept()
     }
 }
 
