@@ -1,29 +1,17 @@
-//! Network namespaces for one test: hosts behind routers, and servers before them.
+//! Hosts behind routers, and servers before them, each in a network namespace.
 //!
-//! A test starts itself again in a user, network and mount namespace of its own, where everything
-//! is made and where it vanishes with the last process. There the same program also runs as agent:
-//! one in the namespace of each host.
+//! The program of the test runs once more in the namespace of each host, as agent.
 
 use std::env;
-use std::fmt::Write as _;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use crate::agent;
 use crate::family::Family;
-use crate::topology::{Topology, feed, sh_inside};
-
-/// Says as what the program runs.
-const ROLE: &str = "NODENET_KERNEL_LAB";
-/// Options of `unshare` for a way to get the namespaces.
-type Way = &'static [&'static str];
-/// All ways, the unprivileged one first.
-const WAYS: [Way; 2] = [&["--user", "--map-root-user"], &[]];
-/// Makes a place for named namespaces that only this test sees.
-const PRELUDE: &str = "mount -t tmpfs none /run && mkdir -p /run/netns && exec \"$0\" \"$@\"";
+use crate::namespaces::{ROLE, inside, is_inside, load_rules, run_again_inside, sh_inside, skip};
+use crate::topology::Topology;
 
 /// Runs the body of the test of this name inside its namespaces. Where none can be made the test is
 /// skipped, which is a failure under `CI_STRICT=1`.
@@ -31,6 +19,7 @@ pub(crate) fn run(test: &str, topology: Topology, family: Family, body: impl FnO
     match env::var(ROLE).as_deref() {
         Ok("agent") => agent::serve(),
         Ok(_) => {
+            assert!(is_inside(), "the only other role");
             topology.make_hosts(family);
             topology.make_routers(family, Family::V4.wan());
             body(&Lab { test: test.to_owned(), topology, family });
@@ -40,49 +29,6 @@ pub(crate) fn run(test: &str, topology: Topology, family: Family, body: impl FnO
         }
         Err(_) => run_again_inside(test),
     }
-}
-
-fn skip(reason: &str) {
-    let skip = format!("SKIPPED: {reason}");
-    assert!(env::var_os("CI_STRICT").is_none_or(|strict| strict != "1"), "{skip}");
-    // Not captured, as `println!` would be in a test that passes.
-    writeln!(io::stderr(), "{skip}").expect("there is a standard error");
-}
-
-fn run_again_inside(test: &str) {
-    static WAY: OnceLock<Option<Way>> = OnceLock::new();
-    let Some(way) = *WAY.get_or_init(|| WAYS.into_iter().find(|way| works(way))) else {
-        return skip(
-            "no network namespaces with nft can be made here; allow unprivileged user namespaces, \
-             or run the test as root, with unshare, ip and nft",
-        );
-    };
-    let program = env::current_exe().expect("a running program has a path");
-    let output = unshare(way)
-        .arg(PRELUDE)
-        .arg(program)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(ROLE, "lab")
-        .output()
-        .expect("unshare worked before");
-    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let _ = write!(said, "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "in the namespace:\n{said}");
-    assert!(said.contains("1 passed"), "the test of this name runs there:\n{said}");
-}
-
-fn works(way: &[&str]) -> bool {
-    let check = "mount -t tmpfs none /run && mkdir -p /run/netns && ip netns add n && \
-                 ip netns exec n nft 'add table ip t; add chain ip t c { type nat hook postrouting \
-                 priority srcnat; }; add rule ip t c masquerade'";
-    unshare(way).arg(check).output().is_ok_and(|output| output.status.success())
-}
-
-/// A shell in new namespaces. The script is to be added.
-fn unshare(way: &[&str]) -> Command {
-    let mut command = Command::new("unshare");
-    command.args(way).args(["--net", "--mount", "sh", "-c"]);
-    command
 }
 
 /// The namespaces of a test.
@@ -101,9 +47,7 @@ impl Lab {
 
     /// Loads a ruleset into a router, in place of what it has.
     pub(crate) fn rules(&self, router: &str, rules: &str) {
-        let mut nft = Command::new("ip");
-        nft.args(["netns", "exec", router, "nft", "-f", "-"]);
-        feed(&mut nft, &format!("flush ruleset\n{rules}"));
+        load_rules(router, rules);
     }
 
     /// Sets the timeouts of connection tracking in a router, of short and of long flows.
@@ -115,9 +59,7 @@ impl Lab {
     /// Starts an agent in a namespace.
     pub(crate) fn agent(&self, namespace: &str) -> Agent {
         let program = env::current_exe().expect("a running program has a path");
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", namespace])
-            .arg(program)
+        let mut child = inside(namespace, program.to_str().expect("the path is UTF-8"))
             .args(["--exact", &self.test, "--nocapture"])
             .env(ROLE, "agent")
             .stdin(Stdio::piped())

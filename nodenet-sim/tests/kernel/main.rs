@@ -11,6 +11,8 @@ mod compare;
 mod family;
 mod lab;
 mod lead;
+#[path = "../../../nodenet-tokio/tests/kit/namespaces.rs"]
+mod namespaces;
 mod nat44;
 mod pools;
 mod reboot;

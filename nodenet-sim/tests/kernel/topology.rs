@@ -1,11 +1,10 @@
 //! Namespaces of a lab and the links between them, as commands of `ip`.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 
 use crate::family::Family;
+use crate::namespaces::{batch, sh_inside};
 
 /// How the namespaces are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,14 +96,6 @@ pub(crate) fn renumber(from: IpAddr, to: IpAddr) {
     batch(Some("r"), &lines);
 }
 
-/// Runs a script in a namespace.
-pub(crate) fn sh_inside(namespace: &str, script: &str) {
-    let mut ip = Command::new("ip");
-    ip.args(["netns", "exec", namespace, "sh", "-c", script]);
-    let output = ip.output().expect("ip works");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Commands that are carried out together: a process for each is what a lab takes longest for.
 struct Plan {
     has_v6: bool,
@@ -179,25 +170,4 @@ impl Plan {
         batch(None, &self.first);
         self.inside.iter().for_each(|(namespace, lines)| batch(Some(namespace), lines));
     }
-}
-
-fn batch(namespace: Option<&str>, lines: &[String]) {
-    let mut ip = Command::new("ip");
-    if let Some(namespace) = namespace {
-        ip.args(["-n", namespace]);
-    }
-    ip.args(["-batch", "-"]);
-    let input = lines.join("\n") + "\n";
-    feed(&mut ip, &input);
-}
-
-/// Runs a command that has to succeed, with this input.
-pub(crate) fn feed(command: &mut Command, input: &str) {
-    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = pipes.spawn().expect("the program is there");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    stdin.write_all(input.as_bytes()).expect("the program reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("the child is ours");
-    assert!(output.status.success(), "{input}\n{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 #[cfg(target_os = "linux")]
+pub(crate) mod namespaces;
+#[cfg(target_os = "linux")]
 pub(crate) mod plug;
 
 /// Longest wait in these tests, unless a test has its own.
@@ -148,9 +150,13 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start<S: AsRef<str>>(args: &[S]) -> Self {
-        let mut command = nodenet(args);
+        Self::launch(&mut nodenet(args))
+    }
+
+    /// Starts a command that runs the program.
+    pub(crate) fn launch(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = Killed::start(&mut command);
+        let mut child = Killed::start(command);
         let stdout = lines(child.stdout.take().expect("it is piped"));
         let stderr = lines(child.stderr.take().expect("it is piped"));
         Self { child, stdout, stderr }
@@ -181,6 +187,19 @@ impl Running {
             let value: Value = serde_json::from_str(&line).expect("every line is JSON");
             if value["event"] == kind {
                 return value;
+            }
+        }
+    }
+
+    /// Whether a line that contains all these texts is printed within `bound`.
+    pub(crate) fn prints(&self, texts: &[&str], bound: Duration) -> bool {
+        let give_up_at = now() + bound;
+        loop {
+            let left = give_up_at.saturating_duration_since(now());
+            match self.stdout.recv_timeout(left) {
+                Ok(line) if texts.iter().all(|text| line.contains(text)) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
             }
         }
     }
