@@ -220,7 +220,7 @@ impl Lab {
             command.args(["--bootstrap", &known]);
         }
         command.env_remove("RUST_LOG");
-        let running = Running::launch(&mut command);
+        let running = Running::spawn(&mut command);
         let started = running.event("started");
         let line = started["bootstrap"].as_str().expect("a text").to_owned();
         Peer { running, id, line, requests: 0, texts: 0 }
@@ -331,8 +331,8 @@ impl Peer {
         begun.elapsed()
     }
 
-    /// Sends to another node over an edge until a message arrives there, and connects again if there
-    /// is no edge any more. Returns how long it took.
+    /// Sends to another node over an edge until a message arrives there, and connects again if the
+    /// edge is gone. Returns how long it took.
     pub(crate) fn reach(&mut self, to: &mut Self, bound: Duration) -> Duration {
         let begun = now();
         loop {

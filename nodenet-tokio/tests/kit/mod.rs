@@ -150,11 +150,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start<S: AsRef<str>>(args: &[S]) -> Self {
-        Self::launch(&mut nodenet(args))
+        Self::spawn(&mut nodenet(args))
     }
 
     /// Starts a command that runs the program.
-    pub(crate) fn launch(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Killed::start(command);
         let stdout = lines(child.stdout.take().expect("it is piped"));
