@@ -43,7 +43,7 @@ fn two_nats_that_keep_ports_are_punched() {
 }
 
 #[test]
-#[ignore = "a dial of the topology is the early packet that moves a port"]
+#[ignore = "an attempt of the topology sends the early packet that moves a port"]
 fn a_router_that_accepts_input_and_one_that_drops_it_are_punched() {
     direct(
         "pairs::a_router_that_accepts_input_and_one_that_drops_it_are_punched",
@@ -53,7 +53,7 @@ fn a_router_that_accepts_input_and_one_that_drops_it_are_punched() {
 }
 
 #[test]
-#[ignore = "a dial of the topology is the early packet that moves a port"]
+#[ignore = "an attempt of the topology sends the early packet that moves a port"]
 fn a_router_that_drops_input_and_one_that_accepts_it_are_punched() {
     direct(
         "pairs::a_router_that_drops_input_and_one_that_accepts_it_are_punched",
@@ -63,7 +63,7 @@ fn a_router_that_drops_input_and_one_that_accepts_it_are_punched() {
 }
 
 #[test]
-#[ignore = "a dial of the topology is the early packet that moves a port"]
+#[ignore = "an attempt of the topology sends the early packet that moves a port"]
 fn two_routers_that_accept_input_are_punched() {
     direct(
         "pairs::two_routers_that_accept_input_are_punched",

@@ -41,7 +41,7 @@ pub(crate) fn run_again_inside(test: &str) {
     let output = unshare(way)
         .arg(PRELUDE)
         .arg(program)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(ROLE, LAB)
         .output()
         .expect("unshare worked before");
