@@ -11,9 +11,9 @@
 //! 2. Each further candidate is dialed 250 ms after the one before, or as soon as no dial is under
 //!    way.
 //! 3. A candidate behind whose NAT an early packet could do harm is held until the peer has sent
-//!    (PROTOCOL.md#early-packets). If there is one, or the application asked for the edge, a Connect
-//!    asks the peer for its addresses meanwhile, and to punch. With the answer all of them are
-//!    punched and dialed, those of the answer first.
+//!    (PROTOCOL.md#early-packets). If there is one, or the application asked for the edge, a
+//!    Connect asks the peer for its addresses meanwhile, and to punch. With the answer all of them
+//!    are punched and dialed, those of the answer first.
 //! 4. If the application asked for the edge, volunteers are asked to relay if there is no conn some
 //!    time after the answer, or at once if both sides say that no direct path is to be expected.
 //! 5. The first conn that comes up leads to an edge, to a refusal, or, for a probe, to a
@@ -120,7 +120,7 @@ impl Connect {
         }
         let limit = self.host_limit();
         let (addrs, held) = (limit.open_addrs(&open), limit.open_addrs(&held));
-        if addrs.is_empty() && held.is_empty() && purpose != Purpose::Request {
+        if addrs.is_empty() && held.is_empty() && !purpose.is_asked() {
             return Err(ConnectError::Busy);
         }
         let is_partial = addrs.len() + held.len() < candidates.len();
