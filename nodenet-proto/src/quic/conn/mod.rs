@@ -234,7 +234,10 @@ impl Conn {
         if let Err(frame) = self.sender.push(class, frame, &mut endpoint.pool) {
             endpoint.stats.counters.sends_refused += 1;
             self.watch_for_stall(now, Progress::default());
-            return (Touched::default(), Err(SendError::Full(frame)));
+            // The wait for progress may begin only now.
+            let transmit = self.timers.next().map(|(at, _)| at) != self.wakes_at;
+            let touched = Touched { transmit, ..Touched::default() };
+            return (touched, Err(SendError::Full(frame)));
         }
         self.flush(now, endpoint);
         (self.take_touched(), Ok(()))
