@@ -87,18 +87,31 @@ pub(crate) fn run(test: &str, sites: &[Router], volunteers: usize, body: impl Fn
     body(&mut lab);
 }
 
-/// The namespace in the middle, which has the addresses of the backbone.
+/// The namespace `back` of the backbone, and two routers between it and every site: `middle` and
+/// `core`. A short punch of the backbone would otherwise get to the router of a site.
 fn make_core(is_v6: bool) {
-    batch(None, &["netns add core".to_owned()]);
-    let addrs = (0..BACKBONE).map(|number| {
-        let ip = backbone_ip(number, is_v6);
-        format!("addr add {ip}{} dev lo", if is_v6 { "/128 nodad" } else { "/32" })
-    });
-    batch(
-        Some("core"),
-        &["link set lo up".to_owned()].into_iter().chain(addrs).collect::<Vec<_>>(),
-    );
-    forward_packets("core");
+    let links = [
+        "netns add back",
+        "netns add middle",
+        "netns add core",
+        "link add out netns back type veth peer name back netns middle",
+        "link add out netns middle type veth peer name middle netns core",
+    ];
+    batch(None, &links.map(str::to_owned));
+    let (below, above) = (Subnet::between(0, is_v6), Subnet::between(1, is_v6));
+    let all = || (0..BACKBONE).map(|number| backbone_ip(number, is_v6));
+    let own =
+        all().map(|ip| format!("addr add {ip}{} dev lo", if is_v6 { "/128 nodad" } else { "/32" }));
+    let up = |name: &str| format!("link set {name} up");
+    let back = [up("lo"), below.addr(2, "out"), up("out"), below.default_route()];
+    batch(Some("back"), &own.chain(back).collect::<Vec<_>>());
+    let routes = |via: String| all().map(move |ip| format!("route add {ip} via {via}"));
+    let middle =
+        [below.addr(1, "back"), up("back"), above.addr(2, "out"), up("out"), above.default_route()];
+    batch(Some("middle"), &middle.into_iter().chain(routes(below.ip(2))).collect::<Vec<_>>());
+    let core = [above.addr(1, "middle"), up("middle")];
+    batch(Some("core"), &core.into_iter().chain(routes(above.ip(2))).collect::<Vec<_>>());
+    ["middle", "core"].into_iter().for_each(forward_packets);
 }
 
 fn backbone_ip(number: usize, is_v6: bool) -> String {
@@ -164,6 +177,13 @@ impl Subnet {
         Self { prefix, is_v6 }
     }
 
+    /// Between the backbone and `middle` (0), and between that and `core` (1).
+    fn between(number: u8, is_v6: bool) -> Self {
+        let v6 = || format!("2001:db8:d{number}::");
+        let prefix = if is_v6 { v6() } else { format!("198.18.25{number}.") };
+        Self { prefix, is_v6 }
+    }
+
     fn lan(site: u8, kind: Router) -> Self {
         let is_v6 = kind.is_v6();
         let prefix = if is_v6 { format!("2001:db8:{site}::") } else { format!("10.0.{site}.") };
@@ -202,7 +222,7 @@ impl Lab {
             if is_volunteer {
                 args.extend(["--relay", "--advertise", &addr]);
             }
-            let peer = self.start("core", &args);
+            let peer = self.start("back", &args);
             self.backbone.push(peer);
         }
     }

@@ -43,7 +43,7 @@ fn two_nats_that_keep_ports_are_punched() {
 }
 
 #[test]
-#[ignore = "an attempt of the topology sends the early packet that moves a port"]
+#[ignore = "open: a node without a confirmed address names none, so it is dialed early"]
 fn a_router_that_accepts_input_and_one_that_drops_it_are_punched() {
     direct(
         "pairs::a_router_that_accepts_input_and_one_that_drops_it_are_punched",
@@ -53,7 +53,7 @@ fn a_router_that_accepts_input_and_one_that_drops_it_are_punched() {
 }
 
 #[test]
-#[ignore = "an attempt of the topology sends the early packet that moves a port"]
+#[ignore = "open: a node without a confirmed address names none, so it is dialed early"]
 fn a_router_that_drops_input_and_one_that_accepts_it_are_punched() {
     direct(
         "pairs::a_router_that_drops_input_and_one_that_accepts_it_are_punched",
@@ -63,7 +63,7 @@ fn a_router_that_drops_input_and_one_that_accepts_it_are_punched() {
 }
 
 #[test]
-#[ignore = "an attempt of the topology sends the early packet that moves a port"]
+#[ignore = "open: a node without a confirmed address names none, so it is dialed early"]
 fn two_routers_that_accept_input_are_punched() {
     direct(
         "pairs::two_routers_that_accept_input_are_punched",
