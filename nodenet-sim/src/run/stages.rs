@@ -61,7 +61,7 @@ impl Run {
         let light = hash::hit(random.next_u64(), self.scenario.light_share) && !is_contact;
         let profile = if light { Profile::Light } else { Profile::Router };
         let bootstrap = self.ways_in(random)?;
-        // Punches open nothing in this world (SIMULATOR.md).
+        // The traces of before have no such tests (SIMULATOR.md).
         let config = api::Config { profile, test_reachability: false, ..api::Config::default() };
         let host = self.world.join(Join { nat, bootstrap, config }).map_err(text_of)?;
         if light {
