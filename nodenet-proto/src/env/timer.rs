@@ -11,6 +11,7 @@ use std::time::Instant;
 use indexmap::IndexMap;
 
 use super::CounterHash;
+use super::counter_hash::reserve_one;
 
 /// A timer that is set. Ordered by deadline, then by the order of setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +57,7 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
         } else {
             let (index, at) = (self.positions.len() as u32, self.heap.len());
             self.heap.push(Armed { deadline, order, index });
+            reserve_one(&mut self.positions);
             self.positions.insert(key, at as u32);
             self.sift_up(at);
         }

@@ -214,8 +214,11 @@ impl Node {
         let now = self.enter(now);
         self.quic.handle_timeout(now);
         self.splices.handle_timeout(now);
-        self.engine_state = EngineState::HasInput;
-        self.engine.handle_timeout(now, &mut self.quic);
+        // Most timers are those of conns.
+        if self.engine_state.is_due(now) {
+            self.engine_state = EngineState::HasInput;
+            self.engine.handle_timeout(now, &mut self.quic);
+        }
     }
 
     /// The next thing to do. [`Output::Timeout`] means there is no other.

@@ -8,6 +8,8 @@
 //!
 //! Responsible for: that order. Never: what an event or a command means.
 
+use std::time::Instant;
+
 use super::{Node, Output};
 use crate::api::Event;
 use crate::engine;
@@ -22,6 +24,16 @@ pub(super) enum EngineState {
     HasInput,
     /// It has handed out everything, and waits until then or for an input.
     Waits(Option<Deadline>),
+}
+
+impl EngineState {
+    /// Whether a timer of the engine may be due.
+    pub(super) fn is_due(self, now: Instant) -> bool {
+        match self {
+            Self::HasInput => true,
+            Self::Waits(deadline) => deadline.is_some_and(|next| next.at <= now),
+        }
+    }
 }
 
 /// Stages of a drain. Before conns read and before datagrams leave, engine and transport take what

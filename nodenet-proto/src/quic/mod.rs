@@ -36,6 +36,7 @@ pub use endpoint::tls;
 
 use crate::addr::canonical;
 use crate::buf::Frame;
+use crate::env::counter_hash::reserve_one;
 use crate::env::{CounterHash, Seed, TimerQueue};
 use crate::identity::Identity;
 use crate::io::{Deadline, EcnCodepoint, SocketId, Transmit, TransmitBuf};
@@ -452,6 +453,7 @@ impl Quic {
         self.last_id += 1;
         let id = ConnId(self.last_id);
         self.endpoint.bind(handle, id);
+        reserve_one(&mut self.conns);
         self.conns.insert(id, Box::new(Conn::new(id, handle, quic, opened)));
         id
     }

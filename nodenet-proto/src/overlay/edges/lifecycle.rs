@@ -13,6 +13,7 @@ use crate::addr::{Subnet, canonical};
 use crate::api::{Config, EdgeDownReason, Event, Profile};
 use crate::buf::Frame;
 use crate::context::Context;
+use crate::env::counter_hash::reserve_one;
 use crate::overlay::actions::{Action, Timer, send};
 use crate::stats::DropReason;
 use crate::transport::{Class, CloseMode, ConnDownReason, ConnId};
@@ -105,6 +106,7 @@ impl Edges {
         if self.unproven >= unproven_max(places) {
             self.close_oldest_unproven(cx);
         }
+        reserve_one(&mut self.conns);
         self.conns.insert(conn, Owner::Unproven(Box::new(peer)));
         self.unproven += 1;
     }
@@ -130,6 +132,7 @@ impl Edges {
         let now = cx.now;
         let budgets = || self.retained_budgets.resume(now, &peer.id);
         let attached = self.table.attach(now, peer.id, peer.key, conn, is_outgoing, budgets);
+        reserve_one(&mut self.conns);
         self.conns.insert(conn, Owner::Edge(peer.id));
         let mut loss = Loss::Nothing;
         match attached {
