@@ -4,7 +4,9 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::sync::Arc;
 
 use nodenet_proto::NodeId;
-use nodenet_proto::api::{AddressPolicy, Command, EdgePolicy, KnownPeer, Profile, RelayUsage};
+use nodenet_proto::api::{
+    AddressPolicy, Command, EdgePolicy, HardPunch, KnownPeer, Profile, RelayUsage,
+};
 use nodenet_proto::identity::Identity;
 use nodenet_proto::node::{self, Input};
 use tokio::sync::Semaphore;
@@ -174,6 +176,13 @@ impl Builder {
     /// Default: [`AddressPolicy::Anyone`].
     pub fn address_policy(mut self, policy: AddressPolicy) -> Self {
         self.protocol.engine.address_policy = policy;
+        self
+    }
+
+    /// What is tried where the external port of one side has to be guessed for a direct path.
+    /// Default: [`HardPunch::Predict`].
+    pub fn hard_punch(mut self, policy: HardPunch) -> Self {
+        self.protocol.engine.hard_punch = policy;
         self
     }
 

@@ -73,9 +73,9 @@ pub use nodenet_proto::NodeId;
 /// second definition here.
 pub use nodenet_proto::api::{
     AddressPolicy, ConnectError, ConnectOutcome, ConnectStep, ConnectStepKind, DeliveryPath,
-    EdgeDownReason, EdgeInfo, Event, Explanation, FoundPeer, KnownPeer, NatReport, Obstacle,
-    PathSide, Profile, Reachability, RelayObstacle, RelayReport, RelayUsage, RendezvousError,
-    SendFailure as SendError,
+    EdgeDownReason, EdgeInfo, Event, Explanation, FoundPeer, HardPunch, KnownPeer, NatReport,
+    Obstacle, PathSide, Profile, Reachability, RelayObstacle, RelayReport, RelayUsage,
+    RendezvousError, SendFailure as SendError,
 };
 
 /// The core, so that applications need not list it among their dependencies.

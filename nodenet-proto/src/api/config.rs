@@ -83,6 +83,18 @@ impl AddressPolicy {
     }
 }
 
+/// What a node does where a path takes a guess at the external port of one side
+/// (PROTOCOL.md#port-prediction).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HardPunch {
+    /// Nothing: a volunteer relays.
+    Off,
+    /// Ports are predicted where the NAT takes them in sequence, or of a block for each host.
+    #[default]
+    Predict,
+}
+
 /// Addresses that a node names to any asker, at most (a guess: those configured, one for each
 /// family).
 pub const OWN_ADDRS_MAX: usize = 4;
@@ -122,6 +134,8 @@ pub struct Config {
     pub test_reachability: bool,
     /// What the node relays for others.
     pub relay: RelayPolicy,
+    /// What is tried where the external port of one side has to be guessed.
+    pub hard_punch: HardPunch,
     /// Whether loopback and link-local addresses may be dialed and advertised.
     pub allow_local_addrs: bool,
 }
@@ -139,6 +153,7 @@ impl Default for Config {
             address_policy: AddressPolicy::Anyone,
             test_reachability: true,
             relay: RelayPolicy::default(),
+            hard_punch: HardPunch::default(),
             allow_local_addrs: false,
         }
     }

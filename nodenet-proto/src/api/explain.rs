@@ -65,6 +65,9 @@ pub enum Obstacle {
     PeerChangingPort,
     /// Both NATs give every destination another port.
     ChangingPorts,
+    /// A packet of the peer came before this node had sent, and the NAT gave this node another
+    /// port.
+    MovedPort,
     /// What both sides say of themselves allows a path, and none was found.
     Unknown,
 }
@@ -81,6 +84,7 @@ impl Obstacle {
             Self::OwnChangingPort => "own_changing_port",
             Self::PeerChangingPort => "peer_changing_port",
             Self::ChangingPorts => "changing_ports",
+            Self::MovedPort => "moved_port",
             Self::Unknown => "unknown",
         }
     }
@@ -121,6 +125,7 @@ impl fmt::Display for Obstacle {
                  known ports only"
             }
             Self::ChangingPorts => "both NATs give every destination another port",
+            Self::MovedPort => "an early packet moved the port of this node's NAT",
             Self::Unknown => "no datagram got through, though both NATs should allow it",
         })
     }
@@ -187,6 +192,20 @@ pub enum ConnectStepKind {
         /// Whether they end behind this node's own NATs.
         is_short: bool,
     },
+    /// The peer is told at which ports of this node's NAT to look for it.
+    Predicted {
+        /// The first port.
+        first: u16,
+        /// From one to the next.
+        step: u16,
+        /// How many.
+        count: u16,
+    },
+    /// An early packet moved the port of this node's NAT, and the peer is told the new one.
+    PortMoved {
+        /// Where this node is seen now.
+        addr: SocketAddr,
+    },
     /// A datagram of the peer arrived from an address that it had not named.
     PeerSeen {
         /// The address.
@@ -234,6 +253,8 @@ impl ConnectStepKind {
             Self::Answered(_) => "answered",
             Self::Unanswered => "unanswered",
             Self::Punching { .. } => "punching",
+            Self::Predicted { .. } => "predicted",
+            Self::PortMoved { .. } => "port_moved",
             Self::PeerSeen { .. } => "peer_seen",
             Self::Dialed { .. } => "dialed",
             Self::DialFailed { .. } => "dial_failed",
@@ -263,6 +284,12 @@ impl fmt::Display for ConnectStepKind {
             Self::Punching { addrs, is_short } => {
                 let extent = if *is_short { "own NATs only" } else { "all the way" };
                 write!(f, "punching {} ({extent})", List(addrs))
+            }
+            Self::Predicted { first, step, count } => {
+                write!(f, "told the peer to look at {count} ports from {first} on, step {step}")
+            }
+            Self::PortMoved { addr } => {
+                write!(f, "an early packet moved the port of this node's NAT: it is {addr} now")
             }
             Self::PeerSeen { addr } => write!(f, "the peer sends from {addr}"),
             Self::Dialed { addr, volunteer: None } => write!(f, "dialing {addr}"),

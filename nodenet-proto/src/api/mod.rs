@@ -15,7 +15,8 @@ mod self_description;
 pub use command::{BootstrapPeer, Command, KnownPeer, RequestId};
 pub(crate) use config::Disclosure;
 pub use config::{
-    AddressPolicy, Config, EdgePolicy, INBOUND_EDGES_CAP, NAMED_ADDRS_MAX, OWN_ADDRS_MAX, Profile,
+    AddressPolicy, Config, EdgePolicy, HardPunch, INBOUND_EDGES_CAP, NAMED_ADDRS_MAX,
+    OWN_ADDRS_MAX, Profile,
 };
 pub use error::{ConnectError, EdgeDownReason, RendezvousError, SendFailure};
 pub use event::{DeliveryPath, Event};

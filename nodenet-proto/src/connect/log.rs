@@ -4,6 +4,7 @@
 //! Responsible for: bounds, and which attempts are remembered. Never: decides anything.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::NodeId;
@@ -60,6 +61,10 @@ impl Log {
             (_, None) => Some(Obstacle::NoAnswer),
             (_, Some(peer)) => Some(Obstacle::between(&self.own, peer)),
         };
+        let is_moved = |step: &ConnectStep| matches!(step.kind, ConnectStepKind::PortMoved { .. });
+        if self.obstacle == Some(Obstacle::Unknown) && self.steps.iter().any(is_moved) {
+            self.obstacle = Some(Obstacle::MovedPort);
+        }
     }
 
     fn has_no_route(&self) -> bool {
@@ -100,6 +105,15 @@ impl Logs {
         let Some((_, log)) = self.logs.iter_mut().find(|(other, _)| other == peer) else { return };
         log.outcome = Some(ConnectOutcome::Failed(error));
         log.obstacle = None;
+    }
+
+    /// It is known now why the last attempt at this peer found no direct path.
+    pub(super) fn handle_port_moved(&mut self, now: Instant, peer: &NodeId, addr: SocketAddr) {
+        let Some((_, log)) = self.logs.iter_mut().find(|(other, _)| other == peer) else { return };
+        if log.obstacle == Some(Obstacle::Unknown) {
+            log.obstacle = Some(Obstacle::MovedPort);
+            log.push(now, ConnectStepKind::PortMoved { addr });
+        }
     }
 
     /// What is known of the last attempt at this peer: the one under way, if there is one.

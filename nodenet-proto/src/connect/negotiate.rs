@@ -4,7 +4,7 @@
 //! times punches.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attempt::{Attempt, GRANTS_MAX, Relay};
 use super::candidate::{Candidate, Source};
@@ -123,6 +123,24 @@ impl Connect {
         self.note(cx.now, &peer, ConnectStepKind::PeerSeen { addr: remote });
         self.go_on(cx, peer, ConnectError::NoPath);
         true
+    }
+
+    /// The peer is told at which ports it will see this node.
+    pub(crate) fn handle_predicted(
+        &mut self,
+        now: Instant,
+        peer: &NodeId,
+        first: u16,
+        step: u16,
+        count: u16,
+    ) {
+        self.note(now, peer, ConnectStepKind::Predicted { first, step, count });
+    }
+
+    /// An early packet moved the port of this node's NAT. It is at this address now.
+    pub(crate) fn handle_port_moved(&mut self, now: Instant, peer: &NodeId, addr: SocketAddr) {
+        self.note(now, peer, ConnectStepKind::PortMoved { addr });
+        self.logs.handle_port_moved(now, peer, addr);
     }
 
     /// A volunteer relays to `peer` at this address.

@@ -13,7 +13,7 @@ use super::timers::Timer;
 use super::{ACTIONS_KEPT, Engine};
 use crate::NodeId;
 use crate::api::{ConnectError, ConnectOutcome, DeliveryPath, Event, SendFailure};
-use crate::connect::{self, Connect, Purpose, Want};
+use crate::connect::{self, Candidate, Connect, Purpose, Source, Want};
 use crate::context::Context;
 use crate::nat::{self, Nat, Prober, Volley};
 use crate::overlay::edges::PathKind;
@@ -307,6 +307,23 @@ impl Engine {
                 let known = self.overlay.unconnected(PROBERS_MAX).into_iter();
                 let probers: Vec<Prober> = known.map(|(id, addrs)| Prober { id, addrs }).collect();
                 self.run_nat(conns, |nat, cx| nat.handle_probers(cx, &probers));
+            }
+            Action::FindWitness(peer) => {
+                let open = self.overlay.witnesses(PROBERS_MAX).into_iter();
+                let nodes: Vec<Prober> = open.map(|(id, addrs)| Prober { id, addrs }).collect();
+                self.run_nat(conns, |nat, cx| nat.handle_witnesses(cx, peer, &nodes));
+            }
+            Action::Reach { peer, addr } => {
+                let source = Source::Unverified;
+                let candidates = vec![Candidate { addr, source, is_open: true }];
+                self.want(conns, Want { peer, candidates, purpose: Purpose::Edge });
+            }
+            Action::PortMoved { peer, addr } => {
+                self.connect.handle_port_moved(self.env.now(), &peer, addr);
+            }
+            Action::Predicted { peer, first, step, count } => {
+                let now = self.env.now();
+                self.connect.handle_predicted(now, &peer, first, step, count);
             }
             Action::AskAll => self.run_overlay(conns, |overlay, cx, _| overlay.ask_all(cx)),
             Action::Ask(peer) => {

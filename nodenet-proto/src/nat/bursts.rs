@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use super::destinations::beyond_nat64;
+use super::predict::has_one_endpoint;
 use super::punch::{Naming, Planned, SHORT_TTL, SHORT_TTL_TWO_NATS, delay, distinct, has_short};
 use super::reflexive::Group;
 use super::{Action, Nat, Volley, advertise};
@@ -96,9 +97,10 @@ impl Nat {
         envelope: Envelope,
         payload: &[u8],
     ) {
-        let Ok((connect, _)) = Connect::decode_with_signals(payload) else {
+        let Ok((connect, signals)) = Connect::decode_with_signals(payload) else {
             return cx.discard(DropReason::MalformedMessage);
         };
+        let signals = signals.unwrap_or_default();
         let originator = envelope.originator;
         if !self.answered.insert(cx.now, originator, connect.nonce) {
             return cx.discard(DropReason::Duplicate);
@@ -109,6 +111,12 @@ impl Nat {
             && cx.config.address_policy.disclosure(is_known) == Disclosure::Addresses;
         let named = is_told.then(|| self.named_to(cx, is_known, connect.addrs.as_slice()));
         let addrs = named.unwrap_or_default();
+        let is_of_use = is_told && has_one_endpoint(&signals);
+        let targets = connect.addrs.as_slice().iter().filter_map(Addr::to_socket_addr);
+        let targets: Vec<SocketAddr> = targets.collect();
+        if is_of_use {
+            self.expect_port(cx, originator, &targets);
+        }
         let ack = ConnectAck { nonce: connect.nonce, addrs };
         cx.act(Action::Originate {
             frame_type: FrameType::ConnectAck,
@@ -118,9 +126,16 @@ impl Nat {
         if !is_told {
             return cx.discard(DropReason::AddressWithheld);
         }
+        if self.sweep(cx, originator, &signals, envelope.len) {
+            return self.arm(cx);
+        }
         // A repetition says that the answer got lost, and not that the punches did.
         if !self.punches.is_answering(&originator, connect.nonce) {
             self.answer(cx, envelope, &connect);
+        }
+        if is_of_use {
+            self.want_ports(cx, originator);
+            self.expect_punch(cx, originator, &targets);
         }
     }
 
@@ -150,6 +165,7 @@ impl Nat {
         if self.is_stopped {
             return;
         }
+        self.expect_port(cx, peer, targets);
         let literal = |target: &SocketAddr| punch_target(&Addr::from(*target));
         let targets = self.allowed(cx, targets.iter().map(literal));
         let neighbours = &self.neighbours;
@@ -173,19 +189,31 @@ impl Nat {
         let remote = beyond_nat64(remote);
         let is_evidence = self.test.is_waiting(cx.now) && self.is_unsent_to(remote);
         let is_awaited = self.punches.handle_punched(cx.now, remote.ip());
+        let is_found = self.answer_found(cx, remote);
+        self.predictions.handle_punched(remote.ip());
         if is_evidence {
             self.test.handle_reached(cx.now);
             cx.own.set_reachable(true);
         }
-        if is_awaited {
+        if is_awaited || is_found {
             self.send_volleys(cx);
         }
-        match (is_evidence, is_awaited) {
+        match (is_evidence, is_awaited || is_found) {
             (true, _) => self.update(cx),
             (false, true) => self.arm(cx),
             (false, false) if is_of_peer => {}
             (false, false) => cx.discard(DropReason::Punch),
         }
+    }
+
+    /// A peer that was told where to look found this node: what is sent to it now gets in.
+    fn answer_found(&mut self, cx: &Context<'_, Action>, remote: SocketAddr) -> bool {
+        let Some(peer) = self.predictions.told(remote) else { return false };
+        let neighbours = &self.neighbours;
+        let is_validated = |ip: IpAddr| neighbours.values().any(|remote| remote.ip() == ip);
+        let named = Naming::new(0, &is_validated);
+        let planned = self.punches.attempt(cx.now, peer, [remote], named);
+        !planned.targets.is_empty()
     }
 
     /// The different addresses that punches may go to. The others are counted.
@@ -232,7 +260,12 @@ impl Nat {
         }
     }
 
-    fn send_punch(&mut self, cx: &mut Context<'_, Action>, remote: SocketAddr, ttl: Option<u8>) {
+    pub(super) fn send_punch(
+        &mut self,
+        cx: &mut Context<'_, Action>,
+        remote: SocketAddr,
+        ttl: Option<u8>,
+    ) {
         self.destinations.insert(remote);
         self.test.handle_sent(cx.now, remote.ip());
         cx.act(Action::Punch { remote, bytes: Bytes::from_static(&PUNCH_DATAGRAM), ttl });

@@ -14,6 +14,8 @@
 //! - `advertise`: what is said of it to others.
 //! - `destinations`: where this node has sent.
 //! - `neighbours`: where its neighbours are.
+//! - `predict`: the ports at which a peer will see this node.
+//! - `sweep`: punches at ports that a peer predicts.
 
 mod advertise;
 mod answered;
@@ -21,10 +23,12 @@ mod bursts;
 mod destinations;
 mod mapping;
 mod neighbours;
+mod predict;
 mod probes;
 mod punch;
 mod reachability;
 mod reflexive;
+mod sweep;
 
 #[cfg(test)]
 mod tests;
@@ -38,10 +42,12 @@ use self::answered::Answered;
 use self::destinations::{Destinations, beyond_nat64, network};
 use self::mapping::{Behaviour, classify};
 use self::neighbours::Neighbours;
+use self::predict::{Predictions, has_one_endpoint};
 use self::probes::Probes;
 use self::punch::{Punches, TARGETS_MAX};
 use self::reachability::{Step, Test};
 use self::reflexive::{Report, Reports};
+use self::sweep::Sweeps;
 use crate::NodeId;
 use crate::addr::{Scope, Subnet, canonical, is_plausible_reflexive, scope};
 use crate::api::{Disclosure, Event, NatReport, PathSide, Reachability};
@@ -97,6 +103,33 @@ pub(crate) enum Action {
     },
     /// Pass the nodes without an edge to [`Nat::handle_probers`].
     FindProbers,
+    /// Pass the nodes without an edge that any node can reach to [`Nat::handle_witnesses`].
+    FindWitness(NodeId),
+    /// Open an edge to this node: what it sees is wanted.
+    Reach {
+        /// The node.
+        peer: NodeId,
+        /// Where it is.
+        addr: SocketAddr,
+    },
+    /// An early packet moved the port of this node, which is told to the peer.
+    PortMoved {
+        /// The peer.
+        peer: NodeId,
+        /// Where this node is seen now.
+        addr: SocketAddr,
+    },
+    /// A peer is told at which ports it will see this node.
+    Predicted {
+        /// The peer.
+        peer: NodeId,
+        /// The first port.
+        first: u16,
+        /// From one to the next.
+        step: u16,
+        /// How many.
+        count: u16,
+    },
     /// Ask every neighbour what it sees.
     AskAll,
     /// Ask this neighbour what it sees.
@@ -119,6 +152,8 @@ pub(crate) struct Nat {
     probes: Probes,
     test: Test,
     punches: Punches,
+    predictions: Predictions,
+    sweeps: Sweeps,
     answered: Answered,
     report: NatReport,
     asked_all: Option<Instant>,
@@ -141,6 +176,8 @@ impl Nat {
             probes: Probes::default(),
             test: Test::default(),
             punches: Punches::new(now),
+            predictions: Predictions::new(now),
+            sweeps: Sweeps::new(now),
             answered: Answered::default(),
             report: NatReport::default(),
             asked_all: None,
@@ -181,6 +218,7 @@ impl Nat {
         self.probes.settle(&from);
         let subnet = Subnet::counted(remote.ip());
         let dialed = self.destinations.ordinal(remote);
+        self.handle_witness(cx.now, &from, addr);
         let report = Report { addr, remote, subnet, dialed, at: cx.now, since: cx.now };
         self.neighbours.insert(from, remote);
         let is_elsewhere = self.reports.is_elsewhere(cx.now, &report);
@@ -196,6 +234,8 @@ impl Nat {
         }
         if is_news || self.updated + UPDATE_AGAIN <= cx.now {
             self.update(cx);
+        } else {
+            self.arm(cx);
         }
     }
 
@@ -214,6 +254,8 @@ impl Nat {
         }
         self.neighbours.insert(peer, remote);
         self.punches.end(&peer);
+        self.predictions.end(&peer);
+        self.sweeps.end(&peer);
         if !is_accepted {
             self.destinations.insert(remote);
             self.probes.handle_edge_up(cx.now, peer);
@@ -265,8 +307,12 @@ impl Nat {
         if self.test.handle_ack(cx.now, originator, &ack.nonce) {
             return self.arm(cx);
         }
+        if self.predictions.has_nonce(&originator, &ack.nonce) {
+            return;
+        }
         let has_signals = signals.is_some();
         let signals = signals.unwrap_or_default();
+        let is_of_use = has_one_endpoint(&signals);
         let peer = self.side_of(cx, &ack.addrs, &signals);
         // With what it names to peers, which is more than it is sure of.
         let named = self.named_to(cx, true, ack.addrs.as_slice());
@@ -274,6 +320,11 @@ impl Nat {
         let own = PathSide { addrs, ..PathSide::from(&self.report) };
         let answer = Answer { nonce: ack.nonce, len, has_signals, peer, own };
         let volunteers = advertise::volunteers(&signals);
+        if is_of_use {
+            self.expect_port(cx, originator, &answer.peer.addrs);
+            self.want_ports(cx, originator);
+            self.expect_punch(cx, originator, &answer.peer.addrs);
+        }
         cx.act(Action::Answered { peer: originator, answer, volunteers });
     }
 
@@ -329,6 +380,8 @@ impl Nat {
             self.ask_all(cx);
         }
         self.send_volleys(cx);
+        self.send_sweeps(cx);
+        self.tell_ports(cx);
         self.send_probe(cx);
         if is_testing(cx) {
             let before = self.test.outcome();
@@ -345,6 +398,8 @@ impl Nat {
     pub(crate) fn stop(&mut self, cx: &mut Context<'_, Action>) {
         self.is_stopped = true;
         self.punches.stop();
+        self.predictions.stop();
+        self.sweeps.stop();
         self.probes.stop();
         self.test.set_addr(cx.now, None);
         self.arm(cx);
@@ -370,6 +425,8 @@ impl Nat {
         self.destinations.check();
         self.test.check();
         self.punches.check();
+        self.predictions.check();
+        self.sweeps.check();
         self.answered.check();
     }
 
@@ -442,8 +499,8 @@ impl Nat {
     /// Sets the timer to what is due next.
     fn arm(&mut self, cx: &mut Context<'_, Action>) {
         let test = self.test.next_at().filter(|_| is_testing(cx));
-        let next =
-            self.punches.next_at().into_iter().chain(test).chain(self.probes.next_at()).min();
+        let punches = [self.punches.next_at(), self.predictions.next_at(), self.sweeps.next_at()];
+        let next = punches.into_iter().flatten().chain(test).chain(self.probes.next_at()).min();
         // What is due already is done by a timer as well, after this call.
         let next = next.map(|at| at.max(cx.now + SOON));
         if next == self.timer {

@@ -20,11 +20,10 @@ use std::time::{Duration, Instant};
 
 use heapless::Vec as FixedVec;
 
-pub(crate) use self::budget::Naming;
 #[cfg(test)]
 pub(crate) use self::budget::datagram_len;
+pub(crate) use self::budget::{Budget, Naming};
 
-use self::budget::Budget;
 use crate::NodeId;
 use crate::env::UnixNanos;
 use crate::stats::DropReason;

@@ -145,6 +145,17 @@ impl Overlay {
         others.map(|contact| (contact.id, contact.addrs().collect())).take(max).collect()
     }
 
+    /// Nodes without an edge that any node can reach, as they or others say, and bootstrap peers;
+    /// at most `max`.
+    pub(crate) fn witnesses(&self, max: usize) -> Vec<(NodeId, Vec<SocketAddr>)> {
+        let known = self.peers.table().buckets().iter().flat_map(|bucket| bucket.entries());
+        let open =
+            known.filter(|contact| Capabilities(contact.caps).has(Capabilities::PUBLIC_ANCHOR));
+        let open = open.map(|contact| (contact.id, contact.addrs().collect()));
+        let all = open.chain(self.topology.bootstrap_peers());
+        all.filter(|(id, _)| self.edges.table().get(id).is_none()).take(max).collect()
+    }
+
     /// The capabilities of a known node, and whether it announced them itself.
     pub(crate) fn capabilities(&self, id: &NodeId) -> Option<(Capabilities, bool)> {
         let contact = self.peers.table().find(id)?;

@@ -11,7 +11,8 @@ use std::time::Duration;
 #[cfg(test)]
 use nodenet_proto::api::EdgeInfo;
 use nodenet_proto::api::{
-    Command, ConnectOutcome, ConnectStepKind, Event, Explanation, Obstacle as Told, RelayPolicy,
+    BootstrapPeer, Command, ConnectOutcome, ConnectStepKind, Event, Explanation, Obstacle as Told,
+    RelayPolicy,
 };
 use nodenet_proto::node::Config;
 use nodenet_proto::testkit::nat_box::{BoxKind, NatDrop};
@@ -29,6 +30,8 @@ use crate::world::{Host, Violation};
 const PUBLIC_NODES: usize = 6;
 /// Those of them that relay.
 const VOLUNTEERS: usize = 2;
+/// Public nodes to which neither host has an edge: a large network has many of them.
+const UNCONNECTED: usize = 2;
 /// Until every edge is up and every address is known.
 const SETTLE: Duration = Duration::from_secs(20);
 /// Routers on the way from a host to the middle of the internet (a guess).
@@ -65,6 +68,20 @@ impl Losses {
     }
 }
 
+/// What is around the two hosts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Conditions {
+    /// Losses on the way between them.
+    pub losses: Losses,
+    /// New flows a second that other hosts begin behind each of their outermost boxes.
+    pub background: u32,
+}
+
+impl Conditions {
+    /// No losses, and no other host.
+    pub const IDEAL: Self = Self { losses: Losses::None, background: 0 };
+}
+
 /// What came of a connect.
 #[derive(Debug, Clone)]
 pub struct PairOutcome {
@@ -94,12 +111,12 @@ pub fn matrix(
     kinds: &[Access],
     seed: u64,
     seeds: u32,
-    losses: Losses,
+    conditions: Conditions,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Matrix, Violation> {
     Matrix::run_with(kinds, seed, seeds, progress, &mut |a, b, _, seed| {
         let PairOutcome { took, is_relayed, round_trip, packets, early, explanation, .. } =
-            connect_pair(seed, a, b, losses)?;
+            connect_pair(seed, a, b, conditions)?;
         let (_, truth) = direct_path_between(a.reach(), b.reach(), a.relation(b));
         let outcome = explanation.as_ref().and_then(|explanation| explanation.outcome);
         let is_connected =
@@ -118,11 +135,12 @@ pub fn connect_pair(
     seed: u64,
     a: &Access,
     b: &Access,
-    losses: Losses,
+    conditions: Conditions,
 ) -> Result<PairOutcome, Violation> {
     let mut pair = Pair::new(seed, a, b);
+    pair.background(conditions.background);
     pair.join()?;
-    pair.lose(losses);
+    pair.lose(conditions.losses);
     pair.connect()
 }
 
@@ -144,6 +162,7 @@ fn is_true(told: Told, truth: Option<Obstacle>) -> bool {
 struct Pair {
     world: PacketWorld,
     public: Vec<Host>,
+    unconnected: Vec<Host>,
     hosts: [Host; 2],
     gateways: Vec<NetworkId>,
     round_trip: Duration,
@@ -178,9 +197,16 @@ impl Pair {
         let hosts = [(&first, "host a"), (&second, "host b")].map(|(position, name)| {
             world.add_host(HostSpec::new(name, position.innermost, quiet()))
         });
+        let unconnected = |number| {
+            let name = format!("unconnected {number}");
+            let network = world.add_network(network(&name, None, Gateway::Open, access));
+            world.add_host(HostSpec::new(&name, network, quiet()))
+        };
+        let unconnected = (0..UNCONNECTED).map(unconnected).collect();
         let gateways = first.networks.iter().chain(&second.networks).copied().collect();
         world.keep_events();
-        Self { world, public, hosts, gateways, round_trip: 4 * latency, is_lossy: false }
+        let round_trip = 4 * latency;
+        Self { world, public, unconnected, hosts, gateways, round_trip, is_lossy: false }
     }
 
     /// Every public node gets an edge to every other, and both hosts get edges to them.
@@ -195,7 +221,28 @@ impl Pair {
             }
         }
         self.world.run_for(SETTLE)?;
+        self.introduce()?;
         self.world.take_seen();
+        Ok(())
+    }
+
+    /// Other hosts are behind the boxes, too.
+    fn background(&mut self, flows_per_s: u32) {
+        for gateway in &self.gateways {
+            self.world.set_background(*gateway, flows_per_s);
+        }
+    }
+
+    /// Both hosts know the nodes without an edge, as nodes that an operator named.
+    fn introduce(&mut self) -> Result<(), Violation> {
+        for node in self.unconnected.clone() {
+            self.world.start(node, &[])?;
+            let (id, addrs) = (self.world.id(node), self.world.local_addrs(node));
+            for host in self.hosts {
+                let peers = vec![BootstrapPeer { id, addrs: addrs.clone() }];
+                self.world.command(host, Command::Bootstrap(peers))?;
+            }
+        }
         Ok(())
     }
 

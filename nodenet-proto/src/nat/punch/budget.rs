@@ -25,6 +25,8 @@ const OF_VOLUNTEER: Rate = Rate::new(4, 16);
 /// Datagrams to one subnet because volunteers there bind (a guess: those of two volunteers at
 /// once, then those of one).
 const TO_SUBNET_OF_BINDS: Rate = Rate::new(20, 160);
+/// Datagrams to one subnet at ports that peers there predict (a guess: those of one block).
+const TO_SUBNET_OF_SWEEPS: Rate = Rate::new(20, 200);
 /// Datagrams to one subnet (a guess: one whole burst, then 128 bytes a second).
 const TO_SUBNET: Rate = Rate::new(4, 48);
 /// Datagrams of all bursts of one cause together (a guess).
@@ -99,6 +101,15 @@ impl Budget {
         Self {
             originators: Some(Buckets::new(OF_VOLUNTEER)),
             subnets: Buckets::new(TO_SUBNET_OF_BINDS),
+            ..Self::of_answers(now)
+        }
+    }
+
+    /// The limits of sweeps. A host that never answered gets nothing beyond what messages bring.
+    pub(crate) fn of_sweeps(now: Instant) -> Self {
+        Self {
+            subnets: Buckets::new(TO_SUBNET_OF_SWEEPS),
+            unvalidated: Buckets::new(Rate::at_most(1, 0)),
             ..Self::of_answers(now)
         }
     }

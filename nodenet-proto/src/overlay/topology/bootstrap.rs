@@ -380,6 +380,11 @@ impl Bootstrap {
         self.targets.get(peer).map_or(&[], |target| &target.addrs)
     }
 
+    /// Every bootstrap peer, with its addresses.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (NodeId, Vec<SocketAddr>)> {
+        self.targets.iter().map(|(peer, target)| (*peer, target.addrs.clone()))
+    }
+
     /// Number of bootstrap peers.
     pub(crate) fn len(&self) -> usize {
         self.targets.len()

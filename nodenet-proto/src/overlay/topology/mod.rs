@@ -65,6 +65,11 @@ impl Topology {
         self.bootstrap.addrs(peer)
     }
 
+    /// Every bootstrap peer, with its addresses.
+    pub(crate) fn bootstrap_peers(&self) -> impl Iterator<Item = (NodeId, Vec<SocketAddr>)> {
+        self.bootstrap.all()
+    }
+
     /// The timer of the bootstrap peers fired.
     pub(crate) fn on_bootstrap_timer(&mut self, cx: &mut Context<'_, Action>) {
         self.bootstrap.on_timer(cx);

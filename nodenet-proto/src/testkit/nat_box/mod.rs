@@ -12,6 +12,7 @@
 //! Not modelled: parity and contiguity of port pairs (RFC 4787 REQ-4), private ranges on both sides
 //! (REQ-7), application level gateways (REQ-10), fragments (REQ-13, REQ-14).
 
+mod background;
 mod config;
 mod conntrack;
 mod nat64;
@@ -25,6 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::env::Seed;
+use background::Background;
 use conntrack::Conntrack;
 use nat64::Nat64;
 use translator::Translator;
@@ -105,6 +107,7 @@ pub struct NatBox {
     kind: BoxKind,
     machine: Machine,
     drops: BTreeMap<NatDrop, u64>,
+    background: Option<Background>,
 }
 
 impl NatBox {
@@ -122,12 +125,18 @@ impl NatBox {
             BoxKind::Nat64(config) => Machine::Nat64(Box::new(Nat64::new(config, external, seed))),
             BoxKind::NoUdp => Machine::NoUdp,
         };
-        Self { kind, machine, drops: BTreeMap::new() }
+        Self { kind, machine, drops: BTreeMap::new(), background: None }
     }
 
     /// A stateful firewall: nothing is translated.
     pub fn firewall(filtering: Behavior, seed: &Seed) -> Self {
         Self::new(NatConfig { filtering, ..NatConfig::default() }, Vec::new(), seed)
+    }
+
+    /// Other hosts inside begin this many new flows a second on average from now on, to IPv4
+    /// destinations of their own. With none that ends.
+    pub fn set_background(&mut self, now: Instant, flows_per_s: u32, seed: &Seed) {
+        self.background = (flows_per_s > 0).then(|| Background::new(now, flows_per_s, seed));
     }
 
     /// A datagram arrives from one side. Returns with which header it leaves, and on which side.
@@ -143,6 +152,9 @@ impl NatBox {
         side: Side,
         header: Header,
     ) -> Result<(Side, Header), NatDrop> {
+        if side == Side::Inside {
+            self.let_background_out(now);
+        }
         let passed = match side {
             Side::Inside if self.is_for_itself(header.to.ip()) => {
                 self.turn(now, header).map(|header| (Side::Inside, header))
@@ -303,6 +315,14 @@ impl NatBox {
                 machine.v6.check();
             }
             Machine::NoUdp => {}
+        }
+    }
+
+    /// What other hosts are refused counts nowhere.
+    fn let_background_out(&mut self, now: Instant) {
+        let next = |nat: &mut Self| nat.background.as_mut()?.next(now);
+        while let Some((at, header)) = next(self) {
+            let _ = self.let_out(at, header);
         }
     }
 

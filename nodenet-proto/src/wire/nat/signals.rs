@@ -9,6 +9,7 @@
 //!     1  volunteer   id (32) ‖ address
 //!     2  reachable   1 yes, 2 no
 //!     3  nat         mapping (1) ‖ allocator (1) ‖ parameter (2)
+//!     4  ports       address ‖ step (2) ‖ count (2)
 //! ```
 //!
 //! Responsible for: the layout, and what an older reader makes of a newer list. Never: decides what
@@ -38,6 +39,7 @@ const ENTRY_LEN_MIN: usize = 2;
 const VOLUNTEER: u8 = 1;
 const REACHABLE: u8 = 2;
 const NAT: u8 = 3;
+const PORTS: u8 = 4;
 
 /// Dependence of an external port on the destination (RFC 4787 §4.1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -154,6 +156,16 @@ pub enum Signal {
         /// How it is chosen.
         allocator: Allocator,
     },
+    /// Where the reader is to see the originator, by prediction: the address, or one of the ports
+    /// that follow by this step, likely ones first.
+    Ports {
+        /// With the first port.
+        addr: Addr,
+        /// From one port to the next.
+        step: u16,
+        /// How many ports.
+        count: u16,
+    },
 }
 
 impl Signal {
@@ -162,6 +174,7 @@ impl Signal {
             Self::Volunteer { addr, .. } => 32 + addr.encoded_len(),
             Self::Reachable(_) => 1,
             Self::Nat { .. } => 4,
+            Self::Ports { addr, .. } => addr.encoded_len() + 4,
         }
     }
 
@@ -170,6 +183,7 @@ impl Signal {
             Self::Volunteer { .. } => VOLUNTEER,
             Self::Reachable(_) => REACHABLE,
             Self::Nat { .. } => NAT,
+            Self::Ports { .. } => PORTS,
         };
         out.put_u8(entry_type);
         put_uvarint(out, self.value_len() as u64);
@@ -185,6 +199,11 @@ impl Signal {
                 out.put_u8(code.map_or(0, |(code, _)| *code));
                 out.put_u8(allocator);
                 out.put_u16(parameter);
+            }
+            Self::Ports { addr, step, count } => {
+                addr.encode(out);
+                out.put_u16(*step);
+                out.put_u16(*count);
             }
         }
     }
@@ -207,6 +226,11 @@ impl Signal {
                 let (_, mapping) = Mapping::CODES.iter().find(|(code, _)| *code == mapping)?;
                 let allocator = Allocator::of(allocator, reader.u16().ok()?)?;
                 Some(Self::Nat { mapping: *mapping, allocator })
+            }
+            PORTS => {
+                let addr = Addr::decode(&mut reader).ok()?;
+                let (step, count) = (reader.u16().ok()?, reader.u16().ok()?);
+                Some(Self::Ports { addr, step, count })
             }
             _ => None,
         }
@@ -245,6 +269,15 @@ impl Signals {
             _ => None,
         });
         nat.unwrap_or_default()
+    }
+
+    /// The ports at which the originator is to be seen, if it predicts them: the address with the
+    /// first one, the step and the count.
+    pub fn ports(&self) -> Option<(&Addr, u16, u16)> {
+        self.entries.iter().find_map(|entry| match entry {
+            Signal::Ports { addr, step, count } => Some((addr, *step, *count)),
+            _ => None,
+        })
     }
 
     /// The nodes that relay to the originator, the first [`VOLUNTEERS_MAX`].

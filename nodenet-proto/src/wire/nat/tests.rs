@@ -95,6 +95,10 @@ six_tests!(signals: Signals, trailing = Ignored, known = [
         ),
         some_signals()
     ),
+    (
+        hex!("6e6101 01 04 1a 0471756963103230332e302e3131332e373a34323432 0002 0010"),
+        Signals::new([Signal::Ports { addr: quic("203.0.113.7:4242"), step: 2, count: 16 }])
+    ),
 ]);
 
 #[test]

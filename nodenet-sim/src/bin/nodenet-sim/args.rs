@@ -216,6 +216,13 @@ pub(crate) struct NatMatrix {
     /// Lose them in bursts of this many on average.
     #[arg(long, requires = "loss", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) burst: Option<u8>,
+    /// New flows a second that other hosts begin behind each box on average.
+    #[arg(long, default_value_t = 0, conflicts_with = "bare")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=500))]
+    pub(crate) background: u32,
+    /// Only the pairs of these kinds, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) kinds: Vec<String>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nodenet_sim::net::access::{Access, kinds};
 use nodenet_sim::net::matrix::{Expected, Matrix};
 use nodenet_sim::report::html;
-use nodenet_sim::run::pair::{self, Losses};
+use nodenet_sim::run::pair::{self, Conditions, Losses};
 
 use crate::args::NatMatrix;
 use crate::play::present;
@@ -17,7 +17,7 @@ const LINE_EVERY: usize = 100;
 
 pub(crate) fn nat_matrix(args: &NatMatrix) -> Result<(), String> {
     args.output.check()?;
-    let kinds = kinds();
+    let kinds = kinds_of(args)?;
     let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} pairs  left {eta}")
         .expect("the template is a constant");
     let bar = io::stderr().is_terminal().then(|| ProgressBar::new(1).with_style(style));
@@ -38,7 +38,8 @@ pub(crate) fn nat_matrix(args: &NatMatrix) -> Result<(), String> {
             None => Losses::Independent(share),
             Some(mean) => Losses::Bursts(share, f64::from(mean)),
         };
-        let run = pair::matrix(&kinds, args.seed, args.seeds, losses, &mut progress);
+        let conditions = Conditions { losses, background: args.background };
+        let run = pair::matrix(&kinds, args.seed, args.seeds, conditions, &mut progress);
         run.map_err(|violation| violation.to_string())?
     };
     if let Some(bar) = bar {
@@ -47,6 +48,18 @@ pub(crate) fn nat_matrix(args: &NatMatrix) -> Result<(), String> {
     let page = || html::of_matrix(&kinds, &matrix);
     present(&args.output, &matrix, || table(&kinds, &matrix), page)?;
     surprise(&matrix)
+}
+
+/// All kinds, or those that were asked for.
+fn kinds_of(args: &NatMatrix) -> Result<Vec<Access>, String> {
+    let all = kinds();
+    let names: Vec<&str> = all.iter().map(|kind| kind.name).collect();
+    if let Some(unknown) = args.kinds.iter().find(|name| !names.contains(&name.as_str())) {
+        return Err(format!("there is no kind {unknown:?}; the kinds are {}", names.join(", ")));
+    }
+    let is_wanted =
+        |kind: &Access| args.kinds.is_empty() || args.kinds.iter().any(|name| name == kind.name);
+    Ok(all.into_iter().filter(is_wanted).collect())
 }
 
 /// What boxes and oracle disagree about: one of them is wrong then.
@@ -81,6 +94,7 @@ fn table(kinds: &[Access], matrix: &Matrix) -> String {
             let sign = match (matrix.is_surprise(pair), pair.expected) {
                 (true, _) => "!",
                 (false, Expected::Direct) => "D",
+                (false, Expected::Guess) if pair.direct == matrix.seeds => "G",
                 (false, Expected::Guess) => "g",
                 (false, Expected::Relayed) => ".",
             };
@@ -88,7 +102,10 @@ fn table(kinds: &[Access], matrix: &Matrix) -> String {
         }
         text.push('\n');
     }
-    let _ = writeln!(text, "\nD direct   g direct only by guessing ports   . not direct");
+    let _ = writeln!(
+        text,
+        "\nD direct   g direct only by guessing ports, G in every run   . not direct"
+    );
     for (name, expected) in
         [("direct", Expected::Direct), ("guess", Expected::Guess), ("relayed", Expected::Relayed)]
     {

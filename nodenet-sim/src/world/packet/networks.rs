@@ -16,6 +16,12 @@ use super::addresses::{AddressKind, Addresses};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkId(u32);
 
+impl NetworkId {
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// What is between a network and the one outside.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Gateway {

@@ -349,6 +349,15 @@ impl PacketWorld {
         self.networks.reboot(network, has_new_address, &mut self.net)
     }
 
+    /// Other hosts behind the gateway of a network begin this many new flows a second on average.
+    pub fn set_background(&mut self, network: NetworkId, flows_per_s: u32) {
+        let seed = self.seed.child("background", u64::from(network.number()));
+        let (now, realm) = (self.net.now, self.networks.realm(network));
+        if let Some(nat) = self.net.nat_mut(realm) {
+            nat.set_background(now, flows_per_s, &seed);
+        }
+    }
+
     /// Has datagrams under way to every host behind the gateway of a network, at the port of its
     /// main socket: from the peers of its edges, or from one unknown. A box that keeps ports and
     /// has just rebooted gets them before its hosts have sent.

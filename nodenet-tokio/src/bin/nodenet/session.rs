@@ -62,6 +62,7 @@ impl Session {
             .max_inbound_per_address(cap(args.max_inbound_per_ip))
             .profile(args.profile())
             .advertise(args.advertise.iter().copied())
+            .hard_punch(args.hard_punch())
             .relay(args.relay())
             .relay_rate(args.relay_rate())
             .relay_for(args.relay_for().iter().copied());

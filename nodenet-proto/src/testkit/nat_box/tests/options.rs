@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use super::{OUTSIDE, SECOND, SERVERS, a, inside, now, out, server};
 use crate::env::Seed;
@@ -165,4 +166,26 @@ fn block(size: u16) -> NatBox {
         config.allocation = PortAllocation::Block { size };
         config.ports = 40_000..=40_999;
     })
+}
+
+#[test]
+fn background_flows_take_the_ports_between_two_flows_of_a_host() {
+    let config = NatConfig {
+        mapping: Behavior::AddressAndPortDependent,
+        allocation: PortAllocation::Sequential { step: 1 },
+        ..NatConfig::default()
+    };
+    let seed = Seed::from_u64(1);
+    let mut nat = NatBox::new(config, vec![OUTSIDE.into()], &seed);
+    nat.set_background(now(), 20, &seed);
+    let port = |nat: &mut NatBox, secs, number| {
+        let at = now() + Duration::from_secs(secs);
+        let remote = SocketAddr::from(([203, 0, 113, number], 1));
+        nat.outbound(at, a(), remote).expect("there is room").port()
+    };
+    let (first, second, third) =
+        (port(&mut nat, 1, 1), port(&mut nat, 1, 2), port(&mut nat, 101, 3));
+    assert_eq!(second.wrapping_sub(first), 1, "at one moment nothing comes between");
+    let taken = third.wrapping_sub(second);
+    assert!((1_800..2_200).contains(&taken), "about 20 a second, {taken}");
 }

@@ -7,11 +7,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use nodenet_tokio::{NodeId, Profile};
+use nodenet_tokio::{HardPunch, NodeId, Profile};
 
 use crate::CommandError;
 use addr::parse_advertised;
 pub(crate) use addr::parse_listen_addr;
+
+/// Names of [`HardPunch`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum HardPunchArg {
+    Off,
+    Predict,
+}
 
 /// Flags of a node.
 #[derive(Debug, Args)]
@@ -51,6 +58,10 @@ pub(crate) struct NodeArgs {
         default_value_t = false, default_missing_value = "true"
     )]
     relay: bool,
+    /// What is tried where a NAT gives every destination another port: `off` leaves such pairs to
+    /// relays, `predict` tells the peer the ports that come next, if they have an order.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = HardPunchArg::Predict)]
+    hard_punch: HardPunchArg,
     /// Kilobytes that are relayed in a second, for all pairs together.
     #[arg(long, value_name = "KB", default_value_t = 2_000,
         value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
@@ -120,6 +131,14 @@ impl NodeArgs {
     /// Whether the node is to volunteer as a relay.
     pub(crate) fn relay(&self) -> bool {
         self.relay
+    }
+
+    /// What is tried where ports have to be guessed.
+    pub(crate) fn hard_punch(&self) -> HardPunch {
+        match self.hard_punch {
+            HardPunchArg::Off => HardPunch::Off,
+            HardPunchArg::Predict => HardPunch::Predict,
+        }
     }
 
     /// Bytes that it relays in a second.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use nodenet_tokio::Profile;
+use nodenet_tokio::{HardPunch, Profile};
 
 use super::{Cli, Command, NodeArgs, normalise, read};
 
@@ -69,6 +69,14 @@ fn a_node_relays_within_the_bounds_of_its_flags_and_never_as_a_light_node() {
     assert_eq!((args.relay(), args.relay_rate()), (true, 250_000));
     assert_eq!(args.relay_quota(), Some(5_000_000_000));
     assert_eq!(args.relay_for(), [id, id]);
+}
+
+#[test]
+fn a_node_predicts_ports_unless_it_is_told_not_to() {
+    let policy = |flags| node_args(&format!("nodenet -addr :1{flags}")).hard_punch();
+    assert_eq!(policy(""), HardPunch::Predict);
+    assert_eq!(policy(" --hard-punch off"), HardPunch::Off);
+    assert_eq!(policy(" -hard-punch=predict"), HardPunch::Predict);
 }
 
 #[test]

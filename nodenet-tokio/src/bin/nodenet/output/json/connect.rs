@@ -106,7 +106,12 @@ fn details(kind: &ConnectStepKind) -> Value {
         ConnectStepKind::Punching { addrs, is_short } => {
             json!({ "addrs": texts(addrs), "short": is_short })
         }
-        ConnectStepKind::PeerSeen { addr } => json!({ "addr": addr.to_string() }),
+        ConnectStepKind::Predicted { first, step, count } => {
+            json!({ "first": first, "step": step, "count": count })
+        }
+        ConnectStepKind::PeerSeen { addr } | ConnectStepKind::PortMoved { addr } => {
+            json!({ "addr": addr.to_string() })
+        }
         ConnectStepKind::Dialed { addr, volunteer } => json!({
             "addr": addr.to_string(),
             "volunteer": volunteer.map(|id| id.to_string()),
@@ -167,6 +172,8 @@ mod tests {
             ConnectStepKind::Answered(side),
             ConnectStepKind::Unanswered,
             ConnectStepKind::Punching { addrs: vec![addr], is_short: true },
+            ConnectStepKind::Predicted { first: 5_000, step: 1, count: 16 },
+            ConnectStepKind::PortMoved { addr },
             ConnectStepKind::PeerSeen { addr },
             ConnectStepKind::Dialed { addr, volunteer: Some(id) },
             ConnectStepKind::DialFailed {
