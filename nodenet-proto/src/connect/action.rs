@@ -147,6 +147,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Whether this node names an address of the same family; also if it names none.
+    pub(super) fn has_own_family(&self, addr: SocketAddr) -> bool {
+        let is_v4 = |addr: &SocketAddr| addr.ip().to_canonical().is_ipv4();
+        let mut own = self.own.addrs.iter();
+        self.own.addrs.is_empty() || own.any(|own| is_v4(own) == is_v4(&addr))
+    }
+
     /// Whether no direct path is to be expected without guesses.
     pub(super) fn is_hopeless(&self) -> bool {
         let is_reachable = |side: &PathSide| side.reachability == Reachability::Reachable;

@@ -27,6 +27,11 @@ pub(super) const CANDIDATES_MAX: usize = 2 * PEER_ADDRS_MAX;
 const REDIAL: Duration = Duration::from_secs(1);
 /// How often each is dialed again (a guess).
 const REDIALS_MAX: u8 = 6;
+/// A punch from an address that is being dialed says that its NAT is open now, and what was sent
+/// before may be lost. If no conn is up this long after it, the address is dialed again: the answer
+/// to a handshake that got through comes with the punch (a guess; a handshake repeats itself after
+/// 300 ms).
+const PUNCHED_WAIT: Duration = Duration::from_millis(30);
 /// Volunteers whose grants one attempt keeps.
 pub(super) const GRANTS_MAX: usize = 4;
 
@@ -74,6 +79,9 @@ pub(super) struct Attempt {
     pub(super) grants: Vec<(SocketAddr, NodeId)>,
     /// When they are dialed again, and how often they may be.
     pub(super) redial: Option<(Instant, u8)>,
+    /// The addresses from which punches arrived while they were dialed, and when they are dialed
+    /// again; not at all if that was done.
+    pub(super) punched: Vec<(SocketAddr, Option<Instant>)>,
     /// From one candidate to the next.
     pub(super) stagger: Duration,
     /// Of the last dial that failed.
@@ -100,6 +108,7 @@ impl Attempt {
             relay: Relay::Off,
             grants: Vec::new(),
             redial: None,
+            punched: Vec::new(),
             stagger: STAGGER,
             last_error: None,
             log: purpose.is_asked().then(|| Box::new(Log::new(now))),
@@ -202,6 +211,31 @@ impl Attempt {
         again
     }
 
+    /// A punch arrived from a candidate. One that was dialed already is dialed again soon, once.
+    pub(super) fn handle_punched(&mut self, now: Instant, remote: SocketAddr) {
+        let was_dialed = self.addrs[..self.dialed].contains(&remote);
+        let is_known = self.punched.iter().any(|(addr, _)| *addr == remote);
+        if was_dialed && !is_known && self.pending > 0 && self.punched.len() < CANDIDATES_MAX {
+            self.punched.push((remote, Some(now + PUNCHED_WAIT)));
+        }
+    }
+
+    /// The addresses that are to be dialed again now because punches arrived from them.
+    pub(super) fn take_punched(&mut self, now: Instant) -> Vec<SocketAddr> {
+        let mut again = Vec::new();
+        for (addr, at) in &mut self.punched {
+            if at.is_some_and(|at| at <= now) {
+                *at = None;
+                again.push(*addr);
+            }
+        }
+        if self.deadline <= now {
+            again.clear();
+        }
+        self.pending += again.len();
+        again
+    }
+
     /// Whether one of the peer's addresses that are known here has this IP address.
     pub(super) fn knows_ip(&self, remote: SocketAddr) -> bool {
         self.candidates().any(|addr| addr.ip() == remote.ip())
@@ -255,6 +289,7 @@ impl Attempt {
             Relay::Off | Relay::Over => None,
         };
         let redial = self.redial.map(|(at, _)| at);
-        [dial, exchange, relay, redial].into_iter().flatten().min()
+        let punched = self.punched.iter().filter_map(|(_, at)| *at).min();
+        [dial, exchange, relay, redial, punched].into_iter().flatten().min()
     }
 }

@@ -384,8 +384,10 @@ impl Connect {
 
     /// Dials the sockets of volunteers again, if that is due.
     fn redial(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
-        let attempt = self.attempts.get_mut(&peer);
-        for remote in attempt.map(|attempt| attempt.take_redials(cx.now)).unwrap_or_default() {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        let mut again = attempt.take_redials(cx.now);
+        again.extend(attempt.take_punched(cx.now));
+        for remote in again {
             self.dial(cx, peer, remote);
         }
     }

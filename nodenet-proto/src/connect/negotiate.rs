@@ -81,7 +81,10 @@ impl Connect {
             let source = Source::Unverified;
             Candidate { addr, source, is_open }
         });
-        let fresh = limit.open_addrs(&candidates.collect::<Vec<_>>());
+        let mut candidates: Vec<Candidate> = candidates.collect();
+        // A family in which neighbours see no address of this node may have no way out.
+        candidates.sort_by_key(|candidate| !answer.has_own_family(candidate.addr));
+        let fresh = limit.open_addrs(&candidates);
         attempt.release(cx.now, fresh, Some(round_trip));
         if attempt.is_requested {
             attempt.plan_relay(cx.now, answer.is_hopeless());
@@ -117,6 +120,8 @@ impl Connect {
         let Some(peer) = found.map(|(peer, _)| *peer) else { return false };
         let Some(attempt) = self.attempts.get_mut(&peer) else { return false };
         if attempt.addrs.contains(&remote) {
+            attempt.handle_punched(cx.now, remote);
+            self.arm(cx);
             return true;
         }
         attempt.release(cx.now, vec![remote], None);

@@ -40,6 +40,33 @@ fn an_unknown_peer_is_asked_for_its_addresses_and_then_dialed() {
     assert_eq!(bench.explain().outcome, Some(outcome));
 }
 
+#[test]
+fn what_the_peer_names_in_a_family_of_this_node_is_dialed_first() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    let v6 = |port| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], port));
+    let open = side(&[addr(1), addr(2), v6(3)], Reachability::Reachable);
+    let own = side(&[v6(9)], Reachability::Unknown);
+    assert_eq!(bench.answer(open, own), [Did::Dial(0, v6(3))]);
+    assert_eq!(bench.pass(SECOND / 4), [Did::Dial(1, addr(1)), Did::Dial(2, addr(2))]);
+}
+
+#[test]
+fn an_address_that_opened_after_its_dial_is_dialed_once_more() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    bench.answer(side(&[addr(1)], Reachability::Unknown), PathSide::default());
+    let punched =
+        |bench: &mut Bench| bench.act(|connect, cx| assert!(connect.handle_punched(cx, addr(1))));
+    assert_eq!(punched(&mut bench), [], "the answer may be on its way");
+    assert_eq!(bench.pass(Duration::from_millis(29)), []);
+    assert_eq!(bench.pass(Duration::from_millis(1)), [Did::Dial(1, addr(1))]);
+    assert_eq!(punched(&mut bench), []);
+    assert_eq!(bench.pass(SECOND / 2), [], "its handshake repeats itself");
+    bench.connect.handle_dial_up(DialId(1));
+    assert_eq!(bench.edge_up(true)[0], Did::Cancel(0));
+}
+
 /// THREATS.md#early-packets
 #[test]
 fn an_address_that_may_be_behind_a_nat_waits_for_the_peer_to_send() {
