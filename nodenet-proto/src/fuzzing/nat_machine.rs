@@ -13,14 +13,17 @@ use crate::context::testing::Surroundings;
 use crate::env::UnixNanos;
 use crate::nat::{Action, Envelope, Nat, Prober, Volley};
 use crate::transport::ConnId;
-use crate::wire::nat::{Connect, NAT_NONCE_LEN, PUNCH_DATAGRAM, punch_target};
-use crate::wire::{ADDRS_MAX, Addr, AddrList, Decode, Encode, FrameType, Pong};
+use crate::wire::nat::{
+    Allocator, Connect, ConnectAck, Mapping, NAT_NONCE_LEN, PUNCH_DATAGRAM, Signal, Signals,
+    WithSignals, punch_target,
+};
+use crate::wire::{ADDRS_MAX, Addr, AddrList, Encode, FrameType, Pong};
 
 /// Steps that are taken at most.
 const STEPS_MAX: usize = 512;
-/// Datagrams of one call, at most: one volley of each burst, answers and attempts alike, and a
-/// short one.
-const DATAGRAMS_MAX: usize = (32 + 32 + 1) * 8;
+/// Datagrams of one call, at most: one volley of each burst, answers and attempts alike, a short
+/// one, and some of each sweep.
+const DATAGRAMS_MAX: usize = (32 + 32 + 1) * 8 + 16 * 20;
 
 struct Machine {
     around: Surroundings,
@@ -39,7 +42,7 @@ pub fn nat_machine(input: &[u8]) {
     for _ in 0..STEPS_MAX {
         let Some(kind) = bytes.next() else { break };
         let mut byte = || bytes.next().unwrap_or(0);
-        match kind % 13 {
+        match kind % 16 {
             0 | 1 => machine.edge_up(byte(), kind % 2 == 0),
             2 => machine.pong(byte(), addr(byte(), byte())),
             3 => machine.run(|nat, cx| nat.handle_edge_down(cx, id(byte()))),
@@ -80,6 +83,7 @@ pub fn nat_machine(input: &[u8]) {
                     _ => nat.burst(cx, peer, &targets, volley, len),
                 });
             }
+            predicts @ 13..=15 => machine.predict(predicts, &mut byte),
             _ => {
                 let now = machine.around.now;
                 machine.around.own.set_local_addrs(&[addr(0, byte())]);
@@ -102,6 +106,35 @@ impl Machine {
         let sent = UnixNanos(self.around.wall.0 - (i64::from(took) - 32) * 10_000_000);
         let envelope = Envelope { originator: id(from), sent, len: payload.len() + 150 };
         self.run(|nat, cx| nat.handle_connect(cx, envelope, payload));
+    }
+
+    /// A message that says how ports are chosen, or neighbours that see ports in sequence.
+    fn predict(&mut self, step: u8, byte: &mut impl FnMut() -> u8) {
+        match step {
+            13 => {
+                let addrs = AddrList::first_of([Addr::from(addr(byte(), byte()))]);
+                let connect = Connect { nonce: [byte() % 4; 16], addrs };
+                let signals = signals(byte);
+                self.connect(byte(), byte(), &connect.to_bytes_with(&signals));
+            }
+            14 => {
+                let addrs = AddrList::first_of([Addr::from(addr(byte(), byte()))]);
+                let ack = ConnectAck { nonce: self.nonce, addrs };
+                let payload = ack.to_bytes_with(&signals(byte));
+                let (originator, sent) = (id(byte()), self.around.wall);
+                let envelope = Envelope { originator, sent, len: payload.len() };
+                self.run(|nat, cx| nat.handle_connect_ack(cx, envelope, &payload));
+            }
+            _ => {
+                let (first, step) = (u16::from(byte()) << 8, u16::from(byte()));
+                for number in 0x60..0x70 {
+                    let port = first.wrapping_add(step.wrapping_mul(number.into()));
+                    self.run(|nat, cx| nat.handle_sent(cx, addr(number, 1)));
+                    self.edge_up(number, false);
+                    self.pong(number, SocketAddr::from(([203, 0, 113, 7], port)));
+                }
+            }
+        }
     }
 
     fn pong(&mut self, number: u8, observed: SocketAddr) {
@@ -129,16 +162,24 @@ impl Machine {
                     assert_eq!(bytes[..], PUNCH_DATAGRAM);
                 }
                 Action::Originate { frame_type: FrameType::Connect, payload, .. } => {
-                    let connect = Connect::decode_front(&payload).expect("it was just written");
+                    let (connect, signals) =
+                        Connect::decode_with_signals(&payload).expect("it was just written");
+                    self.nonce = connect.nonce;
+                    if let Some((first, _, count)) = signals.unwrap_or_default().ports() {
+                        assert!((1..=40).contains(&count) && connect.addrs.as_slice().len() <= 8);
+                        assert!(first.to_socket_addr().is_some());
+                        continue;
+                    }
                     let own = self.nat.report().addrs.iter().copied().map(Addr::from);
                     assert!(own.collect::<Vec<_>>().contains(&connect.addrs.as_slice()[0]));
                     assert_eq!(connect.addrs.as_slice().len(), 1, "it names nothing else");
-                    self.nonce = connect.nonce;
+                }
+                Action::FindWitness(peer) => {
+                    let probers = probers();
+                    self.run(|nat, cx| nat.handle_witnesses(cx, peer, &probers));
                 }
                 Action::FindProbers => {
-                    let probers: Vec<Prober> = (100..116)
-                        .map(|number| Prober { id: id(number), addrs: vec![addr(number, 1)] })
-                        .collect();
+                    let probers = probers();
                     self.run(|nat, cx| nat.handle_probers(cx, &probers));
                 }
                 Action::Set(at) => assert!(at > self.around.now, "a timer of the past"),
@@ -146,6 +187,25 @@ impl Machine {
             }
         }
     }
+}
+
+fn probers() -> Vec<Prober> {
+    let of = |number| Prober { id: id(number), addrs: vec![addr(number, 1)] };
+    (112..128).map(of).collect()
+}
+
+/// What a peer says of its NAT, and which ports it predicts.
+fn signals(byte: &mut impl FnMut() -> u8) -> Signals {
+    let mapping = match byte() % 3 {
+        0 => Mapping::EndpointIndependent,
+        1 => Mapping::AddressAndPortDependent,
+        _ => Mapping::Unknown,
+    };
+    let nat = Signal::Nat { mapping, allocator: Allocator::Unknown };
+    let addr = Addr::from(addr(byte(), byte()));
+    let (step, count) = (u16::from(byte()), u16::from(byte()));
+    let ports = (count > 0).then_some(Signal::Ports { addr, step, count });
+    Signals::new([nat].into_iter().chain(ports))
 }
 
 fn id(number: u8) -> NodeId {
