@@ -180,7 +180,7 @@ fn background_flows_take_the_ports_between_two_flows_of_a_host() {
     nat.set_background(now(), 20, &seed);
     let port = |nat: &mut NatBox, secs, number| {
         let at = now() + Duration::from_secs(secs);
-        let remote = SocketAddr::from(([203, 0, 113, number], 1));
+        let remote = SocketAddr::from(([198, 51, 100, number], 1));
         nat.outbound(at, a(), remote).expect("there is room").port()
     };
     let (first, second, third) =
