@@ -6,7 +6,7 @@
 //! set, so a run is reproducible.
 
 use std::hash::Hash;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 
@@ -16,10 +16,31 @@ use super::counter_hash::reserve_one;
 /// A timer that is set. Ordered by deadline, then by the order of setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Armed {
-    deadline: Instant,
+    deadline: Offset,
     order: u64,
     /// Index of its entry in the map.
     index: u32,
+}
+
+/// Nanoseconds from the origin of a queue, at most 292 years: half of an `Instant`, and compared at
+/// once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Offset(i64);
+
+impl Offset {
+    fn new(origin: Instant, at: Instant) -> Self {
+        let nanos = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+        Self(match at.checked_duration_since(origin) {
+            Some(after) => nanos(after),
+            None => -nanos(origin.saturating_duration_since(at)),
+        })
+    }
+
+    fn instant(self, origin: Instant) -> Instant {
+        let span = Duration::from_nanos(self.0.unsigned_abs());
+        let at = if self.0 < 0 { origin.checked_sub(span) } else { origin.checked_add(span) };
+        at.expect("it was made of an instant")
+    }
 }
 
 /// A queue of timers, at most one for each key. Keys consist of counters and names of this process,
@@ -30,12 +51,14 @@ pub struct TimerQueue<K> {
     positions: IndexMap<K, u32, CounterHash>,
     /// The timer that fires first is in front.
     heap: Vec<Armed>,
+    /// The deadline that was set first.
+    origin: Option<Instant>,
     order: u64,
 }
 
 impl<K: Copy + Eq + Hash> Default for TimerQueue<K> {
     fn default() -> Self {
-        Self { positions: IndexMap::default(), heap: Vec::new(), order: 0 }
+        Self { positions: IndexMap::default(), heap: Vec::new(), origin: None, order: 0 }
     }
 }
 
@@ -49,6 +72,7 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
     pub fn set(&mut self, key: K, deadline: Instant) {
         self.order += 1;
         let order = self.order;
+        let deadline = Offset::new(*self.origin.get_or_insert(deadline), deadline);
         if let Some((index, _, &position)) = self.positions.get_full(&key) {
             let at = position as usize;
             self.heap[at] = Armed { deadline, order, index: index as u32 };
@@ -81,14 +105,15 @@ impl<K: Copy + Eq + Hash> TimerQueue<K> {
 
     /// The deadline of `key`, if it is set.
     pub fn deadline(&self, key: &K) -> Option<Instant> {
-        self.positions.get(key).map(|&at| self.heap[at as usize].deadline)
+        let at = *self.positions.get(key)?;
+        Some(self.heap[at as usize].deadline.instant(self.origin?))
     }
 
     /// The next timer due, if any is set.
     pub fn peek(&self) -> Option<(Instant, K)> {
         let first = self.heap.first()?;
         let (key, _) = self.positions.get_index(first.index as usize)?;
-        Some((first.deadline, *key))
+        Some((first.deadline.instant(self.origin?), *key))
     }
 
     /// Takes one timer whose deadline is at or before `now`.
