@@ -115,6 +115,31 @@ fn a_page_is_written_even_if_the_table_is_not_read() {
 }
 
 #[test]
+fn connects_have_figures_of_their_own_in_each_phase() {
+    let keys = [
+        "connects",
+        "connected_share",
+        "connect_direct_share",
+        "connect_relayed_share",
+        "connect_ms_p50",
+        "connect_ms_p99",
+    ];
+    let rows = json(
+        "scale --nodes 40 --seed 2 --minutes 2 --nat-share 60 --relay-share 50 --connects 60 \
+         --churn 2%/30s --churn-minutes 1 --json",
+    );
+    for row in [&rows, &rows["churn"]] {
+        let of = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} in {row}"));
+        let [connects, connected, direct, relayed, p50, p99] = keys.map(of);
+        assert!((50.0..=60.0).contains(&connects) && connected > 0.9, "{row}");
+        assert!((connected - direct - relayed).abs() < 1e-9, "{row}");
+        assert!(relayed > 0.0 && direct > relayed && p50 <= p99 && p99 > 0.0, "{row}");
+    }
+    let rows = json("scale --nodes 3 --seed 2 --minutes 1 --messages 5 --json");
+    assert!(keys.iter().all(|key| rows[key].is_null()), "{rows}");
+}
+
+#[test]
 fn a_sweep_runs_every_size_with_every_seed() {
     let rows = json(
         "sweep --nodes 12,16 --seeds 1,2 --minutes 1 --messages 30 --jobs 2 --json \

@@ -8,10 +8,8 @@ use nodenet_proto::stats::DropReason;
 
 use super::Lost;
 use crate::clock::Moment;
+use crate::scenario::Probe;
 use crate::world::{Host, Meter, Settled, StepKind, Tracked, Traffic, World};
-
-/// Time after which a message counts as lost (guess): far beyond 17 edges of 180 ms.
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// Lost messages that are listed.
 const LOST_MAX: usize = 10;
@@ -19,6 +17,8 @@ const LOST_MAX: usize = 10;
 /// Figures of one phase; `None` if not measured (SIMULATOR.md#what-is-counted).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
+    /// What was measured; a message below is then a rendezvous or a connect.
+    pub probe: Probe,
     /// Live nodes at the end of the phase.
     pub nodes: u64,
     /// Messages sent to targets that were up until the message arrived or was lost.
@@ -37,7 +37,8 @@ pub struct Figures {
     pub hop_histogram: Vec<u64>,
     /// Path latency over direct latency of first copies.
     pub stretch: Option<Distribution>,
-    /// Milliseconds from the command to the first copy, or to the answer of a rendezvous.
+    /// Milliseconds from the command to the first copy, to the answer of a rendezvous, or to the
+    /// edge of a connect.
     pub taken_ms: Option<Distribution>,
     /// Live edges of a node.
     pub edges: Option<Distribution>,
@@ -126,6 +127,7 @@ impl Costs {
 
 /// Evidence from which the figures of a phase are computed.
 pub(crate) struct Evidence<'a> {
+    pub(crate) probe: Probe,
     pub(crate) world: &'a dyn World,
     pub(crate) tracked: &'a [Tracked],
     pub(crate) costs: Option<&'a Costs>,
@@ -136,7 +138,7 @@ pub(crate) struct Evidence<'a> {
 impl Evidence<'_> {
     /// The figures of the hosts that `counts`.
     pub(crate) fn figures(&self, counts: impl Fn(Host) -> bool) -> Figures {
-        let mut figures = Figures::default();
+        let mut figures = Figures { probe: self.probe, ..Figures::default() };
         self.count_messages(&mut figures, &counts);
         self.count_nodes(&mut figures, &counts);
         self.count_costs(&mut figures, &counts);
@@ -155,7 +157,7 @@ impl Evidence<'_> {
 
     /// Whether a message did not arrive although its target was up long enough.
     fn is_lost(&self, message: &Tracked) -> bool {
-        let judged_at = message.sent_at + GRACE;
+        let judged_at = message.sent_at + message.within;
         let stopped_at = self.world.stopped_at(message.to);
         // A rendezvous ends with the node that asks; a message is settled when it is sent.
         let is_void = message.settled == Settled::Pending

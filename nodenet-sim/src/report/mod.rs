@@ -17,7 +17,7 @@ use crate::report::growth::Growth;
 use crate::world::Host;
 
 pub use failure::{Failure, PROGRAM};
-pub(crate) use figures::{Costs, Evidence, GRACE, drops};
+pub(crate) use figures::{Costs, Evidence, drops};
 pub use figures::{Distribution, Figures};
 pub use shape::Shape;
 

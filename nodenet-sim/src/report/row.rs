@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::growth::{Fill, Growth};
 use crate::report::{Figures, Phase, Report};
+use crate::scenario::Probe;
 
 /// Speed and memory of a run, measured by the program that runs it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -38,6 +39,9 @@ pub struct Row {
     pub stretch_p99: Option<f64>,
     pub taken_ms_p50: Option<f64>,
     pub taken_ms_p99: Option<f64>,
+    /// What was connected, if connects were measured, and how.
+    #[serde(flatten)]
+    pub connects: ConnectRow,
     pub edges_mean: Option<f64>,
     pub edges_max: Option<f64>,
     pub state_bytes_per_node: Option<f64>,
@@ -52,6 +56,43 @@ pub struct Row {
     pub sim_over_real: f64,
     pub peak_rss_bytes: Option<u64>,
     pub trace_hash: String,
+}
+
+/// Connects of a phase; nothing if it measured something else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConnectRow {
+    /// Connects to targets that were up until the outcome.
+    pub connects: Option<u64>,
+    /// Share of these that led to an edge.
+    pub connected_share: Option<f64>,
+    /// Share with a direct path.
+    pub connect_direct_share: Option<f64>,
+    /// Share with a path through a volunteer.
+    pub connect_relayed_share: Option<f64>,
+    /// Median of the milliseconds until there was an edge.
+    pub connect_ms_p50: Option<f64>,
+    /// 99th percentile of these.
+    pub connect_ms_p99: Option<f64>,
+}
+
+impl ConnectRow {
+    fn of(figures: &Figures) -> Self {
+        if figures.probe != Probe::Connect {
+            return Self::default();
+        }
+        let share = |legs: usize| {
+            let count = figures.hop_histogram.get(legs).copied().unwrap_or(0);
+            (figures.sent > 0).then(|| count as f64 / figures.sent as f64)
+        };
+        Self {
+            connects: Some(figures.sent),
+            connected_share: figures.delivered_share(),
+            connect_direct_share: share(1),
+            connect_relayed_share: share(2),
+            connect_ms_p50: figures.taken_ms.map(|taken| taken.p50),
+            connect_ms_p99: figures.taken_ms.map(|taken| taken.p99),
+        }
+    }
 }
 
 /// One measuring stage.
@@ -168,6 +209,7 @@ impl Row {
             stretch_p99: figures.stretch.map(|stretch| stretch.p99),
             taken_ms_p50: figures.taken_ms.map(|taken| taken.p50),
             taken_ms_p99: figures.taken_ms.map(|taken| taken.p99),
+            connects: ConnectRow::of(figures),
             edges_mean: figures.edges.map(|edges| edges.mean),
             edges_max: figures.edges.map(|edges| edges.max),
             state_bytes_per_node: figures.state_bytes_per_node,

@@ -255,6 +255,7 @@ impl Run {
 
     fn conclude(&mut self, churn: bool, first: usize, started: core::ops::Range<Moment>) {
         let evidence = Evidence {
+            probe: self.scenario.probe,
             world: &*self.world,
             tracked: &self.world.probes().tracked()[first..],
             costs: self.costs.as_ref(),

@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use nodenet_proto::api::{self, Profile};
+use nodenet_proto::api::{self, Profile, RelayPolicy};
 use nodenet_proto::env::Random;
 
 use super::{DRAWS_MAX, Run, text_of};
 use crate::clock::Moment;
 use crate::hash;
 use crate::net::Nat;
-use crate::report::GRACE;
 use crate::scenario::{Between, Bootstrap, Probe};
 use crate::world::{Host, Join};
 
@@ -61,8 +60,13 @@ impl Run {
         let light = hash::hit(random.next_u64(), self.scenario.light_share) && !is_contact;
         let profile = if light { Profile::Light } else { Profile::Router };
         let bootstrap = self.ways_in(random)?;
-        // The traces of before have no such tests (SIMULATOR.md).
-        let config = api::Config { profile, test_reachability: false, ..api::Config::default() };
+        let relay_share = self.scenario.relay_share;
+        let volunteers = relay_share > 0.0 && hash::hit(random.next_u64(), relay_share);
+        let volunteer = volunteers && nat == Nat::Public && !light && !is_contact;
+        // The traces of before have no such tests (SIMULATOR.md). A volunteer needs them.
+        let test_reachability = relay_share > 0.0;
+        let relay = RelayPolicy { volunteer, ..RelayPolicy::default() };
+        let config = api::Config { profile, test_reachability, relay, ..api::Config::default() };
         let host = self.world.join(Join { nat, bootstrap, config }).map_err(text_of)?;
         if light {
             self.light.insert(host);
@@ -104,7 +108,7 @@ impl Run {
             self.pass_until(start + nth(span, number, messages))?;
             self.send_one(&mut random, between)?;
         }
-        self.pass_until(start + span + GRACE)?;
+        self.pass_until(start + span + self.scenario.probe.within())?;
         self.world.check_all();
         self.conclude(false, first, Moment::START..start);
         Ok(())
@@ -144,7 +148,7 @@ impl Run {
         }
         self.pass_until(start + span)?;
         self.read_costs(start);
-        self.pass_until(start + span + GRACE)?;
+        self.pass_until(start + span + self.scenario.probe.within())?;
         self.world.check_all();
         self.conclude(true, first, start..start + span);
         self.costs = None;
@@ -200,6 +204,7 @@ impl Run {
                 let probed = match self.scenario.probe {
                     Probe::Message => self.world.send(from, to),
                     Probe::Rendezvous => self.world.ask(from, to),
+                    Probe::Connect => self.world.connect(from, to),
                 };
                 return probed.map_err(text_of);
             }

@@ -50,6 +50,7 @@ impl Scenario {
         share("nat_share", self.nat_share)?;
         share("light_share", self.light_share)?;
         share("silent_share", self.silent_share)?;
+        share("relay_share", self.relay_share)?;
         if self.silent_share > 0.0 && self.world == WorldName::Packet {
             return Err("silent_share must be 0 in the packet world, whose nodes are whole: use \
                         the overlay world"
@@ -166,6 +167,7 @@ mod tests {
             (new().nat_share(-0.1), "nat_share is -0.1"),
             (new().light_share(f64::NAN), "light_share is NaN"),
             (new().silent_share(1.1), "silent_share is 1.1"),
+            (new().relay_share(2.0), "relay_share is 2"),
             (day(0), "day_secs is 0; it can be 60 to"),
             (new().grow(0, Bootstrap::Ten), "stage 1: nodes is 0"),
             (new().settle(Duration::MAX), "stage 1: secs is"),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::Signatures;
-use crate::report::GRACE;
 use crate::report::growth::Measure;
+use crate::world::{CONNECT_TIME, MESSAGE_TIME};
 
 pub use check::{STAGE_SECS_MAX, ScenarioError};
 
@@ -43,6 +43,10 @@ pub struct Scenario {
     /// never do.
     #[serde(default)]
     pub silent_share: f64,
+    /// Share of the nodes without a NAT that relay for others, 0 to 1. Well-known contacts and
+    /// light nodes never do.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub relay_share: f64,
     /// What the sending stages measure.
     #[serde(default)]
     pub probe: Probe,
@@ -56,6 +60,10 @@ pub struct Scenario {
     /// The stages, in order.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
+}
+
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 fn default_clock_skew_ms() -> u64 {
@@ -102,6 +110,18 @@ pub enum Probe {
     Message,
     /// A rendezvous: it is delivered when its answer arrives, within ten seconds.
     Rendezvous,
+    /// A connect: it is delivered when there is an edge, direct or relayed, within fifteen seconds.
+    Connect,
+}
+
+impl Probe {
+    /// Time after which one that did not arrive is lost.
+    pub const fn within(self) -> Duration {
+        match self {
+            Self::Message | Self::Rendezvous => MESSAGE_TIME,
+            Self::Connect => CONNECT_TIME,
+        }
+    }
 }
 
 /// Nodes between which messages are sent.
@@ -206,6 +226,7 @@ impl Scenario {
             nat_share: 0.0,
             light_share: 0.0,
             silent_share: 0.0,
+            relay_share: 0.0,
             probe: Probe::Message,
             clock_skew_ms_max: default_clock_skew_ms(),
             day_secs: default_day_secs(),
@@ -234,6 +255,12 @@ impl Scenario {
     /// Lets this share of nodes drop what they should forward.
     pub fn silent_share(mut self, share: f64) -> Self {
         self.silent_share = share;
+        self
+    }
+
+    /// Lets this share of the nodes without a NAT relay for others.
+    pub fn relay_share(mut self, share: f64) -> Self {
+        self.relay_share = share;
         self
     }
 
@@ -305,7 +332,7 @@ impl Scenario {
 
     /// Virtual time of the scenario.
     pub fn span(&self) -> Duration {
-        self.stages.iter().map(Stage::span).sum()
+        self.stages.iter().map(|stage| stage.span(self.probe)).sum()
     }
 
     /// Reads a scenario from the text of a file.
@@ -331,13 +358,13 @@ fn spread_ms(nodes: u32) -> u64 {
 }
 
 impl Stage {
-    /// Virtual time of the stage.
-    pub fn span(&self) -> Duration {
+    /// Virtual time of the stage, if it measures this.
+    pub fn span(&self, probe: Probe) -> Duration {
         match *self {
             Self::Grow { over_ms, .. } => Duration::from_millis(over_ms),
             Self::Settle { secs } => Duration::from_secs(secs),
             Self::Send { over_secs, .. } | Self::Churn { over_secs, .. } => {
-                Duration::from_secs(over_secs) + GRACE
+                Duration::from_secs(over_secs) + probe.within()
             }
             Self::Leave { .. } => LEAVE_TIME,
             _ => Duration::ZERO,
@@ -377,6 +404,7 @@ mod tests {
             .loss(0.01)
             .nat_share(0.6)
             .light_share(0.1)
+            .relay_share(0.05)
             .probe(Probe::Rendezvous)
             .grow(300, Bootstrap::Any)
             .settle(Duration::from_secs(60))

@@ -44,11 +44,13 @@ pub enum StepKind {
     SpliceOver = 15,
     /// A punch arrived.
     Punched = 16,
+    /// A splice is open.
+    SpliceOpened = 17,
 }
 
 impl StepKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Join,
         Self::Crash,
         Self::Left,
@@ -65,6 +67,7 @@ impl StepKind {
         Self::PathChanged,
         Self::SpliceOver,
         Self::Punched,
+        Self::SpliceOpened,
     ];
 
     /// A name for reports.
@@ -86,6 +89,7 @@ impl StepKind {
             Self::PathChanged => "path_changed",
             Self::SpliceOver => "splice_over",
             Self::Punched => "punched",
+            Self::SpliceOpened => "splice_opened",
         }
     }
 }

@@ -10,6 +10,8 @@ pub mod overlay;
 pub mod packet;
 mod probes;
 
+use std::time::Duration;
+
 use nodenet_proto::NodeId;
 use nodenet_proto::api::{self, EdgeInfo};
 use nodenet_proto::stats::Stats;
@@ -46,8 +48,11 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Time of a rendezvous for its answer, the default of nodenet-tokio.
-pub(crate) const ASK_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+/// Time after which a message counts as lost (guess): far beyond 17 edges of 180 ms. Time of a
+/// rendezvous for its answer, the default of nodenet-tokio.
+pub(crate) const MESSAGE_TIME: Duration = Duration::from_secs(10);
+/// Time in which a connect is settled (PROTOCOL.md).
+pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(15);
 
 /// Interface of a world: operations on hosts, time, and observations.
 ///
@@ -71,6 +76,8 @@ pub trait World {
     /// Lets a node ask another for its keys and addresses, for ten seconds; [`Self::probes`] has
     /// the outcome.
     fn ask(&mut self, from: Host, to: Host) -> Result<(), Violation>;
+    /// Lets a node connect to another; [`Self::probes`] has the outcome.
+    fn connect(&mut self, from: Host, to: Host) -> Result<(), Violation>;
     /// Lets a node drop the messages of others that it should forward. It answers and sends as
     /// before.
     fn silence(&mut self, host: Host);

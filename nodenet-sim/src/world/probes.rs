@@ -27,8 +27,11 @@ pub struct Tracked {
     pub to: Host,
     /// Time of the command to send it.
     pub sent_at: Moment,
-    /// One-way latency from one end to the other, without jitter.
+    /// One-way latency from one end to the other, without jitter; of a rendezvous or a connect both
+    /// ways.
     pub direct: Duration,
+    /// Time after which it is lost.
+    pub within: Duration,
     /// Outcome that the sending node reported.
     pub settled: Settled,
     /// Arrival of the first copy.
@@ -53,7 +56,7 @@ pub enum Settled {
 pub struct Arrival {
     /// Time of arrival.
     pub at: Moment,
-    /// Edges crossed.
+    /// Edges crossed. Of a connect 1 if its path is direct, 2 if it is relayed.
     pub hops: u8,
 }
 
@@ -85,7 +88,7 @@ impl Probes {
         (RequestId(number), payload(number))
     }
 
-    /// Evaluates an event of a node.
+    /// Evaluates an event of a node, which has a direct or relayed edge to some peers.
     ///
     /// # Errors
     /// The violation, if the event is one.
@@ -94,6 +97,7 @@ impl Probes {
         host: Host,
         at: Moment,
         event: &Event,
+        is_relayed: impl Fn(NodeId) -> bool,
         origin: impl Fn(Host) -> NodeId,
     ) -> Result<(), String> {
         let (&request, settled) = match event {
@@ -110,6 +114,12 @@ impl Probes {
                     return Err(format!("question {} is for {}", request.0, question.to));
                 }
                 question.arrival.get_or_insert(Arrival { at, hops: HOPS_OF_ANSWER });
+                (request, Settled::Sent(0))
+            }
+            Event::ConnectFailed { request, .. } => (request, Settled::Failed(SendFailure::NoEdge)),
+            Event::Connected { request, peer } => {
+                let hops = 1 + u8::from(is_relayed(*peer));
+                self.observe_edge(*request, *peer, Arrival { at, hops }, &origin)?;
                 (request, Settled::Sent(0))
             }
             Event::Delivered { originator, payload, path, request, .. } => {
@@ -150,6 +160,22 @@ impl Probes {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Evaluates the edge that a connect led to.
+    fn observe_edge(
+        &mut self,
+        request: RequestId,
+        peer: NodeId,
+        arrival: Arrival,
+        origin: impl Fn(Host) -> NodeId,
+    ) -> Result<(), String> {
+        let Some(connect) = self.tracked.get_mut(request.0 as usize) else { return Ok(()) };
+        if origin(connect.to) != peer {
+            return Err(format!("connect {} is for {}", request.0, connect.to));
+        }
+        connect.arrival.get_or_insert(arrival);
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use nodenet_sim::net::AddressPlan;
-use nodenet_sim::scenario::STAGE_SECS_MAX;
+use nodenet_sim::scenario::{Probe, STAGE_SECS_MAX};
 
 /// Networks of thousands of whole nodes in one process, reproducible from a seed.
 #[derive(Debug, Parser)]
@@ -121,6 +121,13 @@ pub(crate) struct WorldArgs {
     /// Measure rendezvous instead of messages, as many in each phase.
     #[arg(long)]
     pub(crate) rendezvous: bool,
+    /// Measure connects instead of messages, this many in each phase.
+    #[arg(long, value_name = "N", conflicts_with_all = ["rendezvous", "messages"])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connects: Option<u32>,
+    /// Percent of the nodes without a NAT that relay for others.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
+    pub(crate) relay_share: f64,
     /// Percent of packets lost.
     #[arg(long, value_name = "P", default_value = "0", value_parser = percent)]
     pub(crate) loss: f64,
@@ -136,6 +143,17 @@ pub(crate) struct WorldArgs {
     /// Sign with Ed25519 instead of a keyed hash.
     #[arg(long)]
     pub(crate) real_crypto: bool,
+}
+
+impl WorldArgs {
+    /// What is measured, and how many in each phase.
+    pub(crate) fn probes(&self) -> (Probe, u32) {
+        match self.connects {
+            Some(connects) => (Probe::Connect, connects),
+            None if self.rendezvous => (Probe::Rendezvous, self.messages),
+            None => (Probe::Message, self.messages),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

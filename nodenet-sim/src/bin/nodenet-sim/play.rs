@@ -12,7 +12,7 @@ use nodenet_sim::report::row::{Cost, Rows};
 use nodenet_sim::run::{Progress, Run};
 use nodenet_sim::scenario::WorldName;
 use nodenet_sim::scenario::packet::PacketScenario;
-use nodenet_sim::{Bootstrap, Failure, Probe, Report, Scenario, Stage};
+use nodenet_sim::{Bootstrap, Failure, Report, Scenario, Stage};
 
 use crate::args::{self, Output, Replay, Scale, WorldArgs};
 use crate::text::{read, say, write};
@@ -65,6 +65,7 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &WorldArgs) -> Scenario {
         args::WorldName::Overlay => WorldName::Overlay,
         args::WorldName::Packet => WorldName::Packet,
     };
+    let (probe, messages) = world.probes();
     let scenario = Scenario::new(&name(nodes, world), seed)
         .in_world(kind)
         .signatures(signatures)
@@ -72,17 +73,18 @@ pub(crate) fn scenario(nodes: u32, seed: u64, world: &WorldArgs) -> Scenario {
         .nat_share(world.nat_share / 100.0)
         .light_share(world.light_share / 100.0)
         .silent_share(world.silent_share / 100.0)
-        .probe(if world.rendezvous { Probe::Rendezvous } else { Probe::Message })
+        .relay_share(world.relay_share / 100.0)
+        .probe(probe)
         .grow(nodes, bootstrap)
         .settle(Duration::from_secs(60 * world.minutes))
-        .send(world.messages);
+        .send(messages);
     match world.churn {
         None => scenario,
         Some(args::Churn { percent, every_secs }) => scenario.stage(Stage::Churn {
             percent,
             every_secs,
             over_secs: 60 * world.churn_minutes,
-            messages: world.messages,
+            messages,
         }),
     }
 }
@@ -101,6 +103,7 @@ fn name(nodes: u32, world: &WorldArgs) -> String {
         ("nat", world.nat_share),
         ("light", world.light_share),
         ("silent", world.silent_share),
+        ("relay", world.relay_share),
         ("loss", world.loss),
     ];
     let some = shares.into_iter().filter(|(_, percent)| *percent > 0.0);
@@ -119,6 +122,9 @@ fn name(nodes: u32, world: &WorldArgs) -> String {
     }
     if world.rendezvous {
         parts.push("rendezvous".to_owned());
+    }
+    if let Some(connects) = world.connects {
+        parts.push(format!("connects{connects}"));
     }
     if world.real_crypto {
         parts.push("real".to_owned());
@@ -301,6 +307,7 @@ mod tests {
         assert_eq!(name("--world packet --loss 1"), "scale-1000-packet-loss1");
         assert_eq!(name("--light-share 5 --loss 0.1"), "scale-1000-light5-loss0.1");
         assert_eq!(name("--silent-share 20 --rendezvous"), "scale-1000-silent20-rendezvous");
+        assert_eq!(name("--relay-share 5 --connects 90"), "scale-1000-relay5-connects90");
         assert_eq!(name("--churn 2.5%/30s"), "scale-1000-churn2.5-30s");
         assert_eq!(
             name("--churn 2%/30s --churn-minutes 5 --minutes 3 --messages 70 --real-crypto"),

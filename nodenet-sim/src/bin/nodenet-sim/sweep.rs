@@ -120,7 +120,11 @@ fn arguments(nodes: u32, seed: u64, world: &WorldArgs) -> Vec<String> {
     option("silent-share", world.silent_share.to_string());
     option("loss", world.loss.to_string());
     option("bootstrap", bootstrap.to_owned());
-    option("messages", world.messages.to_string());
+    option("relay-share", world.relay_share.to_string());
+    match world.connects {
+        Some(connects) => option("connects", connects.to_string()),
+        None => option("messages", world.messages.to_string()),
+    }
     if let Some(args::Churn { percent, every_secs }) = world.churn {
         option("churn", format!("{percent}%/{every_secs}s"));
         option("churn-minutes", world.churn_minutes.to_string());
@@ -193,6 +197,11 @@ mod tests {
     /// A child process must run exactly what the arguments of the sweep say.
     #[test]
     fn a_run_of_a_sweep_is_a_run_of_scale() {
+        is_a_run_of_scale(&["--rendezvous", "--messages", "70"]);
+        is_a_run_of_scale(&["--connects", "80"]);
+    }
+
+    fn is_a_run_of_scale(probes: &[&str]) {
         let given = [
             "nodenet-sim",
             "sweep",
@@ -212,13 +221,13 @@ mod tests {
             "5",
             "--silent-share",
             "20",
-            "--rendezvous",
+            "--relay-share",
+            "5",
             "--bootstrap",
             "any",
-            "--messages",
-            "70",
             "--real-crypto",
         ];
+        let given = given.iter().chain(probes);
         let Verb::Sweep(sweep) = Args::parse_from(given).verb else { panic!("a sweep") };
         let line = arguments(40, 9, &sweep.world);
         let child = Args::parse_from(std::iter::once("nodenet-sim".to_owned()).chain(line));

@@ -36,6 +36,13 @@ pub(crate) fn of(rows: &Rows) -> String {
     });
     line("stretch p50 / p99", &|row| pair(row.stretch_p50, row.stretch_p99, 2));
     line("taken ms p50 / p99", &|row| pair(row.taken_ms_p50, row.taken_ms_p99, 0));
+    if columns.iter().any(|(_, row)| row.connects.connects.is_some()) {
+        let of = |part| or_dash(part, share);
+        line("connects direct, relayed", &|row| {
+            let connects = &row.connects;
+            format!("{}, {}", of(connects.connect_direct_share), of(connects.connect_relayed_share))
+        });
+    }
     line("edges mean / max", &|row| {
         format!("{} / {}", decimals(row.edges_mean, 1), decimals(row.edges_max, 0))
     });

@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::ConnId;
 
+use super::splices::SpliceKey;
 use crate::clock::Moment;
 use crate::world::Host;
 
@@ -88,6 +89,8 @@ pub(crate) struct Conn {
     ends: [End; 2],
     /// How often the slot was used before; events about an earlier use are stale.
     generation: u32,
+    /// The splice that it runs through, if a volunteer relays it.
+    pub(crate) splice: Option<SpliceKey>,
     /// One-way latency before jitter.
     pub(crate) delay_nanos: u64,
     /// Key of the pair of hosts in [`crate::hash::fate`].
@@ -120,6 +123,7 @@ impl ConnTable {
         now: Moment,
         delay_nanos: u64,
         link: u64,
+        splice: Option<SpliceKey>,
     ) -> EndRef {
         let ends = hosts.map(|(host, order, seen_at)| End {
             host,
@@ -137,10 +141,10 @@ impl ConnTable {
         if let Some(slot) = self.free.pop() {
             let slot = slot as usize;
             let generation = self.slots[slot].generation;
-            self.slots[slot] = Conn { ends, generation, delay_nanos, link };
+            self.slots[slot] = Conn { ends, generation, splice, delay_nanos, link };
             EndRef::dialer(slot)
         } else {
-            self.slots.push(Conn { ends, generation: 0, delay_nanos, link });
+            self.slots.push(Conn { ends, generation: 0, splice, delay_nanos, link });
             EndRef::dialer(self.slots.len() - 1)
         }
     }

@@ -5,6 +5,7 @@ use nodenet_proto::NodeId;
 use nodenet_proto::transport::{DialError, DialId};
 use slab::Slab;
 
+use super::splices::SideRef;
 use crate::clock::Moment;
 use crate::world::Host;
 
@@ -16,7 +17,12 @@ pub(crate) struct Dial {
     pub(crate) host: Host,
     pub(crate) id: DialId,
     pub(crate) expected: NodeId,
+    /// The host that the first flight goes to: at first the volunteer, if it goes to a splice.
     pub(crate) target: Option<Host>,
+    /// The side of a splice that is dialed.
+    pub(crate) via: Option<SideRef>,
+    /// First flights that a splice did not pass on.
+    pub(crate) unpassed: u32,
     pub(crate) started: Moment,
     /// Whether the target sent its flight of the handshake.
     pub(crate) answered: bool,
@@ -25,6 +31,8 @@ pub(crate) struct Dial {
 /// Next step of a dial.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DialStep {
+    /// The first flight arrives at a splice.
+    AtSplice,
     /// The first flight arrives.
     FirstFlight,
     /// Both ends are up.
@@ -49,11 +57,13 @@ impl DialTable {
         id: DialId,
         expected: NodeId,
         target: Option<Host>,
+        via: Option<SideRef>,
         started: Moment,
     ) -> (u32, u32) {
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
-        let dial = Dial { serial, host, id, expected, target, started, answered: false };
+        let dial =
+            Dial { serial, host, id, expected, target, via, unpassed: 0, started, answered: false };
         let key = self.dials.insert(dial) as u32;
         self.names.insert((host, id), key);
         (key, serial)

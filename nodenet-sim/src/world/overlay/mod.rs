@@ -14,10 +14,13 @@ mod conns;
 mod dial;
 mod dials;
 mod host;
+mod host_conns;
 mod machine;
 mod nat;
 mod net;
 mod partition;
+mod relaying;
+mod splices;
 mod step;
 mod world;
 

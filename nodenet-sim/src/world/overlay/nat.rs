@@ -11,6 +11,7 @@ use nodenet_proto::wire::nat::PUNCH_DATAGRAM;
 
 use super::conns::EndRef;
 use super::net::{Net, Scheduled, lost_in_a_row};
+use super::splices::{SideRef, SpliceStep};
 use crate::clock::nanos;
 use crate::hash;
 use crate::net::latency;
@@ -25,6 +26,9 @@ impl Net {
     pub(crate) fn punch(&mut self, host: Host, remote: SocketAddr, bytes: &Bytes, ttl: Option<u8>) {
         self.meters.count_punch(host, self.now, bytes.len());
         self.punch = Some((host, remote, bytes.clone(), ttl));
+        if let Some(at) = self.splices.at(&remote) {
+            return self.punch_splice(host, at, bytes, ttl);
+        }
         let Some(to) = self.found_at(host, &remote).filter(|to| *to != host) else { return };
         let now = self.now;
         self.host_state_mut(host).observe_sent(to, now);
@@ -46,9 +50,23 @@ impl Net {
         arrives.then(|| self.seen_from(from, to).into())
     }
 
-    /// From the next packet on, the conns of `host` come from another port.
+    fn punch_splice(&mut self, from: Host, at: SideRef, bytes: &Bytes, ttl: Option<u8>) {
+        let Some(volunteer) = self.splices.volunteer(at.splice) else { return };
+        let link = self.link(from, volunteer);
+        let fate = hash::fate(self.config.salt, link, self.now.as_nanos());
+        let is_lost = lost_in_a_row(self.config, link, fate) > 0;
+        if is_lost || ttl.is_some_and(|ttl| ttl <= HOPS) || bytes[..] != PUNCH_DATAGRAM {
+            return;
+        }
+        let arrival = self.now + self.latency_to_splice(from, volunteer, fate);
+        self.queue.push(arrival, Scheduled::Splice(SpliceStep::Punch(at, from)));
+    }
+
+    /// From the next packet on, the conns of `host` come from another port. A volunteer between the
+    /// ends follows it without a change that the peer sees.
     pub(crate) fn rebind(&mut self, host: Host) {
-        for end in self.host_state(host).ends.clone() {
+        let ends = self.host_state(host).ends.clone();
+        for end in ends.into_iter().filter(|end| self.conns.conn(*end).splice.is_none()) {
             let (at, generation) = (self.delayed(end), self.conns.generation(end));
             self.queue.push(at, Scheduled::PathChanged { end: end.peer(), generation });
         }

@@ -16,14 +16,15 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 use nodenet_proto::buf::Frame;
 use nodenet_proto::transport::{
-    Class, CloseMode, ConnDownReason, ConnId, Conns, DRAIN_MAX, Direction, Event,
-    FIRST_FRAME_TIMEOUT, IDLE_TIMEOUT, PathInfo, Role, SendError, SpliceId,
+    Class, CloseMode, ConnDownReason, ConnId, DRAIN_MAX, Direction, Event, FIRST_FRAME_TIMEOUT,
+    IDLE_TIMEOUT, Role,
 };
 use slab::Slab;
 
 use super::conns::{ConnTable, EndRef, EndState, Packet};
 use super::dials::{DialStep, DialTable};
 use super::host::HostState;
+use super::splices::{SideRef, SpliceStep, SpliceTable};
 use crate::clock::EventQueue;
 use crate::clock::{Moment, nanos};
 use crate::hash;
@@ -37,7 +38,8 @@ use crate::world::meters::{Meters, Traffic, frame_bytes, packets};
 const ACK_DELAY: Duration = Duration::from_millis(25);
 /// Bytes in flight from which the queue of a class is full (guess). Control has the largest, so
 /// that it is refused last.
-const IN_FLIGHT_MAX: [u32; Class::ALL.len()] = [384 << 10, 256 << 10, 128 << 10, 384 << 10];
+pub(super) const IN_FLIGHT_MAX: [u32; Class::ALL.len()] =
+    [384 << 10, 256 << 10, 128 << 10, 384 << 10];
 /// Interval of the search for idle conns.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Retransmissions of one packet after which it arrives in any case (guess). With 10 % loss that
@@ -65,8 +67,8 @@ pub(crate) enum Scheduled {
     PathChanged { end: EndRef, generation: u32 },
     /// A punch arrives, if the NAT of the host it is for lets it in.
     Punch { from: Host, to: Host },
-    /// A host asked for a splice.
-    NoSplice { host: Host, splice: SpliceId },
+    /// A splice goes on.
+    Splice(SpliceStep),
     /// A dial goes on.
     Dial { dial: u32, serial: u32, step: DialStep },
     /// The search for idle conns.
@@ -94,6 +96,7 @@ pub(crate) struct Net {
     pub(crate) meters: Meters,
     pub(crate) conns: ConnTable,
     pub(crate) dials: DialTable,
+    pub(crate) splices: SpliceTable,
     /// What is under way, each with one arrival in the queue unless it is held back. Nothing where
     /// a packet was put behind others and goes under another key: its first arrival is then void.
     pub(super) packets: Slab<Option<Packet>>,
@@ -119,6 +122,7 @@ impl Net {
             meters: Meters::default(),
             conns: ConnTable::default(),
             dials: DialTable::default(),
+            splices: SpliceTable::default(),
             packets: Slab::new(),
             by_addr: IndexMap::new(),
             hard_by_ip: IndexMap::new(),
@@ -193,6 +197,7 @@ impl Net {
         for end in core::mem::take(&mut self.host_state_mut(host).ends) {
             self.finish(end, EndState::Silent);
         }
+        self.splices.remove_all_of(host);
         if self.by_addr.get(&addr) == Some(&host) {
             self.by_addr.swap_remove(&addr);
         }
@@ -203,18 +208,22 @@ impl Net {
         }
     }
 
-    /// Opens a conn between two hosts; gives the dialer's end.
-    pub(crate) fn open(&mut self, dialer: Host, acceptor: Host) -> EndRef {
-        let ends = [(dialer, acceptor), (acceptor, dialer)].map(|(host, peer)| {
-            let seen_at = self.seen_from(host, peer);
+    /// Opens a conn between two hosts, through the side of a splice that the dialer dialed if there
+    /// is one; gives the dialer's end.
+    pub(crate) fn open(&mut self, dialer: Host, acceptor: Host, via: Option<SideRef>) -> EndRef {
+        let through = via.and_then(|via| self.splices.seen_at(via));
+        let seen_at = through.unwrap_or_else(|| {
+            [self.seen_from(dialer, acceptor), self.seen_from(acceptor, dialer)]
+        });
+        let ends = [(dialer, seen_at[0]), (acceptor, seen_at[1])].map(|(host, seen_at)| {
             let state = self.host_state_mut(host);
             state.conns_ever += 1;
             (host, state.conns_ever - 1, seen_at)
         });
-        let latency =
-            self.host_state(dialer).attachment.latency(&self.host_state(acceptor).attachment);
+        let latency = self.latency_between(dialer, acceptor, via);
         let link = self.link(dialer, acceptor);
-        let end = self.conns.open(ends, self.now, nanos(latency), link);
+        let splice = via.map(|via| via.splice);
+        let end = self.conns.open(ends, self.now, nanos(latency), link, splice);
         self.host_state_mut(dialer).ends.push(end);
         let state = self.host_state_mut(acceptor);
         state.ends.push(end.peer());
@@ -248,7 +257,7 @@ impl Net {
             return None;
         }
         let Packet { frame, .. } = self.packets.remove(packet as usize)?;
-        let from = sender?;
+        let from = sender.filter(|&from| !self.is_cut(from))?;
         match self.conns.end(from.peer()).state {
             EndState::Open => {}
             EndState::Draining | EndState::Silent => return None,
@@ -302,7 +311,7 @@ impl Net {
     pub(crate) fn tell_peer(&mut self, end: EndRef) {
         let (host, peer) = (self.conns.end(end).host, self.conns.end(end.peer()));
         self.meters.count_close(host, self.now);
-        if peer.state == EndState::Open && !self.crosses_partition(end) {
+        if peer.state == EndState::Open && !self.crosses_partition(end) && !self.is_cut(end) {
             let arrival = self.conns.end(end).last_arrival.max(self.delayed(end));
             let generation = self.conns.generation(end);
             let reason = ConnDownReason::ClosedByPeer;
@@ -381,7 +390,7 @@ impl Net {
         self.now + Duration::from_nanos(latency::jitter(conn.delay_nanos, fate))
     }
 
-    fn transmit(&mut self, end: EndRef, frame: Frame) {
+    pub(super) fn transmit(&mut self, end: EndRef, frame: Frame) {
         let len = frame.len();
         let kind = Traffic::of(&frame);
         self.settle_ack(end);
@@ -394,8 +403,11 @@ impl Net {
         mine.in_flight = mine.in_flight.saturating_add(len as u32);
         let bytes = frame_bytes(len) + frame_bytes(len.min(1_200)) * u64::from(lost.0);
         self.meters.count(host, self.now, kind, bytes);
-        if self.conns.end(end.peer()).state == EndState::Silent {
+        if self.conns.end(end.peer()).state == EndState::Silent || self.is_cut(end) {
             return;
+        }
+        if let Some(splice) = self.conns.conn(end).splice {
+            self.pass_on(splice, kind, bytes);
         }
         let generation = self.conns.generation(end);
         let packet = Packet { from: end, generation, number, frame };
@@ -498,53 +510,4 @@ pub(crate) fn lost_in_a_row(config: NetConfig, link: u64, ordinal: u64) -> u32 {
         hash::hit(fate, config.loss)
     };
     (0..RETRANSMISSIONS_MAX).take_while(lost).count() as u32
-}
-
-/// Conns of one host, lent to its machine for a call.
-pub(crate) struct HostConns<'a> {
-    pub(crate) net: &'a mut Net,
-    pub(crate) host: Host,
-}
-
-impl Conns for HostConns<'_> {
-    fn try_send(&mut self, conn: ConnId, class: Class, frame: Frame) -> Result<(), SendError> {
-        let Some(end) = self.net.conns.resolve(self.host, conn) else {
-            return Err(SendError::Gone(frame));
-        };
-        let mine = self.net.conns.end_mut(end);
-        let after = mine.in_flight.saturating_add(frame.len() as u32);
-        if mine.in_flight > 0 && after > IN_FLIGHT_MAX[class as usize] {
-            mine.refused = true;
-            return Err(SendError::Full(frame));
-        }
-        self.net.transmit(end, frame);
-        Ok(())
-    }
-
-    fn path(&self, conn: ConnId) -> Option<PathInfo> {
-        path(self.net, self.host, conn)
-    }
-}
-
-/// Conns of one host, for reading alone.
-pub(crate) struct ReadOnlyConns<'a> {
-    pub(crate) net: &'a Net,
-    pub(crate) host: Host,
-}
-
-impl Conns for ReadOnlyConns<'_> {
-    fn try_send(&mut self, _: ConnId, _: Class, frame: Frame) -> Result<(), SendError> {
-        Err(SendError::Gone(frame))
-    }
-
-    fn path(&self, conn: ConnId) -> Option<PathInfo> {
-        path(self.net, self.host, conn)
-    }
-}
-
-fn path(net: &Net, host: Host, conn: ConnId) -> Option<PathInfo> {
-    let end = net.conns.resolve(host, conn)?;
-    let remote = net.conns.end(end.peer()).seen_at.into();
-    let rtt = Duration::from_nanos(net.conns.conn(end).delay_nanos * 2);
-    Some(PathInfo { remote, rtt })
 }

@@ -69,9 +69,13 @@ impl Net {
         self.conns.is_current(packet.from, packet.generation).then_some(packet.from)
     }
 
-    /// Whether the two ends of a conn cannot reach each other.
+    /// Whether the two ends of a conn, or one and the volunteer between them, cannot reach each
+    /// other.
     pub(super) fn crosses_partition(&self, end: EndRef) -> bool {
-        self.apart(self.conns.end(end).host, self.conns.end(end.peer()).host)
+        let [host, peer] = [end, end.peer()].map(|end| self.conns.end(end).host);
+        let splice = self.conns.conn(end).splice;
+        let volunteer = splice.and_then(|splice| self.splices.volunteer(splice));
+        self.apart(host, peer) || volunteer.is_some_and(|volunteer| self.apart(host, volunteer))
     }
 
     /// Whether the close or reset of the peer reaches `end` now. It is lost in a partition, and a

@@ -8,7 +8,9 @@ use nodenet_proto::wire::FrameType;
 use super::conns::EndRef;
 use super::dial::DialOutcome;
 use super::dials::DialStep;
-use super::net::{HostConns, Scheduled};
+use super::host_conns::HostConns;
+use super::net::Scheduled;
+use super::splices::SpliceStep;
 use super::world::OverlayWorld;
 use crate::clock::Moment;
 use crate::world::{Host, StepKind, Violation, World};
@@ -66,17 +68,32 @@ impl OverlayWorld {
                 self.note(to, StepKind::Punched, 0, 0, None);
                 self.tell(to, transport::Event::Punched { remote })
             }
-            Scheduled::NoSplice { host, splice } => {
-                let reason = transport::SpliceOverReason::Unsupported;
-                self.note(host, StepKind::SpliceOver, 0, 0, None);
-                self.tell(host, transport::Event::SpliceOver { splice, reason })
-            }
+            Scheduled::Splice(step) => self.on_splice(step),
             Scheduled::Dial { dial, serial, step } => self.on_dial(dial, serial, step),
             Scheduled::Sweep => {
                 self.net.sweep();
                 Ok(())
             }
         }
+    }
+
+    fn on_splice(&mut self, step: SpliceStep) -> Result<(), Violation> {
+        let (kind, told) = match step {
+            SpliceStep::Punch(at, from) => {
+                self.net.pin_splice(at, from);
+                return Ok(());
+            }
+            SpliceStep::Opened(splice) => (StepKind::SpliceOpened, self.net.splice_opened(splice)),
+            SpliceStep::Closed(host, splice) => {
+                let reason = transport::SpliceOverReason::ClosedHere;
+                let over = transport::Event::SpliceOver { splice, reason };
+                (StepKind::SpliceOver, Some((host, over)))
+            }
+            SpliceStep::Idle(splice) => (StepKind::SpliceOver, self.net.on_splice_idle(splice)),
+        };
+        let Some((host, event)) = told else { return Ok(()) };
+        self.note(host, kind, 0, 0, None);
+        self.tell(host, event)
     }
 
     fn on_wake(&mut self, host: Host) -> Result<(), Violation> {
@@ -240,11 +257,12 @@ impl OverlayWorld {
             transport::Command::Punch { remote, bytes, ttl } => {
                 self.net.punch(host, *remote, bytes, *ttl);
             }
-            transport::Command::OpenSplice { splice, .. } => {
-                let refused = Scheduled::NoSplice { host, splice: *splice };
-                self.net.queue.push(self.net.now, refused);
+            transport::Command::OpenSplice { splice, sides, .. } => {
+                self.net.open_splice(host, *splice, *sides);
             }
-            transport::Command::CloseSplice(_) | transport::Command::LimitSplices { .. } => {}
+            transport::Command::CloseSplice(splice) => self.net.close_splice(host, *splice),
+            // Rates are the packet world's.
+            transport::Command::LimitSplices { .. } => {}
         }
     }
 
@@ -258,9 +276,15 @@ impl OverlayWorld {
             return Ok(());
         }
         self.note(host, StepKind::Event, 0, 0, None);
+        let edges = match event {
+            Event::Connected { .. } => self.edges(host),
+            _ => Vec::new(),
+        };
+        let is_relayed =
+            |peer| edges.iter().any(|edge| edge.peer == peer && edge.relayed_by.is_some());
         let host_states = &self.net.host_states;
-        let seen =
-            self.probes.observe(host, self.net.now, event, |from| host_states[from.index()].id);
+        let id = |from: Host| host_states[from.index()].id;
+        let seen = self.probes.observe(host, self.net.now, event, is_relayed, id);
         if let Err(what) = seen {
             return self.violation(host, what);
         }

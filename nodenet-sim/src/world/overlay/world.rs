@@ -12,15 +12,16 @@ use nodenet_proto::transport::{ConnId, Conns, PathInfo};
 use nodenet_proto::{NodeId, quic};
 
 use super::host::HostState;
+use super::host_conns::{HostConns, ReadOnlyConns};
 use super::machine::{Factory, Machine, Spawn, engines};
-use super::net::{HostConns, Net, NetConfig, ReadOnlyConns};
+use super::net::{Net, NetConfig};
 use crate::clock::{Epoch, Moment};
 use crate::crypto::Signatures;
 use crate::hash::TraceHash;
 use crate::net::{AddressPlan, HostSlot, Nat};
 use crate::world::{
-    ASK_TIME, Host, Join, Journal, Meters, Probes, Settled, Step, StepKind, Tracked, Violation,
-    World,
+    CONNECT_TIME, Host, Join, Journal, MESSAGE_TIME, Meters, Probes, Settled, Step, StepKind,
+    Tracked, Violation, World,
 };
 
 /// Wall time at the start of every world: 2026-01-01T00:00:00Z.
@@ -227,6 +228,22 @@ impl OverlayWorld {
         self.processes[host.index()].machine.as_deref()
     }
 
+    /// Registers a probe that takes this many ways between its ends.
+    fn track(&mut self, from: Host, to: Host, ways: u32, within: Duration) -> (RequestId, Bytes) {
+        let [here, there] = [from, to].map(|host| &self.net.host_state(host).attachment);
+        let direct = here.latency(there) * ways;
+        self.probes.register(Tracked {
+            from,
+            to,
+            sent_at: self.net.now,
+            direct,
+            within,
+            settled: Settled::Pending,
+            arrival: None,
+            duplicates: 0,
+        })
+    }
+
     pub(super) fn remove(&mut self, host: Host) {
         let process = &mut self.processes[host.index()];
         process.machine = None;
@@ -290,35 +307,21 @@ impl World for OverlayWorld {
     }
 
     fn send(&mut self, from: Host, to: Host) -> Result<(), Violation> {
-        let direct =
-            self.net.host_state(from).attachment.latency(&self.net.host_state(to).attachment);
-        let (request, payload) = self.probes.register(Tracked {
-            from,
-            to,
-            sent_at: self.net.now,
-            direct,
-            settled: Settled::Pending,
-            arrival: None,
-            duplicates: 0,
-        });
+        let (request, payload) = self.track(from, to, 1, MESSAGE_TIME);
         let target = self.net.host_state(to).id;
         self.command(from, Command::Send { request, target, payload })
     }
 
     fn ask(&mut self, from: Host, to: Host) -> Result<(), Violation> {
-        let one_way =
-            self.net.host_state(from).attachment.latency(&self.net.host_state(to).attachment);
-        let (request, _) = self.probes.register(Tracked {
-            from,
-            to,
-            sent_at: self.net.now,
-            direct: 2 * one_way,
-            settled: Settled::Pending,
-            arrival: None,
-            duplicates: 0,
-        });
-        let (target, within) = (self.net.host_state(to).id, ASK_TIME);
+        let (request, _) = self.track(from, to, 2, MESSAGE_TIME);
+        let (target, within) = (self.net.host_state(to).id, MESSAGE_TIME);
         self.command(from, Command::Rendezvous { request, target, within })
+    }
+
+    fn connect(&mut self, from: Host, to: Host) -> Result<(), Violation> {
+        let (request, _) = self.track(from, to, 2, CONNECT_TIME);
+        let target = self.net.host_state(to).id;
+        self.command(from, Command::Connect { request, target, addrs: Vec::new() })
     }
 
     fn silence(&mut self, host: Host) {

@@ -275,8 +275,15 @@ impl PacketWorld {
     fn on_event(&mut self, host: Host, event: Event) -> Result<(), Violation> {
         self.note(PacketStepKind::Event, Some(host));
         let before = self.probes.arrived();
+        let edges = match event {
+            Event::Connected { .. } => self.edges(host),
+            _ => Vec::new(),
+        };
+        let is_relayed =
+            |peer| edges.iter().any(|edge| edge.peer == peer && edge.relayed_by.is_some());
         let hosts = &self.hosts;
-        let seen = self.probes.observe(host, self.now, &event, |from| hosts[from.index()].id);
+        let id = |from: Host| hosts[from.index()].id;
+        let seen = self.probes.observe(host, self.now, &event, is_relayed, id);
         if let Err(what) = seen {
             return self.violation(host, what);
         }

@@ -23,7 +23,7 @@ use crate::clock::Moment;
 use crate::hash::TraceHash;
 use crate::net::Nat;
 use crate::world::{
-    ASK_TIME, Host, Join, Journal, Meters, Probes, Step, StepKind, Violation, World,
+    Host, Join, Journal, MESSAGE_TIME, Meters, Probes, Step, StepKind, Violation, World,
 };
 
 /// Access delay of a host: 2 to 80 ms one way, so that two hosts are 82 ms apart on average (guess:
@@ -206,7 +206,11 @@ impl World for PacketSwarm {
     }
 
     fn ask(&mut self, from: Host, to: Host) -> Result<(), Violation> {
-        self.world.ask(from, to, ASK_TIME)
+        self.world.ask(from, to, MESSAGE_TIME)
+    }
+
+    fn connect(&mut self, from: Host, to: Host) -> Result<(), Violation> {
+        self.world.connect_by_id(from, to)
     }
 
     fn silence(&mut self, host: Host) {

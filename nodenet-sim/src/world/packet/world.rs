@@ -20,7 +20,7 @@ use super::journal::{PacketJournal, PacketStep, PacketStepKind};
 use super::networks::{NetworkId, NetworkSpec, Networks, crossing};
 use crate::clock::{Epoch, EventQueue, Moment};
 use crate::hash::TraceHash;
-use crate::world::{Host, Meters, Probes, Settled, Tracked, Violation};
+use crate::world::{CONNECT_TIME, Host, MESSAGE_TIME, Meters, Probes, Settled, Tracked, Violation};
 
 /// UDP port of a host unless it has another.
 pub const PORT: u16 = 4242;
@@ -252,7 +252,7 @@ impl PacketWorld {
     /// # Errors
     /// If an invariant does not hold.
     pub fn send(&mut self, from: Host, to: Host) -> Result<(), Violation> {
-        let (request, payload) = self.track(from, to, 1);
+        let (request, payload) = self.track(from, to, 1, MESSAGE_TIME);
         let target = self.id(to);
         self.command(from, Command::Send { request, target, payload })
     }
@@ -262,7 +262,7 @@ impl PacketWorld {
     /// # Errors
     /// If an invariant does not hold.
     pub fn send_direct(&mut self, from: Host, to: Host) -> Result<(), Violation> {
-        let (request, payload) = self.track(from, to, 1);
+        let (request, payload) = self.track(from, to, 1, MESSAGE_TIME);
         let target = self.id(to);
         self.command(from, Command::SendDirect { request, target, payload })
     }
@@ -272,9 +272,20 @@ impl PacketWorld {
     /// # Errors
     /// If an invariant does not hold.
     pub fn ask(&mut self, from: Host, to: Host, within: Duration) -> Result<(), Violation> {
-        let (request, _) = self.track(from, to, 2);
+        let (request, _) = self.track(from, to, 2, within);
         let target = self.id(to);
         self.command(from, Command::Rendezvous { request, target, within })
+    }
+
+    /// Lets a node connect to another of which it knows the identifier alone; [`Self::probes`] has
+    /// the outcome.
+    ///
+    /// # Errors
+    /// If an invariant does not hold.
+    pub fn connect_by_id(&mut self, from: Host, to: Host) -> Result<(), Violation> {
+        let (request, _) = self.track(from, to, 2, CONNECT_TIME);
+        let target = self.id(to);
+        self.command(from, Command::Connect { request, target, addrs: Vec::new() })
     }
 
     /// Sends these bytes over an edge, and counts them where they arrive.
@@ -437,7 +448,7 @@ impl PacketWorld {
     }
 
     /// A message whose outcome needs this many paths between the two hosts.
-    fn track(&mut self, from: Host, to: Host, paths: u32) -> (RequestId, Bytes) {
+    fn track(&mut self, from: Host, to: Host, paths: u32, within: Duration) -> (RequestId, Bytes) {
         let one_way = self.link(from, to).map(|link| link.latency).unwrap_or_default();
         let direct = one_way * paths;
         self.probes.register(Tracked {
@@ -445,6 +456,7 @@ impl PacketWorld {
             to,
             sent_at: self.now,
             direct,
+            within,
             settled: Settled::Pending,
             arrival: None,
             duplicates: 0,

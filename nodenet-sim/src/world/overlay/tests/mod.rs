@@ -3,5 +3,6 @@
 mod contract;
 mod net;
 mod scripted;
+mod splices;
 mod stand_in;
 mod swarm;

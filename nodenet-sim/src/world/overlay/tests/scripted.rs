@@ -14,7 +14,7 @@ use nodenet_proto::engine::Output;
 use nodenet_proto::stats::Stats;
 use nodenet_proto::transport::{
     self, Class, CloseMode, ConnDownReason, ConnId, Conns, DialError, DialId, Direction, Event,
-    PathInfo, SendError,
+    PathInfo, SendError, SpliceOverReason,
 };
 
 use crate::net::Nat;
@@ -29,6 +29,8 @@ pub(super) enum Heard {
     Frame(ConnId, Bytes),
     Writable(ConnId),
     Down(ConnId, ConnDownReason),
+    Opened([SocketAddr; 2]),
+    Over(SpliceOverReason),
 }
 
 impl From<Event> for Heard {
@@ -45,10 +47,11 @@ impl From<Event> for Heard {
             Event::Frame { conn, frame } => Self::Frame(conn, frame.to_bytes()),
             Event::Writable(conn) => Self::Writable(conn),
             Event::ConnDown { conn, reason } => Self::Down(conn, reason),
-            Event::PathChanged { .. }
-            | Event::Punched { .. }
-            | Event::SpliceOpened { .. }
-            | Event::SpliceOver { .. } => panic!("nothing in these tests causes it"),
+            Event::SpliceOpened { locals, .. } => Self::Opened(locals),
+            Event::SpliceOver { reason, .. } => Self::Over(reason),
+            Event::PathChanged { .. } | Event::Punched { .. } => {
+                panic!("nothing in these tests causes it")
+            }
         }
     }
 }
