@@ -52,7 +52,7 @@ impl Net {
         let &Command::Dial { dial: id, expected, remote, .. } = command else { return };
         let via = self.splices.at(&remote);
         let target = match via {
-            Some(via) => self.splices.volunteer(via.splice),
+            Some(via) => self.splices.volunteer(via.splice()),
             None => self.found_at(host, &remote),
         };
         let target = target.filter(|&target| target != host);
@@ -115,7 +115,7 @@ impl Net {
             (DialStep::Up, Some(target)) if self.accepts(host, target) => {
                 self.dials.remove(key);
                 self.meters.count_rest_of_handshake([host, target], self.now);
-                if let Some(volunteer) = via.and_then(|via| self.splices.volunteer(via.splice)) {
+                if let Some(volunteer) = via.and_then(|via| self.splices.volunteer(via.splice())) {
                     self.meters.count_rest_of_handshake([volunteer; 2], self.now);
                 }
                 DialOutcome::Up(id, self.open(host, target, via))
@@ -132,7 +132,7 @@ impl Net {
         let far = if self.pin_splice(via, host) { self.splices.beyond(via) } else { None };
         if let Some(far) = far.filter(|&far| far != host && !self.apart(volunteer, far)) {
             self.dials.get_mut(key).target = Some(far);
-            self.touch_splice(via.splice);
+            self.touch_splice(via.splice());
             let at = self.now + self.flight([volunteer, far], None, id, 0);
             let step = DialStep::FirstFlight;
             self.queue.push(at, Scheduled::Dial { dial: key, serial, step });

@@ -51,7 +51,7 @@ impl Net {
     }
 
     fn punch_splice(&mut self, from: Host, at: SideRef, bytes: &Bytes, ttl: Option<u8>) {
-        let Some(volunteer) = self.splices.volunteer(at.splice) else { return };
+        let Some(volunteer) = self.splices.volunteer(at.splice()) else { return };
         let link = self.link(from, volunteer);
         let fate = hash::fate(self.config.salt, link, self.now.as_nanos());
         let is_lost = lost_in_a_row(self.config, link, fate) > 0;

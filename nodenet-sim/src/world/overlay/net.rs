@@ -222,7 +222,7 @@ impl Net {
         });
         let latency = self.latency_between(dialer, acceptor, via);
         let link = self.link(dialer, acceptor);
-        let splice = via.map(|via| via.splice);
+        let splice = via.map(|via| via.splice());
         let end = self.conns.open(ends, self.now, nanos(latency), link, splice);
         self.host_state_mut(dialer).ends.push(end);
         let state = self.host_state_mut(acceptor);

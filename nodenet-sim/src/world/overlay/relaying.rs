@@ -29,7 +29,14 @@ impl Net {
     pub(crate) fn close_splice(&mut self, host: Host, id: SpliceId) {
         let Some(key) = self.splices.named(host, id) else { return };
         self.splices.remove(key);
-        self.queue.push(self.now, Scheduled::Splice(SpliceStep::Closed(host, id)));
+        self.splices.closed.push_back((host, id));
+        self.queue.push(self.now, Scheduled::Splice(SpliceStep::Closed));
+    }
+
+    /// The end of a splice that its volunteer closed.
+    pub(crate) fn splice_closed(&mut self) -> Option<(Host, Event)> {
+        let (host, splice) = self.splices.closed.pop_front()?;
+        Some((host, Event::SpliceOver { splice, reason: SpliceOverReason::ClosedHere }))
     }
 
     /// The event of a new splice, unless it is over.
@@ -54,7 +61,7 @@ impl Net {
     /// A datagram of `host` gets to a side of a splice and pins it. Gives whether it is taken.
     pub(crate) fn pin_splice(&mut self, at: SideRef, host: Host) -> bool {
         let ip = IpAddr::V4(*self.host_state(host).addr.ip());
-        let volunteer = self.splices.volunteer(at.splice);
+        let volunteer = self.splices.volunteer(at.splice());
         let arrives = volunteer.is_some_and(|volunteer| !self.apart(host, volunteer));
         arrives && self.splices.pin(at, host, ip)
     }
@@ -81,7 +88,7 @@ impl Net {
     /// One-way latency between two hosts, through a splice if there is one, without jitter.
     pub(super) fn latency_between(&self, from: Host, to: Host, via: Option<SideRef>) -> Duration {
         let [here, there] = [from, to].map(|host| &self.host_state(host).attachment);
-        match via.and_then(|via| self.splices.volunteer(via.splice)) {
+        match via.and_then(|via| self.splices.volunteer(via.splice())) {
             Some(volunteer) => {
                 let volunteer = &self.host_state(volunteer).attachment;
                 here.latency(volunteer) + volunteer.latency(there)

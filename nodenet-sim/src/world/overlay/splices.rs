@@ -4,6 +4,7 @@
 //! Never: rates and quotas, which the packet world has.
 
 use core::num::NonZeroU32;
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
@@ -25,13 +26,27 @@ const PORTS: u32 = 40_000;
 /// Names a splice in the world. Counted up, never reused.
 pub(crate) type SpliceKey = NonZeroU32;
 
-/// One side of a splice.
+/// One side of a splice: the key of the splice, and which side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SideRef {
+pub(crate) struct SideRef(u32);
+
+impl SideRef {
+    fn new(splice: SpliceKey, side: u32) -> Self {
+        Self(splice.get() << 1 | side)
+    }
+
     /// The splice.
-    pub(crate) splice: SpliceKey,
-    /// 0 or 1.
-    pub(crate) side: usize,
+    pub(crate) fn splice(self) -> SpliceKey {
+        SpliceKey::new(self.0 >> 1).expect("it was made of a key")
+    }
+
+    fn near(self) -> usize {
+        (self.0 & 1) as usize
+    }
+
+    fn far(self) -> usize {
+        1 - self.near()
+    }
 }
 
 /// Next step of a splice.
@@ -41,8 +56,8 @@ pub(crate) enum SpliceStep {
     Punch(SideRef, Host),
     /// Both sockets are bound.
     Opened(SpliceKey),
-    /// Its volunteer closed it.
-    Closed(Host, SpliceId),
+    /// The first of those that their volunteers closed is over.
+    Closed,
     /// It may have been idle for too long.
     Idle(SpliceKey),
 }
@@ -72,6 +87,8 @@ pub(crate) struct SpliceTable {
     names: IndexMap<(Host, SpliceId), SpliceKey>,
     by_addr: IndexMap<SocketAddrV4, SideRef>,
     opened: u32,
+    /// Those that their volunteers closed, until these know it.
+    pub(super) closed: VecDeque<(Host, SpliceId)>,
 }
 
 impl SpliceTable {
@@ -97,19 +114,19 @@ impl SpliceTable {
 
     /// The host that is pinned to the side opposite of this one.
     pub(crate) fn beyond(&self, at: SideRef) -> Option<Host> {
-        self.splices.get(&at.splice)?.pins[1 - at.side]
+        self.splices.get(&at.splice())?.pins[at.far()]
     }
 
     /// The addresses at which the ends of a conn see each other, the end on this side first.
     pub(crate) fn seen_at(&self, at: SideRef) -> Option<[SocketAddrV4; 2]> {
-        let locals = self.splices.get(&at.splice)?.locals;
-        Some([locals[1 - at.side], locals[at.side]])
+        let locals = self.splices.get(&at.splice())?.locals;
+        Some([locals[at.far()], locals[at.near()]])
     }
 
     /// A datagram of `host`, from this address, gets to a side. Gives whether it is taken.
     pub(super) fn pin(&mut self, at: SideRef, host: Host, ip: IpAddr) -> bool {
-        let Some(splice) = self.splices.get_mut(&at.splice) else { return false };
-        let (pin, prefers) = (&mut splice.pins[at.side], splice.prefers[at.side]);
+        let Some(splice) = self.splices.get_mut(&at.splice()) else { return false };
+        let (pin, prefers) = (&mut splice.pins[at.near()], splice.prefers[at.near()]);
         let is_taken = pin.is_none() || *pin == Some(host) || prefers == Some(ip);
         if is_taken {
             *pin = Some(host);
@@ -135,8 +152,8 @@ impl SpliceTable {
         let splice = SpliceKey::new(self.opened).expect("it is counted from one");
         let first = 2 * (self.opened - 1) % PORTS;
         let locals = [0, 1].map(|side| SocketAddrV4::new(ip, FIRST_PORT + (first + side) as u16));
-        for (side, local) in locals.into_iter().enumerate() {
-            self.by_addr.insert(local, SideRef { splice, side });
+        for (side, local) in (0..).zip(locals) {
+            self.by_addr.insert(local, SideRef::new(splice, side));
         }
         self.names.insert((host, id), splice);
         let prefers = sides.map(|side| side.prefers);

@@ -84,14 +84,13 @@ impl OverlayWorld {
                 return Ok(());
             }
             SpliceStep::Opened(splice) => (StepKind::SpliceOpened, self.net.splice_opened(splice)),
-            SpliceStep::Closed(host, splice) => {
-                let reason = transport::SpliceOverReason::ClosedHere;
-                let over = transport::Event::SpliceOver { splice, reason };
-                (StepKind::SpliceOver, Some((host, over)))
-            }
+            SpliceStep::Closed => (StepKind::SpliceOver, self.net.splice_closed()),
             SpliceStep::Idle(splice) => (StepKind::SpliceOver, self.net.on_splice_idle(splice)),
         };
         let Some((host, event)) = told else { return Ok(()) };
+        if !self.is_up(host) {
+            return Ok(());
+        }
         self.note(host, kind, 0, 0, None);
         self.tell(host, event)
     }
