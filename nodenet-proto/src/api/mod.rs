@@ -27,4 +27,4 @@ pub use explain::{
 pub use nat_report::{NatEvidence, NatReport, Reachability};
 pub use relay::{BadMonth, Month, RelayObstacle, RelayPolicy, RelayReport, RelayUsage};
 pub use report::{EdgeInfo, FoundPeer};
-pub(crate) use self_description::SelfDescription;
+pub(crate) use self_description::{Families, Guess, SelfDescription};

@@ -20,6 +20,36 @@ pub(crate) struct RelayAddr {
     pub(crate) named: IpAddr,
 }
 
+/// Where neighbours see this node, although too few of them agree to confirm it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Guess {
+    /// The address; behind a NAT with another port for each destination, the port is one of them.
+    pub(crate) addr: SocketAddr,
+    /// Whether enough agree on its IP address.
+    pub(crate) is_ip_sure: bool,
+}
+
+/// Address families.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Families {
+    /// IPv4.
+    pub(crate) v4: bool,
+    /// IPv6.
+    pub(crate) v6: bool,
+}
+
+impl Families {
+    /// Those that both have.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { v4: self.v4 && other.v4, v6: self.v6 && other.v6 }
+    }
+
+    /// Whether that of an address is one of them.
+    pub(crate) fn has(self, addr: SocketAddr) -> bool {
+        if canonical(addr).is_ipv4() { self.v4 } else { self.v6 }
+    }
+}
+
 /// Whether this node relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relaying {
@@ -42,6 +72,8 @@ pub(crate) struct SelfDescription {
     local_addrs: Vec<SocketAddr>,
     /// Addresses at which peers see this node, confirmed, best first.
     reflexive_addrs: Vec<SocketAddr>,
+    /// Where peers see this node in families without a global address that is named to all.
+    guesses: Vec<Guess>,
     /// Whether this node has an edge to a global address. One that has none may be on a network
     /// without any, and private addresses are then all there is to name.
     has_global_edge: bool,
@@ -65,6 +97,7 @@ impl SelfDescription {
             public_addrs: config.public_addrs.iter().map(|addr| canonical(*addr)).collect(),
             local_addrs: Vec::new(),
             reflexive_addrs: Vec::new(),
+            guesses: Vec::new(),
             has_global_edge: false,
             relaying: match config.profile {
                 _ if !config.relay.volunteer => Relaying::Off,
@@ -95,6 +128,34 @@ impl SelfDescription {
             self.reflexive_addrs = addrs.to_vec();
             self.update();
         }
+    }
+
+    /// Takes the global addresses at which peers see this node that are not confirmed, at most one
+    /// for each family.
+    pub(crate) fn set_guesses(&mut self, guesses: Vec<Guess>) {
+        self.guesses = guesses;
+    }
+
+    /// Global addresses that may be named to a peer that is to punch, and to no other: too few
+    /// neighbours vouch for them. There is none in a family in which any asker is told one.
+    pub(crate) fn guesses(&self) -> impl Iterator<Item = SocketAddr> {
+        let told = Self::families(self.addrs.iter().copied());
+        self.guesses.iter().map(|guess| guess.addr).filter(move |addr| !told.has(*addr))
+    }
+
+    /// The families in which peers are told a global address, so that they can send to it.
+    pub(crate) fn named_families(&self) -> Families {
+        let guesses = self.guesses.iter().map(|guess| guess.addr);
+        Self::families(self.addrs.iter().copied().chain(guesses))
+    }
+
+    fn families(addrs: impl Iterator<Item = SocketAddr>) -> Families {
+        let mut families = Families::default();
+        for addr in addrs.filter(|addr| scope(addr.ip()) == Some(Scope::Global)) {
+            families.v4 |= addr.is_ipv4();
+            families.v6 |= addr.is_ipv6();
+        }
+        families
     }
 
     /// An edge to this address came up.
@@ -210,7 +271,9 @@ impl SelfDescription {
     /// if one of the asker's is on it; at most [`NAMED_ADDRS_MAX`]. The asker is on it if it is
     /// seen from outside at the IP address at which this node is seen.
     pub(crate) fn addrs_for(&self, asker: &[Addr]) -> AddrList {
-        let external = self.external();
+        let mut external = self.external();
+        let sure = self.guesses.iter().filter(|guess| guess.is_ip_sure);
+        external.extend(sure.map(|guess| guess.addr.ip()));
         let is_external =
             |addr: &Addr| addr.ip_port().is_some_and(|(ip, _)| external.contains(&ip));
         let shares_site = asker.iter().any(is_external);
@@ -226,6 +289,12 @@ impl SelfDescription {
     /// Policy for the addresses of others that this node dials and passes on.
     pub(crate) fn policy(&self) -> AddrPolicy<'_> {
         AddrPolicy { allow_local: self.allow_local, local_addrs: &self.local_addrs }
+    }
+
+    /// Whether an address is outside of this node's own site, as far as it has an edge there: what
+    /// comes from an address on the site passes no NAT.
+    pub(crate) fn is_outside(&self, remote: SocketAddr) -> bool {
+        !self.has_global_edge || scope(remote.ip()) == Some(Scope::Global)
     }
 
     /// What may be named at all, best first: what the operator says, what peers see, then addresses

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::candidate::Candidate;
+use super::candidate::{Candidate, is_early};
 use super::exchange::Nonce;
 use crate::NodeId;
 use crate::api::{ConnectError, Obstacle, PathSide, Reachability};
@@ -79,6 +79,9 @@ pub(crate) enum Action {
         peer: NodeId,
         /// Names the exchange.
         nonce: Nonce,
+        /// Whether to do nothing if there is an edge. Its peer will say where this node is, and the
+        /// action comes again.
+        is_to_wait: bool,
         /// First hops of earlier messages that brought no answer.
         tried: Vec<NodeId>,
     },
@@ -144,6 +147,8 @@ pub(crate) struct Answer {
     pub(crate) peer: PathSide,
     /// What is known of this node at that time.
     pub(crate) own: PathSide,
+    /// Whether an address of either side is one that too few neighbours vouch for.
+    pub(crate) is_unsure: bool,
 }
 
 impl Answer {
@@ -154,12 +159,24 @@ impl Answer {
         self.own.addrs.is_empty() || own.any(|own| is_v4(own) == is_v4(&addr))
     }
 
+    /// Whether the peer names an address of its site, as it does to a node on the same one.
+    fn is_of_site(&self) -> bool {
+        self.peer.addrs.iter().any(|addr| !is_early(*addr))
+    }
+
+    /// Whether no direct path is to be relied on, because it leads to an address that too few
+    /// neighbours vouch for.
+    pub(super) fn is_vague(&self) -> bool {
+        self.is_unsure && !self.is_of_site()
+    }
+
     /// Whether no direct path is to be expected without guesses.
     pub(super) fn is_hopeless(&self) -> bool {
         let is_reachable = |side: &PathSide| side.reachability == Reachability::Reachable;
         let obstacle = Obstacle::between(&self.own, &self.peer);
         !is_reachable(&self.own)
             && !is_reachable(&self.peer)
+            && !self.is_of_site()
             && matches!(
                 obstacle,
                 Obstacle::ChangingPorts | Obstacle::NoCommonFamily | Obstacle::Withheld

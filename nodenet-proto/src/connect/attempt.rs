@@ -11,6 +11,7 @@ use super::exchange::Exchange;
 use super::log::Log;
 use crate::NodeId;
 use crate::addr::PEER_ADDRS_MAX;
+use crate::api::Families;
 use crate::transport::DialError;
 
 /// The next candidate is dialed if the ones before have not answered for this long (RFC 8305 §5).
@@ -32,6 +33,10 @@ const REDIALS_MAX: u8 = 6;
 /// to a handshake that got through comes with the punch (a guess; a handshake repeats itself after
 /// 300 ms).
 const PUNCHED_WAIT: Duration = Duration::from_millis(30);
+/// Where both sides say that no direct path is to be expected, and no volunteer is there, the
+/// attempt is given up after this long: punches under way may still find a filter that is wider
+/// than others (a guess: a handshake and its first three repetitions).
+const LAST_TRIES: Duration = Duration::from_secs(3);
 /// Volunteers whose grants one attempt keeps.
 pub(super) const GRANTS_MAX: usize = 4;
 
@@ -75,6 +80,10 @@ pub(super) struct Attempt {
     /// The exchange with the peer, if the attempt has one.
     pub(super) exchange: Option<Exchange>,
     pub(super) relay: Relay,
+    /// Whether both sides say that no direct path is to be expected.
+    pub(super) is_hopeless: bool,
+    /// When it is given up although dials are under way.
+    pub(super) given_up: Option<Instant>,
     /// Sockets of volunteers for this node, and the volunteer of each.
     pub(super) grants: Vec<(SocketAddr, NodeId)>,
     /// When they are dialed again, and how often they may be.
@@ -106,6 +115,8 @@ impl Attempt {
             held: Vec::new(),
             exchange: None,
             relay: Relay::Off,
+            is_hopeless: false,
+            given_up: None,
             grants: Vec::new(),
             redial: None,
             punched: Vec::new(),
@@ -158,13 +169,36 @@ impl Attempt {
         }
     }
 
+    /// Whether a Connect that names addresses of these families makes the peer send to where this
+    /// attempt needs it.
+    pub(super) fn is_of_use(&self, named: Families) -> bool {
+        if self.purpose.is_asked() {
+            return named != Families::default();
+        }
+        self.held.iter().any(|addr| named.has(*addr))
+    }
+
+    /// Whether the peer may be on a network without global addresses, as this node is, which names
+    /// these.
+    pub(super) fn is_local(&self, own: &[SocketAddr]) -> bool {
+        self.purpose.is_asked() && self.held.is_empty() && !own.is_empty()
+    }
+
     /// Every candidate: those that are dialed first, then those that are held.
     pub(super) fn candidates(&self) -> impl Iterator<Item = SocketAddr> {
         self.addrs.iter().chain(&self.held).copied()
     }
 
-    /// The peer answered after this long, or sent: these candidates are dialed from now on, the
-    /// first one at once, and then what was held.
+    /// The peer has sent, or could have, where `may_dial` says so: what was held there is to be
+    /// released.
+    pub(super) fn take_held(&mut self, may_dial: impl Fn(&SocketAddr) -> bool) -> Vec<SocketAddr> {
+        let (free, held) = self.held.iter().copied().partition(|addr| may_dial(addr));
+        self.held = held;
+        free
+    }
+
+    /// These candidates are dialed from now on, the first one at once. The peer answered after this
+    /// long, if it did.
     pub(super) fn release(
         &mut self,
         now: Instant,
@@ -174,18 +208,24 @@ impl Attempt {
         if let Some(round_trip) = round_trip {
             self.stagger = round_trip.clamp(STAGGER_MIN, STAGGER);
         }
-        let held = core::mem::take(&mut self.held);
-        let fresh: Vec<SocketAddr> = addrs.into_iter().chain(held).collect();
-        if !fresh.is_empty() {
-            self.insert_next(fresh);
+        if !addrs.is_empty() {
+            self.insert_next(addrs);
             self.next_at = now;
         }
     }
 
-    /// Volunteers are asked after a while, or at once if no direct path is to be expected.
-    pub(super) fn plan_relay(&mut self, now: Instant, is_hopeless: bool) {
+    /// Volunteers are asked after a while, or at once if a direct path is not to be expected.
+    pub(super) fn plan_relay(&mut self, now: Instant, is_at_once: bool) {
         if self.relay == Relay::Off && self.is_requested {
-            self.relay = Relay::Due(if is_hopeless { now } else { now + RELAY_AFTER });
+            self.relay = Relay::Due(if is_at_once { now } else { now + RELAY_AFTER });
+        }
+    }
+
+    /// No volunteer is left to ask.
+    pub(super) fn end_relay(&mut self, now: Instant) {
+        self.relay = Relay::Over;
+        if self.is_hopeless {
+            self.given_up = Some(now + LAST_TRIES);
         }
     }
 
@@ -290,6 +330,6 @@ impl Attempt {
         };
         let redial = self.redial.map(|(at, _)| at);
         let punched = self.punched.iter().filter_map(|(_, at)| *at).min();
-        [dial, exchange, relay, redial, punched].into_iter().flatten().min()
+        [dial, exchange, relay, redial, punched, self.given_up].into_iter().flatten().min()
     }
 }

@@ -37,8 +37,13 @@ impl Candidate {
     /// Whether a packet that arrives before the peer has sent does no harm: there is no NAT whose
     /// port it could move (PROTOCOL.md#early-packets).
     pub(crate) fn may_be_early(&self) -> bool {
-        self.is_open || scope(self.addr.ip()) != Some(Scope::Global)
+        self.is_open || !is_early(self.addr)
     }
+}
+
+/// Whether a packet to this address may come too early at a router: there may be a NAT.
+pub(super) fn is_early(addr: SocketAddr) -> bool {
+    scope(addr.ip()) == Some(Scope::Global)
 }
 
 /// The first eight of `candidates` that one host can answer at, in canonical form. Addresses of

@@ -13,7 +13,8 @@
 //! 3. A candidate behind whose NAT an early packet could do harm is held until the peer has sent
 //!    (PROTOCOL.md#early-packets). If there is one, or the application asked for the edge, a
 //!    Connect asks the peer for its addresses meanwhile, and to punch. With the answer all of them
-//!    are punched and dialed, those of the answer first.
+//!    are punched and dialed, those of the answer first, in each family in which the Connect named
+//!    an address: to one of another the peer cannot have sent.
 //! 4. If the application asked for the edge, volunteers are asked to relay if there is no conn some
 //!    time after the answer, or at once if both sides say that no direct path is to be expected.
 //! 5. The first conn that comes up leads to an edge, to a refusal, or, for a probe, to a
@@ -148,6 +149,9 @@ impl Connect {
         let due = self.attempts.iter().filter(|(_, attempt)| is_due(attempt));
         let due: Vec<NodeId> = due.map(|(peer, _)| *peer).collect();
         for peer in due {
+            if self.give_up(cx, peer) {
+                continue;
+            }
             self.repeat(cx, peer);
             self.ask_relay(cx, peer);
             self.redial(cx, peer);
@@ -157,6 +161,17 @@ impl Connect {
             cx.act(Action::Upgrade(peer));
         }
         self.arm(cx);
+    }
+
+    /// Ends the attempt if only dials are left of which nothing is to be expected.
+    fn give_up(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) -> bool {
+        let given_up = self.attempts.get(&peer).and_then(|attempt| attempt.given_up);
+        let is_due = given_up.is_some_and(|at| at <= cx.now);
+        if is_due {
+            self.cancel_dials(cx, &peer);
+            self.fail(cx, peer, ConnectError::NoPath);
+        }
+        is_due
     }
 
     /// Dials the next candidate, if that is due. Without anything left the attempt fails: with the

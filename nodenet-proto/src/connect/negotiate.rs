@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::attempt::{Attempt, GRANTS_MAX, Relay};
-use super::candidate::{Candidate, Source};
+use super::candidate::{Candidate, Source, is_early};
 use super::exchange::{Exchange, Nonce};
 use super::{Action, Answer, Connect};
 use crate::NodeId;
-use crate::addr::canonical;
-use crate::api::{ConnectError, ConnectStepKind, Reachability};
+use crate::addr::{Subnet, canonical};
+use crate::api::{ConnectError, ConnectStepKind, Disclosure, Families, Reachability};
 use crate::context::Context;
 
 /// Volunteers that were asked in vain are asked again after this long (a guess).
@@ -32,11 +32,32 @@ impl Connect {
             Some(exchange) if exchange.is_answered() => return attempt.plan_relay(cx.now, false),
             _ => {}
         }
-        let nonce = cx.rng.array();
-        attempt.exchange = Some(Exchange::new(cx.now, nonce));
+        let exchange = Exchange::new(cx.now, cx.rng.array());
+        attempt.exchange = Some(exchange);
         let addrs = attempt.held.clone();
-        cx.act(Action::Ask { peer, nonce, tried: Vec::new() });
+        self.send_connect(cx, peer);
         self.punch(cx, peer, addrs, None);
+    }
+
+    /// Sends the Connect of an exchange. Without an address to which the peer can send it waits for
+    /// one; without any still, the topology dials none of what it holds.
+    fn send_connect(&mut self, cx: &mut Context<'_, Action>, peer: NodeId) {
+        let Some(attempt) = self.attempts.get_mut(&peer) else { return };
+        let is_of_use = attempt.is_of_use(named(cx)) || attempt.is_local(cx.own.addrs());
+        let Some(exchange) = &mut attempt.exchange else { return };
+        let is_told = cx.config.address_policy.disclosure(true) == Disclosure::Addresses;
+        let is_asked = attempt.purpose.is_asked();
+        let is_to_wait = !is_of_use && (is_told || !is_asked) && exchange.may_wait(cx.now);
+        if is_to_wait {
+            exchange.postpone(cx.now);
+        }
+        if is_of_use || is_to_wait || is_asked {
+            let (nonce, tried) = (exchange.nonce(), exchange.tried().to_vec());
+            cx.act(Action::Ask { peer, nonce, is_to_wait, tried });
+        } else {
+            exchange.give_up();
+            self.go_on(cx, peer, ConnectError::NoPath);
+        }
     }
 
     /// The first hops of a Connect; nothing if no edge takes it.
@@ -47,18 +68,20 @@ impl Connect {
         nonce: &Nonce,
         hops: Option<&[NodeId]>,
     ) {
+        let named = named(cx);
         let Some(attempt) = self.attempts.get_mut(&peer) else { return };
         let Some(exchange) = attempt.exchange.as_mut().filter(|known| known.nonce() == *nonce)
         else {
             return;
         };
         if let Some(hops) = hops {
-            exchange.handle_sent(hops);
+            exchange.handle_sent(hops, named);
             return self.note(cx.now, &peer, ConnectStepKind::Asked { copies: hops.len() as u8 });
         }
         exchange.give_up();
         // Without a route the peer cannot be asked to send first.
-        attempt.release(cx.now, Vec::new(), None);
+        let held = attempt.take_held(|_| true);
+        attempt.release(cx.now, held, None);
         self.note(cx.now, &peer, ConnectStepKind::Unroutable);
         self.go_on(cx, peer, ConnectError::NoAddress);
     }
@@ -75,19 +98,28 @@ impl Connect {
         let Some(exchange) = &mut attempt.exchange else { return false };
         let Some(round_trip) = exchange.handle_answer(cx.now, &answer.nonce) else { return false };
         let is_open = answer.peer.reachability == Reachability::Reachable;
+        let named = exchange.named();
+        // The peer can have sent to what the Connect named, and nowhere else.
+        let has_sent = |addr: &SocketAddr| named.has(*addr) || !is_early(*addr);
         let known = |addr: SocketAddr| attempt.addrs.contains(&addr);
         let candidates = answer.peer.addrs.iter().filter(|addr| !known(**addr));
+        let candidates = candidates.filter(|addr| is_open || has_sent(addr));
         let candidates = candidates.map(|&addr| {
             let source = Source::Unverified;
             Candidate { addr, source, is_open }
         });
         let mut candidates: Vec<Candidate> = candidates.collect();
-        // A family in which neighbours see no address of this node may have no way out.
-        candidates.sort_by_key(|candidate| !answer.has_own_family(candidate.addr));
-        let fresh = limit.open_addrs(&candidates);
+        // What is on the link is nearest. A family in which neighbours see no address of this node
+        // may have no way out.
+        candidates.sort_by_key(|candidate| {
+            (!is_on_link(cx, candidate.addr), !answer.has_own_family(candidate.addr))
+        });
+        let mut fresh = limit.open_addrs(&candidates);
+        fresh.extend(attempt.take_held(|addr| is_open || has_sent(addr)));
         attempt.release(cx.now, fresh, Some(round_trip));
+        attempt.is_hopeless = answer.is_hopeless();
         if attempt.is_requested {
-            attempt.plan_relay(cx.now, answer.is_hopeless());
+            attempt.plan_relay(cx.now, attempt.is_hopeless || answer.is_vague());
         } else if !answer.has_signals {
             // A node of the reference takes no second conn of a pair, and closes it.
             self.cancel_dials(cx, &peer);
@@ -99,7 +131,8 @@ impl Connect {
         }
         self.note(cx.now, &peer, ConnectStepKind::Answered(answer.peer.clone()));
         if !is_open {
-            self.punch(cx, peer, answer.peer.addrs.clone(), Some(answer.len));
+            let targets = answer.peer.addrs.iter().copied().filter(has_sent).collect();
+            self.punch(cx, peer, targets, Some(answer.len));
         }
         self.ask_relay(cx, peer);
         self.go_on(cx, peer, ConnectError::NoPath);
@@ -124,7 +157,9 @@ impl Connect {
             self.arm(cx);
             return true;
         }
-        attempt.release(cx.now, vec![remote], None);
+        let mut addrs = vec![remote];
+        addrs.extend(attempt.take_held(|addr| addr.is_ipv4() == remote.is_ipv4()));
+        attempt.release(cx.now, addrs, None);
         self.note(cx.now, &peer, ConnectStepKind::PeerSeen { addr: remote });
         self.go_on(cx, peer, ConnectError::NoPath);
         true
@@ -176,7 +211,11 @@ impl Connect {
         // A request or its answer may have come late where much is lost.
         let again = cx.now + RELAY_AGAIN;
         let is_worth_it = asked > 0 && again < attempt.deadline;
-        attempt.relay = if is_worth_it { Relay::Due(again) } else { Relay::Over };
+        if is_worth_it {
+            attempt.relay = Relay::Due(again);
+        } else {
+            attempt.end_relay(cx.now);
+        }
         self.note(cx.now, &peer, ConnectStepKind::RelayUnavailable { asked });
         self.go_on(cx, peer, ConnectError::NoPath);
     }
@@ -187,8 +226,7 @@ impl Connect {
         let Some(exchange) = &mut attempt.exchange else { return };
         let was_open = exchange.is_open();
         if exchange.is_to_repeat(cx.now) {
-            let (nonce, tried) = (exchange.nonce(), exchange.tried().to_vec());
-            cx.act(Action::Ask { peer, nonce, tried });
+            self.send_connect(cx, peer);
         } else if was_open && !exchange.is_open() {
             self.note(cx.now, &peer, ConnectStepKind::Unanswered);
         }
@@ -220,5 +258,19 @@ impl Connect {
             self.note(cx.now, &peer, ConnectStepKind::Punching { addrs: addrs.clone(), is_short });
             cx.act(Action::Punch { peer, addrs, named_by });
         }
+    }
+}
+
+/// Whether an address is one of a network that this machine is in.
+fn is_on_link(cx: &Context<'_, Action>, addr: SocketAddr) -> bool {
+    let mut own = cx.own.local_addrs().iter();
+    !is_early(addr) && own.any(|own| Subnet::of(own.ip()) == Subnet::of(addr.ip()))
+}
+
+/// The families in which a Connect names an address at which any peer may send to this node.
+fn named(cx: &Context<'_, Action>) -> Families {
+    match cx.config.address_policy.disclosure(true) {
+        Disclosure::Addresses => cx.own.named_families(),
+        Disclosure::Volunteers => Families::default(),
     }
 }

@@ -23,6 +23,8 @@ struct Bench {
     is_routed: bool,
     /// Of the last Connect.
     nonce: Nonce,
+    /// Whether that is to wait for an address.
+    is_waiting: bool,
 }
 
 /// An action of the machine, without the time that the timer is set to.
@@ -47,11 +49,19 @@ enum Did {
 impl Bench {
     fn new() -> Self {
         let (connect, around) = (Connect::new(), Surroundings::default());
-        Self { connect, around, due: None, is_routed: false, nonce: [0; 16] }
+        Self { connect, around, due: None, is_routed: false, nonce: [0; 16], is_waiting: false }
     }
 
-    /// A node with edges over which its Connects leave.
+    /// A node with edges over which its Connects leave, and an address of each family to name.
     fn routed() -> Self {
+        let mut bench = Self::unnamed();
+        let v6 = SocketAddr::from(([0x2001, 0xdb8, 1, 0, 0, 0, 0, 1], 4242));
+        bench.around.own.set_local_addrs(&[SocketAddr::from(([203, 0, 113, 1], 4242)), v6]);
+        bench
+    }
+
+    /// A node with edges that has nothing to name.
+    fn unnamed() -> Self {
         Self { is_routed: true, ..Self::new() }
     }
 
@@ -69,8 +79,11 @@ impl Bench {
             if matches!(did.last(), Some(Did::Ask(_))) {
                 let (hops, nonce) = ([1, 2, 3].map(|n| NodeId::from_bytes([n; 32])), self.nonce);
                 let taken = self.is_routed.then_some(&hops[..]);
-                if taken.is_none() {
+                if taken.is_none() || self.is_waiting {
                     did.pop();
+                }
+                if self.is_routed && self.is_waiting {
+                    continue;
                 }
                 let connect = &mut self.connect;
                 let asked = |cx: &mut Context<'_, Action>| {
@@ -85,7 +98,8 @@ impl Bench {
 
     /// The peer answers the last Connect.
     fn answer(&mut self, peer: PathSide, own: PathSide) -> Vec<Did> {
-        let answer = Answer { nonce: self.nonce, len: 100, has_signals: true, peer, own };
+        let answer =
+            Answer { nonce: self.nonce, len: 100, has_signals: true, peer, own, is_unsure: false };
         self.act(|connect, cx| assert!(connect.handle_answer(cx, PEER, &answer)))
     }
 
@@ -110,8 +124,8 @@ impl Bench {
             }
             Action::Begun(_) => Did::Begun,
             Action::CancelDial(dial) => Did::Cancel(dial.0),
-            Action::Ask { nonce, tried, .. } => {
-                self.nonce = nonce;
+            Action::Ask { nonce, is_to_wait, tried, .. } => {
+                (self.nonce, self.is_waiting) = (nonce, is_to_wait);
                 Did::Ask(tried.len())
             }
             Action::Punch { addrs, named_by: None, .. } => Did::PunchShort(addrs),

@@ -146,7 +146,8 @@ impl Engine {
             Action::CancelDial(dial) => {
                 self.commands.push_back(transport::Command::CancelDial(dial));
             }
-            Action::Ask { peer, nonce, tried } => self.ask_peer(conns, peer, nonce, &tried),
+            Action::Ask { is_to_wait: true, .. } if !self.overlay.edges().is_empty() => {}
+            Action::Ask { peer, nonce, tried, .. } => self.ask_peer(conns, peer, nonce, &tried),
             Action::Punch { peer, addrs, named_by } => {
                 let volley = if named_by.is_none() { Volley::Short } else { Volley::Full };
                 let len = named_by.unwrap_or_default();

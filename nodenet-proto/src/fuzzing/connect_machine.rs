@@ -81,6 +81,7 @@ impl Machine {
                 let (peer, is_sent, hops) =
                     (byte(), !byte().is_multiple_of(4), [id(1), id(2), id(3)]);
                 let hops = is_sent.then_some(&hops[..usize::from(peer % 4)]);
+                self.name((peer >= 128).then(|| addr(peer, 1)));
                 for (peer, nonce) in core::mem::take(&mut self.asks) {
                     self.run(|connect, cx| connect.handle_asked(cx, peer, &nonce, hops));
                 }
@@ -146,6 +147,11 @@ impl Machine {
         if refused && is_new {
             self.requested.remove(&peer);
         }
+    }
+
+    /// Without an address to name a Connect waits for one.
+    fn name(&mut self, own: Option<SocketAddr>) {
+        self.around.own.set_local_addrs(own.as_slice());
     }
 
     fn nth_dial(&self, nth: u8) -> Option<DialId> {
@@ -221,7 +227,7 @@ fn outcome(number: u8) -> ConnectOutcome {
 }
 
 fn answer(nonce: Nonce, peer: PathSide, own: PathSide) -> Answer {
-    Answer { nonce, len: ANSWER_LEN, has_signals: true, peer, own }
+    Answer { nonce, len: ANSWER_LEN, has_signals: true, peer, own, is_unsure: false }
 }
 
 fn side(said: u8, addrs: Vec<SocketAddr>) -> PathSide {

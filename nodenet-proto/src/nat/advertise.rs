@@ -6,10 +6,10 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::reflexive::Reports;
+use super::reflexive::{Group, Reports};
 use crate::NodeId;
 use crate::addr::{Scope, canonical, scope};
-use crate::api::{NatReport, Reachability};
+use crate::api::{Guess, NatReport, PathSide, Reachability};
 use crate::wire::Addr;
 use crate::wire::nat::{Allocator, Mapping, Signal, Signals};
 
@@ -20,6 +20,13 @@ pub(crate) const CONFIRMED_MAX: usize = 4;
 pub(crate) fn confirmed(reports: &Reports, now: Instant) -> Vec<SocketAddr> {
     let groups = reports.groups(now).into_iter();
     groups.filter_map(|group| reports.view(now, group).addr).take(CONFIRMED_MAX).collect()
+}
+
+/// Where neighbours see this node in families without a confirmed global address.
+pub(crate) fn guesses(reports: &Reports, now: Instant, confirmed: &[SocketAddr]) -> Vec<Guess> {
+    let groups = [true, false].map(|is_v4| Group { scope: Scope::Global, is_v4 });
+    let has = |group: &Group| confirmed.iter().any(|addr| Group::of(*addr) == Some(*group));
+    groups.into_iter().filter(|group| !has(group)).filter_map(|g| reports.guess(now, g)).collect()
 }
 
 /// The address that probers are asked to reach.
@@ -42,6 +49,13 @@ pub(crate) fn signals(report: &NatReport, volunteers: &[(NodeId, SocketAddr)]) -
         addr: Addr::from_socket_addr(*addr),
     };
     Signals::new(reachable.into_iter().chain(nat).chain(volunteers.iter().map(volunteer)))
+}
+
+/// Whether a peer names a global address, and does not know its NAT: few neighbours vouch for it.
+pub(crate) fn is_vague(peer: &PathSide) -> bool {
+    let is_global = |addr: &SocketAddr| scope(addr.ip()) == Some(Scope::Global);
+    (peer.mapping, peer.reachability) == (Mapping::Unknown, Reachability::Unknown)
+        && peer.addrs.iter().any(is_global)
 }
 
 /// The nodes that a peer names as those that relay to it.

@@ -10,10 +10,9 @@ use bytes::Bytes;
 use super::destinations::beyond_nat64;
 use super::predict::has_one_endpoint;
 use super::punch::{Naming, Planned, SHORT_TTL, SHORT_TTL_TWO_NATS, delay, distinct, has_short};
-use super::reflexive::Group;
 use super::{Action, Nat, Volley, advertise};
 use crate::NodeId;
-use crate::addr::{Scope, canonical, is_shared, scope};
+use crate::addr::{canonical, is_shared};
 use crate::api::{Disclosure, NAMED_ADDRS_MAX};
 use crate::context::Context;
 use crate::env::UnixNanos;
@@ -47,9 +46,9 @@ impl Nat {
             .to_bytes_with(&advertise::signals(&self.report, cx.own.volunteers()))
     }
 
-    /// The addresses that are named to a peer, which this node knows or not. Behind a NAT that has
-    /// a port for every destination, one has the port of another destination: the peer then opens
-    /// its filter for the IP address at least.
+    /// The addresses that are named to a peer, which this node knows or not. Where none is
+    /// confirmed the peer gets a guess (PROTOCOL.md#guessed-addresses): a peer that is told nothing
+    /// cannot send, and what is sent to it then may come too early.
     pub(super) fn named_to(
         &self,
         cx: &Context<'_, Action>,
@@ -60,13 +59,8 @@ impl Nat {
             return AddrList::default();
         }
         let named = cx.own.addrs_for(asker).into_vec();
-        let is_global = |addr: &Addr| {
-            addr.ip_port().is_some_and(|(ip, _)| scope(ip) == Some(Scope::Global) && ip.is_ipv4())
-        };
-        let group = Group { scope: Scope::Global, is_v4: true };
-        let last = self.reports.last_port(cx.now, group).filter(|_| !named.iter().any(is_global));
-        let last = last.map(Addr::from_socket_addr);
-        AddrList::first_of(last.into_iter().chain(named).take(NAMED_ADDRS_MAX))
+        let guesses = cx.own.guesses().map(Addr::from_socket_addr);
+        AddrList::first_of(guesses.chain(named).take(NAMED_ADDRS_MAX))
     }
 
     /// A neighbour relays to this node through this address of its own. A burst opens the way in.

@@ -87,6 +87,13 @@ impl Destinations {
         }
     }
 
+    /// All destinations, IPv4 first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SocketAddr> {
+        let v4 = self.v4.0.iter().map(|known| (IpAddr::from(known.ip), known.port));
+        let v6 = self.v6.0.iter().map(|known| (IpAddr::from(known.ip), known.port));
+        v4.chain(v6).map(|(ip, port)| SocketAddr::new(ip, u16::from_be_bytes(port)))
+    }
+
     /// The networks of all destinations (see [`network`]).
     pub(crate) fn networks(&self) -> BTreeSet<u128> {
         let v4 = self.v4.0.iter().map(|known| network(known.ip.into()));

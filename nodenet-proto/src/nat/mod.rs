@@ -16,6 +16,7 @@
 //! - `neighbours`: where its neighbours are.
 //! - `predict`: the ports at which a peer will see this node.
 //! - `sweep`: punches at ports that a peer predicts.
+//! - `unsolicited`: what it says that a peer opened an edge.
 
 mod advertise;
 mod answered;
@@ -29,6 +30,7 @@ mod punch;
 mod reachability;
 mod reflexive;
 mod sweep;
+mod unsolicited;
 
 #[cfg(test)]
 mod tests;
@@ -49,7 +51,7 @@ use self::reachability::{Step, Test};
 use self::reflexive::{Report, Reports};
 use self::sweep::Sweeps;
 use crate::NodeId;
-use crate::addr::{Scope, Subnet, canonical, is_plausible_reflexive, scope};
+use crate::addr::{Subnet, canonical, is_plausible_reflexive, scope};
 use crate::api::{Disclosure, Event, NatReport, PathSide, Reachability};
 use crate::connect::Answer;
 use crate::context::Context;
@@ -157,6 +159,8 @@ pub(crate) struct Nat {
     answered: Answered,
     report: NatReport,
     asked_all: Option<Instant>,
+    /// Peers that opened edges from where this node never sent anything.
+    unsolicited: u8,
     /// Whether the addresses of this machine changed since neighbours were asked.
     is_moved: bool,
     timer: Option<Instant>,
@@ -181,6 +185,7 @@ impl Nat {
             answered: Answered::default(),
             report: NatReport::default(),
             asked_all: None,
+            unsolicited: 0,
             is_moved: false,
             timer: None,
             updated: now,
@@ -249,8 +254,8 @@ impl Nat {
     ) {
         let remote = beyond_nat64(remote);
         cx.own.observe_edge(remote);
-        if is_accepted && self.is_unsent_to(remote) {
-            self.test.handle_reached(cx.now);
+        if is_accepted {
+            self.handle_opened(cx, remote);
         }
         self.neighbours.insert(peer, remote);
         self.punches.end(&peer);
@@ -318,7 +323,9 @@ impl Nat {
         let named = self.named_to(cx, true, ack.addrs.as_slice());
         let addrs = named.as_slice().iter().filter_map(Addr::to_socket_addr).collect();
         let own = PathSide { addrs, ..PathSide::from(&self.report) };
-        let answer = Answer { nonce: ack.nonce, len, has_signals, peer, own };
+        let is_guess = cx.own.guesses().next().is_some() && own.mapping == Mapping::Unknown;
+        let is_unsure = is_guess || (has_signals && advertise::is_vague(&peer));
+        let answer = Answer { nonce: ack.nonce, len, has_signals, peer, own, is_unsure };
         let volunteers = advertise::volunteers(&signals);
         if is_of_use {
             self.expect_port(cx, originator, &answer.peer.addrs);
@@ -430,15 +437,6 @@ impl Nat {
         self.answered.check();
     }
 
-    /// Whether this node never sent to that network, so that no mapping of its NAT lets it in.
-    fn is_unsent_to(&self, remote: SocketAddr) -> bool {
-        let of = |remote: &SocketAddr| network(remote.ip());
-        scope(remote.ip()) == Some(Scope::Global)
-            && !self.neighbours.values().any(|known| of(&known) == of(&remote))
-            && !self.report.addrs.iter().any(|own| of(own) == of(&remote))
-            && !self.destinations.networks().contains(&of(&remote))
-    }
-
     fn ask_all(&mut self, cx: &mut Context<'_, Action>) {
         if self.asked_all.is_none_or(|at| at + ASK_AGAIN <= cx.now) {
             self.asked_all = Some(cx.now);
@@ -465,6 +463,7 @@ impl Nat {
         self.updated = cx.now;
         let addrs = advertise::confirmed(&self.reports, cx.now);
         cx.own.set_reflexive_addrs(&addrs);
+        cx.own.set_guesses(advertise::guesses(&self.reports, cx.now, &addrs));
         if cx.config.public_addrs.is_empty() && !self.is_stopped {
             self.test.set_addr(cx.now, advertise::tested(&addrs));
         }

@@ -16,12 +16,13 @@
 
 use core::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::neighbours::{Packed, SortedMap};
 use crate::NodeId;
 use crate::addr::{Scope, Subnet, canonical, scope};
+use crate::api::Guess;
 
 /// Reporters that must agree (reference).
 pub(crate) const QUORUM: usize = 3;
@@ -195,13 +196,21 @@ impl Reports {
         View { addr: newest.or(best.map(|(addr, _)| *addr)), is_symmetric }
     }
 
-    /// An address with the IP address that the newest reports of a group agree on, where they name
-    /// different ports: the one of the newest destination.
-    pub(crate) fn last_port(&self, now: Instant, group: Group) -> Option<SocketAddr> {
+    /// Where this node is seen in a group without a confirmed address: at the IP address that the
+    /// newest reports agree on, or else that most subnets name, and there at the port of the newest
+    /// destination.
+    pub(crate) fn guess(&self, now: Instant, group: Group) -> Option<Guess> {
         let reports = self.current(now, group);
-        let (ip, _) = newest(&reports, |report| report.addr.ip())?;
+        let agreed = newest(&reports, |report| report.addr.ip()).map(|(ip, _)| ip);
+        let mut subnets: BTreeMap<IpAddr, BTreeSet<Subnet>> = BTreeMap::new();
+        for report in &reports {
+            subnets.entry(report.addr.ip()).or_default().extend(report.subnet);
+        }
+        let most = || subnets.iter().max_by_key(|(_, by)| by.len()).map(|(ip, _)| *ip);
+        let ip = agreed.or_else(most)?;
         let here = reports.iter().filter(|report| report.addr.ip() == ip);
-        here.max_by_key(|report| report.dialed).map(|report| report.addr)
+        let newest = here.max_by_key(|report| report.dialed)?;
+        Some(Guess { addr: newest.addr, is_ip_sure: agreed.is_some() })
     }
 
     /// Whether a report names another IP address than the one that counts in its group.

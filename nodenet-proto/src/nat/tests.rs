@@ -2,6 +2,7 @@
 
 mod boxes;
 mod bursts;
+mod early;
 mod predict;
 mod probes;
 mod sink;

@@ -44,13 +44,14 @@ impl Router {
             Self::Firewall => "",
         };
         let input = match self {
-            Self::Open => "",
+            Self::Open => "iifname wan meta l4proto udp counter name early",
             Self::Firewall => "iifname wan meta l4proto udp drop",
             Self::Easy | Self::Random => "iifname wan drop",
         };
         let icmp = if self.is_v6() { "meta l4proto ipv6-icmp accept" } else { "" };
         format!(
             "table {family} lab {{
+               counter early {{ }}
                chain source {{ type nat hook postrouting priority srcnat; policy accept
                  {source}
                }}
@@ -265,6 +266,19 @@ impl Lab {
         let route = Subnet::outside(site, Router::Easy).default_route();
         let lines = ["link set wan down".to_owned(), "link set wan up".to_owned(), route];
         batch(Some(&format!("r{site}")), &lines);
+    }
+
+    /// Datagrams that the open router of a site took for itself, because no host behind it had sent
+    /// there before.
+    pub(crate) fn early(&self, site: u8) -> u64 {
+        let family = if self.is_v6 { "ip6" } else { "ip" };
+        let mut nft = inside(&format!("r{site}"), "nft");
+        let output = nft.args(["-j", "list", "counter", family, "lab", "early"]).output();
+        let listed: Value =
+            serde_json::from_slice(&output.expect("nft works").stdout).expect("it lists JSON");
+        let entries = listed["nftables"].as_array().expect("a list of what there is");
+        let counter = entries.iter().find_map(|entry| entry.get("counter"));
+        counter.and_then(|counter| counter["packets"].as_u64()).expect("the counter is there")
     }
 
     /// The router of a site gets another external address.

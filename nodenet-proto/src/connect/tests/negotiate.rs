@@ -1,7 +1,7 @@
 //! The exchange with the peer, punches and volunteers: exact actions.
 
 use super::*;
-use crate::api::{Obstacle, Reachability};
+use crate::api::{Guess, Obstacle, Reachability};
 use crate::wire::nat::Mapping;
 
 /// A peer that says this of itself.
@@ -155,8 +155,14 @@ fn an_answer_counts_once_and_only_with_the_nonce_of_the_connect() {
     let mut bench = Bench::routed();
     bench.want(Purpose::Request, &[]);
     let peer = side(&[addr(1)], Reachability::Unknown);
-    let mut answer =
-        Answer { nonce: [9; 16], len: 100, has_signals: true, peer, own: PathSide::default() };
+    let mut answer = Answer {
+        nonce: [9; 16],
+        len: 100,
+        has_signals: true,
+        peer,
+        own: PathSide::default(),
+        is_unsure: false,
+    };
     let mut is_taken = |answer: &Answer, from| {
         let mut taken = false;
         bench.act(|connect, cx| taken = connect.handle_answer(cx, from, answer));
@@ -282,7 +288,107 @@ fn an_upgrade_ends_at_an_answer_without_signals() {
     bench.want(Purpose::Upgrade, &[]);
     let peer = side(&[addr(1)], Reachability::Unknown);
     let own = PathSide::default();
-    let answer = Answer { nonce: bench.nonce, len: 100, has_signals: false, peer, own };
+    let answer =
+        Answer { nonce: bench.nonce, len: 100, has_signals: false, peer, own, is_unsure: false };
     let ended = bench.act(|connect, cx| assert!(connect.handle_answer(cx, PEER, &answer)));
     assert_eq!((ended, bench.due), (vec![], None));
+}
+
+/// THREATS.md#early-packets
+#[test]
+fn what_the_peer_cannot_have_sent_to_is_neither_dialed_nor_punched_after_its_answer() {
+    let mut bench = Bench::unnamed();
+    let v4 = SocketAddr::from(([203, 0, 113, 1], 4242));
+    let v6 = |port| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], port));
+    bench.around.own.set_local_addrs(&[v4]);
+    let begun = want_gossiped(&mut bench, &[addr(1), v6(1)]);
+    assert_eq!(begun, [Did::Begun, Did::Ask(0), Did::PunchShort(vec![addr(1), v6(1)])]);
+    let peer = side(&[addr(2), v6(2)], Reachability::Unknown);
+    let answered = bench.answer(peer, PathSide::default());
+    assert_eq!(answered, [Did::Punch(vec![addr(2)]), Did::Dial(0, addr(2))]);
+    assert_eq!(bench.pass(SECOND / 2), [Did::Dial(1, addr(1))], "nothing of IPv6");
+    let volunteer = NodeId::from_bytes([7; 32]);
+    let granted = bench.act(|connect, cx| connect.handle_granted(cx, PEER, volunteer, addr(99)));
+    assert_eq!(granted, [Did::Dial(2, addr(99))]);
+    assert_eq!(bench.pass(SECOND / 2), [Did::AskRelay], "a volunteer is no word of the peer");
+    let seen = bench.act(|connect, cx| assert!(connect.handle_punched(cx, v6(1))));
+    assert_eq!(seen, [Did::Dial(3, v6(1))], "it has sent now");
+    let mut bench = Bench::unnamed();
+    bench.around.own.set_local_addrs(&[v4]);
+    want_gossiped(&mut bench, &[v6(1)]);
+    let open = side(&[v6(2)], Reachability::Reachable);
+    assert_eq!(bench.answer(open, PathSide::default()), [Did::Dial(0, v6(2))], "any may dial it");
+}
+
+/// THREATS.md#early-packets
+#[test]
+fn a_node_without_an_address_to_name_waits_two_seconds_for_one() {
+    let ms = Duration::from_millis;
+    let mut bench = Bench::unnamed();
+    assert_eq!(bench.want(Purpose::Request, &[]), [Did::Begun]);
+    assert_eq!(bench.pass(ms(150)), []);
+    let addr_of_own = SocketAddr::from(([203, 0, 113, 1], 4242));
+    let guess = Guess { addr: addr_of_own, is_ip_sure: false };
+    bench.around.own.set_guesses(vec![guess]);
+    assert_eq!(bench.pass(ms(50)), [Did::Ask(0)]);
+    let answered = bench.answer(side(&[addr(1)], Reachability::Unknown), PathSide::default());
+    assert_eq!(answered, [Did::Punch(vec![addr(1)]), Did::Dial(0, addr(1))]);
+
+    let mut bench = Bench::unnamed();
+    bench.want(Purpose::Request, &[]);
+    assert_eq!(bench.pass(2 * SECOND), [Did::Ask(0)]);
+    let peer = side(&[addr(1)], Reachability::Unknown);
+    assert_eq!(bench.answer(peer, PathSide::default()), [], "a volunteer alone can help");
+    assert_eq!(bench.pass(SECOND * 6 / 10), [Did::AskRelay]);
+
+    let mut bench = Bench::unnamed();
+    let begun = want_gossiped_for(&mut bench, Purpose::Edge, &[addr(1)]);
+    assert_eq!(begun, [Did::Begun, Did::PunchShort(vec![addr(1)])]);
+    let failed = [Did::Failed(ConnectError::NoPath)];
+    assert_eq!(bench.pass(2 * SECOND), failed, "the topology has other contacts");
+}
+
+#[test]
+fn a_peer_of_the_same_link_is_dialed_there_first_and_no_volunteer_is_hurried() {
+    let mut bench = Bench::routed();
+    let at = |last| SocketAddr::from(([192, 168, 1, last], 4242));
+    let outside = SocketAddr::from(([203, 0, 113, 1], 4242));
+    bench.around.own.set_local_addrs(&[at(1), outside]);
+    bench.want(Purpose::Request, &[]);
+    let answered = bench.answer(hard(&[addr(1), at(2)]), hard(&[addr(1)]));
+    assert_eq!(answered, [Did::Punch(vec![addr(1), at(2)]), Did::Dial(0, at(2))]);
+    assert_eq!(bench.pass(SECOND / 10), [Did::Dial(1, addr(1))]);
+    assert_eq!(bench.pass(SECOND / 2), [Did::AskRelay]);
+}
+
+#[test]
+fn an_address_that_few_vouch_for_keeps_no_volunteer_waiting() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    let (peer, own) = (side(&[addr(1)], Reachability::Unknown), PathSide::default());
+    let nonce = bench.nonce;
+    let answer = Answer { nonce, len: 100, has_signals: true, peer, own, is_unsure: true };
+    let did = bench.act(|connect, cx| assert!(connect.handle_answer(cx, PEER, &answer)));
+    assert_eq!(did, [Did::Punch(vec![addr(1)]), Did::AskRelay, Did::Dial(0, addr(1))]);
+}
+
+#[test]
+fn a_pair_without_a_path_to_expect_fails_three_seconds_after_the_last_volunteer() {
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    bench.answer(hard(&[addr(1)]), hard(&[addr(2)]));
+    assert_eq!(bench.act(|connect, cx| connect.handle_no_relay(cx, PEER, 0)), []);
+    assert_eq!(bench.pass(SECOND * 29 / 10), []);
+    let error = ConnectError::NoPath;
+    let over = [Did::Cancel(0), Did::Settle(Err(error)), Did::Failed(error)];
+    assert_eq!(bench.pass(SECOND / 10), over);
+    assert_eq!(bench.explain().obstacle, Some(Obstacle::ChangingPorts));
+    assert_eq!(bench.due, None);
+
+    let mut bench = Bench::routed();
+    bench.want(Purpose::Request, &[]);
+    bench.answer(side(&[addr(1)], Reachability::Unknown), PathSide::default());
+    bench.pass(SECOND);
+    bench.act(|connect, cx| connect.handle_no_relay(cx, PEER, 0));
+    assert_eq!(bench.pass(5 * SECOND), [], "a punch may still get through");
 }

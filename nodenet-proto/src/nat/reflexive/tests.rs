@@ -202,10 +202,11 @@ fn behind_changing_ports_the_ip_address_that_most_see_has_the_newest_port() {
     let mut say = |number: u32, name, dialed| {
         let report = Report { dialed: Some(dialed), ..report(letter(name), Some(number), now) };
         reports.record(id(number), report);
-        (reports.view(now, group).addr, reports.last_port(now, group))
+        let guess = reports.guess(now, group).expect("there are reports");
+        (reports.view(now, group).addr, guess.addr, guess.is_ip_sure)
     };
-    say(1, 'A', 0);
-    assert_eq!(say(2, 'B', 2), (None, None), "two subnets may lie");
-    assert_eq!(say(3, 'C', 1), (None, Some(letter('B'))));
-    assert_eq!(say(4, 'L', 3), (None, Some(letter('B'))), "one names another IP address");
+    assert_eq!(say(1, 'A', 0), (None, letter('A'), false), "one neighbour is better than none");
+    assert_eq!(say(2, 'B', 2), (None, letter('B'), false), "two subnets may lie");
+    assert_eq!(say(3, 'C', 1), (None, letter('B'), true));
+    assert_eq!(say(4, 'L', 3), (None, letter('B'), true), "one names another IP address");
 }

@@ -33,18 +33,12 @@ pub(crate) use self::table::{ContactTable, HOLD_OFF, Observation, Outcome};
 pub(crate) struct Peers {
     table: ContactTable,
     lookups: Lookups,
-    /// Peers that dialed this node though it had never dialed them; saturates.
-    unsolicited_inbound: u8,
 }
 
 impl Peers {
     /// No contacts.
     pub(crate) fn new(own: NodeId, config: &Config, now: Instant) -> Self {
-        Self {
-            table: ContactTable::new(own, config.difficulty, now),
-            lookups: Lookups::default(),
-            unsolicited_inbound: 0,
-        }
+        Self { table: ContactTable::new(own, config.difficulty, now), lookups: Lookups::default() }
     }
 
     /// The contacts.

@@ -30,9 +30,6 @@ const NO_PLACE_HOLD_OFF: Duration = Duration::from_secs(10 * 60);
 const PARTIAL_HOLD_OFF: Duration = Duration::from_secs(10);
 /// An incumbent that was seen within this time is not probed (a guess).
 const DOUBT_AFTER: Duration = Duration::from_secs(30 * 60);
-/// Peers that reach this node without having been dialed by it before it calls itself reachable (a
-/// guess).
-const UNSOLICITED_MIN: u8 = 2;
 
 /// The result of an observation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,12 +63,6 @@ impl Peers {
     ) -> (Observed, bool) {
         let EdgeUp { peer, is_outgoing, .. } = *up;
         let known = self.table.find(&peer.id);
-        if !is_outgoing && known.is_none_or(|contact| !contact.is_verified()) {
-            self.unsolicited_inbound = self.unsolicited_inbound.saturating_add(1);
-            if self.unsolicited_inbound == UNSOLICITED_MIN {
-                cx.own.set_reachable(true);
-            }
-        }
         // A conn that the peer opened comes from an address that can be dialed, unless a NAT is
         // between.
         let provenance = if is_outgoing { Provenance::Verified } else { Provenance::Signed };

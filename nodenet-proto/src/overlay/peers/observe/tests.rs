@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::api::SelfDescription;
 use crate::context::testing::Surroundings;
 use crate::env::{Crypto, Ed25519Crypto, Random, Seed};
 use crate::overlay::edges::Edge;
@@ -151,7 +150,6 @@ fn an_edge_that_this_node_opened_verifies_the_address() {
     assert_eq!((bench.contact(1).key, bench.contact(1).caps_self_reported), (key(1), false));
     assert_eq!(bench.edge_up(1, addr(2), true), (NOTHING_NEW, false), "known since the first");
     assert_eq!(bench.addrs(1), [(addr(2), Verified), (addr(1), Verified)]);
-    assert_eq!(bench.peers.unsolicited_inbound, 0, "this node dialed");
 }
 
 #[test]
@@ -180,41 +178,6 @@ fn a_peer_without_an_address_gets_the_one_that_it_opens_an_edge_from() {
     assert_eq!(bench.addrs(1), []);
     assert_eq!(bench.edge_up(1, addr(1), false), (NOTHING_NEW, false));
     assert_eq!(bench.addrs(1), [(addr(1), Signed)]);
-}
-
-#[test]
-fn the_second_peer_that_was_never_dialed_makes_this_node_reachable() {
-    let mut bench = Bench::new();
-    for number in [1, 2] {
-        bench.originator(number);
-        bench.edge_up(number, addr(number), false);
-    }
-    for number in [3, 4] {
-        bench.edge_up(number, addr(number), true);
-        bench.edge_up(number, addr(number), false);
-    }
-    assert_eq!(bench.peers.unsolicited_inbound, 0, "all of them were heard of before");
-    bench.import(5, &[addr(5)]);
-    bench.edge_up(5, addr(5), false);
-    assert_eq!((bench.peers.unsolicited_inbound, bench.around.own.is_reachable()), (1, false));
-    bench.edge_up(5, addr(5), false);
-    assert_eq!(bench.peers.unsolicited_inbound, 1, "the same peer once more");
-    bench.edge_up(6, addr(6), false);
-    assert_eq!((bench.peers.unsolicited_inbound, bench.around.own.is_reachable()), (2, true));
-}
-
-#[test]
-fn later_unsolicited_peers_say_nothing_new() {
-    let mut bench = Bench::new();
-    for number in [1, 2] {
-        bench.edge_up(number, addr(number), false);
-    }
-    bench.around.own = SelfDescription::new(&bench.around.config);
-    bench.edge_up(3, addr(3), false);
-    assert_eq!((bench.peers.unsolicited_inbound, bench.around.own.is_reachable()), (3, false));
-    bench.peers.unsolicited_inbound = u8::MAX;
-    bench.edge_up(4, addr(4), false);
-    assert_eq!(bench.peers.unsolicited_inbound, u8::MAX);
 }
 
 #[test]
