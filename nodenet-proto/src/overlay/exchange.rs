@@ -75,9 +75,9 @@ impl Overlay {
             return Dialed::Refused(refusal.connect_error());
         }
         let rtt_ms = cx.paths.path(conn).map_or(0, |path| whole_ms(path.rtt));
-        let table = self.edges.table();
-        if purpose == Purpose::Probe && !self.topology.is_worth_an_edge(cx, table, &peer.id, rtt_ms)
-        {
+        let (edges, contacts) = (self.edges.table(), self.peers.table());
+        let is_worth = || self.topology.is_worth_an_edge(cx, edges, contacts, &peer.id, rtt_ms);
+        if purpose == Purpose::Probe && !is_worth() {
             // The peer received nothing on it yet, so for the peer there was no edge either.
             self.edges.refuse(cx, conn);
             let observed = self.peers.observe_probe(cx, self.edges.table(), peer, rtt_ms);

@@ -10,7 +10,7 @@ use super::liveness::{Standing, Verdict, judge};
 use super::{Attached, CONNS_PER_EDGE, Detached, Edge, Edges, Owner, PathKind};
 use crate::NodeId;
 use crate::addr::{Subnet, canonical};
-use crate::api::{Config, EdgeDownReason, Event, Profile};
+use crate::api::{Config, EdgeDownReason, Event, Profile, SelfDescription};
 use crate::buf::Frame;
 use crate::context::Context;
 use crate::env::counter_hash::reserve_one;
@@ -333,7 +333,7 @@ impl Edges {
             let Some(conn) = edge.conn_mut(id) else { continue };
             conn.retiring = Some(1 + u8::from(conn.pong_due));
             (conn.pinged, conn.unanswered, conn.pong_due) = (cx.now, true, true);
-            let frame = ping_frame(cx.own.capabilities());
+            let frame = ping_frame(cx.own);
             let hops = heapless::Vec::from_iter([id]);
             cx.act(Action::Offer { class: Class::Leave, frame, hops });
             cx.act(Action::Set(Timer::Conn(id), cx.now + LAST_PONG));
@@ -403,7 +403,7 @@ impl Edges {
     }
 
     fn ping(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: &NodeId) {
-        let ping = ping_frame(cx.own.capabilities());
+        let ping = ping_frame(cx.own);
         if let Some(conn) = self.table.get_mut(peer).and_then(|edge| edge.conn_mut(conn)) {
             conn.pinged = cx.now;
             conn.unanswered = true;
@@ -469,11 +469,13 @@ impl Edges {
     }
 }
 
-/// The ping of this node. A router's is that of the reference; a light node's announces it as one,
-/// so that the peer leaves the pings to it.
-fn ping_frame(own: Capabilities) -> Frame {
-    if own.has(Capabilities::LIGHT) {
-        wire::CapablePing { capabilities: own }.to_frame()
+/// The ping of this node. A router's is that of the reference. A light node's announces it as one,
+/// so that the peer leaves the pings to it. One of a node that is set to relay says whether it does
+/// now, because that is believed from itself alone.
+fn ping_frame(own: &SelfDescription) -> Frame {
+    let capabilities = own.capabilities();
+    if capabilities.has(Capabilities::LIGHT) || own.is_volunteer() {
+        wire::CapablePing { capabilities }.to_frame()
     } else {
         wire::Ping.to_frame()
     }

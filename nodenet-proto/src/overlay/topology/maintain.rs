@@ -7,6 +7,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use heapless::Vec as FixedVec;
+
 use super::bootstrap::Bootstrap;
 use super::choose::{
     Candidate, ChoiceInputs, InFlight, Light, Live, LiveEdge, Slot, Vacancies, choose_edges,
@@ -14,6 +16,7 @@ use super::choose::{
     surplus_outgoing,
 };
 use super::schedule::dials_max;
+use super::volunteers::{KEPT, Kept, Volunteer, is_needed};
 use super::{Topology, edge_targets, far_buckets, is_reachable};
 use crate::NodeId;
 use crate::addr::Subnet;
@@ -94,14 +97,18 @@ struct Snapshot {
     live: Live,
     in_flight: Vec<InFlight>,
     host_limit: HostLimit,
+    /// The volunteers that are kept, if any are needed.
+    kept: Option<Kept>,
 }
 
 impl Snapshot {
     fn new(cx: &Context<'_, Action>, view: View<'_>) -> Self {
         let subnet = |addr: Option<SocketAddr>| addr.and_then(|addr| Subnet::counted(addr.ip()));
         let dials = view.dials.in_flight();
+        let kept = kept(cx, view.edges, view.contacts);
         Self {
-            live: live(cx.now, view.edges, view.edges.iter()),
+            live: live(cx.now, view.edges, view.edges.iter(), kept.as_ref()),
+            kept,
             in_flight: dials.map(|(id, addr)| InFlight { id, subnet: subnet(addr) }).collect(),
             host_limit: view.dials.host_limit(),
         }
@@ -149,6 +156,27 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// The contacts to dial that relay, if this node keeps volunteers.
+    fn volunteers(&self, cx: &Context<'_, Action>, view: View<'_>) -> Vec<Candidate> {
+        if self.kept.is_none() {
+            return Vec::new();
+        }
+        let all = view.contacts.candidates(cx.now, |_| true);
+        self.unconnected(cx, view, all.filter(|contact| relays(contact)))
+    }
+
+    /// Those of `relays` that are dialed so that enough volunteers are kept.
+    fn missing(&self, view: View<'_>, candidates: &[Candidate]) -> FixedVec<NodeId, KEPT> {
+        let Some(kept) = &self.kept else { return FixedVec::new() };
+        let dialed = self.in_flight.iter().filter(|dial| {
+            let contact = view.contacts.find(&dial.id);
+            contact.is_some_and(relays)
+        });
+        kept.missing(view.edges.own(), dialed.count(), candidates)
+    }
+}
+
 impl Topology {
     /// The maintenance timer fired. Bootstrap peers are looked at if that is due.
     /// Returns the peer that is dialed for that, and its first address.
@@ -180,11 +208,17 @@ impl Topology {
         let welcome = contacts.filter(|contact| vacancies.welcomes(own, &contact.id));
         let candidates = snapshot.unconnected(cx, view, welcome);
         let mut wanted = choose_edges(&snapshot.inputs(cx, view, &candidates), room);
+        let relays = snapshot.volunteers(cx, view);
+        for volunteer in snapshot.missing(view, &relays) {
+            if wanted.len() < room && !wanted.contains(&volunteer) {
+                wanted.push(volunteer);
+            }
+        }
         let content = wanted.is_empty() && snapshot.in_flight.is_empty();
         let purpose = if content { Purpose::Probe } else { Purpose::Edge };
         if content && cx.config.profile == Profile::Router {
             let tries = self.schedule.tries_now(cx.now);
-            wanted = faster(cx, view, &snapshot, tries.min(room));
+            wanted = faster(cx, view, &snapshot, &relays, tries.min(room));
             self.schedule.on_tried(cx.now, tries, wanted.len());
         }
         for peer in &wanted {
@@ -204,9 +238,15 @@ impl Topology {
         &self,
         cx: &Context<'_, Action>,
         edges: &EdgeTable,
+        contacts: &ContactTable,
         peer: &NodeId,
         rtt_ms: u16,
     ) -> bool {
+        let is_volunteer = contacts.find(peer).is_some_and(relays);
+        let is_nearer = |kept: Kept| kept.is_improved_by(rtt_ms);
+        if is_volunteer && kept(cx, edges, contacts).is_some_and(is_nearer) {
+            return true;
+        }
         // Only the nearest edges and those in its slot matter.
         let (own, edge_targets) = (edges.own(), edge_targets(cx.config));
         let nearest = edges.closest::<SIBLINGS>(own);
@@ -217,7 +257,7 @@ impl Topology {
             own,
             difficulty: cx.config.difficulty,
             edge_targets,
-            live: &live(cx.now, edges, nearest.iter().copied().chain(mates)),
+            live: &live(cx.now, edges, nearest.iter().copied().chain(mates), None),
             in_flight: &[],
             candidates: &[],
         };
@@ -317,7 +357,12 @@ impl Topology {
 }
 
 /// These edges as the choice of others sees them.
-fn live<'a>(now: Instant, table: &EdgeTable, edges: impl Iterator<Item = &'a Edge>) -> Live {
+fn live<'a>(
+    now: Instant,
+    table: &EdgeTable,
+    edges: impl Iterator<Item = &'a Edge>,
+    kept: Option<&Kept>,
+) -> Live {
     let edges = edges.map(|edge| LiveEdge {
         id: edge.peer,
         outgoing: edge.is_outgoing(),
@@ -325,6 +370,7 @@ fn live<'a>(now: Instant, table: &EdgeTable, edges: impl Iterator<Item = &'a Edg
         rtt_ms: edge.rtt_ms,
         settled: now.saturating_duration_since(edge.since) >= SETTLED_AFTER,
         light: edge.light,
+        kept: kept.is_some_and(|kept| kept.has(&edge.peer)),
     });
     Live::new(table.own(), &edges.collect::<Vec<LiveEdge>>())
 }
@@ -366,25 +412,50 @@ fn may_be_early(cx: &Context<'_, Action>, contacts: &ContactTable, contact: &Con
     candidates_of(cx, contacts, contact).any(|candidate| candidate.may_be_early())
 }
 
-/// Up to `count` contacts that may be faster than an edge.
+/// Up to `count` contacts that may be faster than an edge, or than a volunteer that is kept.
 fn faster(
     cx: &Context<'_, Action>,
     view: View<'_>,
     snapshot: &Snapshot,
+    relays: &[Candidate],
     count: usize,
 ) -> Vec<NodeId> {
     if count == 0 {
         return Vec::new();
     }
     let (own, bits) = (view.edges.own(), edge_targets(cx.config).slot_bits);
-    choose_faster(&snapshot.inputs(cx, view, &[]), count, |slot, slowness_ms| {
+    let nearer = snapshot.kept.as_ref().and_then(|kept| kept.nearer(own, relays));
+    let count = count - usize::from(nearer.is_some());
+    let fingers = choose_faster(&snapshot.inputs(cx, view, &[]), count, |slot, slowness_ms| {
         let in_bucket = view.contacts.candidates(cx.now, |bucket| bucket == slot.bucket);
         let worth = in_bucket.filter(|contact| is_faster(contact.rtt_ms, slowness_ms));
         let in_slot = worth.filter(|contact| Slot::of(own, &contact.id, bits) == slot);
         // A question costs as much as the dial that follows, and most contacts are not faster.
         let in_slot = in_slot.filter(|contact| may_be_early(cx, view.contacts, contact));
         snapshot.unconnected(cx, view, in_slot)
-    })
+    });
+    let others = fingers.into_iter().filter(|finger| Some(*finger) != nearer);
+    nearer.into_iter().chain(others).collect()
+}
+
+/// The volunteers that are kept; nothing if this node needs none.
+fn kept(cx: &Context<'_, Action>, edges: &EdgeTable, contacts: &ContactTable) -> Option<Kept> {
+    if !is_needed(cx) {
+        return None;
+    }
+    let says_so = |edge: &&Edge| {
+        let contact = contacts.find(&edge.peer);
+        contact.is_some_and(|contact| contact.caps_self_reported && relays(contact))
+    };
+    let volunteer =
+        |edge: &Edge| Volunteer { id: edge.peer, subnet: edge.subnet, rtt_ms: edge.rtt_ms };
+    Some(Kept::of(edges.iter().filter(says_so).map(volunteer).collect()))
+}
+
+/// Whether a contact relays, as it says itself or as others say. A light node never does.
+fn relays(contact: &Contact) -> bool {
+    let caps = Capabilities(contact.caps);
+    caps.has(Capabilities::CAN_RELAY) && !caps.has(Capabilities::LIGHT)
 }
 
 /// A question for an identifier in a far bucket, in a slot that lacks an edge if there is one.

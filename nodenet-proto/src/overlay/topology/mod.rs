@@ -8,6 +8,7 @@ pub(crate) mod choose;
 mod maintain;
 mod period;
 mod schedule;
+mod volunteers;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

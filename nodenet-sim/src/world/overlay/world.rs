@@ -123,8 +123,12 @@ impl OverlayWorld {
         master: [u8; 32],
         slot: HostSlot,
         side: u8,
-        join: Join,
+        mut join: Join,
     ) -> Result<Host, Violation> {
+        if join.config.relay.volunteer {
+            // Its operator says where it is reached, as `--relay` asks for.
+            join.config.public_addrs = vec![slot.addr.into()];
+        }
         let identity = Identity::from_master_seed(&master);
         let mut state = HostState::new(identity.id(), *identity.public_key(), slot, join.nat);
         state.side = side;

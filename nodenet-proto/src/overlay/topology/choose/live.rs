@@ -21,9 +21,16 @@ pub(crate) struct LiveEdge {
     pub(crate) settled: bool,
     /// Whether the peer prefers not to be an intermediate hop.
     pub(crate) light: bool,
+    /// Whether the peer is one of the volunteers that are kept.
+    pub(crate) kept: bool,
 }
 
 impl LiveEdge {
+    /// Whether it may be closed as surplus.
+    pub(crate) fn is_closable(&self) -> bool {
+        self.settled && !self.kept
+    }
+
     /// Latency of a finger over this edge, for comparison. A light peer is the slowest, and so is
     /// one that had the time to answer a ping and did not.
     pub(crate) fn slowness_ms(&self) -> u16 {
@@ -122,6 +129,7 @@ mod tests {
                 rtt_ms: 0,
                 settled: true,
                 light: false,
+                kept: false,
             };
             let mut live = Live::new(&own, &ids.iter().map(edge).collect::<Vec<_>>());
             ids.sort_by(|a, b| own.compare_distance(a, b));

@@ -210,7 +210,7 @@ fn preference_key(own: &NodeId, contact: &Candidate, crowd: &SubnetCounts) -> Pr
 }
 
 /// A pseudo-random number that depends on both ids.
-fn tie_break(own: &NodeId, id: &NodeId) -> u64 {
+pub(crate) fn tie_break(own: &NodeId, id: &NodeId) -> u64 {
     let tail = |id: &NodeId| id.as_bytes().last_chunk().map_or(0, |tail| u64::from_be_bytes(*tail));
     (tail(own) ^ tail(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -312,7 +312,7 @@ pub(crate) fn surplus_outgoing(
     let boundary = live.boundary(own, edge_targets.siblings * 2)?;
     let mut fingers: Vec<(Slot, &LiveEdge)> = live
         .iter()
-        .filter(|edge| edge.outgoing && edge.settled && !boundary.is_within(&edge.id))
+        .filter(|edge| edge.outgoing && edge.is_closable() && !boundary.is_within(&edge.id))
         .map(|edge| (Slot::of(own, &edge.id, edge_targets.slot_bits), edge))
         .collect();
     fingers.sort_by_key(|(slot, edge)| (*slot, edge.slowness_ms(), edge.id));
@@ -332,7 +332,7 @@ pub(crate) fn least_useful_inbound(own: &NodeId, spared: usize, live: &Live) -> 
     let inbound = live.iter().filter(|edge| !edge.outgoing);
     let mut by_bucket: BTreeMap<u16, Vec<&LiveEdge>> = BTreeMap::new();
     inbound.for_each(|edge| by_bucket.entry(bucket_of(edge)).or_default().push(edge));
-    let expendable = |edge: &&&LiveEdge| edge.settled && !boundary.is_within(&edge.id);
+    let expendable = |edge: &&&LiveEdge| edge.is_closable() && !boundary.is_within(&edge.id);
     let fullest = by_bucket
         .values()
         .filter(|edges| edges.iter().any(|edge| expendable(&edge)))

@@ -113,6 +113,7 @@ mod tests {
                 rtt_ms: 0,
                 settled: true,
                 light: false,
+                kept: false,
             };
             let live: Vec<LiveEdge> = (0..edges)
                 .map(|_| edge(NodeId::from_bytes(rng.array()), rng.below(100) < dialed_in_hundred))

@@ -30,7 +30,7 @@ fn candidate(id: NodeId) -> Candidate {
 }
 
 fn edge(id: NodeId, outgoing: bool) -> LiveEdge {
-    LiveEdge { id, outgoing, subnet: None, rtt_ms: 50, settled: true, light: false }
+    LiveEdge { id, outgoing, subnet: None, rtt_ms: 50, settled: true, light: false, kept: false }
 }
 
 fn dial(id: NodeId) -> InFlight {

@@ -38,7 +38,7 @@ fn subnet_of(ip: &str) -> Option<Subnet> {
 
 fn edge(id: NodeId, ip: &str) -> LiveEdge {
     let (outgoing, rtt_ms, settled, light) = (true, 0, true, false);
-    LiveEdge { id, outgoing, subnet: subnet_of(ip), rtt_ms, settled, light }
+    LiveEdge { id, outgoing, subnet: subnet_of(ip), rtt_ms, settled, light, kept: false }
 }
 
 fn choose(live: &[LiveEdge], known: &[(NodeId, &str)], want: usize) -> Vec<NodeId> {

@@ -3,11 +3,12 @@ mod changes;
 mod dials;
 mod excess;
 mod preferences;
+mod volunteers;
 
 use std::net::SocketAddr;
 
 use super::*;
-use crate::api::{EdgeDownReason, EdgePolicy};
+use crate::api::{AddressPolicy, EdgeDownReason, EdgePolicy};
 use crate::connect::Candidate as Address;
 use crate::context::testing::Surroundings;
 use crate::env::Seed;

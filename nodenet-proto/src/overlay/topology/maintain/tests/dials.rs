@@ -286,8 +286,9 @@ fn a_settled_edge_without_an_answer_counts_as_slow_and_a_light_one_too() {
 
 /// Whether a peer that answered a probe is to become an edge.
 fn is_worth(bench: &mut Bench, peer: NodeId, rtt_ms: u16) -> bool {
-    let (is_worth, actions) = bench
-        .act(|topology, cx, rooms| topology.is_worth_an_edge(cx, rooms.table(), &peer, rtt_ms));
+    let (is_worth, actions) = bench.act(|topology, cx, rooms| {
+        topology.is_worth_an_edge(cx, rooms.table(), rooms.peers.table(), &peer, rtt_ms)
+    });
     assert_eq!(actions, []);
     is_worth
 }

@@ -55,7 +55,7 @@ fn a_contact_that_accepts_conns_is_preferred_to_one_that_was_heard() {
     let mut bench = knowing_two();
     bench.confirm(&SECOND_PEER);
     bench.observe(FIRST, None, Some(addr(1)), Provenance::Signed);
-    bench.contacts().learn_caps(&FIRST, Capabilities::CAN_RELAY.0);
+    bench.contacts().learn_caps(&FIRST, 1 << 30);
     assert_eq!(chosen(&mut bench), [SECOND_PEER], "no proof that it accepts conns");
 }
 
