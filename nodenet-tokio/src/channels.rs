@@ -65,6 +65,8 @@ pub(crate) enum Request {
     NatReport(oneshot::Sender<NatReport>),
     RelayReport(oneshot::Sender<RelayReport>),
     ExportPeers(oneshot::Sender<Vec<KnownPeer>>),
+    Suspend(oneshot::Sender<()>),
+    Resume(oneshot::Sender<()>),
 }
 
 /// How a node ended; none while it runs.

@@ -242,6 +242,43 @@ impl Node {
         }
     }
 
+    /// Lets the device sleep: until [`Node::resume`] the node pings, dials and repeats nothing of
+    /// its own accord, and no timer of it wakes the device. It takes what arrives, and sends what
+    /// the application sends. A call that takes time returns after the resumption.
+    ///
+    /// # Errors
+    /// If the node has left.
+    ///
+    /// # Examples
+    /// ```
+    /// # use nodenet_tokio::testing::Hub;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let hub = Hub::new(1);
+    /// # let (alice, bob) = (hub.builder(1).start().await?, hub.builder(2).start().await?);
+    /// # alice.connect(bob.id(), [bob.local_addr()]).await?;
+    /// alice.suspend().await?;
+    /// // The application is in the background now.
+    /// alice.resume().await?;
+    /// alice.send(bob.id(), "here again").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn suspend(&self) -> Result<(), Closed> {
+        self.request(Request::Suspend).await
+    }
+
+    /// Ends [`Node::suspend`]. It may also be called when the machine slept, or has another way to
+    /// the network, which the node notices by itself where the system says so. All edges are probed
+    /// at once; those that do not answer are moved, dialed or punched again, and peers of before
+    /// are dialed.
+    ///
+    /// # Errors
+    /// If the node has left.
+    pub async fn resume(&self) -> Result<(), Closed> {
+        self.request(Request::Resume).await
+    }
+
     /// Gets an edge to `target`: an existing one, or a new one. `addrs` may be empty.
     ///
     /// The addresses in `addrs`, of which the first eight count, and those that this node knows of

@@ -105,6 +105,11 @@ pub enum Command {
         /// The peer of the edge.
         peer: NodeId,
     },
+    /// The application is about to be stopped, or the device to sleep. Until [`Command::Resume`]
+    /// the node asks for no timeout: it pings nothing, dials nothing and repeats nothing of its own
+    /// accord. It takes what arrives, and sends what the application sends. A request that takes
+    /// time is settled after the resumption. [`Command::Leave`] ends the suspension as well.
+    Suspend,
     /// The machine slept, or its way to the network changed in a way that its addresses do not
     /// show. All edges are probed at once, and peers are dialed without the waits of before. A
     /// driver that notices by itself gives this command, and the application may.
@@ -127,7 +132,7 @@ impl Command {
             | Self::Connect { request, .. }
             | Self::CloseEdge { request, .. }
             | Self::Leave { request } => Some(*request),
-            Self::Bootstrap(_) | Self::ImportPeers(_) | Self::Resume => None,
+            Self::Bootstrap(_) | Self::ImportPeers(_) | Self::Suspend | Self::Resume => None,
         }
     }
 }

@@ -21,6 +21,9 @@ const CONTACT_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) enum Purpose {
     /// The application asked for an edge.
     Request,
+    /// The edge that there is, or was until now, does not answer: another conn is to take the place
+    /// of its own (PROTOCOL.md#renewed-edges).
+    Renew,
     /// A bootstrap peer leads into the network.
     Bootstrap,
     /// The topology chose the peer as an edge.
@@ -35,12 +38,12 @@ pub(crate) enum Purpose {
 impl Purpose {
     /// Whether the peer is asked for its addresses, and to punch.
     pub(super) const fn is_asked(self) -> bool {
-        matches!(self, Self::Request | Self::Upgrade)
+        matches!(self, Self::Request | Self::Renew | Self::Upgrade)
     }
 
     pub(super) const fn timeout(self) -> Duration {
         match self {
-            Self::Request | Self::Bootstrap | Self::Upgrade => ATTEMPT_TIMEOUT,
+            Self::Request | Self::Renew | Self::Bootstrap | Self::Upgrade => ATTEMPT_TIMEOUT,
             Self::Edge | Self::Probe => CONTACT_TIMEOUT,
         }
     }

@@ -61,6 +61,8 @@ pub(super) struct Attempt {
     pub(super) purpose: Purpose,
     /// Whether the application waits for its outcome.
     pub(super) is_requested: bool,
+    /// Whether only the log hears that it failed: there may be an edge all the same.
+    pub(super) is_quiet: bool,
     /// Whether a bootstrap peer is wanted, which the bound on attempts does not count.
     pub(super) is_bootstrap: bool,
     /// Candidates dialed so far.
@@ -105,6 +107,7 @@ impl Attempt {
             addrs,
             purpose,
             is_requested: purpose == Purpose::Request,
+            is_quiet: matches!(purpose, Purpose::Renew | Purpose::Upgrade),
             is_bootstrap: purpose == Purpose::Bootstrap,
             dialed: 0,
             pending: 0,
@@ -144,6 +147,7 @@ impl Attempt {
         self.purpose = self.purpose.min(purpose);
         self.is_requested |= purpose == Purpose::Request;
         self.is_bootstrap |= purpose == Purpose::Bootstrap;
+        self.is_quiet &= purpose == Purpose::Renew;
         if self.is_requested && self.log.is_none() {
             self.log = Some(Box::new(Log::new(now)));
         }

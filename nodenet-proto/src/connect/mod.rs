@@ -104,7 +104,7 @@ impl Connect {
             self.end(cx, &peer);
         }
         if let Some(attempt) = self.attempts.get_mut(&peer) {
-            if matches!(purpose, Purpose::Request | Purpose::Bootstrap) {
+            if matches!(purpose, Purpose::Request | Purpose::Renew | Purpose::Bootstrap) {
                 attempt.fold(cx.now, purpose, addrs_of(&open));
                 attempt.hold(addrs_of(&held));
                 self.ask(cx, peer);
@@ -127,9 +127,10 @@ impl Connect {
         let is_partial = addrs.len() + held.len() < candidates.len();
         let step = ConnectStepKind::Begun { open: addrs.len() as u8, held: held.len() as u8 };
         let attempt = Attempt { is_partial, held, ..Attempt::new(cx.now, purpose, addrs) };
+        let is_quiet = attempt.is_quiet;
         self.attempts.insert(peer, attempt);
         self.note(cx.now, &peer, step);
-        if purpose != Purpose::Upgrade {
+        if !is_quiet {
             cx.act(Action::Begun(peer));
         }
         self.dial_next(cx, peer);
@@ -286,6 +287,14 @@ impl Connect {
         self.arm(cx);
     }
 
+    /// The edge to `peer` answers after all: it needs no other conn, unless that is wanted for
+    /// more.
+    pub(crate) fn cancel_renewal(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
+        if self.is_renewing(peer) {
+            self.end(cx, peer);
+        }
+    }
+
     /// What is known of this node's own path changed: relayed edges may become direct.
     pub(crate) fn handle_news(&mut self, cx: &mut Context<'_, Action>) {
         self.upgrades.handle_news(cx.now);
@@ -360,6 +369,13 @@ impl Connect {
     /// Whether the application asked for an edge to `peer`, and no conn is up yet.
     pub(crate) fn is_attempted(&self, peer: &NodeId) -> bool {
         self.attempts.get(peer).is_some_and(|attempt| attempt.is_requested)
+    }
+
+    /// Whether an attempt at a peer has no other purpose than to renew its edge.
+    pub(crate) fn is_renewing(&self, peer: &NodeId) -> bool {
+        self.attempts
+            .get(peer)
+            .is_some_and(|attempt| attempt.purpose == Purpose::Renew && attempt.is_quiet)
     }
 
     /// Asserts the invariants.
@@ -437,9 +453,13 @@ impl Connect {
 
     fn fail(&mut self, cx: &mut Context<'_, Action>, peer: NodeId, error: ConnectError) {
         let Some(mut attempt) = self.attempts.remove(&peer) else { return };
-        if attempt.purpose == Purpose::Upgrade {
-            // The edge is what it was, and so is its explanation.
-            return self.arm(cx);
+        if attempt.is_quiet {
+            // The edge may be what it was, and so is its explanation.
+            self.arm(cx);
+            if attempt.purpose == Purpose::Renew {
+                cx.act(Action::Failed { peer, error, is_partial: attempt.is_partial });
+            }
+            return;
         }
         if let Some(log) = attempt.log.take() {
             self.logs.end(cx.now, peer, *log, ConnectOutcome::Failed(error));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::attempt::{Attempt, GRANTS_MAX, Relay};
 use super::candidate::{Candidate, Source, is_early};
 use super::exchange::{Exchange, Nonce};
-use super::{Action, Answer, Connect};
+use super::{Action, Answer, Connect, Purpose};
 use crate::NodeId;
 use crate::addr::{Subnet, canonical};
 use crate::api::{ConnectError, ConnectStepKind, Disclosure, Families, Reachability};
@@ -120,7 +120,7 @@ impl Connect {
         attempt.is_hopeless = answer.is_hopeless();
         if attempt.is_requested {
             attempt.plan_relay(cx.now, attempt.is_hopeless || answer.is_vague());
-        } else if !answer.has_signals {
+        } else if !answer.has_signals && attempt.purpose != Purpose::Renew {
             // A node of the reference takes no second conn of a pair, and closes it.
             self.cancel_dials(cx, &peer);
             self.fail(cx, peer, ConnectError::NoPath);

@@ -189,6 +189,7 @@ fn want(
 ) -> Result<(), ConnectError> {
     let source = match purpose {
         Purpose::Request | Purpose::Bootstrap => Source::Given,
+        Purpose::Renew => Source::Verified,
         Purpose::Edge | Purpose::Probe | Purpose::Upgrade => Source::Unverified,
     };
     let of = |&addr: &SocketAddr| Candidate { addr, source, is_open: true };

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::renewals::last_known;
 use super::requests::{Outcome, Wait};
 use super::timers::Timer;
 use super::{ACTIONS_KEPT, Engine};
@@ -115,12 +116,15 @@ impl Engine {
             Action::FirstFrame(peer) => {
                 self.run_connect(conns, |connect, cx| connect.handle_first_frame(cx, peer));
             }
+            Action::Doubtful(peer) => self.handle_doubtful(conns, peer),
             Action::EdgeDown { peer, reason } => {
+                let last = self.nat.neighbour(&peer).map(|addr| last_known(addr, false));
                 self.run_connect(conns, |connect, cx| connect.handle_edge_down(cx, peer, reason));
                 self.run_nat(conns, |nat, cx| nat.handle_edge_down(cx, peer));
                 self.run_relay(conns, |relay, cx, neighbours| {
                     relay.handle_edge_down(cx, neighbours, &peer);
                 });
+                self.handle_edge_lost(conns, peer, reason, last);
             }
             Action::Close { conn, mode } => {
                 self.commands.push_back(transport::Command::Close { conn, mode });
@@ -161,6 +165,9 @@ impl Engine {
             }
             Action::Upgrade(peer) => self.upgrade(conns, peer),
             Action::Settle { peer, result } => {
+                if result.is_ok() {
+                    self.keep_edge(peer);
+                }
                 let outcome = Outcome::Connect(peer, result);
                 self.requests.settle_all(&mut self.events, Wait::Edge(peer), &outcome);
                 self.release_held(conns, peer);
@@ -171,6 +178,10 @@ impl Engine {
             }
             Action::Failed { peer, error, is_partial } => {
                 self.release_held(conns, peer);
+                if self.overlay.edges().get(&peer).is_some() {
+                    // Another conn was wanted for it, and the one that there is may do.
+                    return;
+                }
                 self.run_overlay(conns, |overlay, cx, _| {
                     overlay.handle_attempt_failed(cx, peer, error, is_partial);
                 })

@@ -71,10 +71,12 @@ impl Engine {
                 self.run_overlay(conns, |overlay, cx, _| overlay.import(cx, &peers));
             }
             Command::CloseEdge { request, peer } => {
+                self.renewals.forget(&peer);
                 let existed =
                     self.run_overlay(conns, |overlay, cx, _| overlay.close_edge(cx, &peer));
                 self.settle(request, Outcome::EdgeClosed(existed));
             }
+            Command::Suspend => self.is_suspended = true,
             Command::Resume => self.resume(conns),
             Command::Leave { request } => self.leave(conns, request),
         }
@@ -83,10 +85,15 @@ impl Engine {
     /// The way to the network may be another one: every neighbour is asked, and peers are dialed
     /// now that have to wait otherwise.
     fn resume(&mut self, conns: &mut dyn Conns) {
+        self.is_suspended = false;
         if let Some(at) = self.nat.handle_local_addrs(self.env.now()) {
             self.timers.set(Timer::Nat, at);
         }
-        self.run_overlay(conns, |overlay, cx, _| overlay.resume(cx));
+        self.run_overlay(conns, |overlay, cx, _| {
+            overlay.resume(cx);
+            overlay.probe_all(cx);
+        });
+        self.renew_all(conns);
     }
 
     /// The application requests an edge to `peer`.
@@ -100,6 +107,7 @@ impl Engine {
         let wait = Wait::Edge(peer);
         let refused = match self.run_overlay(conns, |overlay, cx, _| overlay.prospect(cx, &peer)) {
             Prospect::Edge { is_taken: true } => {
+                self.keep_edge(peer);
                 return self.settle(request, Outcome::Connect(peer, Ok(())));
             }
             Prospect::Refused(error) => Some(error),
@@ -167,10 +175,12 @@ impl Engine {
     }
 
     fn leave(&mut self, conns: &mut dyn Conns, request: RequestId) {
-        self.life = Life::Leaving;
+        (self.life, self.is_suspended) = (Life::Leaving, false);
         self.requests.wait(Wait::Left, request);
         self.run_rendezvous(conns, |rendezvous, cx| rendezvous.stop(cx));
         self.run_connect(conns, |connect, cx| connect.stop(cx));
+        self.renewals.stop();
+        self.timers.stop(&Timer::Renewal);
         for peer in self.held.peers() {
             self.release_held(conns, peer);
         }
@@ -250,7 +260,10 @@ impl Engine {
     ) -> Result<u8, SendFailure> {
         let send = self.overlay.send_direct(&target, payload)?;
         match self.send_to_first(conns, Class::Own, send.frame, send.hops.into_iter()) {
-            Ok(_) => Ok(1),
+            Ok(_) => {
+                self.watch_edge(conns, target);
+                Ok(1)
+            }
             Err(SendFailure::Unroutable) => Err(SendFailure::NoEdge),
             Err(error) => Err(error),
         }
@@ -341,7 +354,10 @@ impl Engine {
                 (request, Outcome::Connect(target, Err(ConnectError::Closed)))
             }
             Command::CloseEdge { request, .. } => (request, Outcome::EdgeClosed(false)),
-            Command::Bootstrap(_) | Command::ImportPeers(_) | Command::Resume => return,
+            Command::Bootstrap(_)
+            | Command::ImportPeers(_)
+            | Command::Suspend
+            | Command::Resume => return,
             Command::Leave { request } if self.life == Life::Leaving => {
                 return self.requests.wait(Wait::Left, request);
             }

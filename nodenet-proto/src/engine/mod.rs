@@ -19,6 +19,7 @@ mod env;
 mod frames;
 mod held;
 mod relaying;
+mod renewals;
 mod report;
 mod requests;
 mod timers;
@@ -34,6 +35,7 @@ use std::time::Instant;
 
 use self::env::Env;
 use self::held::HeldSends;
+use self::renewals::Renewals;
 use self::requests::{Requests, Wait};
 use self::timers::Timer;
 use crate::NodeId;
@@ -80,9 +82,12 @@ pub struct Engine {
     nat: Nat,
     relay: Relay,
     life: Life,
+    /// Whether no timer fires until the application resumes.
+    is_suspended: bool,
     timers: TimerQueue<Timer>,
     requests: Requests,
     held: HeldSends,
+    renewals: Renewals,
     /// For the transport. Bounded by what one input can cause, because every input is followed by a
     /// drain.
     commands: VecDeque<transport::Command>,
@@ -116,8 +121,10 @@ impl Engine {
             nat: Nat::new(now),
             requests: Requests::new(identity.id()),
             held: HeldSends::default(),
+            renewals: Renewals::default(),
             env: Env::new(config, identity, crypto, seed, now, wall),
             life: Life::Running,
+            is_suspended: false,
             timers: TimerQueue::new(),
             commands: VecDeque::new(),
             events: VecDeque::new(),
@@ -222,6 +229,9 @@ impl Engine {
         self.env.advance(now);
         let before = self.env.own().local_addrs().to_vec();
         self.env.set_local_addrs(addrs);
+        if before != self.env.own().local_addrs() && !before.is_empty() {
+            self.renewals.handle_local_addrs();
+        }
         if before != self.env.own().local_addrs()
             && let Some(at) = self.connect.handle_local_addrs(self.env.now())
         {
@@ -241,8 +251,13 @@ impl Engine {
             self.deliveries -= usize::from(matches!(event, Event::Delivered { .. }));
             return Output::Event(event);
         }
-        let next = self.timers.peek();
+        let next = self.timers.peek().filter(|_| !self.is_suspended);
         Output::Timeout(next.map(|(at, timer)| Deadline { at, reason: timer.name() }))
+    }
+
+    /// Whether no timer fires until the application resumes.
+    pub fn is_suspended(&self) -> bool {
+        self.is_suspended
     }
 
     /// This node's identifier.
@@ -259,6 +274,7 @@ impl Engine {
         self.connect.check();
         self.rendezvous.check();
         self.nat.check();
+        self.renewals.check();
         self.held.check(|peer| self.connect.is_attempted(peer));
         self.relay.check();
         self.requests.check(|wait| match wait {
@@ -274,6 +290,7 @@ impl Engine {
                 Timer::Overlay(overlay::Timer::Conn(conn)) => assert!(self.overlay.is_live(*conn)),
                 Timer::Overlay(overlay::Timer::Bootstrap | overlay::Timer::Maintenance)
                 | Timer::Connect
+                | Timer::Renewal
                 | Timer::Rendezvous => assert_eq!(self.life, Life::Running),
                 Timer::Nat | Timer::Relay => assert_eq!(self.life, Life::Running),
                 Timer::Leave => assert_eq!(self.life, Life::Leaving),

@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Connect,
     /// A question is to be asked again, or its time is over.
     Rendezvous,
+    /// An edge in doubt has its next step.
+    Renewal,
     /// A volley or a step of the reachability test is due.
     Nat,
     /// The time of a volunteer is over, or a new month may have begun.
@@ -39,6 +41,7 @@ impl Timer {
             Self::Overlay(timer) => timer.name(),
             Self::Connect => "connect",
             Self::Rendezvous => "rendezvous",
+            Self::Renewal => "renewal",
             Self::Nat => "nat",
             Self::Relay => "relay",
             Self::Leave => "leave",
@@ -51,6 +54,9 @@ impl Engine {
     /// Fires the timers that are due.
     pub fn handle_timeout(&mut self, now: Instant, conns: &mut dyn Conns) {
         self.env.advance(now);
+        if self.is_suspended {
+            return;
+        }
         for _ in 0..EXPIRIES_PER_CALL {
             let Some(timer) = self.timers.pop_due(self.env.now()) else { return };
             match timer {
@@ -63,6 +69,7 @@ impl Engine {
                 Timer::Rendezvous => {
                     self.run_rendezvous(conns, |rendezvous, cx| rendezvous.handle_timer(cx));
                 }
+                Timer::Renewal => self.handle_renewals(conns),
                 Timer::Nat => self.run_nat(conns, |nat, cx| nat.handle_timer(cx)),
                 Timer::Relay => self.run_relay(conns, |relay, cx, neighbours| {
                     relay.handle_timer(cx, neighbours);

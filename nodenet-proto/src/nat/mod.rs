@@ -412,6 +412,11 @@ impl Nat {
         self.arm(cx);
     }
 
+    /// Where a neighbour is.
+    pub(crate) fn neighbour(&self, peer: &NodeId) -> Option<SocketAddr> {
+        self.neighbours.get(peer)
+    }
+
     /// Whether nothing may be sent to this peer of this node's own accord.
     pub(crate) fn is_quiet(&self, now: Instant, peer: &NodeId) -> bool {
         self.test.is_quiet(now, peer)

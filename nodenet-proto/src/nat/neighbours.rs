@@ -103,6 +103,10 @@ impl Neighbours {
         self.0.remove(id).map(Packed::addr)
     }
 
+    pub(super) fn get(&self, id: &NodeId) -> Option<SocketAddr> {
+        self.0.get(id).copied().map(Packed::addr)
+    }
+
     pub(super) fn contains_key(&self, id: &NodeId) -> bool {
         self.0.get(id).is_some()
     }

@@ -134,6 +134,8 @@ pub struct Node {
     splices: Splices,
     engine_state: EngineState,
     /// The addresses that the driver named last.
+    newest_addrs: Vec<SocketAddr>,
+    /// Those of them that the edges follow: not those that are new since the node was suspended.
     local_addrs: Vec<SocketAddr>,
     /// Counters of what arrived, and of what no machine of the node takes.
     stats: Stats,
@@ -168,6 +170,7 @@ impl Node {
             quic,
             splices: Splices::new(now),
             engine_state: EngineState::HasInput,
+            newest_addrs: Vec::new(),
             local_addrs: Vec::new(),
             stats: Stats::default(),
             now,
@@ -192,7 +195,8 @@ impl Node {
             Input::SocketFailed { socket } => self.splices.handle_socket_failed(socket),
             Input::Command(command) => {
                 if matches!(command, Command::Resume) {
-                    self.quic.handle_network_change(now, &[]);
+                    let gone = self.take_gone();
+                    self.quic.handle_network_change(now, &gone);
                 }
                 self.engine_state = EngineState::HasInput;
                 self.engine.handle_command(now, command, &mut self.quic);
@@ -212,6 +216,9 @@ impl Node {
     /// Lets timers that are due fire.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.enter(now);
+        if self.engine.is_suspended() {
+            return;
+        }
         self.quic.handle_timeout(now);
         self.splices.handle_timeout(now);
         // Most timers are those of conns.
@@ -286,13 +293,22 @@ impl Node {
 
     /// The edges stay with their peers when the addresses of this machine change.
     fn on_local_addrs(&mut self, now: Instant, addrs: Vec<SocketAddr>) {
-        let before = core::mem::replace(&mut self.local_addrs, addrs);
-        let is_other = |ip: IpAddr| !self.local_addrs.iter().any(|addr| addr.ip() == ip);
-        let gone: Vec<_> = before.iter().filter(|addr| is_other(addr.ip())).copied().collect();
-        if !before.is_empty() && before != self.local_addrs {
+        self.newest_addrs = addrs;
+        let is_change = !self.local_addrs.is_empty() && self.local_addrs != self.newest_addrs;
+        if is_change && !self.engine.is_suspended() {
+            let gone = self.take_gone();
             self.quic.handle_network_change(now, &gone);
             self.engine.handle_command(now, Command::Resume, &mut self.quic);
+        } else if !is_change {
+            self.local_addrs.clone_from(&self.newest_addrs);
         }
+    }
+
+    /// The addresses that this machine has no more. The edges follow those that it has now.
+    fn take_gone(&mut self) -> Vec<SocketAddr> {
+        let before = core::mem::replace(&mut self.local_addrs, self.newest_addrs.clone());
+        let is_gone = |addr: &SocketAddr| !self.local_addrs.iter().any(|own| own.ip() == addr.ip());
+        before.into_iter().filter(is_gone).collect()
     }
 
     /// The time of this call. Where a driver's clock goes backwards, the node's stands still.

@@ -151,6 +151,9 @@ impl Node {
 
     /// When the first timer of any machine is due.
     fn deadline(&self) -> Option<Deadline> {
+        if self.engine.is_suspended() {
+            return None;
+        }
         let engine = match self.engine_state {
             EngineState::HasInput => None,
             EngineState::Waits(deadline) => deadline,

@@ -73,6 +73,8 @@ pub(crate) enum Action {
         /// Whether the peer opened it or sent a frame over it.
         is_taken: bool,
     },
+    /// A ping on the edge to this peer is unanswered for long.
+    Doubtful(NodeId),
     /// The first frame of this peer arrived.
     FirstFrame(NodeId),
     /// The edge to this peer is gone.

@@ -31,7 +31,7 @@ use crate::transport::{ConnId, Conns};
 use crate::wire::{Capabilities, RoutedFrame};
 
 pub(crate) use self::actions::{Action, ServiceFrame, ServiceMessage, Timer};
-pub(crate) use self::edges::Peer;
+pub(crate) use self::edges::{Peer, doubt_after};
 pub(crate) use self::exchange::{Dialed, Overlay};
 pub(crate) use self::routing::{DirectSend, FIRST_HOPS, Hop, Message, MultiPathSend};
 
@@ -85,13 +85,18 @@ impl Overlay {
         if let Err(refusal) = self.edges.admit(cx.config, peer, true) {
             return Prospect::Refused(refusal.connect_error());
         }
+        Prospect::Unconnected(self.candidates(peer))
+    }
+
+    /// The addresses that are known of a peer.
+    pub(crate) fn candidates(&self, peer: &NodeId) -> Vec<Candidate> {
         let contact = self.peers.table().find(peer).into_iter();
         let known = contact.flat_map(|contact| {
             let is_open = contact.is_open();
             contact.addrs().map(move |addr| Candidate { is_open, ..Candidate::given(addr) })
         });
         let named = self.topology.bootstrap_addrs(peer).iter().copied().map(Candidate::given);
-        Prospect::Unconnected(known.chain(named).collect())
+        known.chain(named).collect()
     }
 
     /// Closes every edge and conn, and opens no more.
@@ -131,6 +136,16 @@ impl Overlay {
     /// Pings every neighbour that is not a light node, for the address at which it sees this node.
     pub(crate) fn ask_all(&mut self, cx: &mut Context<'_, Action>) {
         self.edges.ping_all(cx);
+    }
+
+    /// Pings every neighbour anew: the machine slept, or has another way to the network.
+    pub(crate) fn probe_all(&mut self, cx: &mut Context<'_, Action>) {
+        self.edges.probe_all(cx);
+    }
+
+    /// Whether this peer is one of the nearest few, with an edge or without.
+    pub(crate) fn is_near(&self, peer: &NodeId) -> bool {
+        topology::is_near(self.edges.table(), peer)
     }
 
     /// Pings one neighbour, unless it is a light node or owes an answer.

@@ -209,7 +209,11 @@ impl Quic {
 
     /// The next event for the engine.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.endpoint.events.pop_front()
+        let event = self.endpoint.events.pop_front()?;
+        if let Event::ConnUp { peer, remote, .. } = event {
+            self.confirm(peer, remote);
+        }
+        Some(event)
     }
 
     /// Writes the next datagram, or batch of datagrams, into `buf`, which must be empty. When there
@@ -510,6 +514,10 @@ impl Conns for Quic {
 
     fn path(&self, conn: ConnId) -> Option<PathInfo> {
         self.conns.get(&conn)?.path()
+    }
+
+    fn received(&self, conn: ConnId) -> Option<u64> {
+        Some(self.conns.get(&conn)?.quic.stats().udp_rx.datagrams)
     }
 }
 

@@ -8,22 +8,27 @@ use quinn_proto::{ConnectionEvent, DatagramEvent};
 
 use super::Quic;
 use super::conn::Conn;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, tls};
+use crate::NodeId;
 use crate::io::EcnCodepoint;
 
 /// The datagram that is taken now, for a second look at it. QUIC alone knows the conn of a
 /// datagram, by its connection id, and it knows that only after it has taken the datagram in the
 /// name of one address.
 #[derive(Debug, Default)]
-pub(super) struct Translated(Vec<u8>);
+pub(super) struct Translated {
+    datagram: Vec<u8>,
+    /// Nothing is looked at again, for comparison.
+    is_off: bool,
+}
 
 impl Translated {
     /// Keeps a datagram with a short header. Others belong to handshakes, which do not move.
     #[inline]
     pub(super) fn keep(&mut self, datagram: &[u8]) {
-        self.0.clear();
-        if datagram.first().is_some_and(|first| first & 0x80 == 0) {
-            self.0.extend_from_slice(datagram);
+        self.datagram.clear();
+        if !self.is_off && datagram.first().is_some_and(|first| first & 0x80 == 0) {
+            self.datagram.extend_from_slice(datagram);
         }
     }
 
@@ -35,10 +40,10 @@ impl Translated {
         ecn: Option<EcnCodepoint>,
         endpoint: &mut Endpoint,
     ) -> Option<ConnectionEvent> {
-        if self.0.is_empty() {
+        if self.datagram.is_empty() {
             return None;
         }
-        let (remote, data) = (conn.quic.remote_address(), BytesMut::from(&self.0[..]));
+        let (remote, data) = (conn.quic.remote_address(), BytesMut::from(&self.datagram[..]));
         match endpoint.quic.handle(now, remote, None, ecn, data, &mut Vec::new()) {
             Some(DatagramEvent::ConnectionEvent(handle, event))
                 if conn.handle() == Some(handle) =>
@@ -51,6 +56,24 @@ impl Translated {
 }
 
 impl Quic {
+    /// From now on dialed conns do not follow their peers, for comparison.
+    #[cfg(test)]
+    pub(crate) fn withhold_moves(&mut self) {
+        self.translated.is_off = true;
+    }
+
+    /// A handshake proved that `peer` is at `remote`: other conns to it may send there what they
+    /// have.
+    pub(super) fn confirm(&mut self, peer: NodeId, remote: SocketAddr) {
+        for (id, conn) in &mut self.conns {
+            let is_there = conn.limited_remote() == Some(remote);
+            if is_there && tls::peer_identity(&conn.quic).is_some_and(|(known, _)| known == peer) {
+                let touched = conn.confirm_path();
+                self.turns.touch(*id, &mut conn.queued, touched);
+            }
+        }
+    }
+
     /// The network of this machine changed: each conn sends a packet at once. None of them sends
     /// from one of the addresses that are `gone` any more.
     pub fn handle_network_change(&mut self, now: Instant, gone: &[SocketAddr]) {

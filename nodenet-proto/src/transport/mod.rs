@@ -365,4 +365,10 @@ pub trait Conns {
 
     /// The current path of a conn.
     fn path(&self, conn: ConnId) -> Option<PathInfo>;
+
+    /// Datagrams that arrived on a conn so far, if the transport counts them. What is sent is
+    /// acknowledged, so a path on which this stands still does not carry any more.
+    fn received(&self, _conn: ConnId) -> Option<u64> {
+        None
+    }
 }

@@ -83,6 +83,8 @@ pub(crate) struct Driver {
     bootstrap_open: bool,
     allow_local: bool,
     network: Network,
+    /// Whether nothing but input wakes the driver.
+    is_suspended: bool,
     /// The wall clock as the node knows it.
     wall_clock: WallClock,
     read_failures: u32,
@@ -112,6 +114,7 @@ impl Driver {
             bootstrap_open: true,
             allow_local,
             network,
+            is_suspended: false,
             wall_clock,
             read_failures: 0,
             read_after: None,
@@ -144,7 +147,8 @@ impl Driver {
             if self.leave_by.is_some_and(|by| clock::now() >= by) {
                 return Ok(());
             }
-            let driver_dues = [self.outlet.dropped.due(), self.network.due()];
+            let network_due = self.network.due().filter(|_| !self.is_suspended);
+            let driver_dues = [self.outlet.dropped.due(), network_due];
             let dues = [due, self.read_after, self.leave_by].into_iter().chain(driver_dues);
             let wake_at = dues.flatten().min();
             let wake = self.wait(&mut refreshes, wake_at).await;
@@ -172,7 +176,7 @@ impl Driver {
             biased;
             _ = self.inlets.leave.changed(), if self.leave_by.is_none() => Wake::Leave,
             peers = self.inlets.bootstrap.recv(), if self.bootstrap_open => Wake::Bootstrap(peers),
-            _ = refreshes.tick() => Wake::Refresh,
+            _ = refreshes.tick(), if !self.is_suspended => Wake::Refresh,
             () = self.network.changed() => Wake::Network,
             () = writable(&self.outlet.sockets, blocked_on), if blocked_on.is_some() => Wake::Due,
             Some(request) = self.inlets.requests.recv(),
@@ -338,6 +342,17 @@ impl Driver {
                 return;
             }
             Request::ExportPeers(reply) => return drop(reply.send(self.node.export_peers())),
+            Request::Suspend(reply) => {
+                self.is_suspended = true;
+                let _ = reply.send(());
+                Command::Suspend
+            }
+            Request::Resume(reply) => {
+                self.is_suspended = false;
+                self.refresh();
+                let _ = reply.send(());
+                Command::Resume
+            }
         };
         self.input(Input::Command(command));
     }
@@ -358,7 +373,7 @@ impl Driver {
     /// Reads the addresses when the network has settled after a change, and when the machine slept.
     /// The node then probes its edges, also where only a route or a carrier changed.
     fn follow_network(&mut self) {
-        if self.network.take_due(clock::now(), &*self.outlet.platform) {
+        if !self.is_suspended && self.network.take_due(clock::now(), &*self.outlet.platform) {
             self.refresh();
             self.input(Input::Command(Command::Resume));
         }

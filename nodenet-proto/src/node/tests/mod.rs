@@ -6,6 +6,7 @@ mod outage;
 mod own_address;
 mod pacing;
 mod relay;
+mod renewal;
 mod roaming;
 mod volunteer;
 

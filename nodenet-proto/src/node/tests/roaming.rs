@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::api::{Command, Event};
 use crate::env::UnixNanos;
 use crate::node::Input;
-use crate::testkit::{Net, NodeHost, WALL};
+use crate::testkit::{Host, Net, NodeHost, WALL};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ROUND_TRIP: Duration = Duration::from_millis(20);
@@ -77,10 +77,20 @@ fn elsewhere(port: u16) -> SocketAddr {
 
 #[test]
 fn an_edge_follows_either_end_to_another_address_in_a_few_round_trips() {
+    check_roaming(20);
+}
+
+#[test]
+#[ignore = "measures: the same with 200 seeds"]
+fn an_edge_follows_either_end_to_another_address_with_200_seeds() {
+    check_roaming(200);
+}
+
+fn check_roaming(seeds: u64) {
     let bounds =
         [2 * ROUND_TRIP + Duration::from_millis(250), ROUND_TRIP + Duration::from_millis(100)];
     for (who, bound) in bounds.into_iter().enumerate() {
-        let mut times: Vec<_> = (0..20)
+        let mut times: Vec<_> = (0..seeds)
             .map(|seed| {
                 let mut pair = Pair::new(seed);
                 let time = pair.roam(who, elsewhere(4_000));
@@ -89,9 +99,32 @@ fn an_edge_follows_either_end_to_another_address_in_a_few_round_trips() {
             })
             .collect();
         times.sort();
-        println!("end {who}: p50 {:?}, largest {:?}", times[10], times[19]);
-        assert!(times[19] <= bound, "end {who}: {times:?}");
+        let [p50, p99] = [50, 99].map(|percent| times[(times.len() - 1) * percent / 100]);
+        println!("end {who}: {p50:?}, {p99:?}, {:?}", times[times.len() - 1]);
+        assert!(p99 <= bound, "end {who}: {times:?}");
     }
+}
+
+/// The other way of decision 21.
+#[test]
+fn a_second_conn_alone_makes_the_edge_of_an_acceptor_that_moved_whole() {
+    let times = [false, true].map(|is_withheld| {
+        let mut times: Vec<_> = (0..20)
+            .map(|seed| {
+                let mut pair = Pair::new(seed);
+                if is_withheld {
+                    pair.nodes.iter_mut().for_each(|node| node.node.quic.withhold_moves());
+                }
+                let time = pair.roam(0, elsewhere(4_000));
+                assert!(!pair.lost_an_edge(), "seed {seed}");
+                time
+            })
+            .collect();
+        times.sort();
+        println!("without a move {is_withheld}: {:?}, {:?}", times[10], times[19]);
+        times[19]
+    });
+    assert!(times.iter().all(|time| *time <= 3 * ROUND_TRIP), "{times:?}");
 }
 
 #[test]
@@ -113,36 +146,102 @@ fn the_idle_edge_of_a_node_that_moved_is_whole_before_either_end_sends() {
     }
 }
 
-#[test]
-fn a_node_that_slept_for_an_hour_reaches_its_peer_again_within_two_seconds() {
-    for who in [0, 1] {
-        let mut times = Vec::new();
-        for seed in 0..10 {
-            let mut pair = Pair::new(80 + seed);
-            let hour = Duration::from_secs(3_600);
-            pair.net.run(&mut [&mut pair.nodes[1 - who]], hour);
-            let woke = pair.net.now;
-            let slept = woke - crate::env::test_base();
-            let wall = UnixNanos(WALL.0 + slept.as_nanos() as i64);
-            let target = pair.nodes[1 - who].id;
-            let node = &mut pair.nodes[who];
-            node.node.handle_input(woke, Input::WallClock(wall));
-            node.command(&pair.net, Command::Resume);
-            pair.nodes[1 - who].node.handle_input(woke, Input::WallClock(wall));
-            pair.nodes[1 - who].take_delivered();
-            let mut took = None;
-            while took.is_none() && pair.net.now < woke + 20 * SECOND {
-                pair.nodes[who].send(&pair.net, target, b"awake");
-                let [a, b] = &mut pair.nodes;
-                pair.net.run(&mut [a, b], 10 * INTERVAL);
-                if !pair.nodes[1 - who].take_delivered().is_empty() {
-                    took = Some(pair.net.now - woke);
-                }
-            }
-            times.extend(took);
-        }
-        times.sort();
-        println!("slept, end {who}: {times:?}");
-        assert!(times.len() == 10 && times[9] <= 2 * SECOND, "end {who}: {times:?}");
+/// A machine sleeps for this long, with a warning or without. Returns how long after its wake the
+/// other end got a first message.
+fn first_message_after_sleep(seed: u64, who: usize, span: Duration, is_warned: bool) -> Duration {
+    let mut pair = Pair::new(seed);
+    if is_warned {
+        pair.nodes[who].command(&pair.net, Command::Suspend);
+        let [a, b] = &mut pair.nodes;
+        pair.net.run(&mut [a, b], 10 * INTERVAL);
     }
+    pair.net.run(&mut [&mut pair.nodes[1 - who]], span);
+    let woke = pair.net.now;
+    let slept = woke - crate::env::test_base();
+    let wall = UnixNanos(WALL.0 + slept.as_nanos() as i64);
+    let target = pair.nodes[1 - who].id;
+    pair.nodes[who].node.handle_input(woke, Input::WallClock(wall));
+    pair.nodes[who].command(&pair.net, Command::Resume);
+    pair.nodes[1 - who].node.handle_input(woke, Input::WallClock(wall));
+    pair.nodes[1 - who].take_delivered();
+    while pair.net.now < woke + 20 * SECOND {
+        pair.nodes[who].send(&pair.net, target, b"awake");
+        let [a, b] = &mut pair.nodes;
+        pair.net.run(&mut [a, b], 4 * INTERVAL);
+        if !pair.nodes[1 - who].take_delivered().is_empty() {
+            break;
+        }
+    }
+    pair.net.now - woke
+}
+
+#[test]
+fn a_node_that_slept_for_an_hour_reaches_its_peer_again_within_a_second() {
+    for (who, is_warned) in [(0, false), (1, false), (0, true), (1, true)] {
+        let hour = Duration::from_secs(3_600);
+        let mut times: Vec<_> =
+            (80..90).map(|seed| first_message_after_sleep(seed, who, hour, is_warned)).collect();
+        times.sort();
+        println!("slept, end {who}, warned {is_warned}: {times:?}");
+        assert!(times[9] <= SECOND, "end {who}, warned {is_warned}: {times:?}");
+    }
+}
+
+#[test]
+fn an_edge_survives_a_sleep_that_is_shorter_than_the_patience_of_its_peer() {
+    for (who, is_warned) in [(0, false), (1, false), (0, true), (1, true)] {
+        let mut pair = Pair::new(60);
+        if is_warned {
+            pair.nodes[who].command(&pair.net, Command::Suspend);
+        }
+        let [a, b] = &mut pair.nodes;
+        pair.net.run(&mut [a, b], INTERVAL);
+        pair.net.run(&mut [&mut pair.nodes[1 - who]], 20 * SECOND);
+        pair.nodes[who].command(&pair.net, Command::Resume);
+        let [a, b] = &mut pair.nodes;
+        pair.net.run(&mut [a, b], 10 * SECOND);
+        assert!(!pair.lost_an_edge(), "end {who}, warned {is_warned}");
+    }
+}
+
+#[test]
+fn a_suspended_node_asks_for_no_timeout_and_takes_what_arrives() {
+    let mut pair = Pair::new(61);
+    pair.nodes[0].command(&pair.net, Command::Suspend);
+    pair.pass(SECOND);
+    let [a, b] = &mut pair.nodes;
+    pair.net.run(&mut [a, b], 10 * SECOND);
+    pair.nodes[0].take_delivered();
+    assert_eq!(pair.nodes[0].deadline(), None);
+    let target = pair.nodes[0].id;
+    pair.nodes[1].send_direct(&pair.net, target, b"to the one that sleeps");
+    let [a, b] = &mut pair.nodes;
+    pair.net.run(&mut [a, b], SECOND);
+    assert_eq!(pair.nodes[0].take_delivered().len(), 1);
+    assert_eq!(pair.nodes[0].deadline(), None);
+    // Its peer pings, and hears of it.
+    let [a, b] = &mut pair.nodes;
+    pair.net.run(&mut [a, b], 200 * SECOND);
+    assert!(!pair.lost_an_edge());
+    pair.nodes[0].command(&pair.net, Command::Resume);
+    let [a, b] = &mut pair.nodes;
+    pair.net.run(&mut [a, b], SECOND);
+    assert!(pair.nodes[0].deadline().is_some() && !pair.lost_an_edge());
+}
+
+#[test]
+fn a_suspended_node_whose_address_changes_moves_when_it_resumes() {
+    let mut pair = Pair::new(62);
+    let node = &mut pair.nodes[1];
+    node.command(&pair.net, Command::Suspend);
+    node.addr = elsewhere(4_000);
+    node.node.handle_input(pair.net.now, Input::LocalAddrs(vec![elsewhere(4_000)]));
+    let [a, b] = &mut pair.nodes;
+    pair.net.run(&mut [a, b], SECOND);
+    assert_ne!(pair.nodes[0].node.edges()[0].remote, elsewhere(4_000));
+    pair.nodes[1].command(&pair.net, Command::Resume);
+    let [a, b] = &mut pair.nodes;
+    pair.net.run(&mut [a, b], SECOND);
+    assert_eq!(pair.nodes[0].node.edges()[0].remote, elsewhere(4_000));
+    assert!(!pair.lost_an_edge());
 }

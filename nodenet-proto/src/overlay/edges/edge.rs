@@ -38,8 +38,8 @@ pub struct Conn {
     pub pinged: Instant,
     /// Whether nothing at all arrived since that ping.
     pub unanswered: bool,
-    /// Whether its Pong has not come yet.
-    pub pong_due: bool,
+    /// Pongs that have not come yet.
+    pub pongs_due: u8,
     /// Whether the peer has answered a ping, and so said at which address it sees this node.
     pub is_told: bool,
     /// What lies between.

@@ -67,7 +67,7 @@ impl Edges {
         }
         let is_free = match frame_type {
             Some(FrameType::Leave) => true,
-            Some(FrameType::Pong) => edge.conn_mut(conn).is_some_and(|conn| conn.pong_due),
+            Some(FrameType::Pong) => edge.conn_mut(conn).is_some_and(|conn| conn.pongs_due > 0),
             _ => false,
         };
         let allowed = is_free || edge.budgets.charge_control(cx.now);
@@ -119,11 +119,12 @@ impl Edges {
             edge.rtt_ms = rtt_ms;
         }
         let was_due = edge.conn_mut(conn).is_some_and(|conn| {
-            let was_due = core::mem::take(&mut conn.pong_due);
+            let was_due = conn.pongs_due > 0;
+            conn.pongs_due = conn.pongs_due.saturating_sub(1);
             conn.is_told |= was_due && is_valid;
             if let Some(left) = conn.retiring.as_mut().filter(|_| was_due) {
                 *left -= 1;
-                conn.pong_due = *left > 0;
+                conn.pongs_due = *left;
             }
             was_due
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::admit::{Refusal, admit};
 use super::keepalive::{ANSWER_WAIT, LIGHT_PATIENCE, RELAYED, Silence};
-use super::liveness::{Standing, Verdict, judge};
+use super::liveness::{Standing, Verdict, doubt_after, judge};
 use super::{Attached, CONNS_PER_EDGE, Detached, Edge, Edges, Owner, PathKind};
 use crate::NodeId;
 use crate::addr::{Subnet, canonical};
@@ -25,6 +25,10 @@ const UNPROVEN_MIN: usize = 8;
 /// A conn that a direct one replaces is closed after this long without its last pong, which comes
 /// behind all frames that are under way (a guess: what a full queue takes at the rate of a relay).
 const LAST_PONG: Duration = Duration::from_secs(10);
+
+/// A probe is no news this soon after a ping (a guess): a driver reports the same change in two
+/// ways.
+const PROBE_APART: Duration = Duration::from_millis(100);
 
 /// What a handshake proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,7 +270,7 @@ impl Edges {
         let silence = self.keepalive.silence(cx.now, self.table.len());
         let Some(edge) = self.table.get_mut(&peer) else { return Loss::Nothing };
         let send_conn = edge.send_conn().id == conn;
-        let light = edge.light;
+        let (light, doubt_after) = (edge.light, doubt_after(edge.rtt_ms));
         let Some(conn) = edge.conn_mut(conn) else { return Loss::Nothing };
         if conn.retiring.is_some() {
             let (id, due) = (conn.id, conn.pinged + LAST_PONG);
@@ -282,7 +286,7 @@ impl Edges {
             false if is_relayed => Silence::of(RELAYED),
             false => silence,
         };
-        match judge(cx.now, cx.rng, conn, Standing { silence, send_conn, light }) {
+        match judge(cx.now, cx.rng, conn, Standing { silence, send_conn, light, doubt_after }) {
             Verdict::Wait(until) => {
                 if !light && !is_relayed {
                     self.keepalive.on_planned(silence);
@@ -296,6 +300,13 @@ impl Edges {
             Verdict::Ping => {
                 let conn = conn.id;
                 self.ping(cx, conn, &peer);
+            }
+            Verdict::Doubt(until) => {
+                // A new packet leaves at once, and QUIC's repetitions ever later.
+                conn.pongs_due = conn.pongs_due.saturating_add(1);
+                cx.act(send(conn.id, ping_frame(cx.own.capabilities())));
+                cx.act(Action::Set(Timer::Conn(conn.id), until));
+                cx.act(Action::Doubtful(peer));
             }
             Verdict::Dead => {
                 let conn = conn.id;
@@ -331,8 +342,9 @@ impl Edges {
         let replaced: heapless::Vec<ConnId, CONNS_PER_EDGE> = edge.replaced().collect();
         for id in replaced {
             let Some(conn) = edge.conn_mut(id) else { continue };
-            conn.retiring = Some(1 + u8::from(conn.pong_due));
-            (conn.pinged, conn.unanswered, conn.pong_due) = (cx.now, true, true);
+            conn.pongs_due = conn.pongs_due.saturating_add(1);
+            conn.retiring = Some(conn.pongs_due);
+            (conn.pinged, conn.unanswered) = (cx.now, true);
             let frame = ping_frame(cx.own);
             let hops = heapless::Vec::from_iter([id]);
             cx.act(Action::Offer { class: Class::Leave, frame, hops });
@@ -389,6 +401,21 @@ impl Edges {
         }
     }
 
+    /// Pings every edge anew, whatever it waits for: what was sent before the machine slept, or
+    /// from another network, may be lost.
+    pub(crate) fn probe_all(&mut self, cx: &mut Context<'_, Action>) {
+        let is_due = |edge: &&Edge| {
+            let conn = edge.send_conn();
+            !conn.unanswered || conn.pinged + PROBE_APART <= cx.now
+        };
+        let due = self.table.iter().filter(is_due);
+        let conns: Vec<(NodeId, ConnId)> =
+            due.map(|edge| (edge.peer, edge.send_conn().id)).collect();
+        for (peer, conn) in conns {
+            self.ping(cx, conn, &peer);
+        }
+    }
+
     /// Pings one edge, unless it waits for an answer or is one to a light node.
     pub(crate) fn ping_peer(&mut self, cx: &mut Context<'_, Action>, peer: &NodeId) {
         let edge = self.table.get(peer).filter(|edge| !edge.light);
@@ -404,13 +431,15 @@ impl Edges {
 
     fn ping(&mut self, cx: &mut Context<'_, Action>, conn: ConnId, peer: &NodeId) {
         let ping = ping_frame(cx.own);
-        if let Some(conn) = self.table.get_mut(peer).and_then(|edge| edge.conn_mut(conn)) {
+        let Some(edge) = self.table.get_mut(peer) else { return };
+        let look = cx.now + doubt_after(edge.rtt_ms);
+        if let Some(conn) = edge.conn_mut(conn) {
             conn.pinged = cx.now;
             conn.unanswered = true;
-            conn.pong_due = true;
+            conn.pongs_due = conn.pongs_due.saturating_add(1);
             cx.act(send(conn.id, ping));
             if cx.config.maintenance {
-                cx.act(Action::Set(Timer::Conn(conn.id), cx.now + ANSWER_WAIT));
+                cx.act(Action::Set(Timer::Conn(conn.id), look));
             }
         }
     }

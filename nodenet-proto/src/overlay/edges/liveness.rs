@@ -21,6 +21,23 @@ const REFRESH: Duration = Duration::from_secs(300);
 /// its peer, which it answers, end every silence (a guess).
 const FIRST_PING: Duration = Duration::from_secs(30);
 
+/// A ping without an answer for this long puts its edge in doubt (a guess: two retransmissions of a
+/// path of 100 ms).
+const DOUBT: Duration = Duration::from_millis(500);
+/// The same in round trips, where they are that long (a guess).
+const DOUBT_ROUND_TRIPS: u32 = 3;
+/// From one ping to the next while none is answered. A packet that is new leaves at once, and those
+/// that QUIC repeats ever later: without it a ping that begins an outage of 4 s stays unanswered
+/// for more than [`ANSWER_WAIT`].
+const PING_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a ping may be unanswered before its edge is in doubt, by the round-trip time in
+/// milliseconds.
+pub(crate) fn doubt_after(rtt_ms: u16) -> Duration {
+    let round_trips = Duration::from_millis(rtt_ms.into()) * DOUBT_ROUND_TRIPS;
+    round_trips.clamp(DOUBT, ANSWER_WAIT / 2)
+}
+
 /// What follows when the timer of a conn fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -28,6 +45,8 @@ pub(crate) enum Verdict {
     Wait(Instant),
     /// Send a ping now, and judge again when its answer is due.
     Ping,
+    /// The peer may not answer any more. Ping once more, and judge again then.
+    Doubt(Instant),
     /// The peer does not answer: close the conn.
     Dead,
 }
@@ -42,13 +61,21 @@ pub(crate) struct Standing {
     /// Whether the peer is a light node, which is not woken for the address at which it sees this
     /// node.
     pub(crate) light: bool,
+    /// An edge is in doubt once its ping is unanswered for this long.
+    pub(crate) doubt_after: Duration,
 }
 
 /// Judges a conn when its timer fired. `rng` jitters the next check.
 pub(crate) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Standing) -> Verdict {
     if conn.unanswered {
         let due = conn.pinged + ANSWER_WAIT;
-        return if due > now { Verdict::Wait(due) } else { Verdict::Dead };
+        return if due <= now {
+            Verdict::Dead
+        } else if conn.pinged + standing.doubt_after <= now {
+            Verdict::Doubt(due.min(now + PING_AGAIN))
+        } else {
+            Verdict::Wait(conn.pinged + standing.doubt_after)
+        };
     }
     let Silence { look_after, ping_after } = standing.silence;
     let next_look = rng.jitter(look_after, PERIOD_JITTER_PERCENT);
@@ -74,13 +101,18 @@ pub(crate) fn judge(now: Instant, rng: &mut Random, conn: &Conn, standing: Stand
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Silence, Standing, Verdict, judge};
+    use super::{Silence, Standing, Verdict, doubt_after, judge};
     use crate::env::{Seed, test_base};
     use crate::overlay::edges::{Conn, PathKind};
     use crate::transport::ConnId;
 
     const SHORT: Duration = Duration::from_secs(15);
-    const BUSY: Standing = Standing { silence: Silence::of(SHORT), send_conn: true, light: false };
+    const BUSY: Standing = Standing {
+        silence: Silence::of(SHORT),
+        send_conn: true,
+        light: false,
+        doubt_after: Duration::from_secs(1),
+    };
 
     fn at(seconds: u64) -> Instant {
         test_base() + Duration::from_secs(seconds)
@@ -93,7 +125,7 @@ mod tests {
             heard: at(heard),
             pinged: at(pinged),
             unanswered: false,
-            pong_due: false,
+            pongs_due: 0,
             is_told: true,
             path: PathKind::Direct,
             retiring: None,
@@ -128,7 +160,9 @@ mod tests {
     #[test]
     fn an_unanswered_ping_ends_a_conn_after_five_seconds() {
         let pinged = Conn { unanswered: true, ..conn(0, 15) };
-        assert_eq!(verdict(19, &pinged, BUSY), Verdict::Wait(at(20)));
+        assert_eq!(verdict(15, &pinged, BUSY), Verdict::Wait(at(16)));
+        assert_eq!(verdict(16, &pinged, BUSY), Verdict::Doubt(at(17)), "and is repeated");
+        assert_eq!(verdict(19, &pinged, BUSY), Verdict::Doubt(at(20)));
         assert_eq!(verdict(20, &pinged, BUSY), Verdict::Dead);
     }
 
@@ -151,6 +185,12 @@ mod tests {
         assert!(matches!(verdict(30, &busy, asleep), Verdict::Wait(_)));
         let told = Conn { is_told: true, ..busy };
         assert!(matches!(verdict(30, &told, finger), Verdict::Wait(_)));
+    }
+
+    #[test]
+    fn an_edge_is_in_doubt_after_half_a_second_or_three_round_trips() {
+        let doubt = |rtt_ms| doubt_after(rtt_ms).as_millis();
+        assert_eq!([0, 20, 300, 60_000].map(doubt), [500, 500, 900, 2_500]);
     }
 
     #[test]

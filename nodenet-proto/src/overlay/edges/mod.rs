@@ -48,6 +48,7 @@ use crate::transport::ConnId;
 pub use self::edge::{Conn, Edge, PathKind};
 pub(crate) use self::frames::Sender;
 pub(crate) use self::lifecycle::{AttachedConn, EdgeUp, EndedEdge, Loss, Peer, whole_ms};
+pub(crate) use self::liveness::doubt_after;
 pub use self::table::{Attached, Detached, EdgeTable, Phase};
 
 /// An edge that lived this long shows that the peer's failures are over (PROTOCOL.md#proven-edges).

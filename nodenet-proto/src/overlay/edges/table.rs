@@ -111,7 +111,7 @@ impl EdgeTable {
             heard: now,
             pinged: now,
             unanswered: false,
-            pong_due: false,
+            pongs_due: 0,
             is_told: false,
             path: PathKind::Unset,
             retiring: None,

@@ -300,6 +300,14 @@ impl Topology {
     }
 }
 
+/// Whether `peer` is among the nearest of the edges, or would be.
+pub(crate) fn is_near(edges: &EdgeTable, peer: &NodeId) -> bool {
+    let own = edges.own();
+    let closest = edges.closest::<NEAR>(own);
+    closest.len() < NEAR
+        || closest.iter().any(|edge| own.compare_distance(&edge.peer, peer).is_ge())
+}
+
 /// Target numbers of edges for this configuration.
 fn edge_targets(config: &Config) -> EdgeTargets {
     match config.profile {

@@ -11,6 +11,11 @@
 //! address alone. An attacker that only copies packets of the peer cannot bring that about, for the
 //! peer never gets what is sent to the attacker's address. A trial that ends without such an
 //! acknowledgement changes nothing.
+//!
+//! The peer itself can acknowledge what it did not get. On a host other than the one that was
+//! dialed it therefore gets no more than three times the bytes that come from there, and what is
+//! beyond that goes to the address that was dialed. Only a handshake with the same peer, at that
+//! address, ends this (docs/decisions/0021).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -39,7 +44,25 @@ const PROBES_MAX: usize = 4;
 #[derive(Debug)]
 pub(super) struct Path {
     remote: SocketAddr,
+    /// What may go there, unless a handshake proved the host.
+    limit: Option<Limit>,
     trial: Option<Trial>,
+}
+
+/// Bytes from and to an address.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limit {
+    received: u64,
+    sent: u64,
+}
+
+impl Limit {
+    /// Whether a packet of this length may go there, which it then does.
+    fn takes(&mut self, len: u64) -> bool {
+        let takes = self.sent + len <= self.received.saturating_mul(AMPLIFICATION);
+        self.sent += if takes { len } else { 0 };
+        takes
+    }
 }
 
 /// An address of the peer that is not proved.
@@ -47,8 +70,7 @@ pub(super) struct Path {
 struct Trial {
     remote: SocketAddr,
     until: Instant,
-    received: u64,
-    sent: u64,
+    limit: Limit,
     /// When a packet left for this address and none for the other one, latest last.
     probes: heapless::Vec<Instant, PROBES_MAX>,
     /// When a packet last left for the other address.
@@ -61,18 +83,17 @@ struct Trial {
 impl Trial {
     fn new(remote: SocketAddr, until: Instant) -> Self {
         let probes = heapless::Vec::new();
-        Self { remote, until, received: 0, sent: 0, probes, elsewhere: None, must_repeat: false }
+        let limit = Limit::default();
+        Self { remote, until, limit, probes, elsewhere: None, must_repeat: false }
     }
 
     /// Whether a packet of this length leaves for this address.
     fn takes(&mut self, now: Instant, len: u64) -> bool {
-        let takes = self.sent + len <= self.received.saturating_mul(AMPLIFICATION);
-        if !takes {
+        if !self.limit.takes(len) {
             self.elsewhere = Some(now);
             self.probes.retain(|at| *at != now);
             return false;
         }
-        self.sent += len;
         if self.elsewhere != Some(now) && self.probes.last() != Some(&now) {
             self.must_repeat = self.probes.is_empty();
             if self.probes.is_full() {
@@ -88,23 +109,27 @@ impl Trial {
 impl Path {
     /// The path as it was dialed.
     fn new(remote: SocketAddr) -> Self {
-        Self { remote, trial: None }
+        Self { remote, limit: None, trial: None }
     }
 
-    /// The address for a packet of this length.
-    fn route(&mut self, now: Instant, len: usize) -> SocketAddr {
+    /// The address for a packet of this length to the peer that was dialed at `dialed`.
+    fn route(&mut self, now: Instant, len: usize, dialed: SocketAddr) -> SocketAddr {
         if let Some(trial) = &mut self.trial
             && now < trial.until
             && trial.takes(now, len as u64)
         {
             return trial.remote;
         }
-        self.remote
+        let takes = self.limit.as_mut().is_none_or(|limit| limit.takes(len as u64));
+        if takes { self.remote } else { dialed }
     }
 
     /// Bytes arrived from `remote`, in an authentic packet. Returns whether a trial begins.
     fn observe(&mut self, remote: SocketAddr, len: usize, now: Instant, span: Duration) -> bool {
         if remote == self.remote {
+            if let Some(limit) = &mut self.limit {
+                limit.received += len as u64;
+            }
             return false;
         }
         // A trial of another address goes on: a peer with two addresses cannot end it again and
@@ -116,20 +141,27 @@ impl Path {
         if let Some(trial) = &mut self.trial
             && trial.remote == remote
         {
-            trial.received += len as u64;
+            trial.limit.received += len as u64;
         }
         begins
     }
 
-    /// The peer acknowledged packets sent at these times. Returns the address that this proves.
-    fn prove(&mut self, acknowledged: &[Instant]) -> Option<SocketAddr> {
+    /// The peer acknowledged packets sent at these times. Returns the address to which it moves.
+    /// That is limited unless it is on the host that was dialed, which a handshake proved.
+    fn prove(&mut self, acknowledged: &[Instant], dialed: SocketAddr) -> Option<SocketAddr> {
         let trial = self.trial.as_ref()?;
         if !trial.probes.iter().any(|at| acknowledged.contains(at)) {
             return None;
         }
         self.remote = trial.remote;
+        self.limit = (trial.remote.ip() != dialed.ip()).then_some(trial.limit);
         self.trial = None;
         Some(self.remote)
+    }
+
+    /// Whether all that is sent goes to an address that was proved.
+    fn is_settled(&self) -> bool {
+        self.trial.is_none() && self.limit.is_none()
     }
 }
 
@@ -174,7 +206,7 @@ impl Conn {
         endpoint: &mut Endpoint,
     ) -> Touched {
         let is_settled =
-            from == self.remote() && self.path.as_ref().is_none_or(|path| path.trial.is_none());
+            from == self.remote() && self.path.as_ref().is_none_or(|path| path.is_settled());
         if is_settled || !self.quic.side().is_client() || self.phase != Phase::Up {
             let before = self.quic.remote_address();
             self.quic.handle_event(event);
@@ -209,7 +241,7 @@ impl Conn {
             self.quic.ping();
         }
         let before = path.remote;
-        if let Some(remote) = path.prove(&acknowledged) {
+        if let Some(remote) = path.prove(&acknowledged, known) {
             self.move_to(now, before, remote, endpoint);
         }
     }
@@ -234,19 +266,34 @@ impl Conn {
         }
     }
 
-    /// Datagrams of one batch. Each has a destination of its own during a trial.
+    /// Datagrams of one batch. Each has a destination of its own during a trial, and while what may
+    /// go to the peer is limited.
     pub(super) fn batch(&self, now: Instant, segments: usize) -> usize {
-        match self.path.as_ref().and_then(|path| path.trial.as_ref()) {
-            Some(trial) if now < trial.until => 1,
-            _ => segments,
+        let is_several = |path: &Path| {
+            path.limit.is_some() || path.trial.as_ref().is_some_and(|trial| now < trial.until)
+        };
+        if self.path.as_deref().is_some_and(is_several) { 1 } else { segments }
+    }
+
+    /// Where the peer is, if what may go there is limited.
+    pub(in crate::quic) fn limited_remote(&self) -> Option<SocketAddr> {
+        let path = self.path.as_ref().filter(|path| path.limit.is_some())?;
+        Some(path.remote)
+    }
+
+    /// A handshake with the same peer, where it is now, proved its address.
+    pub(in crate::quic) fn confirm_path(&mut self) -> Touched {
+        if let Some(path) = &mut self.path {
+            path.limit = None;
         }
+        Touched { transmit: true, ..Touched::default() }
     }
 
     /// Writes where a packet really goes, and from where.
     #[inline]
     pub(super) fn address(&mut self, now: Instant, transmit: &mut quinn_proto::Transmit) {
         if let Some(path) = &mut self.path {
-            transmit.destination = path.route(now, transmit.size);
+            transmit.destination = path.route(now, transmit.size, self.quic.remote_address());
             if let Some(trial) = &mut path.trial
                 && core::mem::take(&mut trial.must_repeat)
             {

@@ -78,6 +78,78 @@ fn an_address_without_proof_gets_three_times_what_came_from_there() {
     assert!(answered > 0 && answered <= 3 * received, "{answered} bytes for {received}");
 }
 
+/// Bytes that came from an address, and that went there.
+type Traffic = std::sync::mpsc::Receiver<(usize, usize)>;
+
+fn watch(pair: &mut Pair, addr: SocketAddr) -> Traffic {
+    let (sent, seen) = std::sync::mpsc::channel();
+    pair.net.tap = Some(Box::new(move |_, from, to, data: &[u8]| {
+        let of = |is: bool| if is { data.len() } else { 0 };
+        let _ = sent.send((of(from == addr), of(to == addr)));
+    }));
+    seen
+}
+
+/// The dialer sends frames of 1,000 bytes for this long, as fast as they are taken. Returns how
+/// many arrived.
+fn send_bulk(pair: &mut Pair, ms: u64) -> usize {
+    for _ in 0..ms / 10 {
+        while pair.a.try_send(pair.at_a, crate::transport::Class::Own, &[1; 1_000]).is_ok() {}
+        pair.run_ms(10);
+    }
+    pair.b.take_frames().len()
+}
+
+/// Such a peer can not be told from one that acknowledges what another host gets.
+#[test]
+fn a_peer_on_another_host_gets_three_times_what_comes_from_there_until_a_handshake_proves_it() {
+    let mut pair = Pair::new(75);
+    pair.b.addr = elsewhere(9_999);
+    let traffic = watch(&mut pair, elsewhere(9_999));
+    pair.b.send(pair.at_b, &[7; 600]);
+    pair.run_ms(100);
+    assert_eq!(pair.a.take_moved(), [(pair.at_a, elsewhere(9_999))]);
+    send_bulk(&mut pair, 1_000);
+    let (from, to) = traffic.try_iter().fold((0, 0), |sum, (a, b)| (sum.0 + a, sum.1 + b));
+    println!("{from} bytes from the host, {to} to it");
+    assert!(to > from && to <= 3 * from, "{to} bytes for {from}");
+    // Its own handshake shows that it gets what is sent there.
+    pair.b.dial(&pair.net, pair.a.id, pair.a.addr);
+    pair.run_ms(2_500);
+    let _ = (pair.a.take_up(), pair.b.take_up(), pair.b.take_frames());
+    assert!(send_bulk(&mut pair, 3_000) > 500);
+    let (from, to) = traffic.try_iter().fold((0, 0), |sum, (a, b)| (sum.0 + a, sum.1 + b));
+    assert!(to > 3 * from, "{to} bytes for {from}");
+}
+
+#[test]
+fn a_handshake_of_another_peer_at_the_same_address_proves_nothing() {
+    let mut pair = Pair::new(76);
+    pair.b.addr = elsewhere(9_999);
+    let traffic = watch(&mut pair, elsewhere(9_999));
+    pair.b.send(pair.at_b, &[7; 600]);
+    pair.run_ms(100);
+    let mut other = super::peer::Peer::new(3, &pair.net);
+    other.addr = elsewhere(9_999);
+    other.dial(&pair.net, pair.a.id, pair.a.addr);
+    pair.net.run(&mut [&mut pair.a, &mut other], SECOND);
+    assert_eq!(pair.a.take_up().1, other.id);
+    let _ = traffic.try_iter().count();
+    send_bulk(&mut pair, 2_000);
+    let (from, to) = traffic.try_iter().fold((0, 0), |sum, (a, b)| (sum.0 + a, sum.1 + b));
+    assert!(to <= 3 * (from + 700), "{to} bytes for {from}");
+}
+
+#[test]
+fn a_peer_at_another_port_of_the_host_that_was_dialed_is_not_limited() {
+    let mut pair = Pair::new(77);
+    pair.b.addr.set_port(9_999);
+    pair.b.send(pair.at_b, &[7; 600]);
+    pair.run_ms(100);
+    assert_eq!(pair.a.take_moved().len(), 1);
+    assert!(send_bulk(&mut pair, 3_000) > 500);
+}
+
 #[test]
 fn a_network_that_changed_shows_to_the_peers_of_both_ends_within_a_round_trip() {
     let mut pair = Pair::new(73);

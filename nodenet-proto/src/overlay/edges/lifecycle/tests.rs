@@ -93,7 +93,7 @@ impl Room {
     /// When its last ping left, whether anything came since, and whether its Pong is due.
     fn ping_state(&mut self, conn: u64, peer: Peer) -> (Instant, bool, bool) {
         let conn = self.edge_mut(peer).conn_mut(ConnId(conn)).expect("it is part of the edge");
-        (conn.pinged, conn.unanswered, conn.pong_due)
+        (conn.pinged, conn.unanswered, conn.pongs_due > 0)
     }
 
     fn sender(&self, conn: u64) -> SentBy {

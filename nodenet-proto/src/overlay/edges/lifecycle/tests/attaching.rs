@@ -114,7 +114,7 @@ fn a_conn_that_this_node_dialed_is_pinged_at_once() {
     let up = room.attach(1, peer(1), true);
     room.around.pass(SECOND);
     let (loss, actions) = room.run(|edges, cx| edges.greet(cx, &up));
-    assert_eq!(actions, shown([control(1, &Ping), set(1, at(6))]));
+    assert_eq!(actions, shown([control(1, &Ping), set(1, at(1) + SECOND / 2)]));
     assert_eq!(lost(loss), Lost::Nothing);
     assert_eq!(room.ping_state(1, peer(1)), (at(1), true, true));
 }
@@ -125,7 +125,7 @@ fn a_light_node_pings_an_accepted_conn_too_and_says_what_it_is() {
     let up = room.attach(1, peer(1), false);
     let (loss, actions) = room.run(|edges, cx| edges.greet(cx, &up));
     let ping = CapablePing { capabilities: Capabilities::default().with(Capabilities::LIGHT) };
-    assert_eq!(actions, shown([control(1, &ping), set(1, at(5))]));
+    assert_eq!(actions, shown([control(1, &ping), set(1, at(0) + SECOND / 2)]));
     assert_eq!(lost(loss), Lost::Nothing);
 }
 
@@ -208,7 +208,7 @@ fn a_direct_conn_replaces_a_relayed_one_once_the_peer_sent_on_it() {
 #[test]
 fn a_ping_that_was_under_way_before_the_last_one_takes_a_pong_more() {
     let mut room = upgrading();
-    room.edge_mut(peer(1)).conn_mut(ConnId(1)).expect("it is there").pong_due = true;
+    room.edge_mut(peer(1)).conn_mut(ConnId(1)).expect("it is there").pongs_due = 1;
     room.charge(2, peer(1), Some(FrameType::Pong));
     for retired in [false, true] {
         room.run(|edges, cx| edges.observe_pong(cx, ConnId(1), &peer(1).id, true));

@@ -13,7 +13,7 @@ impl Room {
     /// A Pong arrives that is due. Returns what is new about the round-trip time.
     fn pong(&mut self, rtt_ms: u64) -> Option<u16> {
         self.set_path(1, rtt_ms);
-        self.edge_mut(peer(1)).conn_mut(ConnId(1)).expect("it is there").pong_due = true;
+        self.edge_mut(peer(1)).conn_mut(ConnId(1)).expect("it is there").pongs_due = 1;
         let ((news, was_due), actions) =
             self.run(|edges, cx| edges.observe_pong(cx, ConnId(1), &peer(1).id, true));
         assert_eq!((was_due, actions, self.drops()), (true, vec![], vec![]));

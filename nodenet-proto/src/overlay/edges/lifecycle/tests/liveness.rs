@@ -21,6 +21,11 @@ impl Room {
     }
 }
 
+/// The answer of a ping at this second is overdue.
+fn doubt(conn: u64, pinged: u64) -> Action {
+    set(conn, at(pinged) + SECOND / 2)
+}
+
 #[test]
 fn a_conn_that_belongs_to_no_edge_is_not_looked_at() {
     let mut room = router();
@@ -48,7 +53,7 @@ fn a_silent_conn_is_pinged() {
     let mut room = router();
     room.attach(1, peer(1), true);
     room.around.pass(27 * SECOND);
-    let expected = shown([control(1, &Ping), set(1, at(32))]);
+    let expected = shown([control(1, &Ping), doubt(1, 27)]);
     assert_eq!(room.check_liveness(1), (Lost::Nothing, expected));
     assert_eq!(room.ping_state(1, peer(1)), (at(27), true, true));
 }
@@ -72,7 +77,7 @@ fn a_silent_conn_that_frames_do_not_leave_on_is_not_pinged() {
     room.attach(2, peer(1), true);
     room.around.pass(27 * SECOND);
     assert_eq!(room.check_liveness(1), (Lost::Nothing, shown([set(1, at(56))])));
-    let expected = shown([control(2, &Ping), set(2, at(32))]);
+    let expected = shown([control(2, &Ping), doubt(2, 27)]);
     assert_eq!(room.check_liveness(2), (Lost::Nothing, expected));
 }
 
@@ -80,8 +85,37 @@ fn a_silent_conn_that_frames_do_not_leave_on_is_not_pinged() {
 fn a_ping_that_may_still_be_answered_is_waited_for() {
     let mut room = router();
     room.attach_and_ping(1, peer(1));
-    room.around.pass(4 * SECOND);
-    assert_eq!(room.check_liveness(1), (Lost::Nothing, shown([set(1, at(5))])));
+    assert_eq!(room.check_liveness(1), (Lost::Nothing, shown([doubt(1, 0)])));
+}
+
+#[test]
+fn an_edge_without_an_answer_is_in_doubt_and_pinged_every_second() {
+    let mut room = router();
+    room.attach_and_ping(1, peer(1));
+    room.around.pass(2 * SECOND);
+    for second in 3..=5 {
+        let doubtful = Action::Doubtful(peer(1).id);
+        let expected = shown([control(1, &Ping), set(1, at(second)), doubtful]);
+        assert_eq!(room.check_liveness(1), (Lost::Nothing, expected));
+        assert_eq!(room.ping_state(1, peer(1)), (at(0), true, true));
+        room.around.pass(SECOND);
+    }
+}
+
+#[test]
+fn every_edge_is_probed_anew_whatever_it_waits_for() {
+    let mut room = router();
+    room.attach_and_ping(1, peer(1));
+    room.attach(2, peer(2), false);
+    room.edges.set_light(&peer(2).id, true);
+    room.around.pass(3 * SECOND);
+    let ((), actions) = room.run(|edges, cx| edges.probe_all(cx));
+    assert_eq!(actions.len(), 4);
+    for conn in [1, 2] {
+        assert_eq!(room.ping_state(conn.into(), peer(conn)), (at(3), true, true));
+    }
+    let ((), actions) = room.run(|edges, cx| edges.probe_all(cx));
+    assert_eq!(actions, NONE, "the driver says it twice");
 }
 
 #[test]
@@ -112,7 +146,7 @@ fn a_light_peer_is_asked_only_when_its_own_pings_are_overdue() {
     room.around.pass(215 * SECOND);
     assert_eq!(room.check_liveness(1), (Lost::Nothing, shown([set(1, at(232))])));
     room.around.pass(SECOND);
-    let expected = shown([control(1, &Ping), set(1, at(221))]);
+    let expected = shown([control(1, &Ping), doubt(1, 216)]);
     assert_eq!(room.check_liveness(1), (Lost::Nothing, expected));
 }
 
@@ -207,7 +241,7 @@ fn a_relayed_conn_is_pinged_after_twelve_seconds_and_its_pong_names_no_address()
         assert_eq!(actions, shown([set(1, at(12))]));
         room.around.pass(12 * SECOND);
         let (loss, actions) = room.check_liveness(1);
-        assert_eq!((loss, &actions[1..]), (Lost::Nothing, &shown([set(1, at(17))])[..]));
+        assert_eq!((loss, &actions[1..]), (Lost::Nothing, &shown([doubt(1, 12)])[..]));
         assert_eq!(room.ping_state(1, peer(1)), (at(12), true, true));
         room.around.pass(SECOND);
         assert!(room.charge(1, peer(1), Some(FrameType::Ping)).0);
