@@ -304,7 +304,7 @@ impl Edges {
             Verdict::Doubt(until) => {
                 // A new packet leaves at once, and QUIC's repetitions ever later.
                 conn.pongs_due = conn.pongs_due.saturating_add(1);
-                cx.act(send(conn.id, ping_frame(cx.own.capabilities())));
+                cx.act(send(conn.id, ping_frame(cx.own)));
                 cx.act(Action::Set(Timer::Conn(conn.id), until));
                 cx.act(Action::Doubtful(peer));
             }
