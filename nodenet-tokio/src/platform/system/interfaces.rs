@@ -17,8 +17,10 @@ pub(crate) fn reachable_addrs(
     if !bound.ip().is_unspecified() {
         return vec![bound];
     }
-    let ips = match if_addrs::get_if_addrs() {
-        Ok(interfaces) => interfaces.iter().map(if_addrs::Interface::ip).collect(),
+    let ips: Vec<IpAddr> = match if_addrs::get_if_addrs() {
+        Ok(interfaces) => {
+            interfaces.iter().map(if_addrs::Interface::ip).filter(is_usable).collect()
+        }
         Err(error) => {
             tracing::debug!(%error, "can not read the interface addresses");
             Vec::new()
@@ -29,6 +31,13 @@ pub(crate) fn reachable_addrs(
         in_order(ips, &preferred.map(|ip| ip.filter(|ip| !ip.is_loopback())), allow_local);
     ips.retain(|ip| if ip.is_ipv4() { serves_ipv4 } else { bound.is_ipv6() });
     ips.into_iter().map(|ip| SocketAddr::new(ip, bound.port())).collect()
+}
+
+/// Whether packets can leave from this address. A new IPv6 address belongs to the machine only once
+/// no other host turned out to have it (RFC 4862 §5.4), and can not be bound before. The system
+/// reports that as another change.
+fn is_usable(ip: &IpAddr) -> bool {
+    ip.is_ipv4() || UdpSocket::bind((*ip, 0)).is_ok()
 }
 
 /// Reach of an address; earlier is better. Some peers dial only the first address of a node, and
