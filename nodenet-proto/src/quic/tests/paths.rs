@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::peer::Pair;
+use super::peer::{Pair, Peer};
 use crate::testkit::Net;
 use crate::transport::Conns;
 
@@ -129,7 +129,7 @@ fn a_handshake_of_another_peer_at_the_same_address_proves_nothing() {
     let traffic = watch(&mut pair, elsewhere(9_999));
     pair.b.send(pair.at_b, &[7; 600]);
     pair.run_ms(100);
-    let mut other = super::peer::Peer::new(3, &pair.net);
+    let mut other = Peer::new(3, &pair.net);
     other.addr = elsewhere(9_999);
     other.dial(&pair.net, pair.a.id, pair.a.addr);
     pair.net.run(&mut [&mut pair.a, &mut other], SECOND);
@@ -162,6 +162,24 @@ fn a_network_that_changed_shows_to_the_peers_of_both_ends_within_a_round_trip() 
     pair.b.quic.handle_network_change(pair.net.now, &[]);
     pair.run_ms(45);
     assert_eq!(pair.a.take_moved(), [(pair.at_a, pair.b.addr)]);
+}
+
+#[test]
+fn no_datagram_of_a_conn_is_to_leave_from_an_address_that_is_gone() {
+    let mut net = Net::new(78);
+    let (mut a, mut b) = (Peer::new(1, &net), Peer::new(2, &net));
+    b.local_ip = Some(b.addr.ip());
+    a.dial(&net, b.id, b.addr);
+    net.run(&mut [&mut a, &mut b], SECOND);
+    let ((at_a, ..), (at_b, ..)) = (a.take_up(), b.take_up());
+    a.send(at_a, b"");
+    net.run(&mut [&mut a, &mut b], SECOND);
+    assert!(b.sources.contains(&b.local_ip));
+    b.sources.clear();
+    b.quic.handle_network_change(net.now, &[b.addr]);
+    b.send(at_b, &[1; 600]);
+    net.run(&mut [&mut a, &mut b], SECOND);
+    assert!(!b.sources.is_empty() && b.sources.iter().all(Option::is_none), "{:?}", b.sources);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A transport with an address, as a host of the test network.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -29,6 +29,10 @@ pub(super) struct Peer {
     pub(super) events: Vec<Event>,
     /// Datagrams that were sent and are not QUIC.
     pub(super) punches: Vec<(SocketAddr, Bytes, Option<u8>)>,
+    /// The address of this machine at which datagrams arrive, if the system reports it.
+    pub(super) local_ip: Option<IpAddr>,
+    /// The addresses of this machine that its datagrams were to leave from.
+    pub(super) sources: Vec<Option<IpAddr>>,
     dials: u64,
     buf: TransmitBuf,
 }
@@ -65,6 +69,8 @@ impl Peer {
             id: identity.id(),
             events: Vec::new(),
             punches: Vec::new(),
+            local_ip: None,
+            sources: Vec::new(),
             dials: 0,
             buf: TransmitBuf::new(8),
         }
@@ -169,7 +175,7 @@ impl Host for Peer {
         match payload_of(&data) {
             // As the node does.
             Some(Payload::Punch) => self.events.push(Event::Punched { remote: from }),
-            _ => self.quic.handle_datagram(now, from, None, ecn, data),
+            _ => self.quic.handle_datagram(now, from, self.local_ip, ecn, data),
         }
     }
 
@@ -188,6 +194,7 @@ impl Host for Peer {
                     let punch = Bytes::copy_from_slice(&self.buf.bytes);
                     self.punches.push((transmit.remote, punch, transmit.ttl));
                 }
+                self.sources.push(transmit.local_ip);
                 out.push((&transmit).into(), &self.buf.bytes);
             } else if !had_turn {
                 break;
