@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::log::Log;
 use crate::NodeId;
 use crate::addr::PEER_ADDRS_MAX;
-use crate::api::Families;
+use crate::api::{ConnectStepKind, Families, PathSide};
 use crate::transport::DialError;
 
 /// The next candidate is dialed if the ones before have not answered for this long (RFC 8305 §5).
@@ -82,6 +82,8 @@ pub(super) struct Attempt {
     /// The exchange with the peer, if the attempt has one.
     pub(super) exchange: Option<Exchange>,
     pub(super) relay: Relay,
+    /// What was known of this node when the peer answered, and what the peer said of itself.
+    pub(super) sides: Option<Box<(PathSide, PathSide)>>,
     /// Whether both sides say that no direct path is to be expected.
     pub(super) is_hopeless: bool,
     /// When it is given up although dials are under way.
@@ -118,6 +120,7 @@ impl Attempt {
             held: Vec::new(),
             exchange: None,
             relay: Relay::Off,
+            sides: None,
             is_hopeless: false,
             given_up: None,
             grants: Vec::new(),
@@ -149,7 +152,12 @@ impl Attempt {
         self.is_bootstrap |= purpose == Purpose::Bootstrap;
         self.is_quiet &= purpose == Purpose::Renew;
         if self.is_requested && self.log.is_none() {
-            self.log = Some(Box::new(Log::new(now)));
+            let mut log = Log::new(now);
+            if let Some((own, peer)) = self.sides.as_deref() {
+                log.set_own(own);
+                log.push(now, ConnectStepKind::Answered(peer.clone()));
+            }
+            self.log = Some(Box::new(log));
         }
     }
 

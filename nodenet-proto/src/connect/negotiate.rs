@@ -29,7 +29,10 @@ impl Connect {
         match &attempt.exchange {
             Some(exchange) if exchange.is_open() => return,
             // The application joins an attempt that had its answer.
-            Some(exchange) if exchange.is_answered() => return attempt.plan_relay(cx.now, false),
+            Some(exchange) if exchange.is_answered() => {
+                attempt.plan_relay(cx.now, attempt.is_hopeless);
+                return self.ask_relay(cx, peer);
+            }
             _ => {}
         }
         let exchange = Exchange::new(cx.now, cx.rng.array());
@@ -118,6 +121,7 @@ impl Connect {
         fresh.extend(attempt.take_held(|addr| is_open || has_sent(addr)));
         attempt.release(cx.now, fresh, Some(round_trip));
         attempt.is_hopeless = answer.is_hopeless();
+        attempt.sides = Some(Box::new((answer.own.clone(), answer.peer.clone())));
         if attempt.is_requested {
             attempt.plan_relay(cx.now, attempt.is_hopeless || answer.is_vague());
         } else if !answer.has_signals && attempt.purpose != Purpose::Renew {

@@ -98,6 +98,24 @@ fn a_random_nat_of_this_node_is_relayed_and_named() {
 }
 
 #[test]
+fn a_router_that_accepts_input_and_a_random_nat_are_relayed_and_named() {
+    relayed(
+        "pairs::a_router_that_accepts_input_and_a_random_nat_are_relayed_and_named",
+        [Router::Open, Router::Random],
+        "peer_changing_port",
+    );
+}
+
+#[test]
+fn a_random_nat_and_a_router_that_accepts_input_are_relayed_and_named() {
+    relayed(
+        "pairs::a_random_nat_and_a_router_that_accepts_input_are_relayed_and_named",
+        [Router::Random, Router::Open],
+        "own_changing_port",
+    );
+}
+
+#[test]
 fn two_random_nats_are_relayed_and_named() {
     relayed(
         "pairs::two_random_nats_are_relayed_and_named",

@@ -115,6 +115,14 @@ fn a_request_that_joins_an_answered_dial_of_the_topology_gets_its_volunteers() {
     bench.answer(side(&[addr(1)], Reachability::Unknown), PathSide::default());
     assert_eq!(want_gossiped(&mut bench, &[addr(1)]), []);
     assert_eq!(bench.pass(SECOND * 6 / 10), [Did::AskRelay]);
+
+    let mut bench = Bench::routed();
+    want_gossiped_for(&mut bench, Purpose::Edge, &[addr(1)]);
+    bench.answer(hard(&[addr(1)]), hard(&[addr(2)]));
+    assert_eq!(want_gossiped(&mut bench, &[addr(1)]), [Did::AskRelay], "nothing else will do");
+    let (volunteer, remote) = (NodeId::from_bytes([7; 32]), addr(99));
+    bench.edge_up_over(ConnectOutcome::Relayed { remote, volunteer }, true);
+    assert_eq!(bench.explain().obstacle, Some(Obstacle::ChangingPorts), "it did answer");
 }
 
 #[test]
