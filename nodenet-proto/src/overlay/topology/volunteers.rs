@@ -1,4 +1,5 @@
-//! Edges to relay volunteers, which a node keeps that others cannot reach (PROTOCOL.md#relay-volunteers).
+//! Edges to relay volunteers, which a node keeps that others cannot reach
+//! (PROTOCOL.md#relay-requests).
 //!
 //! Responsible for: which neighbours are kept as volunteers, and which contacts are dialed to have
 //! enough of them, or nearer ones. Never: asks a volunteer to relay.

@@ -56,9 +56,9 @@ fn a_node_that_others_reach_dials_no_contact_because_it_relays() {
     );
 }
 
-/// Gossip makes a contact worth a dial, and its own word makes the edge count.
+/// Gossip makes a contact worth a dial; what the peer says makes the edge count.
 #[test]
-fn an_edge_counts_as_one_to_a_volunteer_by_the_word_of_the_peer_alone() {
+fn an_edge_counts_as_one_to_a_volunteer_if_the_peer_says_so_itself() {
     let mut bench = joined(Config::default());
     volunteer(&mut bench, spare(2), 20);
     volunteer(&mut bench, spare(3), 30);
